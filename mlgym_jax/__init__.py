@@ -1,0 +1,81 @@
+"""mlgym_jax: one config file in; a trained, recorded, resumable study out.
+
+Synopsis:
+
+    import mlgym_jax as mg
+
+    config = mg.load_config("configs/gs.py", overrides={"num_epochs": 3})
+    result = mg.run(config)
+    best = result.best("val/accuracy", mode="max")
+    outputs = best.predict(inputs)
+
+Names are loaded when they are first used, so that `import mlgym_jax` does not import jax.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_PUBLIC = {
+    "component": "mlgym_jax.config",
+    "grid": "mlgym_jax.config",
+    "uniform": "mlgym_jax.config",
+    "log_uniform": "mlgym_jax.config",
+    "int_uniform": "mlgym_jax.config",
+    "load_config": "mlgym_jax.config",
+    "register": "mlgym_jax.registry",
+    "build": "mlgym_jax.components",
+    "Components": "mlgym_jax.components",
+    "make_program": "mlgym_jax.core.program",
+    "Program": "mlgym_jax.core.program",
+    "TrainState": "mlgym_jax.core.state",
+    "Metric": "mlgym_jax.core.metrics",
+    "mean_of": "mlgym_jax.core.metrics",
+    "Dataset": "mlgym_jax.data.dataset",
+    "run": "mlgym_jax.experiment",
+    "resume": "mlgym_jax.experiment",
+    "load_run": "mlgym_jax.results",
+    "RunResult": "mlgym_jax.results",
+    "ExperimentResult": "mlgym_jax.results",
+    "MlgymError": "mlgym_jax.errors",
+    "ConfigError": "mlgym_jax.errors",
+}
+
+__all__ = ["__version__", *sorted(_PUBLIC)]
+
+if TYPE_CHECKING:
+    from mlgym_jax.components import Components as Components
+    from mlgym_jax.components import build as build
+    from mlgym_jax.config import component as component
+    from mlgym_jax.config import grid as grid
+    from mlgym_jax.config import int_uniform as int_uniform
+    from mlgym_jax.config import load_config as load_config
+    from mlgym_jax.config import log_uniform as log_uniform
+    from mlgym_jax.config import uniform as uniform
+    from mlgym_jax.core.metrics import Metric as Metric
+    from mlgym_jax.core.metrics import mean_of as mean_of
+    from mlgym_jax.core.program import Program as Program
+    from mlgym_jax.core.program import make_program as make_program
+    from mlgym_jax.core.state import TrainState as TrainState
+    from mlgym_jax.data.dataset import Dataset as Dataset
+    from mlgym_jax.errors import ConfigError as ConfigError
+    from mlgym_jax.errors import MlgymError as MlgymError
+    from mlgym_jax.experiment import resume as resume
+    from mlgym_jax.experiment import run as run
+    from mlgym_jax.registry import register as register
+    from mlgym_jax.results import ExperimentResult as ExperimentResult
+    from mlgym_jax.results import RunResult as RunResult
+    from mlgym_jax.results import load_run as load_run
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(importlib.import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'mlgym_jax' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_PUBLIC})

@@ -1,0 +1,263 @@
+"""The dependency graph of one experiment's config, and building it: every section once, needs first, shared.
+
+Synopsis:
+
+    components = mg.build(mg.load_config("configs/gs.py"))
+    components["model"], components["metrics"]["accuracy"], components.hyperparams
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import inspect
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mlgym_jax.config import Path, dotted, is_component, validated
+from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.registry import Registration, check_parameters, find_kind, lookup
+from mlgym_jax.search.grouping import dynamic_paths
+from mlgym_jax.search.sweep import expand
+
+_RESERVED = ("component", "needs")
+
+
+@dataclasses.dataclass(frozen=True)
+class Node:
+    """One component of a config: what builds it, its own section, and the sections that it needs."""
+
+    path: Path
+    entry: Registration
+    section: Mapping[str, Any]
+    needs: Mapping[str, str]
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        return {key: value for key, value in self.section.items() if key not in _RESERVED}
+
+
+def graph(config: Mapping[str, Any]) -> dict[str, Node]:
+    """Return the checked nodes of a config without sweeps, by dotted path, needs before what needs them.
+
+    Raises:
+        ConfigError: an unknown component or parameter, a wrong type, a missing need or a cycle, with its path.
+    """
+    nodes = {}
+    for name, value in config.items():
+        if is_component(value):
+            nodes[name] = node_at(value, (name,), name)
+        elif isinstance(value, Mapping):
+            for key, item in value.items():
+                nodes[f"{name}.{key}"] = node_at(item, (name, key), name)
+    for path, node in nodes.items():
+        _check_nested(node.parameters, node)
+        for need, section in node.needs.items():
+            _check_need(path, need, section, nodes, node)
+    return {path: nodes[path] for path in _ordered(nodes)}
+
+
+def node_at(section: Mapping[str, Any], path: Path, section_name: str, parent_kind: str | None = None) -> Node:
+    """Resolve one component section to its registered factory; names and parameters are checked."""
+    where = dotted(path)
+    name = section["component"]
+    if not isinstance(name, str):
+        raise ConfigError(f"{where}.component", f"a registered name is expected, found {name!r}")
+    kind, short = find_kind(name, section_name, where, parent_kind)
+    entry = lookup(kind, short, where)
+    rewired = section.get("needs", {})
+    if not isinstance(rewired, Mapping):
+        raise ConfigError(f"{where}.needs", f"write needs=dict(need='section'), found {rewired!r}")
+    for need in rewired:
+        if need not in entry.needs:
+            raise ConfigError(
+                f"{where}.needs.{need}",
+                f"{kind} {short!r} has no such need{nearest(need, entry.needs)} Needs: {listed(entry.needs)}",
+            )
+    node = Node(path, entry, section, {**entry.needs, **rewired})
+    check_parameters(entry, node.parameters, where)
+    return node
+
+
+def _nested(value: Any, path: Path, parent: Node) -> Node:
+    key = next((part for part in reversed(path) if not part.isdigit()), "")
+    return node_at(value, path, key, parent.entry.kind)
+
+
+def _check_nested(value: Any, parent: Node, path: Path | None = None) -> None:
+    path = parent.path if path is None else path
+    if is_component(value):
+        parent = _nested(value, path, parent)
+        value = parent.parameters
+    items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, tuple) else ()
+    for key, item in items:
+        _check_nested(item, parent, (*path, str(key)))
+
+
+def _sections(nodes: Mapping[str, Node]) -> set[str]:
+    return {*nodes, *(path.split(".")[0] for path in nodes)}
+
+
+def _providers(section: str, nodes: Mapping[str, Node]) -> list[str]:
+    """List the nodes that a needed section stands for: itself, or all of a section of components."""
+    return [path for path in nodes if path == section or path.startswith(section + ".")]
+
+
+def _check_need(path: str, need: str, section: str, nodes: Mapping[str, Node], node: Node) -> None:
+    if _providers(section, nodes) or _optional(node.entry, need):
+        return
+    raise ConfigError(
+        path,
+        f"{node.entry.kind} {node.entry.name!r} needs the section {section!r}, which is missing"
+        f"{nearest(section, _sections(nodes))} Write config.{section} = component(…), or rewire it with "
+        f"needs=dict({need}='…'). Sections: {listed(sorted(_sections(nodes)))}",
+    )
+
+
+def _optional(entry: Registration, need: str) -> bool:
+    parameter = inspect.signature(entry.factory).parameters.get(need)
+    return parameter is not None and parameter.default is not parameter.empty
+
+
+def _ordered(nodes: Mapping[str, Node]) -> list[str]:
+    order: list[str] = []
+
+    def visit(path: str, trail: tuple[str, ...]) -> None:
+        if path in trail:
+            circle = " -> ".join((*trail[trail.index(path) :], path))
+            raise ConfigError(path, f"needs form a cycle: {circle}; rewire one of them with needs=dict(…)")
+        if path not in order:
+            for section in nodes[path].needs.values():
+                for provider in _providers(section, nodes):
+                    visit(provider, (*trail, path))
+            order.append(path)
+
+    for path in nodes:
+        visit(path, ())
+    return order
+
+
+class Components(Mapping[str, Any]):
+    """What a config's sections built, by section name; sections of components are dicts.
+
+    Attributes:
+        config: the plain config, without sweeps.
+        hyperparams: the dynamic swept values by dotted path; `bind` rebuilds what depends on them.
+    """
+
+    def __init__(
+        self,
+        config: Mapping[str, Any],
+        nodes: Mapping[str, Node],
+        built: Mapping[str, Any],
+        hyperparams: Mapping[str, Any],
+    ):
+        self.config = config
+        self.hyperparams = dict(hyperparams)
+        self._nodes = nodes
+        self._built = built
+
+    def __getitem__(self, section: str) -> Any:
+        if section in self._built:
+            return self._built[section]
+        inside = {path.split(".", 1)[1]: item for path, item in self._built.items() if path.startswith(section + ".")}
+        if not inside:
+            raise KeyError(section)
+        return inside
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(path.split(".")[0] for path in self._built))
+
+    def __len__(self) -> int:
+        return len(set(self))
+
+    def opened(self, hyperparams: Mapping[str, Any]) -> Components:
+        """Return the same components with other values left open as hyperparameters; nothing is rebuilt."""
+        return Components(self.config, self._nodes, self._built, hyperparams)
+
+    def bind(self, hyperparams: Mapping[str, Any]) -> Components:
+        """Return components with the given values in place (traced arrays, too); only what depends on them is rebuilt."""
+        changed: set[str] = set()
+        built = dict(self._built)
+        for path, node in self._nodes.items():
+            own = any(name == path or name.startswith(path + ".") for name in hyperparams)
+            if own or any(p in changed for need in node.needs.values() for p in _providers(need, self._nodes)):
+                changed.add(path)
+                built[path] = _build_node(node, built, self._nodes, hyperparams)
+        return Components(self.config, self._nodes, built, {**self.hyperparams, **hyperparams})
+
+
+def build_components(
+    config: Mapping[str, Any], hyperparams: Mapping[str, Any] | None = None, reuse: Components | None = None
+) -> Components:
+    """Build every component of a plain config without sweeps.
+
+    Args:
+        hyperparams: values by dotted path that stand in for those of the config.
+        reuse: components built before; sections that are equal, with equal needs, are taken from them.
+
+    Raises:
+        ConfigError: with the path of the section that is wrong or whose factory raised.
+    """
+    nodes = graph(config)
+    built: dict[str, Any] = {}
+    reused: set[str] = set()
+    for path, node in nodes.items():
+        before = reuse._nodes.get(path) if reuse is not None else None
+        providers = [p for need in node.needs.values() for p in _providers(need, nodes)]
+        if before is not None and before == node and all(p in reused for p in providers):
+            built[path] = reuse._built[path]
+            reused.add(path)
+            continue
+        try:
+            built[path] = _build_node(node, built, nodes, hyperparams or {})
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError(
+                path, f"{node.entry.kind} {node.entry.name!r} could not be built: {type(error).__name__}: {error}"
+            ) from error
+    return Components(config, nodes, built, hyperparams or {})
+
+
+def _build_node(node: Node, built: Mapping[str, Any], nodes: Mapping[str, Node], hyper: Mapping[str, Any]) -> Any:
+    where = dotted(node.path)
+    parameters = {}
+    for key, value in node.parameters.items():
+        parameters[key] = _build_value(value, (*node.path, key), node, built, nodes, hyper)
+    for path, value in hyper.items():
+        holder, _, key = path.rpartition(".")
+        if holder == where:
+            parameters[key] = value
+    parameters = check_parameters(node.entry, parameters, where)
+    for need, section in node.needs.items():
+        providers = _providers(section, nodes)
+        if providers == [section]:
+            parameters[need] = built[section]
+        elif providers:
+            parameters[need] = {path.split(".", 1)[1]: built[path] for path in providers}
+    return node.entry.factory(**parameters)
+
+
+def _build_value(
+    value: Any, path: Path, parent: Node, built: Mapping[str, Any], nodes: Mapping[str, Node], hyper: Mapping[str, Any]
+) -> Any:
+    if is_component(value):
+        return _build_node(_nested(value, path, parent), built, nodes, hyper)
+    if isinstance(value, Mapping):
+        return {k: _build_value(v, (*path, k), parent, built, nodes, hyper) for k, v in value.items()}
+    if isinstance(value, tuple):
+        return tuple(_build_value(v, (*path, str(i)), parent, built, nodes, hyper) for i, v in enumerate(value))
+    return value
+
+
+def build(config: Any) -> Components:
+    """Build the components of a config; of a sweep, those of its first experiment, dynamic values left open.
+
+    The swept values that one program can take as arrays stand in `components.hyperparams` (the first experiment's) and
+    are arguments of `make_program(components).init`.
+    """
+    study = validated(config)
+    first = expand(study)[0]
+    components = build_components(first.config)
+    hyperparams = {path: first.hyperparameters[path] for path in dynamic_paths(study) if "." in path}
+    return components.opened(hyperparams)

@@ -1,0 +1,152 @@
+"""Make Flax Linen and Flax NNX modules alike: a pair of pure functions `init` and `apply`."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen, nnx, traverse_util
+
+from mlgym_jax.errors import ConfigError
+
+
+class PureModel(NamedTuple):
+    """`init(key, inputs) -> (params, state)`; `apply(params, state, inputs, key, train) -> (outputs, state)`."""
+
+    init: Callable[[jax.Array, Any], tuple[Any, Any]]
+    apply: Callable[[Any, Any, Any, jax.Array, bool], tuple[Any, Any]]
+
+
+def adapt(model: Any) -> PureModel:
+    """Return the pure form of a Linen module, or of a callable `(rngs) -> nnx.Module`.
+
+    Modules are called as they are written: `(x)`, `(x, train=…)` (also `training`, `is_training`) or
+    `(x, deterministic=…)`. Every collection of a Linen module besides `params` is carried as state.
+
+    Raises:
+        ConfigError: the model is neither.
+    """
+    if isinstance(model, linen.Module):
+        return _adapt_linen(model)
+    if isinstance(model, nnx.Module):
+        raise ConfigError(
+            "model", "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)"
+        )
+    if callable(model):
+        return _adapt_nnx(model)
+    raise ConfigError(
+        "model",
+        f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> nnx.Module",
+    )
+
+
+def _mode(call: Callable[..., Any], train: bool) -> dict[str, bool]:
+    """Return the keyword that tells a module's `__call__` whether it trains."""
+    parameters = inspect.signature(call).parameters
+    for name in ("train", "training", "is_training"):
+        if name in parameters:
+            return {name: train}
+    return {"deterministic": not train} if "deterministic" in parameters else {}
+
+
+def _adapt_linen(module: linen.Module) -> PureModel:
+    call = type(module).__call__
+
+    def rngs(key: jax.Array) -> dict[str, jax.Array]:
+        # Streams with other names fall back on "params" inside Flax.
+        return {"params": jax.random.fold_in(key, 0), "dropout": jax.random.fold_in(key, 1)}
+
+    def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
+        with linen.intercept_methods(_traced_dropout):
+            variables = dict(module.init(rngs(key), inputs, **_mode(call, False)))
+        return variables.pop("params", {}), variables
+
+    def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
+        variables = {"params": params, **state}
+        with linen.intercept_methods(_traced_dropout):
+            if train and state:
+                outputs, updated = module.apply(
+                    variables, inputs, rngs=rngs(key), mutable=list(state), **_mode(call, True)
+                )
+                return outputs, {**state, **updated}
+            return module.apply(variables, inputs, rngs=rngs(key), **_mode(call, train)), state
+
+    return PureModel(init, apply)
+
+
+def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
+    """Let `nn.Dropout` take a swept rate: its own code asks `rate == 0.0`, which a traced array cannot answer."""
+    module = context.module
+    if not (isinstance(module, linen.Dropout) and context.method_name == "__call__"):
+        return next_method(*args, **kwargs)
+    if not isinstance(module.rate, jax.core.Tracer):
+        return next_method(*args, **kwargs)
+    inputs = args[0] if args else kwargs["inputs"]
+    deterministic = kwargs.get("deterministic", args[1] if len(args) > 1 else None)
+    if linen.merge_param("deterministic", module.deterministic, deterministic):
+        return inputs
+    rng = kwargs.get("rng")
+    shape = tuple(1 if axis in module.broadcast_dims else size for axis, size in enumerate(inputs.shape))
+    keep = 1.0 - module.rate
+    kept = jax.random.bernoulli(module.make_rng(module.rng_collection) if rng is None else rng, keep, shape)
+    kept = jnp.broadcast_to(kept, inputs.shape)
+    scaled = inputs / jnp.where(keep > 0, keep, 1.0).astype(inputs.dtype)
+    return jnp.where(kept, scaled, jnp.zeros_like(inputs))
+
+
+def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
+    def build(key: jax.Array) -> nnx.Module:
+        module = construct(nnx.Rngs(key))
+        if not isinstance(module, nnx.Module):
+            raise ConfigError("model", f"the callable (rngs) -> nnx.Module returned {type(module).__name__}")
+        return module
+
+    def split(module: nnx.Module) -> tuple[Any, Any, Any, Any]:
+        return nnx.split(module, nnx.Param, nnx.RngState, ...)
+
+    def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
+        _, params, _, rest = split(build(key))
+        return _nested(params), _nested(rest)
+
+    def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
+        abstract = nnx.eval_shape(build, jax.random.key(0))
+        graphdef, some_params, some_rngs, some_rest = split(abstract)
+        # Streams restart from the step's key: what dropout draws depends on (seed, step) alone.
+        rngs, counter = [], 0
+        for path, variable in nnx.to_flat_state(some_rngs):
+            value = variable[...] if hasattr(variable, "get_value") else variable
+            if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+                new, counter = jax.random.fold_in(key, counter), counter + 1
+            else:
+                new = jnp.zeros(value.shape, value.dtype)
+            rngs.append((path, variable.replace(new)))
+        module = nnx.merge(
+            graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state)
+        )
+        module.train() if train else module.eval()
+        outputs = module(inputs, **_mode(type(module).__call__, train))
+        return outputs, _nested(split(module)[3]) if train else state
+
+    return PureModel(init, apply)
+
+
+def _nested(state: nnx.State) -> dict[str, Any]:
+    """Turn an NNX state into a nested dict of arrays with string keys."""
+    return traverse_util.unflatten_dict({tuple(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(state)})
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+
+
+def _filled(state: nnx.State, values: dict[str, Any]) -> nnx.State:
+    """Put the arrays of a nested dict into an (abstract) NNX state of the same paths."""
+    flat = traverse_util.flatten_dict(values)
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        value = flat[tuple(map(str, path))]
+        filled.append((path, leaf.replace(value) if isinstance(leaf, nnx.Variable) else value))
+    return nnx.from_flat_state(filled)

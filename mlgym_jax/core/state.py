@@ -1,0 +1,41 @@
+"""The state of one training, arrays only, and the random keys that are pure functions of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+from flax import struct
+
+Batch = dict[str, Any]
+Outputs = Any
+MetricState = dict[str, Any]
+
+# What a key is for. The numbers are part of every run's reproducibility and must not change.
+INIT, ORDER, TRAIN, EVAL = range(4)
+
+
+@struct.dataclass
+class TrainState:
+    """Arrays only, so that it can be vmapped, sharded, saved and compared.
+
+    Attributes:
+        step: int32[], optimizer updates done.
+        params: the trained parameters, a nested dict.
+        model_state: other variables of the model (batch statistics), a nested dict.
+        opt_state: the optimizer's state.
+        hyperparams: swept values by dotted config path, each a scalar array.
+        key: the experiment's typed PRNG key; it never changes.
+    """
+
+    step: jax.Array
+    params: Any
+    model_state: Any
+    opt_state: Any
+    hyperparams: dict[str, jax.Array]
+    key: jax.Array
+
+
+def key_for(key: jax.Array, purpose: int, count: Any = 0) -> jax.Array:
+    """Derive the key of a purpose and a step or epoch, so that a resumed run draws the same numbers."""
+    return jax.random.fold_in(jax.random.fold_in(key, purpose), count)

@@ -1,0 +1,253 @@
+"""`Dataset`, what a dataset component returns, and `Table`, the same data as one array a field.
+
+Synopsis:
+
+    >>> import numpy as np
+    >>> from mlgym_jax.data.dataset import Dataset, to_arrays
+    >>> train = {"inputs": np.zeros((4, 2)), "targets": np.array([0, 1, 0, 1])}
+    >>> test = {"inputs": np.ones((2, 2)), "targets": np.array([1, 0])}
+    >>> table = to_arrays(Dataset(splits={"train": train, "test": test}, num_classes=2))
+    >>> table.arrays["inputs"].shape, table.arrays["inputs"].dtype.name, table.offsets
+    ((6, 2), 'float32', {'train': (0, 4), 'test': (4, 6)})
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.errors import ConfigError, listed, nearest
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """Named splits of examples.
+
+    Attributes:
+        splits: split name -> examples: either a mapping field -> array[n, …], or a random-access source of `n` records
+            (`len(source)`, `source[i]` gives a dict of arrays or numbers), such as a TFDS data source. A split "train"
+            is required; "val" (or "validation") and "test" are evaluated as they are.
+        num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
+        feature_names: one name a feature, if known.
+        class_names: one name a class, if known.
+    """
+
+    splits: Mapping[str, Any]
+    num_classes: int | None = None
+    feature_names: Sequence[str] | None = None
+    class_names: Sequence[str] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """All splits of a dataset behind each other.
+
+    Attributes:
+        arrays: field -> array[num_examples, …], C-contiguous, native byte order, at most 32 bits a number.
+        offsets: split -> (start, stop), its rows in every array.
+        num_classes: as in the dataset.
+    """
+
+    arrays: Mapping[str, np.ndarray]
+    offsets: Mapping[str, tuple[int, int]]
+    num_classes: int | None = None
+
+    @property
+    def num_examples(self) -> int:
+        return max(stop for _, stop in self.offsets.values())
+
+
+def split_length(split: Any) -> int:
+    """Return the number of examples of one split of a dataset (of its first field)."""
+    return len(next(iter(split.values()))) if isinstance(split, Mapping) else len(split)
+
+
+def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
+    """Return one split as field -> array[n, …], unconverted; a random-access source is read to its end.
+
+    Raises:
+        ConfigError: at `dataset`, if the split is neither form, is empty, or its records do not stack.
+    """
+    if not isinstance(split, Mapping):
+        split = _stack_records(split, name)
+    if not split:
+        raise ConfigError("dataset", f"split {name!r} has no fields; give it as {_FORM}")
+    arrays = {}
+    for field, values in split.items():
+        if not isinstance(field, str):
+            raise ConfigError("dataset", f"split {name!r} has the field {field!r}; field names are strings")
+        try:
+            arrays[field] = np.asarray(values)
+        except ValueError as error:
+            raise _ragged(name, field, error) from None
+        if arrays[field].ndim == 0:
+            raise ConfigError(
+                "dataset", f"split {name!r}, field {field!r}: found a single value ({values!r}), expected array[n, …]"
+            )
+    lengths = {field: len(array) for field, array in arrays.items()}
+    if len(set(lengths.values())) > 1:
+        found = ", ".join(f"{field}: {length}" for field, length in lengths.items())
+        raise ConfigError("dataset", f"split {name!r} has fields of different lengths ({found}); they must agree")
+    if not next(iter(lengths.values())):
+        raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
+    return arrays
+
+
+def _ragged(name: str, field: str, error: ValueError) -> ConfigError:
+    where = f"split {name!r}, field {field!r}"
+    return ConfigError("dataset", f"{where}: its examples differ in shape ({error}); pad or crop them to one shape")
+
+
+_FORM = "{'inputs': array[n, …], 'targets': array[n, …]}"
+
+
+def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
+    if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, str | bytes):
+        raise ConfigError(
+            "dataset",
+            f"split {name!r} is a {type(source).__name__}; give it as {_FORM} or as a random-access source "
+            "with __len__ and __getitem__(int) -> dict",
+        )
+    indices = range(len(source))
+    if not indices:
+        raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
+    batched = getattr(source, "__getitems__", None)
+    records = batched(list(indices)) if batched else [source[i] for i in indices]
+    first = records[0]
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise ConfigError(
+                "dataset",
+                f"split {name!r}, record {row}: found a {type(record).__name__}, expected a dict such as "
+                "{'inputs': …, 'targets': …}" + ("" if row else f"; a split of whole arrays is written {_FORM}"),
+            )
+        if record.keys() != first.keys():
+            raise ConfigError(
+                "dataset",
+                f"split {name!r}, record {row}: has the fields {listed(record)}, record 0 has {listed(first)}",
+            )
+    stacked = {}
+    for field in first:
+        try:
+            stacked[field] = np.stack([np.asarray(record[field]) for record in records])
+        except ValueError as error:
+            raise _ragged(name, field, error) from None
+    return stacked
+
+
+def _compact(array: np.ndarray, where: str) -> np.ndarray:
+    """Return `array` as the device takes it: contiguous, native byte order, at most 32 bits a number."""
+    dtype = array.dtype
+    if dtype.kind not in "biufc" and dtype.type in (np.object_, np.str_, np.bytes_, np.void) or dtype.kind in "mM":
+        hint = "encode text and categories as integers" if dtype.kind in "OUS" else "convert it to numbers"
+        raise ConfigError("dataset", f"{where}: its type is {dtype}, which is no number; {hint}")
+    narrow = {"float64": "float32", "int64": "int32", "uint64": "int32", "complex128": "complex64"}.get(dtype.name)
+    if dtype.kind == "f" and dtype.itemsize > 8:
+        narrow = "float32"
+    target = np.dtype(narrow) if narrow else dtype.newbyteorder("=")
+    if dtype.kind in "iu" and narrow:
+        low, high = int(array.min()), int(array.max())
+        if array.size and not (-(2**31) <= low and high < 2**31):
+            raise ConfigError("dataset", f"{where}: its values ({low} … {high}) do not fit 32-bit integers")
+    try:
+        with np.errstate(over="raise"):
+            return np.ascontiguousarray(array, dtype=target)
+    except FloatingPointError:
+        raise ConfigError(
+            "dataset", f"{where}: some values are too large for 32-bit floats; scale them (log, standardise)"
+        ) from None
+
+
+def to_arrays(dataset: Dataset) -> Table:
+    """Read all splits, in the order given, and put them behind each other in one table.
+
+    64-bit numbers become 32-bit ones; other types (uint8, bool, …) stay.
+
+    Raises:
+        ConfigError: at `dataset`: no splits, no "train", an empty split, fields or shapes or types that do not agree
+            within or between splits, text or objects, integer targets outside `0 … num_classes - 1`.
+    """
+    splits = getattr(dataset, "splits", None)
+    if not isinstance(splits, Mapping):
+        raise ConfigError(
+            "dataset",
+            f"found a {type(dataset).__name__}; return mg.Dataset(splits={{'train': {_FORM}}}, num_classes=…)",
+        )
+    if not splits:
+        raise ConfigError("dataset", f"it has no splits; return mg.Dataset(splits={{'train': {_FORM}}})")
+    if "train" not in splits:
+        raise ConfigError(
+            "dataset",
+            f"it has no split 'train'{nearest('train', splits)} Splits: {listed(splits)}. Rename one to 'train'.",
+        )
+    if dataset.num_classes is not None and dataset.num_classes < 1:
+        raise ConfigError("dataset", f"num_classes is {dataset.num_classes}; give a positive number or None")
+    converted: dict[str, dict[str, np.ndarray]] = {}
+    for name, split in splits.items():
+        arrays = split_arrays(split, name)
+        converted[name] = {
+            field: _compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()
+        }
+        _check_targets(converted[name].get("targets"), name, dataset.num_classes)
+    _check_alike(converted)
+    offsets, start = {}, 0
+    for name, arrays in converted.items():
+        stop = start + len(next(iter(arrays.values())))
+        offsets[name] = (start, stop)
+        start = stop
+    parts = list(converted.values())
+    merged = {
+        field: parts[0][field] if len(parts) == 1 else np.concatenate([part[field] for part in parts])
+        for field in converted["train"]
+    }
+    return Table(arrays=merged, offsets=offsets, num_classes=dataset.num_classes)
+
+
+def _check_targets(targets: np.ndarray | None, name: str, num_classes: int | None) -> None:
+    if targets is None or num_classes is None or targets.dtype.kind not in "iu" or not targets.size:
+        return
+    if targets.min() < 0 or targets.max() >= num_classes:
+        where = np.argwhere((targets < 0) | (targets >= num_classes))
+        row, value = int(where[0][0]), int(targets[tuple(where[0])])
+        raise ConfigError(
+            "dataset",
+            f"split {name!r}, row {row}: its target is {value}, allowed are 0 … {num_classes - 1} "
+            f"(num_classes={num_classes}; {len(where)} targets are outside); count classes from 0 or raise num_classes",
+        )
+
+
+def _check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    train = converted["train"]
+    for name, arrays in converted.items():
+        if arrays.keys() != train.keys():
+            raise ConfigError(
+                "dataset",
+                f"split {name!r} has the fields {listed(arrays)}, split 'train' has {listed(train)}; they must agree",
+            )
+        for field, array in arrays.items():
+            if array.shape[1:] != train[field].shape[1:] or array.dtype != train[field].dtype:
+                raise ConfigError(
+                    "dataset",
+                    f"field {field!r} is {_kind_of(array)} in split {name!r} and {_kind_of(train[field])} in 'train'; "
+                    "they must agree",
+                )
+
+
+def _kind_of(array: np.ndarray) -> str:
+    return f"{array.dtype}[{', '.join(['n', *map(str, array.shape[1:])])}]"
+
+
+def fingerprint(table: Table) -> str:
+    """Return the SHA-256 (hex) of a table: its splits, and each field's name, type, shape and bytes."""
+    digest = hashlib.sha256(json.dumps({name: list(span) for name, span in table.offsets.items()}).encode())
+    for field in sorted(table.arrays):
+        array = np.ascontiguousarray(table.arrays[field])
+        digest.update(json.dumps([field, array.dtype.name, array.shape]).encode())
+        if array.size:
+            digest.update(array.reshape(-1).view(np.uint8))
+    return digest.hexdigest()

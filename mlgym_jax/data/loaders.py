@@ -1,0 +1,62 @@
+"""Loader components: how examples become batches."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mlgym_jax.errors import ConfigError
+from mlgym_jax.registry import register
+
+
+@dataclasses.dataclass(frozen=True)
+class Loader:
+    """How a table in memory is cut into batches.
+
+    Attributes:
+        batch_size: examples a training step.
+        eval_batch_size: examples an evaluation step; None lets the engine choose.
+        shuffle: draw a new order each epoch (a pure function of seed and epoch).
+        drop_last: leave out a last, smaller batch of an epoch.
+    """
+
+    batch_size: int = 32
+    eval_batch_size: int | None = None
+    shuffle: bool = True
+    drop_last: bool = False
+
+    def num_steps(self, num_examples: int) -> int:
+        """Return the number of training steps an epoch over `num_examples` takes.
+
+        Raises:
+            ConfigError: at `loader.batch_size`, if `drop_last` leaves no batch at all.
+        """
+        if self.drop_last:
+            if 0 < num_examples < self.batch_size:
+                raise ConfigError(
+                    "loader.batch_size",
+                    f"found {self.batch_size}, but there are only {num_examples} training examples and drop_last=True "
+                    f"drops the one batch; set batch_size to at most {num_examples} or drop_last=False",
+                )
+            return num_examples // self.batch_size
+        return -(-num_examples // self.batch_size)
+
+
+@register("loader", "in_memory")
+def in_memory(
+    *, batch_size: int = 32, eval_batch_size: int | None = None, shuffle: bool = True, drop_last: bool = False
+) -> Loader:
+    """Keep the whole table in the device's memory and gather batches from it by index.
+
+    Args:
+        batch_size: examples a training step, at least 1.
+        eval_batch_size: examples an evaluation step; by default the engine chooses.
+        shuffle: draw a new order each epoch.
+        drop_last: leave out a last, smaller batch of an epoch; otherwise it is padded and masked.
+
+    Raises:
+        ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1.
+    """
+    for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
+        if size is not None and size < 1:
+            raise ConfigError(f"loader.{name}", f"found {size}; a batch has at least 1 example")
+    return Loader(batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=shuffle, drop_last=drop_last)

@@ -1,0 +1,159 @@
+"""Validation components: pure functions of (dataset, seed) to folds, which are index arrays into the split "train".
+
+Synopsis:
+
+    >>> import numpy as np
+    >>> from mlgym_jax.data.dataset import Dataset
+    >>> from mlgym_jax.data.validation import holdout
+    >>> dataset = Dataset(splits={"train": {"inputs": np.zeros((10, 3)), "targets": np.arange(10) % 2}}, num_classes=2)
+    >>> [fold] = holdout(val=0.2)(dataset, 0)
+    >>> {split: len(indices) for split, indices in fold.items()}
+    {'train': 8, 'val': 2}
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
+from mlgym_jax.errors import ConfigError
+from mlgym_jax.registry import register
+
+Fold = dict[str, np.ndarray]
+Validation = Callable[[Dataset, int], list[Fold]]
+
+
+@register("validation", "holdout")
+def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) -> Validation:
+    """Hold out a random part of the training split for validation, and one for testing.
+
+    A held-out part of fraction `f` of `n` examples has `ceil(f * n)` of them, as in scikit-learn; the rest trains.
+    Stratified, each part gets its share of every class, rounded by largest remainder (ties are drawn). A fraction of 0
+    leaves the part out, so that a split of the dataset's own is used under that name, if there is one.
+
+    Args:
+        val: fraction of the examples to validate on, in [0, 1).
+        test: fraction to test on, in [0, 1).
+        stratified: keep the class proportions; needs integer targets.
+
+    Returns:
+        a pure callable `(dataset, seed) -> [{"train": int32[…], "val": int32[…], "test": int32[…]}]`; indices ascend.
+
+    Raises:
+        ConfigError: at `validation.…`: fractions outside [0, 1) or that leave nothing to train on; stratified without
+            integer targets, with a class too small for the parts, or a part smaller than the number of classes.
+    """
+    fractions = {"val": val, "test": test}
+    for name, fraction in fractions.items():
+        if not 0 <= fraction < 1:
+            raise ConfigError(
+                f"validation.{name}", f"found {fraction}; it is a fraction of the training split, in [0, 1)"
+            )
+    if val + test >= 1:
+        raise ConfigError("validation.val", f"val={val} and test={test} leave nothing to train on; lower one")
+
+    def split(dataset: Dataset, seed: int) -> list[Fold]:
+        train = dataset.splits["train"]
+        num_examples = split_length(train)
+        sizes = {name: math.ceil(fraction * num_examples) for name, fraction in fractions.items() if fraction}
+        sizes["train"] = num_examples - sum(sizes.values())
+        if sizes["train"] < 1:
+            raise ConfigError(
+                "validation.val",
+                f"of {num_examples} examples, val={val} and test={test} leave none to train on; lower one",
+            )
+        random = random_numbers(num_examples, seed)
+        if stratified:
+            classes = class_indices(dataset, "validation.stratified")
+            counts = np.bincount(classes)
+            _check_stratifiable(counts, sizes, dataset)
+            part = assign_stratified(classes, sizes, random, random_numbers(len(counts), seed, stream=1))
+        else:
+            part = np.empty(num_examples, np.int8)
+            part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])
+        order = {name: number for number, name in enumerate(sizes)}
+        names = ["train", *(name for name in sizes if name != "train")]
+        return [{name: np.flatnonzero(part == order[name]).astype(np.int32) for name in names}]
+
+    return split
+
+
+def random_numbers(count: int, seed: int, *, stream: int = 0) -> np.ndarray:
+    """Return uint64[count], a pure function of (seed, stream).
+
+    Raw Philox output: NumPy promises that it never changes, which it does not of `Generator.permutation`.
+    """
+    return np.random.Philox(key=np.array([seed % 2**64, stream], np.uint64)).random_raw(count)
+
+
+def class_indices(dataset: Dataset, path: str) -> np.ndarray:
+    """Return int64[n], the training examples' classes numbered from 0 without gaps.
+
+    Raises:
+        ConfigError: at `path`, if there is no field `targets` of one integer an example.
+    """
+    targets = split_arrays(dataset.splits["train"]).get("targets")
+    fix = "set stratified=False"
+    if targets is None:
+        raise ConfigError(path, f"stratification needs a field 'targets', which the dataset does not have; {fix}")
+    if targets.dtype.kind not in "iub" or targets.ndim != 1:
+        shape = ", ".join(["n", *map(str, targets.shape[1:])])
+        raise ConfigError(
+            path, f"stratification needs one integer class an example; targets are {targets.dtype}[{shape}]; {fix}"
+        )
+    return np.unique(targets, return_inverse=True)[1].reshape(-1)
+
+
+def assign_stratified(
+    classes: np.ndarray, sizes: Mapping[str, int], random: np.ndarray, tie_breakers: np.ndarray
+) -> np.ndarray:
+    """Assign each example to a part, so that every part gets its share of each class.
+
+    Args:
+        classes: int[n], numbered from 0.
+        sizes: part -> its number of examples; they sum to n.
+        random: uint64[n]; who of a class goes where.
+        tie_breakers: uint64[classes]; which class of equal remainders gets the odd example.
+
+    Returns:
+        int8[n], the number of the part in the order of `sizes`.
+    """
+    left = np.bincount(classes)
+    quotas = np.empty((len(sizes), len(left)), np.int64)
+    for number, size in enumerate(sizes.values()):
+        quotas[number] = _largest_remainder(left, size, tie_breakers)
+        left = left - quotas[number]
+    # Sorted by class, and within a class at random, the parts follow each other in blocks of their quotas.
+    order = np.lexsort((random, classes))
+    part = np.empty(len(classes), np.int8)
+    part[order] = np.repeat(np.tile(np.arange(len(sizes), dtype=np.int8), len(quotas[0])), quotas.T.reshape(-1))
+    return part
+
+
+def _largest_remainder(counts: np.ndarray, size: int, tie_breakers: np.ndarray) -> np.ndarray:
+    """Share `size` among classes in proportion to `counts`, in exact integers; int64[classes], summing to `size`."""
+    total = int(counts.sum())
+    shares, remainders = np.divmod(counts.astype(np.int64) * size, total)
+    odd = size - int(shares.sum())
+    shares[np.lexsort((tie_breakers, -remainders))[:odd]] += 1
+    return shares
+
+
+def _check_stratifiable(counts: np.ndarray, sizes: Mapping[str, int], dataset: Dataset) -> None:
+    fix = "hold out another fraction, add examples, or set stratified=False"
+    if counts.min() < len(sizes):
+        values = np.unique(split_arrays(dataset.splits["train"])["targets"])
+        raise ConfigError(
+            "validation.stratified",
+            f"class {values[counts.argmin()]} has {counts.min()} examples, fewer than the parts ({len(sizes)}: "
+            f"{', '.join(sizes)}); {fix}",
+        )
+    for name, size in sizes.items():
+        if size < len(counts):
+            raise ConfigError(
+                "validation.stratified",
+                f"part {name!r} would have {size} examples, fewer than the classes ({len(counts)}); {fix}",
+            )

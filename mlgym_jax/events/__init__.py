@@ -1,0 +1,79 @@
+"""The events of a run: build them, log them, read them back, and project them to the state of the run.
+
+Synopsis:
+
+>>> import tempfile
+>>> from mlgym_jax.events import EventLog, evaluation_result, project, read_events
+>>> path = tempfile.mkdtemp() + "/event_storage.log"
+>>> with EventLog.open(path) as log:
+...     log.append(
+...         [
+...             evaluation_result(
+...                 "2026-11-23--17-59-10",
+...                 experiment_id=0,
+...                 epoch=epoch,
+...                 scores={"train/loss": 1 / epoch, "val/accuracy": accuracy},
+...                 seconds=0.1,
+...                 now_ms=1_795_456_750_000 + 100 * epoch,
+...             )
+...             for epoch, accuracy in enumerate([0.7, 0.9, 0.8], start=1)
+...         ]
+...     )
+0
+>>> view = project(event for event_id, event in read_events(path))
+>>> view.experiments[0].history["val/accuracy"]
+[0.7, 0.9, 0.8]
+>>> view.experiments[0].best("val/accuracy", mode="max")
+(2, 0.9)
+"""
+
+from mlgym_jax.events.codec import Event, decode, decode_number, encode
+from mlgym_jax.events.log import EventLog, Sink, read_events, read_log
+from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
+from mlgym_jax.events.schema import (
+    checkpoint_saved,
+    checkpoint_skipped,
+    evaluation_result,
+    experiment_config,
+    experiment_failed,
+    experiment_status,
+    experiment_stopped,
+    group_compacted,
+    group_compiled,
+    job_scheduled,
+    job_status,
+    resume_mismatch,
+    run_finished,
+    run_started,
+    scores_of,
+)
+
+__all__ = [
+    "Event",
+    "EventLog",
+    "ExperimentView",
+    "RunView",
+    "Sink",
+    "apply",
+    "checkpoint_saved",
+    "checkpoint_skipped",
+    "decode",
+    "decode_number",
+    "encode",
+    "evaluation_result",
+    "experiment_config",
+    "experiment_failed",
+    "experiment_status",
+    "experiment_stopped",
+    "group_compacted",
+    "group_compiled",
+    "job_scheduled",
+    "job_status",
+    "project",
+    "read_events",
+    "read_log",
+    "resume_mismatch",
+    "run_finished",
+    "run_started",
+    "scores_of",
+]

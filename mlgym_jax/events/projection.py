@@ -1,0 +1,280 @@
+"""The state of a run as a pure function of its events: `project(events) -> RunView`.
+
+A view is never a second truth: it can be thrown away and made again. Event types and fields that are not known here are
+passed over, so logs of newer writers can be read; an event of a known type that cannot be read is counted in
+`RunView.num_malformed`. Times end in `_ms` (unix milliseconds).
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.codec import Event, decode_number
+from mlgym_jax.events.schema import scores_of
+
+ExperimentState = Literal["INIT", "RUNNING", "DONE", "FAILED"]
+RunState = Literal["INIT", "RUNNING", "DONE", "FAILED", "INTERRUPTED"]
+Payload = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class ExperimentView:
+    """What the log says about one experiment.
+
+    Attributes:
+        hyperparameters: the swept values, flat.
+        history: score name to one value an epoch, ordered as `epoch_numbers`; NaN where an epoch has no such score.
+        epoch_seconds: how long each epoch took; evaluated_ms: when its result was logged.
+        progress: the payload of the newest `experiment_status`.
+        starting_time, finishing_time, device: as the newest `job_status` gave them.
+    """
+
+    experiment_id: int
+    hyperparameters: dict[str, Any] = field(default_factory=dict)
+    config: Mapping[str, Any] | None = None
+    fold: int | None = None
+    job_id: str | None = None
+    status: ExperimentState = "INIT"
+    stop_reason: str | None = None
+    stop_epoch: int | None = None
+    error: str | None = None
+    stacktrace: str | None = None
+    device: str | None = None
+    starting_time: int | None = None
+    finishing_time: int | None = None
+    progress: Payload | None = None
+    epoch_numbers: list[int] = field(default_factory=list)
+    history: dict[str, list[float]] = field(default_factory=dict)
+    epoch_seconds: list[float] = field(default_factory=list)
+    evaluated_ms: list[int] = field(default_factory=list)
+    _missing: set[tuple[str, int]] = field(default_factory=set, repr=False)  # the NaNs in history that nobody logged
+
+    @property
+    def epochs(self) -> int:
+        """The number of evaluated epochs."""
+        return len(self.epoch_numbers)
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The scores of the newest epoch; empty before the first."""
+        return self._row(self.epochs - 1) if self.epoch_numbers else {}
+
+    def rows(self) -> list[dict[str, float]]:
+        """Return one mapping an epoch, with just the scores that were logged for it."""
+        return [self._row(index) for index in range(self.epochs)]
+
+    def best(self, monitor: str, mode: str) -> tuple[int, float] | None:
+        """Return the first epoch with the best score and that score; None if no epoch has a finite one.
+
+        Args:
+            monitor: the name of the score, such as `val/accuracy`.
+            mode: `max` or `min`.
+
+        Raises:
+            MlgymError: any other mode.
+        """
+        if mode not in ("max", "min"):
+            raise MlgymError(f"mode: found {mode!r}; write 'max' or 'min'.")
+        sign = 1 if mode == "max" else -1
+        scores = zip(self.epoch_numbers, self.history.get(monitor, ()), strict=False)
+        finite = [(epoch, score) for epoch, score in scores if math.isfinite(score)]
+        return max(finite, key=lambda scored: sign * scored[1], default=None)
+
+    def _row(self, index: int) -> dict[str, float]:
+        epoch = self.epoch_numbers[index]
+        if not self._missing:
+            return {name: values[index] for name, values in self.history.items()}
+        return {name: values[index] for name, values in self.history.items() if (name, epoch) not in self._missing}
+
+    def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int) -> bool:
+        """Take in one epoch's scores; the first ones of an epoch win. Return whether they were taken."""
+        index = bisect_left(self.epoch_numbers, epoch)
+        if index < self.epochs and self.epoch_numbers[index] == epoch:
+            return False
+        for name in scores:
+            if name not in self.history:
+                self.history[name] = [math.nan] * self.epochs
+                self._missing.update((name, earlier) for earlier in self.epoch_numbers)
+        for name, values in self.history.items():
+            values.insert(index, scores.get(name, math.nan))
+            if name not in scores:
+                self._missing.add((name, epoch))
+        self.epoch_numbers.insert(index, epoch)
+        self.epoch_seconds.insert(index, seconds)
+        self.evaluated_ms.insert(index, now_ms)
+        return True
+
+
+@dataclass(slots=True)
+class RunView:
+    """What the log says about a run; `experiments` is in the order of the ids.
+
+    `groups`, `compactions`, `checkpoints`, `checkpoints_skipped` and `mismatches` are the payloads of `group_compiled`,
+    `group_compacted`, `checkpoint_saved`, `checkpoint_skipped` and `resume_mismatch`, in the order of the log.
+    `started_ms` is the first event's time; `finished_ms` is None while the run, or its resumption, goes on.
+    """
+
+    run_id: str | None = None
+    name: str | None = None
+    config: Mapping[str, Any] | None = None
+    config_hash: str | None = None
+    status: RunState = "INIT"
+    num_experiments: int | None = None
+    started_ms: int | None = None
+    finished_ms: int | None = None
+    experiments: dict[int, ExperimentView] = field(default_factory=dict)
+    groups: list[Payload] = field(default_factory=list)
+    compactions: list[Payload] = field(default_factory=list)
+    checkpoints: list[Payload] = field(default_factory=list)
+    checkpoints_skipped: list[Payload] = field(default_factory=list)
+    mismatches: list[Payload] = field(default_factory=list)
+    num_malformed: int = 0
+
+    def experiment(self, experiment_id: int) -> ExperimentView:
+        """Return the view of one experiment, made if there is none yet."""
+        view = self.experiments.get(experiment_id)
+        if view is None:
+            if not isinstance(experiment_id, int):
+                raise TypeError(f"experiment_id: found {experiment_id!r}, not an integer")
+            in_order = not self.experiments or experiment_id > next(reversed(self.experiments))
+            view = self.experiments[experiment_id] = ExperimentView(experiment_id)
+            if not in_order:
+                ordered = sorted(self.experiments.items())
+                self.experiments.clear()
+                self.experiments.update(ordered)
+        return view
+
+
+def project(events: Iterable[Event]) -> RunView:
+    """Return what `events`, in the order of the log, say about their run."""
+    view = RunView()
+    for event in events:
+        apply(view, event)
+    return view
+
+
+def apply(view: RunView, event: Event) -> None:
+    """Bring `view` up to date with one more event, in place."""
+    try:
+        handler = _HANDLERS.get(event["event_type"])
+        if handler is None:
+            return
+        payload, now_ms = event["payload"], event["creation_ts"]
+        handler(view, payload, now_ms)
+        if view.started_ms is None:
+            view.started_ms = now_ms
+        if view.run_id is None:
+            view.run_id = payload.get("grid_search_id")
+    except (KeyError, TypeError, ValueError, AttributeError):
+        view.num_malformed += 1  # one strange event must not make the whole run unreadable
+
+
+def _run_started(view: RunView, payload: Payload, _now_ms: int) -> None:
+    view.name, view.config_hash = payload.get("name"), payload.get("config_hash")
+    view.num_experiments = payload.get("num_experiments")
+    view.status, view.finished_ms = "RUNNING", None
+
+
+def _run_finished(view: RunView, payload: Payload, now_ms: int) -> None:
+    view.status, view.finished_ms = payload["status"], now_ms
+
+
+def _job_scheduled(view: RunView, payload: Payload, _now_ms: int) -> None:
+    view.config = payload["config"]
+    if view.name is None and isinstance(view.config, Mapping):
+        view.name = view.config.get("name")
+
+
+def _experiment_config(view: RunView, payload: Payload, _now_ms: int) -> None:
+    hyperparameters = {key: decode_number(value) for key, value in (payload.get("hyperparameters") or {}).items()}
+    experiment = view.experiment(payload["experiment_id"])
+    experiment.hyperparameters = hyperparameters
+    experiment.config, experiment.fold = payload.get("config"), payload.get("fold")
+    experiment.job_id = payload.get("job_id")
+
+
+def _job_status(view: RunView, payload: Payload, _now_ms: int) -> None:
+    if payload.get("job_type") == "TERMINATE":
+        return  # about a worker, not about the experiment
+    status, error = payload["status"], payload.get("error")
+    experiment = view.experiment(payload["experiment_id"])
+    for name in ("job_id", "device", "starting_time", "finishing_time"):
+        setattr(experiment, name, payload.get(name))
+    if status != "DONE":  # a new attempt: what ended the one before it is over
+        experiment.status, experiment.error, experiment.stacktrace = status, None, None
+        _mark_running(view, status)
+    elif error is not None:
+        experiment.status = "FAILED"
+        experiment.error, experiment.stacktrace = error, payload.get("stacktrace") or experiment.stacktrace
+    elif experiment.status != "FAILED":  # experiment_failed was here before: the job is done, the experiment failed
+        experiment.status = "DONE"
+
+
+def _experiment_status(view: RunView, payload: Payload, _now_ms: int) -> None:
+    experiment = view.experiment(payload["experiment_id"])
+    experiment.progress = payload
+    _set_running(view, experiment)
+
+
+def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
+    scores, epoch, seconds = scores_of(payload), payload["epoch"], payload.get("seconds")
+    if not isinstance(epoch, int):
+        raise TypeError(f"epoch: found {epoch!r}, not an integer")
+    experiment = view.experiment(payload["experiment_id"])
+    taken = experiment._add_epoch(epoch, scores, math.nan if seconds is None else float(seconds), now_ms)
+    _set_running(view, experiment)
+    if taken and experiment.stop_epoch is not None and epoch > experiment.stop_epoch:
+        experiment.stop_epoch = experiment.stop_reason = None  # resumed with more epochs: it goes on after all
+
+
+def _experiment_stopped(view: RunView, payload: Payload, _now_ms: int) -> None:
+    reason = payload["reason"]
+    experiment = view.experiment(payload["experiment_id"])
+    experiment.stop_reason, experiment.stop_epoch = reason, payload.get("epoch")
+
+
+def _experiment_failed(view: RunView, payload: Payload, _now_ms: int) -> None:
+    experiment = view.experiment(payload["experiment_id"])
+    experiment.status = "FAILED"
+    experiment.error, experiment.stacktrace = payload.get("error"), payload.get("stacktrace")
+
+
+def _set_running(view: RunView, experiment: ExperimentView) -> None:
+    if experiment.status == "INIT":
+        experiment.status = "RUNNING"
+    _mark_running(view, experiment.status)
+
+
+def _mark_running(view: RunView, status: str) -> None:
+    if status == "RUNNING" and view.status == "INIT":  # a log without run_started
+        view.status = "RUNNING"
+
+
+def _collect(attribute: str) -> Callable[[RunView, Payload, int], None]:
+    def handler(view: RunView, payload: Payload, _now_ms: int) -> None:
+        getattr(view, attribute).append(payload)
+
+    return handler
+
+
+_HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
+    "run_started": _run_started,
+    "run_finished": _run_finished,
+    "job_scheduled": _job_scheduled,
+    "job_status": _job_status,
+    "experiment_config": _experiment_config,
+    "experiment_status": _experiment_status,
+    "evaluation_result": _evaluation_result,
+    "experiment_stopped": _experiment_stopped,
+    "experiment_failed": _experiment_failed,
+    "group_compiled": _collect("groups"),
+    "group_compacted": _collect("compactions"),
+    "checkpoint_saved": _collect("checkpoints"),
+    "checkpoint_skipped": _collect("checkpoints_skipped"),
+    "resume_mismatch": _collect("mismatches"),
+}

@@ -1,0 +1,1 @@
+"""How groups run on devices: the choice of a plan, the batched programs, the engine."""

@@ -1,0 +1,283 @@
+"""Run the epochs of a group: single-experiment functions lifted over rows by vmap, map or nothing, sharded.
+
+A group's rows are laid out in blocks, each one call of the compiled programs: `vmap` and `map` have one block of all
+rows, `none` has a row a device in each. `map` runs the active rows only, so that a stopped experiment costs nothing;
+a `vmap` block is rebuilt smaller, and `none` blocks are filled up again, by `compact`.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import PartitionSpec
+
+from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
+from mlgym_jax.core.program import Program
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
+from mlgym_jax.execution.plan import Plan
+
+
+class GroupRunner:
+    """The compiled programs of a group and the layout of its rows on the devices.
+
+    Args:
+        fold_of_row: int32[rows], each row's number in the fold table.
+        names: the scores in the order of the score matrix's columns, such as `val/accuracy`.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        functions: EpochFunctions,
+        shape: EpochShape,
+        plan: Plan,
+        *,
+        devices: Sequence[jax.Device],
+        data: Any,
+        folds: Any,
+        fold_of_row: np.ndarray,
+        names: Sequence[str],
+    ):
+        self.plan = plan
+        self.num_rows = len(fold_of_row)
+        self.names = tuple(names)
+        self._program, self._functions, self._shape = program, functions, shape
+        self._mesh = experiment_mesh(list(devices[: plan.num_devices]))
+        self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
+        self._data, self._folds = jax.device_put((data, folds), self._everywhere)
+        self._fold_of_row = np.asarray(fold_of_row, np.int32)
+        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._parts = self._make_parts()
+        self.compile_seconds = 0.0
+
+    # -- layout: rows to blocks and back ---------------------------------------------------------------------------
+
+    def init(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> TrainState:
+        """Return the initial states, stacked: every leaf has a leading axis of rows."""
+
+        def init(seeds: Any, hyperparams: Any, batch: Any) -> TrainState:
+            keys = jax.vmap(jax.random.key)(seeds)
+            return jax.vmap(self._program.init, in_axes=(0, None, 0))(keys, batch, hyperparams)
+
+        return jax.jit(init)(seeds, hyperparams, batch)
+
+    def start(self, state: TrainState, rows: Sequence[int] | None = None) -> None:
+        """Lay out `rows` (all by default) of a stacked state for training; the others stay as they are."""
+        rows = list(range(self.num_rows)) if rows is None else list(rows)
+        width = self.plan.num_devices if self.plan.batching == "none" else len(rows)
+        width += -width % self.plan.num_devices
+        self._base = state
+        self._blocks = []
+        for start in range(0, len(rows), width):
+            ids = rows[start : start + width]
+            padded = np.asarray(ids + [ids[0]] * (width - len(ids)))
+            block = jax.device_put(jax.jit(_take)(state, padded), self._rows)
+            folds = jax.device_put(self._fold_of_row[padded], self._rows)
+            self._blocks.append((ids, folds, block))
+
+    def snapshot(self) -> Callable[[], TrainState]:
+        """Return a function giving the present states of all rows, stacked; it may be called when training went on."""
+        base, blocks = self._base, list(self._blocks)
+
+        def states() -> TrainState:
+            if len(blocks) == 1 and blocks[0][0] == list(range(self.num_rows)):
+                block = blocks[0][2]
+                whole = block.step.shape[0] == self.num_rows
+                return block if whole else jax.tree.map(lambda leaf: leaf[: self.num_rows], block)
+            state = jax.device_put(base, self._everywhere)
+            for ids, _, block in blocks:
+                block = jax.device_put(block, self._everywhere)
+                state = jax.jit(_put)(state, block, np.asarray(ids, np.int32))
+            return state
+
+        return states
+
+    def compact(self, active: np.ndarray) -> bool:
+        """Lay out the active rows anew where that saves compute; tell whether it did."""
+        laid_out = [row for ids, _, _ in self._blocks for row in ids]
+        remaining = [row for row in laid_out if active[row]]
+        devices = self.plan.num_devices
+        if self.plan.batching == "none":
+            saves = -(-len(remaining) // devices) < len(self._blocks)
+        else:
+            saves = self.plan.batching == "vmap" and 2 * len(remaining) <= len(laid_out) and len(laid_out) > devices
+        if saves and remaining:
+            self.start(self.snapshot()(), remaining)
+        return bool(saves and remaining)
+
+    # -- compute ---------------------------------------------------------------------------------------------------
+
+    def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
+        """Train and evaluate one epoch of the active rows; dispatched, not waited for.
+
+        Returns:
+            (rows, float[rows and padding, scores]) of each block that ran; `read_scores` waits for them.
+        """
+        found = []
+        for number, (ids, folds, block) in enumerate(self._blocks):
+            live = np.zeros(block.step.shape, bool)
+            live[: len(ids)] = active[ids]
+            if not live.any():
+                continue
+            block, scores = self._run(block, folds, live, np.int32(epoch))
+            self._blocks[number] = (ids, folds, block)
+            found.append((ids, scores))
+        return found
+
+    def read_scores(self, found: list[tuple[list[int], jax.Array]]) -> np.ndarray:
+        """Wait for an epoch and return float[rows, scores]; NaN for rows that did not run."""
+        scores = np.full((self.num_rows, len(self.names)), np.nan)
+        for ids, values in found:
+            scores[ids] = np.asarray(values)[: len(ids)]
+        return scores
+
+    def compile(self) -> float:
+        """Compile every program of the present layout ahead of time; return the seconds it took."""
+        before = self.compile_seconds
+        ids, folds, block = self._blocks[0]
+        self._run(block, folds, np.zeros(block.step.shape, bool), np.int32(0), dry=True)
+        return self.compile_seconds - before
+
+    def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
+        if self.plan.loop == "scan":
+            return self._call("whole", (block, folds, live), (self._data, self._folds, epoch), dry)
+        shape, call = self._shape, self._call
+        order = call("order", (block, folds, live), (self._folds, epoch), dry)
+        state, running = block, call("empty", (live,), (), dry)
+        for i in range(1 if dry else shape.num_steps - bool(shape.tail)):
+            state, running = call("train", (state, running, order, live), (self._data, np.int32(i)), dry)
+        if shape.tail:
+            last = np.int32(shape.num_steps - 1)
+            state, running = call("train_tail", (state, running, order, live), (self._data, last), dry)
+        by_split = {}
+        for split, (number, _) in shape.eval_batches.items():
+            found = call("empty", (live,), (), dry)
+            for i in range(1 if dry else number):
+                arguments = (state, found, folds, live)
+                found = call(("evaluate", split), arguments, (self._data, self._folds, np.int32(i)), dry)
+            by_split[split] = found
+        if "train" not in by_split:
+            by_split = {"train": running, **by_split}
+        return call("finish", (state, block, by_split, live), (), dry)
+
+    def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
+        key = (name, mapped[-1].shape)
+        if key not in self._compiled:
+            started = time.perf_counter()
+            rows, everywhere = PartitionSpec(EXPERIMENT), PartitionSpec()
+            function = self._parts[name]
+            if self.plan.num_devices > 1:
+                function = jax.shard_map(
+                    function, mesh=self._mesh, in_specs=(rows, everywhere), out_specs=rows, check_vma=False
+                )
+            jitted = jax.jit(function, in_shardings=(self._rows, self._everywhere), out_shardings=self._rows)
+            lowered = jitted.lower(mapped, shared)
+            self._compiled[key] = (lowered.compile(), lowered.out_info)
+            self.compile_seconds += time.perf_counter() - started
+        compiled, out_info = self._compiled[key]
+        if dry:
+            return out_info
+        return compiled(mapped, shared)
+
+    def _make_parts(self) -> dict[Any, Callable[[Any, Any], Any]]:
+        """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active."""
+        functions, program = self._functions, self._program
+        lift = {"vmap": _vmapped, "map": _mapped, "none": _single}[self.plan.batching]
+
+        def flat(scores: Any) -> jax.Array:
+            values = [jnp.asarray(scores[split][name]) for split, name in (key.split("/", 1) for key in self.names)]
+            return jnp.stack([value.astype(jnp.result_type(float)) for value in values])
+
+        def whole(mapped: Any, shared: Any) -> Any:
+            def one(row: Any, shared: Any) -> Any:
+                (state, fold), (data, folds, epoch) = row, shared
+                state, scores = functions.whole(state, data, folds, fold, epoch)
+                return state, flat(scores)
+
+            state, fold, live = mapped
+            new, scores = lift(one, (state, fold), shared, live)
+            return select(live, new, state), scores
+
+        def train_with(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
+            def train(row: Any, shared: Any) -> Any:
+                (state, running, order), (data, i) = row, shared
+                state, metrics = function(state, data, order, i)
+                return state, program.merge(running, metrics)
+
+            return train
+
+        def order(row: Any, shared: Any) -> Any:
+            return functions.order(row[0], shared[0], row[1], shared[1])
+
+        def evaluate(split: str) -> Callable[[Any, Any], Any]:
+            def evaluate(row: Any, shared: Any) -> Any:
+                (state, found, fold), (data, folds, i) = row, shared
+                return program.merge(found, functions.evaluate(state, data, folds, fold, split, i))
+
+            return evaluate
+
+        def finish(mapped: Any, shared: Any) -> Any:
+            state, old, by_split, live = mapped
+            scores = lift(
+                lambda row, _: flat({split: program.compute(found) for split, found in row.items()}),
+                by_split,
+                shared,
+                live,
+            )
+            return select(live, state, old), scores
+
+        def lifted(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+            return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])
+
+        return {
+            "whole": whole,
+            "order": lifted(order),
+            "empty": lambda mapped, shared: lift(lambda row, _: program.empty(), mapped[0], shared, mapped[0]),
+            "train": lifted(train_with(functions.train)),
+            "train_tail": lifted(train_with(functions.train_tail)) if functions.train_tail else None,
+            **{("evaluate", split): lifted(evaluate(split)) for split in self._shape.eval_batches},
+            "finish": finish,
+        }
+
+
+def _take(state: Any, rows: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf: leaf[rows], state)
+
+
+def _put(state: Any, block: Any, rows: jax.Array) -> Any:
+    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new[: rows.shape[0]]), state, block)
+
+
+def _vmapped(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
+    return jax.vmap(function, in_axes=(0, None), axis_size=live.shape[0])(mapped, shared)
+
+
+def _single(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
+    assert live.shape == (1,), "none has one row a device"
+    result = function(jax.tree.map(lambda leaf: leaf[0], mapped), shared)
+    return jax.tree.map(lambda leaf: leaf[None], result)
+
+
+def _mapped(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
+    """Run `function` on the live rows, one after the other; rows that are not live come out as zeros."""
+
+    def row_of(row: Any) -> Any:
+        return function(jax.tree.map(lambda leaf: leaf[row], mapped), shared)
+
+    rows = jnp.argsort(~live, stable=True)
+    abstract = jax.eval_shape(row_of, rows[0])
+    empty = jax.tree.map(lambda leaf: jnp.zeros((live.shape[0], *leaf.shape), leaf.dtype), abstract)
+
+    def body(i: jax.Array, results: Any) -> Any:
+        row = rows[i]
+        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(row))
+
+    # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
+    # experiment's numbers do not depend on how many others run beside it.
+    return jax.lax.fori_loop(0, live.sum(dtype=jnp.int32), body, empty)

@@ -1,0 +1,109 @@
+"""Train a group: a generator of epoch reports, whose consumer causes the effects."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.execution.batched import GroupRunner
+
+History = list[dict[str, float]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Verdict:
+    """Why an experiment trains no further: `error` where it failed, else the early stopping's reason."""
+
+    reason: str
+    error: str | None = None
+    stacktrace: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class EpochReport:
+    """What one epoch of a group brought.
+
+    Attributes:
+        scores: row -> {"train/loss": …}, for the rows that trained.
+        ended: row -> why it trains no further.
+        state: the stacked states after this epoch; immutable, so it may be kept.
+        compacted: the rows still training, if the group was laid out anew after this epoch.
+        seconds: wall time since the last report.
+    """
+
+    epoch: int
+    scores: Mapping[int, dict[str, float]]
+    ended: Mapping[int, Verdict]
+    state: Callable[[], TrainState]
+    compacted: list[int] | None
+    seconds: float
+
+
+def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any], bool] | None) -> Verdict | None:
+    """Decide from its scores alone whether an experiment goes on (None)."""
+    if not history:
+        return None
+    loss = history[-1].get("train/loss", 0.0)
+    if not math.isfinite(loss):
+        return Verdict("diverged", f"diverged: train/loss is {loss} after epoch {len(history)}")
+    try:
+        stops = early_stopping is not None and bool(early_stopping(history))
+    except Exception as error:
+        message = f"early_stopping raised {type(error).__name__}: {error}"
+        return Verdict("error", message, traceback.format_exc())
+    return Verdict("early stopping") if stops else None
+
+
+def fit(
+    runner: GroupRunner,
+    state: TrainState,
+    histories: Sequence[History],
+    *,
+    num_epochs: int,
+    first_epoch: int,
+    early_stopping: Callable[[Any], bool] | None,
+    clock: Callable[[], float] = time.perf_counter,
+) -> Iterator[EpochReport]:
+    """Train every row from `state` (after `first_epoch - 1` epochs) to `num_epochs`; histories grow in place.
+
+    The next epoch is dispatched before a report is handed out, so that effects cost the devices no time.
+    """
+    done = first_epoch - 1
+    ended_at = [len(h) if len(h) < done or judge(h, early_stopping) else num_epochs for h in histories]
+    runner.start(state)
+    for epoch in range(1, done + 1):  # the layout depends on who had stopped, and numbers may depend on the layout
+        runner.compact(np.array([epoch < end for end in ended_at]))
+    active = np.array([done < end for end in ended_at], bool)
+    if not active.any() or done >= num_epochs:
+        return
+    before = clock()
+    pending = runner.epoch(active, first_epoch)
+    for epoch in range(first_epoch, num_epochs + 1):
+        values = runner.read_scores(pending)
+        scores, ended = {}, {}
+        for row in np.flatnonzero(active):
+            scores[int(row)] = dict(zip(runner.names, values[row].tolist(), strict=True))
+            histories[row].append(scores[int(row)])
+            verdict = judge(histories[row], early_stopping)
+            if verdict is not None:
+                ended[int(row)] = verdict
+                active[row] = False
+        snapshot = runner.snapshot()
+        compacted = None
+        going_on = bool(active.any()) and epoch < num_epochs
+        if going_on:
+            if ended and runner.compact(active):
+                compacted = [int(row) for row in np.flatnonzero(active)]
+            pending = runner.epoch(active, epoch + 1)
+        now = clock()
+        yield EpochReport(epoch, scores, ended, snapshot, compacted, now - before)
+        before = now
+        if not going_on:
+            return

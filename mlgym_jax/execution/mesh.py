@@ -1,0 +1,52 @@
+"""The devices as a mesh with the axis `experiment`, and host devices for a CPU's cores."""
+
+from __future__ import annotations
+
+import os
+
+import jax
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+from mlgym_jax.errors import MlgymError
+
+EXPERIMENT = "experiment"
+
+
+def use_devices(number: int | None) -> list[jax.Device]:
+    """Return the local devices to train on; on a CPU, before JAX has started, the cores become as many devices.
+
+    Raises:
+        MlgymError: fewer devices than asked for.
+    """
+    if number is not None and number < 1:
+        raise MlgymError(f"--devices={number}: at least 1 is expected")
+    if not _backend_started() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
+        if jax.config.jax_num_cpu_devices <= 0:
+            jax.config.update("jax_num_cpu_devices", number or _usable_cores())
+    devices = jax.local_devices()
+    if number is not None and number > len(devices):
+        raise MlgymError(f"--devices={number}: this process has {len(devices)} ({devices[0].platform})")
+    return devices[:number]
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _backend_started() -> bool:
+    from jax._src import xla_bridge  # no public way to ask without starting it
+
+    return xla_bridge.backends_are_initialized()
+
+
+def experiment_mesh(devices: list[jax.Device]) -> Mesh:
+    """Return a mesh of `devices` whose one axis shards experiments."""
+    return Mesh(devices, (EXPERIMENT,), axis_types=(AxisType.Auto,))
+
+
+def by_experiment(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec(EXPERIMENT))
+
+
+def on_all(mesh: Mesh) -> NamedSharding:
+    return NamedSharding(mesh, PartitionSpec())

@@ -1,0 +1,86 @@
+"""Choose how a group is executed: batching x epoch loop x devices."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+
+from mlgym_jax.errors import MlgymError, nearest
+
+BATCHINGS = ("vmap", "map", "none")
+LOOPS = ("scan", "step")
+
+
+@dataclasses.dataclass(frozen=True)
+class Plan:
+    """How one group runs.
+
+    Attributes:
+        batching: `vmap` (one batched program), `map` (one program, experiments one after the other on each device),
+            `none` (one experiment a device and call).
+        loop: `scan` (an epoch is one program) or `step` (a program a training step, called from Python).
+        num_devices: devices that the experiments are sharded over.
+        reason: why, in words, for the log.
+    """
+
+    batching: str
+    loop: str
+    num_devices: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.batching}+{self.loop}x{self.num_devices}"
+
+
+def parse_plan(text: str) -> tuple[str | None, str | None]:
+    """Read `auto`, `vmap`, `map+scan`, `none+step`, …; None stands for a part that is left to the choice.
+
+    Raises:
+        MlgymError: another text.
+    """
+    batching, loop = None, None
+    for part in text.split("+"):
+        if part in BATCHINGS and batching is None:
+            batching = part
+        elif part in LOOPS and loop is None:
+            loop = part
+        elif part != "auto" or text != "auto":
+            known = ["auto", *BATCHINGS, *LOOPS]
+            raise MlgymError(
+                f"--plan={text}: {part!r} is no plan{nearest(part, known)} Allowed: auto, or one of "
+                f"{', '.join(BATCHINGS)}, one of {', '.join(LOOPS)}, or both as in map+scan"
+            )
+    return batching, loop
+
+
+def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices: int) -> Plan:
+    """Choose the plan of a group.
+
+    Args:
+        request: what `--plan` said.
+        traced: the jaxpr of one training step, which tells whether it holds convolutions.
+    """
+    batching, loop = parse_plan(request)
+    num_devices = min(num_devices, num_experiments)
+    platform = jax.default_backend()
+    if platform == "cpu" and holds_primitive(traced, "conv_general_dilated"):
+        chosen = ("none", "step", "convolutions on a CPU are several times slower inside scan and under vmap")
+    elif platform == "cpu":
+        chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
+    else:
+        chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")
+    forced = " ".join(part for part in (batching, loop) if part)
+    reason = chosen[2] if not forced else f"forced by --plan={request}"
+    return Plan(batching or chosen[0], loop or chosen[1], num_devices, reason)
+
+
+def holds_primitive(jaxpr: Any, name: str) -> bool:
+    """Tell whether a traced program, or any program inside it, uses a primitive."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == name:
+            return True
+        if any(holds_primitive(inner, name) for inner in jax.core.jaxprs_in_params(equation.params)):
+            return True
+    return False

@@ -1,0 +1,163 @@
+"""The edge: run and resume studies. All effects happen here: folders, events, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import json
+import os
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import jax
+
+from mlgym_jax import run_folder
+from mlgym_jax.config import canonical_json, config_hash, source_file
+from mlgym_jax.errors import ConfigError, MlgymError
+from mlgym_jax.events import EventLog, project, read_log
+from mlgym_jax.events.projection import RunView
+from mlgym_jax.execution.mesh import use_devices
+from mlgym_jax.execution.plan import choose_plan, parse_plan
+from mlgym_jax.recorder import Recorder
+from mlgym_jax.results import RunResult, load_run
+from mlgym_jax.study import Study, prepare
+from mlgym_jax.training import train_group
+
+Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
+
+
+def run(
+    config: Any,
+    event_storage: str | os.PathLike[str] = "event_storage",
+    board: str | None = None,
+    *,
+    run_id: str | None = None,
+    plan: str = "auto",
+    devices: int | None = None,
+    sinks: Iterable[Sink] = (),
+) -> RunResult:
+    """Run a whole study and return its results; everything is recorded under `event_storage/<run_id>/`.
+
+    Args:
+        config: an `ml_collections.ConfigDict`, as `load_config` returns it.
+        board: not supported yet; a board shows what is in `event_storage`.
+        plan: how groups are executed: `auto`, or `vmap`, `map`, `none` and `scan`, `step` joined by +.
+        devices: how many local devices to use; all by default.
+        sinks: called with (first_event_id, events) after each write to the log.
+
+    Raises:
+        ConfigError: the config cannot be run; nothing was written then.
+        DiskError: the disk refused a write; the run can be resumed.
+    """
+    if board is not None:
+        raise MlgymError("--board: publishing to a remote board is not part of this version")
+    parse_plan(plan)
+    used = use_devices(devices)
+    study = prepare(config)
+    storage = os.path.abspath(os.fspath(event_storage))
+    run_dir = run_folder.create(storage, run_id, datetime.datetime.now(datetime.UTC))
+    record = run_folder.describe(
+        source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
+    )
+    run_folder.write_config(run_dir, study.config, source_file(config))
+    run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+    return _launch(run_dir, study, RunView(), record, plan=plan, devices=used, sinks=sinks)
+
+
+def resume(
+    run_dir: str | os.PathLike[str],
+    num_epochs: int | None = None,
+    *,
+    plan: str = "auto",
+    devices: int | None = None,
+    sinks: Iterable[Sink] = (),
+) -> RunResult:
+    """Go on with a run from its newest whole checkpoint, to `num_epochs` if given.
+
+    Epochs that the log already holds are trained again and compared with it; a difference is recorded as
+    `resume_mismatch` and shows in `result.mismatches`.
+
+    Raises:
+        MlgymError: no such run, or another process is writing it.
+    """
+    folder = run_folder.require(run_dir)
+    parse_plan(plan)
+    used = use_devices(devices)
+    config = run_folder.read_config(folder)
+    if num_epochs is not None:
+        if isinstance(config["num_epochs"], int) and num_epochs < config["num_epochs"]:
+            raise ConfigError("num_epochs", f"the run has {config['num_epochs']} already, {num_epochs} is fewer")
+        config["num_epochs"] = num_epochs
+    study = prepare(config)
+    view = project(read_log(os.path.join(folder, run_folder.LOG_NAME))[0])
+    record = run_folder.read_json(os.path.join(folder, "run.json"))
+    fingerprints = study.fingerprints()
+    if record.get("data_fingerprint") not in (None, fingerprints):
+        raise MlgymError(
+            f"{folder}: the data is not what the run was trained on (its fingerprint in run.json differs), so going on "
+            "would mix results; restore the data, or start a new run"
+        )
+    if plan == "auto" and view.groups:
+        plan = view.groups[-1]["plan"].split("x")[0]  # numbers may depend on the plan, so the resumed run keeps it
+    if num_epochs is not None:
+        run_folder.write_json(os.path.join(folder, "config.json"), json.loads(canonical_json(study.config)))
+    return _launch(folder, study, view, record, plan=plan, devices=used, sinks=sinks)
+
+
+def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunResult:
+    """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
+
+    The group trains by the plan that the log names, because numbers may depend on who trains beside whom.
+    """
+    study = prepare(run_folder.read_config(run_dir))
+    view = project(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
+    if experiment_id is not None:
+        jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
+        if not jobs:
+            raise MlgymError(f"--experiment={experiment_id}: the run has the experiments 0 to {len(study.experiments) - 1}")
+        study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
+    folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
+    plan = view.groups[-1]["plan"].split("x")[0] if view.groups else "auto"
+    return _launch(folder, study, RunView(), {"launches": []}, plan=plan, devices=use_devices(None), sinks=())
+
+
+def _launch(
+    run_dir: str,
+    study: Study,
+    logged: RunView,
+    record: dict[str, Any],
+    *,
+    plan: str,
+    devices: Sequence[jax.Device],
+    sinks: Iterable[Sink],
+) -> RunResult:
+    """Train every group of a study, new or resumed, and return the results."""
+    started = time.perf_counter()
+    plans: list[str] = []
+    status = "INTERRUPTED"
+    with EventLog.open(os.path.join(run_dir, run_folder.LOG_NAME), sinks=list(sinks)) as log:
+        recorder = Recorder(os.path.basename(run_dir), log, logged)
+        try:
+            recorder.begin(run_dir, study)
+            for job in study.jobs:
+                chosen = choose_plan(
+                    plan, traced=job.traced, num_experiments=len(job.group.experiments), num_devices=len(devices)
+                )
+                plans.append(f"{chosen}: {chosen.reason}")
+                train_group(
+                    run_dir, job, chosen, recorder, devices=devices, static_because=study.static_because
+                )
+            status = "FAILED" if recorder.failed or recorder.num_mismatches else "DONE"
+        finally:
+            recorder.finish(status, time.perf_counter() - started)
+            launch = {
+                "started_ms": recorder.started_ms,
+                "command": run_folder.command_line(),
+                "devices": [str(device) for device in devices],
+                "plan": plans,
+                "status": status,
+            }
+            record["launches"].append(launch)
+            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+    return load_run(run_dir)

@@ -1,0 +1,108 @@
+"""Report on a run, finished or not: a table for people, JSON for programs.
+
+    python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from mlgym_jax.command_line import DONE, guarded
+from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.results import RunResult, default_monitor, load_run, summary
+
+
+def _main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mlgym_jax.report", description="Report on a run, finished or not.", allow_abbrev=False
+    )
+    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
+    parser.add_argument("--mode", choices=("min", "max"), help="which way is better; max unless it is a loss")
+    parser.add_argument("--json", action="store_true", help="print JSON")
+    options = parser.parse_args(arguments)
+    result = load_run(options.run_dir)
+    monitor, mode = default_monitor(result.scores, result.view.config)
+    if options.monitor is not None:
+        if result.scores and options.monitor not in result.scores:
+            raise MlgymError(
+                f"--monitor={options.monitor}: no such score{nearest(options.monitor, result.scores)} "
+                f"Scores: {listed(result.scores, 40)}"
+            )
+        monitor, mode = options.monitor, "min" if "loss" in options.monitor else "max"
+    mode = options.mode or mode
+    if options.json:
+        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=False)
+        print()
+    else:
+        print_table(result, monitor, mode)
+    return DONE
+
+
+def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
+    """Print the experiments of a run, best first."""
+    from rich.console import Console
+
+    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    console.print(table(result.view, monitor, mode, limit))
+    for item in result.experiments:
+        if item.error:
+            console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
+    if result.damaged_lines:
+        console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+
+
+def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -> Any:
+    """Return a rich table of a run's experiments, best first, those without a score last."""
+    from rich.table import Table
+    from rich.text import Text
+
+    experiments = list(view.experiments.values())
+    best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
+    sign = -1 if mode == "max" else 1
+
+    def rank(item: Any) -> tuple[bool, float, int]:
+        found = best[item.experiment_id]
+        return found is None, sign * found[1] if found else 0.0, item.experiment_id
+
+    names = list(dict.fromkeys(name for item in experiments for name in item.hyperparameters))
+    folds = any(item.fold is not None for item in experiments)
+    scores = list(dict.fromkeys(name for item in experiments for name in item.history))
+    last = [name for name in scores if name != monitor and (name.endswith("/loss") or name.startswith("val/"))][:4]
+    grid = Table(title=f"{view.run_id} {view.name or ''} {view.status}", title_justify="left")
+    grid.add_column("id", justify="right")
+    for name in names:
+        grid.add_column(name, justify="right", overflow="fold")
+    if folds:
+        grid.add_column("fold", justify="right")
+    grid.add_column("status")
+    grid.add_column("epochs", justify="right")
+    if monitor:
+        grid.add_column(f"best {monitor}", justify="right", style="bold")
+    for name in last:
+        grid.add_column(name, justify="right")
+    for item in sorted(experiments, key=rank)[:limit]:
+        found = best[item.experiment_id]
+        status = item.status + (f" ({item.stop_reason})" if item.stop_reason else "")
+        row = [str(item.experiment_id), *(_shown(item.hyperparameters.get(name)) for name in names)]
+        row += [str(item.fold)] * folds + [status, str(item.epochs)]
+        row += [f"{found[1]:.4f} @ {found[0]}" if found else "-"] * bool(monitor)
+        row += [f"{item.last[name]:.4f}" if name in item.last else "-" for name in last]
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
+
+
+def _shown(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(guarded(_main))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,92 @@
+"""Repeat a run from what it recorded, and compare every score to the bit.
+
+    python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+from typing import Any
+
+from mlgym_jax import run_folder
+from mlgym_jax.command_line import DONE, FAILED, guarded
+from mlgym_jax.errors import MlgymError
+
+
+def _main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m mlgym_jax.reproduce",
+        description="Repeat a run from what it recorded and compare every score to the bit. "
+        "Exit status: 0 equal, 1 different, 2 the request was wrong.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")
+    options = parser.parse_args(arguments)
+    run_dir = run_folder.require(options.run_dir)
+    differences, num_scores, num_experiments = reproduce(run_dir, options.experiment)
+    for line in differences[:20]:
+        print(line)
+    if differences:
+        print(f"{len(differences)} of {num_scores} scores differ")
+        recorded = run_folder.read_json(os.path.join(run_dir, "run.json"))
+        for name, (before, now) in changed_versions(recorded).items():
+            print(f"{name}: {before} then, {now} now")
+        return FAILED
+    print(f"{num_scores} scores of {num_experiments} experiments repeated to the bit")
+    return DONE
+
+
+def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str], int, int]:
+    """Train a run's experiments again, in a temporary folder, and compare them with its log.
+
+    Returns:
+        The differences in words, how many scores were compared, and of how many experiments.
+
+    Raises:
+        MlgymError: no such run or experiment, or nothing was recorded to compare with.
+    """
+    from mlgym_jax.experiment import repeat
+    from mlgym_jax.results import load_run
+
+    logged = load_run(run_dir)
+    with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
+        repeated = repeat(run_dir, folder, experiment_id)
+    again = {item.experiment_id: item for item in repeated.experiments}
+    differences, num_scores, compared = [], 0, 0
+    for item in logged.experiments:
+        if item.experiment_id not in again or experiment_id not in (None, item.experiment_id):
+            continue
+        compared += 1
+        new = again[item.experiment_id].history
+        for name, scores in item.history.items():
+            for epoch, score in enumerate(scores, 1):
+                num_scores += 1
+                other = new.get(name, [])[epoch - 1 : epoch]
+                if not (other and (other[0] == score or (score != score and other[0] != other[0]))):
+                    found = other[0] if other else "nothing"
+                    differences.append(
+                        f"experiment {item.experiment_id}, epoch {epoch}, {name}: {score} recorded, {found} repeated"
+                    )
+    if num_scores == 0:
+        raise MlgymError(f"{run_dir}: no scores were recorded, so there is nothing to compare with")
+    return differences, num_scores, compared
+
+
+def changed_versions(recorded: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Return what is installed in other versions than a run recorded: name -> (then, now)."""
+    now = run_folder.versions()
+    then = recorded.get("versions", {})
+    return {name: (then.get(name), now.get(name)) for name in now if then.get(name) != now.get(name)}
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(guarded(_main))
+
+
+if __name__ == "__main__":
+    main()

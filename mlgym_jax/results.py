@@ -1,0 +1,240 @@
+"""What a run left behind: experiments, their histories, checkpoints restored as states that predict."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlgym_jax import run_folder
+from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.events import project, read_log
+from mlgym_jax.events.projection import ExperimentView, RunView
+
+
+class ExperimentResult:
+    """One experiment of a run, read from its log.
+
+    Attributes:
+        experiment_id, hyperparameters, fold, status, error, stop_reason: as the log says.
+        config: the experiment's own resolved config.
+        history: score name -> one float an epoch.
+        best_epoch: the best epoch by the monitor it was chosen by, else None.
+    """
+
+    def __init__(self, run: RunResult, view: ExperimentView, best_epoch: int | None = None):
+        self._run, self._view = run, view
+        self.experiment_id = view.experiment_id
+        self.hyperparameters = dict(view.hyperparameters)
+        self.config = view.config
+        self.fold = view.fold
+        self.status = view.status
+        self.error = view.error
+        self.stop_reason = view.stop_reason
+        self.history: dict[str, list[float]] = dict(view.history)
+        self.num_epochs = view.epochs
+        self.best_epoch = best_epoch
+
+    def __repr__(self) -> str:
+        return f"ExperimentResult({self.experiment_id}, {self.hyperparameters}, {self.status}, {self.num_epochs} epochs)"
+
+    @property
+    def last(self) -> dict[str, float]:
+        """The scores of the last epoch."""
+        return self._view.last
+
+    def best_score(self, monitor: str, mode: str = "max") -> tuple[int, float] | None:
+        """Return (epoch, score) of the best epoch; None without a finite score."""
+        return self._view.best(monitor, mode)
+
+    @property
+    def checkpoints(self) -> list[int]:
+        """The epochs that can be restored."""
+        return self._run._store_of(self.experiment_id).epochs(self.experiment_id)
+
+    def restore(self, epoch: int | None = None) -> Any:
+        """Return the TrainState after `epoch`.
+
+        By default the best epoch if this experiment came from `result.best(…)` and that epoch was kept, else the
+        newest.
+
+        Raises:
+            MlgymError: no such checkpoint.
+        """
+        available = self.checkpoints
+        if epoch is None:
+            if not available:
+                raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
+            epoch = self.best_epoch if self.best_epoch in available else available[-1]
+        return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
+
+    def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
+        """Return the model's outputs for `inputs` (a leading axis of examples), as numpy arrays.
+
+        The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
+        """
+        import jax
+        import numpy as np
+
+        _, program = self._run._program_of(self.experiment_id)
+        state = self.restore(epoch)
+        predict = jax.jit(lambda state, inputs: program.predict(state, {"inputs": inputs}))
+        size = len(jax.tree.leaves(inputs)[0])
+        parts = []
+        for start in range(0, max(size, 1), batch_size):
+            part = jax.tree.map(lambda array, start=start: np.asarray(array)[start : start + batch_size], inputs)
+            parts.append(jax.device_get(predict(state, part)))
+        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+
+class RunResult:
+    """A run: its experiments in the order of their ids.
+
+    Attributes:
+        run_id, run_dir: the run and its folder.
+        experiments: list of ExperimentResult.
+        status: RUNNING, DONE, FAILED or INTERRUPTED, as the log says.
+        mismatches: where a resumed run computed other numbers than the log holds (empty, or something is wrong).
+    """
+
+    def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = ()):
+        self.run_dir = run_dir
+        self.run_id = os.path.basename(run_dir)
+        self.name = view.name
+        self.status = view.status
+        self.mismatches = list(view.mismatches)
+        self.damaged_lines = list(damaged_lines)
+        self.view = view
+        self.experiments = [ExperimentResult(self, item) for item in view.experiments.values()]
+
+    def __repr__(self) -> str:
+        return f"RunResult({self.run_id!r}, {self.status}, {len(self.experiments)} experiments)"
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the scores that were recorded."""
+        return list(dict.fromkeys(name for item in self.experiments for name in item.history))
+
+    def best(self, monitor: str, mode: str = "max") -> ExperimentResult:
+        """Return the experiment with the best score over all its epochs; ties go to the smaller id.
+
+        Raises:
+            MlgymError: an unknown monitor or mode, or no finite score.
+        """
+        if mode not in ("min", "max"):
+            raise MlgymError(f"mode: 'min' or 'max' is expected, found {mode!r}")
+        if monitor not in self.scores:
+            raise MlgymError(f"no score {monitor!r}{nearest(monitor, self.scores)} Scores: {listed(self.scores, 40)}")
+        sign = 1 if mode == "max" else -1
+        found = [(item, item.best_score(monitor, mode)) for item in self.experiments]
+        scored = [(sign * best[1], -item.experiment_id, best[0], item) for item, best in found if best is not None]
+        if not scored:
+            raise MlgymError(f"{monitor} is finite in no epoch of any experiment")
+        _, _, epoch, item = max(scored, key=lambda entry: entry[:2])
+        return ExperimentResult(self, item._view, best_epoch=epoch)
+
+    def to_dataframe(self) -> Any:
+        """Return a pandas DataFrame, one row an experiment and epoch: hyperparameters, fold, status, epoch, scores.
+
+        Raises:
+            MlgymError: pandas is not installed.
+        """
+        try:
+            import pandas
+        except ImportError:
+            raise MlgymError('to_dataframe needs pandas; type: pip install "mlgym-jax[pandas]"') from None
+        rows = []
+        for item in self.experiments:
+            for epoch, scores in zip(item._view.epoch_numbers, item._view.rows(), strict=True):
+                values = {"experiment_id": item.experiment_id, "fold": item.fold, "status": item.status}
+                rows.append({**values, **item.hyperparameters, "epoch": epoch, **scores})
+        return pandas.DataFrame(rows)
+
+    @functools.cached_property
+    def _study(self) -> Any:
+        from mlgym_jax.study import prepare
+
+        return prepare(run_folder.read_config(self.run_dir))
+
+    def _job_of(self, experiment_id: int) -> Any:
+        return next(job for job in self._study.jobs if experiment_id in job.group.ids)
+
+    def _program_of(self, experiment_id: int) -> tuple[Any, Any]:
+        job = self._job_of(experiment_id)
+        return job.components, job.program
+
+    @functools.cached_property
+    def _stores(self) -> dict[int, Any]:
+        return {}
+
+    def _store_of(self, experiment_id: int) -> Any:
+        from mlgym_jax.checkpoint.store import CheckpointStore
+
+        job = self._job_of(experiment_id)
+        if job.group.index not in self._stores:
+            folder = os.path.join(self.run_dir, "checkpoints", f"group_{job.group.index}")
+            store = self._stores[job.group.index] = CheckpointStore(folder, job.abstract)
+            store.load()
+        return self._stores[job.group.index]
+
+
+def load_run(run_dir: str | os.PathLike[str]) -> RunResult:
+    """Open a run's folder, finished or still being written; what is read is the log.
+
+    Raises:
+        MlgymError: there is no run.
+    """
+    folder = run_folder.require(run_dir)
+    events, damaged = read_log(os.path.join(folder, run_folder.LOG_NAME))
+    return RunResult(folder, project(events), damaged)
+
+
+def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
+    """Return what `report --json` prints."""
+
+    def number(value: float) -> float | str:
+        return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+    experiments = []
+    for item in result.experiments:
+        best = item.best_score(monitor, mode) if monitor else None
+        entry: dict[str, Any] = {
+            "experiment_id": item.experiment_id,
+            "hyperparameters": item.hyperparameters,
+            "fold": item.fold,
+            "status": item.status,
+            "epochs": item.num_epochs,
+            "last": {name: number(score) for name, score in item.last.items()},
+            "best": {"epoch": best[0], "score": best[1]} if best else None,
+        }
+        if item.error:
+            entry["error"] = item.error
+        if item.stop_reason:
+            entry["stop_reason"] = item.stop_reason
+        experiments.append(entry)
+    return {
+        "run_id": result.run_id,
+        "name": result.name,
+        "status": result.status,
+        "num_experiments": len(experiments),
+        "monitor": monitor,
+        "mode": mode,
+        "experiments": experiments,
+    }
+
+
+def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:
+    """Choose what a report ranks by: what checkpointing or early stopping monitors, else the first val metric."""
+    for section in ("checkpointing", "early_stopping"):
+        parameters = (config or {}).get(section) or {}
+        if parameters.get("monitor") in names:
+            return parameters["monitor"], parameters.get("mode", "max")
+    for name in names:
+        if name.startswith("val/") and name != "val/loss":
+            return name, "max"
+    for name in ("val/loss", "train/loss"):
+        if name in names:
+            return name, "min"
+    return (names[0] if names else None), "max"

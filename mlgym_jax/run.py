@@ -1,0 +1,126 @@
+"""Run a study from its config file, or resume one.
+
+    python -m mlgym_jax.run --config=configs/gs.py [--config.num_epochs=3] [--event_storage=DIR] [--resume=RUN_ID]
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, guarded, parse_overrides, split_overrides
+from mlgym_jax.errors import DiskError, MlgymError
+
+# A resumed run may be given these anew; everything else is part of what its numbers are.
+_MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m mlgym_jax.run",
+        description="Run a study described by one config file: train its sweep, record everything, keep checkpoints.",
+        epilog="Fields of the config are overridden by --config.path=value, swept ones too: "
+        "--config.optimizer.learning_rate=0.01 or --config.seed='grid(0,1,2)'. "
+        "Exit status: 0 done, 1 some experiments failed, 2 the request was wrong, 130 interrupted.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", metavar="FILE[:ARG]", help="the config file; ARG is handed to its get_config")
+    parser.add_argument("--event_storage", metavar="DIR", default="event_storage", help="where runs are recorded")
+    parser.add_argument("--run_id", metavar="ID", help="the run's id; by default the UTC time")
+    parser.add_argument("--board", metavar="URL", help="a board to publish to (not in this version)")
+    parser.add_argument("--resume", metavar="RUN_ID", help="go on with this run from its newest checkpoint")
+    parser.add_argument("--plan", default="auto", help="auto, or vmap | map | none, scan | step, joined by +")
+    parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
+    return parser
+
+
+def _main(arguments: list[str]) -> int:
+    rest, texts = split_overrides(arguments)
+    options = _parser().parse_args(rest)
+    if options.config is None and options.resume is None:
+        raise MlgymError("--config=FILE is missing; for example: python -m mlgym_jax.run --config=configs/gs.py")
+    if options.resume is not None and options.run_id is not None:
+        raise MlgymError("--resume names the run already; leave --run_id out")
+    if options.board is not None:
+        raise MlgymError("--board: publishing to a remote board is not part of this version")
+    from mlgym_jax.terminal import Terminal  # here, so that a wrong request is answered at once
+
+    with Terminal(quiet=options.quiet) as terminal:
+        shared = {"plan": options.plan, "devices": options.devices, "sinks": [terminal]}
+        try:
+            if options.resume is not None:
+                result = _resume(options, texts, shared)
+            else:
+                from mlgym_jax.config import load_config, override
+
+                config = load_config(options.config)
+                for name, value in parse_overrides(config, texts).items():
+                    override(config, name, value)
+                from mlgym_jax.experiment import run
+
+                result = run(config, options.event_storage, run_id=options.run_id, **shared)
+        except (KeyboardInterrupt, DiskError) as stop:
+            terminal.close()
+            if terminal.run_id is None:
+                raise
+            hint = f"python -m mlgym_jax.run --resume={terminal.run_id} --event_storage={options.event_storage}"
+            reason = f"error: {stop}" if isinstance(stop, DiskError) else "interrupted"
+            print(f"{reason}\nNothing that was recorded is lost. Go on with:\n  {hint}", file=sys.stderr)
+            return FAILED if isinstance(stop, DiskError) else INTERRUPTED
+        terminal.finish(result)
+    for mismatch in result.mismatches:
+        print(
+            f"error: experiment {mismatch['experiment_id']}, epoch {mismatch['epoch']}, {mismatch['key']}: the log holds "
+            f"{mismatch['logged']}, training again gave {mismatch['repeated']}",
+            file=sys.stderr,
+        )
+    return FAILED if result.status != "DONE" else DONE
+
+
+def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
+    from mlgym_jax import run_folder
+    from mlgym_jax.config import ConfigDict, load_config, override, validated
+    from mlgym_jax.events import read_log
+    from mlgym_jax.experiment import resume
+
+    run_dir = run_folder.find(options.event_storage, options.resume)
+    recorded = run_folder.read_json(os.path.join(run_dir, "config.json"))
+    config = load_config(options.config) if options.config else ConfigDict(recorded)
+    for name, value in parse_overrides(config, dict(texts)).items():
+        override(config, name, value)
+    wanted, recorded = validated(config), validated(recorded)
+    for name in sorted({*wanted, *recorded} - {*_MAY_CHANGE}):
+        if wanted.get(name) != recorded.get(name):
+            raise MlgymError(
+                f"--resume={options.resume}: config.{name} is {wanted.get(name)!r}, but the run was started with "
+                f"{recorded.get(name)!r}; a resumed run may change only {', '.join(_MAY_CHANGE)}. "
+                "Leave --config out to use the run's own, or start a new run"
+            )
+    shared["sinks"][0].preload(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
+    explicit = "num_epochs" in texts or wanted["num_epochs"] > recorded["num_epochs"]
+    return resume(run_dir, wanted["num_epochs"] if explicit else None, **shared)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    sys.exit(guarded(_main))
+
+
+class _CallableModule(types.ModuleType):
+    """`mlgym_jax.run` is this module and, in the Python API, a function; importing one must not hide the other."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        from mlgym_jax.experiment import run
+
+        return run(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _CallableModule
+
+if __name__ == "__main__":
+    main()

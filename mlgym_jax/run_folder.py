@@ -1,0 +1,189 @@
+"""A run's folder: its id, the files that let it be repeated, and reading them back."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from mlgym_jax.config import canonical_json, make_importable
+from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+
+LOG_NAME = "event_storage.log"
+_PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
+
+
+def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
+    """Make a new run's folder and return its path; the id is the UTC time, with -2, -3… where that is taken.
+
+    Raises:
+        MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
+    """
+    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id) or run_id in (".", ".."):
+        raise MlgymError(f"--run_id={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
+    stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
+    try:
+        os.makedirs(event_storage, exist_ok=True)
+        for attempt in range(1, 10_000):
+            folder = os.path.join(event_storage, stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                os.mkdir(folder)
+                return folder
+            except FileExistsError:
+                if run_id is not None:
+                    raise MlgymError(
+                        f"--run_id={run_id}: {folder} is there already; go on with it by --resume={run_id}, "
+                        "or choose another id"
+                    ) from None
+    except OSError as error:
+        raise DiskError(f"--event_storage={event_storage}: {error.strerror}: {error.filename}") from error
+    raise MlgymError(f"{event_storage}: no free run id for {stamp}")
+
+
+def find(event_storage: str, run_id: str) -> str:
+    """Return the folder of an existing run.
+
+    Raises:
+        MlgymError: there is none; the nearest id is named.
+    """
+    folder = os.path.join(event_storage, run_id)
+    if os.path.isfile(os.path.join(folder, LOG_NAME)):
+        return folder
+    runs = sorted(os.listdir(event_storage)) if os.path.isdir(event_storage) else []
+    raise MlgymError(
+        f"no run {run_id!r} in {event_storage!r}{nearest(run_id, runs)} Runs there: {listed(runs[::-1], 5)}"
+    )
+
+
+def require(run_dir: str | os.PathLike[str]) -> str:
+    """Return `run_dir` if it is a run's folder, by absolute path, else say what is there."""
+    folder = os.path.abspath(os.fspath(run_dir))
+    return find(os.path.dirname(folder), os.path.basename(folder))
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = f"{path}.tmp"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DiskError(f"{path}: {error.strerror}") from error
+
+
+def write_json(path: str, data: Any) -> None:
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MlgymError: it is missing or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise MlgymError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> None:
+    """Write `config.json`, resolved, and `config.py`, the file as given (or one that says the same)."""
+    write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study)))
+    target = os.path.join(run_dir, "config.py")
+    if source is not None:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise DiskError(f"{target}: {error.strerror}") from error
+        return
+    write_text(
+        target,
+        '"""Written from a config that was made in Python; config.json beside it holds the values."""\n'
+        "import json\nimport pathlib\n\nfrom ml_collections import ConfigDict\n\n\n"
+        "def get_config():\n"
+        '    return ConfigDict(json.loads(pathlib.Path(__file__).with_name("config.json").read_text()))\n',
+    )
+
+
+def read_config(run_dir: str) -> dict[str, Any]:
+    """Return a run's resolved config, after its config file registered its own components."""
+    record = read_json(os.path.join(run_dir, "run.json"))
+    config_file = os.path.join(run_dir, "config.py")
+    source = record.get("config_file")
+    make_importable(source or config_file)
+    try:
+        # The original file where it is unchanged: its components then keep the origin they were registered with.
+        runpy.run_path(source if source and _same(source, config_file) else config_file, run_name="mlgym_jax_config")
+    except Exception as error:
+        raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
+    return read_json(os.path.join(run_dir, "config.json"))
+
+
+def _same(one: str, other: str) -> bool:
+    try:
+        with open(one, "rb") as a, open(other, "rb") as b:
+            return a.read() == b.read()
+    except OSError:
+        return False
+
+
+def describe(*, source: str | None, fingerprints: Mapping[str, str], config_hash: str) -> dict[str, Any]:
+    """Return what `run.json` records of a run's making: command, versions, commit, data."""
+    return {
+        "command": command_line(),
+        "working_directory": os.getcwd(),
+        "config_file": os.path.abspath(source) if source else None,
+        "config_hash": config_hash,
+        "data_fingerprint": dict(fingerprints),
+        "git": git_commit(os.path.dirname(os.path.abspath(source)) if source else os.getcwd()),
+        "versions": versions(),
+        "platform": platform.platform(),
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "launches": [],
+    }
+
+
+def command_line() -> list[str]:
+    """Return the words that this process was started with."""
+    return [sys.executable, *sys.orig_argv[1:]]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def versions() -> dict[str, str | None]:
+    """Return the versions of Python, this package and those that its numbers depend on."""
+    packages = {package: _version(package) for package in _PACKAGES}
+    return {"python": platform.python_version(), "mlgym-jax": _version("mlgym-jax"), **packages}
+
+
+def git_commit(folder: str) -> dict[str, Any] | None:
+    """Return {"commit", "dirty"} of the repository that holds `folder`, or None."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(["git", "-C", folder, *words], capture_output=True, text=True, timeout=10)
+
+    try:
+        head = git("rev-parse", "HEAD")
+        if head.returncode != 0:
+            return None
+        return {"commit": head.stdout.strip(), "dirty": git("diff", "--quiet", "HEAD").returncode != 0}
+    except (OSError, subprocess.TimeoutExpired):
+        return None

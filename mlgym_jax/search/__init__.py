@@ -1,0 +1,1 @@
+"""What to train: sweeps expanded to experiments, experiments gathered into groups."""

@@ -1,0 +1,100 @@
+"""Tell static from dynamic hyperparameters, and gather experiments that share one compiled program into groups."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlgym_jax.config import canonical_json, dotted, is_component, replaced
+from mlgym_jax.registry import Registration, find_kind, lookup
+from mlgym_jax.search.sweep import Assignment, swept_paths, value_at
+
+# Swept at the top level, these are array arguments of the compiled program.
+DYNAMIC_FIELDS = ("seed", "split_seed")
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """One training: an assignment x a fold."""
+
+    experiment_id: int
+    assignment: Assignment
+    fold: int
+    num_folds: int
+
+    @property
+    def seed(self) -> int:
+        return self.assignment.config["seed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """Experiments equal in everything static; compiled once, trained together.
+
+    Attributes:
+        config: the first experiment's, whose static part is everybody's.
+        dynamic: dotted paths of the swept values that the program takes as arrays.
+    """
+
+    index: int
+    experiments: tuple[Experiment, ...]
+    config: Mapping[str, Any]
+    dynamic: tuple[str, ...]
+
+    @property
+    def ids(self) -> list[int]:
+        return [experiment.experiment_id for experiment in self.experiments]
+
+
+def dynamic_paths(study: Mapping[str, Any]) -> list[str]:
+    """List the swept dotted paths that are dynamic by declaration: seeds, and parameters registered as such."""
+    return [dotted(path) for path in swept_paths(study) if _is_dynamic(study, path)]
+
+
+def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registration | None:
+    """Return the registered factory whose parameter stands at `path`; None where that is not a component's own."""
+    *holders, parameter = path
+    owner: Any = config
+    entry, key = None, ""
+    for depth, part in enumerate(holders):
+        owner = owner[int(part)] if isinstance(owner, tuple) else owner[part]
+        if depth == 0 or not (part.isdigit() or entry is None):
+            key = part  # inside a section of components, `metrics.f1`, the section names the kind
+        if is_component(owner):
+            if not isinstance(owner["component"], str):
+                return None  # the name itself is swept
+            kind, name = find_kind(owner["component"], key, dotted(tuple(path)), entry.kind if entry else None)
+            entry = lookup(kind, name, dotted(tuple(holders)))
+    return entry if is_component(owner) and parameter not in ("component", "needs") else None
+
+
+def _is_dynamic(study: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+    if len(path) == 1:
+        return path[0] in DYNAMIC_FIELDS
+    owner = parameter_owner(study, path)
+    if owner is None or not owner.is_dynamic(path[-1]):
+        return False
+    marker = value_at(study, path)
+    values = marker["values"] if "values" in marker else (marker["low"], marker["high"])
+    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+
+
+def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> list[Group]:
+    """Gather experiments whose configs are equal but for the dynamic paths, in order of their first experiment."""
+    members: dict[str, list[Experiment]] = {}
+    for experiment in experiments:
+        members.setdefault(static_key(experiment.assignment, dynamic), []).append(experiment)
+    return [
+        Group(index, tuple(group), group[0].assignment.config, tuple(dynamic))
+        for index, group in enumerate(members.values())
+    ]
+
+
+def static_key(assignment: Assignment, dynamic: Sequence[str]) -> str:
+    """Return the canonical JSON of a config with its dynamic values taken out."""
+    config = assignment.config
+    for path in dynamic:
+        if path in assignment.hyperparameters:
+            config = replaced(config, tuple(path.split(".")), None)
+    return canonical_json(config)

@@ -1,0 +1,273 @@
+"""From a config to groups that are ready to compile: everything that can be wrong is found here, before any effect.
+
+Reads data (through the dataset component) but writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.components import Components, build_components, graph
+from mlgym_jax.config import Path, dotted, replaced, validated
+from mlgym_jax.core.epoch import EpochShape, epoch_shape
+from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
+from mlgym_jax.data.folds import Folds, join_folds, make_folds
+from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, parameter_owner, static_key
+from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at
+
+# Evaluation batches hold about this many input numbers unless the loader says otherwise.
+_EVAL_ELEMENTS = 1 << 20
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One group with everything that its training needs, traced but not compiled.
+
+    Attributes:
+        names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
+        abstract: shapes of one experiment's TrainState.
+        traced: the jaxpr of one training step.
+        fold_of_row: int32[rows], each experiment's number in the fold table.
+        seeds: uint32[rows].
+        hyperparams: dotted path -> [rows].
+    """
+
+    group: Group
+    components: Components
+    program: Program
+    shape: EpochShape
+    table: Table
+    folds: Folds
+    names: tuple[str, ...]
+    abstract: TrainState
+    traced: Any
+    fold_of_row: np.ndarray
+    seeds: np.ndarray
+    hyperparams: Mapping[str, np.ndarray]
+    sample: Mapping[str, np.ndarray]
+
+    @property
+    def early_stopping(self) -> Callable[[Any], bool] | None:
+        return self.components.get("early_stopping")
+
+    @property
+    def checkpointing(self) -> Callable[[Any], set[int]]:
+        return self.components["checkpointing"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A whole config, resolved: its experiments in order, and the jobs that train them."""
+
+    config: Mapping[str, Any]
+    experiments: tuple[Experiment, ...]
+    jobs: tuple[Job, ...]
+    static_because: Mapping[str, str]
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the SHA-256 of each distinct table of data, by the first group that uses it."""
+        found: dict[int, tuple[str, str]] = {}
+        for job in self.jobs:
+            if id(job.table) not in found:
+                found[id(job.table)] = (f"group_{job.group.index}", fingerprint(job.table))
+        return dict(found.values())
+
+
+def prepare(config: Any) -> Study:
+    """Resolve a config into jobs.
+
+    Raises:
+        ConfigError: anything in the config that cannot be run, with its path.
+    """
+    study = validated(config)
+    assignments = expand(study)
+    _check_values(study, assignments[0])
+    dynamic = dynamic_paths(study)
+    static_because: dict[str, str] = {}
+    while True:
+        try:
+            return Study(study, *_jobs(study, assignments, dynamic), static_because)
+        except _NotTraceable as error:
+            for path in error.paths:
+                static_because[path] = error.reason
+            dynamic = [path for path in dynamic if path not in error.paths]
+
+
+class _NotTraceable(Exception):
+    """Swept values that a component needs as Python numbers; they split the sweep into groups instead."""
+
+    def __init__(self, paths: Sequence[str], reason: str):
+        self.paths, self.reason = tuple(paths), reason
+
+
+def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
+    """Check each swept value in place of the first experiment's: the sum of the grids' sizes, not their product."""
+    graph(first.config)
+    for path in swept_paths(study):
+        for value in value_at(study, path)["values"]:
+            for variant in expand(replaced(_without_sweeps(study, first, path), path, value))[:1]:
+                graph(variant.config)
+
+
+def _without_sweeps(study: Mapping[str, Any], first: Assignment, but: Path) -> Any:
+    for path in swept_paths(study):
+        if path != but:
+            study = replaced(study, path, value_at(study, path)["values"][0])
+    return study
+
+
+def _jobs(
+    study: Mapping[str, Any], assignments: Sequence[Assignment], dynamic: Sequence[str]
+) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
+    by_key: dict[str, list[Assignment]] = {}
+    for assignment in assignments:
+        by_key.setdefault(static_key(assignment, dynamic), []).append(assignment)
+    built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
+    components: Components | None = None
+    tables: dict[int, Table] = {}
+    for key, members in by_key.items():
+        components = build_components(members[0].config, reuse=components)
+        dataset = components["dataset"]
+        if id(dataset) not in tables:
+            tables[id(dataset)] = to_arrays(dataset)
+        built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
+    experiments: list[Experiment] = []
+    for assignment in assignments:
+        _, _, folds, first_fold = built[static_key(assignment, dynamic)]
+        num_folds = folds.num_folds // len(first_fold)
+        for fold in range(num_folds):
+            experiments.append(Experiment(len(experiments), assignment, fold, num_folds))
+    jobs = []
+    for group in make_groups(experiments, dynamic):
+        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)])
+        jobs.append(job)
+    return tuple(experiments), tuple(jobs)
+
+
+def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:
+    """Return the folds of every split seed of a group, one after the other, and where each seed's begin."""
+    seeds = list(dict.fromkeys(member.config["split_seed"] for member in members))
+    parts = [make_folds(components["dataset"], table, components["validation"], seed) for seed in seeds]
+    starts = np.cumsum([0, *(part.num_folds for part in parts)]).tolist()
+    return join_folds(parts), dict(zip(seeds, starts, strict=False))
+
+
+def _job(group: Group, components: Components, table: Table, folds: Folds, first_fold: Mapping[int, int]) -> Job:
+    config = group.config
+    swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
+    hyperparams = {path: _values(group, path) for path in swept}
+    row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
+    components = components.opened({path: values[0] for path, values in hyperparams.items()})
+    program = make_program(components)
+    loader = components["loader"]
+    sizes = dict(folds.sizes)
+    loader.num_steps(min(sizes["train"]))
+    indices = folds.indices["train"][0, : loader.batch_size]
+    sample = {field: array[indices] for field, array in table.arrays.items()}
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
+    batch["mask"] = jax.ShapeDtypeStruct((len(indices),), np.bool_)
+    abstract, traced, scores = _traced(components, program, key, batch, row)
+    evaluated = _evaluated(config["evaluation_splits"], sizes)
+    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
+    shape = epoch_shape(
+        sizes,
+        batch_size=loader.batch_size,
+        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        shuffle=loader.shuffle,
+        drop_last=loader.drop_last,
+        evaluated=evaluated,
+        has_model_state=bool(jax.tree.leaves(abstract.model_state)),
+    )
+    splits = evaluated if "train" in evaluated else ("train", *evaluated)
+    names = tuple(f"{split}/{score}" for split in splits for score in scores)
+    for section in ("early_stopping", "checkpointing"):
+        _check_monitor(section, components.get(section), names)
+    return Job(
+        group=group,
+        components=components,
+        program=program,
+        shape=shape,
+        table=table,
+        folds=folds,
+        names=names,
+        abstract=abstract,
+        traced=traced,
+        fold_of_row=np.array(
+            [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments], np.int32
+        ),
+        seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
+        hyperparams=hyperparams,
+        sample=sample,
+    )
+
+
+def _values(group: Group, path: str) -> np.ndarray:
+    """Return a dynamic hyperparameter's value of each row: int32 where it counts something, else float32."""
+    values = [experiment.assignment.hyperparameters[path] for experiment in group.experiments]
+    owner = parameter_owner(group.config, path.split("."))
+    integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
+    return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)
+
+
+def _traced(components: Components, program: Program, key: Any, batch: Any, row: Any) -> tuple[Any, Any, list[str]]:
+    """Trace a training and an evaluation step: every shape error shows here, with a config path."""
+    try:
+        abstract = jax.eval_shape(program.init, key, batch, row)
+        traced = jax.make_jaxpr(program.train_step)(abstract, batch)
+        scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
+    except MlgymError:
+        raise
+    except jax.errors.JAXTypeError as error:
+        reason = str(error).strip().split("\n")[0]
+        if row:
+            alone = {path: components.opened({path: components.hyperparams[path]}) for path in row}
+            blamed = [path for path in row if not _traceable(alone[path], key, batch, {path: row[path]})]
+            raise _NotTraceable(blamed or list(row), reason) from error
+        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
+    except Exception as error:
+        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {error}") from error
+    for name, score in scores.items():
+        if score.shape != ():
+            raise ConfigError(
+                "loss" if name == "loss" else f"metrics.{name}",
+                f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
+            )
+    return abstract, traced.jaxpr, list(scores)
+
+
+def _traceable(components: Components, key: Any, batch: Any, row: Any) -> bool:
+    program = make_program(components)
+    try:
+        jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
+    except jax.errors.JAXTypeError:
+        return False
+    return True
+
+
+def _evaluated(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:
+    for split in wanted:
+        if split not in sizes and split not in ("train", "val", "test"):
+            raise ConfigError("evaluation_splits", f"no split {split!r}{nearest(split, sizes)} Splits: {listed(sizes)}")
+    return tuple(split for split in wanted if split in sizes)
+
+
+def _check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
+    if policy is None:
+        return
+    if not callable(policy):
+        raise ConfigError(section, f"a callable (history) is expected, found {type(policy).__name__}")
+    monitor = getattr(policy, "monitor", None)
+    if monitor is not None and monitor not in names:
+        raise ConfigError(
+            f"{section}.monitor", f"no score {monitor!r} will exist{nearest(monitor, names)} Scores: {listed(names, 40)}"
+        )
+

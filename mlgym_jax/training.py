@@ -1,0 +1,306 @@
+"""Train one group and cause the effects of each epoch: events, comparison with the log, checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import os
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from mlgym_jax.checkpoint.store import CheckpointStore, Kept, host_rows
+from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.events import schema
+from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.engine import EpochReport, History, Verdict, fit, judge
+from mlgym_jax.execution.plan import Plan
+from mlgym_jax.recorder import Recorder
+from mlgym_jax.study import Job
+
+Event = dict[str, Any]
+
+
+@dataclasses.dataclass
+class GroupTraining:
+    """Where a group's training stands.
+
+    Attributes:
+        logged: row -> the epochs that the log held before this launch; repeated ones are compared with them.
+        histories: row -> the epochs trained, up to now.
+        pending: copies of rows that a strategy wants and no checkpoint holds yet.
+        wanted: row -> the epochs that its strategy wants kept.
+        written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
+    """
+
+    job: Job
+    recorder: Recorder
+    store: CheckpointStore
+    logged: list[History]
+    histories: list[History]
+    pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)
+    wanted: dict[int, set[int]] = dataclasses.field(default_factory=dict)
+    written: tuple[int, float] = (0, 0.0)
+
+    @property
+    def ids(self) -> list[int]:
+        return self.job.group.ids
+
+
+def train_group(
+    run_dir: str,
+    job: Job,
+    plan: Plan,
+    recorder: Recorder,
+    *,
+    devices: Sequence[jax.Device],
+    static_because: Mapping[str, str],
+) -> None:
+    """Train a group to its end; a failure of its program is recorded and leaves other groups unharmed.
+
+    Raises:
+        DiskError: the disk refused a write. KeyboardInterrupt: after a last checkpoint.
+    """
+    ids = job.group.ids
+    views = [recorder.logged.experiments.get(number) for number in ids]
+    training = GroupTraining(
+        job,
+        recorder,
+        CheckpointStore(os.path.join(run_dir, "checkpoints", f"group_{job.group.index}"), job.abstract),
+        logged=[_whole_epochs(view) for view in views],
+        histories=[[] for _ in ids],
+        written=(0, time.monotonic()),
+    )
+    try:
+        _train(training, plan, devices, static_because)
+    except (DiskError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        message = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
+        trace = traceback.format_exc()
+        for row, number in enumerate(ids):
+            if number not in recorder.ended:
+                recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
+    finally:
+        training.store.close()
+
+
+def _whole_epochs(view: ExperimentView | None) -> History:
+    """Return the logged epochs up to the first that is missing (a damaged line)."""
+    if view is None:
+        return []
+    pairs = zip(view.rows(), view.epoch_numbers, strict=True)
+    return [row for index, (row, epoch) in enumerate(pairs, 1) if epoch == index]
+
+
+def _train(
+    training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
+) -> None:
+    job, recorder, store = training.job, training.recorder, training.store
+    runner = GroupRunner(
+        job.program,
+        make_epoch(job.program, job.shape),
+        job.shape,
+        plan,
+        devices=devices,
+        data=dict(job.table.arrays),
+        folds={"indices": dict(job.folds.indices), "mask": dict(job.folds.mask)},
+        fold_of_row=job.fold_of_row,
+        names=job.names,
+    )
+    # The order of initialisation, which must not change:
+    #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
+    #   2. scratch.
+    done, state = _own_checkpoint(training)
+    if state is None:
+        state = runner.init(job.seeds, dict(job.hyperparams), job.sample)
+    num_epochs = job.group.config["num_epochs"]
+    for row, history in enumerate(training.histories):
+        training.wanted[row] = set(job.checkpointing(history)) if history else set()
+        verdict = judge(history, job.early_stopping)
+        if done >= num_epochs or verdict is not None or len(history) < done:
+            recorder.log.append(_end(training, row, verdict))
+    if done >= num_epochs or all(number in recorder.ended for number in training.ids):
+        return
+    runner.start(state)
+    seconds = runner.compile()
+    platform, last = devices[0].platform, plan.num_devices - 1
+    name = f"{platform}:0-{last}" if last else f"{platform}:0"
+    apart = [f"{path} is static: {why}" for path, why in static_because.items()]
+    compiled = recorder.event(
+        schema.group_compiled,
+        group=job.group.index,
+        experiments=training.ids,
+        plan=str(plan),
+        reason="; ".join([plan.reason, *apart]),
+        compile_seconds=seconds,
+        num_examples=max(job.folds.sizes["train"]),
+    )
+    running = [n for n in training.ids if n not in recorder.ended]
+    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in running)])
+    interval = job.group.config["checkpoint_interval_seconds"]
+    report = None
+    try:
+        for report in fit(
+            runner,
+            state,
+            training.histories,
+            num_epochs=num_epochs,
+            first_epoch=done + 1,
+            early_stopping=job.early_stopping,
+        ):
+            recorder.log.append(_events(training, report))
+            _copy_wanted(training, report)
+            if time.monotonic() - training.written[1] >= interval:
+                _save(training, report)
+    except DiskError:
+        raise
+    except BaseException:
+        if report is not None:
+            _save(training, report)  # interrupted: what was trained since the last write is not lost
+        raise
+    if report is not None:
+        _save(training, report)
+        store.finish()
+
+
+def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
+    """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
+    recorder, ids = training.recorder, training.ids
+
+    def skipped(step: int, error: str) -> None:
+        recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, step=step, error=error)
+
+    def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
+        if list(experiments) != ids:
+            return f"it holds the experiments {list(experiments)}, not {ids}"
+        for row, epochs in enumerate(row_epochs):
+            if len(training.logged[row]) < epochs:
+                return f"the log holds {len(training.logged[row])} of its {epochs} epochs of experiment {ids[row]}"
+        return None
+
+    found = training.store.restore_newest(skipped, ahead_of_log)
+    if found is None:
+        return 0, None
+    saved, state = found
+    for row, epochs in enumerate(saved.row_epochs):
+        training.histories[row].extend(training.logged[row][:epochs])
+    training.written = (saved.epoch, time.monotonic())
+    return saved.epoch, state
+
+
+def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
+    """Turn an epoch report into events; epochs that the log holds already are compared instead."""
+    recorder, job = training.recorder, training.job
+    events: list[Event] = []
+    progress = recorder.status_due() or report.epoch == job.group.config["num_epochs"]
+    splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
+    for row, scores in report.scores.items():
+        number = training.ids[row]
+        if report.epoch <= len(training.logged[row]):
+            events += _differences(recorder, number, report.epoch, training.logged[row][report.epoch - 1], scores)
+        else:
+            seconds = report.seconds / len(report.scores)
+            fields = {"experiment_id": number, "epoch": report.epoch, "scores": scores, "seconds": seconds}
+            events.append(recorder.event(schema.evaluation_result, **fields))
+        if progress:
+            events.append(
+                recorder.event(
+                    schema.experiment_status,
+                    experiment_id=number,
+                    status="TRAINING",
+                    num_epochs=job.group.config["num_epochs"],
+                    current_epoch=report.epoch,
+                    splits=splits,
+                    current_split=splits[-1],
+                    num_batches=job.shape.num_steps,
+                    current_batch=job.shape.num_steps,
+                )
+            )
+        if row in report.ended or report.epoch == job.group.config["num_epochs"]:
+            events += _end(training, row, report.ended.get(row))
+    if report.compacted is not None:
+        rows = [training.ids[row] for row in report.compacted]
+        events.append(
+            recorder.event(schema.group_compacted, group=job.group.index, epoch=report.epoch, rows=rows)
+        )
+    return events
+
+
+def _differences(
+    recorder: Recorder, number: int, epoch: int, logged: Mapping[str, float], repeated: Mapping[str, float]
+) -> list[Event]:
+    found = []
+    for key, value in repeated.items():
+        before = logged.get(key, math.nan)
+        if before != value and not (math.isnan(before) and math.isnan(value)):
+            fields = {"experiment_id": number, "epoch": epoch, "key": key, "logged": before, "repeated": value}
+            found.append(recorder.event(schema.resume_mismatch, **fields))
+    recorder.num_mismatches += len(found)
+    return found
+
+
+def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:
+    """Build the events of an experiment's end, once; a resumed run may find that they are in the log."""
+    recorder, number, epoch = training.recorder, training.ids[row], len(training.histories[row])
+    if number in recorder.ended:
+        return []
+    recorder.ended.add(number)
+    if verdict is not None and verdict.error is not None:
+        recorder.failed.add(number)
+    before = recorder.logged.experiments.get(number)
+    if before is not None and before.status in ("DONE", "FAILED") and before.epochs == epoch:
+        return []
+    if verdict is not None and verdict.error is not None:
+        return recorder.fail(number, epoch, verdict.error, verdict.stacktrace)
+    stopped = []
+    if verdict is not None:
+        fields = {"experiment_id": number, "epoch": epoch, "reason": verdict.reason}
+        stopped.append(recorder.event(schema.experiment_stopped, **fields))
+    return [*stopped, recorder.job(number, "DONE")]
+
+
+def _copy_wanted(training: GroupTraining, report: EpochReport) -> None:
+    """Copy to the host the rows of this epoch that a strategy wants; forget copies that it wants no more."""
+    policy, ids = training.job.checkpointing, training.ids
+    new = []
+    for row in report.scores:
+        training.wanted[row] = set(policy(training.histories[row]))
+        if report.epoch in training.wanted[row]:
+            new.append(row)
+    epoch_of = {number: training.wanted[row] for row, number in enumerate(ids)}
+    training.pending = {who: state for who, state in training.pending.items() if who[1] in epoch_of[who[0]]}
+    if new:
+        for row, state in zip(new, host_rows(report.state(), new), strict=True):
+            training.pending[ids[row], report.epoch] = state
+
+
+def _save(training: GroupTraining, report: EpochReport) -> None:
+    if training.written[0] == report.epoch:
+        return
+    started = time.perf_counter()
+    wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
+    size = training.store.save(
+        report.state(),
+        epoch=report.epoch,
+        experiments=training.ids,
+        row_epochs=[len(history) for history in training.histories],
+        kept=training.pending,
+        wanted=wanted,
+    )
+    training.recorder.emit(
+        schema.checkpoint_saved,
+        group=training.job.group.index,
+        epoch=report.epoch,
+        kept=sorted(list(who) for who in wanted),
+        bytes=size,
+        seconds=time.perf_counter() - started,
+    )
+    training.pending = {}
+    training.written = (report.epoch, time.monotonic())

@@ -1,0 +1,30 @@
+"""Tests are stricter than users: strict dtype promotion, rank promotion raises, 4 CPU devices, warnings are errors."""
+
+import os
+import pathlib
+import sys
+
+# Before jax is imported, and inherited by the processes that tests start.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
+os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+import jax
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """Keep data sets that tests build in one folder of this session, shared with the processes that tests start."""
+    folder = tmp_path_factory.getbasetemp().parent / "mlgym_jax_data"
+    os.environ["MLGYM_JAX_DATA_DIR"] = str(folder)
+    return folder
+
+
+@pytest.fixture
+def key() -> jax.Array:
+    return jax.random.key(0)

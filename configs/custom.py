@@ -55,7 +55,7 @@ def focal(*, gamma: float = 1.0):
 
     def loss(outputs, batch):
         entropy = optax.softmax_cross_entropy_with_integer_labels(outputs, batch["targets"])
-        return (1 - jnp.exp(-entropy)) ** gamma * entropy
+        return jnp.maximum(1 - jnp.exp(-entropy), 1e-6) ** gamma * entropy
 
     return loss
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from mlgym_jax.checkpoint.store import CheckpointStore, Kept, host_rows
+from mlgym_jax.checkpoint.store import CheckpointStore, Kept, copied_rows
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import DiskError, MlgymError
@@ -118,8 +118,6 @@ def _train(
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. scratch.
     done, state = _own_checkpoint(training)
-    if state is None:
-        state = runner.init(job.seeds, dict(job.hyperparams), job.sample)
     num_epochs = job.group.config["num_epochs"]
     for row, history in enumerate(training.histories):
         training.wanted[row] = set(job.checkpointing(history)) if history else set()
@@ -128,8 +126,10 @@ def _train(
             recorder.log.append(_end(training, row, verdict))
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
-    runner.start(state)
-    seconds = runner.compile()
+    if state is None:
+        seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+    else:
+        seconds = runner.start(state)
     platform, last = devices[0].platform, plan.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
@@ -149,7 +149,6 @@ def _train(
     try:
         for report in fit(
             runner,
-            state,
             training.histories,
             num_epochs=num_epochs,
             first_epoch=done + 1,
@@ -277,7 +276,7 @@ def _copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     epoch_of = {number: training.wanted[row] for row, number in enumerate(ids)}
     training.pending = {who: state for who, state in training.pending.items() if who[1] in epoch_of[who[0]]}
     if new:
-        for row, state in zip(new, host_rows(report.state(), new), strict=True):
+        for row, state in zip(new, copied_rows(report.state(), new), strict=True):
             training.pending[ids[row], report.epoch] = state
 
 

@@ -1,0 +1,1 @@
+"""What to keep (`policies`, pure) and how it is written (`store`)."""

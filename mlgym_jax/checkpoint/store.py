@@ -19,7 +19,7 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.errors import DiskError, MlgymError
 
 Kept = tuple[int, int]  # (experiment_id, epoch)
@@ -37,20 +37,9 @@ class Saved:
     checksums: Mapping[str, list[int]]
 
 
-def host_rows(state: TrainState, rows: Sequence[int]) -> list[TrainState]:
-    """Copy single rows of a stacked state to host memory."""
-    host = _host(state)
-    return [jax.tree.map(lambda leaf: np.array(leaf[row]), host) for row in rows]
-
-
-def _host(state: TrainState) -> TrainState:
-    """Return the state as numpy arrays, the typed key as its raw words."""
-    return jax.tree.map(np.asarray, state.replace(key=jax.random.key_data(state.key)))
-
-
-def with_key(state: TrainState) -> TrainState:
-    """Return a state read from disk with its key typed again."""
-    return state.replace(key=jax.random.wrap_key_data(np.asarray(state.key)))
+def copied_rows(state: TrainState, rows: Sequence[int]) -> list[TrainState]:
+    """Copy single rows of a stacked host state."""
+    return [jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), state) for row in rows]
 
 
 def _checksums(tree: Any) -> list[int]:
@@ -87,11 +76,13 @@ class CheckpointStore:
     ) -> int:
         """Start writing a step in the background; return its size in bytes.
 
+        Args:
+            state: the stacked host state of all rows, keys as raw words; kept: single rows of that form.
+
         Raises:
             DiskError: this write, or the one before, was refused; earlier steps are whole.
         """
         self.finish()
-        host = _host(state)
         new = {who: row for who, row in kept.items() if who not in self.kept()}
         stacked = jax.tree.map(lambda *rows: np.stack(rows), *new.values()) if new else None
         saved = Saved(
@@ -100,9 +91,9 @@ class CheckpointStore:
             tuple(row_epochs),
             tuple(new),
             wanted,
-            {"state": _checksums(host), "kept": _checksums(stacked)},
+            {"state": _checksums(state), "kept": _checksums(stacked)},
         )
-        items = {"state": ocp.args.StandardSave(host), "meta": ocp.args.JsonSave(_to_json(saved))}
+        items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(_to_json(saved))}
         if new:
             items["kept"] = ocp.args.StandardSave(stacked)
         try:
@@ -112,7 +103,7 @@ class CheckpointStore:
         except Exception as error:
             raise self._refused(error) from error
         self._unfinished = saved
-        return sum(leaf.nbytes for leaf in jax.tree.leaves((host, stacked)))
+        return sum(leaf.nbytes for leaf in jax.tree.leaves((state, stacked)))
 
     def finish(self) -> None:
         """Wait for the write in the background, then delete steps that nothing needs any more."""
@@ -204,7 +195,7 @@ class CheckpointStore:
         for step, reason in sorted(damaged.items()):
             on_damage(step, reason)
             shutil.rmtree(os.path.join(self.folder, str(step)), ignore_errors=True)
-        return (self._saved[max(self._saved)], with_key(state)) if self._saved else None
+        return (self._saved[max(self._saved)], state) if self._saved else None
 
     def restore_row(self, experiment_id: int, epoch: int) -> TrainState:
         """Return one experiment's state after `epoch`, as numpy arrays with a typed key.

@@ -117,7 +117,7 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
         # Streams restart from the step's key: what dropout draws depends on (seed, step) alone.
         rngs, counter = [], 0
         for path, variable in nnx.to_flat_state(some_rngs):
-            value = variable[...] if hasattr(variable, "get_value") else variable
+            value = _value(variable)
             if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
                 new, counter = jax.random.fold_in(key, counter), counter + 1
             else:

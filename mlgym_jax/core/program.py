@@ -64,7 +64,8 @@ def make_program(components: Any) -> Program:
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
         parts = bound(hyperparams)
-        params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
+        with _named("model"):
+            params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -81,18 +82,21 @@ def make_program(components: Any) -> Program:
         key = key_for(state.key, TRAIN, state.step)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
+            with _named("model"):
+                outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
             return _masked_mean(_per_example(parts["loss"], outputs, batch), batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        updates, opt_state = optimizer.update(
-            gradients,
-            state.opt_state,
-            state.params,
-            value=value,
-            grad=gradients,
-            value_fn=lambda params: objective(params)[0],
-        )
+        # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
+        with _named("optimizer"), jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(
+                gradients,
+                state.opt_state,
+                state.params,
+                value=value,
+                grad=gradients,
+                value_fn=lambda params: objective(params)[0],
+            )
         updated = state.replace(
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
@@ -148,7 +152,8 @@ def _with_mask(batch: Batch) -> Batch:
 
 
 def _per_example(loss: Callable[[Outputs, Batch], jax.Array], outputs: Outputs, batch: Batch) -> jax.Array:
-    values = loss(outputs, batch)
+    with _named("loss"):
+        values = loss(outputs, batch)
     if jnp.shape(values) != batch["mask"].shape:
         raise ConfigError(
             "loss",

@@ -39,3 +39,13 @@ class TrainState:
 def key_for(key: jax.Array, purpose: int, count: Any = 0) -> jax.Array:
     """Derive the key of a purpose and a step or epoch, so that a resumed run draws the same numbers."""
     return jax.random.fold_in(jax.random.fold_in(key, purpose), count)
+
+
+def raw_key(state: TrainState) -> TrainState:
+    """Return the state with its key as raw words, for the host and the disk."""
+    return state.replace(key=jax.random.key_data(state.key))
+
+
+def with_key(state: TrainState) -> TrainState:
+    """Return the state with its key typed again."""
+    return state.replace(key=jax.random.wrap_key_data(state.key))

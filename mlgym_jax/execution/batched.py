@@ -7,6 +7,7 @@ a `vmap` block is rebuilt smaller, and `none` blocks are filled up again, by `co
 
 from __future__ import annotations
 
+import concurrent.futures
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -18,9 +19,13 @@ from jax.sharding import PartitionSpec
 
 from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
 from mlgym_jax.core.program import Program
-from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
 from mlgym_jax.execution.plan import Plan
+
+
+# Rows, their folds int32[width], their states; padding rows beyond the ids are never active.
+Block = tuple[list[int], jax.Array, TrainState]
 
 
 class GroupRunner:
@@ -52,49 +57,86 @@ class GroupRunner:
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._data, self._folds = jax.device_put((data, folds), self._everywhere)
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
-        self._compiled: dict[Any, Callable[..., Any]] = {}
+        self._compiled: dict[Any, Any] = {}
+        self._lowered: dict[Any, Any] = {}
+        self._out_info: dict[Any, Any] = {}
         self._parts = self._make_parts()
-        self.compile_seconds = 0.0
+        self._blocks: list[Block] = []
+        self._base: TrainState | None = None
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------
 
-    def init(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> TrainState:
-        """Return the initial states, stacked: every leaf has a leading axis of rows."""
-
-        def init(seeds: Any, hyperparams: Any, batch: Any) -> TrainState:
-            keys = jax.vmap(jax.random.key)(seeds)
-            return jax.vmap(self._program.init, in_axes=(0, None, 0))(keys, batch, hyperparams)
-
-        return jax.jit(init)(seeds, hyperparams, batch)
-
-    def start(self, state: TrainState, rows: Sequence[int] | None = None) -> None:
-        """Lay out `rows` (all by default) of a stacked state for training; the others stay as they are."""
-        rows = list(range(self.num_rows)) if rows is None else list(rows)
+    def _layout(self, rows: Sequence[int]) -> list[tuple[list[int], np.ndarray]]:
+        """Return each block's rows, and the same padded to the block's width."""
         width = self.plan.num_devices if self.plan.batching == "none" else len(rows)
         width += -width % self.plan.num_devices
+        parts = [list(rows[start : start + width]) for start in range(0, len(rows), width)]
+        return [(ids, np.asarray(ids + [ids[0]] * (width - len(ids)))) for ids in parts]
+
+    def _folds_of(self, padded: np.ndarray) -> jax.Array:
+        return jax.device_put(self._fold_of_row[padded], self._rows)
+
+    def start_fresh(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
+        """Compile everything, initialise all rows and lay them out; return the seconds that compiling took.
+
+        Args:
+            seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
+        """
+
+        calls = []
+        for ids, padded in self._layout(range(self.num_rows)):
+            rows = {path: values[padded] for path, values in hyperparams.items()}
+            calls.append((ids, padded, (seeds[padded], rows, np.ones(len(padded), bool))))
+        started = time.perf_counter()
+        self._lowered = {}
+        self._lower(self._call("init", calls[0][2], batch, dry=True))
+        seconds = self._compile(started)
+        self._blocks = [
+            (ids, self._folds_of(padded), self._call("init", mapped, batch, dry=False))
+            for ids, padded, mapped in calls
+        ]
+        return seconds
+
+    def start(self, state: TrainState, rows: Sequence[int] | None = None) -> float:
+        """Lay out `rows` (all by default) of a stacked host state for training; the others stay as they are.
+
+        Returns:
+            The seconds that compiling took.
+        """
         self._base = state
         self._blocks = []
-        for start in range(0, len(rows), width):
-            ids = rows[start : start + width]
-            padded = np.asarray(ids + [ids[0]] * (width - len(ids)))
-            block = jax.device_put(jax.jit(_take)(state, padded), self._rows)
-            folds = jax.device_put(self._fold_of_row[padded], self._rows)
-            self._blocks.append((ids, folds, block))
+        for ids, padded in self._layout(range(self.num_rows) if rows is None else rows):
+            block = jax.tree.map(lambda leaf, padded=padded: leaf[padded], state)
+            block = jax.device_put(with_key(block), self._rows)
+            self._blocks.append((ids, self._folds_of(padded), block))
+        started = time.perf_counter()
+        self._lowered = {}
+        self._lower(self._blocks[0][2])
+        return self._compile(started)
 
     def snapshot(self) -> Callable[[], TrainState]:
-        """Return a function giving the present states of all rows, stacked; it may be called when training went on."""
+        """Return a function giving the present states of all rows on the host, stacked, keys as raw words.
+
+        Blocks are immutable, so it may be called when training went on.
+        """
         base, blocks = self._base, list(self._blocks)
 
         def states() -> TrainState:
-            if len(blocks) == 1 and blocks[0][0] == list(range(self.num_rows)):
-                block = blocks[0][2]
-                whole = block.step.shape[0] == self.num_rows
-                return block if whole else jax.tree.map(lambda leaf: leaf[: self.num_rows], block)
-            state = jax.device_put(base, self._everywhere)
-            for ids, _, block in blocks:
-                block = jax.device_put(block, self._everywhere)
-                state = jax.jit(_put)(state, block, np.asarray(ids, np.int32))
-            return state
+            host = [(ids, jax.tree.map(np.asarray, raw_key(block))) for ids, _, block in blocks]
+            if len(host) == 1 and len(host[0][0]) == self.num_rows:
+                return jax.tree.map(lambda leaf: leaf[: self.num_rows], host[0][1])
+
+            def assembled(*leaves: np.ndarray) -> np.ndarray:
+                parts = leaves if base is None else leaves[1:]
+                whole = np.empty((self.num_rows, *parts[0].shape[1:]), parts[0].dtype)
+                if base is not None:
+                    whole[:] = leaves[0]
+                for (ids, _), part in zip(host, parts, strict=True):
+                    whole[ids] = part[: len(ids)]
+                return whole
+
+            trees = [block for _, block in host]
+            return jax.tree.map(assembled, *([] if base is None else [base]), *trees)
 
         return states
 
@@ -137,12 +179,17 @@ class GroupRunner:
             scores[ids] = np.asarray(values)[: len(ids)]
         return scores
 
-    def compile(self) -> float:
-        """Compile every program of the present layout ahead of time; return the seconds it took."""
-        before = self.compile_seconds
-        ids, folds, block = self._blocks[0]
+    def _lower(self, block: Any) -> None:
+        """Trace every program for blocks of this shape."""
+        folds = jax.ShapeDtypeStruct(block.step.shape, np.int32)
         self._run(block, folds, np.zeros(block.step.shape, bool), np.int32(0), dry=True)
-        return self.compile_seconds - before
+
+    def _compile(self, started: float) -> float:
+        """Compile what was traced, side by side; return the seconds since `started`."""
+        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
+            compiled = pool.map(lambda item: item.compile(), self._lowered.values())
+            self._compiled.update(zip(self._lowered, compiled, strict=True))
+        return time.perf_counter() - started
 
     def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
         if self.plan.loop == "scan":
@@ -168,8 +215,9 @@ class GroupRunner:
 
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
         key = (name, mapped[-1].shape)
-        if key not in self._compiled:
-            started = time.perf_counter()
+        if not dry:
+            return self._compiled[key](mapped, shared)
+        if key not in self._out_info:
             rows, everywhere = PartitionSpec(EXPERIMENT), PartitionSpec()
             function = self._parts[name]
             if self.plan.num_devices > 1:
@@ -177,13 +225,9 @@ class GroupRunner:
                     function, mesh=self._mesh, in_specs=(rows, everywhere), out_specs=rows, check_vma=False
                 )
             jitted = jax.jit(function, in_shardings=(self._rows, self._everywhere), out_shardings=self._rows)
-            lowered = jitted.lower(mapped, shared)
-            self._compiled[key] = (lowered.compile(), lowered.out_info)
-            self.compile_seconds += time.perf_counter() - started
-        compiled, out_info = self._compiled[key]
-        if dry:
-            return out_info
-        return compiled(mapped, shared)
+            self._lowered[key] = jitted.lower(mapped, shared)
+            self._out_info[key] = self._lowered[key].out_info
+        return self._out_info[key]
 
     def _make_parts(self) -> dict[Any, Callable[[Any, Any], Any]]:
         """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active."""
@@ -212,6 +256,10 @@ class GroupRunner:
 
             return train
 
+        def init(row: Any, batch: Any) -> TrainState:
+            seed, hyperparams = row
+            return program.init(jax.random.key(seed), batch, hyperparams)
+
         def order(row: Any, shared: Any) -> Any:
             return functions.order(row[0], shared[0], row[1], shared[1])
 
@@ -232,10 +280,12 @@ class GroupRunner:
             )
             return select(live, state, old), scores
 
-        def lifted(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+        def lifted(function: Callable[[Any, Any], Any], lift: Any = lift) -> Callable[[Any, Any], Any]:
             return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])
 
         return {
+            # Batched random bits take XLA's CPU compiler twice as long: rows are initialised one by one there.
+            "init": lifted(init, _vmapped if self.plan.batching == "vmap" else _mapped),
             "whole": whole,
             "order": lifted(order),
             "empty": lambda mapped, shared: lift(lambda row, _: program.empty(), mapped[0], shared, mapped[0]),
@@ -244,14 +294,6 @@ class GroupRunner:
             **{("evaluate", split): lifted(evaluate(split)) for split in self._shape.eval_batches},
             "finish": finish,
         }
-
-
-def _take(state: Any, rows: jax.Array) -> Any:
-    return jax.tree.map(lambda leaf: leaf[rows], state)
-
-
-def _put(state: Any, block: Any, rows: jax.Array) -> Any:
-    return jax.tree.map(lambda leaf, new: leaf.at[rows].set(new[: rows.shape[0]]), state, block)
 
 
 def _vmapped(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:

@@ -33,7 +33,7 @@ class EpochReport:
     Attributes:
         scores: row -> {"train/loss": …}, for the rows that trained.
         ended: row -> why it trains no further.
-        state: the stacked states after this epoch; immutable, so it may be kept.
+        state: gives the stacked states after this epoch, on the host; it may be called later.
         compacted: the rows still training, if the group was laid out anew after this epoch.
         seconds: wall time since the last report.
     """
@@ -63,7 +63,6 @@ def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any]
 
 def fit(
     runner: GroupRunner,
-    state: TrainState,
     histories: Sequence[History],
     *,
     num_epochs: int,
@@ -71,13 +70,12 @@ def fit(
     early_stopping: Callable[[Any], bool] | None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[EpochReport]:
-    """Train every row from `state` (after `first_epoch - 1` epochs) to `num_epochs`; histories grow in place.
+    """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     The next epoch is dispatched before a report is handed out, so that effects cost the devices no time.
     """
     done = first_epoch - 1
     ended_at = [len(h) if len(h) < done or judge(h, early_stopping) else num_epochs for h in histories]
-    runner.start(state)
     for epoch in range(1, done + 1):  # the layout depends on who had stopped, and numbers may depend on the layout
         runner.compact(np.array([epoch < end for end in ended_at]))
     active = np.array([done < end for end in ended_at], bool)

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 import jax
+import jax.extend.core
 
 from mlgym_jax.errors import MlgymError, nearest
 
@@ -81,6 +82,6 @@ def holds_primitive(jaxpr: Any, name: str) -> bool:
     for equation in jaxpr.eqns:
         if equation.primitive.name == name:
             return True
-        if any(holds_primitive(inner, name) for inner in jax.core.jaxprs_in_params(equation.params)):
+        if any(holds_primitive(inner, name) for inner in jax.extend.core.jaxprs_in_params(equation.params)):
             return True
     return False

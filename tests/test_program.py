@@ -1,0 +1,228 @@
+"""The pure functions of one training against the same training written by hand in plain Flax and Optax."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen as nn
+from flax import nnx
+
+import mlgym_jax as mg
+from mlgym_jax.core.state import INIT, TRAIN, key_for
+from mlgym_jax.errors import ConfigError
+
+
+def cross_entropy(outputs, batch):
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, batch["targets"])
+
+
+def batches(count, size=16, num_features=6, num_classes=3, seed=0):
+    rng = np.random.default_rng(seed)
+    for _ in range(count):
+        yield {
+            "inputs": jnp.asarray(rng.normal(size=(size, num_features)), jnp.float32),
+            "targets": jnp.asarray(rng.integers(0, num_classes, size), jnp.int32),
+        }
+
+
+class Plain(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(nn.relu(nn.Dense(8)(x)))
+
+
+class Normalised(nn.Module):
+    """BatchNorm and Dropout, told by `train`."""
+
+    rate: float = 0.5
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9)(nn.Dense(8)(x))
+        return nn.Dense(3)(nn.Dropout(self.rate, deterministic=not train)(x))
+
+
+class Deterministic(nn.Module):
+    """Dropout, told by `deterministic`, with a stream of its own name."""
+
+    @nn.compact
+    def __call__(self, x, deterministic=True):
+        x = x + (0.0 if deterministic else 1.0) * jax.random.normal(self.make_rng("noise"), x.shape)
+        return nn.Dense(3)(nn.Dropout(0.3, deterministic=deterministic)(x))
+
+
+def program_of(model, optimizer=None, **metrics):
+    parts = {"model": model, "loss": cross_entropy, "optimizer": optimizer or optax.adam(1e-2), "metrics": metrics}
+    return mg.make_program(parts)
+
+
+def assert_trees_equal(one, other, tolerance=1e-6):
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=tolerance), one, other)
+
+
+def test_linen_training_equals_flax_and_optax_by_hand(key):
+    program, model, optimizer = program_of(Plain()), Plain(), optax.adam(1e-2)
+    step = jax.jit(program.train_step)
+    state = program.init(key, next(batches(1)))
+    params = state.params
+    opt_state = optimizer.init(params)
+
+    @jax.jit
+    def by_hand(params, opt_state, batch):
+        def loss(params):
+            return cross_entropy(model.apply({"params": params}, batch["inputs"]), batch).mean()
+
+        value, gradients = jax.value_and_grad(loss)(params)
+        with jax.numpy_dtype_promotion("standard"):
+            updates, opt_state = optimizer.update(gradients, opt_state, params)
+        return optax.apply_updates(params, updates), opt_state, value
+
+    for batch in batches(20):
+        state, metrics = step(state, batch)
+        params, opt_state, value = by_hand(params, opt_state, batch)
+        np.testing.assert_allclose(program.compute(metrics)["loss"], value, rtol=0, atol=1e-6)
+    assert_trees_equal(state.params, params)
+    assert int(state.step) == 20
+
+
+def test_masked_rows_change_nothing(key):
+    program = program_of(Plain(), accuracy=mg.mean_of(lambda o, b: (o.argmax(-1) == b["targets"]).astype(jnp.float32)))
+    batch = next(batches(1, size=7))
+    padded = {name: jnp.concatenate([array, array[:1].repeat(3, 0)]) for name, array in batch.items()}
+    padded["inputs"] = padded["inputs"].at[7:].set(1e3)
+    padded["mask"] = jnp.arange(10) < 7
+    state = program.init(key, batch)
+    alone, alone_metrics = program.train_step(state, batch)
+    masked, masked_metrics = program.train_step(state, padded)
+    assert_trees_equal(alone.params, masked.params)
+    assert_trees_equal(program.compute(alone_metrics), program.compute(masked_metrics))
+    assert_trees_equal(
+        program.compute(program.eval_step(state, batch)), program.compute(program.eval_step(state, padded))
+    )
+
+
+def test_batch_statistics_equal_flax_by_hand(key):
+    program, model = program_of(Normalised(rate=0.0), optax.sgd(0.0)), Normalised(rate=0.0)
+    state = program.init(key, next(batches(1)))
+    variables = {"params": state.params, **state.model_state}
+    for batch in batches(3):
+        state, _ = program.train_step(state, batch)
+        _, updated = model.apply(variables, batch["inputs"], train=True, mutable=["batch_stats"])
+        variables = {**variables, **updated}
+    assert_trees_equal(state.model_state["batch_stats"], variables["batch_stats"])
+    batch = next(batches(1, seed=5))
+    assert_trees_equal(program.predict(state, batch), model.apply(variables, batch["inputs"], train=False))
+
+
+@pytest.mark.parametrize("model", [Normalised(), Deterministic()])
+def test_noise_depends_on_seed_and_step_alone(model, key):
+    program = program_of(model)
+    batch = next(batches(1))
+    state = program.init(key, batch)
+    again = program.train_step(state, batch)[0]
+    assert_trees_equal(program.train_step(state, batch)[0].params, again.params, 0.0)
+    later = program.train_step(state.replace(step=state.step + 1), batch)[0]
+    assert any(np.any(a != b) for a, b in zip(*map(jax.tree.leaves, (again.params, later.params)), strict=True))
+
+
+def test_dropout_is_off_in_evaluation(key):
+    program = program_of(Normalised(rate=0.9))
+    batch = next(batches(1))
+    state = program.init(key, batch)
+    assert_trees_equal(program.predict(state, batch), program.predict(state.replace(step=state.step + 7), batch), 0.0)
+
+
+class NnxNet(nnx.Module):
+    def __init__(self, rate, *, rngs):
+        self.layers = nnx.List([nnx.Linear(6, 8, rngs=rngs), nnx.Linear(8, 3, rngs=rngs)])
+        self.norm = nnx.BatchNorm(8, rngs=rngs)
+        self.dropout = nnx.Dropout(rate, rngs=rngs)
+
+    def __call__(self, x):
+        return self.layers[1](self.dropout(nnx.relu(self.norm(self.layers[0](x)))))
+
+
+def test_nnx_training_equals_nnx_by_hand(key):
+    program = program_of(lambda rngs: NnxNet(0.0, rngs=rngs), optax.sgd(0.1))
+    step = jax.jit(program.train_step)
+    state = program.init(key, next(batches(1)))
+    module = NnxNet(0.0, rngs=nnx.Rngs(key_for(key, INIT)))
+    module.train()
+    optimizer = nnx.Optimizer(module, optax.sgd(0.1), wrt=nnx.Param)
+
+    @nnx.jit
+    def by_hand(module, optimizer, batch):
+        gradients = nnx.grad(lambda module: cross_entropy(module(batch["inputs"]), batch).mean())(module)
+        optimizer.update(module, gradients)
+
+    for batch in batches(10):
+        state, _ = step(state, batch)
+        by_hand(module, optimizer, batch)
+    module.eval()
+    batch = next(batches(1, seed=5))
+    assert_trees_equal(program.predict(state, batch), module(batch["inputs"]), 1e-5)
+
+
+def test_nnx_dropout_draws_anew_each_step_and_not_in_evaluation(key):
+    program = program_of(lambda rngs: NnxNet(0.5, rngs=rngs), optax.sgd(0.1))
+    batch = next(batches(1))
+    state = program.init(key, batch)
+    one, other = (program.train_step(state.replace(step=jnp.int32(step)), batch)[0].params for step in (0, 1))
+    assert np.any(one["layers"]["0"]["kernel"] != other["layers"]["0"]["kernel"])
+    assert_trees_equal(program.predict(state, batch), program.predict(state.replace(step=jnp.int32(9)), batch), 0.0)
+
+
+def test_nnx_modules_train_and_evaluate_under_vmap(key):
+    program = program_of(lambda rngs: NnxNet(0.5, rngs=rngs), optax.sgd(0.1))
+    batch = next(batches(1))
+    keys = jax.random.split(key, 3)
+    states = jax.vmap(program.init, in_axes=(0, None))(keys, batch)
+    trained, _ = jax.vmap(program.train_step, in_axes=(0, None))(states, batch)
+    alone, _ = program.train_step(program.init(keys[1], batch), batch)
+    assert_trees_equal(jax.tree.map(lambda leaf: leaf[1], trained.params), alone.params)
+
+
+def test_a_swept_dropout_rate_equals_the_same_rate_written_down(key):
+    """nn.Dropout asks `rate == 0.0`, which a traced rate cannot answer; the engine's own must draw the same mask."""
+    dropout = nn.Dropout(0.4, deterministic=False)
+    inputs = jax.random.normal(key, (64, 32))
+
+    class Net(nn.Module):
+        rate: float
+
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dropout(self.rate, deterministic=not train)(x)
+
+    from mlgym_jax.core.modules import adapt
+
+    traced = jax.jit(lambda rate: adapt(Net(rate)).apply({}, {}, inputs, key, True)[0])(jnp.float32(0.4))
+    written = adapt(Net(0.4)).apply({}, {}, inputs, key, True)[0]
+    np.testing.assert_allclose(traced, written, rtol=1e-6)
+    assert 0.3 < float((written == 0).mean()) < 0.5
+    assert dropout.rate == 0.4
+
+
+@pytest.mark.parametrize(
+    "parts, path, words",
+    [
+        ({"model": "a string"}, "config.model", "Linen module or a callable"),
+        ({"model": NnxNet(0.0, rngs=nnx.Rngs(0))}, "config.model", "lambda rngs"),
+        ({"loss": lambda outputs, batch: outputs.mean()}, "config.loss", "one value an example"),
+        ({"loss": lambda outputs, batch: batch["labels"]}, "config.loss", "labels"),
+        ({"metrics": {"mine": object()}}, "config.metrics.mine", "mg.Metric"),
+    ],
+)
+def test_what_a_component_does_wrong_is_named(parts, path, words, key):
+    good = {"model": Plain(), "loss": cross_entropy, "optimizer": optax.sgd(0.1), "metrics": {}}
+    batch = next(batches(1))
+    with pytest.raises(ConfigError, match=words) as caught:
+        program = mg.make_program({**good, **parts})
+        program.train_step(program.init(key, batch), batch)
+    assert str(caught.value).startswith(path)
+
+
+def test_random_keys_of_purposes_and_steps_differ(key):
+    words = {tuple(jax.random.key_data(key_for(key, purpose, n)).tolist()) for purpose in (INIT, TRAIN) for n in range(5)}
+    assert len(words) == 10

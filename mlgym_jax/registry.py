@@ -252,8 +252,8 @@ def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(_is_plain(item) for item in value)
-    if isinstance(value, Mapping):
-        return all(_is_plain(item) for item in value.values())
+    if isinstance(value, Mapping):  # a nested component stands for what it will build, so its type is not known yet
+        return "component" not in value and all(_is_plain(item) for item in value.values())
     return value is None or isinstance(value, bool | int | float | str)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import jax
 
-from mlgym_jax.checkpoint.store import CheckpointStore, Kept, copied_rows
+from mlgym_jax.checkpoint.store import CheckpointStore, Kept
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import DiskError, MlgymError
@@ -276,7 +276,7 @@ def _copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     epoch_of = {number: training.wanted[row] for row, number in enumerate(ids)}
     training.pending = {who: state for who, state in training.pending.items() if who[1] in epoch_of[who[0]]}
     if new:
-        for row, state in zip(new, copied_rows(report.state(), new), strict=True):
+        for row, state in zip(new, report.snapshot.rows(new), strict=True):
             training.pending[ids[row], report.epoch] = state
 
 
@@ -286,7 +286,7 @@ def _save(training: GroupTraining, report: EpochReport) -> None:
     started = time.perf_counter()
     wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
     size = training.store.save(
-        report.state(),
+        report.snapshot.states(),
         epoch=report.epoch,
         experiments=training.ids,
         row_epochs=[len(history) for history in training.histories],

@@ -82,7 +82,7 @@ def train(job, plan, epochs=3, rows=None):
     runner.start_fresh(job.seeds[rows], hyperparams, job.sample)
     active = np.ones(len(rows), bool)
     scores = [runner.read_scores(runner.epoch(active, epoch)) for epoch in range(1, epochs + 1)]
-    return np.stack(scores), runner.snapshot()()
+    return np.stack(scores), runner.snapshot().states()
 
 
 @functools.cache
@@ -187,10 +187,10 @@ def test_rows_that_are_not_active_keep_their_state(batching, loop):
     runner = runner_of(job, Plan(batching, loop, 2, "test"))
     runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
     runner.epoch(np.ones(6, bool), 1)
-    before = runner.snapshot()()
+    before = runner.snapshot().states()
     active = np.array([True, False, True, False, False, True])
     scores = runner.read_scores(runner.epoch(active, 2))
-    after = runner.snapshot()()
+    after = runner.snapshot().states()
     for row in np.flatnonzero(~active):
         jax.tree.map(lambda a, b, row=row: np.testing.assert_array_equal(a[row], b[row]), before, after)
     assert np.all(np.isfinite(scores[active]))
@@ -205,13 +205,13 @@ def test_compaction_keeps_numbers_and_order(batching, loop, compacts):
     runner = runner_of(job, plan)
     runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
     runner.read_scores(runner.epoch(np.ones(6, bool), 1))
-    frozen = runner.snapshot()()
+    frozen = runner.snapshot().states()
     active = np.array([False, False, False, True, False, True])
     assert runner.compact(active) is compacts
     for epoch in (2, 3):
         scores = runner.read_scores(runner.epoch(active, epoch))
         np.testing.assert_allclose(scores[active], expected[epoch - 1][active], rtol=0, atol=2e-6)
-    final = runner.snapshot()()
+    final = runner.snapshot().states()
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[:3], b[:3]), frozen, final)
     assert final.step.tolist() == [6, 6, 6, 18, 6, 18]
 

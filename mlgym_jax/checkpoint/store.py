@@ -37,11 +37,6 @@ class Saved:
     checksums: Mapping[str, list[int]]
 
 
-def copied_rows(state: TrainState, rows: Sequence[int]) -> list[TrainState]:
-    """Copy single rows of a stacked host state."""
-    return [jax.tree.map(lambda leaf, row=row: np.array(leaf[row]), state) for row in rows]
-
-
 def _checksums(tree: Any) -> list[int]:
     return [zlib.crc32(np.ascontiguousarray(leaf).data) for leaf in jax.tree.leaves(tree)]
 

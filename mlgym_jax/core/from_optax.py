@@ -6,9 +6,9 @@ import collections.abc
 import functools
 import inspect
 import re
+import types
 import typing
 from collections.abc import Callable, Collection, Iterable, Mapping
-from types import ModuleType
 from typing import Annotated, Any
 
 import jax
@@ -20,7 +20,7 @@ OPTAX_DEFAULT = ...
 _COUNTS = ("_steps", "_period")
 
 
-def public_functions(*namespaces: ModuleType) -> dict[str, Callable[..., Any]]:
+def public_functions(*namespaces: types.ModuleType) -> dict[str, Callable[..., Any]]:
     """Return name -> function (classes left out) of the public functions of optax namespaces."""
     found = {}
     for namespace in namespaces:
@@ -48,6 +48,13 @@ def plain_parameters(function: Callable[..., Any], leave_out: Collection[str] = 
             name, parameter.KEYWORD_ONLY, default=default, annotation=_plain_type(parameter)
         )
     return parameters
+
+
+def keyword(name: str, annotation: Any, default: Any) -> inspect.Parameter:
+    """Make a keyword-only parameter; `...` stands for no annotation, and for no default."""
+    empty = inspect.Parameter.empty
+    annotation, default = (empty if item is ... else item for item in (annotation, default))
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
 
 
 def make_factory(
@@ -108,7 +115,8 @@ def path_name(path: Any) -> str:
 def _plain_type(parameter: inspect.Parameter) -> Any:
     """Return the type of plain data that a parameter takes from a config; `empty` leaves it unchecked."""
     name, default, annotation = parameter.name, parameter.default, parameter.annotation
-    optional = default is None
+    options = typing.get_args(annotation) if _is_union(annotation) else ()
+    optional = default is None or type(None) in options
     if name.endswith("dtype") or name.startswith("dtype"):
         return str | None
     if name.endswith("mask"):
@@ -121,14 +129,17 @@ def _plain_type(parameter: inspect.Parameter) -> Any:
         return tuple[float, float]
     if annotation is parameter.empty:
         return type(default) if isinstance(default, int | float) else annotation
-    options = set(typing.get_args(annotation))
-    if not options & {int, float} or any(typing.get_origin(option) is collections.abc.Mapping for option in options):
+    if (int not in options and float not in options) or any(typing.get_origin(option) is collections.abc.Mapping for option in options):
         return parameter.empty
     counts = isinstance(default, int) or name.endswith(_COUNTS) or name == "k" or float not in options
     number = int if counts else float
     number = number | None if optional else number
     schedule = any(typing.get_origin(option) is collections.abc.Callable for option in options)
     return Annotated[number, "or a schedule"] if schedule and not counts else number
+
+
+def _is_union(annotation: Any) -> bool:
+    return typing.get_origin(annotation) in (typing.Union, types.UnionType)
 
 
 def with_dtypes(given: Mapping[str, Any]) -> dict[str, Any]:

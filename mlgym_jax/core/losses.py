@@ -72,7 +72,9 @@ _LEFT_OUT = (*_OPTIONAL_ARRAYS, "reduce_fn", "apply_softmax", "apply_sigmoid")
 def _register_losses() -> None:
     for name, function in public_functions(optax, optax.losses).items():
         if function.__module__.startswith("optax.losses") and name not in NOT_LOSSES:
-            register("loss", name, dynamic=True)(_factory(name, function))
+            factory = _factory(name, function)
+            numbers = [key for key, kind in factory.__annotations__.items() if kind in (float, float | None)]
+            register("loss", name, dynamic=tuple(numbers))(factory)
 
 
 def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -145,7 +147,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         integer = jnp.issubdtype(targets.dtype, jnp.integer) or targets.dtype == jnp.bool_
         if integer and targets.shape == classes:
             targets = targets.astype(jnp.int32)
-            if name in _DISTRIBUTION and not (name == "softmax_cross_entropy" and axis is not None):
+            if name in _DISTRIBUTION and name != "softmax_cross_entropy":
                 targets = jax.nn.one_hot(targets, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
             return outputs, targets
         if name in _DISTRIBUTION and targets.shape == outputs.shape:

@@ -19,13 +19,10 @@ from jax.sharding import PartitionSpec
 
 from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
 from mlgym_jax.core.program import Program
-from mlgym_jax.core.state import TrainState, raw_key, with_key
+from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
 from mlgym_jax.execution.plan import Plan
-
-
-# Rows, their folds int32[width], their states; padding rows beyond the ids are never active.
-Block = tuple[list[int], jax.Array, TrainState]
+from mlgym_jax.execution.snapshot import Block, Snapshot
 
 
 class GroupRunner:
@@ -114,31 +111,9 @@ class GroupRunner:
         self._lower(self._blocks[0][2])
         return self._compile(started)
 
-    def snapshot(self) -> Callable[[], TrainState]:
-        """Return a function giving the present states of all rows on the host, stacked, keys as raw words.
-
-        Blocks are immutable, so it may be called when training went on.
-        """
-        base, blocks = self._base, list(self._blocks)
-
-        def states() -> TrainState:
-            host = [(ids, jax.tree.map(np.asarray, raw_key(block))) for ids, _, block in blocks]
-            if len(host) == 1 and len(host[0][0]) == self.num_rows:
-                return jax.tree.map(lambda leaf: leaf[: self.num_rows], host[0][1])
-
-            def assembled(*leaves: np.ndarray) -> np.ndarray:
-                parts = leaves if base is None else leaves[1:]
-                whole = np.empty((self.num_rows, *parts[0].shape[1:]), parts[0].dtype)
-                if base is not None:
-                    whole[:] = leaves[0]
-                for (ids, _), part in zip(host, parts, strict=True):
-                    whole[ids] = part[: len(ids)]
-                return whole
-
-            trees = [block for _, block in host]
-            return jax.tree.map(assembled, *([] if base is None else [base]), *trees)
-
-        return states
+    def snapshot(self) -> Snapshot:
+        """Return the present states of all rows; it stays what it is when training goes on."""
+        return Snapshot(self._base, list(self._blocks), self.num_rows)
 
     def compact(self, active: np.ndarray) -> bool:
         """Lay out the active rows anew where that saves compute; tell whether it did."""
@@ -150,7 +125,7 @@ class GroupRunner:
         else:
             saves = self.plan.batching == "vmap" and 2 * len(remaining) <= len(laid_out) and len(laid_out) > devices
         if saves and remaining:
-            self.start(self.snapshot()(), remaining)
+            self.start(self.snapshot().states(), remaining)
         return bool(saves and remaining)
 
     # -- compute ---------------------------------------------------------------------------------------------------

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mlgym_jax.core.state import TrainState
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.snapshot import Snapshot
 
 History = list[dict[str, float]]
 
@@ -33,7 +33,7 @@ class EpochReport:
     Attributes:
         scores: row -> {"train/loss": …}, for the rows that trained.
         ended: row -> why it trains no further.
-        state: gives the stacked states after this epoch, on the host; it may be called later.
+        snapshot: the states after this epoch.
         compacted: the rows still training, if the group was laid out anew after this epoch.
         seconds: wall time since the last report.
     """
@@ -41,7 +41,7 @@ class EpochReport:
     epoch: int
     scores: Mapping[int, dict[str, float]]
     ended: Mapping[int, Verdict]
-    state: Callable[[], TrainState]
+    snapshot: Snapshot
     compacted: list[int] | None
     seconds: float
 

@@ -1,0 +1,1 @@
+"""Runnable comparisons; not tests. Each prints ratios measured inside one run."""

@@ -1,0 +1,61 @@
+"""The states of a group at one moment, read from the devices only when somebody wants them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from mlgym_jax.core.state import TrainState, raw_key
+
+# Rows, their folds int32[width], their states; padding rows beyond the ids are never active.
+Block = tuple[list[int], jax.Array, TrainState]
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshot:
+    """The blocks of a group, which are immutable, and the states of rows that no block holds any more.
+
+    What it returns is on the host, keys as raw words.
+    """
+
+    base: TrainState | None
+    blocks: Sequence[Block]
+    num_rows: int
+
+    def states(self) -> TrainState:
+        """Return the states of all rows, stacked."""
+        host = [(ids, jax.tree.map(np.asarray, raw_key(block))) for ids, _, block in self.blocks]
+        if len(host) == 1 and len(host[0][0]) == self.num_rows:
+            return jax.tree.map(lambda leaf: leaf[: self.num_rows], host[0][1])
+
+        def assembled(*leaves: np.ndarray) -> np.ndarray:
+            parts = leaves if self.base is None else leaves[1:]
+            whole = np.empty((self.num_rows, *parts[0].shape[1:]), parts[0].dtype)
+            if self.base is not None:
+                whole[:] = leaves[0]
+            for (ids, _), part in zip(host, parts, strict=True):
+                whole[ids] = part[: len(ids)]
+            return whole
+
+        trees = [block for _, block in host]
+        return jax.tree.map(assembled, *([] if self.base is None else [self.base]), *trees)
+
+    def rows(self, wanted: Sequence[int]) -> list[TrainState]:
+        """Copy single rows, which the blocks must hold, shard by shard: the whole is never put together."""
+        copies: dict[int, TrainState] = {}
+        for ids, _, block in self.blocks:
+            positions = {row: position for position, row in enumerate(ids) if row in wanted}
+            if not positions:
+                continue
+            leaves, structure = jax.tree.flatten(raw_key(block))
+            picked: dict[int, list[np.ndarray]] = {row: [] for row in positions}
+            for leaf in leaves:
+                shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
+                width = shards[0].shape[0]
+                for row, position in positions.items():
+                    picked[row].append(np.array(shards[position // width][position % width]))
+            copies.update({row: jax.tree.unflatten(structure, values) for row, values in picked.items()})
+        return [copies[row] for row in wanted]

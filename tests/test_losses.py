@@ -1,0 +1,191 @@
+"""Every registered loss against a direct call of optax's function, by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from mlgym_jax.core import from_optax, losses
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.registry import lookup, registrations
+
+RNG = np.random.default_rng(0)
+B, C, T = 6, 4, 5
+
+
+def normal(*shape):
+    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+
+
+LOGITS, LABELS = normal(B, C), jnp.asarray(RNG.integers(0, C, B), jnp.int32)
+LOG_P, P = jax.nn.log_softmax(LOGITS), jax.nn.softmax(normal(B, C))
+BINARY = jnp.asarray(RNG.integers(0, 2, B), jnp.int32)
+SIGNS, ONE_HOT = 2 * BINARY - 1, jax.nn.one_hot(LABELS, C)
+REAL, VALUES = normal(B, 3), normal(B, 3)
+IMAGES, MASKS = normal(B, 3, 3, C), jax.nn.one_hot(jnp.asarray(RNG.integers(0, C, (B, 3, 3))), C)
+RELEVANCE = jnp.asarray(RNG.integers(0, 3, (B, C)), jnp.float32)
+CTC = {
+    "logit_paddings": jnp.zeros((B, T), jnp.float32),
+    "label_paddings": jnp.zeros((B, 2), jnp.float32),
+    "targets": jnp.asarray(RNG.integers(1, C, (B, 2)), jnp.int32),
+}
+OTHERS = {"positives": normal(B, 3), "negatives": normal(B, 3)}
+GROUPS = jnp.array([0, 0, 1, 1, 2, 2])
+
+# name -> (outputs, batch, parameters, the value as optax gives it, reduced by hand)
+CASES = {
+    "binary_dice_loss": (IMAGES[..., 0], MASKS[..., 0], {}, lambda o, t: optax.losses.binary_dice_loss(o, t)),
+    "convex_kl_divergence": (LOG_P, P, {}, optax.convex_kl_divergence),
+    "cosine_distance": (REAL, VALUES, {"epsilon": 1e-6}, lambda o, t: optax.cosine_distance(o, t, epsilon=1e-6)),
+    "ctc_loss": (
+        normal(B, T, C),
+        CTC,
+        {},
+        lambda o, b: optax.ctc_loss(o, b["logit_paddings"], b["targets"], b["label_paddings"]),
+    ),
+    "dice_loss": (IMAGES, MASKS, {"alpha": 0.3}, lambda o, t: optax.losses.dice_loss(o, t, alpha=0.3)),
+    "generalized_kl_divergence": (LOG_P, P, {}, optax.losses.generalized_kl_divergence),
+    "hinge_loss": (LOGITS[:, 0], SIGNS, {}, lambda o, t: optax.hinge_loss(o, t.astype(jnp.float32))),
+    "huber_loss": (REAL, VALUES, {"delta": 0.5}, lambda o, t: optax.huber_loss(o, t, delta=0.5).mean(axis=1)),
+    "kl_divergence": (LOG_P, P, {}, optax.kl_divergence),
+    "kl_divergence_with_log_targets": (LOG_P, jnp.log(P), {}, optax.losses.kl_divergence_with_log_targets),
+    "l2_loss": (REAL, VALUES, {}, lambda o, t: optax.l2_loss(o, t).mean(axis=1)),
+    "log_cosh": (REAL, VALUES, {}, lambda o, t: optax.log_cosh(o, t).mean(axis=1)),
+    "multiclass_generalized_dice_loss": (
+        IMAGES,
+        MASKS,
+        {},
+        lambda o, t: jnp.full((B,), optax.losses.multiclass_generalized_dice_loss(o, t)),
+    ),
+    "multiclass_hinge_loss": (LOGITS, LABELS, {}, optax.losses.multiclass_hinge_loss),
+    "multiclass_perceptron_loss": (LOGITS, LABELS, {}, optax.losses.multiclass_perceptron_loss),
+    "multiclass_sparsemax_loss": (LOGITS, LABELS, {}, optax.losses.multiclass_sparsemax_loss),
+    "ntxent": (REAL, GROUPS, {"temperature": 0.5}, lambda o, t: jnp.full((B,), optax.ntxent(o, t, temperature=0.5))),
+    "perceptron_loss": (LOGITS[:, 0], SIGNS, {}, lambda o, t: optax.losses.perceptron_loss(o, t.astype(jnp.float32))),
+    "poly_loss_cross_entropy": (
+        LOGITS,
+        ONE_HOT,
+        {"epsilon": 1.5},
+        lambda o, t: optax.losses.poly_loss_cross_entropy(o, t, epsilon=1.5),
+    ),
+    "ranking_softmax_loss": (
+        LOGITS,
+        RELEVANCE,
+        {},
+        lambda o, t: optax.losses.ranking_softmax_loss(o, t, reduce_fn=None),
+    ),
+    "safe_softmax_cross_entropy": (LOGITS, P, {}, optax.safe_softmax_cross_entropy),
+    "sigmoid_binary_cross_entropy": (LOGITS[:, 0], BINARY, {}, optax.sigmoid_binary_cross_entropy),
+    "sigmoid_focal_loss": (
+        LOGITS,
+        ONE_HOT,
+        {"alpha": 0.25},
+        lambda o, t: optax.sigmoid_focal_loss(o, t, alpha=0.25).mean(axis=1),
+    ),
+    "softmax_cross_entropy": (LOGITS, P, {}, optax.softmax_cross_entropy),
+    "softmax_cross_entropy_with_integer_labels": (LOGITS, LABELS, {}, optax.softmax_cross_entropy_with_integer_labels),
+    "sparsemax_loss": (LOGITS[:, 0], BINARY, {}, optax.losses.sparsemax_loss),
+    "squared_error": (REAL, VALUES, {}, lambda o, t: optax.squared_error(o, t).mean(axis=1)),
+    "triplet_margin_loss": (
+        REAL,
+        OTHERS,
+        {"margin": 0.5},
+        lambda o, b: optax.losses.triplet_margin_loss(o, b["positives"], b["negatives"], margin=0.5),
+    ),
+}
+NAMES = [entry.name for entry in registrations("loss") if entry.origin == from_optax.__file__]
+
+
+def as_batch(given):
+    return given if isinstance(given, dict) else {"targets": given}
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_equals_optax(name):
+    outputs, given, parameters, by_hand = CASES[name]
+    loss = lookup("loss", name).factory(**parameters)
+    found = loss(outputs, as_batch(given))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        expected = by_hand(outputs, given)
+    assert found.shape == expected.shape == (B,)
+    np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
+@pytest.mark.parametrize("name", NAMES)
+def test_has_finite_gradients_with_every_number_traced(name):
+    outputs, given, parameters, _ = CASES[name]
+    entry = lookup("loss", name)
+    numbers = {key: jnp.float32(value) for key, value in parameters.items() if entry.is_dynamic(key)}
+    assert set(numbers) == set(parameters)
+
+    def objective(outputs, numbers):
+        return entry.factory(**numbers)(outputs, as_batch(given)).sum()
+
+    gradient = jax.jit(jax.grad(objective))(outputs, numbers)
+    assert bool(jnp.isfinite(gradient).all()) and bool((gradient != 0).any())
+
+
+def test_every_public_loss_is_registered_or_listed():
+    public = {name for name, item in from_optax.public_functions(optax.losses).items() if item.__module__.startswith("optax")}
+    assert public == set(NAMES) | set(losses.NOT_LOSSES)
+
+
+def test_numbers_are_dynamic_and_settings_are_not():
+    entry = lookup("loss", "softmax_cross_entropy")
+    assert not entry.is_dynamic("axis") and lookup("loss", "huber_loss").is_dynamic("delta")
+
+
+@pytest.mark.parametrize(
+    "name", ["softmax_cross_entropy", "safe_softmax_cross_entropy", "poly_loss_cross_entropy", "kl_divergence"]
+)
+def test_class_numbers_are_worth_their_one_hot(name):
+    loss = lookup("loss", name).factory()
+    one_hot = loss(LOG_P, {"targets": ONE_HOT})
+    for targets in (LABELS, LABELS[:, None]):
+        np.testing.assert_allclose(loss(LOG_P, {"targets": targets}), one_hot, rtol=1e-6)
+
+
+def test_positions_are_averaged():
+    outputs, targets = normal(2, 3, C), jnp.asarray(RNG.integers(0, C, (2, 3)), jnp.int32)
+    found = lookup("loss", "softmax_cross_entropy").factory()(outputs, {"targets": targets})
+    expected = optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean(axis=1)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sigmoid_binary_cross_entropy", "squared_error", "hinge_loss", "huber_loss"])
+@pytest.mark.parametrize("columns", [((B, 1), (B,)), ((B,), (B, 1)), ((B, 1), (B, 1))])
+def test_a_column_is_never_broadcast(name, columns):
+    outputs, targets = LOGITS[:, 0].reshape(columns[0]), BINARY.reshape(columns[1])
+    loss = lookup("loss", name).factory()
+    np.testing.assert_array_equal(loss(outputs, {"targets": targets}), loss(LOGITS[:, 0], {"targets": BINARY}))
+
+
+@pytest.mark.parametrize(
+    "name, outputs, targets",
+    [("squared_error", REAL, LABELS), ("softmax_cross_entropy", LOGITS, VALUES), ("multiclass_hinge_loss", LOGITS, P)],
+)
+def test_a_mismatch_names_loss_and_shapes(name, outputs, targets):
+    with pytest.raises(MlgymError) as error:
+        lookup("loss", name).factory()(outputs, {"targets": targets})
+    shapes = [f"{item.dtype.name}[{', '.join(map(str, item.shape))}]" for item in (outputs, targets)]
+    assert all(word in str(error.value) for word in (name, *shapes))
+
+
+def test_other_arrays_come_from_outputs_or_batch_by_name():
+    loss = lookup("loss", "triplet_margin_loss").factory()
+    expected = loss(REAL, OTHERS)
+    np.testing.assert_array_equal(loss({"anchors": REAL, **OTHERS}, {}), expected)
+    with pytest.raises(MlgymError, match="'triplet_margin_loss' needs 'negatives'"):
+        loss(REAL, {"positives": REAL})
+    weighted = lookup("loss", "ranking_softmax_loss").factory()
+    halved = weighted(LOGITS, {"targets": RELEVANCE, "weights": jnp.full((B, C), 0.5)})
+    np.testing.assert_allclose(halved, 0.5 * weighted(LOGITS, {"targets": RELEVANCE}), rtol=1e-6)
+
+
+def test_class_weights_of_plain_numbers():
+    found = lookup("loss", "dice_loss").factory(class_weights=(1.0, 0.0, 0.0, 0.0))(IMAGES, {"targets": MASKS})
+    by_class = optax.losses.dice_loss(IMAGES, MASKS, reduction="none")
+    np.testing.assert_allclose(found, by_class[:, 0] / C, rtol=1e-6)

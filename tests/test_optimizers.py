@@ -1,0 +1,138 @@
+"""Every registered optimizer and schedule takes the steps that optax's function takes, called directly."""
+
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import optax.contrib
+import pytest
+
+from mlgym_jax.core import from_optax, optimizers
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.registry import lookup, registrations
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),
+]
+PARAMS = {
+    "body": {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.25]])},
+    "head": {"bias": jnp.array([[0.5, -0.5], [3.0, -1.5]]), "kernel": jnp.array([[2.0, -1.0], [1.0, 4.0]])},
+}
+SGD, ADAM = optax.sgd(0.1), optax.adam(0.1)
+IS_KERNEL = {"body": {"kernel": True}, "head": {"bias": False, "kernel": True}}
+IS_HEAD = {"body": {"kernel": False}, "head": {"bias": True, "kernel": True}}
+LABELS = {"body": {"kernel": "slow"}, "head": {"bias": "slow", "kernel": "fast"}}
+PARTS = {"slow": SGD, "fast": ADAM}
+BY_PATH = {"transforms": PARTS, "param_labels": (("head/kernel", "fast"), ("", "slow"))}
+
+# name -> (parameters as a config gives them, the same transformation by hand) where optax's is not called alike
+BY_HAND = {
+    "MultiSteps": (
+        {"opt": SGD, "every_k_schedule": 2, "should_skip_update_fn": "skip_not_finite", "accumulator_dtype": "float32"},
+        lambda: optax.MultiSteps(SGD, 2, should_skip_update_fn=optax.skip_not_finite),
+    ),
+    "adamw": (
+        {"learning_rate": 0.1, "weight_decay": 0.5, "mask": "kernel$", "mu_dtype": "bfloat16"},
+        lambda: optax.adamw(0.1, weight_decay=0.5, mask=IS_KERNEL, mu_dtype=jnp.bfloat16),
+    ),
+    "add_noise": ({"eta": 0.1, "gamma": 0.5, "key": 3}, lambda: optax.add_noise(0.1, 0.5, 3)),
+    "chain": ({"transforms": (optax.clip(0.1), SGD)}, lambda: optax.chain(optax.clip(0.1), SGD)),
+    "freeze": ({"mask": "kernel"}, lambda: optax.freeze(IS_KERNEL)),
+    "lars": (
+        {"learning_rate": 0.1, "trust_ratio_mask": "kernel"},
+        lambda: optax.lars(0.1, trust_ratio_mask=IS_KERNEL),
+    ),
+    "masked": ({"inner": SGD, "mask": "^head/"}, lambda: optax.masked(SGD, IS_HEAD)),
+    "multi_transform": (BY_PATH, lambda: optax.partition(PARTS, LABELS)),
+    "named_chain": (
+        {"transforms": (("clip", optax.clip(0.1)), ("sgd", SGD))},
+        lambda: optax.named_chain(("clip", optax.clip(0.1)), ("sgd", SGD)),
+    ),
+    "noisy_sgd": ({"learning_rate": 0.1}, lambda: optax.noisy_sgd(0.1, key=0)),
+    "partition": (BY_PATH, lambda: optax.partition(PARTS, LABELS)),
+    "scale_by_schedule": (
+        {"step_size_fn": optax.linear_schedule(1.0, 0.0, 3)},
+        lambda: optax.scale_by_schedule(optax.linear_schedule(1.0, 0.0, 3)),
+    ),
+    "selective_transform": (
+        {"optimizer": SGD, "freeze_mask": "kernel"},
+        lambda: optax.selective_transform(SGD, freeze_mask=IS_KERNEL),
+    ),
+    "contrib.sam": (
+        {"optimizer": SGD, "adv_optimizer": optax.contrib.normalize()},
+        lambda: optax.GradientTransformation(*optax.contrib.sam(SGD, optax.contrib.normalize())),
+    ),
+}
+# name -> parameters of the schedule
+SCHEDULES = {
+    "constant_schedule": {"value": 0.5},
+    "cosine_decay_schedule": {"init_value": 0.5, "decay_steps": 4},
+    "cosine_onecycle_schedule": {"transition_steps": 4, "peak_value": 1.0},
+    "exponential_decay": {"init_value": 0.5, "transition_steps": 2, "decay_rate": 0.9},
+    "join_schedules": {
+        "schedules": (optax.constant_schedule(1.0), optax.linear_schedule(1.0, 0.0, 3)),
+        "boundaries": (2,),
+    },
+    "linear_onecycle_schedule": {"transition_steps": 4, "peak_value": 1.0},
+    "linear_schedule": {"init_value": 1.0, "end_value": 0.0, "transition_steps": 4},
+    "piecewise_constant_schedule": {"init_value": 1.0, "boundaries_and_scales": {2: 0.5, 3: 0.1}},
+    "piecewise_interpolate_schedule": {
+        "interpolate_type": "linear",
+        "init_value": 1.0,
+        "boundaries_and_scales": {2: 0.5, 3: 0.1},
+    },
+    "polynomial_schedule": {"init_value": 1.0, "end_value": 0.0, "power": 2.0, "transition_steps": 4},
+    "sgdr_schedule": {"cosine_kwargs": ({"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 1, "decay_steps": 3},)},
+    "warmup_constant_schedule": {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 3},
+    "warmup_cosine_decay_schedule": {"init_value": 0.0, "peak_value": 1.0, "warmup_steps": 2, "decay_steps": 5},
+    "warmup_exponential_decay_schedule": {
+        "init_value": 0.0,
+        "peak_value": 1.0,
+        "warmup_steps": 2,
+        "transition_steps": 2,
+        "decay_rate": 0.5,
+    },
+}
+INNER = ("inner", "fast_optimizer", "base_optimizer")
+
+
+def names(kind):
+    return [entry.name for entry in registrations(kind) if entry.origin == from_optax.__file__]
+
+
+def minimal(entry):
+    """Give every required parameter a value as a config would: a number, or a built component."""
+    given = {}
+    for name, parameter in entry.parameters.items():
+        if parameter.default is parameter.empty:
+            given[name] = SGD if name in INNER else 2 if parameter.annotation is int else 0.1
+    return given
+
+
+def function(name):
+    return getattr(optax.contrib if name.startswith("contrib.") else optax, name.removeprefix("contrib."))
+
+
+def loss(params):
+    return sum((leaf**2).sum() for leaf in jax.tree.leaves(params))
+
+
+def three_steps(transformation, params=PARAMS):
+    """Take three steps as the engine's training step does: jitted, with the extra arguments."""
+    transformation = optax.with_extra_args_support(transformation)
+
+    def step(carry, _):
+        params, state = carry
+        value, gradient = jax.value_and_grad(loss)(params)
+        updates, state = transformation.update(gradient, state, params, value=value, grad=gradient, value_fn=loss)
+        return (optax.apply_updates(params, updates), state), None
+
+    for _ in range(3):
+        (params, state), _ = step((params, transformation.init(params) if _ == 0 else state), None)
+    return params
+
+
+def assert_equal(one, other):
+    jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), one, other)

@@ -81,8 +81,8 @@ def main():
             return (optax.apply_updates(params, updates), opt_state), None
 
         state, _ = jax.lax.scan(step, state, (order, mask))
-        apply = lambda inputs: model.apply(state[0], inputs)
-        return state, jnp.concatenate([scores(apply(x), y), scores(apply(x_val), y_val)])
+        outputs, outputs_val = model.apply(state[0], x), model.apply(state[0], x_val)
+        return state, jnp.concatenate([scores(outputs, y), scores(outputs_val, y_val)])
 
     def epoch(states, rates, seeds, x, y, x_val, y_val, epoch):
         return jax.lax.map(lambda row: epoch_of_one(*row, x, y, x_val, y_val, epoch), (states, rates, seeds))

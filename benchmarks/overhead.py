@@ -29,11 +29,13 @@ def measure(*words):
 
 def write_data(path):
     """Write the arrays that the engine's hold-out of configs/gs.py gives, for the hand-written program."""
-    from mlgym_jax.config import load_config
+    from mlgym_jax.config_file import load_config
     from mlgym_jax.study import prepare
 
     job = prepare(load_config(ROOT / "configs/gs.py")).jobs[0]
-    part = {split: {f: a[job.folds.indices[split][0]] for f, a in job.table.arrays.items()} for split in ("train", "val")}
+    part = {
+        split: {f: a[job.folds.indices[split][0]] for f, a in job.table.arrays.items()} for split in ("train", "val")
+    }
     train, val = part["train"], part["val"]
     np.savez(path, x=train["inputs"], y=train["targets"], x_val=val["inputs"], y_val=val["targets"])
 
@@ -60,8 +62,12 @@ def main():
         one, other = (factor * statistics.median(pair[i][name] for pair in rounds) for i in (0, 1))
         ratio = statistics.median(engine[name] / hand[name] for hand, engine in rounds)
         print(f"{name:>10} {one:>10.2f} {unit:<3} {other:>10.2f} {unit:<3} {ratio:>7.2f}x {other - one:>+9.2f} {unit}")
-    print("import: until every package is loaded; compile: data, tracing, compiling, initialising; epoch: steady state,")
-    print("all experiments, events and evaluation included; run: all epochs and the last checkpoint; wall: the process.")
+    print(
+        "import: until every package is loaded; compile: data, tracing, compiling, initialising; epoch: steady state,"
+    )
+    print(
+        "all experiments, events and evaluation included; run: all epochs and the last checkpoint; wall: the process."
+    )
 
 
 if __name__ == "__main__":

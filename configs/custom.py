@@ -66,10 +66,11 @@ def confidence():
 
     def update(state, outputs, batch):
         largest = jax.nn.softmax(outputs).max(axis=-1)
-        return state[0] + jnp.where(batch["mask"], largest, 0).sum(), state[1] + batch["mask"].sum()
+        counted = jnp.where(batch["mask"], 1.0, 0.0)
+        return state[0] + jnp.where(batch["mask"], largest, 0.0).sum(), state[1] + counted.sum()
 
     return mg.Metric(
-        init=lambda: (jnp.zeros(()), jnp.zeros((), jnp.int32)),
+        init=lambda: (jnp.zeros(()), jnp.zeros(())),
         update=update,
         merge=lambda one, other: (one[0] + other[0], one[1] + other[1]),
         compute=lambda state: state[0] / jnp.maximum(state[1], 1),

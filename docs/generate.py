@@ -1,6 +1,6 @@
 """Write docs/components.md from the registry.
 
-    python docs/generate.py [--check]
+python docs/generate.py [--check]
 """
 
 import inspect

@@ -25,7 +25,7 @@ _PUBLIC = {
     "uniform": "mlgym_jax.config",
     "log_uniform": "mlgym_jax.config",
     "int_uniform": "mlgym_jax.config",
-    "load_config": "mlgym_jax.config",
+    "load_config": "mlgym_jax.config_file",
     "register": "mlgym_jax.registry",
     "build": "mlgym_jax.components",
     "Components": "mlgym_jax.components",
@@ -44,7 +44,7 @@ _PUBLIC = {
     "ConfigError": "mlgym_jax.errors",
 }
 
-__all__ = ["__version__", *sorted(_PUBLIC)]
+__all__ = ["__version__", *sorted(_PUBLIC)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
     from mlgym_jax.components import Components as Components
@@ -52,9 +52,9 @@ if TYPE_CHECKING:
     from mlgym_jax.config import component as component
     from mlgym_jax.config import grid as grid
     from mlgym_jax.config import int_uniform as int_uniform
-    from mlgym_jax.config import load_config as load_config
     from mlgym_jax.config import log_uniform as log_uniform
     from mlgym_jax.config import uniform as uniform
+    from mlgym_jax.config_file import load_config as load_config
     from mlgym_jax.core.metrics import Metric as Metric
     from mlgym_jax.core.metrics import mean_of as mean_of
     from mlgym_jax.core.program import Program as Program

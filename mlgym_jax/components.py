@@ -175,7 +175,7 @@ class Components(Mapping[str, Any]):
         return Components(self.config, self._nodes, self._built, hyperparams)
 
     def bind(self, hyperparams: Mapping[str, Any]) -> Components:
-        """Return components with the given values in place (traced arrays, too); only what depends on them is rebuilt."""
+        """Return components with the given values (traced arrays, too) in place; rebuild only what depends on them."""
         changed: set[str] = set()
         built = dict(self._built)
         for path, node in self._nodes.items():
@@ -204,7 +204,7 @@ def build_components(
     for path, node in nodes.items():
         before = reuse._nodes.get(path) if reuse is not None else None
         providers = [p for need in node.needs.values() for p in _providers(need, nodes)]
-        if before is not None and before == node and all(p in reused for p in providers):
+        if reuse is not None and before == node and all(p in reused for p in providers):
             built[path] = reuse._built[path]
             reused.add(path)
             continue

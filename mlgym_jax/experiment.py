@@ -13,7 +13,8 @@ from typing import Any
 import jax
 
 from mlgym_jax import run_folder
-from mlgym_jax.config import canonical_json, config_hash, source_file
+from mlgym_jax.config import canonical_json, config_hash
+from mlgym_jax.config_file import source_file
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.events import EventLog, project, read_log
 from mlgym_jax.events.projection import RunView
@@ -115,7 +116,9 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
         if not jobs:
-            raise MlgymError(f"--experiment={experiment_id}: the run has the experiments 0 to {len(study.experiments) - 1}")
+            raise MlgymError(
+                f"--experiment={experiment_id}: the run has the experiments 0 to {len(study.experiments) - 1}"
+            )
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
     plan = view.groups[-1]["plan"].split("x")[0] if view.groups else "auto"
@@ -145,9 +148,7 @@ def _launch(
                     plan, traced=job.traced, num_experiments=len(job.group.experiments), num_devices=len(devices)
                 )
                 plans.append(f"{chosen}: {chosen.reason}")
-                train_group(
-                    run_dir, job, chosen, recorder, devices=devices, static_because=study.static_because
-                )
+                train_group(run_dir, job, chosen, recorder, devices=devices, static_because=study.static_because)
             status = "FAILED" if recorder.failed or recorder.num_mismatches else "DONE"
         finally:
             recorder.finish(status, time.perf_counter() - started)

@@ -70,9 +70,7 @@ class Recorder:
             path = os.path.join(run_dir, str(number), "experiment_config.json")
             run_folder.write_json(path, {**fields, "fold": fields["fold"]})
             events.append(self.event(schema.experiment_config, **fields))
-            events.append(
-                self.event(schema.job_status, experiment_id=number, job_id=fields["job_id"], status="INIT")
-            )
+            events.append(self.event(schema.job_status, experiment_id=number, job_id=fields["job_id"], status="INIT"))
         self.log.append(events)
 
     def job_id(self, experiment_id: int) -> str:

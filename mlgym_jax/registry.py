@@ -192,7 +192,7 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
 
 
 def find_kind(name: str, section: str, path: str, parent_kind: str | None = None) -> tuple[str, str]:
-    """Resolve a component's (kind, name): said outright, by its section, by what it is part of, or by its name alone."""
+    """Resolve a component's (kind, name): said outright, by its section, by its parent, or by its name alone."""
     _load_builtins()
     if "/" in name:
         kind, _, short = name.partition("/")

@@ -1,6 +1,6 @@
 """Report on a run, finished or not: a table for people, JSON for programs.
 
-    python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json]
+python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json]
 """
 
 from __future__ import annotations

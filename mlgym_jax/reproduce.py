@@ -1,6 +1,6 @@
 """Repeat a run from what it recorded, and compare every score to the bit.
 
-    python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
+python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 """
 
 from __future__ import annotations

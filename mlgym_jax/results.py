@@ -38,7 +38,9 @@ class ExperimentResult:
         self.best_epoch = best_epoch
 
     def __repr__(self) -> str:
-        return f"ExperimentResult({self.experiment_id}, {self.hyperparameters}, {self.status}, {self.num_epochs} epochs)"
+        return (
+            f"ExperimentResult({self.experiment_id}, {self.hyperparameters}, {self.status}, {self.num_epochs} epochs)"
+        )
 
     @property
     def last(self) -> dict[str, float]:
@@ -195,7 +197,9 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
     """Return what `report --json` prints."""
 
     def number(value: float) -> float | str:
-        return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
 
     experiments = []
     for item in result.experiments:

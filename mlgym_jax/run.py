@@ -1,6 +1,6 @@
 """Run a study from its config file, or resume one.
 
-    python -m mlgym_jax.run --config=configs/gs.py [--config.num_epochs=3] [--event_storage=DIR] [--resume=RUN_ID]
+python -m mlgym_jax.run --config=configs/gs.py [--config.num_epochs=3] [--event_storage=DIR] [--resume=RUN_ID]
 """
 
 from __future__ import annotations
@@ -56,9 +56,9 @@ def _main(arguments: list[str]) -> int:
             if options.resume is not None:
                 result = _resume(options, texts, shared)
             else:
-                from mlgym_jax.config import load_config, override
+                from mlgym_jax.config_file import load_config, override
 
-                config = load_config(options.config)
+                config = load_config(str(options.config))
                 for name, value in parse_overrides(config, texts).items():
                     override(config, name, value)
                 from mlgym_jax.experiment import run
@@ -75,8 +75,8 @@ def _main(arguments: list[str]) -> int:
         terminal.finish(result)
     for mismatch in result.mismatches:
         print(
-            f"error: experiment {mismatch['experiment_id']}, epoch {mismatch['epoch']}, {mismatch['key']}: the log holds "
-            f"{mismatch['logged']}, training again gave {mismatch['repeated']}",
+            f"error: experiment {mismatch['experiment_id']}, epoch {mismatch['epoch']}, {mismatch['key']}: "
+            f"the log holds {mismatch['logged']}, training again gave {mismatch['repeated']}",
             file=sys.stderr,
         )
     return FAILED if result.status != "DONE" else DONE
@@ -84,7 +84,8 @@ def _main(arguments: list[str]) -> int:
 
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax import run_folder
-    from mlgym_jax.config import ConfigDict, load_config, override, validated
+    from mlgym_jax.config import ConfigDict, validated
+    from mlgym_jax.config_file import load_config, override
     from mlgym_jax.events import read_log
     from mlgym_jax.experiment import resume
 

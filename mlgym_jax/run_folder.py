@@ -15,7 +15,8 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.config import canonical_json, make_importable
+from mlgym_jax.config import canonical_json
+from mlgym_jax.config_file import make_importable
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 
 LOG_NAME = "event_storage.log"
@@ -28,7 +29,7 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
     Raises:
         MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
     """
-    if run_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id) or run_id in (".", ".."):
+    if (run_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id)) or run_id in (".", ".."):
         raise MlgymError(f"--run_id={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
     stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
     try:
@@ -83,6 +84,7 @@ def write_text(path: str, text: str) -> None:
 
 
 def write_json(path: str, data: Any) -> None:
+    """Write indented JSON, whole or not at all."""
     write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.components import Components, build_components, graph
-from mlgym_jax.config import Path, dotted, replaced, validated
+from mlgym_jax.config import Path, replaced, validated
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.state import TrainState
@@ -268,6 +268,6 @@ def _check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
     monitor = getattr(policy, "monitor", None)
     if monitor is not None and monitor not in names:
         raise ConfigError(
-            f"{section}.monitor", f"no score {monitor!r} will exist{nearest(monitor, names)} Scores: {listed(names, 40)}"
+            f"{section}.monitor",
+            f"no score {monitor!r} will exist{nearest(monitor, names)} Scores: {listed(names, 40)}",
         )
-

@@ -61,7 +61,7 @@ class Terminal:
             self._live.stop()
             self._live = None
 
-    def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
+    def __call__(self, first_event_id: int, events: Sequence[dict[str, Any]]) -> None:
         with self._lock:
             for event in events:
                 apply(self._view, event)
@@ -76,7 +76,7 @@ class Terminal:
             done = self._epochs_done()
             self._console.print(f"{done} of {self._total_epochs} epochs{self._speed()}; {self._leader()}")
 
-    def preload(self, events: Sequence[Mapping[str, Any]]) -> None:
+    def preload(self, events: Sequence[dict[str, Any]]) -> None:
         """Take in what a resumed run's log holds, without drawing."""
         for event in events:
             apply(self._view, event)

@@ -126,10 +126,8 @@ def _train(
             recorder.log.append(_end(training, row, verdict))
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
-    if state is None:
-        seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
-    else:
-        seconds = runner.start(state)
+    fresh = state is None
+    seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     platform, last = devices[0].platform, plan.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
@@ -226,9 +224,7 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
             events += _end(training, row, report.ended.get(row))
     if report.compacted is not None:
         rows = [training.ids[row] for row in report.compacted]
-        events.append(
-            recorder.event(schema.group_compacted, group=job.group.index, epoch=report.epoch, rows=rows)
-        )
+        events.append(recorder.event(schema.group_compacted, group=job.group.index, epoch=report.epoch, rows=rows))
     return events
 
 

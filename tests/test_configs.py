@@ -13,7 +13,7 @@ from mlgym_jax.study import prepare
 CONFIGS = {
     "gs": ({"num_epochs": 2}, 12, 1, 0.90),
     "cnn": ({"num_epochs": 2, "model.features": (8,)}, 2, 1, 0.80),
-    "nnx": ({"num_epochs": 2, "model.width": 32}, 4, 1, 0.90),
+    "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, 0.90),
     "custom": ({"num_epochs": 20}, 4, 1, 0.70),
 }
 

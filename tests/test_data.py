@@ -432,7 +432,7 @@ def test_a_dataset_that_is_no_table_is_a_config_error(splits, words):
 
 
 def test_something_else_than_a_dataset_is_a_config_error():
-    with pytest.raises(ConfigError, match="found a dict; return mg.Dataset"):
+    with pytest.raises(ConfigError, match=r"found a dict; return mg\.Dataset"):
         to_arrays({"inputs": A})
 
 

@@ -23,9 +23,7 @@ def fit_all(plan, *, epochs=5, early_stopping=None, state=None, histories=None, 
     else:
         runner.start(state)
     histories = [[] for _ in job.seeds] if histories is None else histories
-    reports = list(
-        fit(runner, histories, num_epochs=epochs, first_epoch=first_epoch, early_stopping=early_stopping)
-    )
+    reports = list(fit(runner, histories, num_epochs=epochs, first_epoch=first_epoch, early_stopping=early_stopping))
     return reports, histories
 
 

@@ -1,6 +1,7 @@
 """Events are plain facts with pinned names, and their log is whole whatever happens to its writer."""
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -66,7 +67,7 @@ FIELDS = {
     "experiment_config": "experiment_id job_id config hyperparameters fold",
     "experiment_status": "experiment_id status num_epochs current_epoch splits current_split num_batches current_batch",
     "evaluation_result": "experiment_id epoch metric_scores loss_scores seconds",
-    "group_compiled": "group experiments plan reason compile_seconds",
+    "group_compiled": "group experiments plan reason compile_seconds num_examples",
     "run_started": "name config_hash num_experiments num_groups resumed",
     "checkpoint_saved": "group epoch kept bytes seconds",
     "checkpoint_skipped": "group step error",
@@ -120,7 +121,7 @@ def test_scores_are_split_into_metrics_and_losses():
 
 
 def test_a_score_without_a_split_says_what_to_write():
-    with pytest.raises(MlgymError, match="score 'accuracy' names no split; write it as .* 'val/accuracy'"):
+    with pytest.raises(MlgymError, match=r"score 'accuracy' names no split; write it as .* 'val/accuracy'"):
         ev.evaluation_result(RUN, experiment_id=0, epoch=1, scores={"accuracy": 1.0}, seconds=0.1, now_ms=0)
 
 
@@ -300,7 +301,7 @@ def test_fsync_comes_soon_but_never_more_often_than_the_interval(path, monkeypat
         background = list(synced)
         time.sleep(0.25)
         assert synced == background  # an idle log asks nothing of the disk
-    assert all(later - earlier >= 0.09 for (earlier, _), (later, _) in zip(background, background[1:], strict=False))
+    assert all(later - earlier >= 0.09 for (earlier, _), (later, _) in itertools.pairwise(background))
     assert len(synced) == len(background) + 1
 
 

@@ -129,7 +129,9 @@ def test_has_finite_gradients_with_every_number_traced(name):
 
 
 def test_every_public_loss_is_registered_or_listed():
-    public = {name for name, item in from_optax.public_functions(optax.losses).items() if item.__module__.startswith("optax")}
+    public = {
+        name for name, item in from_optax.public_functions(optax.losses).items() if item.__module__.startswith("optax")
+    }
     assert public == set(NAMES) | set(losses.NOT_LOSSES)
 
 

@@ -13,7 +13,7 @@ from mlgym_jax.core import metrics
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import MlgymError
 
-SEEDS = range(12)
+SEEDS = range(8)
 AVERAGES = ("macro", "micro", "weighted")
 SCORES = {
     "precision": sklearn.metrics.precision_score,
@@ -122,7 +122,8 @@ def test_errors(columns, seed):
         (metrics.mse(), sklearn.metrics.mean_squared_error(*kept)),
         (metrics.mae(), sklearn.metrics.mean_absolute_error(*kept)),
     ):
-        assert score(metric, outputs, targets, mask, 2) == pytest.approx(expected, rel=1e-6)
+        found = score(metric, outputs, targets, mask, min(2, len(outputs)))
+        assert found == pytest.approx(expected, rel=1e-6)
 
 
 def test_mean_loses_no_digits_over_many_batches():
@@ -155,7 +156,10 @@ def every_metric(classes):
 def test_vmap_and_shard_map_change_nothing():
     rng = np.random.default_rng(0)
     outputs = jnp.asarray(rng.normal(size=(3, 8, 4)), jnp.float32)
-    batch = {"targets": jnp.asarray(rng.integers(0, 4, (3, 8)), jnp.int32), "mask": jnp.asarray(rng.random((3, 8)) < 0.7)}
+    batch = {
+        "targets": jnp.asarray(rng.integers(0, 4, (3, 8)), jnp.int32),
+        "mask": jnp.asarray(rng.random((3, 8)) < 0.7),
+    }
     mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
 
     def computed(outputs, batch):
@@ -180,10 +184,13 @@ def test_vmap_and_shard_map_change_nothing():
             found.append(metric.compute(whole))
         return found
 
+    computed = jax.jit(computed)
     alone = [computed(outputs[i], jax.tree.map(lambda leaf, i=i: leaf[i], batch)) for i in range(3)]
     together = jax.jit(jax.vmap(computed))(outputs, batch)
-    jax.tree.map(lambda *leaves: np.testing.assert_allclose(jnp.stack(leaves[:3]), leaves[3], rtol=1e-6), *alone, together)
-    sharded = in_shards(outputs[0], jax.tree.map(lambda leaf: leaf[0], batch))
+    jax.tree.map(
+        lambda *leaves: np.testing.assert_allclose(jnp.stack(leaves[:3]), leaves[3], rtol=1e-6), *alone, together
+    )
+    sharded = jax.jit(in_shards)(outputs[0], jax.tree.map(lambda leaf: leaf[0], batch))
     jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), alone[0], sharded)
 
 
@@ -191,7 +198,10 @@ def test_vmap_and_shard_map_change_nothing():
     "make, words",
     [
         (lambda: metrics.f1(), "f1: the dataset names no number of classes; write component('f1', num_classes=…)"),
-        (lambda: metrics.f1(num_classes=2, average="binary", positive_class=2), "positive_class is one of 0 … 1; found 2"),
+        (
+            lambda: metrics.f1(num_classes=2, average="binary", positive_class=2),
+            "positive_class is one of 0 … 1; found 2",
+        ),
         (lambda: metrics.top_k(k=0), "top_k: k counts classes, at least 1; found 0"),
         (
             lambda: score(metrics.accuracy(), np.ones((2, 3), np.float32), np.ones((2, 2), np.int32), np.ones(2, bool)),

@@ -13,9 +13,7 @@ from mlgym_jax.core import from_optax, optimizers
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.registry import lookup, registrations
 
-pytestmark = [
-    pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning"),
-]
+pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 PARAMS = {
     "body": {"kernel": jnp.array([[1.0, -2.0], [0.5, 0.25]])},
     "head": {"bias": jnp.array([[0.5, -0.5], [3.0, -1.5]]), "kernel": jnp.array([[2.0, -1.0], [1.0, 4.0]])},
@@ -120,19 +118,114 @@ def loss(params):
 
 
 def three_steps(transformation, params=PARAMS):
-    """Take three steps as the engine's training step does: jitted, with the extra arguments."""
+    """Take three steps as the engine's training step does, with the extra arguments."""
     transformation = optax.with_extra_args_support(transformation)
-
-    def step(carry, _):
-        params, state = carry
+    state = transformation.init(params)
+    for _ in range(3):
         value, gradient = jax.value_and_grad(loss)(params)
         updates, state = transformation.update(gradient, state, params, value=value, grad=gradient, value_fn=loss)
-        return (optax.apply_updates(params, updates), state), None
-
-    for _ in range(3):
-        (params, state), _ = step((params, transformation.init(params) if _ == 0 else state), None)
+        params = optax.apply_updates(params, updates)
     return params
 
 
 def assert_equal(one, other):
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(np.asarray(a), np.asarray(b)), one, other)
+
+
+@pytest.mark.parametrize("name", names("optimizer"))
+def test_optimizer_equals_optax(name):
+    entry = lookup("optimizer", name)
+    given, direct = BY_HAND.get(name, (minimal(entry), None))
+    found = three_steps(entry.factory(**given))
+    assert all(bool(jnp.isfinite(leaf).all()) for leaf in jax.tree.leaves(found))
+    if name == "lookahead":
+        return  # its parameters are a pair in optax; see below
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        expected = three_steps(direct() if direct else function(name)(**given))
+    assert_equal(found, expected)
+
+
+@pytest.mark.parametrize("name", names("schedule"))
+def test_schedule_equals_optax(name):
+    found = lookup("schedule", name).factory(**SCHEDULES[name])
+    steps = jnp.arange(6)
+    with jax.numpy_dtype_promotion("standard"):
+        expected = jax.jit(jax.vmap(function(name)(**SCHEDULES[name])))(steps)
+    np.testing.assert_array_equal(jax.jit(jax.vmap(found))(steps), expected)
+
+
+def test_every_public_function_is_registered_or_listed():
+    public = {
+        name
+        for name, item in from_optax.public_functions(optax).items()
+        if not getattr(item, "__module__", "").startswith("optax.losses")
+    }
+    public |= {f"contrib.{name}" for name in from_optax.public_functions(optax.contrib)} | {"MultiSteps"}
+    known = {*names("optimizer"), *names("schedule"), *optimizers.NOT_OPTIMIZERS, *optimizers.NOT_SCHEDULES}
+    assert public == known
+    assert not set(names("optimizer")) & set(optimizers.NOT_OPTIMIZERS)
+
+
+def test_lookahead_equals_optax_on_its_pair_of_parameters():
+    settings = {"fast_optimizer": ADAM, "sync_period": 2, "slow_step_size": 0.5}
+    found = three_steps(lookup("optimizer", "lookahead").factory(**settings))
+    pair, transformation = optax.LookaheadParams.init_synced(PARAMS), optax.lookahead(**settings)
+    state = transformation.init(pair)
+    with jax.numpy_dtype_promotion("standard"):
+        for _ in range(3):
+            updates, state = transformation.update(jax.grad(loss)(pair.fast), state, pair)
+            pair = optax.apply_updates(pair, updates)
+    assert_equal(found, pair.fast)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd", "adamw", "rmsprop", "lion"])
+def test_learning_rates_train_together_under_vmap(name):
+    rates = jnp.array([1e-3, 1e-1])
+
+    def final(learning_rate):
+        return three_steps(lookup("optimizer", name).factory(learning_rate=learning_rate))
+
+    together = jax.vmap(final)(rates)
+    for row, rate in enumerate((1e-3, 1e-1)):
+        alone = three_steps(lookup("optimizer", name).factory(learning_rate=rate))
+        jax.tree.map(lambda a, b, row=row: np.testing.assert_allclose(a[row], b, rtol=1e-6), together, alone)
+
+
+def test_piecewise_boundaries_as_a_config_writes_them():
+    make = lookup("schedule", "piecewise_constant_schedule").factory
+    for scales in ({"2": 0.5}, ((2, 0.5),)):
+        schedule = make(init_value=1.0, boundaries_and_scales=scales)
+        assert [float(schedule(step)) for step in (1, 3)] == [1.0, 0.5]
+
+
+def test_signatures_are_plain_and_keyword_only():
+    parameters = lookup("optimizer", "adamw").parameters
+    assert next(iter(parameters)) == "learning_rate" and parameters["mu_dtype"].annotation == str | None
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in parameters.values())
+    assert lookup("optimizer", "adamw").is_dynamic("b1") and not lookup("optimizer", "lbfgs").is_dynamic("memory_size")
+    assert lookup("schedule", "linear_schedule").wants_integer("transition_steps")
+    with pytest.raises(TypeError, match="b11"):
+        lookup("optimizer", "adam").factory(learning_rate=0.1, b11=0.9)
+
+
+@pytest.mark.parametrize(
+    "name, given, words",
+    [
+        ("chain", {"transforms": ("adam",)}, "chain: transforms.0 takes a component"),
+        ("apply_if_finite", {"inner": "adam", "max_consecutive_errors": 1}, "apply_if_finite: inner takes a component"),
+        (
+            "partition",
+            {"transforms": PARTS, "param_labels": (("", "fst"),)},
+            "no transform 'fst'; did you mean 'fast'?",
+        ),
+        (
+            "partition",
+            {"transforms": PARTS, "param_labels": (("body", "fast"),)},
+            "no expression matches parameter 'head/bias'; end with ('', label) for the rest",
+        ),
+    ],
+)
+def test_mistakes_are_named(name, given, words):
+    with pytest.raises(MlgymError) as error:
+        lookup("optimizer", name).factory(**given).init(PARAMS)
+    assert words in str(error.value)

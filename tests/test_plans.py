@@ -112,7 +112,10 @@ def by_hand(job_of, row, epochs=3):
     key = jax.random.key(job.seeds[row])
     program, fold = job.program, job.fold_of_row[row]
     members = {s: job.folds.indices[s][fold][job.folds.mask[s][fold]] for s in job.folds.indices}
-    batch_of = lambda indices: {field: jnp.asarray(array[indices]) for field, array in job.table.arrays.items()}
+
+    def batch_of(indices):
+        return {field: jnp.asarray(array[indices]) for field, array in job.table.arrays.items()}
+
     state = program.init(key, job.sample, {path: values[row] for path, values in job.hyperparams.items()})
     step, evaluate = jax.jit(program.train_step), jax.jit(lambda s, b: program.compute(program.eval_step(s, b)))
     scores = []
@@ -197,7 +200,9 @@ def test_rows_that_are_not_active_keep_their_state(batching, loop):
     assert all(int(after.step[row]) == 12 for row in np.flatnonzero(active))
 
 
-@pytest.mark.parametrize("batching, loop, compacts", [("vmap", "scan", True), ("none", "step", True), ("map", "scan", False)])
+@pytest.mark.parametrize(
+    "batching, loop, compacts", [("vmap", "scan", True), ("none", "step", True), ("map", "scan", False)]
+)
 def test_compaction_keeps_numbers_and_order(batching, loop, compacts):
     job = grid_job()
     plan = Plan(batching, loop, 2, "test")

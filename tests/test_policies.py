@@ -42,7 +42,12 @@ def test_no_improvement_stops_first_at(scores, mode, window, relative, stops_at)
 
 @pytest.mark.parametrize(
     "mode, value, scores, stops",
-    [("max", 0.9, [0.5, 0.9], True), ("max", 0.9, [0.95, 0.8], False), ("min", 0.1, [0.1], True), ("max", 0, [], False)],
+    [
+        ("max", 0.9, [0.5, 0.9], True),
+        ("max", 0.9, [0.95, 0.8], False),
+        ("min", 0.1, [0.1], True),
+        ("max", 0, [], False),
+    ],
 )
 def test_threshold(mode, value, scores, stops):
     assert early_stopping.threshold(monitor="val/s", mode=mode, value=value)(history(scores)) is stops

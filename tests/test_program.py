@@ -224,5 +224,7 @@ def test_what_a_component_does_wrong_is_named(parts, path, words, key):
 
 
 def test_random_keys_of_purposes_and_steps_differ(key):
-    words = {tuple(jax.random.key_data(key_for(key, purpose, n)).tolist()) for purpose in (INIT, TRAIN) for n in range(5)}
+    words = {
+        tuple(jax.random.key_data(key_for(key, purpose, n)).tolist()) for purpose in (INIT, TRAIN) for n in range(5)
+    }
     assert len(words) == 10

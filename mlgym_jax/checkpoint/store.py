@@ -52,7 +52,7 @@ class CheckpointStore:
         logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of a save at level WARNING
         self.folder = os.path.abspath(folder)
         key = jax.eval_shape(jax.random.key_data, abstract.key)
-        self._abstract = abstract.replace(key=key)
+        self._abstract = dataclasses.replace(abstract, key=key)
         self._manager: ocp.CheckpointManager | None = None
         self._saved: dict[int, Saved] = {}
         self._unfinished: Saved | None = None
@@ -144,7 +144,7 @@ class CheckpointStore:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def load(self, on_damage: Callable[[int, str], None] | None = None) -> list[int]:
-        """Read what the steps on disk hold; return their epochs, oldest first. Unreadable ones are told and left out."""
+        """Read what the steps on disk hold; return their epochs, oldest first; leave unreadable ones out."""
         self._saved = {}
         if not os.path.isdir(self.folder):
             return []

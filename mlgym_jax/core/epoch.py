@@ -145,7 +145,7 @@ def make_epoch(program: Program, shape: EpochShape) -> EpochFunctions:
             carry, _ = jax.lax.scan(step, carry, jnp.arange(full_steps))
         state, running = carry
         if shape.tail:
-            state, metrics = train_tail(state, data, batches, full_steps)
+            state, metrics = train_tail(state, data, batches, jnp.asarray(full_steps))
             running = program.merge(running, metrics)
         scores = {}
         if "train" not in shape.eval_batches:

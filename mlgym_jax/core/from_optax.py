@@ -27,9 +27,8 @@ def public_functions(*namespaces: types.ModuleType) -> dict[str, Callable[..., A
         for name in dir(namespace):
             value = getattr(namespace, name)
             module = getattr(getattr(value, "func", value), "__module__", "")
-            if not name.startswith("_") and module.startswith("optax") and not inspect.isclass(value):
-                if callable(value):
-                    found[name] = value
+            if callable(value) and module.startswith("optax") and not (name.startswith("_") or inspect.isclass(value)):
+                found[name] = value
     return found
 
 
@@ -42,7 +41,7 @@ def plain_parameters(function: Callable[..., Any], leave_out: Collection[str] = 
         default = parameter.default
         if name.endswith("dtype") or name.startswith("dtype"):
             default = default if default is None else jnp.dtype(default).name
-        elif callable(default) and default is not parameter.empty or hasattr(default, "update"):
+        elif (callable(default) and default is not parameter.empty) or hasattr(default, "update"):
             default = OPTAX_DEFAULT
         parameters[name] = inspect.Parameter(
             name, parameter.KEYWORD_ONLY, default=default, annotation=_plain_type(parameter)
@@ -83,6 +82,14 @@ def make_factory(
         parameter.name: parameter.annotation for parameter in ordered if parameter.annotation is not parameter.empty
     }
     return factory
+
+
+def numbers(factory: Callable[..., Any], leave_out: Collection[str] = ()) -> tuple[str, ...]:
+    """Name the numeric parameters of a factory that `make_factory` made."""
+    hints = typing.get_type_hints(factory)
+    return tuple(
+        key for key, kind in hints.items() if kind in (int, float, int | None, float | None) and key not in leave_out
+    )
 
 
 def by_optax_rules(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -129,7 +136,9 @@ def _plain_type(parameter: inspect.Parameter) -> Any:
         return tuple[float, float]
     if annotation is parameter.empty:
         return type(default) if isinstance(default, int | float) else annotation
-    if (int not in options and float not in options) or any(typing.get_origin(option) is collections.abc.Mapping for option in options):
+    if (int not in options and float not in options) or any(
+        typing.get_origin(option) is collections.abc.Mapping for option in options
+    ):
         return parameter.empty
     counts = isinstance(default, int) or name.endswith(_COUNTS) or name == "k" or float not in options
     number = int if counts else float

@@ -10,14 +10,14 @@ Synopsis:
 
 Conventions that hold for all of them:
 
-- The model's outputs are the first parameter of optax's function, `batch["targets"]` its labels or targets. Other arrays
-  that it requires (`logit_paddings`, `positives`, …), and `where` and `weights` where it takes them, are found by their
-  names in the outputs, if these are a dict, or else in the batch.
+- The model's outputs are the first parameter of optax's function, `batch["targets"]` its labels or targets. Other
+  arrays that it requires (`logit_paddings`, `positives`, …), and `where` and `weights` where it takes them, are found
+  by their names in the outputs, if these are a dict, or else in the batch.
 - Outputs `[batch, 1]` meet targets `[batch]` as `[batch]`, and the other way round: nothing is ever broadcast.
 - A loss over distributions (`softmax_cross_entropy`, `kl_divergence`, `dice_loss`, …) takes integer targets, too.
 - What remains besides the batch, such as positions, is averaged. A loss that relates the examples of a batch to each
-  other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in it,
-  so drop the last, partial batch.
+  other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in
+  it, so drop the last, partial batch.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ import jax.numpy as jnp
 import optax
 import optax.losses
 
-from mlgym_jax.core.from_optax import by_optax_rules, make_factory, plain_parameters, public_functions
+from mlgym_jax.core.from_optax import by_optax_rules, make_factory, numbers, plain_parameters, public_functions
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.registry import register
 
@@ -73,8 +73,7 @@ def _register_losses() -> None:
     for name, function in public_functions(optax, optax.losses).items():
         if function.__module__.startswith("optax.losses") and name not in NOT_LOSSES:
             factory = _factory(name, function)
-            numbers = [key for key, kind in factory.__annotations__.items() if kind in (float, float | None)]
-            register("loss", name, dynamic=tuple(numbers))(factory)
+            register("loss", name, dynamic=numbers(factory, leave_out=("blank_id", "norm_degree")))(factory)
 
 
 def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

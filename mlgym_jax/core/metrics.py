@@ -12,11 +12,11 @@ Synopsis:
 
 Rows whose `batch["mask"]` is False count nothing. Where a metric takes classes, it takes them as
 
-- outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and every
-  position counts as an example;
+- outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and
+  every position counts as an example;
 - outputs and targets both `[batch, …, classes]`, more than one class: one-hot targets, whose argmax is the class;
-- outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}: class 1 above `threshold`, which is 0.0
-  for logits; use 0.5 for probabilities.
+- outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}: class 1 above `threshold`,
+  which is 0.0 for logits; use 0.5 for probabilities.
 """
 
 from __future__ import annotations
@@ -181,9 +181,9 @@ def f1(
     """Harmonic mean of precision and recall, averaged over classes; scikit-learn's `f1_score`.
 
     Args:
-        average: `macro` is the mean over the classes that occur in targets or predictions (scikit-learn's `labels=None`),
-            `weighted` weighs it by their numbers of examples, `micro` counts all classes together, `binary` is the score
-            of `positive_class`, and `none` gives one score a class, `{"class_0": …}`.
+        average: `macro` is the mean over the classes that occur in targets or predictions (scikit-learn's
+            `labels=None`), `weighted` weighs it by their numbers of examples, `micro` counts all classes together,
+            `binary` is the score of `positive_class`, and `none` gives one score a class, `{"class_0": …}`.
         num_classes: by default the dataset's.
         threshold: a single output above it predicts class 1.
 

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx, traverse_util
+from jax.core import Tracer
 
 from mlgym_jax.errors import ConfigError
 
@@ -33,17 +34,19 @@ def adapt(model: Any) -> PureModel:
         return _adapt_linen(model)
     if isinstance(model, nnx.Module):
         raise ConfigError(
-            "model", "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)"
+            "model",
+            "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)",
         )
     if callable(model):
-        return _adapt_nnx(model)
+        construct: Any = model
+        return _adapt_nnx(construct)
     raise ConfigError(
         "model",
         f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> nnx.Module",
     )
 
 
-def _mode(call: Callable[..., Any], train: bool) -> dict[str, bool]:
+def _mode(call: Callable[..., Any], train: bool) -> dict[str, Any]:
     """Return the keyword that tells a module's `__call__` whether it trains."""
     parameters = inspect.signature(call).parameters
     for name in ("train", "training", "is_training"):
@@ -82,7 +85,7 @@ def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.mod
     module = context.module
     if not (isinstance(module, linen.Dropout) and context.method_name == "__call__"):
         return next_method(*args, **kwargs)
-    if not isinstance(module.rate, jax.core.Tracer):
+    if not isinstance(module.rate, Tracer):
         return next_method(*args, **kwargs)
     inputs = args[0] if args else kwargs["inputs"]
     deterministic = kwargs.get("deterministic", args[1] if len(args) > 1 else None)
@@ -104,7 +107,7 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             raise ConfigError("model", f"the callable (rngs) -> nnx.Module returned {type(module).__name__}")
         return module
 
-    def split(module: nnx.Module) -> tuple[Any, Any, Any, Any]:
+    def split(module: nnx.Module) -> Any:
         return nnx.split(module, nnx.Param, nnx.RngState, ...)
 
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
@@ -123,9 +126,7 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             else:
                 new = jnp.zeros(value.shape, value.dtype)
             rngs.append((path, variable.replace(new)))
-        module = nnx.merge(
-            graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state)
-        )
+        module = nnx.merge(graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state))
         module.train() if train else module.eval()
         outputs = module(inputs, **_mode(type(module).__call__, train))
         return outputs, _nested(split(module)[3]) if train else state
@@ -135,7 +136,9 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
 
 def _nested(state: nnx.State) -> dict[str, Any]:
     """Turn an NNX state into a nested dict of arrays with string keys."""
-    return traverse_util.unflatten_dict({tuple(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(state)})
+    return traverse_util.unflatten_dict(
+        {tuple(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(state)}
+    )
 
 
 def _value(leaf: Any) -> Any:

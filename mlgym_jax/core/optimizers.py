@@ -4,19 +4,18 @@ Synopsis:
 
     >>> from mlgym_jax import component
     >>> schedule = component("cosine_decay_schedule", init_value=1e-3, decay_steps=1000)
-    >>> optimizer = component(
-    ...     "chain", transforms=[component("clip_by_global_norm", max_norm=1.0), component("adamw", learning_rate=schedule)]
-    ... )
+    >>> adamw = component("adamw", learning_rate=schedule, mask="kernel$")
+    >>> optimizer = component("chain", transforms=[component("clip_by_global_norm", max_norm=1.0), adamw])
 
 What differs from optax, so that plain data says it:
 
-- A mask (`mask`, `weight_decay_mask`, `freeze_mask`, …) is a regular expression that is searched in the parameters' paths:
-  `adamw(weight_decay=1e-2, mask="kernel$")`, `masked(inner=…, mask="^Dense_0/")`.
-- `partition` and `multi_transform` take `param_labels` as pairs (regular expression, label), of which the first match counts:
-  `partition(transforms={"slow": …, "fast": …}, param_labels=[("^head/", "fast"), ("", "slow")])`.
+- A mask (`mask`, `weight_decay_mask`, `freeze_mask`, …) is a regular expression that is searched in the parameters'
+  paths: `adamw(weight_decay=1e-2, mask="kernel$")`, `masked(inner=…, mask="^Dense_0/")`.
+- `partition` and `multi_transform` take `param_labels` as pairs (regular expression, label), of which the first match
+  counts: `partition(transforms={"slow": …, "fast": …}, param_labels=[("^head/", "fast"), ("", "slow")])`.
 - dtypes are names, `mu_dtype="bfloat16"`. Inner transformations and schedules are components.
 - `lookahead` keeps the slow parameters in its own state; the model trains and is evaluated with the fast ones.
-- `contrib.<name>` are those of `optax.contrib`. The schedule-free ones are evaluated at the point where they take gradients.
+- `contrib.<name>` are those of `optax.contrib`. The schedule-free ones are evaluated where they take gradients.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _TOOL = "a function on arrays or trees, no gradient transformation"
 NOT_OPTIMIZERS = {
     "conditionally_mask": _NEEDS_FUNCTION,
     "conditionally_transform": _NEEDS_FUNCTION,
-    "inject_hyperparams": "makes values part of the optimizer's state; swept values already are arguments of the program",
+    "inject_hyperparams": "puts values into the optimizer's state; swept values already are arguments of the program",
     "inject_stateful_hyperparams": "see inject_hyperparams",
     "measure_with_ema": _NEEDS_FUNCTION,
     "monitor": _NEEDS_FUNCTION,
@@ -57,12 +56,32 @@ NOT_OPTIMIZERS = {
     "contrib.schedule_free_eval_params": "computes parameters of a state; it makes no transformation",
     **dict.fromkeys(
         (
-            "apply_updates bias_correction global_norm incremental_update init_empty_state matrix_inverse_pth_root "
-            "microbatch multi_normal nnls per_example_global_norm_clip per_example_layer_norm_clip periodic_update "
-            "power_iteration safe_increment safe_int32_increment safe_norm safe_root_mean_squares scale_gradient "
-            "skip_large_updates skip_not_finite tree_map_params update_infinity_moment update_moment "
-            "update_moment_per_elem_norm value_and_grad_from_state"
-        ).split(),
+            "apply_updates",
+            "bias_correction",
+            "global_norm",
+            "incremental_update",
+            "init_empty_state",
+            "matrix_inverse_pth_root",
+            "microbatch",
+            "multi_normal",
+            "nnls",
+            "per_example_global_norm_clip",
+            "per_example_layer_norm_clip",
+            "periodic_update",
+            "power_iteration",
+            "safe_increment",
+            "safe_int32_increment",
+            "safe_norm",
+            "safe_root_mean_squares",
+            "scale_gradient",
+            "skip_large_updates",
+            "skip_not_finite",
+            "tree_map_params",
+            "update_infinity_moment",
+            "update_moment",
+            "update_moment_per_elem_norm",
+            "value_and_grad_from_state",
+        ),
         _TOOL,
     ),
 }
@@ -85,6 +104,8 @@ _LEFT_OUT = {
 }
 # Functions that return a transformation without saying so.
 _NOT_ANNOTATED = ("MultiSteps", "contrib.dog", "contrib.dowg", "scale_by_factored_rms")
+# Numbers that are shapes: never arguments of a compiled program.
+_SHAPES = ("memory_size", "min_dim_size_to_factor", "num_betas", "rank")
 _INNER = ("inner", "opt", "optimizer", "fast_optimizer", "base_optimizer", "adv_optimizer", "linesearch")
 
 
@@ -113,7 +134,7 @@ def _selective_transform(given: dict[str, Any]) -> optax.GradientTransformation:
 
 
 def _lookahead(given: dict[str, Any]) -> optax.GradientTransformation:
-    pair = optax.lookahead(**given)
+    pair: Any = optax.lookahead(**given)
 
     def init(params: Any) -> Any:
         return params, pair.init(optax.LookaheadParams.init_synced(params))
@@ -211,7 +232,9 @@ def _checked_transforms(name: str, transforms: Any) -> Any:
 
 def _check_transform(name: str, key: str, value: Any) -> None:
     if value is not None and not callable(getattr(value, "update", None)):
-        raise MlgymError(f"{name}: {key} takes a component, such as component('sgd', learning_rate=0.1); found {value!r}")
+        raise MlgymError(
+            f"{name}: {key} takes a component, such as component('sgd', learning_rate=0.1); found {value!r}"
+        )
 
 
 def _register_all() -> None:
@@ -224,7 +247,8 @@ def _register_all() -> None:
         kind = "schedule" if module.startswith("optax.schedules") else "optimizer"
         if kind == "optimizer" and name not in _NOT_ANNOTATED and not _returns_transformation(function):
             continue
-        register(kind, name, dynamic=True)(_factory(name, function, kind))
+        factory = _factory(name, function, kind)
+        register(kind, name, dynamic=from_optax.numbers(factory, leave_out=_SHAPES))(factory)
 
 
 def _returns_transformation(function: Callable[..., Any]) -> bool:

@@ -12,6 +12,8 @@ Synopsis:
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,9 +22,9 @@ import jax.numpy as jnp
 import optax
 
 from mlgym_jax.core.metrics import Metric, mean_of
+from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.state import EVAL, INIT, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.errors import ConfigError, MlgymError
-from mlgym_jax.core.modules import adapt
 
 
 class Program(NamedTuple):
@@ -97,7 +99,8 @@ def make_program(components: Any) -> Program:
                 grad=gradients,
                 value_fn=lambda params: objective(params)[0],
             )
-        updated = state.replace(
+        updated = dataclasses.replace(
+            state,
             step=state.step + 1,
             params=optax.apply_updates(state.params, updates),
             model_state=model_state,
@@ -115,7 +118,7 @@ def make_program(components: Any) -> Program:
         return model.apply(state.params, state.model_state, batch["inputs"], key, False)[0]
 
     def all_metrics(loss: Any) -> dict[str, Metric]:
-        return {"loss": mean_of(lambda outputs, batch: _per_example(loss, outputs, batch)), **metrics}
+        return {"loss": mean_of(functools.partial(_per_example, loss)), **metrics}
 
     def measure(parts: Any, outputs: Outputs, batch: Batch) -> MetricState:
         found = {}

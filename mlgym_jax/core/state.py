@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import jax
 from flax import struct
 
-Batch = dict[str, Any]
+Batch = Mapping[str, Any]
 Outputs = Any
 MetricState = dict[str, Any]
 
@@ -43,9 +45,9 @@ def key_for(key: jax.Array, purpose: int, count: Any = 0) -> jax.Array:
 
 def raw_key(state: TrainState) -> TrainState:
     """Return the state with its key as raw words, for the host and the disk."""
-    return state.replace(key=jax.random.key_data(state.key))
+    return dataclasses.replace(state, key=jax.random.key_data(state.key))
 
 
 def with_key(state: TrainState) -> TrainState:
     """Return the state with its key typed again."""
-    return state.replace(key=jax.random.wrap_key_data(state.key))
+    return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))

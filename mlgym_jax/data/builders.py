@@ -104,7 +104,7 @@ def load_arrays(
     """
     folder = cache_folder(data_dir)
     home = folder / name / version
-    recipe = dict(features=features, examples=examples, version=version, description=description)
+    recipe: dict[str, Any] = dict(features=features, examples=examples, version=version, description=description)
 
     def read(where: Path) -> dict[str, np.ndarray]:
         return _read(make_builder(name, folder=where, **recipe), features, num_examples)

@@ -143,7 +143,7 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
 def _compact(array: np.ndarray, where: str) -> np.ndarray:
     """Return `array` as the device takes it: contiguous, native byte order, at most 32 bits a number."""
     dtype = array.dtype
-    if dtype.kind not in "biufc" and dtype.type in (np.object_, np.str_, np.bytes_, np.void) or dtype.kind in "mM":
+    if (dtype.kind not in "biufc" and dtype.type in (np.object_, np.str_, np.bytes_, np.void)) or dtype.kind in "mM":
         hint = "encode text and categories as integers" if dtype.kind in "OUS" else "convert it to numbers"
         raise ConfigError("dataset", f"{where}: its type is {dtype}, which is no number; {hint}")
     narrow = {"float64": "float32", "int64": "int32", "uint64": "int32", "complex128": "complex64"}.get(dtype.name)
@@ -152,7 +152,7 @@ def _compact(array: np.ndarray, where: str) -> np.ndarray:
     target = np.dtype(narrow) if narrow else dtype.newbyteorder("=")
     if dtype.kind in "iu" and narrow:
         low, high = int(array.min()), int(array.max())
-        if array.size and not (-(2**31) <= low and high < 2**31):
+        if array.size and not (low >= -(2**31) and high < 2**31):
             raise ConfigError("dataset", f"{where}: its values ({low} … {high}) do not fit 32-bit integers")
     try:
         with np.errstate(over="raise"):
@@ -249,5 +249,5 @@ def fingerprint(table: Table) -> str:
         array = np.ascontiguousarray(table.arrays[field])
         digest.update(json.dumps([field, array.dtype.name, array.shape]).encode())
         if array.size:
-            digest.update(array.reshape(-1).view(np.uint8))
+            digest.update(array.reshape(-1).view(np.uint8).data)
     return digest.hexdigest()

@@ -17,7 +17,7 @@ _DIGITS_MAX_VALUE = 16
 def _digits_examples() -> Iterator[dict[str, Any]]:
     from sklearn.datasets import load_digits  # only when the files are generated: importing it takes a second
 
-    digits = load_digits()
+    digits: Any = load_digits()
     for image, target in zip(digits.images, digits.target, strict=True):
         yield {"inputs": image.astype(np.uint8)[:, :, None], "targets": np.int32(target)}
 

@@ -237,7 +237,7 @@ def read_log(path: str | os.PathLike[str]) -> tuple[list[Event], list[int]]:
 
 def _lines(path: str | os.PathLike[str], start: int) -> Iterator[tuple[int, bytes]]:
     try:
-        file = open(path, "rb", buffering=BLOCK_BYTES)
+        file = open(path, "rb", buffering=BLOCK_BYTES)  # noqa: SIM115 (closed below)
     except OSError as error:
         raise MlgymError(f"{os.fspath(path)}: cannot read the event log: {error.strerror}.") from error
     with file:

@@ -89,8 +89,7 @@ class GroupRunner:
         self._lower(self._call("init", calls[0][2], batch, dry=True))
         seconds = self._compile(started)
         self._blocks = [
-            (ids, self._folds_of(padded), self._call("init", mapped, batch, dry=False))
-            for ids, padded, mapped in calls
+            (ids, self._folds_of(padded), self._call("init", mapped, batch, dry=False)) for ids, padded, mapped in calls
         ]
         return seconds
 
@@ -162,9 +161,15 @@ class GroupRunner:
     def _compile(self, started: float) -> float:
         """Compile what was traced, side by side; return the seconds since `started`."""
         with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            compiled = pool.map(lambda item: item.compile(), self._lowered.values())
+            compiled = pool.map(self._compiled_part, self._lowered.items())
             self._compiled.update(zip(self._lowered, compiled, strict=True))
         return time.perf_counter() - started
+
+    def _compiled_part(self, item: tuple[Any, Any]) -> Any:
+        (name, _), lowered = item
+        # What runs once need not be fast: less optimisation halves the compile time on a CPU.
+        quick = name == "init" and jax.default_backend() == "cpu"
+        return lowered.compile(compiler_options={"xla_backend_optimization_level": 1} if quick else None)
 
     def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
         if self.plan.loop == "scan":
@@ -204,7 +209,7 @@ class GroupRunner:
             self._out_info[key] = self._lowered[key].out_info
         return self._out_info[key]
 
-    def _make_parts(self) -> dict[Any, Callable[[Any, Any], Any]]:
+    def _make_parts(self) -> dict[Any, Any]:
         """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active."""
         functions, program = self._functions, self._program
         lift = {"vmap": _vmapped, "map": _mapped, "none": _single}[self.plan.batching]

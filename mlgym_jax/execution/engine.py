@@ -86,12 +86,12 @@ def fit(
     for epoch in range(first_epoch, num_epochs + 1):
         values = runner.read_scores(pending)
         scores, ended = {}, {}
-        for row in np.flatnonzero(active):
-            scores[int(row)] = dict(zip(runner.names, values[row].tolist(), strict=True))
-            histories[row].append(scores[int(row)])
+        for row in np.flatnonzero(active).tolist():
+            scores[row] = dict(zip(runner.names, values[row].tolist(), strict=True))
+            histories[row].append(scores[row])
             verdict = judge(histories[row], early_stopping)
             if verdict is not None:
-                ended[int(row)] = verdict
+                ended[row] = verdict
                 active[row] = False
         snapshot = runner.snapshot()
         compacted = None

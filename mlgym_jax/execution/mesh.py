@@ -20,9 +20,9 @@ def use_devices(number: int | None) -> list[jax.Device]:
     """
     if number is not None and number < 1:
         raise MlgymError(f"--devices={number}: at least 1 is expected")
-    if not _backend_started() and "xla_force_host_platform_device_count" not in os.environ.get("XLA_FLAGS", ""):
-        if jax.config.jax_num_cpu_devices <= 0:
-            jax.config.update("jax_num_cpu_devices", number or _usable_cores())
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if not (chosen or _backend_started() or jax.config.values["jax_num_cpu_devices"] > 0):
+        jax.config.update("jax_num_cpu_devices", number or _usable_cores())
     devices = jax.local_devices()
     if number is not None and number > len(devices):
         raise MlgymError(f"--devices={number}: this process has {len(devices)} ({devices[0].platform})")
@@ -45,8 +45,10 @@ def experiment_mesh(devices: list[jax.Device]) -> Mesh:
 
 
 def by_experiment(mesh: Mesh) -> NamedSharding:
+    """Shard the leading axis, one of experiments."""
     return NamedSharding(mesh, PartitionSpec(EXPERIMENT))
 
 
 def on_all(mesh: Mesh) -> NamedSharding:
+    """Keep a whole copy on each device."""
     return NamedSharding(mesh, PartitionSpec())

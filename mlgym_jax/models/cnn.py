@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
 import jax
 from flax import linen as nn
@@ -39,7 +39,7 @@ class CNN(nn.Module):
         for width in self.dense_features:
             x = activation(nn.Dense(width)(x))
             if isinstance(self.dropout_rate, jax.Array) or self.dropout_rate > 0:
-                x = nn.Dropout(self.dropout_rate, deterministic=not train)(x)
+                x = nn.Dropout(cast(Any, self.dropout_rate), deterministic=not train)(x)
         return nn.Dense(self.num_outputs)(x)
 
 

@@ -93,6 +93,37 @@ SCHEDULES = {
         "decay_rate": 0.5,
     },
 }
+# The same schedules with every parameter given, and values at the edges.
+SWEPT_SCHEDULES = [
+    *(item for item in SCHEDULES.items() if item[0] not in ("join_schedules", "sgdr_schedule")),
+    ("cosine_decay_schedule", {"init_value": 0.5, "decay_steps": 4, "alpha": 0.1, "exponent": 2.0}),
+    ("cosine_onecycle_schedule", {"transition_steps": 7, "peak_value": 0.3, "pct_start": 0.5, "div_factor": 10.0}),
+    ("exponential_decay", {"init_value": 0.5, "transition_steps": 0, "decay_rate": 0.9}),
+    ("exponential_decay", {"init_value": 0.5, "transition_steps": 2, "decay_rate": 0.0}),
+    (
+        "exponential_decay",
+        {"init_value": 0.5, "transition_steps": 2, "decay_rate": 1.5, "end_value": 1.0, "staircase": True},
+    ),
+    (
+        "linear_onecycle_schedule",
+        {"transition_steps": 8, "peak_value": 1.0, "pct_start": 0.25, "pct_final": 0.75, "final_div_factor": 100.0},
+    ),
+    ("linear_schedule", {"init_value": 1.0, "end_value": 0.5, "transition_steps": 0, "transition_begin": 1}),
+    ("linear_schedule", {"init_value": 1.0, "end_value": 0.5, "transition_steps": 3, "transition_begin": -1}),
+    ("warmup_cosine_decay_schedule", {"init_value": 0.1, "peak_value": 0.0, "warmup_steps": 0, "decay_steps": 5}),
+    (
+        "warmup_exponential_decay_schedule",
+        {
+            "init_value": 0.0,
+            "peak_value": 1.0,
+            "warmup_steps": 2,
+            "transition_steps": 2,
+            "decay_rate": 0.5,
+            "transition_begin": 1,
+            "end_value": 0.3,
+        },
+    ),
+]
 INNER = ("inner", "fast_optimizer", "base_optimizer")
 
 
@@ -229,3 +260,20 @@ def test_mistakes_are_named(name, given, words):
     with pytest.raises(MlgymError) as error:
         lookup("optimizer", name).factory(**given).init(PARAMS)
     assert words in str(error.value)
+
+
+@pytest.mark.parametrize("name, given", SWEPT_SCHEDULES)
+def test_a_swept_schedule_equals_optax_in_one_program(name, given):
+    entry = lookup("schedule", name)
+    swept = {key: value for key, value in given.items() if entry.is_dynamic(key)}
+    still = {key: value for key, value in given.items() if key not in swept}
+    counts = jnp.arange(12)
+
+    @jax.jit
+    def traced(swept):
+        return jax.vmap(entry.factory(**still, **swept))(counts)
+
+    by_optax = from_optax.by_optax_rules(function(name)(**given))
+    expected = [by_optax(int(count)) for count in counts]
+    found = traced({key: jnp.asarray(value) for key, value in swept.items()})
+    np.testing.assert_allclose(found, np.asarray(expected, np.float32), rtol=1e-6, atol=1e-7)

@@ -30,6 +30,7 @@ import optax
 import optax.contrib
 
 from mlgym_jax.core import from_optax
+from mlgym_jax.core.schedules import TRACED
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.registry import register
 
@@ -216,7 +217,9 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
         if "transforms" in given:
             given["transforms"] = _checked_transforms(name, given["transforms"])
         if kind == "schedule":
-            return from_optax.by_optax_rules(own(given))
+            swept = any(isinstance(value, jax.Array) for value in given.values())
+            make = from_optax.by_optax_rules(TRACED[name]) if swept and name in TRACED else None
+            return from_optax.by_optax_rules(make(**given) if make else own(given))
         tx = own(given)
         return type(tx)(from_optax.by_optax_rules(tx.init), from_optax.by_optax_rules(tx.update))
 

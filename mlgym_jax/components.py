@@ -20,16 +20,23 @@ from mlgym_jax.search.grouping import dynamic_paths
 from mlgym_jax.search.sweep import expand
 
 _RESERVED = ("component", "needs")
+# A section that stands for itself where a component needs it and the config does not have it.
+_STEPS = "steps_per_epoch"
 
 
 @dataclasses.dataclass(frozen=True)
 class Node:
-    """One component of a config: what builds it, its own section, and the sections that it needs."""
+    """One component of a config: what builds it, its own section, and the sections that it needs.
+
+    Attributes:
+        inside: the sections that components among its parameters need.
+    """
 
     path: Path
     entry: Registration
     section: Mapping[str, Any]
     needs: Mapping[str, str]
+    inside: tuple[str, ...] = ()
 
     @property
     def parameters(self) -> dict[str, Any]:
@@ -42,7 +49,9 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
     Raises:
         ConfigError: an unknown component or parameter, a wrong type, a missing need or a cycle, with its path.
     """
-    nodes = {}
+    nodes: dict[str, Node] = {}
+    required: list[tuple[Node, str]] = []
+    derived = False
     for name, value in config.items():
         if is_component(value):
             nodes[name] = node_at(value, (name,), name)
@@ -50,7 +59,14 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
             for key, item in value.items():
                 nodes[f"{name}.{key}"] = node_at(item, (name, key), name)
     for path, node in nodes.items():
-        _check_nested(node.parameters, node)
+        inside = list(_nested_nodes(node.parameters, node))
+        nodes[path] = dataclasses.replace(node, inside=tuple(n for other in inside for n in other.needs.values()))
+        if _STEPS in (*node.needs.values(), *nodes[path].inside):
+            derived = derived or _STEPS not in nodes
+        required += [(node, dotted(node.path)) for node in (node, *inside)]
+    if derived:
+        nodes[_STEPS] = node_at({"component": "of_data"}, (_STEPS,), _STEPS)
+    for node, path in required:
         for need, section in node.needs.items():
             _check_need(path, need, section, nodes, node)
     return {path: nodes[path] for path in _ordered(nodes)}
@@ -83,14 +99,16 @@ def _nested(value: Any, path: Path, parent: Node) -> Node:
     return node_at(value, path, key, parent.entry.kind)
 
 
-def _check_nested(value: Any, parent: Node, path: Path | None = None) -> None:
+def _nested_nodes(value: Any, parent: Node, path: Path | None = None) -> Iterator[Node]:
+    """Iterate over the checked nodes of the components inside a component's parameters."""
     path = parent.path if path is None else path
     if is_component(value):
         parent = _nested(value, path, parent)
+        yield parent
         value = parent.parameters
     items = value.items() if isinstance(value, Mapping) else enumerate(value) if isinstance(value, tuple) else ()
     for key, item in items:
-        _check_nested(item, parent, (*path, str(key)))
+        yield from _nested_nodes(item, parent, (*path, str(key)))
 
 
 def _sections(nodes: Mapping[str, Node]) -> set[str]:
@@ -100,6 +118,10 @@ def _sections(nodes: Mapping[str, Node]) -> set[str]:
 def _providers(section: str, nodes: Mapping[str, Node]) -> list[str]:
     """List the nodes that a needed section stands for: itself, or all of a section of components."""
     return [path for path in nodes if path == section or path.startswith(section + ".")]
+
+
+def _all_providers(node: Node, nodes: Mapping[str, Node]) -> list[str]:
+    return [path for section in (*node.needs.values(), *node.inside) for path in _providers(section, nodes)]
 
 
 def _check_need(path: str, need: str, section: str, nodes: Mapping[str, Node], node: Node) -> None:
@@ -126,7 +148,7 @@ def _ordered(nodes: Mapping[str, Node]) -> list[str]:
             circle = " -> ".join((*trail[trail.index(path) :], path))
             raise ConfigError(path, f"needs form a cycle: {circle}; rewire one of them with needs=dict(…)")
         if path not in order:
-            for section in nodes[path].needs.values():
+            for section in (*nodes[path].needs.values(), *nodes[path].inside):
                 for provider in _providers(section, nodes):
                     visit(provider, (*trail, path))
             order.append(path)
@@ -180,7 +202,7 @@ class Components(Mapping[str, Any]):
         built = dict(self._built)
         for path, node in self._nodes.items():
             own = any(name == path or name.startswith(path + ".") for name in hyperparams)
-            if own or any(p in changed for need in node.needs.values() for p in _providers(need, self._nodes)):
+            if own or any(p in changed for p in _all_providers(node, self._nodes)):
                 changed.add(path)
                 built[path] = _build_node(node, built, self._nodes, hyperparams)
         return Components(self.config, self._nodes, built, {**self.hyperparams, **hyperparams})
@@ -203,7 +225,7 @@ def build_components(
     reused: set[str] = set()
     for path, node in nodes.items():
         before = reuse._nodes.get(path) if reuse is not None else None
-        providers = [p for need in node.needs.values() for p in _providers(need, nodes)]
+        providers = _all_providers(node, nodes)
         if reuse is not None and before == node and all(p in reused for p in providers):
             built[path] = reuse._built[path]
             reused.add(path)

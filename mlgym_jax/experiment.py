@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import json
@@ -13,9 +14,9 @@ from typing import Any
 import jax
 
 from mlgym_jax import run_folder
-from mlgym_jax.config import canonical_json, config_hash
+from mlgym_jax.config import canonical_json, config_hash, is_sweep
 from mlgym_jax.config_file import source_file
-from mlgym_jax.errors import ConfigError, MlgymError
+from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, project, read_log
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.mesh import use_devices
@@ -63,13 +64,14 @@ def run(
     )
     run_folder.write_config(run_dir, study.config, source_file(config))
     run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-    return _launch(run_dir, study, RunView(), record, plan=plan, devices=used, sinks=sinks)
+    return _launch(run_dir, study, plan=plan, devices=used, sinks=sinks)
 
 
 def resume(
     run_dir: str | os.PathLike[str],
     num_epochs: int | None = None,
     *,
+    checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
     devices: int | None = None,
     sinks: Iterable[Sink] = (),
@@ -81,29 +83,30 @@ def resume(
 
     Raises:
         MlgymError: no such run, or another process is writing it.
+        ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
     """
     folder = run_folder.require(run_dir)
     parse_plan(plan)
     used = use_devices(devices)
     config = run_folder.read_config(folder)
-    if num_epochs is not None:
-        if isinstance(config["num_epochs"], int) and num_epochs < config["num_epochs"]:
-            raise ConfigError("num_epochs", f"the run has {config['num_epochs']} already, {num_epochs} is fewer")
-        config["num_epochs"] = num_epochs
+    changes = {"num_epochs": num_epochs, "checkpoint_interval_seconds": checkpoint_interval_seconds}
+    for name, value in changes.items():
+        if value is not None and value != config[name]:
+            if is_sweep(config[name]) or is_sweep(value):
+                raise ConfigError(
+                    name, "it is swept, which would make other experiments; a resumed run cannot change it"
+                )
+            if name == "num_epochs" and value < config[name]:
+                raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
+            config[name] = value
     study = prepare(config)
-    view = project(read_log(os.path.join(folder, run_folder.LOG_NAME))[0])
-    record = run_folder.read_json(os.path.join(folder, "run.json"))
-    fingerprints = study.fingerprints()
-    if record.get("data_fingerprint") not in (None, fingerprints):
+    recorded = run_folder.read_json(os.path.join(folder, "run.json")).get("data_fingerprint")
+    if recorded not in (None, study.fingerprints()):
         raise MlgymError(
             f"{folder}: the data is not what the run was trained on (its fingerprint in run.json differs), so going on "
             "would mix results; restore the data, or start a new run"
         )
-    if plan == "auto" and view.groups:
-        plan = view.groups[-1]["plan"].split("x")[0]  # numbers may depend on the plan, so the resumed run keeps it
-    if num_epochs is not None:
-        run_folder.write_json(os.path.join(folder, "config.json"), json.loads(canonical_json(study.config)))
-    return _launch(folder, study, view, record, plan=plan, devices=used, sinks=sinks)
+    return _launch(folder, study, plan=plan, devices=used, sinks=sinks)
 
 
 def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunResult:
@@ -121,44 +124,70 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
             )
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
-    plan = view.groups[-1]["plan"].split("x")[0] if view.groups else "auto"
-    return _launch(folder, study, RunView(), {"launches": []}, plan=plan, devices=use_devices(None), sinks=())
+    run_folder.write_json(os.path.join(folder, "run.json"), {"launches": []})
+    return _launch(folder, study, plan="auto", devices=use_devices(None), sinks=(), planned=_plans(view))
+
+
+def _plans(logged: RunView) -> dict[int, str]:
+    """Return the plan that each group trained by, without its number of devices."""
+    return {group["group"]: group["plan"].split("x")[0] for group in logged.groups}
 
 
 def _launch(
     run_dir: str,
     study: Study,
-    logged: RunView,
-    record: dict[str, Any],
     *,
     plan: str,
     devices: Sequence[jax.Device],
     sinks: Iterable[Sink],
+    planned: Mapping[int, str] | None = None,
 ) -> RunResult:
-    """Train every group of a study, new or resumed, and return the results."""
+    """Train every group of a study, new or resumed, and return the results.
+
+    Args:
+        planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
+    """
     started = time.perf_counter()
-    plans: list[str] = []
-    status = "INTERRUPTED"
-    with EventLog.open(os.path.join(run_dir, run_folder.LOG_NAME), sinks=list(sinks)) as log:
+    path = os.path.join(run_dir, run_folder.LOG_NAME)
+    with EventLog.open(path, sinks=list(sinks)) as log:
+        # Only the one writer of a run, which this process is from here on, may read what it goes on from.
+        logged = project(read_log(path)[0])
+        record = run_folder.read_json(os.path.join(run_dir, "run.json"))
+        before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
+        planned = {**_plans(logged), **(planned or {})}
+        plans: list[str] = []
         recorder = Recorder(os.path.basename(run_dir), log, logged)
+        launch = {
+            "started_ms": recorder.started_ms,
+            "command": run_folder.command_line(),
+            "requested_plan": before if plan == "auto" else plan,
+            "devices": [str(device) for device in devices],
+            "plan": plans,
+            "status": "RUNNING",
+        }
+        record["launches"].append(launch)
+        record["config_hash"] = config_hash(study.config)
+        run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+        run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
+        status = "INTERRUPTED"
         try:
             recorder.begin(run_dir, study)
             for job in study.jobs:
+                kept = planned.get(job.group.index) if plan == "auto" else None
                 chosen = choose_plan(
-                    plan, traced=job.traced, num_experiments=len(job.group.experiments), num_devices=len(devices)
+                    kept or launch["requested_plan"],
+                    traced=job.traced,
+                    num_experiments=len(job.group.experiments),
+                    num_devices=len(devices),
                 )
+                if kept is not None:
+                    chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
                 plans.append(f"{chosen}: {chosen.reason}")
                 train_group(run_dir, job, chosen, recorder, devices=devices, static_because=study.static_because)
-            status = "FAILED" if recorder.failed or recorder.num_mismatches else "DONE"
+            status = "FAILED" if recorder.failed or recorder.mismatches else "DONE"
         finally:
-            recorder.finish(status, time.perf_counter() - started)
-            launch = {
-                "started_ms": recorder.started_ms,
-                "command": run_folder.command_line(),
-                "devices": [str(device) for device in devices],
-                "plan": plans,
-                "status": status,
-            }
-            record["launches"].append(launch)
-            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+            launch["status"] = status
+            with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
+                recorder.finish(status, time.perf_counter() - started)
+                run_folder.write_json(os.path.join(run_dir, "run.json"), record)
     return load_run(run_dir)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlgym_jax import run_folder
-from mlgym_jax.config import config_hash
-from mlgym_jax.errors import DiskError
+from mlgym_jax.config import canonical_json, config_hash
 from mlgym_jax.events import EventLog, schema
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.study import Study
 
-_STATUS_INTERVAL_SECONDS = 0.25
+# Progress goes out at most four times a second: three times on this clock, and once more at an experiment's end.
+_STATUS_INTERVAL_SECONDS = 0.34
 
 
 class Recorder:
@@ -22,6 +23,10 @@ class Recorder:
 
     Args:
         logged: the view of what the log held before this launch, so that a resumed run doubles nothing.
+
+    Attributes:
+        ended, failed: the experiments that have ended, and those of them that failed.
+        mismatches: (experiment_id, epoch, score) of all that was ever trained again to another value.
     """
 
     def __init__(self, run_id: str, log: EventLog, logged: RunView, clock: Callable[[], float] = time.time):
@@ -29,7 +34,7 @@ class Recorder:
         self.started_ms = self.now_ms()
         self.ended: set[int] = set()
         self.failed: set[int] = set()
-        self.num_mismatches = 0
+        self.mismatches = {_place(mismatch) for mismatch in logged.mismatches}
         self._starting: dict[int, int] = {}
         self._status_at = 0.0
 
@@ -43,7 +48,7 @@ class Recorder:
         self.log.append([self.event(make, **fields)])
 
     def begin(self, run_dir: str, study: Study) -> None:
-        """Record the launch, and every experiment that the log does not know yet."""
+        """Record the launch, and every config that the log does not know yet."""
         events = [
             self.event(
                 schema.run_started,
@@ -54,11 +59,13 @@ class Recorder:
                 resumed=bool(self.logged.experiments),
             )
         ]
-        if not self.logged.experiments:
+        if self.logged.config is None or canonical_json(self.logged.config) != canonical_json(study.config):
             events.append(self.event(schema.job_scheduled, job_id=self.run_id, config=study.config))
         for experiment in study.experiments:
             number, assignment = experiment.experiment_id, experiment.assignment
-            if number in self.logged.experiments and self.logged.experiments[number].config is not None:
+            before = self.logged.experiments.get(number)
+            known = before.config if before is not None else None
+            if known is not None and canonical_json(known) == canonical_json(assignment.config):
                 continue
             fields = {
                 "experiment_id": number,
@@ -68,9 +75,11 @@ class Recorder:
                 "fold": experiment.fold if experiment.num_folds > 1 else None,
             }
             path = os.path.join(run_dir, str(number), "experiment_config.json")
-            run_folder.write_json(path, {**fields, "fold": fields["fold"]})
+            run_folder.write_json(path, fields)
             events.append(self.event(schema.experiment_config, **fields))
-            events.append(self.event(schema.job_status, experiment_id=number, job_id=fields["job_id"], status="INIT"))
+            if known is None:
+                job_id = fields["job_id"]
+                events.append(self.event(schema.job_status, experiment_id=number, job_id=job_id, status="INIT"))
         self.log.append(events)
 
     def job_id(self, experiment_id: int) -> str:
@@ -107,9 +116,24 @@ class Recorder:
             self.job(experiment_id, "DONE", **fields),
         ]
 
+    def compare(
+        self, experiment_id: int, epoch: int, logged: Mapping[str, float], repeated: Mapping[str, float]
+    ) -> list[dict[str, Any]]:
+        """Build an event for each score that was trained again and is not, to the bit, the one that the log holds."""
+        found = []
+        for key, value in repeated.items():
+            before = logged.get(key, math.nan)
+            if before == value or (math.isnan(before) and math.isnan(value)):
+                continue
+            fields = {"experiment_id": experiment_id, "epoch": epoch, "key": key, "logged": before, "repeated": value}
+            if _place(fields) not in self.mismatches:
+                self.mismatches.add(_place(fields))
+                found.append(self.event(schema.resume_mismatch, **fields))
+        return found
+
     def finish(self, status: str, seconds: float) -> None:
-        try:
-            self.emit(schema.run_finished, status=status, num_failed=len(self.failed), seconds=seconds)
-        except DiskError:
-            if status != "INTERRUPTED":
-                raise
+        self.emit(schema.run_finished, status=status, num_failed=len(self.failed), seconds=seconds)
+
+
+def _place(mismatch: Mapping[str, Any]) -> tuple[int, int, str]:
+    return mismatch["experiment_id"], mismatch["epoch"], mismatch["key"]

@@ -27,20 +27,27 @@ from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 # Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
 _BUILTIN_MODULES = (
     "mlgym_jax.checkpoint.policies",
+    "mlgym_jax.core.averaging",
+    "mlgym_jax.core.composite_losses",
     "mlgym_jax.core.early_stopping",
     "mlgym_jax.core.losses",
     "mlgym_jax.core.metrics",
     "mlgym_jax.core.optimizers",
+    "mlgym_jax.core.post_processors",
+    "mlgym_jax.core.schedules",
     "mlgym_jax.data.datasets",
     "mlgym_jax.data.loaders",
+    "mlgym_jax.data.steps_per_epoch",
     "mlgym_jax.data.validation",
     "mlgym_jax.models",
 )
 _registry: dict[str, dict[str, Registration]] = {}
 _builtins_loaded = False
+# kind -> what adds the parameters that all components of the kind share, and which of these are dynamic.
+_shared: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {}
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Registration:
     """One registered factory.
 
@@ -134,6 +141,40 @@ def register(
     return decorate
 
 
+def shared_parameters(kind: str, *, dynamic: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Give every component of `kind` further parameters: those of the decorated `(built, *, …) -> built`.
+
+    A component that has a parameter of such a name itself keeps its own.
+    """
+
+    def decorate(extend: Any) -> Any:
+        _shared[kind] = (extend, frozenset(dynamic))
+        return extend
+
+    return decorate
+
+
+@functools.cache
+def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozenset[str]) -> Registration:
+    _, *keywords = inspect.signature(extend).parameters.values()
+    added = {item.name: item for item in keywords if item.name not in {*entry.parameters, *entry.needs}}
+
+    @functools.wraps(entry.factory)
+    def factory(**given: Any) -> Any:
+        shared = {name: given.pop(name) for name in added if name in given}
+        built = entry.factory(**given)
+        return extend(built, **shared) if shared else built
+
+    hints = _annotations(extend)
+    factory.__annotations__ = {**_annotations(entry.factory), **{name: hints[name] for name in added if name in hints}}
+    return dataclasses.replace(
+        entry,
+        factory=factory,
+        dynamic=None if entry.dynamic is None else entry.dynamic | (dynamic & set(added)),
+        parameters={**entry.parameters, **added},
+    )
+
+
 def _origin(factory: Any) -> str:
     """Name the file that a factory comes from: a file read again may replace its own components."""
     try:
@@ -188,7 +229,8 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
             f"unknown {kind} {name!r}{nearest(name, _registry[kind])} Registered: "
             f"{listed(sorted(_registry[kind]), 60)}. Register your own with @register({kind!r}, {name!r}).",
         )
-    return _registry[kind][name]
+    entry = _registry[kind][name]
+    return _extended(entry, *_shared[kind]) if kind in _shared else entry
 
 
 def find_kind(name: str, section: str, path: str, parent_kind: str | None = None) -> tuple[str, str]:

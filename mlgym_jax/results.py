@@ -73,16 +73,16 @@ class ExperimentResult:
         return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
 
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
-        """Return the model's outputs for `inputs` (a leading axis of examples), as numpy arrays.
+        """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
         The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
         """
         import jax
         import numpy as np
 
-        _, program = self._run._program_of(self.experiment_id)
-        state = self.restore(epoch)
-        predict = jax.jit(lambda state, inputs: program.predict(state, {"inputs": inputs}))
+        job = self._run._job_of(self.experiment_id)
+        state, encode = self.restore(epoch), job.encoder_of(self.experiment_id)
+        predict = jax.jit(lambda state, inputs: job.program.predict(state, encode({"inputs": inputs})))
         size = len(jax.tree.leaves(inputs)[0])
         parts = []
         for start in range(0, max(size, 1), batch_size):
@@ -163,10 +163,6 @@ class RunResult:
     def _job_of(self, experiment_id: int) -> Any:
         return next(job for job in self._study.jobs if experiment_id in job.group.ids)
 
-    def _program_of(self, experiment_id: int) -> tuple[Any, Any]:
-        job = self._job_of(experiment_id)
-        return job.components, job.program
-
     @functools.cached_property
     def _stores(self) -> dict[int, Any]:
         return {}
@@ -194,7 +190,7 @@ def load_run(run_dir: str | os.PathLike[str]) -> RunResult:
 
 
 def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
-    """Return what `report --json` prints."""
+    """Return what `report --json` prints; these keys are pinned."""
 
     def number(value: float) -> float | str:
         return (
@@ -204,29 +200,17 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
     experiments = []
     for item in result.experiments:
         best = item.best_score(monitor, mode) if monitor else None
-        entry: dict[str, Any] = {
+        entry = {
             "experiment_id": item.experiment_id,
             "hyperparameters": item.hyperparameters,
             "fold": item.fold,
             "status": item.status,
             "epochs": item.num_epochs,
             "last": {name: number(score) for name, score in item.last.items()},
-            "best": {"epoch": best[0], "score": best[1]} if best else None,
+            "best": {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None,
         }
-        if item.error:
-            entry["error"] = item.error
-        if item.stop_reason:
-            entry["stop_reason"] = item.stop_reason
         experiments.append(entry)
-    return {
-        "run_id": result.run_id,
-        "name": result.name,
-        "status": result.status,
-        "num_experiments": len(experiments),
-        "monitor": monitor,
-        "mode": mode,
-        "experiments": experiments,
-    }
+    return {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
 
 
 def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:

@@ -84,7 +84,7 @@ def _main(arguments: list[str]) -> int:
 
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax import run_folder
-    from mlgym_jax.config import ConfigDict, validated
+    from mlgym_jax.config import ConfigDict, is_sweep, validated
     from mlgym_jax.config_file import load_config, override
     from mlgym_jax.events import read_log
     from mlgym_jax.experiment import resume
@@ -103,8 +103,15 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
                 "Leave --config out to use the run's own, or start a new run"
             )
     shared["sinks"][0].preload(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
-    explicit = "num_epochs" in texts or wanted["num_epochs"] > recorded["num_epochs"]
-    return resume(run_dir, wanted["num_epochs"] if explicit else None, **shared)
+    changes = {name: wanted[name] for name in _MAY_CHANGE if wanted[name] != recorded[name]}
+    fewer = (
+        not is_sweep(wanted["num_epochs"])
+        and not is_sweep(recorded["num_epochs"])
+        and (wanted["num_epochs"] < recorded["num_epochs"])
+    )
+    if fewer and "num_epochs" not in texts:
+        del changes["num_epochs"]  # the run was resumed with more epochs than its config file says
+    return resume(run_dir, **changes, **shared)
 
 
 def main() -> None:

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import importlib.metadata
 import json
 import os
 import platform
 import re
-import runpy
 import shutil
 import subprocess
 import sys
+import types
 from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.config import canonical_json
 from mlgym_jax.config_file import make_importable
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+from mlgym_jax.registry import registrations
 
 LOG_NAME = "event_storage.log"
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
@@ -80,7 +82,9 @@ def write_text(path: str, text: str) -> None:
             file.write(text)
         os.replace(temporary, path)
     except OSError as error:
-        raise DiskError(f"{path}: {error.strerror}") from error
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_json(path: str, data: Any) -> None:
@@ -109,7 +113,7 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
         try:
             shutil.copyfile(source, target)
         except OSError as error:
-            raise DiskError(f"{target}: {error.strerror}") from error
+            raise DiskError(f"{target}: cannot be written: {error.strerror}") from error
         return
     write_text(
         target,
@@ -124,22 +128,27 @@ def read_config(run_dir: str) -> dict[str, Any]:
     """Return a run's resolved config, after its config file registered its own components."""
     record = read_json(os.path.join(run_dir, "run.json"))
     config_file = os.path.join(run_dir, "config.py")
-    source = record.get("config_file")
-    make_importable(source or config_file)
+    source = _known_as(record.get("config_file") or config_file)
+    make_importable(source)
+    # What the run recorded counts, under the name of the file that it was copied from: so it finds what lies beside
+    # that file, and may replace the components that the file registered in this process.
+    module = sys.modules["mlgym_jax_config"] = types.ModuleType("mlgym_jax_config")
+    module.__file__ = source
     try:
-        # The original file where it is unchanged: its components then keep the origin they were registered with.
-        runpy.run_path(source if source and _same(source, config_file) else config_file, run_name="mlgym_jax_config")
+        with open(config_file, "rb") as file:
+            exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
     return read_json(os.path.join(run_dir, "config.json"))
 
 
-def _same(one: str, other: str) -> bool:
-    try:
-        with open(one, "rb") as a, open(other, "rb") as b:
-            return a.read() == b.read()
-    except OSError:
-        return False
+def _known_as(source: str) -> str:
+    """Return the name by which a file has registered components already, if it has."""
+    if os.path.exists(source):
+        for origin in {entry.origin for entry in registrations()}:
+            if os.path.exists(origin) and os.path.samefile(origin, source):
+                return origin
+    return source
 
 
 def describe(*, source: str | None, fingerprints: Mapping[str, str], config_hash: str) -> dict[str, Any]:

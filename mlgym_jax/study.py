@@ -10,14 +10,17 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components import Components, build_components, graph
 from mlgym_jax.config import Path, replaced, validated
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
+from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, parameter_owner, static_key
@@ -32,7 +35,9 @@ class Job:
     """One group with everything that its training needs, traced but not compiled.
 
     Attributes:
+        fold_tables: what the program knows of the folds; see `data.fold_tables`.
         names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
+        intervals: every how many epochs each of them is computed.
         abstract: shapes of one experiment's TrainState.
         traced: the jaxpr of one training step.
         fold_of_row: int32[rows], each experiment's number in the fold table.
@@ -46,13 +51,20 @@ class Job:
     shape: EpochShape
     table: Table
     folds: Folds
+    fold_tables: Mapping[str, Any]
     names: tuple[str, ...]
+    intervals: Mapping[str, int]
     abstract: TrainState
     traced: Any
     fold_of_row: np.ndarray
     seeds: np.ndarray
     hyperparams: Mapping[str, np.ndarray]
     sample: Mapping[str, np.ndarray]
+
+    def encoder_of(self, experiment_id: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Return the pure function that turns a raw batch into what the model of an experiment reads."""
+        fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
+        return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
 
     @property
     def early_stopping(self) -> Callable[[Any], bool] | None:
@@ -171,10 +183,10 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     sizes = dict(folds.sizes)
     loader.num_steps(min(sizes["train"]))
     indices = folds.indices["train"][0, : loader.batch_size]
-    sample = {field: array[indices] for field, array in table.arrays.items()}
+    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
+    sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
-    batch["mask"] = jax.ShapeDtypeStruct((len(indices),), np.bool_)
     abstract, traced, scores = _traced(components, program, key, batch, row)
     evaluated = _evaluated(config["evaluation_splits"], sizes)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
@@ -189,6 +201,8 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     )
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     names = tuple(f"{split}/{score}" for split in splits for score in scores)
+    metrics = components.get("metrics", {})
+    intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
     for section in ("early_stopping", "checkpointing"):
         _check_monitor(section, components.get(section), names)
     return Job(
@@ -198,7 +212,9 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
         shape=shape,
         table=table,
         folds=folds,
+        fold_tables=tables,
         names=names,
+        intervals=intervals,
         abstract=abstract,
         traced=traced,
         fold_of_row=np.array(
@@ -208,6 +224,18 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
         hyperparams=hyperparams,
         sample=sample,
     )
+
+
+def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch as the program sees it: with a mask, and what fold number `fold` makes of it."""
+    batch = {**batch, "mask": np.ones(len(jax.tree.leaves(batch["inputs"])[0]), bool)}
+    if "class_counts" in tables:
+        batch["class_counts"] = tables["class_counts"][fold]
+    encoding = components.get("encoding")
+    if encoding is None:
+        return batch
+    with named("encoding"):
+        return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
 
 
 def _values(group: Group, path: str) -> np.ndarray:

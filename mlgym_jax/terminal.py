@@ -33,7 +33,6 @@ class Terminal:
         self._examples = 0
         self._first_epoch_at: float | None = None
         self._examples_an_epoch: dict[int, int] = {}
-        self._total_epochs = 0
         self._progress = Progress(
             TextColumn("epochs"),
             BarColumn(),
@@ -74,19 +73,15 @@ class Terminal:
         elif time.monotonic() - self._told_at > _PLAIN_INTERVAL_SECONDS:
             self._told_at = time.monotonic()
             done = self._epochs_done()
-            self._console.print(f"{done} of {self._total_epochs} epochs{self._speed()}; {self._leader()}")
+            self._console.print(f"{done} of {self._epochs_planned()} epochs{self._speed()}; {self._leader()}")
 
     def preload(self, events: Sequence[dict[str, Any]]) -> None:
         """Take in what a resumed run's log holds, without drawing."""
         for event in events:
             apply(self._view, event)
-            if event["event_type"] == "experiment_config":
-                self._total_epochs += event["payload"]["config"]["num_epochs"]
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
-        if kind == "experiment_config":
-            self._total_epochs += payload["config"]["num_epochs"]
-        elif kind == "evaluation_result":
+        if kind == "evaluation_result":
             self._first_epoch_at = self._first_epoch_at or time.monotonic()
             self._examples += self._examples_an_epoch.get(payload["experiment_id"], 0)
         elif kind == "group_compiled":
@@ -99,7 +94,7 @@ class Terminal:
                 )
         elif kind == "checkpoint_skipped":
             self._say(f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}")
-        elif kind == "experiment_failed" and not self._quiet:
+        elif kind == "experiment_failed":
             self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
 
     def _say(self, line: str) -> None:
@@ -107,6 +102,13 @@ class Terminal:
 
     def _epochs_done(self) -> int:
         return sum(item.epochs for item in self._view.experiments.values())
+
+    def _epochs_planned(self) -> int:
+        """Count the epochs of all experiments; one that has ended early needs no more than it has."""
+        return sum(
+            item.epochs if item.status in ("DONE", "FAILED") else (item.config or {}).get("num_epochs", 0)
+            for item in self._view.experiments.values()
+        )
 
     def _speed(self) -> str:
         if not self._first_epoch_at or not self._examples:
@@ -138,7 +140,9 @@ class Terminal:
 
     def _rendered(self) -> Group:
         speed = self._speed().removeprefix(", ")
-        self._progress.update(self._bar, completed=self._epochs_done(), total=self._total_epochs or None, speed=speed)
+        self._progress.update(
+            self._bar, completed=self._epochs_done(), total=self._epochs_planned() or None, speed=speed
+        )
         return Group(table(self._view, *self._monitor(), limit=_LEADERS), self._progress)
 
     def finish(self, result: RunResult) -> None:

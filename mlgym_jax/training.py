@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import os
+import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
@@ -17,9 +17,9 @@ from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import schema
-from mlgym_jax.events.projection import ExperimentView
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, History, Verdict, fit, judge
+from mlgym_jax.execution.interruption import Interruption
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.study import Job
@@ -34,19 +34,23 @@ class GroupTraining:
     Attributes:
         logged: row -> the epochs that the log held before this launch; repeated ones are compared with them.
         histories: row -> the epochs trained, up to now.
+        row_epochs: row -> how many epochs of its history were recorded.
         pending: copies of rows that a strategy wants and no checkpoint holds yet.
         wanted: row -> the epochs that its strategy wants kept.
         written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
+        unfinished: what to log of a checkpoint once it is whole.
     """
 
     job: Job
     recorder: Recorder
     store: CheckpointStore
-    logged: list[History]
+    logged: list[dict[int, dict[str, float]]]
     histories: list[History]
+    row_epochs: list[int]
     pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)
     wanted: dict[int, set[int]] = dataclasses.field(default_factory=dict)
     written: tuple[int, float] = (0, 0.0)
+    unfinished: Event | None = None
 
     @property
     def ids(self) -> list[int]:
@@ -73,8 +77,9 @@ def train_group(
         job,
         recorder,
         CheckpointStore(os.path.join(run_dir, "checkpoints", f"group_{job.group.index}"), job.abstract),
-        logged=[_whole_epochs(view) for view in views],
+        logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[[] for _ in ids],
+        row_epochs=[0 for _ in ids],
         written=(0, time.monotonic()),
     )
     try:
@@ -91,26 +96,18 @@ def train_group(
         training.store.close()
 
 
-def _whole_epochs(view: ExperimentView | None) -> History:
-    """Return the logged epochs up to the first that is missing (a damaged line)."""
-    if view is None:
-        return []
-    pairs = zip(view.rows(), view.epoch_numbers, strict=True)
-    return [row for index, (row, epoch) in enumerate(pairs, 1) if epoch == index]
-
-
 def _train(
     training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
 ) -> None:
-    job, recorder, store = training.job, training.recorder, training.store
+    job, recorder = training.job, training.recorder
     runner = GroupRunner(
         job.program,
-        make_epoch(job.program, job.shape),
+        make_epoch(job.program, job.shape, job.components),
         job.shape,
         plan,
         devices=devices,
         data=dict(job.table.arrays),
-        folds={"indices": dict(job.folds.indices), "mask": dict(job.folds.mask)},
+        folds=job.fold_tables,
         fold_of_row=job.fold_of_row,
         names=job.names,
     )
@@ -120,7 +117,7 @@ def _train(
     done, state = _own_checkpoint(training)
     num_epochs = job.group.config["num_epochs"]
     for row, history in enumerate(training.histories):
-        training.wanted[row] = set(job.checkpointing(history)) if history else set()
+        training.wanted[row] = _wanted(training, row)
         verdict = judge(history, job.early_stopping)
         if done >= num_epochs or verdict is not None or len(history) < done:
             recorder.log.append(_end(training, row, verdict))
@@ -142,29 +139,34 @@ def _train(
     )
     running = [n for n in training.ids if n not in recorder.ended]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in running)])
-    interval = job.group.config["checkpoint_interval_seconds"]
-    report = None
+    with Interruption() as interruption:
+        _fit(training, runner, done + 1, interruption)
+
+
+def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interruption: Interruption) -> None:
+    job, report = training.job, None
+    num_epochs, interval = (job.group.config[name] for name in ("num_epochs", "checkpoint_interval_seconds"))
+    reports = fit(
+        runner,
+        training.histories,
+        num_epochs=num_epochs,
+        first_epoch=first_epoch,
+        early_stopping=job.early_stopping,
+        intervals=job.intervals,
+    )
     try:
-        for report in fit(
-            runner,
-            training.histories,
-            num_epochs=num_epochs,
-            first_epoch=done + 1,
-            early_stopping=job.early_stopping,
-        ):
-            recorder.log.append(_events(training, report))
+        for report in reports:
+            training.recorder.log.append(_events(training, report))
             _copy_wanted(training, report)
+            if interruption.requested:
+                break
             if time.monotonic() - training.written[1] >= interval:
                 _save(training, report)
-    except DiskError:
-        raise
-    except BaseException:
-        if report is not None:
-            _save(training, report)  # interrupted: what was trained since the last write is not lost
-        raise
-    if report is not None:
-        _save(training, report)
-        store.finish()
+    finally:
+        # Also after an interruption or a failure: what was trained since the last write is not lost.
+        if report is not None and not isinstance(sys.exc_info()[1], DiskError):
+            _save(training, report)
+            _finish_save(training)
 
 
 def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
@@ -178,8 +180,11 @@ def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
         if list(experiments) != ids:
             return f"it holds the experiments {list(experiments)}, not {ids}"
         for row, epochs in enumerate(row_epochs):
-            if len(training.logged[row]) < epochs:
-                return f"the log holds {len(training.logged[row])} of its {epochs} epochs of experiment {ids[row]}"
+            missing = next((epoch for epoch in range(1, epochs + 1) if epoch not in training.logged[row]), None)
+            if missing is not None:
+                return (
+                    f"it is after epoch {epochs} of experiment {ids[row]}, whose epoch {missing} the log does not hold"
+                )
         return None
 
     found = training.store.restore_newest(skipped, ahead_of_log)
@@ -187,7 +192,8 @@ def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
         return 0, None
     saved, state = found
     for row, epochs in enumerate(saved.row_epochs):
-        training.histories[row].extend(training.logged[row][:epochs])
+        training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
+        training.row_epochs[row] = epochs
     training.written = (saved.epoch, time.monotonic())
     return saved.epoch, state
 
@@ -200,8 +206,9 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
     for row, scores in report.scores.items():
         number = training.ids[row]
-        if report.epoch <= len(training.logged[row]):
-            events += _differences(recorder, number, report.epoch, training.logged[row][report.epoch - 1], scores)
+        training.row_epochs[row] = report.epoch
+        if report.epoch in training.logged[row]:
+            events += recorder.compare(number, report.epoch, training.logged[row][report.epoch], scores)
         else:
             seconds = report.seconds / len(report.scores)
             fields = {"experiment_id": number, "epoch": report.epoch, "scores": scores, "seconds": seconds}
@@ -228,19 +235,6 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     return events
 
 
-def _differences(
-    recorder: Recorder, number: int, epoch: int, logged: Mapping[str, float], repeated: Mapping[str, float]
-) -> list[Event]:
-    found = []
-    for key, value in repeated.items():
-        before = logged.get(key, math.nan)
-        if before != value and not (math.isnan(before) and math.isnan(value)):
-            fields = {"experiment_id": number, "epoch": epoch, "key": key, "logged": before, "repeated": value}
-            found.append(recorder.event(schema.resume_mismatch, **fields))
-    recorder.num_mismatches += len(found)
-    return found
-
-
 def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:
     """Build the events of an experiment's end, once; a resumed run may find that they are in the log."""
     recorder, number, epoch = training.recorder, training.ids[row], len(training.histories[row])
@@ -261,35 +255,43 @@ def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Eve
     return [*stopped, recorder.job(number, "DONE")]
 
 
+def _wanted(training: GroupTraining, row: int) -> set[int]:
+    """Ask the strategy which epochs of a row to keep."""
+    history = training.histories[row]
+    try:
+        return set(training.job.checkpointing(history)) if history else set()
+    except Exception as error:
+        raise MlgymError(f"checkpointing raised {type(error).__name__}: {error}") from error
+
+
 def _copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     """Copy to the host the rows of this epoch that a strategy wants; forget copies that it wants no more."""
-    policy, ids = training.job.checkpointing, training.ids
-    new = []
-    for row in report.scores:
-        training.wanted[row] = set(policy(training.histories[row]))
-        if report.epoch in training.wanted[row]:
-            new.append(row)
-    epoch_of = {number: training.wanted[row] for row, number in enumerate(ids)}
-    training.pending = {who: state for who, state in training.pending.items() if who[1] in epoch_of[who[0]]}
+    ids = training.ids
+    training.wanted = {**training.wanted, **{row: _wanted(training, row) for row in report.scores}}
+    new = [row for row in report.scores if report.epoch in training.wanted[row]]
+    epochs_of = {ids[row]: epochs for row, epochs in training.wanted.items()}
+    training.pending = {who: state for who, state in training.pending.items() if who[1] in epochs_of[who[0]]}
     if new:
         for row, state in zip(new, report.snapshot.rows(new), strict=True):
             training.pending[ids[row], report.epoch] = state
 
 
 def _save(training: GroupTraining, report: EpochReport) -> None:
+    """Start writing a checkpoint in the background, once the one before is whole."""
     if training.written[0] == report.epoch:
         return
+    _finish_save(training)
     started = time.perf_counter()
     wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
     size = training.store.save(
         report.snapshot.states(),
         epoch=report.epoch,
         experiments=training.ids,
-        row_epochs=[len(history) for history in training.histories],
+        row_epochs=training.row_epochs,
         kept=training.pending,
         wanted=wanted,
     )
-    training.recorder.emit(
+    training.unfinished = training.recorder.event(
         schema.checkpoint_saved,
         group=training.job.group.index,
         epoch=report.epoch,
@@ -299,3 +301,11 @@ def _save(training: GroupTraining, report: EpochReport) -> None:
     )
     training.pending = {}
     training.written = (report.epoch, time.monotonic())
+
+
+def _finish_save(training: GroupTraining) -> None:
+    """Wait until the checkpoint that is being written is on disk, and log it."""
+    training.store.finish()
+    event, training.unfinished = training.unfinished, None
+    if event is not None:
+        training.recorder.log.append([event])

@@ -64,12 +64,12 @@ def runner_of(job, plan, rows=None):
     rows = slice(None) if rows is None else rows
     return GroupRunner(
         job.program,
-        make_epoch(job.program, job.shape),
+        make_epoch(job.program, job.shape, job.components),
         job.shape,
         plan,
         devices=jax.local_devices(),
         data=dict(job.table.arrays),
-        folds={"indices": dict(job.folds.indices), "mask": dict(job.folds.mask)},
+        folds=job.fold_tables,
         fold_of_row=job.fold_of_row[rows],
         names=job.names,
     )
@@ -229,7 +229,7 @@ def test_batch_order_is_a_permutation_and_differs_by_epoch_and_seed():
 
     def order(seed, epoch):
         state = job.program.init(jax.random.key(seed), job.sample)
-        batches = functions.order(state, folds, 0, epoch)
+        batches = functions.order(state, {}, folds, 0, epoch)
         return np.asarray(batches["indices"])[np.asarray(batches["mask"])].tolist()
 
     assert sorted(order(0, 1)) == sorted(job.folds.indices["train"][0].tolist())

@@ -29,7 +29,7 @@ class Monitoring:
     choose: Callable[[Sequence[float]], set[int]]
 
     def __call__(self, history: History) -> set[int]:
-        return self.choose([epoch[self.monitor] for epoch in history])
+        return self.choose([epoch.get(self.monitor, math.nan) for epoch in history])
 
 
 @register("checkpointing", "last")

@@ -182,6 +182,8 @@ class CheckpointStore:
                 if reason := refuse(saved.experiments, saved.row_epochs):
                     raise MlgymError(reason)
                 state = self._read(step, "state", len(saved.experiments))
+                if saved.kept:
+                    self._read(step, "kept", len(saved.kept))  # these rows are nowhere else
             except MlgymError as error:
                 damaged[step] = str(error)
                 del self._saved[step]

@@ -30,7 +30,8 @@ class Policy:
     decide: Callable[[Sequence[float]], bool]
 
     def __call__(self, history: History) -> bool:
-        return self.decide([epoch[self.monitor] for epoch in history])
+        # An epoch in which the score was not due counts for nothing.
+        return self.decide([epoch[self.monitor] for epoch in history if self.monitor in epoch])
 
 
 def _worst(scores: Sequence[float], mode: Mode) -> list[float]:

@@ -1,7 +1,8 @@
 """One epoch of one experiment as pure functions: batch order, training steps, exact evaluation of whole splits.
 
 Everything is written for a single experiment; `execution.batched` lifts it to a group. `data` holds the arrays of the
-data set, `folds` the index table {"indices": {split: int32[num_folds, n]}, "mask": {split: bool[num_folds, n]}}.
+data set, `folds` the index table {"indices": {split: int32[num_folds, n]}, "mask": {split: bool[num_folds, n]}}, with
+`class_counts` int32[num_folds, classes] and `fitted`, what an encoding learnt from each fold's training part.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.core.program import Program
+from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import ORDER, Batch, MetricState, TrainState, key_for
 
 Data = Mapping[str, jax.Array]
-Folds = Mapping[str, Mapping[str, jax.Array]]
+Folds = Mapping[str, Any]
 Scores = dict[str, dict[str, jax.Array]]
 
 
@@ -39,6 +42,11 @@ class EpochShape:
     shuffle: bool
     tail: int
     may_skip: bool
+
+    @property
+    def num_examples(self) -> int:
+        """Rows that the training steps of an epoch visit, padding included."""
+        return (self.num_steps - bool(self.tail)) * self.batch_size + self.tail
 
 
 def epoch_shape(
@@ -78,9 +86,10 @@ class EpochFunctions(NamedTuple):
 
     Attributes:
         order: (state, folds, fold, epoch) -> {"indices": int32[steps, batch], "mask": bool[steps, batch]}.
-        train: (state, data, order, i) -> (state, MetricState), step i, but for the tail.
+        train: (state, data, folds, fold, order, i) -> (state, MetricState), step i, but for the tail.
         train_tail: the last, smaller step; None where there is none.
-        evaluate: (state, data, folds, fold, split, i) -> MetricState of evaluation batch i.
+        evaluate: (state, data, folds, fold, split, epoch, i) -> MetricState of evaluation batch i.
+        room: (state, data, folds, fold, split or None for the training steps) -> MetricState of no example.
         whole: (state, data, folds, fold, epoch) -> (state, {split: scores}), all of it in one program.
     """
 
@@ -88,16 +97,27 @@ class EpochFunctions(NamedTuple):
     train: Callable[..., tuple[TrainState, MetricState]]
     train_tail: Callable[..., tuple[TrainState, MetricState]] | None
     evaluate: Callable[..., MetricState]
+    room: Callable[..., MetricState]
     whole: Callable[..., tuple[TrainState, Scores]]
 
 
-def make_epoch(program: Program, shape: EpochShape) -> EpochFunctions:
-    """Return the epoch of `program` over folds of the given shape."""
+def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any] | None = None) -> EpochFunctions:
+    """Return the epoch of `program` over folds of the given shape.
 
-    def order(state: TrainState, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
+    Args:
+        components: where a `sampler` or an `encoding` is taken from, if there are.
+    """
+    sampler, encoding = (components or {}).get("sampler"), (components or {}).get("encoding")
+
+    def order(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
         indices, mask = folds["indices"]["train"][fold], folds["mask"]["train"][fold]
-        if shape.shuffle:
-            bits = jax.random.bits(key_for(state.key, ORDER, epoch), indices.shape)
+        key = key_for(state.key, ORDER, epoch)
+        if sampler is not None:
+            with named("sampler"):
+                weights = sampler({**{field: array[indices] for field, array in data.items()}, "mask": mask})
+            indices = indices[draw(key, jnp.where(mask, weights, 0.0), mask)]
+        elif shape.shuffle:
+            bits = jax.random.bits(key, indices.shape)
             _, _, indices = jax.lax.sort(((~mask).astype(jnp.int32), bits, indices), num_keys=2)
         num_examples = mask.sum(dtype=jnp.int32)
         positions = jnp.arange(shape.num_steps * shape.batch_size, dtype=jnp.int32)
@@ -106,64 +126,107 @@ def make_epoch(program: Program, shape: EpochShape) -> EpochFunctions:
         by_step = (shape.num_steps, shape.batch_size)
         return {"indices": indices.reshape(by_step), "mask": (positions < num_examples).reshape(by_step)}
 
-    def batch_at(data: Data, indices: jax.Array, mask: jax.Array) -> Batch:
-        return {**{field: array[indices] for field, array in data.items()}, "mask": mask}
+    def batch_at(data: Data, folds: Folds, fold: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:
+        batch = {**{field: array[indices] for field, array in data.items()}, "mask": mask}
+        if "class_counts" in folds:
+            batch["class_counts"] = folds["class_counts"][fold]
+        if encoding is not None:
+            with named("encoding"):
+                batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
+        return batch
 
-    def train(state: TrainState, data: Data, order: Batch, i: jax.Array) -> tuple[TrainState, MetricState]:
+    def train(
+        state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
+    ) -> tuple[TrainState, MetricState]:
         mask = order["mask"][i]
-        updated, metrics = program.train_step(state, batch_at(data, order["indices"][i], mask))
+        updated, metrics = program.train_step(state, batch_at(data, folds, fold, order["indices"][i], mask))
         if shape.may_skip:
             updated = select(mask.any(), updated, state)
         return updated, metrics
 
-    def train_tail(state: TrainState, data: Data, order: Batch, i: jax.Array) -> tuple[TrainState, MetricState]:
+    def train_tail(
+        state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
+    ) -> tuple[TrainState, MetricState]:
         indices, mask = order["indices"][i, : shape.tail], order["mask"][i, : shape.tail]
-        return program.train_step(state, batch_at(data, indices, mask))
+        return program.train_step(state, batch_at(data, folds, fold, indices, mask))
 
-    def evaluate(state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str, i: Any) -> MetricState:
+    def evaluate(
+        state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, i: Any
+    ) -> MetricState:
         number, size = shape.eval_batches[split]
         indices, mask = folds["indices"][split][fold], folds["mask"][split][fold]
         missing = number * size - indices.shape[0]
         indices, mask = jnp.pad(indices, (0, missing), mode="edge"), jnp.pad(mask, (0, missing))
         start = jnp.asarray(i, jnp.int32) * size
         part = (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (indices, mask))
-        return program.eval_step(state, batch_at(data, *part))
+        return program.eval_step(state, batch_at(data, folds, fold, *part), epoch=epoch)
+
+    def room(state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str | None) -> MetricState:
+        """Make room for what the batches of a split (None: the training steps) will bring."""
+        if split is None:
+            one = lambda: train(state, data, folds, fold, order(state, data, folds, fold, zero), zero)[1]  # noqa: E731
+            return program.room(jax.eval_shape(one), shape.num_examples)
+        number, size = shape.eval_batches[split]
+        one = lambda: evaluate(state, data, folds, fold, split, zero, zero)  # noqa: E731
+        return program.room(jax.eval_shape(one), number * size)
+
+    zero: Any = np.int32(0)
 
     def whole(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array
     ) -> tuple[TrainState, Scores]:
-        batches = order(state, folds, fold, epoch)
+        batches = order(state, data, folds, fold, epoch)
         full_steps = shape.num_steps - bool(shape.tail)
+        measured = "train" not in shape.eval_batches
 
         def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
             state, running = carry
-            state, metrics = train(state, data, batches, i)
-            return (state, program.merge(running, metrics)), None
+            state, metrics = train(state, data, folds, fold, batches, i)
+            return (state, program.put(running, metrics, i * shape.batch_size) if measured else None), None
 
-        carry = (state, program.empty())
+        carry: Any = (state, room(state, data, folds, fold, None) if measured else None)
         if full_steps:
-            carry, _ = jax.lax.scan(step, carry, jnp.arange(full_steps))
+            carry, _ = jax.lax.scan(step, carry, jnp.arange(full_steps, dtype=jnp.int32))
         state, running = carry
         if shape.tail:
-            state, metrics = train_tail(state, data, batches, jnp.asarray(full_steps))
-            running = program.merge(running, metrics)
+            state, metrics = train_tail(state, data, folds, fold, batches, jnp.asarray(full_steps))
+            running = program.put(running, metrics, full_steps * shape.batch_size) if measured else None
         scores = {}
-        if "train" not in shape.eval_batches:
-            scores["train"] = program.compute(running)
-        for split, (number, _) in shape.eval_batches.items():
+        if measured and running is not None:
+            scores["train"] = program.compute(running, epoch)
+        for split, (number, size) in shape.eval_batches.items():
 
-            def merged(found: MetricState, i: jax.Array, split: str = split) -> tuple[MetricState, None]:
-                return program.merge(found, evaluate(state, data, folds, fold, split, i)), None
+            def added(
+                found: MetricState, i: jax.Array, split: str = split, size: int = size
+            ) -> tuple[MetricState, None]:
+                metrics = evaluate(state, data, folds, fold, split, epoch, i)
+                return program.put(found, metrics, i * size), None
 
-            found = program.empty()
+            found = room(state, data, folds, fold, split)
             if number == 1:
-                found, _ = merged(found, jnp.zeros((), jnp.int32))
+                found, _ = added(found, jnp.zeros((), jnp.int32))
             else:
-                found, _ = jax.lax.scan(merged, found, jnp.arange(number))
-            scores[split] = program.compute(found)
+                found, _ = jax.lax.scan(added, found, jnp.arange(number, dtype=jnp.int32))
+            scores[split] = program.compute(found, epoch)
         return state, scores
 
-    return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, whole)
+    return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, room, whole)
+
+
+def draw(key: jax.Array, weights: jax.Array, mask: jax.Array) -> jax.Array:
+    """Draw positions with replacement, each with a probability proportional to its weight.
+
+    Args:
+        weights: float[n], 0 where `mask`, bool[n], is False.
+
+    Returns:
+        int32[n], as many draws as there are positions.
+    """
+    total = jnp.cumsum(weights.astype(jnp.float32))
+    points = jax.random.uniform(key, mask.shape) * total[-1]
+    found = jnp.searchsorted(total, points, side="right")
+    last = mask.shape[0] - 1 - jnp.argmax((weights > 0)[::-1])
+    return jnp.minimum(found, last).astype(jnp.int32)
 
 
 def select(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -11,20 +11,18 @@ Synopsis:
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
-from mlgym_jax.core.metrics import Metric, mean_of
 from mlgym_jax.core.modules import adapt
+from mlgym_jax.core.post_processors import process
+from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
-from mlgym_jax.errors import ConfigError, MlgymError
 
 
 class Program(NamedTuple):
@@ -33,32 +31,42 @@ class Program(NamedTuple):
     Attributes:
         init: (key, batch, hyperparams) -> TrainState.
         train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing.
-        eval_step: (TrainState, batch) -> MetricState of that batch alone.
-        predict: (TrainState, batch) -> outputs of the model in evaluation mode.
+        eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
+        predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
         empty: () -> MetricState of no example.
         merge: (MetricState, MetricState) -> MetricState, associative.
+        room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
         compute: MetricState -> {"loss": float[], "accuracy": float[], …}.
     """
 
     init: Callable[..., TrainState]
     train_step: Callable[[TrainState, Batch], tuple[TrainState, MetricState]]
-    eval_step: Callable[[TrainState, Batch], MetricState]
+    eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
     empty: Callable[[], MetricState]
     merge: Callable[[MetricState, MetricState], MetricState]
-    compute: Callable[[MetricState], dict[str, jax.Array]]
+    room: Callable[[MetricState, int], MetricState]
+    put: Callable[[MetricState, MetricState, Any], MetricState]
+    compute: Callable[..., dict[str, jax.Array]]
+
+
+class Averaged(NamedTuple):
+    """The optimizer's state beside the running average of the parameters that evaluation uses."""
+
+    optimizer: Any
+    averaging: Any
+    params: Any
 
 
 def make_program(components: Any) -> Program:
-    """Close over built components (`model`, `loss`, `optimizer`, `metrics`) and return their pure functions.
+    """Close over built components (`model`, `loss`, `optimizer`, `metrics`, …) and return their pure functions.
 
     Components with swept dynamic values (`components.hyperparams`) are rebuilt inside the functions, with the values
-    of `state.hyperparams` in place, so that one compiled program serves every value.
+    of `state.hyperparams` in place, so that one compiled program serves every value. With a section `averaging`, the
+    model is evaluated with the averaged parameters.
     """
     defaults = dict(getattr(components, "hyperparams", {}))
-    metrics: dict[str, Metric] = dict(components.get("metrics", {}))
-    for name, metric in metrics.items():
-        _check_metric(name, metric)
+    scoring = make_scoring(components["loss"], components.get("metrics", {}))
 
     def bound(hyperparams: Mapping[str, Any]) -> Any:
         return components.bind(hyperparams) if hyperparams else components
@@ -66,13 +74,17 @@ def make_program(components: Any) -> Program:
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
         parts = bound(hyperparams)
-        with _named("model"):
+        with named("model"):
             params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
+        with named("optimizer"):
+            opt_state = parts["optimizer"].init(params)
+        if "averaging" in parts:
+            opt_state = Averaged(opt_state, parts["averaging"].init(params), params)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
             model_state=model_state,
-            opt_state=parts["optimizer"].init(params),
+            opt_state=opt_state,
             hyperparams=hyperparams,
             key=key,
         )
@@ -84,67 +96,60 @@ def make_program(components: Any) -> Program:
         key = key_for(state.key, TRAIN, state.step)
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            with _named("model"):
+            with named("model"):
                 outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
-            return _masked_mean(_per_example(parts["loss"], outputs, batch), batch["mask"]), (outputs, model_state)
+            values = loss_values(parts["loss"], outputs, batch, params)["loss"]
+            return _masked_mean(values, batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        averaged = state.opt_state if "averaging" in parts else None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
-        with _named("optimizer"), jax.numpy_dtype_promotion("standard"):
+        with named("optimizer"), jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
                 gradients,
-                state.opt_state,
+                averaged.optimizer if averaged else state.opt_state,
                 state.params,
                 value=value,
                 grad=gradients,
                 value_fn=lambda params: objective(params)[0],
             )
+            params = optax.apply_updates(state.params, updates)
+            if averaged:
+                average, averaging = parts["averaging"].update(params, averaged.averaging)
+                opt_state = Averaged(opt_state, averaging, average)
         updated = dataclasses.replace(
-            state,
-            step=state.step + 1,
-            params=optax.apply_updates(state.params, updates),
-            model_state=model_state,
-            opt_state=opt_state,
+            state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
         )
-        return updated, measure(parts, outputs, batch)
+        processed = process(parts.get("post_processors", {}), outputs)
+        return updated, scoring.measure(parts["loss"], outputs, processed, batch, state.params)
 
-    def eval_step(state: TrainState, batch: Batch) -> MetricState:
-        batch = _with_mask(batch)
-        return measure(bound(state.hyperparams), predict(state, batch), batch)
+    def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Any]:
+        """Return the model's outputs, the same with those of the post-processors, and the parameters used."""
+        params = state.opt_state.params if "averaging" in parts else state.params
+        key = key_for(state.key, EVAL, state.step)
+        with named("model"):
+            outputs, _ = adapt(parts["model"]).apply(params, state.model_state, batch["inputs"], key, False)
+        return outputs, process(parts.get("post_processors", {}), outputs), params
+
+    def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:
+        batch, parts = _with_mask(batch), bound(state.hyperparams)
+        outputs, processed, params = outputs_of(parts, state, batch)
+        return scoring.measure(parts["loss"], outputs, processed, batch, params, epoch)
 
     def predict(state: TrainState, batch: Batch) -> Outputs:
-        model = adapt(bound(state.hyperparams)["model"])
-        key = key_for(state.key, EVAL, state.step)
-        return model.apply(state.params, state.model_state, batch["inputs"], key, False)[0]
+        return outputs_of(bound(state.hyperparams), state, batch)[1]
 
-    def all_metrics(loss: Any) -> dict[str, Metric]:
-        return {"loss": mean_of(functools.partial(_per_example, loss)), **metrics}
-
-    def measure(parts: Any, outputs: Outputs, batch: Batch) -> MetricState:
-        found = {}
-        for name, metric in all_metrics(parts["loss"]).items():
-            with _named(f"metrics.{name}" if name in metrics else "loss"):
-                found[name] = metric.update(metric.init(), outputs, batch)
-        return found
-
-    def empty() -> MetricState:
-        return {name: metric.init() for name, metric in all_metrics(components["loss"]).items()}
-
-    def merge(one: MetricState, other: MetricState) -> MetricState:
-        return {name: metric.merge(one[name], other[name]) for name, metric in all_metrics(components["loss"]).items()}
-
-    def compute(found: MetricState) -> dict[str, jax.Array]:
-        scores: dict[str, jax.Array] = {}
-        for name, metric in all_metrics(components["loss"]).items():
-            with _named(f"metrics.{name}" if name in metrics else "loss"):
-                score = metric.compute(found[name])
-            if isinstance(score, Mapping):
-                scores.update({f"{name}/{part}": jnp.asarray(value) for part, value in score.items()})
-            else:
-                scores[name] = jnp.asarray(score)
-        return scores
-
-    return Program(init, train_step, eval_step, predict, empty, merge, compute)
+    return Program(
+        init=init,
+        train_step=train_step,
+        eval_step=eval_step,
+        predict=predict,
+        empty=scoring.empty,
+        merge=scoring.merge,
+        room=scoring.room,
+        put=scoring.put,
+        compute=scoring.compute,
+    )
 
 
 def _with_mask(batch: Batch) -> Batch:
@@ -154,39 +159,6 @@ def _with_mask(batch: Batch) -> Batch:
     return {**batch, "mask": jnp.ones((size,), bool)}
 
 
-def _per_example(loss: Callable[[Outputs, Batch], jax.Array], outputs: Outputs, batch: Batch) -> jax.Array:
-    with _named("loss"):
-        values = loss(outputs, batch)
-    if jnp.shape(values) != batch["mask"].shape:
-        raise ConfigError(
-            "loss",
-            f"a loss returns one value an example, float[{batch['mask'].shape[0]}] for this batch; "
-            f"found shape {jnp.shape(values)}. Leave the mean over the batch to the engine.",
-        )
-    return values
-
-
 def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
     kept = jnp.where(mask, values, jnp.zeros_like(values))
     return kept.sum() / jnp.maximum(mask.sum(), 1).astype(values.dtype)
-
-
-def _check_metric(name: str, metric: Any) -> None:
-    missing = [part for part in ("init", "update", "merge", "compute") if not callable(getattr(metric, part, None))]
-    if missing:
-        raise ConfigError(
-            f"metrics.{name}",
-            f"found {type(metric).__name__} without {', '.join(missing)}; a metric factory returns "
-            "mg.Metric(init, update, merge, compute)",
-        )
-
-
-@contextlib.contextmanager
-def _named(path: str) -> Iterator[None]:
-    """Put a config path in front of whatever a user's component raises."""
-    try:
-        yield
-    except (MlgymError, jax.errors.JAXTypeError):
-        raise
-    except Exception as error:
-        raise ConfigError(path, f"{type(error).__name__}: {error}") from error

@@ -14,8 +14,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.registry import register
+
 Number = Any
-Schedule = Callable[[Any], jax.Array]
+Schedule = Callable[[Any], Any]
 
 
 def polynomial_schedule(
@@ -146,6 +149,18 @@ def cosine_onecycle_schedule(
     return _interpolated(
         bounds, values, lambda start, end, done: end + (start - end) / 2.0 * (jnp.cos(jnp.pi * done) + 1)
     )
+
+
+@register("schedule", "in_epochs", needs=("steps_per_epoch",))
+def in_epochs(steps_per_epoch: int, *, schedule: Any) -> Schedule:
+    """Let a schedule count epochs instead of steps: its steps, boundaries and counts are epochs, with fractions.
+
+    in_epochs(schedule=component("warmup_cosine_decay_schedule", warmup_steps=2, decay_steps=20, …)) warms up during the
+    first two epochs.
+    """
+    if not callable(schedule):
+        raise MlgymError(f"in_epochs: schedule takes a component of kind schedule, found {schedule!r}")
+    return lambda count: schedule(jnp.asarray(count, jnp.float32) / steps_per_epoch)
 
 
 def _part(share: Number, steps: Number) -> jax.Array:

@@ -175,23 +175,24 @@ class GroupRunner:
         if self.plan.loop == "scan":
             return self._call("whole", (block, folds, live), (self._data, self._folds, epoch), dry)
         shape, call = self._shape, self._call
-        order = call("order", (block, folds, live), (self._folds, epoch), dry)
-        state, running = block, call("empty", (live,), (), dry)
+        tables = (self._data, self._folds)
+        order = call("order", (block, folds, live), (*tables, epoch), dry)
+        measured = "train" not in shape.eval_batches
+        running = call(("room", None), (block, folds, live), tables, dry) if measured else None
+        state = block
         for i in range(1 if dry else shape.num_steps - bool(shape.tail)):
-            state, running = call("train", (state, running, order, live), (self._data, np.int32(i)), dry)
+            state, running = call("train", (state, running, folds, order, live), (*tables, np.int32(i)), dry)
         if shape.tail:
             last = np.int32(shape.num_steps - 1)
-            state, running = call("train_tail", (state, running, order, live), (self._data, last), dry)
-        by_split = {}
+            state, running = call("train_tail", (state, running, folds, order, live), (*tables, last), dry)
+        by_split = {"train": running} if measured else {}
         for split, (number, _) in shape.eval_batches.items():
-            found = call("empty", (live,), (), dry)
+            found = call(("room", split), (state, folds, live), tables, dry)
             for i in range(1 if dry else number):
                 arguments = (state, found, folds, live)
-                found = call(("evaluate", split), arguments, (self._data, self._folds, np.int32(i)), dry)
+                found = call(("evaluate", split), arguments, (*tables, epoch, np.int32(i)), dry)
             by_split[split] = found
-        if "train" not in by_split:
-            by_split = {"train": running, **by_split}
-        return call("finish", (state, block, by_split, live), (), dry)
+        return call("finish", (state, block, by_split, live), (epoch,), dry)
 
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
         key = (name, mapped[-1].shape)
@@ -230,9 +231,9 @@ class GroupRunner:
 
         def train_with(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
             def train(row: Any, shared: Any) -> Any:
-                (state, running, order), (data, i) = row, shared
-                state, metrics = function(state, data, order, i)
-                return state, program.merge(running, metrics)
+                (state, running, fold, order), (data, folds, i) = row, shared
+                state, metrics = function(state, data, folds, fold, order, i)
+                return state, running and program.put(running, metrics, i * self._shape.batch_size)
 
             return train
 
@@ -241,19 +242,24 @@ class GroupRunner:
             return program.init(jax.random.key(seed), batch, hyperparams)
 
         def order(row: Any, shared: Any) -> Any:
-            return functions.order(row[0], shared[0], row[1], shared[1])
+            (state, fold), (data, folds, epoch) = row, shared
+            return functions.order(state, data, folds, fold, epoch)
+
+        def room(split: str | None) -> Callable[[Any, Any], Any]:
+            return lambda row, shared: functions.room(row[0], *shared, row[1], split)
 
         def evaluate(split: str) -> Callable[[Any, Any], Any]:
             def evaluate(row: Any, shared: Any) -> Any:
-                (state, found, fold), (data, folds, i) = row, shared
-                return program.merge(found, functions.evaluate(state, data, folds, fold, split, i))
+                (state, found, fold), (data, folds, epoch, i) = row, shared
+                metrics = functions.evaluate(state, data, folds, fold, split, epoch, i)
+                return program.put(found, metrics, i * self._shape.eval_batches[split][1])
 
             return evaluate
 
         def finish(mapped: Any, shared: Any) -> Any:
             state, old, by_split, live = mapped
             scores = lift(
-                lambda row, _: flat({split: program.compute(found) for split, found in row.items()}),
+                lambda row, shared: flat({split: program.compute(found, shared[0]) for split, found in row.items()}),
                 by_split,
                 shared,
                 live,
@@ -268,7 +274,7 @@ class GroupRunner:
             "init": lifted(init, _vmapped if self.plan.batching == "vmap" else _mapped),
             "whole": whole,
             "order": lifted(order),
-            "empty": lambda mapped, shared: lift(lambda row, _: program.empty(), mapped[0], shared, mapped[0]),
+            **{("room", split): lifted(room(split)) for split in (None, *self._shape.eval_batches)},
             "train": lifted(train_with(functions.train)),
             "train_tail": lifted(train_with(functions.train_tail)) if functions.train_tail else None,
             **{("evaluate", split): lifted(evaluate(split)) for split in self._shape.eval_batches},

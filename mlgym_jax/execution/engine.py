@@ -68,10 +68,12 @@ def fit(
     num_epochs: int,
     first_epoch: int,
     early_stopping: Callable[[Any], bool] | None,
+    intervals: Mapping[str, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[EpochReport]:
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
+    `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     The next epoch is dispatched before a report is handed out, so that effects cost the devices no time.
     """
     done = first_epoch - 1
@@ -87,7 +89,11 @@ def fit(
         values = runner.read_scores(pending)
         scores, ended = {}, {}
         for row in np.flatnonzero(active).tolist():
-            scores[row] = dict(zip(runner.names, values[row].tolist(), strict=True))
+            scores[row] = {
+                name: value
+                for name, value in zip(runner.names, values[row].tolist(), strict=True)
+                if epoch % (intervals or {}).get(name, 1) == 0
+            }
             histories[row].append(scores[row])
             verdict = judge(histories[row], early_stopping)
             if verdict is not None:

@@ -1,0 +1,252 @@
+"""Measure a model's outputs: the loss, its parts and every metric, added up over batches, computed over splits."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.core.metrics import Metric, mean_of
+from mlgym_jax.core.state import Batch, MetricState, Outputs
+from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.registry import shared_parameters
+
+_MEAN = mean_of(lambda values, batch: values)
+
+
+class Scoring(NamedTuple):
+    """The pure functions of measuring.
+
+    Attributes:
+        measure: (parts, outputs, processed, batch, params, epoch) -> MetricState of one batch.
+        empty: () -> MetricState of no example.
+        merge: (MetricState, MetricState) -> MetricState, associative.
+        room: (shapes of one batch's MetricState, num_rows) -> MetricState of no example, into which batches are put.
+        put: (MetricState with room, MetricState of a batch, first row) -> MetricState.
+        compute: (MetricState, epoch) -> {"loss": float[], "accuracy": float[], …}; NaN for what is not due.
+    """
+
+    measure: Callable[..., MetricState]
+    empty: Callable[[], MetricState]
+    merge: Callable[[MetricState, MetricState], MetricState]
+    room: Callable[[MetricState, int], MetricState]
+    put: Callable[[MetricState, MetricState, Any], MetricState]
+    compute: Callable[..., dict[str, jax.Array]]
+
+
+def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
+    """Return the measuring functions of a loss (for the names of its parts) and of metrics by name.
+
+    A metric that gathers keeps a row an example: its states are written into one buffer, instead of growing with each
+    batch. A metric of `every` k epochs is updated and computed in the epochs k, 2k, 3k… alone.
+
+    Raises:
+        ConfigError: a metric that lacks one of its functions.
+    """
+    for name, metric in metrics.items():
+        _check_metric(name, metric)
+    means = {"loss": _MEAN, **{f"loss/{part}": _MEAN for part in part_names(loss)}}
+    every = {**means, **metrics}
+
+    def measure(
+        loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, params: Any, epoch: Any = None
+    ) -> MetricState:
+        values = loss_values(loss, outputs, batch, params)
+        found = {name: _MEAN.update(_MEAN.init(), values[name], batch) for name in means}
+        for name, metric in metrics.items():
+            with named(f"metrics.{name}"):
+                found[name] = _updated(metric, outputs, processed, batch, epoch)
+        return found
+
+    def empty() -> MetricState:
+        return {name: metric.init() for name, metric in every.items()}
+
+    def merge(one: MetricState, other: MetricState) -> MetricState:
+        return {name: metric.merge(one[name], other[name]) for name, metric in every.items()}
+
+    def room(batch_state: MetricState, num_rows: int) -> MetricState:
+        def rows(leaf: Any) -> jax.Array:
+            return jnp.zeros((num_rows, *leaf.shape[1:]), leaf.dtype)
+
+        return {
+            name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else metric.init()
+            for name, metric in every.items()
+        }
+
+    def put(into: MetricState, batch_state: MetricState, first_row: Any) -> MetricState:
+        def write(rows: jax.Array, new: jax.Array) -> jax.Array:
+            return jax.lax.dynamic_update_slice_in_dim(rows, new, first_row, 0)
+
+        return {
+            name: jax.tree.map(write, into[name], batch_state[name])
+            if _gathers(metric)
+            else metric.merge(into[name], batch_state[name])
+            for name, metric in every.items()
+        }
+
+    def compute(found: MetricState, epoch: Any = None) -> dict[str, jax.Array]:
+        scores: dict[str, jax.Array] = {}
+        for name, metric in every.items():
+            with named(f"metrics.{name}" if name in metrics else "loss"):
+                score = _computed(metric, found[name], epoch)
+            if isinstance(score, Mapping):
+                scores.update({f"{name}/{part}": jnp.asarray(value) for part, value in score.items()})
+            else:
+                scores[name] = jnp.asarray(score)
+        return scores
+
+    return Scoring(measure, empty, merge, room, put, compute)
+
+
+@shared_parameters("metric")
+def _reading(metric: Any, *, output: str | None = None, target: str | None = None, every_num_epochs: int = 1) -> Metric:
+    """Add `output` and `target`, the names of what it reads, and `every_num_epochs`, how often it is computed.
+
+    Raises:
+        MlgymError: fewer than 1 epoch.
+    """
+    if every_num_epochs < 1:
+        raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
+    read = metric.update
+    if target is not None:
+
+        def read(state: Any, outputs: Any, batch: Batch) -> Any:
+            return metric.update(state, outputs, with_target(batch, target))
+
+    return Metric(
+        metric.init,
+        read,
+        metric.merge,
+        metric.compute,
+        gathers=_gathers(metric),
+        every=every_num_epochs,
+        output=output,
+    )
+
+
+def with_target(batch: Batch, target: str | None) -> Batch:
+    """Return the batch with another of its fields as `targets`.
+
+    Raises:
+        MlgymError: there is no such field.
+    """
+    if target is None:
+        return batch
+    if target not in batch:
+        raise MlgymError(f"no field {target!r} in the data{nearest(target, batch)} Fields: {listed(batch)}")
+    return {**batch, "targets": batch[target]}
+
+
+def interval_of(metric: Any) -> int:
+    """Return every how many epochs a metric is computed."""
+    return getattr(metric, "every", 1)
+
+
+def _gathers(metric: Any) -> bool:
+    return getattr(metric, "gathers", False)
+
+
+def _due(metric: Any, epoch: Any) -> Any:
+    return None if epoch is None or interval_of(metric) == 1 else jnp.asarray(epoch) % interval_of(metric) == 0
+
+
+def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:
+    seen = pick(processed, metric.output) if getattr(metric, "output", None) else outputs
+
+    def update() -> Any:
+        return metric.update(metric.init(), seen, batch)
+
+    due = _due(metric, epoch)
+    if due is None:
+        return update()
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update))
+    return jax.lax.cond(due, update, lambda: nothing if _gathers(metric) else metric.init())
+
+
+def _computed(metric: Any, state: Any, epoch: Any) -> Any:
+    def compute() -> Any:
+        return jax.tree.map(jnp.asarray, metric.compute(state))
+
+    due = _due(metric, epoch)
+    if due is None:
+        return compute()
+    absent = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(compute))
+    return jax.lax.cond(due, compute, lambda: absent)
+
+
+def part_names(loss: Any) -> tuple[str, ...]:
+    """Name the parts of a loss that is a sum of others; each is reported by itself."""
+    return tuple(getattr(loss, "part_names", ()))
+
+
+def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+    """Return float[batch] of a loss, by name: `loss`, and `loss/<part>` of each part that it is the sum of.
+
+    Raises:
+        ConfigError: not one value an example.
+    """
+    with named("loss"):
+        found = {"loss": loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)}
+        if part_names(loss):
+            parts = loss.parts(outputs, batch, params)
+            found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
+    for values in found.values():
+        if jnp.shape(values) != batch["mask"].shape:
+            raise ConfigError(
+                "loss",
+                f"a loss returns one value an example, float[{batch['mask'].shape[0]}] for this batch; "
+                f"found shape {jnp.shape(values)}. Leave the mean over the batch to the engine.",
+            )
+    return found
+
+
+def takes_params(loss: Any) -> bool:
+    """Tell whether a loss wants the model's parameters besides outputs and batch, as a regulariser does."""
+    try:
+        return "params" in inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return False
+
+
+def pick(outputs: Outputs, name: str | None) -> Any:
+    """Return one of several named outputs; all of them if no name is given.
+
+    Raises:
+        MlgymError: there is no output of that name.
+    """
+    if name is None:
+        return outputs
+    if not isinstance(outputs, Mapping):
+        raise MlgymError(f"no output {name!r}: the model has one output without a name; leave output= out")
+    if name not in outputs:
+        raise MlgymError(f"no output {name!r}{nearest(name, outputs)} Outputs: {listed(outputs)}")
+    return outputs[name]
+
+
+def _check_metric(name: str, metric: Any) -> None:
+    missing = [part for part in ("init", "update", "merge", "compute") if not callable(getattr(metric, part, None))]
+    if missing:
+        raise ConfigError(
+            f"metrics.{name}",
+            f"found {type(metric).__name__} without {', '.join(missing)}; a metric factory returns "
+            "mg.Metric(init, update, merge, compute)",
+        )
+
+
+@contextlib.contextmanager
+def named(path: str) -> Iterator[None]:
+    """Put a config path in front of whatever a user's component raises."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except MlgymError as error:
+        raise ConfigError(path, str(error)) from error
+    except jax.errors.JAXTypeError:
+        raise
+    except Exception as error:
+        raise ConfigError(path, f"{type(error).__name__}: {error}") from error

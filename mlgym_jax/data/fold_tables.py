@@ -1,0 +1,61 @@
+"""What the compiled programs know of the folds: index arrays, class counts, and what encodings learnt of each fold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.data.dataset import Dataset, Table
+from mlgym_jax.data.folds import Folds
+from mlgym_jax.errors import ConfigError
+
+
+def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = None) -> dict[str, Any]:
+    """Return arrays with a leading axis of folds.
+
+    Nothing here sees a row outside of a fold's own training part.
+
+    Returns:
+        `indices` and `mask` as in `Folds`; `class_counts` int32[num_folds, num_classes] where the targets are classes;
+        `fitted`, what `encoding.fit` made of each fold's training part, where there is an encoding.
+
+    Raises:
+        ConfigError: the encoding does not fit the data.
+    """
+    found: dict[str, Any] = {"indices": dict(folds.indices), "mask": dict(folds.mask)}
+    rows = [
+        indices[mask] for indices, mask in zip(folds.indices["train"], folds.mask["train"], strict=True)
+    ]  # of the training part of each fold
+    targets = table.arrays.get("targets")
+    if dataset.num_classes and targets is not None and targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
+        counts = [np.bincount(targets[part], minlength=dataset.num_classes) for part in rows]
+        found["class_counts"] = np.stack(counts).astype(np.int32)
+    if encoding is not None:
+        try:
+            fitted = [encoding.fit({field: array[part] for field, array in table.arrays.items()}) for part in rows]
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError("encoding", f"{type(error).__name__}: {error}") from error
+        found["fitted"] = stacked(fitted)
+    return found
+
+
+def stacked(trees: Sequence[Mapping[str, Any]]) -> Any:
+    """Stack the leaves of equal trees; those that differ in shape are padded at the ends, floats with NaN."""
+
+    def stack(*leaves: np.ndarray) -> np.ndarray:
+        arrays = [np.asarray(leaf) for leaf in leaves]
+        shape = np.max([array.shape for array in arrays], axis=0)
+        return np.stack([_padded(array, shape) for array in arrays])
+
+    return jax.tree.map(stack, *trees)
+
+
+def _padded(array: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    filler = np.nan if np.issubdtype(array.dtype, np.floating) else 0
+    widths = [(0, int(wanted) - size) for wanted, size in zip(shape, array.shape, strict=True)]
+    return np.pad(array, widths, constant_values=filler)

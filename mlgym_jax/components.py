@@ -10,16 +10,29 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from mlgym_jax.config import Path, dotted, is_component, validated
-from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import Registration, check_parameters, find_kind, lookup
+from mlgym_jax.config import SECTIONS, Path, dotted, is_component, validated
+from mlgym_jax.errors import ConfigError, closest, described, listed, nearest
+from mlgym_jax.parameters import check_parameters
+from mlgym_jax.registry import Registration, find_kind, kinds, lookup
 from mlgym_jax.search.grouping import dynamic_paths
 from mlgym_jax.search.sweep import expand
 
 _RESERVED = ("component", "needs")
+_INSTEAD = {"search": "; a grid search needs no such section, write grid(value, …) in the fields."}
+# What must come out of a section: attributes that it has (none: it is called), and how a user writes it.
+_RETURNS = {
+    "dataset": (("splits",), "mg.Dataset(splits={'train': {'inputs': …, 'targets': …}}, num_classes=…)"),
+    "validation": ((), "a callable (dataset, seed) -> {'train': indices, 'val': indices}"),
+    "loader": (("batch_size", "num_steps"), "what component('in_memory') builds"),
+    "loss": ((), "a callable (outputs, batch) -> float[batch]"),
+    "optimizer": (("init", "update"), "an optax.GradientTransformation"),
+    "early_stopping": ((), "a callable (history) -> bool"),
+    "checkpointing": ((), "a callable (history) -> set of epochs"),
+}
 # A section that stands for itself where a component needs it and the config does not have it.
 _STEPS = "steps_per_epoch"
 
@@ -57,7 +70,8 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
             nodes[name] = node_at(value, (name,), name)
         elif isinstance(value, Mapping):
             for key, item in value.items():
-                nodes[f"{name}.{key}"] = node_at(item, (name, key), name)
+                if item is not None:
+                    nodes[f"{name}.{key}"] = node_at(item, (name, key), name)
     for path, node in nodes.items():
         inside = list(_nested_nodes(node.parameters, node))
         nodes[path] = dataclasses.replace(node, inside=tuple(n for other in inside for n in other.needs.values()))
@@ -69,6 +83,7 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
     for node, path in required:
         for need, section in node.needs.items():
             _check_need(path, need, section, nodes, node)
+    _check_spelling(nodes)
     return {path: nodes[path] for path in _ordered(nodes)}
 
 
@@ -78,11 +93,17 @@ def node_at(section: Mapping[str, Any], path: Path, section_name: str, parent_ki
     name = section["component"]
     if not isinstance(name, str):
         raise ConfigError(f"{where}.component", f"a registered name is expected, found {name!r}")
+    if path == (section_name,) and section_name in SECTIONS and "/" not in name and section_name not in kinds():
+        raise ConfigError(
+            where,
+            f"there is no component of kind {section_name!r} in this version{_INSTEAD.get(section_name, '.')} Leave "
+            f"config.{section_name} out, or register one with @register({section_name!r}, {name!r}).",
+        )
     kind, short = find_kind(name, section_name, where, parent_kind)
     entry = lookup(kind, short, where)
     rewired = section.get("needs", {})
-    if not isinstance(rewired, Mapping):
-        raise ConfigError(f"{where}.needs", f"write needs=dict(need='section'), found {rewired!r}")
+    if not isinstance(rewired, Mapping) or not all(isinstance(item, str) for item in rewired.values()):
+        raise ConfigError(f"{where}.needs", f"write needs=dict(need='section'), found {described(rewired)}")
     for need in rewired:
         if need not in entry.needs:
             raise ConfigError(
@@ -138,6 +159,16 @@ def _check_need(path: str, need: str, section: str, nodes: Mapping[str, Node], n
 def _optional(entry: Registration, need: str) -> bool:
     parameter = inspect.signature(entry.factory).parameters.get(need)
     return parameter is not None and parameter.default is not parameter.empty
+
+
+def _check_spelling(nodes: Mapping[str, Node]) -> None:
+    """Refuse a section that nothing reads and whose name is nearly one that the engine reads."""
+    needed = {section for node in nodes.values() for section in (*node.needs.values(), *node.inside)}
+    for section in {node.path[0] for node in nodes.values()} - {*SECTIONS, _STEPS} - needed:
+        known = closest(section, SECTIONS, cutoff=0.8)
+        own_kind = section in kinds() and f"{section}s" not in SECTIONS
+        if known and not own_kind and not re.fullmatch(rf"\w+_{known}|{known}(_\w+|\d+)", section):
+            raise ConfigError(section, f"no component needs this section, so it would do nothing; did you mean {known!r}?")
 
 
 def _ordered(nodes: Mapping[str, Node]) -> list[str]:
@@ -232,6 +263,7 @@ def build_components(
             continue
         try:
             built[path] = _build_node(node, built, nodes, hyperparams or {})
+            _check_built(path, built[path], node)
         except ConfigError:
             raise
         except Exception as error:
@@ -239,6 +271,18 @@ def build_components(
                 path, f"{node.entry.kind} {node.entry.name!r} could not be built: {type(error).__name__}: {error}"
             ) from error
     return Components(config, nodes, built, hyperparams or {})
+
+
+def _check_built(path: str, value: Any, node: Node) -> None:
+    """Check that a section of the engine's holds what the engine can use."""
+    attributes, wanted = _RETURNS.get(path, ((), ""))
+    if wanted and not (all(hasattr(value, name) for name in attributes) if attributes else callable(value)):
+        hint = ""
+        if node.entry.kind == "schedule":
+            hint = f"; a schedule goes into one: component('sgd', learning_rate=component({node.entry.name!r}, …))"
+        raise ConfigError(
+            path, f"{wanted} is expected, {node.entry.kind} {node.entry.name!r} returned {described(value)}{hint}"
+        )
 
 
 def _build_node(node: Node, built: Mapping[str, Any], nodes: Mapping[str, Node], hyper: Mapping[str, Any]) -> Any:
@@ -281,5 +325,5 @@ def build(config: Any) -> Components:
     study = validated(config)
     first = expand(study)[0]
     components = build_components(first.config)
-    hyperparams = {path: first.hyperparameters[path] for path in dynamic_paths(study) if "." in path}
+    hyperparams = {path: first.hyperparameters[path] for path in dynamic_paths(study) if "." in path and path in first.hyperparameters}
     return components.opened(hyperparams)

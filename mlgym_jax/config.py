@@ -26,7 +26,7 @@ from typing import Any
 import ml_collections
 from ml_collections import ConfigDict
 
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
 
 Path = tuple[str, ...]
 
@@ -57,6 +57,11 @@ SECTIONS: dict[str, bool] = {
     "checkpointing": False,
     "search": False,
 }
+# Sections that hold components by names of the user's own, with an example.
+_OF_COMPONENTS = {
+    "metrics": "accuracy=component('accuracy')",
+    "post_processors": "probability=component('softmax')",
+}
 DEFAULT_SECTIONS = {
     "validation": {"component": "holdout", "val": 0.2},
     "loader": {"component": "in_memory"},
@@ -64,10 +69,12 @@ DEFAULT_SECTIONS = {
 }
 
 
-def component(name: str, **parameters: Any) -> ConfigDict:
+def component(name: str, /, **parameters: Any) -> ConfigDict:
     """Name a registered component and its parameters, for a section of a config."""
     if not isinstance(name, str):
-        raise MlgymError(f"component(…): the first argument is a registered name, found {name!r}")
+        raise MlgymError(f"component(…): the first argument is a registered name, found {described(name)}")
+    if "component" in parameters:
+        raise MlgymError(f"component({name!r}, component=…): no parameter can have this name")
     return ConfigDict({"component": name, **parameters}, allow_dotted_keys=True)
 
 
@@ -113,13 +120,18 @@ def plain(value: Any, path: Path = ()) -> Any:
         ConfigError: a value that cannot be recorded, such as a function or an array, with its path.
     """
     if isinstance(value, ConfigDict | Mapping):
-        return {str(key): plain(item, (*path, str(key))) for key, item in value.items()}
+        swept = is_sweep(value)  # what is wrong with a value of a sweep is said of the field that is swept
+        return {str(key): plain(item, path if swept else (*path, str(key))) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
     if isinstance(value, ml_collections.FieldReference):
         return plain(value.get(), path)
-    if value is None or isinstance(value, bool | str):
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        return plain(value.item(), path)  # NumPy's and JAX's scalars
+    if value is None or isinstance(value, bool):
         return value
+    if isinstance(value, str):
+        return _text(value, path)
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
@@ -127,11 +139,21 @@ def plain(value: Any, path: Path = ()) -> Any:
         if math.isfinite(number):
             return number
         raise ConfigError(dotted(path), f"{number} cannot be recorded in JSON; leave it out or use a finite number")
+    if hasattr(value, "tolist"):
+        raise ConfigError(dotted(path), "an array cannot be recorded in a config; write a list, array.tolist()")
     raise ConfigError(
         dotted(path),
-        f"a {type(value).__name__} cannot be recorded in a config, so the run could not be repeated from it; "
-        "name it (a string, a number, a component) or register a component that makes it",
+        f"found {described(value, 60)}; a {type(value).__name__} cannot be recorded in a config, so the run could not "
+        "be repeated from it. Name it (a string, a number, a component) or register a component that makes it",
     )
+
+
+def _text(value: str, path: Path) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(dotted(path), f"found {value!r}, which is no text that UTF-8 can write") from None
+    return str(value)
 
 
 def canonical_json(config: Mapping[str, Any]) -> str:
@@ -177,8 +199,10 @@ def validated(config: Any) -> dict[str, Any]:
     for name, value in study.items():
         _check_top_level(name, value)
     for name, required in SECTIONS.items():
-        if required and name not in study:
-            raise ConfigError(name, f"missing; write config.{name} = component(…)")
+        if required and study.get(name) is None:
+            like = nearest(name, [other for other in study if other not in SECTIONS and other not in FIELDS])
+            hint = f"{like} Write" if like != "." else "; write"
+            raise ConfigError(name, f"missing{hint} config.{name} = component(…)")
     for name, default in DEFAULT_SECTIONS.items():
         if study.get(name) is None:
             study[name] = default
@@ -194,33 +218,66 @@ def validated(config: Any) -> dict[str, Any]:
     return study
 
 
+def _choices(value: Any) -> list[Any]:
+    """List the values that a field may take, those of its sweep and of sweeps inside it."""
+    if not is_sweep(value):
+        return [value]
+    values = value.get("values")
+    return [choice for item in values for choice in _choices(item)] if isinstance(values, tuple) else []
+
+
 def _check_top_level(name: str, value: Any) -> None:
-    if name in FIELDS:
-        kind, _, meaning = FIELDS[name]
-        for candidate in value["values"] if is_sweep(value) and "values" in value else [value]:
-            if is_sweep(candidate):
-                continue
-            fits = isinstance(candidate, (kind, int) if kind is float else kind) and not isinstance(candidate, bool)
-            if not fits:
-                raise ConfigError(name, f"{meaning}: a {kind.__name__} is expected, found {candidate!r}")
-            if kind in (int, float) and name != "seed" and candidate < (1 if name == "num_epochs" else 0):
-                raise ConfigError(name, f"{meaning}: found {candidate!r}, which is too small")
-            if name == "seed" and not 0 <= candidate < 2**32:
-                raise ConfigError(name, f"{meaning}: found {candidate!r}, allowed are 0 to 4294967295")
+    for choice in _choices(value):
+        if name in FIELDS:
+            _check_field(name, choice)
+        elif name in SECTIONS:
+            _check_section(name, choice)
+        elif not is_component(choice) and choice is not None and not _holds_components(choice):
+            known = [*FIELDS, *SECTIONS]
+            raise ConfigError(
+                name,
+                f"unknown field{nearest(name, known)} Fields: {listed(FIELDS)}; sections: {listed(SECTIONS, 20)}; "
+                "a section of your own must be a component",
+            )
+
+
+def _check_field(name: str, value: Any) -> None:
+    kind, _, meaning = FIELDS[name]
+    if not isinstance(value, (kind, int) if kind is float else kind) or isinstance(value, bool):
+        raise ConfigError(name, f"{meaning}: {kind_of(kind)} is expected, found {described(value)}")
+    if name in ("seed", "split_seed") and not 0 <= value < 2**32:
+        raise ConfigError(name, f"{meaning}: found {value!r}, allowed are 0 to 4294967295")
+    least = {"num_epochs": 1, "checkpoint_interval_seconds": 0}.get(name)
+    if least is not None and value < least:
+        raise ConfigError(name, f"{meaning}: found {value!r}, at least {least} is expected")
+    if name == "evaluation_splits" and not all(isinstance(item, str) for item in value):
+        raise ConfigError(name, f"{meaning}: strings are expected, found {described(value)}")
+
+
+def _check_section(name: str, value: Any) -> None:
+    if name not in _OF_COMPONENTS:
+        if not is_component(value) and (value is not None or SECTIONS[name]):
+            example = f"component({value!r}, …)" if isinstance(value, str) and value else "component('…')"
+            raise ConfigError(
+                name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
+            )
         return
-    if is_component(value) or is_sweep(value) or value is None:
-        return
-    if isinstance(value, Mapping) and all(is_component(item) or is_sweep(item) for item in value.values()):
-        return
-    known = [*FIELDS, *SECTIONS]
-    if name in SECTIONS:
-        example = "dict(accuracy=component('accuracy'))" if name == "metrics" else "component('…')"
-        raise ConfigError(name, f"a component is expected, found {value!r}; write config.{name} = {example}")
-    raise ConfigError(
-        name,
-        f"unknown field{nearest(name, known)} Fields: {listed(FIELDS)}; sections: {listed(SECTIONS)}; "
-        "a section of your own must be a component",
-    )
+    if value is not None and (is_component(value) or not isinstance(value, Mapping) or not _holds_components(value)):
+        raise ConfigError(
+            name,
+            f"components by names of your own are expected, found {described(value)}; "
+            f"write config.{name} = dict({_OF_COMPONENTS[name]})",
+        )
+    for key in value or ():
+        if "/" in key or "." in key or not key or (name, key) == ("metrics", "loss"):
+            why = "is the score of the loss itself" if key == "loss" else "is no name of a score"
+            raise ConfigError(f"{name}.{key}", f"{key!r} {why}; choose another name, of letters, digits and _")
+
+
+def _holds_components(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(is_component(choice) or choice is None for item in value.values() for choice in _choices(item))
 
 
 _RANGES = ("uniform", "log_uniform", "int_uniform")
@@ -234,7 +291,7 @@ def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
         return
     if kind not in _RANGES:
         raise ConfigError(
-            dotted(path), f"unknown sweep {kind!r}{nearest(kind, _RANGES)}; use grid, {', '.join(_RANGES)}"
+            dotted(path), f"unknown sweep {described(kind)}{nearest(kind, _RANGES)} Use grid, {', '.join(_RANGES)}."
         )
     low: Any = value.get("low")
     high: Any = value.get("high")

@@ -23,12 +23,42 @@ class DiskError(MlgymError):
 
 
 def nearest(name: object, options: Iterable[object]) -> str:
-    """Return `"; did you mean 'adam'?"` for the closest of `options`, or an empty string."""
-    matches = difflib.get_close_matches(str(name), [str(option) for option in options], n=1, cutoff=0.6)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    """Return `"; did you mean 'adam'?"` for the closest of `options`, or a full stop."""
+    close = closest(name, (option for option in options if str(option) != str(name)))
+    return f"; did you mean {close!r}?" if close else "."
+
+
+def closest(name: object, options: Iterable[object], cutoff: float = 0.6) -> str | None:
+    """Return the option that is most like `name`, or None where none is; upper and lower case are alike."""
+    by_lower = {str(option).lower(): str(option) for option in options}
+    matches = difflib.get_close_matches(str(name).lower(), by_lower, n=1, cutoff=cutoff)
+    return by_lower[matches[0]] if matches else None
+
+
+def likely(name: object, options: Iterable[object], limit: int = 12) -> str:
+    """Join `options` for a message; of more than `limit` those that are most like `name`."""
+    names = sorted(str(option) for option in options)
+    if len(names) <= limit:
+        return listed(names)
+    near = difflib.get_close_matches(str(name), names, n=limit, cutoff=0.0)
+    return f"{', '.join(sorted(near))}, … ({len(names)} in all)"
 
 
 def listed(options: Iterable[object], limit: int = 12) -> str:
     """Join `options` for a message, cut after `limit`."""
     names = [str(option) for option in options]
     return ", ".join(names[:limit]) + (f", … ({len(names)} in all)" if len(names) > limit else "") or "none"
+
+
+def described(value: object, limit: int = 100) -> str:
+    """Show a value in a message, in one line and cut after `limit` characters."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= limit else f"{text[: limit - 1]}…"
+
+
+_KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
+
+
+def kind_of(kind: type) -> str:
+    """Name a type as a user would: `an integer`."""
+    return _KINDS.get(kind, f"a {kind.__name__}")

@@ -16,11 +16,13 @@ import jax
 from mlgym_jax import run_folder
 from mlgym_jax.config import canonical_json, config_hash, is_sweep
 from mlgym_jax.config_file import source_file
+from mlgym_jax.energy import EnergyMeter
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, project, read_log
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
+from mlgym_jax.model_card import model_card, to_markdown
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
 from mlgym_jax.study import Study, prepare
@@ -57,6 +59,8 @@ def run(
     parse_plan(plan)
     used = use_devices(devices)
     study = prepare(config)
+    for job in study.jobs:
+        job.warm_start()  # what does not fit is found before anything is written
     storage = os.path.abspath(os.fspath(event_storage))
     run_dir = run_folder.create(storage, run_id, datetime.datetime.now(datetime.UTC))
     record = run_folder.describe(
@@ -169,7 +173,7 @@ def _launch(
         record["config_hash"] = config_hash(study.config)
         run_folder.write_json(os.path.join(run_dir, "run.json"), record)
         run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
-        status = "INTERRUPTED"
+        status, meter = "INTERRUPTED", EnergyMeter()
         try:
             recorder.begin(run_dir, study)
             for job in study.jobs:
@@ -187,7 +191,20 @@ def _launch(
             status = "FAILED" if recorder.failed or recorder.mismatches else "DONE"
         finally:
             launch["status"] = status
+            launch["energy"] = meter.stop()
             with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
                 recorder.finish(status, time.perf_counter() - started)
                 run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-    return load_run(run_dir)
+    result = load_run(run_dir)
+    _write_cards(result, study, record)
+    return result
+
+
+def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> None:
+    """Write each experiment's `model_card.json` and `model_card.md`."""
+    for job in study.jobs:
+        for number in job.group.ids:
+            card = model_card(job, result.view.experiments[number], record)
+            folder = os.path.join(result.run_dir, str(number))
+            run_folder.write_json(os.path.join(folder, "model_card.json"), card)
+            run_folder.write_text(os.path.join(folder, "model_card.md"), to_markdown(card))

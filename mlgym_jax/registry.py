@@ -1,4 +1,4 @@
-"""Named component factories: `@register(kind, name, needs=, dynamic=)` and the checks on their parameters.
+"""Named component factories: `@register(kind, name, needs=, dynamic=)`.
 
 Synopsis:
 
@@ -16,30 +16,35 @@ import dataclasses
 import functools
 import importlib
 import inspect
+import os
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-import msgspec
-
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, likely, listed, nearest
 
 # Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
 _BUILTIN_MODULES = (
     "mlgym_jax.checkpoint.policies",
+    "mlgym_jax.core.agreement_metrics",
     "mlgym_jax.core.averaging",
+    "mlgym_jax.core.classification_metrics",
     "mlgym_jax.core.composite_losses",
     "mlgym_jax.core.early_stopping",
     "mlgym_jax.core.losses",
-    "mlgym_jax.core.metrics",
     "mlgym_jax.core.optimizers",
     "mlgym_jax.core.post_processors",
+    "mlgym_jax.core.probability_metrics",
+    "mlgym_jax.core.ranking_metrics",
+    "mlgym_jax.core.regression_metrics",
     "mlgym_jax.core.schedules",
+    "mlgym_jax.core.top_k_metrics",
     "mlgym_jax.data.datasets",
     "mlgym_jax.data.loaders",
     "mlgym_jax.data.steps_per_epoch",
     "mlgym_jax.data.validation",
     "mlgym_jax.models",
+    "mlgym_jax.warm_start",
 )
 _registry: dict[str, dict[str, Registration]] = {}
 _builtins_loaded = False
@@ -98,11 +103,18 @@ def register(
             all numeric ones.
 
     Raises:
-        MlgymError: the name is taken by a component that another file registered, or a need is no parameter.
+        MlgymError: the name is taken by a component that another file registered, or a need or a dynamic parameter is
+            no parameter of the factory.
     """
+    if not isinstance(kind, str):
+        raise MlgymError("@register needs a kind: write @register('model', 'my_name'), 'loss', 'metric', …")
 
     def decorate(factory: Any) -> Any:
         label = name or factory.__name__
+        if "/" in kind + label or not (kind and label):
+            raise MlgymError(f"@register({kind!r}, {label!r}): kind and name are not empty and hold no '/'")
+        if not factory.__module__.startswith("mlgym_jax."):
+            _load_builtins()  # so that who takes the name of a built-in component is told, and not the built-in one
         module_class = inspect.isclass(factory)
         signature = inspect.signature(factory)
         own_needs = dict(needs) if isinstance(needs, Mapping) else {need: need for need in needs}
@@ -113,18 +125,21 @@ def register(
             and not (module_class and key in ("parent", "name", "rngs"))
         }
         takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
-        for need in own_needs:
-            if need not in parameters and not takes_any:
-                raise MlgymError(
-                    f"@register({kind!r}, {label!r}, needs=…): {need!r} is no parameter of {factory.__name__}; "
-                    f"write `def {factory.__name__}({need}, *, …)`"
-                )
+        own_dynamic = () if dynamic is True else tuple(dynamic or ())
+        for word, declared in (("needs", own_needs), ("dynamic", own_dynamic)):
+            for key in declared:
+                if key not in parameters and not takes_any:
+                    fix = f"def {factory.__name__}({key}, *, …)" if word == "needs" else f"{key}=…"
+                    raise MlgymError(
+                        f"@register({kind!r}, {label!r}, {word}=…): {key!r} is no parameter of {factory.__name__}"
+                        f"{nearest(key, parameters)} Write `{fix}` there. Parameters: {listed(parameters)}"
+                    )
         entry = Registration(
             kind=kind,
             name=label,
             factory=_module_class_factory(factory) if module_class else factory,
             needs=own_needs,
-            dynamic=None if dynamic is True else frozenset(dynamic or ()),
+            dynamic=None if dynamic is True else frozenset(own_dynamic),
             parameters={key: value for key, value in parameters.items() if key not in own_needs},
             takes_any=takes_any,
             origin=_origin(factory),
@@ -165,8 +180,11 @@ def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozense
         built = entry.factory(**given)
         return extend(built, **shared) if shared else built
 
-    hints = _annotations(extend)
-    factory.__annotations__ = {**_annotations(entry.factory), **{name: hints[name] for name in added if name in hints}}
+    hints = annotations_of(extend)
+    factory.__annotations__ = {
+        **annotations_of(entry.factory),
+        **{name: hints[name] for name in added if name in hints},
+    }
     return dataclasses.replace(
         entry,
         factory=factory,
@@ -178,7 +196,8 @@ def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozense
 def _origin(factory: Any) -> str:
     """Name the file that a factory comes from: a file read again may replace its own components."""
     try:
-        return inspect.getsourcefile(factory) or factory.__module__
+        source = inspect.getsourcefile(factory)
+        return os.path.realpath(source) if source else factory.__module__
     except TypeError:
         return getattr(factory, "__module__", "unknown")
 
@@ -193,6 +212,8 @@ def _module_class_factory(module_class: type) -> Callable[..., Any]:
 
     build.__doc__ = module_class.__doc__
     build.__name__ = module_class.__name__
+    own = annotations_of(module_class)
+    build.__annotations__ = own if dataclasses.is_dataclass(module_class) else annotations_of(module_class.__init__)
     return build
 
 
@@ -222,12 +243,18 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
     """Return the factory `name` of `kind`; a ConfigError at `path` names the nearest match."""
     _load_builtins()
     if kind not in _registry:
-        raise ConfigError(path, f"unknown kind {kind!r}{nearest(kind, _registry)} Kinds: {listed(sorted(_registry))}")
+        raise ConfigError(
+            path, f"unknown kind {kind!r}{nearest(kind, _registry)} Kinds: {listed(sorted(_registry), 30)}"
+        )
     if name not in _registry[kind]:
+        others = [other for other in sorted(_registry) if name in _registry[other]]
+        hint = nearest(name, _registry[kind])
+        if others:
+            hint = f"; {name!r} is a {' and a '.join(others)}, which cannot stand here."
         raise ConfigError(
             path,
-            f"unknown {kind} {name!r}{nearest(name, _registry[kind])} Registered: "
-            f"{listed(sorted(_registry[kind]), 60)}. Register your own with @register({kind!r}, {name!r}).",
+            f"unknown {kind} {name!r}{hint} Registered: {likely(name, _registry[kind])}. "
+            f"Register your own with @register({kind!r}, {name or '…'!r}).",
         )
     entry = _registry[kind][name]
     return _extended(entry, *_shared[kind]) if kind in _shared else entry
@@ -253,69 +280,16 @@ def find_kind(name: str, section: str, path: str, parent_kind: str | None = None
     every = {known for names in _registry.values() for known in names}
     raise ConfigError(
         path,
-        f"unknown component {name!r}{nearest(name, every)} {section!r} is no kind; kinds: {listed(sorted(_registry))}. "
+        f"unknown component {name!r}{nearest(name, every)} {section!r} is no kind{nearest(section, _registry)} Kinds: "
+        f"{listed(sorted(_registry), 30)}. "
         f"Say the kind outright: component('kind/{name}', …)",
     )
 
 
-def check_parameters(entry: Registration, given: Mapping[str, Any], path: str) -> dict[str, Any]:
-    """Check names and plain types of a component's parameters; return them, converted where that loses nothing.
-
-    Values that are not plain data (built components, traced arrays) pass unchecked.
-    """
-    if not entry.takes_any:
-        for name in given:
-            if name not in entry.parameters:
-                raise ConfigError(
-                    f"{path}.{name}",
-                    f"unknown parameter of {entry.kind} {entry.name!r}{nearest(name, entry.parameters)} "
-                    f"Parameters: {listed(entry.parameters)}",
-                )
-    for name, parameter in entry.parameters.items():
-        if parameter.default is parameter.empty and name not in given:
-            raise ConfigError(
-                f"{path}.{name}",
-                f"missing; {entry.kind} {entry.name!r} requires it: component({entry.name!r}, {name}=…)",
-            )
-    annotations = _annotations(entry.factory)
-    return {
-        name: _checked(value, annotations.get(name), entry, name, f"{path}.{name}") for name, value in given.items()
-    }
-
-
 @functools.cache
-def _annotations(factory: Callable[..., Any]) -> dict[str, Any]:
+def annotations_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of a factory's parameters, resolved."""
     try:
         return typing.get_type_hints(factory)
     except Exception:  # hints that only a type checker can resolve say nothing at run time
         return {}
-
-
-def _is_plain(value: Any) -> bool:
-    if isinstance(value, tuple | list):
-        return all(_is_plain(item) for item in value)
-    if isinstance(value, Mapping):  # a nested component stands for what it will build, so its type is not known yet
-        return "component" not in value and all(_is_plain(item) for item in value.values())
-    return value is None or isinstance(value, bool | int | float | str)
-
-
-def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: str) -> Any:
-    if annotation is None or not _is_plain(value):
-        return value
-    try:
-        return msgspec.convert(value, annotation)
-    except msgspec.ValidationError as error:
-        wanted = getattr(annotation, "__name__", None) if isinstance(annotation, type) else None
-        raise ConfigError(
-            path,
-            f"wrong type or value for {entry.kind} {entry.name!r}: found {value!r}, "
-            f"{name} is declared {wanted or str(annotation).replace('typing.', '')} ({error})",
-        ) from None
-    except TypeError:  # an annotation that is no plain type, such as optax.ScalarOrSchedule
-        default = entry.parameters[name].default if name in entry.parameters else None
-        numeric = isinstance(default, int | float) and not isinstance(default, bool)
-        if isinstance(value, str) and (numeric or "Schedule" in str(annotation)):
-            raise ConfigError(
-                path, f"wrong type for {entry.kind} {entry.name!r}: found {value!r}, a number is expected"
-            ) from None
-        return value

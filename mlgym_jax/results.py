@@ -72,6 +72,17 @@ class ExperimentResult:
             epoch = self.best_epoch if self.best_epoch in available else available[-1]
         return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
 
+    def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
+        """Write the parameters and other variables after `epoch` (as in `restore`) to a safetensors file.
+
+        Raises:
+            MlgymError: no such checkpoint, or the file cannot be written.
+        """
+        from mlgym_jax.warm_start import write_safetensors
+
+        metadata = {"run_id": self._run.run_id, "experiment_id": str(self.experiment_id)}
+        write_safetensors(self.restore(epoch), os.fspath(path), metadata)
+
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 

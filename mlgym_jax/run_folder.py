@@ -162,9 +162,29 @@ def describe(*, source: str | None, fingerprints: Mapping[str, str], config_hash
         "git": git_commit(os.path.dirname(os.path.abspath(source)) if source else os.getcwd()),
         "versions": versions(),
         "platform": platform.platform(),
+        "processor": processor(),
+        "memory_bytes": memory_bytes(),
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         "launches": [],
     }
+
+
+def processor() -> str:
+    """Name the processor and count its usable cores."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo", encoding="utf-8") as file:
+        names = [line.split(":", 1)[1].strip() for line in file if line.startswith("model name")]
+        name = names[0] if names else name
+    return f"{name}, {cores} cores"
+
+
+def memory_bytes() -> int | None:
+    """Return the size of the machine's memory, if it says."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, OSError, ValueError):
+        return None
 
 
 def command_line() -> list[str]:

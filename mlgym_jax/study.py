@@ -66,6 +66,15 @@ class Job:
         fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
         return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
 
+    def warm_start(self) -> Any:
+        """Return what the section `warm_start` brings to this group's states; None without one.
+
+        Raises:
+            ConfigError: it does not fit.
+        """
+        source = self.components.get("warm_start")
+        return None if source is None else source(self.abstract)
+
     @property
     def early_stopping(self) -> Callable[[Any], bool] | None:
         return self.components.get("early_stopping")

@@ -113,7 +113,8 @@ def _train(
     )
     # The order of initialisation, which must not change:
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
-    #   2. scratch.
+    #   2. the warm start, else
+    #   3. scratch.
     done, state = _own_checkpoint(training)
     num_epochs = job.group.config["num_epochs"]
     for row, history in enumerate(training.histories):
@@ -125,6 +126,8 @@ def _train(
         return
     fresh = state is None
     seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+    if fresh:
+        _warm_start(training, runner)
     platform, last = devices[0].platform, plan.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
@@ -167,6 +170,24 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
         if report is not None and not isinstance(sys.exc_info()[1], DiskError):
             _save(training, report)
             _finish_save(training)
+
+
+def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
+    """Put what the config's warm start brings into every row of a group that was just initialised."""
+    loaded = training.job.warm_start()
+    if loaded is None:
+        return
+    runner.start(loaded.applied(runner.snapshot().states()))
+    training.recorder.emit(
+        schema.warm_started,
+        group=training.job.group.index,
+        experiments=training.ids,
+        source=loaded.source,
+        loaded=loaded.names,
+        left=loaded.left,
+        mismatched=loaded.mismatched,
+        checksum=loaded.checksum,
+    )
 
 
 def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:

@@ -15,11 +15,11 @@ PACKAGE = ROOT / "mlgym_jax"
 STAGES = [
     ["errors"],
     ["events", "registry"],
-    ["config", "config_file", "core"],
+    ["config", "config_file", "parameters", "core"],
     ["models", "data", "search"],
     ["components", "command_line"],
     ["study", "execution", "checkpoint", "run_folder"],
-    ["results", "recorder"],
+    ["results", "recorder", "warm_start", "model_card", "energy"],
     ["training", "report"],
     ["experiment", "terminal"],
     ["run", "reproduce"],

@@ -1,4 +1,4 @@
-"""Measuring in a whole run: gathered examples, intervals of epochs, named outputs, post-processors, samplers, averages."""
+"""Measuring in a whole run: gathered examples, intervals, named outputs, post-processors, samplers, averages."""
 
 import math
 
@@ -166,7 +166,7 @@ def test_an_average_of_the_parameters_equals_optax_by_hand(tmp_path):
                 run_state, _ = train(run_state, data, tables, 0, order, i)
                 averaged, ema = update(run_state.params, ema)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=0, atol=1e-6), state.opt_state.params, averaged)
-        inputs, targets = split_of(result, "val")
+        inputs, _ = split_of(result, "val")
         outputs = functions.predict(run_state.replace(params=averaged), {"inputs": inputs})
         np.testing.assert_allclose(experiment.predict(inputs), outputs, atol=1e-5)
 

@@ -10,8 +10,8 @@ Synopsis:
     >>> float(metric.compute(metric.merge(metric.init(), state)))
     0.5
 
-This module has what all metrics share; they themselves are in `classification_metrics`, `top_k_metrics`,
-`ranking_metrics`, `probability_metrics` and `regression_metrics`.
+This module has what all metrics share; they themselves are in `classification_metrics`,
+`agreement_metrics`, `top_k_metrics`, `ranking_metrics`, `probability_metrics` and `regression_metrics`.
 
 Rows whose `batch["mask"]` is False count nothing. Where a metric takes classes, it takes them as
 
@@ -124,9 +124,7 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
     def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
         values, mask = jnp.asarray(per_example(outputs, batch)), batch["mask"]
         if values.shape != mask.shape:
-            raise MlgymError(
-                f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}"
-            )
+            raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
         return add_means(state, mean_state(values.astype(jnp.float32), mask))
 
     return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
@@ -241,7 +239,9 @@ def probabilities(found: Examples, from_logits: bool) -> jax.Array:
     """Return float32[n, classes], two classes of single outputs; 0 where the mask is False."""
     outputs = found.outputs.astype(jnp.float32)
     if found.single:
-        of_one, of_other = (jax.nn.sigmoid(outputs), jax.nn.sigmoid(-outputs)) if from_logits else (outputs, 1 - outputs)
+        of_one, of_other = (
+            (jax.nn.sigmoid(outputs), jax.nn.sigmoid(-outputs)) if from_logits else (outputs, 1 - outputs)
+        )
         by_class = jnp.stack([of_other, of_one], axis=-1)
     else:
         by_class = jax.nn.softmax(outputs, axis=-1) if from_logits else outputs
@@ -268,8 +268,8 @@ def over_classes(
     """Average one score a class over the classes where it is defined; NaN if that is none.
 
     Args:
-        average: `macro`, the plain mean; `weighted`, by `weights`; `binary`, the score of `positive_class` alone; `none`,
-            each by itself, `{"class_0": …}`.
+        average: `macro`, the plain mean; `weighted`, by `weights`; `binary`, the score of `positive_class` alone;
+            `none`, each by itself, `{"class_0": …}`.
         scores: float32[classes].
         weights: int32[classes], the numbers of examples.
         defined: bool[classes].

@@ -9,8 +9,8 @@ Synopsis:
     (['label', 'outputs', 'probability'], 2)
 
 In a config, `config.post_processors = dict(probability=component("softmax"), label=component("argmax"))`. What the
-model returned is the output named `outputs`, or keeps its own names if it is a dict. A post-processor reads that, or with
-`output="probability"` another output. Metrics name the one that they read in the same way.
+model returned is the output named `outputs`, or keeps its own names if it is a dict. A post-processor reads that, or
+with `output="probability"` another output. Metrics name the one that they read in the same way.
 """
 
 from __future__ import annotations

@@ -46,6 +46,7 @@ from mlgym_jax.events.schema import (
     run_finished,
     run_started,
     scores_of,
+    warm_started,
 )
 
 __all__ = [
@@ -76,4 +77,5 @@ __all__ = [
     "run_finished",
     "run_started",
     "scores_of",
+    "warm_started",
 ]

@@ -270,6 +270,39 @@ def group_compiled(
     )
 
 
+def warm_started(
+    grid_search_id: str,
+    *,
+    group: int,
+    experiments: Sequence[int],
+    source: str,
+    loaded: Sequence[str],
+    left: Sequence[str],
+    mismatched: Mapping[str, str],
+    checksum: int,
+    now_ms: int,
+) -> Event:
+    """Build the event of experiments that begin with arrays from elsewhere.
+
+    Args:
+        loaded: paths of what was loaded; left: of what stays as it was initialised.
+        mismatched: path -> why it was skipped.
+        checksum: CRC-32 of the loaded arrays.
+    """
+    return _event(
+        "warm_started",
+        now_ms,
+        grid_search_id=grid_search_id,
+        group=group,
+        experiments=experiments,
+        source=source,
+        loaded=loaded,
+        left=left,
+        mismatched=mismatched,
+        checksum=checksum,
+    )
+
+
 def group_compacted(grid_search_id: str, *, group: int, epoch: int, rows: Sequence[int], now_ms: int) -> Event:
     """Build the event of a group that shrank after `epoch` to `rows`, the ids of the experiments that still train."""
     return _event("group_compacted", now_ms, grid_search_id=grid_search_id, group=group, epoch=epoch, rows=rows)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.config import Path, dotted, is_sweep, replaced, walk
 from mlgym_jax.errors import ConfigError
+
+# More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
+MAX_ASSIGNMENTS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -23,33 +27,68 @@ def swept_paths(study: Mapping[str, Any]) -> list[Path]:
     """List the paths of the sweep markers of a plain config, sorted, outermost only."""
     found: list[Path] = []
     for path, value in walk(study):
-        if is_sweep(value) and not any(path[: len(outer)] == outer for outer in found):
-            found.append(path)
+        if is_sweep(value) and not (found and path[: len(found[-1])] == found[-1]):
+            found.append(path)  # walked depth first: what is inside a marker follows it
     return found
+
+
+def count(study: Mapping[str, Any]) -> int:
+    """Return the number of assignments that `expand` would return, without expanding."""
+    return math.prod(_count_at(value_at(study, path)) for path in swept_paths(study))
+
+
+def _count_at(marker: Mapping[str, Any]) -> int:
+    return sum(_count_at(value) if is_sweep(value) else count(value) for value in marker.get("values", ()))
 
 
 def expand(study: Mapping[str, Any]) -> list[Assignment]:
     """Return every assignment of a grid search: the product of all grids, the last path varying fastest.
 
+    A value of a grid may hold grids itself, such as a component whose parameters are swept: it counts once for each of
+    their values, and these stand in the hyperparameters, too.
+
     Raises:
-        ConfigError: a range marker (`uniform`, …) without a random search to sample it.
+        ConfigError: a range marker (`uniform`, …) without a random search to sample it, or too many assignments.
     """
     paths = swept_paths(study)
-    for path in paths:
-        kind = value_at(study, path)["sweep"]
-        if kind != "absolute":
+    for path, value in walk(study):
+        if is_sweep(value) and value["sweep"] != "absolute":
             raise ConfigError(
-                dotted(path), f"{kind}(…) has no values of its own to try one by one; write grid(value, …) instead"
+                dotted(tuple(part for part in path)),
+                f"{value['sweep']}(…) is drawn by a random search, which this version does not have; "
+                "write grid(value, …) with values of your choice",
             )
+    number = count(study)
+    if number > MAX_ASSIGNMENTS:
+        sizes = " x ".join(f"{_count_at(value_at(study, path)):,} of {dotted(path)}" for path in paths)
+        raise ConfigError(
+            dotted(paths[0]), f"the grids make {number:,} experiments ({sizes}); a run takes {MAX_ASSIGNMENTS:,} at most"
+        )
     assignments = []
-    for values in itertools.product(*(value_at(study, path)["values"] for path in paths)):
-        config = study
-        for path, value in zip(paths, values, strict=True):
-            config = replaced(config, path, value)
-        named = {dotted(path): value for path, value in zip(paths, values, strict=True)}
-        nested = expand(config) if swept_paths(config) else [Assignment({}, config)]
-        assignments += [Assignment({**named, **inner.hyperparameters}, inner.config) for inner in nested]
+    for choices in itertools.product(*(_variants(value_at(study, path), path) for path in paths)):
+        config, named = study, {}
+        for path, (values, resolved) in zip(paths, choices, strict=True):
+            config = replaced(config, path, resolved)
+            named.update(values)
+        assignments.append(Assignment(named, config))
     return assignments
+
+
+def _variants(marker: Mapping[str, Any], path: Path) -> list[tuple[dict[str, Any], Any]]:
+    """List what may stand in place of a marker: the values by dotted path, those of inner grids last, and the result."""
+    found = []
+    for value in marker["values"]:
+        if is_sweep(value):
+            found += _variants(value, path)
+            continue
+        inner = [(inside, _variants(value_at(value, inside), (*path, *inside))) for inside in swept_paths(value)]
+        for choices in itertools.product(*(variants for _, variants in inner)):
+            resolved, named = value, {}
+            for (inside, _), (values, result) in zip(inner, choices, strict=True):
+                resolved = replaced(resolved, inside, result)
+                named.update(values)
+            found.append(({dotted(path): resolved, **named}, resolved))
+    return found
 
 
 def value_at(value: Any, path: Path) -> Any:

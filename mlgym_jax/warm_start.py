@@ -125,7 +125,11 @@ class WarmStart:
 
     def _optimizer_state(self, source: Arrays, abstract: TrainState) -> dict[str, np.ndarray]:
         have, wanted = source.get("opt_state", {}), _flat(abstract.opt_state)
-        differing = [path for path, leaf in wanted.items() if path not in have or have[path].shape != leaf.shape]
+        differing = [
+            path
+            for path in sorted({*have, *wanted})
+            if path not in have or path not in wanted or have[path].shape != wanted[path].shape
+        ]
         if differing or not wanted:
             raise ConfigError(
                 "warm_start.optimizer",

@@ -3,14 +3,13 @@
 python docs/generate.py [--check]
 """
 
-import inspect
 import pathlib
 import sys
 
-from mlgym_jax.registry import kinds, registrations
+from mlgym_jax.registry import kinds, registrations, shared
 
 TARGET = pathlib.Path(__file__).with_name("components.md")
-# Kinds whose parameters are Optax's own: a table of names is enough, Optax documents the rest.
+# Kinds whose parameters are Optax's own, with what is not available and why.
 OPTAX = {
     "loss": ("mlgym_jax.core.losses", "NOT_LOSSES"),
     "optimizer": ("mlgym_jax.core.optimizers", "NOT_OPTIMIZERS"),
@@ -18,22 +17,85 @@ OPTAX = {
 }
 HEAD = """# Components
 
-Every registered name, by kind. This page is written by `python docs/generate.py` from the registry; a test holds it to
-it. A component is named in a config by `component("name", parameter=…)`; the section gives the kind (`config.model` ->
-`model`), and `component("kind/name")` says it outright. Parameters marked † may be swept inside one compiled program.
+Every registered name, by kind, with an example. This page is written by `make docs` from the registry; tests hold it to
+the registry and build every example. A component is named in a config by `component("name", parameter=…)`; the section
+gives the kind (`config.model` -> `model`), and `component("kind/name")` says it outright. Parameters marked † may be
+swept inside one compiled program; sweeping any other parameter splits the sweep into groups.
 """
+SGD, CROSS_ENTROPY = 'component("sgd", learning_rate=0.1)', 'component("softmax_cross_entropy")'
+TRANSFORMS = f'transforms=(component("clip", max_delta=1.0), {SGD})'
+LABELS = f'transforms=dict(slow={SGD}, fast=component("adam", learning_rate=0.1)), param_labels=(("kernel", "fast"), ("", "slow"))'  # noqa: E501
+DIGITS = 'dataset=component("digits")'
+# Parameters of the examples, where the required ones are no plain numbers or the plain example would say little.
+PARAMETERS = {
+    "averaging/ema": "decay=0.99",
+    "checkpointing/best": 'monitor="val/loss", mode="min", num_keep=3',
+    "checkpointing/every_k": "k=5",
+    "early_stopping/no_improvement": 'monitor="val/loss", mode="min", window_epochs=5, min_relative=1e-4',
+    "early_stopping/threshold": 'monitor="val/loss", mode="min", value=0.1',
+    "loss/class_weighted": f'loss={CROSS_ENTROPY}, weights="balanced"',
+    "loss/l1_regularizer": 'paths="kernel$", weight=1e-4',
+    "loss/l2_regularizer": 'paths="kernel$", weight=1e-4',
+    "loss/sum": f'losses=dict(fit={CROSS_ENTROPY}, decay=component("l2_regularizer", weight=1e-4))',
+    "metric/confusion_matrix": "every_num_epochs=5",
+    "model/cnn": "features=(16, 32), dense_features=(64,)",
+    "model/mlp": "features=(128, 128), dropout_rate=0.1",
+    "optimizer/MultiSteps": f"opt={SGD}, every_k_schedule=4",
+    "optimizer/apply_if_finite": f"inner={SGD}, max_consecutive_errors=5",
+    "optimizer/chain": TRANSFORMS,
+    "optimizer/lookahead": f"fast_optimizer={SGD}, sync_period=6, slow_step_size=0.5",
+    "optimizer/multi_transform": LABELS,
+    "optimizer/named_chain": f'transforms=(("clip", component("clip", max_delta=1.0)), ("sgd", {SGD}))',
+    "optimizer/partition": LABELS,
+    "optimizer/adamw": 'learning_rate=0.001, weight_decay=0.01, mask="kernel$"',
+    "optimizer/scale_by_schedule": 'step_size_fn=component("constant_schedule", value=-0.1)',
+    "post_processor/argmax": 'output="probability"',
+    "schedule/cosine_decay_schedule": "init_value=0.1, decay_steps=1000",
+    "schedule/in_epochs": 'schedule=component("cosine_decay_schedule", init_value=0.1, decay_steps=20)',
+    "schedule/join_schedules": 'schedules=(component("constant_schedule", value=0.1), component("constant_schedule", value=0.01)), boundaries=(100,)',  # noqa: E501
+    "schedule/piecewise_constant_schedule": "init_value=0.1, boundaries_and_scales=((100, 0.5), (200, 0.1))",
+    "schedule/piecewise_interpolate_schedule": 'interpolate_type="linear", init_value=0.1, boundaries_and_scales=((100, 0.5), (200, 0.1))',  # noqa: E501
+    "schedule/sgdr_schedule": "cosine_kwargs=(dict(init_value=0.0, peak_value=0.1, warmup_steps=10, decay_steps=100),)",
+    "schedule/warmup_cosine_decay_schedule": "init_value=0.0, peak_value=0.1, warmup_steps=100, decay_steps=1000",
+    "validation/holdout": "val=0.2, stratified=True",
+    "warm_start/experiment": 'run_dir="event_storage/RUN_ID", monitor="val/accuracy", exclude="^Dense_2/"',
+    "warm_start/safetensors": 'path="encoder.safetensors", include="^encoder/"',
+}
+_NESTED = ("inner", "opt", "optimizer", "fast_optimizer", "base_optimizer", "adv_optimizer", "linesearch")
+
+
+def example(entry):
+    """Return the text that names a component with its required parameters."""
+    words = PARAMETERS.get(f"{entry.kind}/{entry.name}")
+    if words is None:
+        words = ", ".join(f"{name}={_value(name, item)}" for name, item in entry.parameters.items() if _required(item))
+    return f'component("{entry.name}"{", " + words if words else ""})'
+
+
+def _value(name, parameter):
+    if name in _NESTED:
+        return SGD
+    if name.endswith("mask"):
+        return '"kernel$"'
+    return "2" if parameter.annotation in (int, "int") else "0.1"
+
+
+def _required(parameter):
+    return parameter.default is parameter.empty
 
 
 def page():
     parts = [HEAD]
     for kind in kinds():
         entries = [entry for entry in registrations(kind) if _is_built_in(entry)]
-        if not entries:
+        if not entries or kind == "steps_per_epoch":
             continue
         parts.append(f"\n## {kind}\n")
+        if shared(kind):
+            parts.append(f"Every {kind} also takes `{', '.join(map(_parameter, shared(kind).values()))}`.\n")
         for entry in entries:
             summary = entry.summary().replace("|", "\\|")
-            parts.append(f"- **`{entry.name}`**({_parameters(entry)}){_needs(entry)}: {summary}")
+            parts.append(f"- **`{entry.name}`**({_parameters(entry)}){_needs(entry)}: {summary} `{example(entry)}`")
         if kind in OPTAX:
             module, constant = OPTAX[kind]
             left_out = getattr(__import__(module, fromlist=[constant]), constant)
@@ -51,14 +113,17 @@ def _parameters(entry):
     words = []
     for name, parameter in entry.parameters.items():
         mark = "†" if entry.is_dynamic(name) and entry.dynamic is not None else ""
-        default = "" if parameter.default is inspect.Parameter.empty else f"={_shown(parameter.default)}"
-        words.append(f"{name}{mark}{default}")
+        words.append(_parameter(parameter, mark))
     mark = "; numeric ones †" if entry.dynamic is None and words else ""
     return f"`{', '.join(words)}`{mark}" if words else ""
 
 
+def _parameter(parameter, mark=""):
+    return f"{parameter.name}{mark}" + ("" if _required(parameter) else f"={_shown(parameter.default)}")
+
+
 def _shown(value):
-    return getattr(value, "__name__", None) or repr(value)
+    return "…" if value is ... else getattr(value, "__name__", None) or repr(value)
 
 
 def _needs(entry):

@@ -239,6 +239,15 @@ def registrations(kind: str | None = None) -> Iterator[Registration]:
             yield _registry[a_kind][name]
 
 
+def shared(kind: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters that every component of a kind takes besides its own."""
+    _load_builtins()
+    if kind not in _shared:
+        return {}
+    _, *keywords = inspect.signature(_shared[kind][0]).parameters.values()
+    return {item.name: item for item in keywords}
+
+
 def lookup(kind: str, name: str, path: str = "") -> Registration:
     """Return the factory `name` of `kind`; a ConfigError at `path` names the nearest match."""
     _load_builtins()
@@ -248,12 +257,12 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
         )
     if name not in _registry[kind]:
         others = [other for other in sorted(_registry) if name in _registry[other]]
-        hint = nearest(name, _registry[kind])
         if others:
-            hint = f"; {name!r} is a {' and a '.join(others)}, which cannot stand here."
+            fix = f"; write component('…', learning_rate=component({name!r}, …))" if others == ["schedule"] else ""
+            raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
         raise ConfigError(
             path,
-            f"unknown {kind} {name!r}{hint} Registered: {likely(name, _registry[kind])}. "
+            f"unknown {kind} {name!r}{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}. "
             f"Register your own with @register({kind!r}, {name or '…'!r}).",
         )
     entry = _registry[kind][name]

@@ -1,0 +1,45 @@
+"""Every example of docs/components.md builds, in the section that its kind stands in."""
+
+import importlib.util
+
+import pytest
+from conftest import ROOT
+from ml_collections import ConfigDict
+
+import mlgym_jax as mg
+from mlgym_jax import component
+from mlgym_jax.registry import registrations
+
+_spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
+generate = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(generate)
+ENTRIES = [entry for entry in registrations() if generate._is_built_in(entry) and entry.kind != "steps_per_epoch"]
+# Their examples name files that a user has.
+NEED_FILES = {"dataset": ("csv", "npz", "text", "tfds")}
+
+
+def config_with(kind, section):
+    config = ConfigDict()
+    config.num_epochs = 1
+    config.dataset = component("digits", flat=False)
+    config.model = component("linear")
+    config.loss = component("softmax_cross_entropy")
+    config.optimizer = component("sgd", learning_rate=0.1)
+    if kind in ("metric", "post_processor"):
+        config[kind + "s"] = dict(example=section)
+    elif kind == "schedule":
+        config.optimizer = component("sgd", learning_rate=section)
+    else:
+        config[kind] = section
+    return config
+
+
+@pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}/{entry.name}")
+def test_the_example_builds(entry):
+    if entry.name in NEED_FILES.get(entry.kind, ()):
+        assert generate.example(entry).startswith(f'component("{entry.name}"')
+        return
+    section = eval(generate.example(entry), {"component": component})
+    built = mg.build(config_with(entry.kind, section))
+    assert built is not None

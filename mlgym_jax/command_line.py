@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import argparse
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import Any, NoReturn
 
-from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
@@ -36,6 +38,49 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says in one line what is wrong, as an MlgymError, and takes no option twice."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(allow_abbrev=False, **settings)
+
+    def error(self, message: str) -> NoReturn:
+        raise MlgymError(f"{message}; see {self.prog} --help")
+
+    def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
+        """Parse the words of a command line.
+
+        Raises:
+            MlgymError: an unknown option, one that is given twice, or a value that does not fit.
+        """
+        options = [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+        found, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            name = unknown[0].partition("=")[0]
+            is_config = name.endswith(".py") and "--config" in options
+            if not name.startswith("-"):
+                hint = f"; a config file is given as --config={name}" if is_config else f"; see {self.prog} --help"
+                raise MlgymError(f"unexpected argument {unknown[0]!r}{hint}")
+            field = _field_of_config(name) if "--config" in options else None
+            if field:
+                raise MlgymError(f"unknown option {name}; a field of the config is written --config.{field}=VALUE")
+            raise MlgymError(f"unknown option {name}{nearest(name, options)} Options: {listed(options, 20)}")
+        given = [word for word in args if word.partition("=")[0] in options]
+        for word in given:
+            name = word.partition("=")[0]
+            twice = [other for other in given if other.partition("=")[0] == name]
+            if len(twice) > 1:
+                raise MlgymError(f"{name} is given twice ({' and '.join(twice)}); give it once")
+        return found
+
+
+def _field_of_config(name: str) -> str | None:
+    from mlgym_jax.config import FIELDS, SECTIONS
+
+    field = name.lstrip("-")
+    return field if field.partition(".")[0] in (*FIELDS, *SECTIONS) else None
+
+
 def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]]:
     """Separate `--config.path=text` (or `--config.path text`) from the other arguments.
 
@@ -50,9 +95,11 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
         if not (word.startswith("-") and name.startswith("config.")):
             rest.append(word)
             continue
+        if not re.fullmatch(r"config(\.[^.]+)+", name):
+            raise MlgymError(f"{word}: a field is missing; write --config.FIELD=VALUE")
         if not equals:
             text = next(words, None)
-        if text is None or not name.removeprefix("config."):
+        if text is None or (not equals and text.startswith("--")):
             raise MlgymError(f"--{name}: a value is missing; write --{name}=VALUE")
         overrides[name.removeprefix("config.")] = text
     return rest, overrides

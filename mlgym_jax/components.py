@@ -66,12 +66,7 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
     required: list[tuple[Node, str]] = []
     derived = False
     for name, value in config.items():
-        if is_component(value):
-            nodes[name] = node_at(value, (name,), name)
-        elif isinstance(value, Mapping):
-            for key, item in value.items():
-                if item is not None:
-                    nodes[f"{name}.{key}"] = node_at(item, (name, key), name)
+        nodes.update(_section_nodes(name, value))
     for path, node in nodes.items():
         inside = list(_nested_nodes(node.parameters, node))
         nodes[path] = dataclasses.replace(node, inside=tuple(n for other in inside for n in other.needs.values()))
@@ -85,6 +80,23 @@ def graph(config: Mapping[str, Any]) -> dict[str, Node]:
             _check_need(path, need, section, nodes, node)
     _check_spelling(nodes)
     return {path: nodes[path] for path in _ordered(nodes)}
+
+
+def _section_nodes(name: str, value: Any) -> dict[str, Node]:
+    if is_component(value):
+        return {name: node_at(value, (name,), name)}
+    items = value.items() if isinstance(value, Mapping) else ()
+    return {f"{name}.{key}": node_at(item, (name, key), name) for key, item in items if item is not None}
+
+
+def check_section(name: str, value: Any) -> None:
+    """Check the names and parameters of one section without sweeps, by themselves.
+
+    Raises:
+        ConfigError: as `graph`, but for the needs.
+    """
+    for node in _section_nodes(name, value).values():
+        list(_nested_nodes(node.parameters, node))
 
 
 def node_at(section: Mapping[str, Any], path: Path, section_name: str, parent_kind: str | None = None) -> Node:
@@ -168,7 +180,9 @@ def _check_spelling(nodes: Mapping[str, Node]) -> None:
         known = closest(section, SECTIONS, cutoff=0.8)
         own_kind = section in kinds() and f"{section}s" not in SECTIONS
         if known and not own_kind and not re.fullmatch(rf"\w+_{known}|{known}(_\w+|\d+)", section):
-            raise ConfigError(section, f"no component needs this section, so it would do nothing; did you mean {known!r}?")
+            raise ConfigError(
+                section, f"no component needs this section, so it would do nothing; did you mean {known!r}?"
+            )
 
 
 def _ordered(nodes: Mapping[str, Node]) -> list[str]:
@@ -325,5 +339,9 @@ def build(config: Any) -> Components:
     study = validated(config)
     first = expand(study)[0]
     components = build_components(first.config)
-    hyperparams = {path: first.hyperparameters[path] for path in dynamic_paths(study) if "." in path and path in first.hyperparameters}
+    hyperparams = {
+        path: first.hyperparameters[path]
+        for path in dynamic_paths(study)
+        if "." in path and path in first.hyperparameters
+    }
     return components.opened(hyperparams)

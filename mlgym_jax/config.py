@@ -39,6 +39,8 @@ FIELDS: dict[str, tuple[type, Any, str]] = {
     "checkpoint_interval_seconds": (float, 30.0, "seconds between checkpoint writes; 0 writes each epoch"),
     "evaluation_splits": (tuple, ("train", "val", "test"), "splits that are evaluated after each epoch, where present"),
 }
+# More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
+MAX_EXPERIMENTS = 100_000
 # Sections that are components; True: required.
 SECTIONS: dict[str, bool] = {
     "dataset": True,
@@ -75,11 +77,14 @@ def component(name: str, /, **parameters: Any) -> ConfigDict:
         raise MlgymError(f"component(…): the first argument is a registered name, found {described(name)}")
     if "component" in parameters:
         raise MlgymError(f"component({name!r}, component=…): no parameter can have this name")
-    return ConfigDict({"component": name, **parameters}, allow_dotted_keys=True)
+    # Not type safe, so that a config made from another may put a grid in place of a number.
+    return ConfigDict({"component": name, **parameters}, allow_dotted_keys=True, type_safe=False)
 
 
 def grid(*values: Any) -> ConfigDict:
     """Sweep over `values`; several grids in a config make their product."""
+    if len(values) > MAX_EXPERIMENTS:
+        raise MlgymError(f"grid(…): found {len(values):,} values; a run takes {MAX_EXPERIMENTS:,} experiments at most")
     return ConfigDict({"sweep": "absolute", "values": list(values)})
 
 
@@ -120,8 +125,9 @@ def plain(value: Any, path: Path = ()) -> Any:
         ConfigError: a value that cannot be recorded, such as a function or an array, with its path.
     """
     if isinstance(value, ConfigDict | Mapping):
-        swept = is_sweep(value)  # what is wrong with a value of a sweep is said of the field that is swept
-        return {str(key): plain(item, path if swept else (*path, str(key))) for key, item in value.items()}
+        if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
+            return {str(key): _plain_values(item, path) for key, item in value.items()}
+        return {str(key): plain(item, (*path, str(key))) for key, item in value.items()}
     if isinstance(value, list | tuple):
         return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
     if isinstance(value, ml_collections.FieldReference):
@@ -146,6 +152,10 @@ def plain(value: Any, path: Path = ()) -> Any:
         f"found {described(value, 60)}; a {type(value).__name__} cannot be recorded in a config, so the run could not "
         "be repeated from it. Name it (a string, a number, a component) or register a component that makes it",
     )
+
+
+def _plain_values(value: Any, path: Path) -> Any:
+    return tuple(plain(item, path) for item in value) if isinstance(value, list | tuple) else plain(value, path)
 
 
 def _text(value: str, path: Path) -> str:
@@ -175,6 +185,21 @@ def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
             yield from walk(item, (*path, str(index)))
+
+
+def sweeps(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Iterate over (path, marker) of every sweep in plain data; one among another's values has that one's path."""
+    if is_sweep(value):
+        yield path, value
+        values = value.get("values")
+        for item in values if isinstance(values, tuple) else ():
+            yield from sweeps(item, path)
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from sweeps(value[key], (*path, key))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from sweeps(item, (*path, str(index)))
 
 
 def replaced(value: Any, path: Path, new: Any) -> Any:
@@ -212,9 +237,8 @@ def validated(config: Any) -> dict[str, Any]:
             if default is None:
                 raise ConfigError(name, f"missing: {meaning}; write config.{name} = …")
             study[name] = default
-    for path, value in walk(study):
-        if is_sweep(value):
-            _check_sweep(value, path)
+    for path, marker in sweeps(study):
+        _check_sweep(marker, path)
     return study
 
 
@@ -228,6 +252,8 @@ def _choices(value: Any) -> list[Any]:
 
 def _check_top_level(name: str, value: Any) -> None:
     for choice in _choices(value):
+        if value is None and name not in FIELDS:
+            continue
         if name in FIELDS:
             _check_field(name, choice)
         elif name in SECTIONS:
@@ -244,19 +270,19 @@ def _check_top_level(name: str, value: Any) -> None:
 def _check_field(name: str, value: Any) -> None:
     kind, _, meaning = FIELDS[name]
     if not isinstance(value, (kind, int) if kind is float else kind) or isinstance(value, bool):
-        raise ConfigError(name, f"{meaning}: {kind_of(kind)} is expected, found {described(value)}")
+        raise ConfigError(name, f"{kind_of(kind)} is expected, found {described(value)} ({meaning})")
     if name in ("seed", "split_seed") and not 0 <= value < 2**32:
-        raise ConfigError(name, f"{meaning}: found {value!r}, allowed are 0 to 4294967295")
+        raise ConfigError(name, f"found {value!r}, allowed are 0 to 4294967295 ({meaning})")
     least = {"num_epochs": 1, "checkpoint_interval_seconds": 0}.get(name)
     if least is not None and value < least:
-        raise ConfigError(name, f"{meaning}: found {value!r}, at least {least} is expected")
+        raise ConfigError(name, f"at least {least} is expected, found {value!r} ({meaning})")
     if name == "evaluation_splits" and not all(isinstance(item, str) for item in value):
-        raise ConfigError(name, f"{meaning}: strings are expected, found {described(value)}")
+        raise ConfigError(name, f"strings are expected, found {described(value)} ({meaning})")
 
 
 def _check_section(name: str, value: Any) -> None:
     if name not in _OF_COMPONENTS:
-        if not is_component(value) and (value is not None or SECTIONS[name]):
+        if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
             example = f"component({value!r}, …)" if isinstance(value, str) and value else "component('…')"
             raise ConfigError(
                 name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
@@ -285,6 +311,8 @@ _RANGES = ("uniform", "log_uniform", "int_uniform")
 
 def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
     kind = value["sweep"]
+    if any("." in key for key in path):
+        raise ConfigError(dotted(path), "a key with a dot cannot lead to a sweep; rename it")
     if kind == "absolute":
         if not isinstance(value.get("values"), tuple) or not value["values"]:
             raise ConfigError(dotted(path), "empty sweep; write grid(value, …) with at least one value")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import inspect
 import os
@@ -81,7 +82,9 @@ def _check_there(file: str) -> None:
     if os.path.isfile(file):
         return
     folder = file if os.path.isdir(file) else os.path.dirname(file) or "."
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".py")) if os.path.isdir(folder) else []
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that may not be read has nothing to propose
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
     if folder == file:
         raise MlgymError(f"--config={file}: a folder; name a file in it. There are: {listed(names)}")
     hint = f"{nearest(os.path.basename(file), names)} " if names else ". "
@@ -169,7 +172,7 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         may_be_new = is_component(holder) or (_is_section_of_components(parents, holder) and value is not None)
         if not (may_be_new or (not parents and last in known)):
             raise ConfigError(name, f"no such field{nearest(last, known)} Fields here: {listed(known, 30)}")
-    current: Any = holder.get(last)
+    current: Any = holder.get(last, _default(name))
     takes_component = _is_section_of_components(parents, holder) or (not parents and last in SECTIONS)
     value = _in_place_of(current, value, name, takes_component=takes_component)
     with holder.ignore_type(), holder.unlocked():
@@ -276,11 +279,15 @@ def _evaluated(node: ast.expr) -> Any:
 
 
 def current_value(config: ConfigDict, name: str) -> Any:
-    """Return the value at a dotted path, or None where there is none."""
+    """Return the value at a dotted path, a field's default where it is not set, or None where there is none."""
     value: Any = config
     for key in name.split("."):
         if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
         else:
-            value = value.get(key) if isinstance(value, ConfigDict) else None
+            value = value.get(key, _default(name)) if isinstance(value, ConfigDict) else None
     return value
+
+
+def _default(name: str) -> Any:
+    return FIELDS[name][1] if name in FIELDS else None

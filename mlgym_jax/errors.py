@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -24,7 +25,8 @@ class DiskError(MlgymError):
 
 def nearest(name: object, options: Iterable[object]) -> str:
     """Return `"; did you mean 'adam'?"` for the closest of `options`, or a full stop."""
-    close = closest(name, (option for option in options if str(option) != str(name)))
+    options = list(map(str, options))
+    close = closest(name, options) if str(name) not in options else None
     return f"; did you mean {close!r}?" if close else "."
 
 
@@ -52,7 +54,7 @@ def listed(options: Iterable[object], limit: int = 12) -> str:
 
 def described(value: object, limit: int = 100) -> str:
     """Show a value in a message, in one line and cut after `limit` characters."""
-    text = " ".join(repr(value).split())
+    text = re.sub(r" at 0x[0-9a-f]+", "", " ".join(repr(value).split()))
     return text if len(text) <= limit else f"{text[: limit - 1]}…"
 
 

@@ -94,8 +94,10 @@ def _words(annotation: Any) -> str:
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin is tuple and arguments:
-        several = [_words(item) for item in arguments if item is not ...]
-        return f"several of: {several[0]}" if ... in arguments else f"({', '.join(several)})"
+        plurals = {int: "integers", float: "numbers", str: "strings"}
+        if ... in arguments:
+            return f"a tuple of {plurals.get(arguments[0]) or _words(arguments[0])}"
+        return f"({', '.join(map(_words, arguments))})"
     if origin in (typing.Union, types.UnionType):
         return " or ".join(map(_words, arguments))
     if isinstance(annotation, type) and origin is None:

@@ -39,6 +39,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.core.regression_metrics",
     "mlgym_jax.core.schedules",
     "mlgym_jax.core.top_k_metrics",
+    "mlgym_jax.data.cross_validation",
     "mlgym_jax.data.datasets",
     "mlgym_jax.data.loaders",
     "mlgym_jax.data.steps_per_epoch",
@@ -116,7 +117,7 @@ def register(
         if not factory.__module__.startswith("mlgym_jax."):
             _load_builtins()  # so that who takes the name of a built-in component is told, and not the built-in one
         module_class = inspect.isclass(factory)
-        signature = inspect.signature(factory)
+        signature = _signature(factory)
         own_needs = dict(needs) if isinstance(needs, Mapping) else {need: need for need in needs}
         parameters = {
             key: parameter
@@ -146,8 +147,10 @@ def register(
         )
         known = _registry.setdefault(kind, {}).get(label)
         if known is not None and known.origin != entry.origin:
+            own = known.origin.startswith(os.path.dirname(os.path.realpath(__file__)) + os.sep)
             raise MlgymError(
-                f"@register({kind!r}, {label!r}): the name is taken by {known.origin}; choose another name, "
+                f"@register({kind!r}, {label!r}): the name is taken by {'mlgym_jax itself' if own else known.origin}; "
+                "choose another name, "
                 f"such as {'my_' + label!r}"
             )
         _registry[kind][label] = entry
@@ -193,6 +196,14 @@ def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozense
     )
 
 
+def _signature(factory: Any) -> inspect.Signature:
+    """Return the signature of a function, or of a class's `__init__`: NNX's metaclass shows `*args, **kwargs`."""
+    if not inspect.isclass(factory):
+        return inspect.signature(factory)
+    own = inspect.signature(factory.__init__)
+    return own.replace(parameters=list(own.parameters.values())[1:])
+
+
 def _origin(factory: Any) -> str:
     """Name the file that a factory comes from: a file read again may replace its own components."""
     try:
@@ -206,12 +217,13 @@ def _module_class_factory(module_class: type) -> Callable[..., Any]:
     """Make a factory of a Flax Module class: Linen classes are called, NNX ones wait for their rngs."""
 
     def build(**parameters: Any) -> Any:
-        if "rngs" in inspect.signature(module_class).parameters:
+        if "rngs" in _signature(module_class).parameters:
             return lambda rngs: module_class(**parameters, rngs=rngs)
         return module_class(**parameters)
 
     build.__doc__ = module_class.__doc__
     build.__name__ = module_class.__name__
+    build.__signature__ = _signature(module_class)  # type: ignore[attr-defined]
     own = annotations_of(module_class)
     build.__annotations__ = own if dataclasses.is_dataclass(module_class) else annotations_of(module_class.__init__)
     return build

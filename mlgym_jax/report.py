@@ -5,20 +5,17 @@ python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json]
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from typing import Any
 
-from mlgym_jax.command_line import DONE, guarded
+from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.results import RunResult, default_monitor, load_run, summary
 
 
 def _main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
-        prog="python -m mlgym_jax.report", description="Report on a run, finished or not.", allow_abbrev=False
-    )
+    parser = Parser(prog="python -m mlgym_jax.report", description="Report on a run, finished or not.")
     parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; max unless it is a loss")

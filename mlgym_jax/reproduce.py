@@ -5,23 +5,21 @@ python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 
 from __future__ import annotations
 
-import argparse
 import os
 import sys
 import tempfile
 from typing import Any
 
 from mlgym_jax import run_folder
-from mlgym_jax.command_line import DONE, FAILED, guarded
+from mlgym_jax.command_line import DONE, FAILED, Parser, guarded
 from mlgym_jax.errors import MlgymError
 
 
 def _main(arguments: list[str]) -> int:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mlgym_jax.reproduce",
         description="Repeat a run from what it recorded and compare every score to the bit. "
         "Exit status: 0 equal, 1 different, 2 the request was wrong.",
-        allow_abbrev=False,
     )
     parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
     parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")

@@ -12,7 +12,7 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, guarded, parse_overrides, split_overrides
+from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, parse_overrides, split_overrides
 from mlgym_jax.errors import DiskError, MlgymError
 
 # A resumed run may be given these anew; everything else is part of what its numbers are.
@@ -20,13 +20,12 @@ _MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m mlgym_jax.run",
         description="Run a study described by one config file: train its sweep, record everything, keep checkpoints.",
         epilog="Fields of the config are overridden by --config.path=value, swept ones too: "
         "--config.optimizer.learning_rate=0.01 or --config.seed='grid(0,1,2)'. "
         "Exit status: 0 done, 1 some experiments failed, 2 the request was wrong, 130 interrupted.",
-        allow_abbrev=False,
     )
     parser.add_argument("--config", metavar="FILE[:ARG]", help="the config file; ARG is handed to its get_config")
     parser.add_argument("--event_storage", metavar="DIR", default="event_storage", help="where runs are recorded")
@@ -44,6 +43,16 @@ def _main(arguments: list[str]) -> int:
     options = _parser().parse_args(rest)
     if options.config is None and options.resume is None:
         raise MlgymError("--config=FILE is missing; for example: python -m mlgym_jax.run --config=configs/gs.py")
+    if not options.event_storage:
+        raise MlgymError("--event_storage: a folder is missing; write --event_storage=DIR or leave the option out")
+    if options.resume is not None and os.path.basename(options.resume) in ("", ".", ".."):
+        raise MlgymError(f"--resume={options.resume}: a run's id is missing; write --resume=RUN_ID")
+    if options.resume is not None and os.path.basename(options.resume) != options.resume:
+        folder, run_id = os.path.split(options.resume)
+        raise MlgymError(
+            f"--resume={options.resume}: the id of a run is expected, not a path; "
+            f"write --resume={run_id} --event_storage={folder}"
+        )
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
     if options.board is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import errno
 import importlib.metadata
 import json
 import os
@@ -48,7 +49,11 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
                         "or choose another id"
                     ) from None
     except OSError as error:
-        raise DiskError(f"--event_storage={event_storage}: {error.strerror}: {error.filename}") from error
+        kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
+        raise kind(
+            f"--event_storage={event_storage}: it cannot hold a run's folder ({error.strerror}: {error.filename}); "
+            "name a folder that can be written"
+        ) from error
     raise MlgymError(f"{event_storage}: no free run id for {stamp}")
 
 
@@ -61,10 +66,22 @@ def find(event_storage: str, run_id: str) -> str:
     folder = os.path.join(event_storage, run_id)
     if os.path.isfile(os.path.join(folder, LOG_NAME)):
         return folder
-    runs = sorted(os.listdir(event_storage)) if os.path.isdir(event_storage) else []
+    inside = runs_in(folder)
+    if inside:
+        raise MlgymError(f"{folder} is no run's folder, but holds runs: {listed(inside[::-1], 5)}; name one of them")
+    runs = runs_in(event_storage)
     raise MlgymError(
         f"no run {run_id!r} in {event_storage!r}{nearest(run_id, runs)} Runs there: {listed(runs[::-1], 5)}"
     )
+
+
+def runs_in(folder: str) -> list[str]:
+    """Return the ids of the runs in a folder, sorted."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [name for name in names if os.path.isfile(os.path.join(folder, name, LOG_NAME))]
 
 
 def require(run_dir: str | os.PathLike[str]) -> str:

@@ -13,8 +13,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlgym_jax.components import Components, build_components, graph
-from mlgym_jax.config import Path, replaced, validated
+from mlgym_jax.components import Components, build_components, check_section, graph
+from mlgym_jax.config import FIELDS, replaced, validated
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
@@ -24,7 +24,7 @@ from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, parameter_owner, static_key
-from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at
+from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at, variants
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
 _EVAL_ELEMENTS = 1 << 20
@@ -133,16 +133,12 @@ def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
     """Check each swept value in place of the first experiment's: the sum of the grids' sizes, not their product."""
     graph(first.config)
     for path in swept_paths(study):
-        for value in value_at(study, path)["values"]:
-            for variant in expand(replaced(_without_sweeps(study, first, path), path, value))[:1]:
-                graph(variant.config)
-
-
-def _without_sweeps(study: Mapping[str, Any], first: Assignment, but: Path) -> Any:
-    for path in swept_paths(study):
-        if path != but:
-            study = replaced(study, path, value_at(study, path)["values"][0])
-    return study
+        for _, value in variants(value_at(study, path), path):
+            config = replaced(first.config, path, value)
+            if isinstance(value, Mapping):
+                graph(config)
+            elif path[0] not in FIELDS:
+                check_section(path[0], config[path[0]])
 
 
 def _jobs(
@@ -158,7 +154,7 @@ def _jobs(
         components = build_components(members[0].config, reuse=components)
         dataset = components["dataset"]
         if id(dataset) not in tables:
-            tables[id(dataset)] = to_arrays(dataset)
+            tables[id(dataset)] = _checked_table(to_arrays(dataset))
         built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
     experiments: list[Experiment] = []
     for assignment in assignments:
@@ -171,6 +167,19 @@ def _jobs(
         job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)])
         jobs.append(job)
     return tuple(experiments), tuple(jobs)
+
+
+def _checked_table(table: Table) -> Table:
+    fields = [field for field in table.arrays if field != "inputs"]
+    if "inputs" not in table.arrays:
+        raise ConfigError(
+            "dataset",
+            f"its examples have no field 'inputs', which the model reads{nearest('inputs', fields)} "
+            f"Fields: {listed(fields)}. Rename one to 'inputs'.",
+        )
+    if "mask" in fields:
+        raise ConfigError("dataset", "its examples have a field 'mask', a name that the engine itself uses; rename it")
+    return table
 
 
 def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:

@@ -1,6 +1,7 @@
 """Random cases for metrics, and every way to compute one: whole, in parts, in a buffer, alone and under vmap."""
 
 import functools
+import itertools
 import warnings
 
 import jax
@@ -8,10 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import sklearn
 
-# Odd sizes, classes, cases: few shapes, which compile once; their masks drop any rows. In all, more than 1,000 cases.
-SHAPES = [(1, 3, 60), (7, 2, 350), (23, 3, 350), (41, 5, 350)]
+# (examples, classes, cases): few shapes, which compile once; the masks drop any rows, sometimes all but one.
+SHAPES = [(23, 3, 520), (41, 5, 520)]
 IDS = [f"{size}x{classes}" for size, classes, _ in SHAPES]
 TOLERANCE = 1e-6
+# Large programs that run once: most of a test's time would go into optimizing them.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 def classification(shape, seed=0, ties=True):
@@ -22,21 +25,19 @@ def classification(shape, seed=0, ties=True):
     """
     size, classes, number = shape
     rng = np.random.default_rng((seed, *shape))
-    outputs, targets, mask = [], [], []
+    outputs, targets, masks = [], [], []
     for case in range(number):
         present = rng.choice(classes, size=int(rng.integers(1, classes + 1)), replace=False)
-        own = rng.choice(present, size=size)
+        own = rng.choice(present, size=size).astype(np.int32)
         scores = rng.normal(size=(size, classes)) * rng.choice([0.3, 1.0, 4.0])
         scores[np.arange(size), own] += rng.choice([-1.0, 0.0, 1.0, 5.0])
-        kept = rng.random(size) < rng.choice([0.2, 0.8, 1.0])
-        scores, own = scores.astype(np.float32), own.astype(np.int32)
-        if ties and case % 2:
-            scores = np.round(scores, 1)
-        scores[~kept], own[~kept] = np.nan, rng.choice([-7, 99])
+        scores = scores.astype(np.float32).round(1) if ties and case % 2 else scores.astype(np.float32)
+        mask = rng.random(size) < rng.choice([0.05, 0.3, 0.8, 1.0])
+        scores[~mask], own[~mask] = np.nan, rng.choice([-7, 99])
         outputs.append(scores)
         targets.append(own)
-        mask.append(kept)
-    return np.stack(outputs), np.stack(targets), np.stack(mask)
+        masks.append(mask)
+    return np.stack(outputs), np.stack(targets), np.stack(masks)
 
 
 def softmax(outputs):
@@ -49,69 +50,72 @@ def sigmoid(outputs):
     return 1 / (1 + np.exp(-np.asarray(outputs, np.float64)))
 
 
-def every_way(metric, outputs, targets, mask):
-    """Return {way: scores} of all cases (leaves float[cases]), computed in each way that has to agree."""
-    cases = outputs, targets, mask
-
-    def whole(outputs, targets, mask):
-        return metric.compute(metric.update(metric.init(), outputs, {"targets": targets, "mask": mask}))
-
-    def parts(outputs, targets, mask):
-        size = len(mask)
-        cuts = sorted({0, size // 5, size // 2, size})
-        for start, stop in zip(cuts, cuts[1:], strict=False):
-            rows = slice(start, stop)
-            batch = {"targets": targets[rows], "mask": mask[rows]}
-            yield start, metric.update(metric.init(), outputs[rows], batch)
-
-    def forwards(outputs, targets, mask):
-        states = [state for _, state in parts(outputs, targets, mask)]
-        return metric.compute(functools.reduce(metric.merge, states, metric.init()))
-
-    def backwards(outputs, targets, mask):
-        states = [state for _, state in parts(outputs, targets, mask)]
-        return metric.compute(functools.reduce(lambda found, state: metric.merge(state, found), states, metric.init()))
-
-    def buffered(outputs, targets, mask):
-        buffer = None
-        for start, state in parts(outputs, targets, mask):
-            if buffer is None:
-                room = len(mask) + 3
-                buffer = jax.tree.map(lambda leaf: jnp.zeros((room, *leaf.shape[1:]), leaf.dtype), state)
-            buffer = jax.tree.map(
-                lambda rows, new, at=start: jax.lax.dynamic_update_slice_in_dim(rows, new, at, 0), buffer, state
-            )
-        return metric.compute(buffer)
-
-    alone = jax.jit(whole)
-    found = {"together": jax.jit(jax.vmap(whole))(*cases)}
-    each = [jax.device_get(alone(*case)) for case in zip(*cases, strict=True)]
-    found["alone"] = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
-    merged = (forwards, backwards, buffered) if metric.gathers else (forwards, backwards)
-    found.update({way.__name__: jax.jit(jax.vmap(way))(*cases) for way in merged})
-    return {way: jax.tree.map(lambda leaf: np.asarray(leaf, np.float64), scores) for way, scores in found.items()}
+def evaluate(metric, outputs, targets, mask):
+    """Compute one metric over one whole split."""
+    batch = {"targets": jnp.asarray(targets), "mask": jnp.asarray(mask)}
+    return jax.jit(lambda outputs, batch: metric.compute(metric.update(metric.init(), outputs, batch)))(outputs, batch)
 
 
-def assert_equals(metric, cases, expected, relative=0.0, record=None):
-    """Assert that each way gives expected(outputs, targets) of the unmasked rows, float64, or a dict of such.
+def ways(metric, outputs, targets, mask):
+    """Return {way: scores} of one case: whole, and in parts of odd sizes, merged or put into one buffer."""
 
-    Without any example the expected score is NaN.
+    def state_of(rows):
+        return metric.update(metric.init(), outputs[rows], {"targets": targets[rows], "mask": mask[rows]})
+
+    size = len(mask)
+    cuts = [0, size // 5, size // 2, size]
+    states = [state_of(slice(*rows)) for rows in itertools.pairwise(cuts)]
+    found = {
+        "whole": state_of(slice(None)),
+        "forwards": functools.reduce(metric.merge, states, metric.init()),
+        "backwards": functools.reduce(lambda merged, state: metric.merge(state, merged), states),
+    }
+    if metric.gathers:
+        buffer = jax.tree.map(lambda leaf: jnp.zeros((size + 3, *leaf.shape[1:]), leaf.dtype), states[0])
+        for start, state in zip(cuts, states, strict=False):
+            buffer = jax.tree.map(lambda rows, new, at=start: rows.at[at : at + len(new)].set(new), buffer, state)
+        found["buffered"] = buffer
+    return {way: metric.compute(state) for way, state in found.items()}
+
+
+def assert_equal_in_every_way(metrics, cases, expected, empty=None, relative=0.0, record=None):
+    """Assert that every metric gives what `expected` returns of the unmasked rows, as float64 {name: score}.
+
+    Args:
+        cases: outputs, targets and masks, the first axis that of the cases.
+        empty: {name: score} without any example; the others are NaN.
+        record: a function of a name and a value, for the greatest error.
     """
-    outputs, targets, mask = cases
-    scores = []
+
+    def alone(case):
+        return {name: {"alone": ways(metric, *case)["whole"]} for name, metric in metrics.items()}
+
+    def together(case):
+        return {name: ways(metric, *case) for name, metric in metrics.items()}
+
+    by_way = jax.device_get(jax.jit(jax.vmap(together), compiler_options=QUICK)(cases))
+    for name, found in jax.device_get(jax.jit(lambda cases: jax.lax.map(alone, cases))(cases)).items():
+        by_way[name].update(found)
+
+    wanted = []
     with warnings.catch_warnings(), sklearn.config_context(skip_parameter_validation=True, assume_finite=True):
         warnings.simplefilter("ignore")
-        for output, target, kept in zip(outputs, targets, mask, strict=True):
-            scores.append(expected(output[kept], target[kept]) if kept.any() else None)
-    filled = [score for score in scores if score is not None]
-    nothing = jax.tree.map(lambda _: np.nan, filled[0])
-    scores = [nothing if score is None else score for score in scores]
-    scores = jax.tree.map(lambda *leaves: np.array(leaves, np.float64), *scores)
-    for way, found in every_way(metric, *cases).items():
-        assert jax.tree.structure(found) == jax.tree.structure(scores), way
-        for name, one in jax.tree_util.tree_leaves_with_path(found):
-            other = dict(jax.tree_util.tree_leaves_with_path(scores))[name]
-            error = np.where(np.isfinite(other), np.abs(one - other), 0.0).max()
-            if record is not None:
-                record["max_error"] = max(record.get("max_error", 0.0), float(error))
-            np.testing.assert_allclose(one, other, rtol=relative, atol=TOLERANCE, err_msg=f"{way} {name}")
+        for outputs, targets, mask in zip(*cases, strict=True):
+            wanted.append(expected(outputs[mask], targets[mask]) if mask.any() else None)
+    something = next(scores for scores in wanted if scores is not None)
+    nothing = {
+        name: jax.tree.map(lambda _, name=name: (empty or {}).get(name, np.nan), something[name]) for name in something
+    }
+    wanted = [nothing if scores is None else scores for scores in wanted]
+    wanted = jax.tree.map(lambda *leaves: np.array(leaves, np.float64), *wanted)
+
+    assert set(wanted) == set(metrics)
+    for name, of_name in by_way.items():
+        for way, scores in of_name.items():
+            assert jax.tree.structure(scores) == jax.tree.structure(wanted[name]), name
+            for one, other in zip(jax.tree.leaves(scores), jax.tree.leaves(wanted[name]), strict=True):
+                if record:
+                    with np.errstate(invalid="ignore"):
+                        errors = np.abs(one - other) / np.maximum(np.abs(other) if relative else 1.0, 1.0)
+                    record(name, float(np.nanmax(errors)))
+                np.testing.assert_allclose(one, other, rtol=relative, atol=TOLERANCE, err_msg=f"{name} {way}")

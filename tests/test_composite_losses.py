@@ -123,5 +123,10 @@ def test_an_output_or_field_that_is_not_there_names_those_that_are():
     state = program.init(jax.random.key(0), batch)
     with pytest.raises(ConfigError, match=r"config\.loss: no output 'logit'; did you mean 'logits'\? Outputs: logits"):
         program.train_step(state, batch)
+    metrics = {"accuracy": lookup("metric", "accuracy").factory()}
+    logits = loss("softmax_cross_entropy", output="logits")
+    program = mg.make_program({"model": TwoHeads(), "loss": logits, "optimizer": optax.sgd(0.1), "metrics": metrics})
+    with pytest.raises(ConfigError, match=r"config\.metrics\.accuracy: .*several outputs.*say which.*output='logits'"):
+        program.eval_step(state, batch)
     with pytest.raises(MlgymError, match="no field 'label' in the data"):
         loss("softmax_cross_entropy", target="label")(LOGITS, BATCH)

@@ -58,7 +58,7 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         values = loss_values(loss, outputs, batch, params)
         found = {name: _MEAN.update(_MEAN.init(), values[name], batch) for name in means}
         for name, metric in metrics.items():
-            with named(f"metrics.{name}"):
+            with named(f"metrics.{name}"), _several(outputs, name=getattr(metric, "output", None)):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
         return found
 
@@ -189,7 +189,7 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
     Raises:
         ConfigError: not one value an example.
     """
-    with named("loss"):
+    with named("loss"), _several(outputs):
         found = {"loss": loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)}
         if part_names(loss):
             parts = loss.parts(outputs, batch, params)
@@ -235,6 +235,22 @@ def _check_metric(name: str, metric: Any) -> None:
             f"found {type(metric).__name__} without {', '.join(missing)}; a metric factory returns "
             "mg.Metric(init, update, merge, compute)",
         )
+
+
+@contextlib.contextmanager
+def _several(outputs: Outputs, name: str | None = None) -> Iterator[None]:
+    """Explain an error that comes of a model that has several outputs, of which none was named."""
+    try:
+        yield
+    except MlgymError:
+        raise
+    except Exception as error:
+        if name is not None or not isinstance(outputs, Mapping):
+            raise
+        raise MlgymError(
+            f"the model has several outputs and this reads one; say which, component('…', output='{next(iter(outputs))}'"
+            f"). Outputs: {listed(outputs)} ({type(error).__name__}: {error})"
+        ) from error
 
 
 @contextlib.contextmanager

@@ -119,7 +119,7 @@ def assign_stratified(
         tie_breakers: uint64[classes]; which class of equal remainders gets the odd example.
 
     Returns:
-        int8[n], the number of the part in the order of `sizes`.
+        int16[n], the number of the part in the order of `sizes`.
     """
     left = np.bincount(classes)
     quotas = np.empty((len(sizes), len(left)), np.int64)
@@ -128,8 +128,8 @@ def assign_stratified(
         left = left - quotas[number]
     # Sorted by class, and within a class at random, the parts follow each other in blocks of their quotas.
     order = np.lexsort((random, classes))
-    part = np.empty(len(classes), np.int8)
-    part[order] = np.repeat(np.tile(np.arange(len(sizes), dtype=np.int8), len(quotas[0])), quotas.T.reshape(-1))
+    part = np.empty(len(classes), np.int16)
+    part[order] = np.repeat(np.tile(np.arange(len(sizes), dtype=np.int16), len(quotas[0])), quotas.T.reshape(-1))
     return part
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from mlgym_jax.config import canonical_json, dotted, is_component, replaced
 from mlgym_jax.registry import Registration, find_kind, lookup
-from mlgym_jax.search.sweep import Assignment, swept_paths, value_at
+from mlgym_jax.search.sweep import Assignment, swept_paths, value_at, variants
 
 # Swept at the top level, these are array arguments of the compiled program.
 DYNAMIC_FIELDS = ("seed", "split_seed")
@@ -49,7 +49,13 @@ class Group:
 
 def dynamic_paths(study: Mapping[str, Any]) -> list[str]:
     """List the swept dotted paths that are dynamic by declaration: seeds, and parameters registered as such."""
-    return [dotted(path) for path in swept_paths(study) if _is_dynamic(study, path)]
+    dynamic: dict[str, bool] = {}
+    for path in swept_paths(study):
+        for values, resolved in variants(value_at(study, path), path):
+            config = replaced(study, path, resolved)
+            for name, value in values.items():
+                dynamic[name] = dynamic.get(name, True) and _is_dynamic(config, tuple(name.split(".")), value)
+    return [name for name, holds in dynamic.items() if holds]
 
 
 def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registration | None:
@@ -69,15 +75,13 @@ def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registrat
     return entry if is_component(owner) and parameter not in ("component", "needs") else None
 
 
-def _is_dynamic(study: Mapping[str, Any], path: tuple[str, ...]) -> bool:
+def _is_dynamic(config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> bool:
     if len(path) == 1:
         return path[0] in DYNAMIC_FIELDS
-    owner = parameter_owner(study, path)
-    if owner is None or not owner.is_dynamic(path[-1]):
+    if not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    marker = value_at(study, path)
-    values = marker["values"] if "values" in marker else (marker["low"], marker["high"])
-    return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
+    owner = parameter_owner(config, path)
+    return owner is not None and owner.is_dynamic(path[-1])
 
 
 def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> list[Group]:

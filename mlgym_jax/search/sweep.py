@@ -8,11 +8,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.config import Path, dotted, is_sweep, replaced, walk
+from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, is_sweep, replaced, sweeps, walk
 from mlgym_jax.errors import ConfigError
-
-# More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
-MAX_ASSIGNMENTS = 100_000
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,21 +48,22 @@ def expand(study: Mapping[str, Any]) -> list[Assignment]:
         ConfigError: a range marker (`uniform`, …) without a random search to sample it, or too many assignments.
     """
     paths = swept_paths(study)
-    for path, value in walk(study):
-        if is_sweep(value) and value["sweep"] != "absolute":
+    for path, marker in sweeps(study):
+        if marker["sweep"] != "absolute":
             raise ConfigError(
-                dotted(tuple(part for part in path)),
-                f"{value['sweep']}(…) is drawn by a random search, which this version does not have; "
+                dotted(path),
+                f"{marker['sweep']}(…) is drawn by a random search, which this version does not have; "
                 "write grid(value, …) with values of your choice",
             )
     number = count(study)
-    if number > MAX_ASSIGNMENTS:
+    if number > MAX_EXPERIMENTS:
         sizes = " x ".join(f"{_count_at(value_at(study, path)):,} of {dotted(path)}" for path in paths)
         raise ConfigError(
-            dotted(paths[0]), f"the grids make {number:,} experiments ({sizes}); a run takes {MAX_ASSIGNMENTS:,} at most"
+            dotted(paths[0]),
+            f"the grids make {number:,} experiments ({sizes}); a run takes {MAX_EXPERIMENTS:,} at most",
         )
     assignments = []
-    for choices in itertools.product(*(_variants(value_at(study, path), path) for path in paths)):
+    for choices in itertools.product(*(variants(value_at(study, path), path) for path in paths)):
         config, named = study, {}
         for path, (values, resolved) in zip(paths, choices, strict=True):
             config = replaced(config, path, resolved)
@@ -74,15 +72,15 @@ def expand(study: Mapping[str, Any]) -> list[Assignment]:
     return assignments
 
 
-def _variants(marker: Mapping[str, Any], path: Path) -> list[tuple[dict[str, Any], Any]]:
-    """List what may stand in place of a marker: the values by dotted path, those of inner grids last, and the result."""
+def variants(marker: Mapping[str, Any], path: Path) -> list[tuple[dict[str, Any], Any]]:
+    """List what may stand in place of a marker, of a range its ends: (swept values by dotted path, the result)."""
     found = []
-    for value in marker["values"]:
+    for value in marker["values"] if "values" in marker else (marker["low"], marker["high"]):
         if is_sweep(value):
-            found += _variants(value, path)
+            found += variants(value, path)
             continue
-        inner = [(inside, _variants(value_at(value, inside), (*path, *inside))) for inside in swept_paths(value)]
-        for choices in itertools.product(*(variants for _, variants in inner)):
+        inner = [(inside, variants(value_at(value, inside), (*path, *inside))) for inside in swept_paths(value)]
+        for choices in itertools.product(*(choices for _, choices in inner)):
             resolved, named = value, {}
             for (inside, _), (values, result) in zip(inner, choices, strict=True):
                 resolved = replaced(resolved, inside, result)

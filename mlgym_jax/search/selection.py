@@ -1,0 +1,108 @@
+"""Select hyperparameters over folds and seeds, from what the log holds. Pure."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+from mlgym_jax.config import canonical_json
+from mlgym_jax.events.projection import ExperimentView
+
+Hyperparameters = dict[str, Any]
+
+
+def cross_validated(experiments: Iterable[ExperimentView], monitor: str, mode: str) -> dict[str, Any] | None:
+    """Return the hyperparameters with the best mean score over all folds, and their scores fold by fold.
+
+    An experiment's score is that of its best epoch; experiments that differ in their seed alone are averaged.
+
+    Returns:
+        {"monitor", "mode", "mean", "std", "scores": [one a fold], "selected": hyperparameters}; `std` is the sample
+        standard deviation over the folds, None with one fold. None while no candidate has a score on every fold.
+    """
+    found = []
+    for hyperparameters, members in _candidates(experiments):
+        scores = _by_fold(members, lambda view: _best(view, monitor, mode))
+        if scores:
+            found.append((hyperparameters, list(scores.values())))
+    if not found:
+        return None
+    selected, scores = _better(mode)(found, key=lambda candidate: statistics.fmean(candidate[1]))
+    return {"monitor": monitor, "mode": mode, **_moments(scores), "scores": scores, "selected": selected}
+
+
+def nested_cross_validated(
+    experiments: Iterable[ExperimentView], outer_of: Callable[[int], int], monitor: str, mode: str
+) -> dict[str, Any] | None:
+    """Return the hyperparameters selected on the inner folds of each outer fold, and their scores on its outer part.
+
+    The outer score of a training is the one of the same name in the split test, after the epoch that was best on its
+    inner fold; it is averaged over the inner folds (and seeds) of the selected hyperparameters.
+
+    Returns:
+        {"monitor", "mode", "mean", "std", "scores": [one an outer fold], "selected": [hyperparameters, …]}; None while
+        an outer fold has no candidate with scores on all of its inner folds.
+    """
+    outer: dict[int, list[ExperimentView]] = {}
+    for view in experiments:
+        outer.setdefault(outer_of(view.fold or 0), []).append(view)
+    scores, selected = [], []
+    test = "test/" + monitor.removeprefix("val/")
+    for number in sorted(outer):
+        inner = cross_validated(outer[number], monitor, mode)
+        if inner is None:
+            return None
+        members = dict((canonical_json(h), m) for h, m in _candidates(outer[number]))[canonical_json(inner["selected"])]
+        by_fold = _by_fold(members, lambda view: _at_best(view, test, monitor, mode))
+        if not by_fold:
+            return None
+        scores.append(statistics.fmean(by_fold.values()))
+        selected.append(inner["selected"])
+    if not scores:
+        return None
+    return {"monitor": monitor, "mode": mode, **_moments(scores), "scores": scores, "selected": selected}
+
+
+def _candidates(experiments: Iterable[ExperimentView]) -> list[tuple[Hyperparameters, list[ExperimentView]]]:
+    """Group experiments by their hyperparameters without the seed, in the order of their ids."""
+    found: dict[str, tuple[Hyperparameters, list[ExperimentView]]] = {}
+    for view in experiments:
+        hyperparameters = {name: value for name, value in view.hyperparameters.items() if name != "seed"}
+        found.setdefault(canonical_json(hyperparameters), (hyperparameters, []))[1].append(view)
+    return list(found.values())
+
+
+def _by_fold(
+    members: Sequence[ExperimentView], score: Callable[[ExperimentView], float | None]
+) -> Mapping[int, float] | None:
+    """Return each fold's mean over the seeds; None if any experiment has no score."""
+    folds: dict[int, list[float]] = {}
+    for view in members:
+        value = score(view)
+        if value is None:
+            return None
+        folds.setdefault(view.fold or 0, []).append(value)
+    return {fold: statistics.fmean(folds[fold]) for fold in sorted(folds)}
+
+
+def _best(view: ExperimentView, monitor: str, mode: str) -> float | None:
+    best = view.best(monitor, mode)
+    return None if best is None else best[1]
+
+
+def _at_best(view: ExperimentView, name: str, monitor: str, mode: str) -> float | None:
+    best = view.best(monitor, mode)
+    if best is None or name not in view.history:
+        return None
+    score = view.history[name][view.epoch_numbers.index(best[0])]
+    return score if math.isfinite(score) else None
+
+
+def _moments(scores: Sequence[float]) -> dict[str, float | None]:
+    return {"mean": statistics.fmean(scores), "std": statistics.stdev(scores) if len(scores) > 1 else None}
+
+
+def _better(mode: str) -> Callable[..., Any]:
+    return max if mode == "max" else min

@@ -1,0 +1,66 @@
+"""Metrics of numbers against scikit-learn on random cases, in every way, with offsets that cost digits."""
+
+import numpy as np
+import pytest
+import sklearn.metrics as sk
+from metric_cases import assert_equal_in_every_way, evaluate
+
+from mlgym_jax.core import regression_metrics as metrics
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import MlgymError
+
+
+def regression(size, width, number, seed):
+    rng = np.random.default_rng((seed, size, width))
+    targets = rng.normal(size=(number, size, width)) * rng.choice([0.01, 1, 100], size=(number, 1, 1))
+    targets += rng.choice([0, 0, 10], size=(number, 1, width))
+    errors = (
+        rng.normal(size=targets.shape)
+        * rng.choice([0.1, 1.0], size=(number, 1, 1))
+        * targets.std(axis=1, keepdims=True)
+    )
+    targets[::20] = targets[::20, :1]  # no variance
+    errors[::40] = 0.0
+    mask = rng.random((number, size)) < rng.choice([0.1, 0.8, 1.0], size=(number, 1))
+    outputs, targets = (targets + errors).astype(np.float32), targets.astype(np.float32)
+    outputs[~mask], targets[~mask] = np.nan, np.inf
+    return outputs, targets, mask
+
+
+def exactly(targets, outputs):
+    """Return 1 - missed / total by output; the same as scikit-learn's, whose mean of equal values may be another."""
+    missed, total = ((targets - outputs) ** 2).sum(axis=0), ((targets - targets.mean(axis=0)) ** 2).sum(axis=0)
+    constant = (targets == targets[:1]).all(axis=0)
+    return np.where(constant, (missed == 0).astype(float), 1 - missed / np.where(constant, 1, total)).mean()
+
+
+@pytest.mark.parametrize("width", [1, 3])
+@pytest.mark.parametrize("size", [23, 41])
+def test_errors_and_explained_variance(size, width, record_property):
+    found = {
+        "mse": metrics.mse(),
+        "mae": metrics.mae(),
+        "rmse": metrics.rmse(num_outputs=width),
+        "r2": metrics.r2(num_outputs=width),
+        "explained_variance": metrics.explained_variance(num_outputs=width),
+    }
+
+    def expected(outputs, targets):
+        outputs, targets = outputs.astype(np.float64), targets.astype(np.float64)
+        varied = len(targets) > 1 and (targets != targets[:1]).any(axis=0).all()
+        if varied:
+            assert sk.r2_score(targets, outputs) == pytest.approx(exactly(targets, outputs), rel=1e-9)
+        # The mean of the errors is what explained variance forgives.
+        forgiven = outputs - (outputs - targets).mean(axis=0)
+        return {
+            "mse": sk.mean_squared_error(targets, outputs),
+            "mae": sk.mean_absolute_error(targets, outputs),
+            "rmse": sk.root_mean_squared_error(targets, outputs),
+            "r2": exactly(targets, outputs) if len(targets) > 1 else np.nan,
+            "explained_variance": sk.explained_variance_score(targets, outputs)
+            if varied
+            else exactly(targets, forgiven),
+        }
+
+    cases = regression(size, width, 270, seed=0)
+    assert_equal_in_every_way(found, cases, expected, relative=2e-6, record=record_property)

@@ -48,8 +48,23 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
     for item in result.experiments:
         if item.error:
             console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
+    selection = result.selection(monitor, mode)
+    if selection is not None:
+        console.print(_selected(*selection))
     if result.damaged_lines:
         console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+
+
+def _selected(kind: str, found: dict[str, Any] | None) -> str:
+    name = kind.replace("_", " ")
+    if found is None:
+        return f"{name}: not every fold has a score yet"
+    spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
+    score = found["monitor"] if kind == "cross_validation" else "test/" + found["monitor"].removeprefix("val/")
+    chosen = found["selected"] if isinstance(found["selected"], list) else [found["selected"]]
+    words = ["; ".join(f"{key}={_shown(value)}" for key, value in item.items()) or "the only one" for item in chosen]
+    picked = " | ".join(words) if len(set(words)) > 1 else words[0]
+    return f"{name}: {score} {found['mean']:.4f}{spread} over {len(found['scores'])} folds; selected: {picked}"
 
 
 def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -> Any:

@@ -12,6 +12,7 @@ from mlgym_jax import run_folder
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import project, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView
+from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 
 class ExperimentResult:
@@ -148,6 +149,29 @@ class RunResult:
         _, _, epoch, item = max(scored, key=lambda entry: entry[:2])
         return ExperimentResult(self, item._view, best_epoch=epoch)
 
+    def selection(self, monitor: str | None = None, mode: str = "max") -> tuple[str, dict[str, Any] | None] | None:
+        """Return what was selected over the folds of a cross-validated run; see `search.selection`.
+
+        Args:
+            monitor, mode: the score; by default what checkpointing or early stopping monitors. A nested run selects by
+                what its config says, whatever is given here.
+
+        Returns:
+            (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None
+            for a run without folds.
+        """
+        validation = (self.view.config or {}).get("validation", {})
+        kind = validation.get("component", "").removeprefix("validation/")
+        views = list(self.view.experiments.values())
+        if kind == "nested_cross_validation":
+            inner_folds = validation.get("inner_folds", 3)
+            chosen = validation["monitor"], validation["mode"]
+            return kind, nested_cross_validated(views, lambda fold: fold // inner_folds, *chosen)
+        if kind != "cross_validation":
+            return None
+        name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
+        return kind, cross_validated(views, name, mode) if name else None
+
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame, one row an experiment and epoch: hyperparameters, fold, status, epoch, scores.
 
@@ -221,7 +245,9 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
             "best": {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None,
         }
         experiments.append(entry)
-    return {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
+    found: dict[str, Any] = {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
+    selection = result.selection(monitor, mode)
+    return found if selection is None else {**found, selection[0]: selection[1]}
 
 
 def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:

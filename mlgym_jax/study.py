@@ -28,6 +28,8 @@ from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at, va
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
 _EVAL_ELEMENTS = 1 << 20
+# So many values of a dynamic hyperparameter are handed to their factory before training.
+_MAX_BUILT = 100
 
 
 @dataclasses.dataclass(frozen=True)
@@ -195,6 +197,9 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
     hyperparams = {path: _values(group, path) for path in swept}
     row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
+    for path, values in hyperparams.items():
+        for value in dict.fromkeys(values.tolist()[:_MAX_BUILT]):
+            components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
     components = components.opened({path: values[0] for path, values in hyperparams.items()})
     program = make_program(components)
     loader = components["loader"]
@@ -270,17 +275,16 @@ def _traced(components: Components, program: Program, key: Any, batch: Any, row:
         abstract = jax.eval_shape(program.init, key, batch, row)
         traced = jax.make_jaxpr(program.train_step)(abstract, batch)
         scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
-    except MlgymError:
-        raise
-    except jax.errors.JAXTypeError as error:
-        reason = str(error).strip().split("\n")[0]
-        if row:
-            alone = {path: components.opened({path: components.hyperparams[path]}) for path in row}
-            blamed = [path for path in row if not _traceable(alone[path], key, batch, {path: row[path]})]
-            raise _NotTraceable(blamed or list(row), reason) from error
-        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
     except Exception as error:
-        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {error}") from error
+        reason = str(error).strip().split("\n")[0]
+        # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
+        # step can be traced with numbers in their place.
+        if row and _traceable(components, key, batch, {}):
+            blamed = [path for path in row if not _traceable(components, key, batch, {path: row[path]})]
+            raise _NotTraceable(blamed or list(row), reason) from error
+        if isinstance(error, MlgymError):
+            raise
+        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
     for name, score in scores.items():
         if score.shape != ():
             raise ConfigError(
@@ -290,11 +294,11 @@ def _traced(components: Components, program: Program, key: Any, batch: Any, row:
     return abstract, traced.jaxpr, list(scores)
 
 
-def _traceable(components: Components, key: Any, batch: Any, row: Any) -> bool:
-    program = make_program(components)
+def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:
+    program = make_program(components.opened({path: components.hyperparams[path] for path in row}))
     try:
         jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
-    except jax.errors.JAXTypeError:
+    except Exception:
         return False
     return True
 

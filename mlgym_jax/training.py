@@ -140,8 +140,8 @@ def _train(
         compile_seconds=seconds,
         num_examples=max(job.folds.sizes["train"]),
     )
-    running = [n for n in training.ids if n not in recorder.ended]
-    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in running)])
+    going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
+    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
     with Interruption() as interruption:
         _fit(training, runner, done + 1, interruption)
 
@@ -256,6 +256,18 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     return events
 
 
+def _settled(training: GroupTraining, row: int) -> bool:
+    """Tell whether the log holds an experiment's end: what it trains again is only compared."""
+    before = training.recorder.logged.experiments.get(training.ids[row])
+    if before is None or before.status not in ("DONE", "FAILED"):
+        return False
+    history = [training.logged[row][epoch] for epoch in sorted(training.logged[row])]
+    verdict = judge(history, training.job.early_stopping)
+    if before.status == "FAILED":
+        return verdict is not None and verdict.error is not None  # one that its program failed is tried again
+    return verdict is not None or len(history) >= training.job.group.config["num_epochs"]
+
+
 def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:
     """Build the events of an experiment's end, once; a resumed run may find that they are in the log."""
     recorder, number, epoch = training.recorder, training.ids[row], len(training.histories[row])
@@ -264,8 +276,7 @@ def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Eve
     recorder.ended.add(number)
     if verdict is not None and verdict.error is not None:
         recorder.failed.add(number)
-    before = recorder.logged.experiments.get(number)
-    if before is not None and before.status in ("DONE", "FAILED") and before.epochs == epoch:
+    if _settled(training, row):
         return []
     if verdict is not None and verdict.error is not None:
         return recorder.fail(number, epoch, verdict.error, verdict.stacktrace)

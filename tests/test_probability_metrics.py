@@ -124,8 +124,8 @@ def test_perplexity_counts_positions():
     rng = np.random.default_rng(0)
     outputs, targets = rng.normal(size=(5, 7, 4)).astype(np.float32), rng.integers(0, 4, (5, 7)).astype(np.int32)
     rows, where = np.array([True, True, False, True, True]), rng.random((5, 7)) < 0.6
-    outputs[2], outputs[~where] = np.nan, np.inf
     log_p = np.log(softmax(outputs))
+    outputs[2], outputs[~where] = np.nan, np.inf
 
     def perplexity(counted, ignore=None):
         metric = metrics.perplexity(ignore_target=ignore)
@@ -134,18 +134,17 @@ def test_perplexity_counts_positions():
         values = [-log_p[index][targets[index]] for index in np.ndindex(5, 7) if counted[index]]
         assert float(found) == pytest.approx(np.exp(np.mean(values)), rel=1e-6)
 
-    with np.errstate(invalid="ignore"):
-        perplexity(rows[:, None] & where)
-        perplexity(rows[:, None] & where & (targets != 3), ignore=3)
+    perplexity(rows[:, None] & where)
+    perplexity(rows[:, None] & where & (targets != 3), ignore=3)
 
 
 def test_many_examples(record_property):
     rng = np.random.default_rng(0)
-    outputs = (rng.normal(size=(20_011, 10)) * 2).astype(np.float32)
-    targets, mask = rng.integers(0, 10, len(outputs)).astype(np.int32), rng.random(len(outputs)) < 0.97
+    outputs = (rng.normal(size=(20_011, 3)) * 2).astype(np.float32)
+    targets, mask = rng.integers(0, 3, len(outputs)).astype(np.int32), rng.random(len(outputs)) < 0.97
     by_class, kept = softmax(outputs[mask]), targets[mask]
     wanted = expected_scores(by_class.astype(np.float32).astype(np.float64), kept)
-    for name, metric in every_metric(10, True).items():
+    for name, metric in every_metric(3, True).items():
         if "none" not in name:
             error = abs(float(evaluate(metric, outputs, targets, mask)) - wanted[name])
             record_property(name, error)

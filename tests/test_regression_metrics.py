@@ -1,5 +1,6 @@
 """Metrics of numbers against scikit-learn on random cases, in every way, with offsets that cost digits."""
 
+import jax
 import numpy as np
 import pytest
 import sklearn.metrics as sk
@@ -34,8 +35,7 @@ def exactly(targets, outputs):
     return np.where(constant, (missed == 0).astype(float), 1 - missed / np.where(constant, 1, total)).mean()
 
 
-@pytest.mark.parametrize("width", [1, 3])
-@pytest.mark.parametrize("size", [23, 41])
+@pytest.mark.parametrize("size, width", [(23, 1), (41, 3)])
 def test_errors_and_explained_variance(size, width, record_property):
     found = {
         "mse": metrics.mse(),
@@ -62,5 +62,47 @@ def test_errors_and_explained_variance(size, width, record_property):
             else exactly(targets, forgiven),
         }
 
-    cases = regression(size, width, 270, seed=0)
+    cases = regression(size, width, 520, seed=0)
     assert_equal_in_every_way(found, cases, expected, relative=2e-6, record=record_property)
+
+
+@pytest.mark.parametrize("offset", [0.0, 1e4, -1e6])
+def test_explained_variance_of_many_examples_far_from_zero(offset, record_property):
+    rng = np.random.default_rng(0)
+    targets = (rng.normal(size=(40, 500)) + offset + np.linspace(0, 3, 40)[:, None]).astype(np.float32)
+    outputs = (targets + 0.5 * rng.normal(size=targets.shape) + 0.1).astype(np.float32)
+    mask = rng.random(targets.shape) < 0.9
+    exact = [array[mask].astype(np.float64) for array in (targets, outputs)]
+    for name, score in (("r2", sk.r2_score), ("explained_variance", sk.explained_variance_score)):
+        metric = getattr(metrics, name)()
+
+        @jax.jit
+        def batch_by_batch(cases, metric=metric):
+            def add(state, case):
+                return metric.update(state, case[0], {"targets": case[1], "mask": case[2]}), None
+
+            return metric.compute(jax.lax.scan(add, metric.init(), cases)[0])
+
+        error = abs(float(batch_by_batch((outputs, targets, mask))) - score(*exact))
+        record_property(name, error)
+        assert error <= 1e-6, name
+
+
+def test_number_of_outputs_is_the_dataset_s():
+    one, three = np.zeros(4, np.float32), np.zeros((4, 3), np.float32)
+    for targets, width in ((one, 1), (one[:, None], 1), (three, 3)):
+        for train in ({"targets": targets}, [{"targets": row} for row in targets]):
+            assert metrics.r2(Dataset({"train": train})).init().targets.mean.total.shape == (width,)
+
+
+@pytest.mark.parametrize(
+    "metric, columns, words",
+    [
+        (metrics.r2(), (3,), "r2: 1 outputs an example are expected, found 3; write component('r2', num_outputs=3)"),
+        (metrics.mae(), (), "mae: outputs float32[4] and targets float32[4, 3] do not match"),
+    ],
+)
+def test_mistakes_are_named(metric, columns, words):
+    with pytest.raises(MlgymError) as error:
+        evaluate(metric, np.ones((4, *columns), np.float32), np.ones((4, 3), np.float32), np.ones(4, bool))
+    assert words in str(error.value)

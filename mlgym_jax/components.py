@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlgym_jax.config import SECTIONS, Path, dotted, is_component, validated
-from mlgym_jax.errors import ConfigError, closest, described, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, closest, described, listed, nearest
 from mlgym_jax.parameters import check_parameters
 from mlgym_jax.registry import Registration, find_kind, kinds, lookup
 from mlgym_jax.search.grouping import dynamic_paths
@@ -275,15 +275,8 @@ def build_components(
             built[path] = reuse._built[path]
             reused.add(path)
             continue
-        try:
-            built[path] = _build_node(node, built, nodes, hyperparams or {})
-            _check_built(path, built[path], node)
-        except ConfigError:
-            raise
-        except Exception as error:
-            raise ConfigError(
-                path, f"{node.entry.kind} {node.entry.name!r} could not be built: {type(error).__name__}: {error}"
-            ) from error
+        built[path] = _build_node(node, built, nodes, hyperparams or {})
+        _check_built(path, built[path], node)
     return Components(config, nodes, built, hyperparams or {})
 
 
@@ -315,7 +308,13 @@ def _build_node(node: Node, built: Mapping[str, Any], nodes: Mapping[str, Node],
             parameters[need] = built[section]
         elif providers:
             parameters[need] = {path.split(".", 1)[1]: built[path] for path in providers}
-    return node.entry.factory(**parameters)
+    try:
+        return node.entry.factory(**parameters)
+    except ConfigError:
+        raise
+    except Exception as error:
+        said = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
+        raise ConfigError(where, f"{node.entry.kind} {node.entry.name!r} could not be built: {said}") from error
 
 
 def _build_value(

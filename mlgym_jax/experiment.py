@@ -20,6 +20,7 @@ from mlgym_jax.energy import EnergyMeter
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, project, read_log
 from mlgym_jax.events.projection import RunView
+from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.model_card import model_card, to_markdown
@@ -151,6 +152,7 @@ def _launch(
     Args:
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
     """
+    use_compile_cache()
     started = time.perf_counter()
     path = os.path.join(run_dir, run_folder.LOG_NAME)
     with EventLog.open(path, sinks=list(sinks)) as log:

@@ -22,6 +22,7 @@ def data_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """Keep data sets that tests build in one folder of this session, shared with the processes that tests start."""
     folder = tmp_path_factory.getbasetemp().parent / "mlgym_jax_data"
     os.environ["MLGYM_JAX_DATA_DIR"] = str(folder)
+    os.environ["MLGYM_JAX_CACHE_DIR"] = str(folder)
     return folder
 
 

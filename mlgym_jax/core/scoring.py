@@ -248,7 +248,7 @@ def _several(outputs: Outputs, name: str | None = None) -> Iterator[None]:
         if name is not None or not isinstance(outputs, Mapping):
             raise
         raise MlgymError(
-            f"the model has several outputs and this reads one; say which, component('…', output='{next(iter(outputs))}'"
+            f"the model has several outputs, this reads one; say which, component('…', output='{next(iter(outputs))}'"
             f"). Outputs: {listed(outputs)} ({type(error).__name__}: {error})"
         ) from error
 

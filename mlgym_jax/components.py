@@ -22,7 +22,6 @@ from mlgym_jax.search.grouping import dynamic_paths
 from mlgym_jax.search.sweep import expand
 
 _RESERVED = ("component", "needs")
-_INSTEAD = {"search": "; a grid search needs no such section, write grid(value, …) in the fields."}
 # What must come out of a section: attributes that it has (none: it is called), and how a user writes it.
 _RETURNS = {
     "dataset": (("splits",), "mg.Dataset(splits={'train': {'inputs': …, 'targets': …}}, num_classes=…)"),
@@ -108,7 +107,7 @@ def node_at(section: Mapping[str, Any], path: Path, section_name: str, parent_ki
     if path == (section_name,) and section_name in SECTIONS and "/" not in name and section_name not in kinds():
         raise ConfigError(
             where,
-            f"there is no component of kind {section_name!r} in this version{_INSTEAD.get(section_name, '.')} Leave "
+            f"there is no component of kind {section_name!r} in this version. Leave "
             f"config.{section_name} out, or register one with @register({section_name!r}, {name!r}).",
         )
     kind, short = find_kind(name, section_name, where, parent_kind)
@@ -336,11 +335,12 @@ def build(config: Any) -> Components:
     are arguments of `make_program(components).init`.
     """
     study = validated(config)
-    first = expand(study)[0]
+    assignments = expand(study)
+    first = assignments[0]
     components = build_components(first.config)
     hyperparams = {
         path: first.hyperparameters[path]
-        for path in dynamic_paths(study)
+        for path in dynamic_paths(assignments)
         if "." in path and path in first.hyperparameters
     }
     return components.opened(hyperparams)

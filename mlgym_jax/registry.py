@@ -45,6 +45,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.steps_per_epoch",
     "mlgym_jax.data.validation",
     "mlgym_jax.models",
+    "mlgym_jax.search.strategies",
     "mlgym_jax.warm_start",
 )
 _registry: dict[str, dict[str, Registration]] = {}
@@ -79,8 +80,11 @@ class Registration:
         found = self.parameters.get(parameter)
         if found is None:
             return False
-        default_is_int = isinstance(found.default, int) and not isinstance(found.default, bool)
-        return found.annotation in (int, "int", "jnp.int", "int | None") or default_is_int
+        annotation = annotations_of(self.factory).get(parameter)
+        numeric = {annotation, *typing.get_args(annotation)} & {int, float} if annotation is not None else set()
+        if numeric:
+            return float not in numeric
+        return isinstance(found.default, int) and not isinstance(found.default, bool)
 
     def summary(self) -> str:
         """Return the first line of the factory's docstring."""

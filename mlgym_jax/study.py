@@ -113,7 +113,7 @@ def prepare(config: Any) -> Study:
     study = validated(config)
     assignments = expand(study)
     _check_values(study, assignments[0])
-    dynamic = dynamic_paths(study)
+    dynamic = dynamic_paths(assignments)
     static_because: dict[str, str] = {}
     while True:
         try:
@@ -134,6 +134,7 @@ class _NotTraceable(Exception):
 def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
     """Check each swept value in place of the first experiment's: the sum of the grids' sizes, not their product."""
     graph(first.config)
+    study = {name: value for name, value in study.items() if name != "search"}
     for path in swept_paths(study):
         for _, value in variants(value_at(study, path), path):
             config = replaced(first.config, path, value)
@@ -197,8 +198,9 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
     hyperparams = {path: _values(group, path) for path in swept}
     row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
-    for path, values in hyperparams.items():
-        for value in dict.fromkeys(values.tolist()[:_MAX_BUILT]):
+    for path in swept:
+        values = [experiment.assignment.hyperparameters[path] for experiment in group.experiments]
+        for value in list(dict.fromkeys(values))[:_MAX_BUILT]:
             components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
     components = components.opened({path: values[0] for path, values in hyperparams.items()})
     program = make_program(components)

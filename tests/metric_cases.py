@@ -46,14 +46,22 @@ def softmax(outputs):
     return weights / weights.sum(axis=-1, keepdims=True)
 
 
+def run(function, cases):
+    return jax.device_get(jax.jit(function, compiler_options=QUICK)(cases))
+
+
 def sigmoid(outputs):
     return 1 / (1 + np.exp(-np.asarray(outputs, np.float64)))
 
 
+@functools.cache
+def _whole(metric):
+    return jax.jit(lambda outputs, batch: metric.compute(metric.update(metric.init(), outputs, batch)))
+
+
 def evaluate(metric, outputs, targets, mask):
     """Compute one metric over one whole split."""
-    batch = {"targets": jnp.asarray(targets), "mask": jnp.asarray(mask)}
-    return jax.jit(lambda outputs, batch: metric.compute(metric.update(metric.init(), outputs, batch)))(outputs, batch)
+    return _whole(metric)(outputs, {"targets": targets, "mask": mask})
 
 
 def ways(metric, outputs, targets, mask):
@@ -85,27 +93,25 @@ def put(buffer, state, start):
     return jax.tree.map(lambda rows, new: rows.at[start : start + len(new)].set(new), buffer, state)
 
 
-def assert_equal_in_every_way(metrics, cases, expected, empty=None, relative=0.0, record=None):
+def assert_equal(metrics, cases, expected, *, whole_only=(), empty=None, relative=0.0, record=None):
     """Assert that every metric gives what `expected` returns of the unmasked rows, as float64 {name: score}.
 
     Args:
         cases: outputs, targets and masks, the first axis that of the cases.
+        whole_only: names of metrics that share their state with another, and need not be cut into parts.
         empty: {name: score} without any example; the others are NaN.
         record: a function of a name and a value, for the greatest error.
     """
 
-    def alone(case):
+    def whole(case):
         batch = {"targets": case[1], "mask": case[2]}
-        return {
-            name: {"alone": metric.compute(metric.update(metric.init(), case[0], batch))}
-            for name, metric in metrics.items()
-        }
+        return {name: metric.compute(metric.update(metric.init(), case[0], batch)) for name, metric in metrics.items()}
 
     def together(case):
-        return {name: ways(metric, *case) for name, metric in metrics.items()}
+        return {name: ways(metric, *case) for name, metric in metrics.items() if name not in whole_only}
 
-    by_way = jax.device_get(jax.jit(jax.vmap(together), compiler_options=QUICK)(cases))
-    for name, found in jax.device_get(jax.jit(lambda cases: jax.lax.map(alone, cases))(cases)).items():
+    by_way = {name: {"alone": scores} for name, scores in run(lambda cases: jax.lax.map(whole, cases), cases).items()}
+    for name, found in run(jax.vmap(together), cases).items():
         by_way[name].update(found)
 
     wanted = []

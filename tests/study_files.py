@@ -75,11 +75,42 @@ def get_config():
     return config
 """
 
+# A study that trains in a moment; `{top}` registers, `{edit}` changes.
+SMALL = """
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from flax import nnx
+from ml_collections import ConfigDict
+
+import mlgym_jax as mg
+from mlgym_jax import component, grid, register
+
+{top}
+
+
+def get_config():
+    config = ConfigDict()
+    config.num_epochs = 3
+    config.dataset = component("synthetic", num_examples=200, num_features=8, num_classes=3, noise=0.3)
+    config.loader = component("in_memory", batch_size=32)
+    config.model = component("linear")
+    config.loss = component("softmax_cross_entropy")
+    config.optimizer = component("sgd", learning_rate=0.1)
+    config.metrics = dict(accuracy=component("accuracy"))
+    {edit}
+    return config
+"""
+
 
 def write(folder, text, name="study.py"):
     path = pathlib.Path(folder) / name
     path.write_text(text, encoding="utf-8")
     return path
+
+
+def small(folder, edit="", top="", name="study.py"):
+    return write(folder, SMALL.replace("{edit}", edit).replace("{top}", top), name)
 
 
 def start(module, *arguments, cwd=None, env=None, max_file_bytes=None):

@@ -48,6 +48,27 @@ def test_a_function_is_registered_and_stays_as_it_is():
     assert entry.summary() == "Make it."
 
 
+@pytest.mark.parametrize(
+    "annotation, default, expected",
+    [
+        (int, 1, True),
+        (int | None, None, True),
+        (float, 1, False),
+        (int | float, 1, False),
+        (None, 1, True),
+        (None, 1.0, False),
+        (None, True, False),
+    ],
+)
+def test_what_counts_is_told_by_its_annotation_or_else_by_its_default(annotation, default, expected):
+    def make(*, number=default):
+        return number
+
+    make.__annotations__ = {} if annotation is None else {"number": annotation}
+    register("model", "made")(make)
+    assert lookup("model", "made").wants_integer("number") is expected
+
+
 def test_the_name_is_the_functions_own_unless_said():
     @register("model")
     def my_own():

@@ -4,7 +4,7 @@ import jax
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from metric_cases import assert_equal_in_every_way, evaluate
+from metric_cases import assert_equal, evaluate
 
 from mlgym_jax.core import regression_metrics as metrics
 from mlgym_jax.data.dataset import Dataset
@@ -63,16 +63,11 @@ def test_errors_and_explained_variance(size, width, record_property):
         }
 
     cases = regression(size, width, 520, seed=0)
-    assert_equal_in_every_way(found, cases, expected, relative=2e-6, record=record_property)
+    assert_equal(found, cases, expected, relative=2e-6, record=record_property)
 
 
-@pytest.mark.parametrize("offset", [0.0, 1e4, -1e6])
-def test_explained_variance_of_many_examples_far_from_zero(offset, record_property):
+def test_explained_variance_of_many_examples_far_from_zero(record_property):
     rng = np.random.default_rng(0)
-    targets = (rng.normal(size=(40, 500)) + offset + np.linspace(0, 3, 40)[:, None]).astype(np.float32)
-    outputs = (targets + 0.5 * rng.normal(size=targets.shape) + 0.1).astype(np.float32)
-    mask = rng.random(targets.shape) < 0.9
-    exact = [array[mask].astype(np.float64) for array in (targets, outputs)]
     for name, score in (("r2", sk.r2_score), ("explained_variance", sk.explained_variance_score)):
         metric = getattr(metrics, name)()
 
@@ -83,9 +78,14 @@ def test_explained_variance_of_many_examples_far_from_zero(offset, record_proper
 
             return metric.compute(jax.lax.scan(add, metric.init(), cases)[0])
 
-        error = abs(float(batch_by_batch((outputs, targets, mask))) - score(*exact))
-        record_property(name, error)
-        assert error <= 1e-6, name
+        for offset in (0.0, 1e4, -1e6):
+            targets = (rng.normal(size=(40, 500)) + offset + np.linspace(0, 3, 40)[:, None]).astype(np.float32)
+            outputs = (targets + 0.5 * rng.normal(size=targets.shape) + 0.1).astype(np.float32)
+            mask = rng.random(targets.shape) < 0.9
+            exact = [array[mask].astype(np.float64) for array in (targets, outputs)]
+            error = abs(float(batch_by_batch((outputs, targets, mask))) - score(*exact))
+            record_property(name, error)
+            assert error <= 1e-6, (name, offset)
 
 
 def test_number_of_outputs_is_the_dataset_s():

@@ -24,6 +24,9 @@ from study_files import (
 import mlgym_jax as mg
 from mlgym_jax.execution.interruption import Interruption
 
+# For processes that are not allowed to end what they write: a compiled program cut short would be read by others.
+NO_CACHE = {"MLGYM_JAX_CACHE_DIR": "off"}
+
 
 @pytest.fixture(scope="session")
 def study(tmp_path_factory):
@@ -62,7 +65,7 @@ def held(study, tmp_path):
             f"--event_storage={tmp_path}",
             "--run_id=cut",
             *arguments,
-            env={**files, "HOLD_AFTER_EPOCH": str(after_epoch)},
+            env={**files, **NO_CACHE, "HOLD_AFTER_EPOCH": str(after_epoch)},
         )
         processes.append(process)
         return process, pathlib.Path(files["HELD"]), pathlib.Path(files["RELEASE"])
@@ -262,8 +265,8 @@ def test_resuming_a_finished_run_changes_no_result(reference, copied):
     before = events(copied)
     status, _, err = resume(copied)
     assert status == 0, err
-    added = [json.loads(line)["event_type"] for line in (copied / "event_storage.log").open()][len(before) :]
-    assert added == ["run_started", "run_finished"]
+    added = (copied / "event_storage.log").read_text(encoding="utf-8").splitlines()[len(before) :]
+    assert [json.loads(line)["event_type"] for line in added] == ["run_started", "run_finished"]
     assert_same_outcome(outcome(copied), reference[1])
 
 
@@ -358,7 +361,7 @@ def test_a_full_disk_ends_a_run_that_can_go_on(study, reference, tmp_path, what)
     size, name = FULL[what]
     changed = () if what == "log" else ("--config.model.features=(128,128)", "--config.num_epochs=3")
     options = f"--config={study}", f"--event_storage={tmp_path}", "--run_id=full", *changed
-    status, out, err = finish(start("run", *options, max_file_bytes=size))
+    status, out, err = finish(start("run", *options, max_file_bytes=size, env=NO_CACHE))
     assert (status, out) == (1, "")
     assert err.count("error:") == 1 and "Traceback" not in err
     assert str(tmp_path / "full" / name) in err and "--resume=full" in err

@@ -115,6 +115,11 @@ def test_with_and_without_early_stopping():
     assert [job.early_stopping is None for job in prepared.jobs] == [True, False]
 
 
+def test_a_batch_larger_than_the_data_is_one_step_with_all_of_it():
+    [job] = study(loader=component("in_memory", batch_size=1000)).jobs
+    assert (job.shape.num_steps, len(job.sample["inputs"])) == (1, 30)
+
+
 def test_a_part_that_is_overridden_with_none_is_left_out():
     [job] = study(metrics=dict(accuracy=None, top=component("top_k", k=1))).jobs
     assert set(job.names) == {"train/loss", "train/top", "val/loss", "val/top"}
@@ -269,4 +274,6 @@ def test_preparing_compiles_no_program_of_its_own():
     )
     [job] = study(model=component("mlp", features=(7,)), optimizer=component("sgd", learning_rate=grid(0.1, 0.2))).jobs
     assert compiled == []
+    jax.block_until_ready(jax.jit(lambda x: x * 3 + 7)(jnp.zeros(11)))
+    assert len(compiled) >= 1  # the listener does hear
     assert isinstance(job.abstract.params["Dense_0"]["kernel"], jax.ShapeDtypeStruct)

@@ -34,7 +34,7 @@ def study(**sections):
 
 def groups_of(config):
     experiments = [Experiment(number, assignment, 0, 1) for number, assignment in enumerate(expand(config))]
-    return make_groups(experiments, dynamic_paths(config))
+    return make_groups(experiments, dynamic_paths(expand(config)))
 
 
 # --- expanding -------------------------------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ def test_layer_sizes_and_batch_sizes_do_not():
 def test_grids_inside_components_of_a_grid_stay_dynamic():
     optimizer = grid(component("sgd", learning_rate=grid(0.1, 0.2)), component("adam", learning_rate=grid(0.3, 0.4)))
     config = study(optimizer=optimizer)
-    assert dynamic_paths(config) == ["optimizer.learning_rate"]
+    assert dynamic_paths(expand(config)) == ["optimizer.learning_rate"]
     assert [group.ids for group in groups_of(config)] == [[0, 1], [2, 3]]
 
 
@@ -203,13 +203,16 @@ def test_a_component_that_says_a_number_outright_is_a_group_apart():
         ),
         ({"model": component("mlp", dropout_rate=grid(0.0, 0.1))}, ["model.dropout_rate"]),
         ({"model": component("mlp", features=(grid(8, 4),))}, []),
-        ({"optimizer": {"component": plain(grid("sgd", "adam")), "learning_rate": plain(grid(0.1, 0.2))}}, []),
+        (
+            {"optimizer": {"component": plain(grid("sgd", "adam")), "learning_rate": plain(grid(0.1, 0.2))}},
+            ["optimizer.learning_rate"],
+        ),
         ({"loss": component("huber_loss", delta=grid(0.5, 1.0))}, ["loss.delta"]),
         ({"num_epochs": grid(1, 2)}, []),
     ],
 )
 def test_what_is_dynamic(sections, dynamic):
-    assert dynamic_paths(study(**sections)) == dynamic
+    assert dynamic_paths(expand(study(**sections))) == dynamic
 
 
 @pytest.mark.usefixtures("own_registry")
@@ -220,7 +223,7 @@ def test_parameters_of_ones_own_are_dynamic_where_declared():
         model=component("mine", rate=grid(0.1, 0.2), width=grid(1, 2)),
         extra=component("every", rate=grid(0.1, 0.2), table={"deep": grid(1, 2)}),
     )
-    assert dynamic_paths(config) == ["extra.rate", "model.rate"]
+    assert dynamic_paths(expand(config)) == ["extra.rate", "model.rate"]
 
 
 def test_the_owner_of_a_path_is_the_component_whose_parameter_stands_there():

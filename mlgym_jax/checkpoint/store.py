@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
+import re
 import shutil
+import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -49,7 +51,9 @@ class CheckpointStore:
     """
 
     def __init__(self, folder: str, abstract: TrainState):
-        logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax tells every step of a save at level WARNING
+        # Orbax tells every step of a save at level WARNING, and the trace of each thread that met a failure at ERROR;
+        # the failure itself is raised.
+        logging.getLogger("absl").setLevel(logging.CRITICAL)
         self.folder = os.path.abspath(folder)
         key = jax.eval_shape(jax.random.key_data, abstract.key)
         self._abstract = dataclasses.replace(abstract, key=key)
@@ -94,6 +98,7 @@ class CheckpointStore:
         try:
             if epoch in self._manage().all_steps():
                 self._manage().delete(epoch)
+            _ignore_late_writes()
             self._manage().save(epoch, args=ocp.args.Composite(**items), force=True)
         except Exception as error:
             raise self._refused(error) from error
@@ -135,11 +140,11 @@ class CheckpointStore:
         return self._manager
 
     def _refused(self, error: Exception) -> DiskError:
-        reason = str(error).strip().split("\n")[0][:300]
-        return DiskError(
-            f"{self.folder}: a checkpoint could not be written ({type(error).__name__}: {reason}). "
-            "What was saved before is whole."
-        )
+        text = str(error).strip()
+        code = re.search(r"os_error_code='(\d+)'", text)  # how TensorStore ends what the system refused
+        known = error.strerror if isinstance(error, OSError) else os.strerror(int(code[1])) if code else None
+        reason = known or f"{type(error).__name__}: {text.split(chr(10))[0][:300]}"
+        return DiskError(f"{self.folder}: a checkpoint could not be written: {reason}. What was saved before is whole.")
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -242,6 +247,20 @@ class CheckpointStore:
         if _checksums(host) != list(self._saved[step].checksums[item]):
             raise MlgymError(f"{where}: its contents do not match their checksums")
         return host
+
+
+def _ignore_late_writes() -> None:
+    """Keep TensorStore from printing a trace for each array whose write ends after that of another was refused."""
+    before = sys.unraisablehook
+    if getattr(before, "ignores_late_writes", False):
+        return
+
+    def hook(found: Any) -> None:
+        if not (found.exc_type is RuntimeError and str(found.exc_value) == "Event loop is closed"):
+            before(found)
+
+    hook.ignores_late_writes = True  # type: ignore[attr-defined]
+    sys.unraisablehook = hook
 
 
 def _to_json(saved: Saved) -> dict[str, Any]:

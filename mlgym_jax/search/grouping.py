@@ -8,7 +8,7 @@ from typing import Any
 
 from mlgym_jax.config import canonical_json, dotted, is_component, replaced
 from mlgym_jax.registry import Registration, find_kind, lookup
-from mlgym_jax.search.sweep import Assignment, swept_paths, value_at, variants
+from mlgym_jax.search.sweep import Assignment
 
 # Swept at the top level, these are array arguments of the compiled program.
 DYNAMIC_FIELDS = ("seed", "split_seed")
@@ -47,14 +47,13 @@ class Group:
         return [experiment.experiment_id for experiment in self.experiments]
 
 
-def dynamic_paths(study: Mapping[str, Any]) -> list[str]:
+def dynamic_paths(assignments: Sequence[Assignment]) -> list[str]:
     """List the swept dotted paths that are dynamic by declaration: seeds, and parameters registered as such."""
     dynamic: dict[str, bool] = {}
-    for path in swept_paths(study):
-        for values, resolved in variants(value_at(study, path), path):
-            config = replaced(study, path, resolved)
-            for name, value in values.items():
-                dynamic[name] = dynamic.get(name, True) and _is_dynamic(config, tuple(name.split(".")), value)
+    for assignment in assignments:
+        for name, value in assignment.hyperparameters.items():
+            if dynamic.get(name, True):
+                dynamic[name] = _is_dynamic(assignment.config, tuple(name.split(".")), value)
     return [name for name, holds in dynamic.items() if holds]
 
 

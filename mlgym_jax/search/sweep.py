@@ -5,11 +5,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, is_sweep, replaced, sweeps, walk
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.parameters import check_parameters
+from mlgym_jax.registry import find_kind, lookup
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,37 +41,59 @@ def _count_at(marker: Mapping[str, Any]) -> int:
 
 
 def expand(study: Mapping[str, Any]) -> list[Assignment]:
-    """Return every assignment of a grid search: the product of all grids, the last path varying fastest.
+    """Return every assignment that a study's search tries; without a section `search`, the product of all grids.
+
+    Raises:
+        ConfigError: a range marker (`uniform`, …) without a random search to draw from it, too many assignments, or
+            what the search says.
+    """
+    section = study.get("search")
+    if section is None:
+        return product(study, [(path,) for path in swept_paths(study)])
+    kind, name = find_kind(section["component"], "search", "search")
+    entry = lookup(kind, name, "search")
+    parameters = {key: value for key, value in section.items() if key != "component"}
+    strategy = entry.factory(**check_parameters(entry, parameters, "search"))
+    return strategy({key: value for key, value in study.items() if key != "search"})
+
+
+def product(study: Mapping[str, Any], axes: Sequence[tuple[Path, ...]]) -> list[Assignment]:
+    """Return the product of grids, the last axis varying fastest; the paths of one axis vary together.
 
     A value of a grid may hold grids itself, such as a component whose parameters are swept: it counts once for each of
     their values, and these stand in the hyperparameters, too.
 
     Raises:
-        ConfigError: a range marker (`uniform`, …) without a random search to sample it, or too many assignments.
+        ConfigError: a range marker, or too many assignments.
     """
-    paths = swept_paths(study)
     for path, marker in sweeps(study):
         if marker["sweep"] != "absolute":
             raise ConfigError(
                 dotted(path),
-                f"{marker['sweep']}(…) is drawn by a random search, which this version does not have; "
-                "write grid(value, …) with values of your choice",
+                f"{marker['sweep']}(…) is drawn by a random search; write config.search = "
+                "component('random', num_experiments=…), or grid(value, …) with values of your choice",
             )
-    number = count(study)
+    number = math.prod(_count_at(value_at(study, axis[0])) for axis in axes)
     if number > MAX_EXPERIMENTS:
-        sizes = " x ".join(f"{_count_at(value_at(study, path)):,} of {dotted(path)}" for path in paths)
+        sizes = " x ".join(f"{_count_at(value_at(study, axis[0])):,} of {dotted(axis[0])}" for axis in axes)
         raise ConfigError(
-            dotted(paths[0]),
+            dotted(axes[0][0]),
             f"the grids make {number:,} experiments ({sizes}); a run takes {MAX_EXPERIMENTS:,} at most",
         )
-    assignments = []
-    for choices in itertools.product(*(variants(value_at(study, path), path) for path in paths)):
-        config, named = study, {}
-        for path, (values, resolved) in zip(paths, choices, strict=True):
-            config = replaced(config, path, resolved)
-            named.update(values)
-        assignments.append(Assignment(named, config))
-    return assignments
+    choices = [
+        list(zip(*([(path, choice) for choice in variants(value_at(study, path), path)] for path in axis), strict=True))
+        for axis in axes
+    ]
+    return [assigned(study, [item for axis in chosen for item in axis]) for chosen in itertools.product(*choices)]
+
+
+def assigned(study: Mapping[str, Any], chosen: Sequence[tuple[Path, tuple[dict[str, Any], Any]]]) -> Assignment:
+    """Put chosen values into a study: path, (swept values by dotted path, what stands at the path)."""
+    config, named = study, {}
+    for path, (values, resolved) in chosen:
+        config = replaced(config, path, resolved)
+        named.update(values)
+    return Assignment(named, config)
 
 
 def variants(marker: Mapping[str, Any], path: Path) -> list[tuple[dict[str, Any], Any]]:

@@ -251,6 +251,8 @@ def _choices(value: Any) -> list[Any]:
 
 
 def _check_top_level(name: str, value: Any) -> None:
+    if name == "search" and is_sweep(value):
+        raise ConfigError(name, "a search cannot be swept itself; write config.search = component(…)")
     for choice in _choices(value):
         if value is None and name not in FIELDS:
             continue
@@ -278,6 +280,8 @@ def _check_field(name: str, value: Any) -> None:
         raise ConfigError(name, f"at least {least} is expected, found {value!r} ({meaning})")
     if name == "evaluation_splits" and not all(isinstance(item, str) for item in value):
         raise ConfigError(name, f"strings are expected, found {described(value)} ({meaning})")
+    if name == "evaluation_splits" and len({*value}) < len(value):
+        raise ConfigError(name, f"a split is named twice in {described(value)} ({meaning})")
 
 
 def _check_section(name: str, value: Any) -> None:

@@ -228,7 +228,7 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     names = tuple(f"{split}/{score}" for split in splits for score in scores)
     metrics = components.get("metrics", {})
     intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
-    for section in ("early_stopping", "checkpointing"):
+    for section in ("early_stopping", "checkpointing", "validation"):
         _check_monitor(section, components.get(section), names)
     return Job(
         group=group,

@@ -68,7 +68,7 @@ CONFIGS = [
     bad("huge grid", r"line \d+: grid\(…\): found 10,000,000 values; a run takes 100,000", edit="grid(*range(10**7))"),
     bad(
         "range",
-        r"config\.optimizer\.learning_rate: uniform\(…\) is drawn by a random search, which .* write grid\(",
+        r"config\.optimizer\.learning_rate: uniform\(…\) is drawn by a random search; write config\.search = ",
         edit="config.optimizer.learning_rate = uniform(0.1, 1.0)",
     ),
     bad(
@@ -78,8 +78,29 @@ CONFIGS = [
     ),
     bad(
         "search",
-        r"config\.search: there is no component of kind 'search' in this version; .* write grid\(",
+        r"config\.search: unknown search 'randm'; did you mean 'random'\? Registered: ",
+        edit="config.search = component('randm', num_experiments=3)",
+    ),
+    bad(
+        "search without its number",
+        r"config\.search\.num_experiments: missing; search 'random' requires it",
+        edit="config.search = component('random')",
+    ),
+    bad(
+        "search of nothing",
+        r"config\.search: there is nothing to draw; write uniform\(low, high\)",
         edit="config.search = component('random', num_experiments=3)",
+    ),
+    bad(
+        "swept search",
+        r"config\.search: a search cannot be swept itself; write config\.search = component\(…\)",
+        edit="config.search = grid(component('random', num_experiments=3), component('grid'))",
+    ),
+    bad(
+        "search that raises",
+        r"config\.search: search 'own' failed: ValueError: no idea",
+        top=own("search", "def s():\n    def search(study): raise ValueError('no idea')\n    return search"),
+        edit="config.search = component('own')",
     ),
     bad(
         "cycle",

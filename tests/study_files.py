@@ -178,6 +178,33 @@ def scores(run_dir):
     return found
 
 
+def kill(process):
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
+def steps(run_dir):
+    """Return the folders of the checkpoints that are whole, oldest first."""
+    folder = run_dir / "checkpoints/group_0"
+    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
+
+
+def largest_file(folder):
+    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
+
+
+def overwrite(folder):
+    path = largest_file(folder)
+    path.write_bytes(b"\x5a" * path.stat().st_size)
+
+
+def truncate(folder):
+    for path in folder.rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
 def outcome(run_dir):
     """Return all that must not depend on interruptions: scores, ends, and every state that can be restored."""
     result = mg.load_run(run_dir)

@@ -12,6 +12,7 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
+from mlgym_jax import registry
 from mlgym_jax.components import build, build_components, check_section, graph
 from mlgym_jax.config import component, grid, plain
 from mlgym_jax.errors import ConfigError
@@ -162,16 +163,20 @@ def test_a_section_or_a_part_of_none_is_left_out(calls):
             r"config\.early_stoping: no component needs this section, so it would do nothing; did you mean 'early_stop",
         ),
         ({"metric": {"a": component("accuracy")}}, r"config\.metric: .* did you mean 'metrics'\?"),
-        (
-            {"search": component("random", num_experiments=3)},
-            r"config\.search: there is no component of kind 'search' in this version; a grid search needs",
-        ),
     ],
 )
 def test_a_wrong_graph_is_refused_before_anything_is_built(calls, config, message):
     with pytest.raises(ConfigError, match=message):
         build_components(plain(config))
     assert calls == []
+
+
+def test_a_section_of_the_engine_without_components_is_explained(monkeypatch):
+    monkeypatch.delitem(registry._registry, "sampler", raising=False)
+    with pytest.raises(
+        ConfigError, match=r"config\.sampler: there is no component of kind 'sampler' in this version\."
+    ):
+        graph(plain({"sampler": component("weighted")}))
 
 
 def test_sections_of_ones_own_may_be_named_like_those_of_the_engine(calls):

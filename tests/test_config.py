@@ -205,6 +205,7 @@ def test_a_section_of_none_is_as_one_left_out():
         ("metrics", {"loss": component("accuracy")}, r"config\.metrics\.loss: 'loss' is the score of the loss"),
         ("metrics", {"a/b": component("accuracy")}, r"config\.metrics\.a/b: 'a/b' is no name of a score"),
         ("metrics", {"a": 3}, r"config\.metrics: components by names"),
+        ("evaluation_splits", ("val", "val"), r"config\.evaluation_splits: a split is named twice"),
         ("evaluation_splits", (1,), r"config\.evaluation_splits: strings are expected, found \(1,\)"),
         ("model", component("mlp", features=grid()), r"config\.model\.features: empty sweep"),
         ("model", component("mlp", **{"a.b": {"c": grid(1)}}), r"config\.model\.a\.b\.c: a key with a dot"),

@@ -89,7 +89,7 @@ class Breaks(nn.Module):
 
         x = nn.Dense(self.width)(x)
         x = x + jax.lax.stop_gradient(
-            jax.pure_callback(check, jax.ShapeDtypeStruct((), x.dtype), jnp.zeros((), x.dtype), vmap_method="sequential")
+            jax.pure_callback(check, jax.ShapeDtypeStruct((), x.dtype), jnp.zeros((), x.dtype))
         )
         return nn.Dense(3)(x)
 
@@ -105,7 +105,7 @@ def breaks(*, width: int):
 def test_a_group_whose_program_raises_leaves_the_others_and_can_be_tried_again(tmp_path):
     path = small(tmp_path, "config.model = component('breaks', width=grid(4, 5, 6)); config.seed = grid(0, 1)", BREAKS)
     words = f"--config={path}", f"--event_storage={tmp_path}", "--run_id=it", "--devices=1"
-    status, out, err = finish(start("run", *words, cwd=tmp_path))
+    status, _, err = finish(start("run", *words, cwd=tmp_path))
     assert status == 1, err
     assert "experiment 2 failed" in err and "the sensor is gone" in err
     result = mg.load_run(tmp_path / "it")
@@ -115,7 +115,7 @@ def test_a_group_whose_program_raises_leaves_the_others_and_can_be_tried_again(t
     assert [payload["experiment_id"] for payload in failed] == [2, 3]
     assert all("the sensor is gone" in payload["stacktrace"] for payload in failed)
     (tmp_path / "FIXED").touch()
-    status, out, err = finish(start("run", "--resume=it", *words[1:2], words[3], cwd=tmp_path))
+    status, _, err = finish(start("run", "--resume=it", *words[1:2], words[3], cwd=tmp_path))
     assert status == 0, err
     again = mg.load_run(tmp_path / "it")
     assert [(e.status, e.num_epochs, e.error) for e in again.experiments] == [("DONE", 3, None)] * 6

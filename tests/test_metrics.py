@@ -1,129 +1,206 @@
-"""Metrics against scikit-learn on random cases: alone, in parts, masked, under vmap, scan and shard_map."""
+"""What holds for every registered metric: masks, merging in any order, jit, vmap, scan, shards; and `mean_of`."""
 
-import warnings
+import functools
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import sklearn.metrics
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
+from metric_cases import compute_all, evaluate, quick_jit
 
-from mlgym_jax.core import metrics
+from mlgym_jax.core import classification_metrics, metrics
+from mlgym_jax.core.metrics import summed
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.registry import lookup, registrations
 
-SEEDS = range(8)
-AVERAGES = ("macro", "micro", "weighted")
-SCORES = {
-    "precision": sklearn.metrics.precision_score,
-    "recall": sklearn.metrics.recall_score,
-    "f1": sklearn.metrics.f1_score,
-}
+SIZE, CLASSES = 11, 4
+REGRESSION = {"mse", "mae", "rmse", "r2", "explained_variance"}
+NAMES = [entry.name for entry in registrations("metric") if "mlgym_jax/core" in entry.origin]
 
 
-def multiclass(seed):
-    """Random logits and targets of some of the classes, with ties, an odd size and a mask that drops some rows."""
+@functools.cache
+def built(name, classes=CLASSES, **parameters):
+    entry = lookup("metric", name)
+    needs = {"dataset": Dataset({}, num_classes=None if name in REGRESSION else classes)} if entry.needs else {}
+    return entry.factory(**needs, **parameters)
+
+
+@functools.cache
+def compiled(metric):
+    return metrics.Metric(*(quick_jit(function) for function in metric[:4]), gathers=metric.gathers)
+
+
+def example(name, seed=0):
+    """Return outputs, targets and a mask with some of each that suit a metric."""
     rng = np.random.default_rng(seed)
-    size, classes = ((1, 3), (25, 5), (25, 2), (25, 5))[seed % 4]  # few shapes, which compile once
-    present = rng.choice(classes, size=int(rng.integers(1, classes + 1)), replace=False)
-    outputs = np.round(rng.normal(size=(size, classes)), 1).astype(np.float32)
-    mask = rng.random(size) < 0.8
-    mask[0] = True
-    return outputs, rng.choice(present, size=size).astype(np.int32), mask, classes
+    mask = rng.random(SIZE) < 0.7
+    mask[:2] = True, False
+    if name in REGRESSION:
+        return rng.normal(size=SIZE).astype(np.float32), rng.normal(size=SIZE).astype(np.float32), mask
+    outputs = rng.normal(size=(SIZE, CLASSES)).astype(np.float32)
+    return outputs, rng.integers(0, CLASSES, SIZE).astype(np.int32), mask
 
 
-def binary(seed):
-    rng = np.random.default_rng(seed)
-    size = (1, 25, 25)[seed % 3]
-    outputs = rng.normal(size=size).astype(np.float32)
-    return outputs, (rng.random(size) < rng.random()).astype(np.int32), np.ones(size, bool)
+def state_of(metric, outputs, targets, mask):
+    return metric.update(metric.init(), outputs, {"targets": targets, "mask": mask})
 
 
-def score(metric, outputs, targets, mask, parts=1):
-    """Compute a metric over a split that is cut into parts of any sizes, merged from the last to the first."""
-    state = metric.init()
-    for rows in reversed(np.array_split(np.arange(len(mask)), parts)):
-        batch = {"targets": jnp.asarray(targets[rows]), "mask": jnp.asarray(mask[rows])}
-        state = metric.merge(metric.update(metric.init(), jnp.asarray(outputs[rows]), batch), state)
-    return metric.compute(state)
+def assert_same(one, other, **tolerance):
+    tolerance = tolerance or {"rtol": 1e-6, "atol": 1e-6}
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, other)
 
 
-def by_scikit_learn(name, targets, predicted, **parameters):
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return SCORES[name](targets, predicted, zero_division=0, **parameters)
+@pytest.mark.parametrize("name", NAMES)
+def test_scores_are_float_scalars_and_states_keep_their_form(name):
+    metric = built(name)
+    case = example(name)
+    empty, state = jax.eval_shape(metric.init), jax.eval_shape(lambda: state_of(metric, *case))
+    for found in (state, jax.eval_shape(metric.merge, empty, state), jax.eval_shape(metric.merge, state, state)):
+        assert jax.tree.structure(found) == jax.tree.structure(empty)
+        rows = 2 * SIZE if found is not state and metric.gathers else SIZE
+        for leaf, first in zip(jax.tree.leaves(found), jax.tree.leaves(empty), strict=True):
+            assert (leaf.dtype, leaf.weak_type) == (first.dtype, False)
+            if metric.gathers:
+                assert (first.shape[0], leaf.shape[1:]) == (0, first.shape[1:])
+                assert leaf.shape[0] in (SIZE, rows)
+            else:
+                assert leaf.shape == first.shape
+    if metric.gathers:
+        assert any(leaf.dtype == jnp.bool_ for leaf in jax.tree.leaves(state))
+    for found in (empty, state):
+        for score in jax.tree.leaves(jax.eval_shape(metric.compute, found)):
+            assert (score.shape, score.dtype) == ((), jnp.float32)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_accuracy_and_top_k(seed):
-    outputs, targets, mask, classes = multiclass(seed)
-    expected = sklearn.metrics.accuracy_score(targets[mask], outputs[mask].argmax(axis=1))
-    for parts in (1, 2):
-        assert score(metrics.accuracy(), outputs, targets, mask, parts) == pytest.approx(expected, abs=1e-6)
-    one_hot = np.eye(classes, dtype=np.float32)[targets]
-    assert score(metrics.accuracy(), outputs, one_hot, mask) == pytest.approx(expected, abs=1e-6)
-    if classes > 2:
-        for k in (1, 2, classes - 1):
-            expected = sklearn.metrics.top_k_accuracy_score(targets[mask], outputs[mask], k=k, labels=range(classes))
-            assert score(metrics.top_k(k=k), outputs, targets, mask, 2) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("name", NAMES)
+def test_masked_rows_change_nothing(name):
+    metric = compiled(built(name))
+    outputs, targets, mask = example(name)
+    score = metric.compute(state_of(metric, outputs, targets, mask))
+    for garbage, wrong in ((np.nan, 99), (np.inf, -1), (-np.inf, -5), (1e30, 2**31 - 1)):
+        spoiled = outputs.copy(), targets.copy()
+        spoiled[0][~mask], spoiled[1][~mask] = garbage, np.nan if name in REGRESSION else wrong
+        assert_same(metric.compute(state_of(metric, *spoiled, mask)), score, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("name", SCORES)
-def test_precision_recall_f1(name, seed):
-    outputs, targets, mask, classes = multiclass(seed)
-    predicted = outputs.argmax(axis=1)
-    make = getattr(metrics, name)
-    for average in AVERAGES:
-        expected = by_scikit_learn(name, targets[mask], predicted[mask], average=average)
-        for parts in (1, 2):
-            found = score(make(average=average, num_classes=classes), outputs, targets, mask, parts)
-            assert found == pytest.approx(expected, abs=1e-6), average
-    by_class = score(make(average="none", num_classes=classes), outputs, targets, mask)
-    expected = by_scikit_learn(name, targets[mask], predicted[mask], average=None, labels=range(classes))
-    assert list(by_class) == [f"class_{index}" for index in range(classes)]
-    np.testing.assert_allclose(list(by_class.values()), expected, atol=1e-6)
+@pytest.mark.parametrize("name", NAMES)
+def test_no_example_adds_nothing(name):
+    metric = compiled(built(name))
+    outputs, targets, mask = example(name)
+    score, nothing = metric.compute(state_of(metric, outputs, targets, mask)), metric.compute(metric.init())
+    state = metric.merge(metric.init(), state_of(metric, outputs, targets, mask & False))
+    assert_same(metric.compute(state), nothing, rtol=0, atol=0)
+    assert all(not float(leaf) or np.isnan(leaf) for leaf in jax.tree.leaves(nothing))
+    for merged in (metric.merge(state, state_of(metric, outputs, targets, mask)), state):
+        assert_same(metric.compute(merged), nothing if merged is state else score, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("shape", [(-1,), (-1, 1)])
-def test_binary_scores(shape, seed):
-    outputs, targets, mask = binary(seed)
-    columns, predicted = outputs.reshape(shape), (outputs > 0.0).astype(int)
-    expected = sklearn.metrics.accuracy_score(targets, predicted)
-    assert score(metrics.accuracy(), columns, targets, mask) == pytest.approx(expected, abs=1e-6)
-    probabilities = 1 / (1 + np.exp(-columns))
-    assert score(metrics.accuracy(threshold=0.5), probabilities, targets, mask) == pytest.approx(expected, abs=1e-6)
-    for name in SCORES:
-        for positive in (0, 1):
-            metric = getattr(metrics, name)(Dataset({}, num_classes=2), average="binary", positive_class=positive)
-            expected = by_scikit_learn(name, targets, predicted, labels=[positive], average="macro")
-            assert score(metric, columns, targets, mask, 2) == pytest.approx(expected, abs=1e-6)
+@pytest.mark.parametrize("name", NAMES)
+def test_parts_in_any_order_are_the_whole(name):
+    metric = built(name)
+
+    @quick_jit
+    def scores(outputs, targets, mask, part, order):
+        states = [state_of(metric, outputs, targets, mask & (part == order[number])) for number in range(4)]
+        in_pairs = metric.merge(metric.merge(*states[:2]), metric.merge(*states[2:]))
+        found = {"one by one": functools.reduce(metric.merge, states), "in pairs": in_pairs}
+        if metric.gathers:  # the parts keep each other's rows, too, without counting them
+            return {"whole": metric.compute(state_of(metric, outputs, targets, mask)), **compute_all(metric, found)}
+        return compute_all(metric, {"whole": state_of(metric, outputs, targets, mask), **found})
+
+    @settings(deadline=None, max_examples=25)
+    @given(
+        st.integers(0, 2**32 - 1),
+        st.lists(st.integers(0, 3), min_size=SIZE, max_size=SIZE),
+        st.permutations(range(4)),
+    )
+    def check(seed, part, order):
+        found = scores(*example(name, seed), np.array(part), np.array(order))
+        assert_same(found["one by one"], found["whole"])
+        assert_same(found["in pairs"], found["whole"])
+
+    check()
 
 
-def test_accuracy_averages_over_positions():
-    outputs, targets = jnp.eye(3)[jnp.array([[0, 1], [2, 2]])], jnp.array([[0, 2], [0, 0]])
-    batch = {"targets": targets, "mask": jnp.array([True, False])}
-    for metric in (metrics.accuracy(), metrics.top_k(k=1)):
-        assert metric.compute(metric.update(metric.init(), outputs, batch)) == 0.5
+@pytest.mark.parametrize("name", NAMES)
+def test_scan_and_shards_change_nothing(name):
+    metric = built(name)
+    outputs, targets, mask = (np.concatenate([array, array[:1]]) for array in example(name))
+    parts = tuple(array.reshape(4, 3, *array.shape[1:]) for array in (outputs, targets, mask))
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+
+    @quick_jit
+    def scores(case, parts):
+        def of_shard(*part):
+            return jax.tree.map(lambda leaf: leaf[None], state_of(metric, *(array[0] for array in part)))
+
+        def add(found, part):
+            return metric.merge(found, state_of(metric, *part)), None
+
+        spec = PartitionSpec("data")
+        each = jax.shard_map(of_shard, mesh=mesh, in_specs=spec, out_specs=spec)(*parts)
+        shards = [jax.tree.map(lambda leaf, shard=shard: leaf[shard], each) for shard in range(4)]
+        states = {"whole": state_of(metric, *case), "in shards": functools.reduce(metric.merge, shards)}
+        if not metric.gathers:
+            states["by scan"] = jax.lax.scan(add, metric.init(), parts)[0]
+        return compute_all(metric, states)
+
+    found = scores((outputs, targets, mask), parts)
+    for way in found:
+        assert_same(found[way], found["whole"])
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-@pytest.mark.parametrize("columns", [((-1,), (-1,)), ((-1, 1), (-1,)), ((-1,), (-1, 1)), ((-1, 3), (-1, 3))])
-def test_errors(columns, seed):
-    rng = np.random.default_rng(seed)
-    size = (3, 27, 27)[seed % 3]
-    outputs, targets = rng.normal(size=size).astype(np.float32), rng.integers(0, 5, size)
-    outputs, targets = outputs.reshape(columns[0]), targets.reshape(columns[1])
-    mask = np.arange(len(outputs)) % 4 != 1
-    kept = outputs[mask].reshape(mask.sum(), -1), targets[mask].reshape(mask.sum(), -1)
-    for metric, expected in (
-        (metrics.mse(), sklearn.metrics.mean_squared_error(*kept)),
-        (metrics.mae(), sklearn.metrics.mean_absolute_error(*kept)),
-    ):
-        found = score(metric, outputs, targets, mask, min(2, len(outputs)))
-        assert found == pytest.approx(expected, rel=1e-6)
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REGRESSION])
+def test_outputs_and_targets_in_other_forms(name):
+    metric = built(name)
+    outputs, targets, mask = example(name)
+    outputs = jnp.asarray(outputs, jnp.bfloat16).astype(jnp.float32)
+
+    @quick_jit
+    def states(outputs, targets, mask):
+        # Every position is an example.
+        in_positions = (jnp.stack([array, array], axis=1) for array in (outputs, targets))
+        return {
+            "plain": state_of(metric, outputs, targets, mask),
+            "one-hot": state_of(metric, outputs, jax.nn.one_hot(targets, CLASSES), mask),
+            "column": state_of(metric, outputs, targets[:, None], mask),
+            "half": state_of(metric, outputs.astype(jnp.bfloat16), targets, mask),
+            "positions": state_of(metric, *in_positions, mask),
+            "twice": state_of(metric, *(jnp.repeat(array, 2, axis=0) for array in (outputs, targets, mask))),
+        }
+
+    found = states(outputs, targets, mask)
+    for form in ("one-hot", "column", "half"):
+        assert_same(found[form], found["plain"])
+    if metric.gathers:
+        found["positions"] = jax.tree.map(
+            lambda leaf, other: leaf.reshape(other.shape), found["positions"], found["twice"]
+        )
+    assert_same(found["positions"], found["twice"])
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in REGRESSION])
+def test_a_single_output_stands_for_two_classes(name):
+    metric = built(name, classes=2, **({"k": 2} if "k" in lookup("metric", name).parameters else {}))
+    outputs, targets, mask = example(name)
+
+    @quick_jit
+    def states(outputs, targets, mask):
+        two = jnp.stack([jnp.zeros_like(outputs), outputs], axis=1)
+        return [
+            state_of(metric, two, targets, mask),
+            state_of(metric, outputs, targets, mask),
+            state_of(metric, outputs[:, None], targets[:, None], mask),
+        ]
+
+    of_two, *of_single = states(outputs[:, 0], targets % 2, mask)
+    for found in of_single:
+        assert_same(found, of_two)
 
 
 def test_mean_loses_no_digits_over_many_batches():
@@ -134,7 +211,18 @@ def test_mean_loses_no_digits_over_many_batches():
         return metric.update(state, row, {"mask": jnp.ones((10,), bool)}), None
 
     state, _ = jax.jit(lambda values: jax.lax.scan(add, metric.init(), values))(values)
-    assert float(metric.compute(state)) == pytest.approx(np.asarray(values, np.float64).mean(), rel=1.2e-7)
+    wanted = np.asarray(values, np.float64).mean()
+    assert float(metric.compute(state)) == pytest.approx(wanted, rel=1.2e-7)
+    # Nor in one batch of all.
+    everything = jnp.ones((200_000,), bool)
+    assert float(evaluate(metric, values.reshape(-1), None, everything)) == pytest.approx(wanted, rel=1.2e-7)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 64, 129, 1000])
+def test_sums_lose_no_digits(size):
+    values = np.random.default_rng(size).normal(size=(size, 2)).astype(np.float32) * [1, 1e6]
+    values = np.concatenate([values, -values[:-1]]).astype(np.float32)  # all but one value cancels out
+    np.testing.assert_allclose(jax.jit(summed)(values).value, values.astype(np.float64).sum(axis=0), rtol=1e-5)
 
 
 def test_mean_of_infinite_masked_and_no_values():
@@ -148,72 +236,34 @@ def test_mean_of_infinite_masked_and_no_values():
     assert np.isnan(mean([1.0], [False]))
 
 
-def every_metric(classes):
-    made = [metrics.accuracy(), metrics.top_k(k=2), metrics.mean_of(lambda outputs, batch: outputs[:, 0])]
-    return made + [metrics.f1(average=average, num_classes=classes) for average in ("macro", "binary", "none")]
-
-
-def test_vmap_and_shard_map_change_nothing():
-    rng = np.random.default_rng(0)
-    outputs = jnp.asarray(rng.normal(size=(3, 8, 4)), jnp.float32)
-    batch = {
-        "targets": jnp.asarray(rng.integers(0, 4, (3, 8)), jnp.int32),
-        "mask": jnp.asarray(rng.random((3, 8)) < 0.7),
-    }
-    mesh = jax.make_mesh((jax.device_count(),), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
-
-    def computed(outputs, batch):
-        return [metric.compute(metric.update(metric.init(), outputs, batch)) for metric in every_metric(4)]
-
-    def in_shards(outputs, batch):
-        def states(outputs, batch):
-            return [metric.update(metric.init(), outputs, batch) for metric in every_metric(4)]
-
-        spec = PartitionSpec("data")
-        each = jax.shard_map(
-            lambda outputs, batch: jax.tree.map(lambda leaf: leaf[None], states(outputs, batch)),
-            mesh=mesh,
-            in_specs=spec,
-            out_specs=spec,
-        )(outputs, batch)
-        found = []
-        for metric, state in zip(every_metric(4), each, strict=True):
-            whole = metric.init()
-            for shard in range(jax.device_count()):
-                whole = metric.merge(whole, jax.tree.map(lambda leaf, shard=shard: leaf[shard], state))
-            found.append(metric.compute(whole))
-        return found
-
-    computed = jax.jit(computed)
-    alone = [computed(outputs[i], jax.tree.map(lambda leaf, i=i: leaf[i], batch)) for i in range(3)]
-    together = jax.jit(jax.vmap(computed))(outputs, batch)
-    jax.tree.map(
-        lambda *leaves: np.testing.assert_allclose(jnp.stack(leaves[:3]), leaves[3], rtol=1e-6), *alone, together
-    )
-    sharded = jax.jit(in_shards)(outputs[0], jax.tree.map(lambda leaf: leaf[0], batch))
-    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-6), alone[0], sharded)
-
-
 @pytest.mark.parametrize(
     "make, words",
     [
-        (lambda: metrics.f1(), "f1: the dataset names no number of classes; write component('f1', num_classes=…)"),
         (
-            lambda: metrics.f1(num_classes=2, average="binary", positive_class=2),
+            lambda: classification_metrics.f1(),
+            "f1: the dataset names no number of classes; write component('f1', num_classes=…)",
+        ),
+        (
+            lambda: classification_metrics.f1(num_classes=2, average="binary", positive_class=2),
             "positive_class is one of 0 … 1; found 2",
         ),
-        (lambda: metrics.top_k(k=0), "top_k: k counts classes, at least 1; found 0"),
+        (lambda: lookup("metric", "top_k").factory(k=0), "top_k: k counts classes, at least 1; found 0"),
+        (lambda: lookup("metric", "area_under_recall_at_k").factory(k=1), "an area needs k of at least 2; found 1"),
         (
-            lambda: score(metrics.accuracy(), np.ones((2, 3), np.float32), np.ones((2, 2), np.int32), np.ones(2, bool)),
-            r"accuracy: outputs float32[2, 3] and targets int32[2, 2] do not match",
+            lambda: evaluate(built("accuracy"), np.ones((2, 3)), np.ones((2, 2), np.int32), np.ones(2, bool)),
+            "accuracy: outputs float32[2, 3] and targets int32[2, 2] do not match",
         ),
         (
-            lambda: score(metrics.recall(num_classes=4), np.ones((2, 3)), np.ones(2, np.int32), np.ones(2, bool)),
-            "recall: 4 classes are expected, found outputs",
+            lambda: evaluate(built("recall"), np.ones((2, 3)), np.ones(2, np.int32), np.ones(2, bool)),
+            "recall: 4 classes are expected, found outputs float32[2, 3]",
         ),
         (
-            lambda: score(metrics.mse(), np.ones((3, 1)), np.ones((3, 3)), np.ones(3, bool)),
+            lambda: evaluate(built("mse"), np.ones((3, 1)), np.ones((3, 3)), np.ones(3, bool)),
             "mse: outputs float32[3, 1] and targets float32[3, 3] do not match",
+        ),
+        (
+            lambda: evaluate(metrics.mean_of(lambda outputs, _: outputs), np.ones((3, 1)), None, np.ones(3, bool)),
+            "mean_of takes one value an example, float[3]; found float32[3, 1]",
         ),
     ],
 )

@@ -14,9 +14,13 @@ from study_files import (
     events,
     finish,
     here,
+    kill,
     outcome,
+    overwrite,
     scores,
     start,
+    steps,
+    truncate,
     wait_until,
     write,
 )
@@ -57,7 +61,7 @@ def held(study, tmp_path):
     """Start the study as a process that stands still after an epoch; return the process and the files HELD, RELEASE."""
     processes = []
 
-    def begin(after_epoch, *arguments):
+    def begin(after_epoch, *arguments, env=None):
         files = {"HELD": str(tmp_path / "held"), "RELEASE": str(tmp_path / "release")}
         process = start(
             "run",
@@ -65,7 +69,7 @@ def held(study, tmp_path):
             f"--event_storage={tmp_path}",
             "--run_id=cut",
             *arguments,
-            env={**files, **NO_CACHE, "HOLD_AFTER_EPOCH": str(after_epoch)},
+            env={**files, "HOLD_AFTER_EPOCH": str(after_epoch), **(env or {})},
         )
         processes.append(process)
         return process, pathlib.Path(files["HELD"]), pathlib.Path(files["RELEASE"])
@@ -76,34 +80,26 @@ def held(study, tmp_path):
         process.communicate()
 
 
-def kill(process):
-    process.kill()
-    process.communicate()
-    assert process.returncode == -signal.SIGKILL
-
-
-def steps(run_dir):
-    """Return the folders of the checkpoints that are whole, oldest first."""
-    folder = run_dir / "checkpoints/group_0"
-    return sorted((path for path in folder.iterdir() if path.name.isdigit()), key=lambda path: int(path.name))
-
-
 def resume(run_dir, *arguments):
     return here("run", f"--resume={run_dir.name}", f"--event_storage={run_dir.parent}", *arguments)
+
+
+def assert_resumes(run_dir, reference):
+    status, _, err = resume(run_dir)
+    assert status == 0, err
+    assert_same_outcome(outcome(run_dir), reference[1])
 
 
 # -- killed ------------------------------------------------------------------------------------------------------------
 
 
 def test_killed_before_the_first_epoch(held, reference, tmp_path):
-    process, _, _ = held(1)
+    process, _, _ = held(1, env=NO_CACHE)
     log = tmp_path / "cut/event_storage.log"
     wait_until(lambda: log.exists() and log.stat().st_size > 0, process, "the first event")
     kill(process)
     assert not (tmp_path / "cut/checkpoints/group_0").exists() or not steps(tmp_path / "cut")
-    status, _, err = resume(tmp_path / "cut")
-    assert status == 0, err
-    assert_same_outcome(outcome(tmp_path / "cut"), reference[1])
+    assert_resumes(tmp_path / "cut", reference)
 
 
 def test_killed_between_epochs_with_a_torn_last_line(held, reference, tmp_path):
@@ -146,28 +142,11 @@ def test_killed_while_a_checkpoint_is_written(held, reference, tmp_path):
         return False
 
     assert any(killed_half_way() for _ in range(5)), "no save was ever seen half-way"
-    status, _, err = resume(run_dir)
-    assert status == 0, err
-    assert_same_outcome(outcome(run_dir), reference[1])
+    assert_resumes(run_dir, reference)
     assert not half_written()
 
 
 # -- damaged -----------------------------------------------------------------------------------------------------------
-
-
-def largest_file(folder):
-    return max((path for path in folder.rglob("*") if path.is_file()), key=lambda path: path.stat().st_size)
-
-
-def overwrite(folder):
-    path = largest_file(folder)
-    path.write_bytes(b"\x5a" * path.stat().st_size)
-
-
-def truncate(folder):
-    for path in folder.rglob("*"):
-        if path.is_file():
-            path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
 def test_damaged_checkpoints_are_passed_over(reference, copied):
@@ -188,10 +167,8 @@ def test_damage_to_kept_rows_alone_is_found(reference, copied):
         if int(step.name) > int(newest.name):
             shutil.rmtree(step)
     overwrite(newest / "kept")
-    status, _, err = resume(copied)
-    assert status == 0, err
+    assert_resumes(copied, reference)
     assert [entry["step"] for entry in events(copied, "checkpoint_skipped")] == [int(newest.name)]
-    assert_same_outcome(outcome(copied), reference[1])
 
 
 def test_without_checkpoints_it_starts_over_and_writes_only_what_is_missing(reference, copied):
@@ -208,11 +185,9 @@ def test_without_checkpoints_it_starts_over_and_writes_only_what_is_missing(refe
     edit_log(copied, damage)
     assert len(lost) == 1 and (1, 3) not in scores(copied)
     before = len(events(copied, "evaluation_result"))
-    status, _, err = resume(copied)
-    assert status == 0, err
+    assert_resumes(copied, reference)
     assert len(events(copied, "evaluation_result")) == before + 1
     assert events(copied, "resume_mismatch") == []
-    assert_same_outcome(outcome(copied), reference[1])
 
 
 def test_an_altered_score_is_a_mismatch_and_stays_one(copied):
@@ -250,12 +225,10 @@ def test_more_epochs_equal_a_run_with_that_many_from_the_start(study, reference,
     status, _, err = resume(tmp_path / "short", "--config.num_epochs=8", "--config.checkpoint_interval_seconds=20")
     assert status == 0, err
     assert_same_outcome(outcome(tmp_path / "short"), reference[1])
-    for config in (
-        json.loads((tmp_path / "short/config.json").read_text()),
-        events(tmp_path / "short", "job_scheduled")[-1]["config"],
-        json.loads((tmp_path / "short/3/experiment_config.json").read_text())["config"],
-        mg.load_run(tmp_path / "short").experiments[3].config,
-    ):
+    files = [tmp_path / "short/config.json", tmp_path / "short/3/experiment_config.json"]
+    whole, single = (json.loads(path.read_text(encoding="utf-8")) for path in files)
+    logged = events(tmp_path / "short", "job_scheduled")[-1]["config"]
+    for config in (whole, single["config"], logged, mg.load_run(tmp_path / "short").experiments[3].config):
         assert (config["num_epochs"], config["checkpoint_interval_seconds"]) == (8, 20.0)
     launched = [launch["status"] for launch in json.loads((tmp_path / "short/run.json").read_text())["launches"]]
     assert launched == ["DONE", "DONE"]
@@ -263,11 +236,9 @@ def test_more_epochs_equal_a_run_with_that_many_from_the_start(study, reference,
 
 def test_resuming_a_finished_run_changes_no_result(reference, copied):
     before = events(copied)
-    status, _, err = resume(copied)
-    assert status == 0, err
+    assert_resumes(copied, reference)
     added = (copied / "event_storage.log").read_text(encoding="utf-8").splitlines()[len(before) :]
     assert [json.loads(line)["event_type"] for line in added] == ["run_started", "run_finished"]
-    assert_same_outcome(outcome(copied), reference[1])
 
 
 REFUSED = {
@@ -321,10 +292,8 @@ def test_one_writer_and_an_interruption(held, reference, tmp_path):
     assert mg.load_run(run_dir).status == "INTERRUPTED"
     assert {epoch for _, epoch in scores(run_dir)} == {1, 2, 3}
     assert [int(step.name) for step in steps(run_dir)][-1] == 3
-    status, _, err = resume(run_dir)
-    assert status == 0, err
+    assert_resumes(run_dir, reference)
     assert events(run_dir, "checkpoint_skipped") == []
-    assert_same_outcome(outcome(run_dir), reference[1])
 
 
 def test_termination_before_a_checkpoint_was_due(held, reference, tmp_path):
@@ -337,8 +306,7 @@ def test_termination_before_a_checkpoint_was_due(held, reference, tmp_path):
     status, _, err = finish(process)
     assert status == 130 and "--resume=cut" in err and "Traceback" not in err
     assert [int(step.name) for step in steps(run_dir)] == [2]
-    assert resume(run_dir)[0] == 0
-    assert_same_outcome(outcome(run_dir), reference[1])
+    assert_resumes(run_dir, reference)
 
 
 def test_a_second_signal_is_delivered_at_once():
@@ -352,24 +320,23 @@ def test_a_second_signal_is_delivered_at_once():
         raise ValueError("a failure of the program, which must not hide the request")
 
 
-# Room for less than the log, or for no checkpoint: a layer of 128 x 128 float32 takes 64 KiB an experiment and moment.
-FULL = {"log": (20_000, "event_storage.log"), "checkpoint": (60_000, "checkpoints")}
+# Room for less than the log, or for no checkpoint: a layer of 128 x 128 float32 takes 64 KiB.
+WIDE = ("--config.model.features=(128,128)", "--config.seed=0", "--config.optimizer.learning_rate=0.01")
+FULL = {"event_storage.log": (20_000, ()), "checkpoints": (50_000, WIDE)}
 
 
-@pytest.mark.parametrize("what", FULL)
-def test_a_full_disk_ends_a_run_that_can_go_on(study, reference, tmp_path, what):
-    size, name = FULL[what]
-    changed = () if what == "log" else ("--config.model.features=(128,128)", "--config.num_epochs=3")
-    options = f"--config={study}", f"--event_storage={tmp_path}", "--run_id=full", *changed
-    status, out, err = finish(start("run", *options, max_file_bytes=size, env=NO_CACHE))
+@pytest.mark.parametrize("name", FULL)
+def test_a_full_disk_ends_a_run_that_can_go_on(study, reference, tmp_path, name):
+    size, changed = FULL[name]
+    options = f"--config={study}", f"--event_storage={tmp_path}", *changed
+    status, out, err = finish(start("run", *options, "--run_id=full", max_file_bytes=size, env=NO_CACHE))
     assert (status, out) == (1, "")
     assert err.count("error:") == 1 and "Traceback" not in err
-    assert str(tmp_path / "full" / name) in err and "--resume=full" in err
+    assert f"{tmp_path / 'full' / name}" in err and "File too large" in err and "--resume=full" in err
     status, _, err = resume(tmp_path / "full")
     assert status == 0, err
     expected = reference[1]
     if changed:
-        status, _, err = here("run", *options[:2], "--run_id=whole", *changed)
-        assert status == 0, err
+        assert here("run", *options, "--run_id=whole")[0] == 0
         expected = outcome(tmp_path / "whole")
     assert_same_outcome(outcome(tmp_path / "full"), expected)

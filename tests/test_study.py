@@ -227,6 +227,14 @@ def junk_metric(state=None, shape=()):
             r"config\.checkpointing\.monitor: no score 'val/loss' will exist",
         ),
         (
+            {
+                "validation": component(
+                    "nested_cross_validation", outer_folds=2, inner_folds=2, monitor="val/f1", mode="max"
+                )
+            },
+            r"config\.validation\.monitor: no score 'val/f1' will exist",
+        ),
+        (
             {"metrics": dict(odd=component("odd"))},
             r"config\.metrics\.odd: compute returns a scalar .* found shape \(3,\)",
         ),

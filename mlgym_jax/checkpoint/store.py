@@ -15,6 +15,7 @@ import shutil
 import sys
 import zlib
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -54,6 +55,7 @@ class CheckpointStore:
         # Orbax tells every step of a save at level WARNING, and the trace of each thread that met a failure at ERROR;
         # the failure itself is raised.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
+        _ignore_late_failures()
         self.folder = os.path.abspath(folder)
         key = jax.eval_shape(jax.random.key_data, abstract.key)
         self._abstract = dataclasses.replace(abstract, key=key)
@@ -98,7 +100,6 @@ class CheckpointStore:
         try:
             if epoch in self._manage().all_steps():
                 self._manage().delete(epoch)
-            _ignore_late_writes()
             self._manage().save(epoch, args=ocp.args.Composite(**items), force=True)
         except Exception as error:
             raise self._refused(error) from error
@@ -249,17 +250,19 @@ class CheckpointStore:
         return host
 
 
-def _ignore_late_writes() -> None:
-    """Keep TensorStore from printing a trace for each array whose write ends after that of another was refused."""
+def _ignore_late_failures() -> None:
+    """Keep traces off the screen that follow a failure which was raised: of the other arrays of the same step."""
     before = sys.unraisablehook
-    if getattr(before, "ignores_late_writes", False):
+    if getattr(before, "ignores_late_failures", False):
         return
 
     def hook(found: Any) -> None:
-        if not (found.exc_type is RuntimeError and str(found.exc_value) == "Event loop is closed"):
+        write_after_end = found.exc_type is RuntimeError and str(found.exc_value) == "Event loop is closed"
+        code = getattr(found.object, "cr_code", None)  # a coroutine that was reading when another one failed
+        if not (write_after_end or (code is not None and "orbax" in Path(code.co_filename).parts)):
             before(found)
 
-    hook.ignores_late_writes = True  # type: ignore[attr-defined]
+    hook.ignores_late_failures = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook
 
 

@@ -35,12 +35,14 @@ class Dataset:
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
         feature_names: one name a feature, if known.
         class_names: one name a class, if known.
+        categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.
     """
 
     splits: Mapping[str, Any]
     num_classes: int | None = None
     feature_names: Sequence[str] | None = None
     class_names: Sequence[str] | None = None
+    categories: Mapping[str, Sequence[str]] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -170,7 +172,8 @@ def to_arrays(dataset: Dataset) -> Table:
 
     Raises:
         ConfigError: at `dataset`: no splits, no "train", an empty split, fields or shapes or types that do not agree
-            within or between splits, text or objects, integer targets outside `0 … num_classes - 1`.
+            within or between splits, text or objects, NaN or infinities in `inputs` or `targets`, integer targets
+            outside `0 … num_classes - 1`.
     """
     splits = getattr(dataset, "splits", None)
     if not isinstance(splits, Mapping):
@@ -193,6 +196,8 @@ def to_arrays(dataset: Dataset) -> Table:
         converted[name] = {
             field: _compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()
         }
+        for field in ("inputs", "targets"):
+            _check_finite(converted[name].get(field), f"split {name!r}, field {field!r}", field, dataset.feature_names)
         _check_targets(converted[name].get("targets"), name, dataset.num_classes)
     _check_alike(converted)
     offsets, start = {}, 0
@@ -206,6 +211,25 @@ def to_arrays(dataset: Dataset) -> Table:
         for field in converted["train"]
     }
     return Table(arrays=merged, offsets=offsets, num_classes=dataset.num_classes)
+
+
+def _check_finite(array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None) -> None:
+    """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch."""
+    if array is None or array.dtype.kind not in "fc" or np.isfinite(array).all():
+        return
+    faults = np.argwhere(~np.isfinite(array))
+    row, *place = map(int, faults[0])
+    column = ""
+    if len(place) == 1:
+        named = field == "inputs" and feature_names is not None and len(feature_names) == array.shape[1]
+        column = f", column {place[0]}" + (f" ({feature_names[place[0]]!r})" if named and feature_names else "")
+    elif place:
+        column = f", position {tuple(place)}"
+    raise ConfigError(
+        "dataset",
+        f"{where}, row {row}{column}: found {array[tuple(faults[0])]} ({len(faults)} values in "
+        f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out",
+    )
 
 
 def _check_targets(targets: np.ndarray | None, name: str, num_classes: int | None) -> None:

@@ -153,7 +153,9 @@ def _changed(config: Mapping[str, Any], path: Path, value: Any, where: str) -> M
     *holders, last = path
     holder: Any = config
     for key in holders:
-        inside = holder if isinstance(holder, Mapping) else dict(enumerate(holder)) if isinstance(holder, tuple) else {}
+        inside: Any = {}
+        if isinstance(holder, Mapping | tuple):
+            inside = holder if isinstance(holder, Mapping) else dict(enumerate(holder))
         key = int(key) if isinstance(holder, tuple) and key.isdigit() else key
         if key not in inside:
             raise ConfigError(f"{where}.{dotted(path)}", f"no such field{nearest(str(key), map(str, inside))}")

@@ -53,8 +53,13 @@ def expand(study: Mapping[str, Any]) -> list[Assignment]:
     kind, name = find_kind(section["component"], "search", "search")
     entry = lookup(kind, name, "search")
     parameters = {key: value for key, value in section.items() if key != "component"}
-    strategy = entry.factory(**check_parameters(entry, parameters, "search"))
-    return strategy({key: value for key, value in study.items() if key != "search"})
+    parameters = check_parameters(entry, parameters, "search")
+    try:
+        return entry.factory(**parameters)({key: value for key, value in study.items() if key != "search"})
+    except ConfigError:
+        raise
+    except Exception as error:
+        raise ConfigError("search", f"search {name!r} failed: {type(error).__name__}: {error}") from error
 
 
 def product(study: Mapping[str, Any], axes: Sequence[tuple[Path, ...]]) -> list[Assignment]:

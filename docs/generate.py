@@ -57,7 +57,12 @@ PARAMETERS = {
     "schedule/piecewise_interpolate_schedule": 'interpolate_type="linear", init_value=0.1, boundaries_and_scales=((100, 0.5), (200, 0.1))',  # noqa: E501
     "schedule/sgdr_schedule": "cosine_kwargs=(dict(init_value=0.0, peak_value=0.1, warmup_steps=10, decay_steps=100),)",
     "schedule/warmup_cosine_decay_schedule": "init_value=0.0, peak_value=0.1, warmup_steps=100, decay_steps=1000",
+    "search/grid": 'linked=(("optimizer.learning_rate", "loader.batch_size"),)',
+    "search/list": 'experiments=({"optimizer.learning_rate": 0.1}, {"optimizer.learning_rate": 0.2})',
+    "search/random": "num_experiments=20, seed=0",
+    "validation/cross_validation": "folds=5, stratified=True",
     "validation/holdout": "val=0.2, stratified=True",
+    "validation/nested_cross_validation": 'outer_folds=5, inner_folds=3, monitor="val/loss", mode="min"',
     "warm_start/experiment": 'run_dir="event_storage/RUN_ID", monitor="val/accuracy", exclude="^Dense_2/"',
     "warm_start/safetensors": 'path="encoder.safetensors", include="^encoder/"',
 }

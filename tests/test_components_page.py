@@ -7,7 +7,7 @@ from conftest import ROOT
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
-from mlgym_jax import component
+from mlgym_jax import component, grid
 from mlgym_jax.registry import registrations
 
 _spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
@@ -29,6 +29,12 @@ def config_with(kind, section):
         config[kind + "s"] = dict(example=section)
     elif kind == "schedule":
         config.optimizer = component("sgd", learning_rate=section)
+    elif kind == "search":
+        config.optimizer = component("sgd", learning_rate=grid(0.1, 0.2))
+        config.loader = component("in_memory", batch_size=grid(10, 20))
+        config.search = section
+        if "experiments" in section:
+            config.loader = component("in_memory")
     else:
         config[kind] = section
     return config

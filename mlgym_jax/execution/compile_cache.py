@@ -20,7 +20,7 @@ def use_compile_cache() -> None:
     processors and versions are kept apart, so that a home folder may be shared by the machines of a cluster.
     """
     folder = os.environ.get(VARIABLE, "")
-    if folder == "off" or jax.config.jax_compilation_cache_dir:
+    if folder == "off" or jax.config.values["jax_compilation_cache_dir"]:
         return
     home = pathlib.Path(folder) if folder else _user_cache() / "mlgym_jax"
     try:

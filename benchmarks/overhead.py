@@ -8,6 +8,7 @@ the median of the rounds' ratios. The data set is built before, and both read ar
 
 import argparse
 import json
+import os
 import pathlib
 import statistics
 import subprocess
@@ -21,7 +22,8 @@ ROWS = [("import", "s"), ("compile", "s"), ("epoch", "ms"), ("run", "s"), ("wall
 
 
 def measure(*words):
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True)
+    cold = {**os.environ, "MLGYM_JAX_CACHE_DIR": "off"}  # both compile in every round
+    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, env=cold, capture_output=True, text=True)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(words)} failed:\n{done.stderr}")
     return json.loads(done.stdout)

@@ -148,7 +148,7 @@ def test_many_examples(record_property):
     for name, metric in every_metric(3, True).items():
         if name in ("brier", "ece", "class-wise/macro"):
             error = abs(float(evaluate(metric, outputs, targets, mask)) - wanted[name])
-            record_property(name, error)
+            record_property(name, float(error))
             assert error <= 1e-6, name
     found = float(evaluate(metrics.perplexity(), outputs, targets, mask))
     assert found == pytest.approx(np.exp(sk.log_loss(kept, by_class)), rel=1e-6)

@@ -145,7 +145,7 @@ def test_many_examples(record_property):
         mask = rng.random(targets.size) < 0.97
         for name, score in (("auroc", sk.roc_auc_score), ("aupr", sk.average_precision_score)):
             error = abs(float(evaluate(found[name], scores, targets, mask)) - score(targets[mask], scores[mask]))
-            record_property(name, error)
+            record_property(name, float(error))
             assert error <= 1e-6, (name, share, digits)
 
 

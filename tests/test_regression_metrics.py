@@ -84,7 +84,7 @@ def test_explained_variance_of_many_examples_far_from_zero(record_property):
             mask = rng.random(targets.shape) < 0.9
             exact = [array[mask].astype(np.float64) for array in (targets, outputs)]
             error = abs(float(batch_by_batch((outputs, targets, mask))) - score(*exact))
-            record_property(name, error)
+            record_property(name, float(error))
             assert error <= 1e-6, (name, offset)
 
 

@@ -351,9 +351,12 @@ def test_foreign_byte_order_becomes_native():
     assert array.dtype == np.int16 and array.dtype.isnative and array.tolist() == [0, 1, 2, 3]
 
 
-def test_nan_inputs_are_kept():
-    table = to_arrays(Dataset(splits={"train": {"inputs": np.array([np.nan, np.inf, 1.0])}}))
-    np.testing.assert_array_equal(table.arrays["inputs"], np.array([np.nan, np.inf, 1.0], np.float32))
+def test_inputs_that_are_not_finite_are_named_by_row_and_column():
+    inputs = np.ones((4, 3), np.float32)
+    inputs[2, 1], inputs[3, 0] = np.nan, np.inf
+    message = r"split 'train', field 'inputs', row 2, column 1: found nan \(2 values in 2 rows are not finite\)"
+    with pytest.raises(ConfigError, match=message):
+        to_arrays(Dataset(splits={"train": {"inputs": inputs}}))
 
 
 class Source:

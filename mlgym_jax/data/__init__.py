@@ -3,7 +3,6 @@
 NumPy only; but encodings and samplers, which run on the device, import jax.
 """
 
-
 from mlgym_jax.data.dataset import Dataset
 
 __all__ = ["Dataset"]

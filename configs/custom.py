@@ -4,7 +4,7 @@
 
 Two interleaved spirals, a network with sine activations, a loss that hardly minds what is right already, and a strategy
 that keeps the epochs whose accuracy beat all before. Each is one function with one decorator. Expected: best
-val/accuracy about 0.99, in about 10 s on two cores.
+val/accuracy about 1.00, in about 6 s on two cores.
 """
 
 import jax

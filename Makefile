@@ -17,6 +17,7 @@ check: $(VENV)/.installed
 
 bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.overhead $(ARGS)
+	$(BIN)/python -m benchmarks.groups
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import signal
 import sys
 
 # Before jax is imported, and inherited by the processes that tests start.
@@ -12,6 +13,9 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 import jax
 import pytest
+
+# Whoever starts the suite in the background may have it ignore interruptions, which the processes of tests inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))

@@ -86,16 +86,19 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
 
     def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
         found = read_examples("perplexity", outputs, batch)
-        if found.single:
-            logits = found.outputs.astype(jnp.float32)
-            both = jnp.stack([1 - logits, logits], axis=-1)
-            by_class = jax.nn.log_sigmoid(jnp.stack([-logits, logits], axis=-1)) if from_logits else jnp.log(both)
-        else:
-            by_class = jax.nn.log_softmax(found.outputs, axis=-1) if from_logits else jnp.log(found.outputs)
         mask = found.mask if ignore_target is None else found.mask & (found.targets != ignore_target)
-        targets = jnp.where(mask, found.targets, 0)
-        values = -jnp.take_along_axis(by_class, targets[:, None], axis=-1)[:, 0]
-        return add_means(state, mean_state(values, mask))
+        by_class = found.outputs.astype(jnp.float32)
+        if found.single:
+            by_class = jnp.stack([jnp.zeros_like(by_class) if from_logits else 1 - by_class, by_class], axis=-1)
+        own = jnp.take_along_axis(by_class, jnp.where(mask, found.targets, 0)[:, None], axis=-1)[:, 0]
+        if not from_logits:
+            return add_means(state, mean_state(-jnp.log(own), mask))
+        # -log p = (top - own) + log sum exp(outputs - top); the exponential of the mean asks for every digit.
+        top = by_class.max(axis=-1)
+        apart = add(Sum(top, jnp.zeros_like(top)), Sum(-own, jnp.zeros_like(own)))
+        rest = apart.lost + jnp.log(jnp.exp(by_class - top[:, None]).sum(axis=-1))
+        total = add(mean_state(apart.total, mask).sum, mean_state(rest, mask).sum)
+        return add_means(state, Mean(total, mask.sum(dtype=jnp.int32)))
 
     def compute(state: Mean) -> jax.Array:
         return jnp.exp(mean_value(state))

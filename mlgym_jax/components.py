@@ -309,8 +309,8 @@ def _build_node(node: Node, built: Mapping[str, Any], nodes: Mapping[str, Node],
             parameters[need] = {path.split(".", 1)[1]: built[path] for path in providers}
     try:
         return node.entry.factory(**parameters)
-    except ConfigError:
-        raise
+    except ConfigError as error:
+        raise error.moved(node.entry.kind, where) from error.__cause__
     except Exception as error:
         said = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
         raise ConfigError(where, f"{node.entry.kind} {node.entry.name!r} could not be built: {said}") from error

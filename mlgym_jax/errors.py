@@ -16,7 +16,14 @@ class ConfigError(MlgymError):
 
     def __init__(self, path: str, message: str):
         self.path = path
+        self.message = message
         super().__init__(f"config.{path}: {message}" if path else f"config: {message}")
+
+    def moved(self, kind: str, path: str) -> ConfigError:
+        """Return the error of a factory, which knows only its kind, with the path at which its component stands."""
+        if self.path != kind and not self.path.startswith(f"{kind}."):
+            return self
+        return ConfigError(path + self.path.removeprefix(kind), self.message)
 
 
 class DiskError(MlgymError):

@@ -14,14 +14,14 @@ _spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate
 generate = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(generate)
 ENTRIES = [entry for entry in registrations() if generate._is_built_in(entry) and entry.kind != "steps_per_epoch"]
-# Their examples name files that a user has.
-NEED_FILES = {"dataset": ("csv", "npz", "text", "tfds")}
+# Their examples name files or fields that a user has.
+NEED_DATA = {"dataset": ("csv", "npz", "tfds"), "sampler": ("weighted",)}
 
 
 def config_with(kind, section):
     config = ConfigDict()
     config.num_epochs = 1
-    config.dataset = component("digits", flat=False)
+    config.dataset = component("digits", flat=kind == "encoding")
     config.model = component("linear")
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=0.1)
@@ -43,7 +43,7 @@ def config_with(kind, section):
 @pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: f"{entry.kind}/{entry.name}")
 def test_the_example_builds(entry):
-    if entry.name in NEED_FILES.get(entry.kind, ()):
+    if entry.name in NEED_DATA.get(entry.kind, ()):
         assert generate.example(entry).startswith(f'component("{entry.name}"')
         return
     section = eval(generate.example(entry), {"component": component})

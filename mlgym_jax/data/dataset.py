@@ -257,12 +257,13 @@ def _check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
             if array.shape[1:] != train[field].shape[1:] or array.dtype != train[field].dtype:
                 raise ConfigError(
                     "dataset",
-                    f"field {field!r} is {_kind_of(array)} in split {name!r} and {_kind_of(train[field])} in 'train'; "
-                    "they must agree",
+                    f"field {field!r} is {array_type(array)} in split {name!r} and {array_type(train[field])} in "
+                    "'train'; they must agree",
                 )
 
 
-def _kind_of(array: np.ndarray) -> str:
+def array_type(array: np.ndarray) -> str:
+    """Write type and shape of an array of examples: `float32[n, 64]`."""
     return f"{array.dtype}[{', '.join(['n', *map(str, array.shape[1:])])}]"
 
 

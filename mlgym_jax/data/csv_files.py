@@ -1,0 +1,215 @@
+"""The dataset `csv`: tables of numbers and categories from comma-separated files.
+
+Synopsis:
+
+    config.dataset = component("csv", path="iris.csv", target="species", task="classification")
+"""
+
+from __future__ import annotations
+
+import csv as csv_module
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.files import Task, file_at, unreadable
+from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.registry import register
+
+_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+
+
+class _Rows(NamedTuple):
+    """The rows of one file, with the line that each begins at."""
+
+    path: Path
+    rows: list[list[str]]
+    lines: list[int]
+
+    def place(self, row: int, column: str) -> str:
+        return f"{self.path}, line {self.lines[row]}, column {column!r}"
+
+
+@register("dataset", "csv")
+def csv(
+    *,
+    path: str | None = None,
+    paths: Mapping[str, str] | None = None,
+    target: str,
+    task: Task,
+    features: tuple[str, ...] = (),
+    ignore: tuple[str, ...] = (),
+    categorical: tuple[str, ...] = (),
+    missing: Literal["error", "drop"] = "error",
+    delimiter: str = ",",
+    header: bool = True,
+) -> Dataset:
+    """Read a table from a file of comma-separated values (RFC 4180, UTF-8).
+
+    `inputs` float32[n, columns], the columns in the order of the file. A column of words, or one named in
+    `categorical`, becomes the numbers 0, 1, 2 … of its distinct values in sorted order, over all files;
+    `component("one_hot")` in the encoding spreads them out. A column of numbers with a word in it is an error.
+
+    Args:
+        path: the file of the split "train".
+        paths: instead of it, a file for each split: `dict(train="a.csv", test="b.csv")`.
+        target: the column to predict.
+        task: "classification" numbers the distinct values of the target (sorted, numbers by size) as its classes,
+            `targets` int32[n]; "regression" takes them as numbers, float32[n].
+        features: the columns to predict from; by default all others.
+        ignore: columns that are left out, such as an identifier.
+        categorical: columns of numbers that are names of categories, such as a postal code.
+        missing: what a missing value does, which is an empty field or, among numbers, `NA`, `NaN`, `null`, `?` and the
+            like: "error" names it, "drop" leaves the row out.
+        header: whether the first line names the columns; else they are "0", "1", "2" …
+
+    Raises:
+        ConfigError: no such file, an unknown column, a row of another length, a field that is no number or missing;
+            with file, line and column.
+    """
+    if (path is None) == (paths is None):
+        raise ConfigError("dataset.path", "give either path='table.csv' or paths=dict(train='…', test='…')")
+    named = {"train": ("path", path)} if path is not None else {s: (f"paths.{s}", p) for s, p in (paths or {}).items()}
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        raise ConfigError("dataset.delimiter", f"found {delimiter!r}; it is one character, such as ',', ';' or '\\t'")
+    names: list[str] = []
+    files: dict[str, _Rows] = {}
+    for split, (parameter, file) in named.items():
+        own_names, files[split] = _read(file_at(str(file), parameter), parameter, delimiter, header)
+        names = names or own_names
+        if own_names != names:
+            raise ConfigError(
+                f"dataset.{parameter}", f"{file!r} has the columns {listed(own_names)}; expected {listed(names)}"
+            )
+    chosen = _chosen(names, target, features, ignore, categorical)
+    columns: dict[str, list[np.ndarray]] = {}
+    values: dict[str, tuple[str, ...]] = {}
+    for name in (*chosen, target):
+        texts = [[row[names.index(name)].strip() for row in file.rows] for file in files.values()]
+        words = name != target and not any(_number(text) is not None for part in texts for text in part)
+        if words or name in categorical or (name == target and task == "classification"):
+            columns[name], values[name] = _categories(texts)
+        else:
+            columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
+    splits = {}
+    for number, (split, file) in enumerate(files.items()):
+        table = np.stack([columns[name][number] for name in (*chosen, target)], axis=1)
+        table = table[_complete(table, file, [*chosen, target], names, missing)]
+        splits[split] = {"inputs": table[:, :-1], "targets": table[:, -1]}
+        if task == "classification":
+            splits[split]["targets"] = table[:, -1].astype(np.int32)
+    class_names = values.pop(target, None)
+    return Dataset(splits, len(class_names) if class_names else None, tuple(chosen), class_names, values or None)
+
+
+def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[list[str], _Rows]:
+    rows: list[list[str]] = []
+    lines: list[int] = []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv_module.reader(file, delimiter=delimiter, strict=True)
+            before = 0
+            for row in reader:
+                if row and row != [""]:  # an empty line is no row
+                    rows.append(row)
+                    lines.append(before + 1)
+                before = reader.line_num
+    except csv_module.Error as error:
+        raise ConfigError(f"dataset.{parameter}", f"{path}, line {before + 1}: {error}") from None
+    except UnicodeDecodeError as error:
+        raise unreadable(path, ValueError(f"it is not UTF-8 ({error})"), parameter) from None
+    except OSError as error:
+        raise unreadable(path, error, parameter) from None
+    width = len(rows[0]) if rows else 0
+    for row, line in zip(rows, lines, strict=True):
+        if len(row) != width:
+            hint = f"; is {delimiter!r} the delimiter?" if width == 1 else ""
+            raise ConfigError(
+                f"dataset.{parameter}",
+                f"{path}, line {line}: found {len(row)} fields, the first line has {width}{hint}",
+            )
+    names = [name.strip() for name in rows[0]] if header and rows else [str(number) for number in range(width)]
+    twice = [name for name in names if names.count(name) > 1]
+    if twice:
+        raise ConfigError(f"dataset.{parameter}", f"{path}, line {lines[0]}: two columns are named {twice[0]!r}")
+    if header:
+        rows, lines = rows[1:], lines[1:]
+    if not rows:
+        raise ConfigError(f"dataset.{parameter}", f"{path} has no rows{' below its header' if header else ''}")
+    return names, _Rows(path, rows, lines)
+
+
+def _chosen(
+    names: Sequence[str], target: str, features: Iterable[str], ignore: Iterable[str], categorical: Iterable[str]
+) -> list[str]:
+    wanted = {"target": (target,), "features": features, "ignore": ignore, "categorical": categorical}
+    for parameter, columns in wanted.items():
+        for name in columns:
+            if name not in names:
+                raise ConfigError(
+                    f"dataset.{parameter}",
+                    f"there is no column {name!r}{nearest(name, names)} Columns: {listed(names, 40)}",
+                )
+    chosen = [name for name in names if name in (features or names) and name not in ignore and name != target]
+    if target in features:
+        raise ConfigError("dataset.features", f"{target!r} is the target; it would predict itself")
+    if not chosen:
+        raise ConfigError("dataset.features", f"no column is left to predict {target!r} from")
+    return chosen
+
+
+def _number(text: str) -> float | None:
+    """Return a decimal number, None where the text is none; Python's own `1_000`, `inf` and `nan` are none."""
+    try:
+        value = float(text) if "_" not in text and text.isascii() else math.nan
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def _numbers(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
+    """Return float64[rows], NaN where a value is missing."""
+    values = [_number(text) for text in texts]
+    for row, (value, text) in enumerate(zip(values, texts, strict=True)):
+        if value is None and text.lower() not in _MISSING:
+            raise ConfigError(
+                "dataset.path",
+                f"{file.place(row, name)}: found {text!r}, which is no finite number, in a column of numbers; correct "
+                f"it, or read the column as words: categorical=({name!r},)",
+            )
+    return np.array([math.nan if value is None else value for value in values])
+
+
+def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple[str, ...]]:
+    """Number the distinct values of a column over all files; float64[rows] each, NaN where a value is missing.
+
+    Numbers are ordered by size, so that 10 comes after 9 and 1.0 is 1; words in sorted order.
+    """
+    numeric = all(_number(text) is not None for part in texts for text in part if text.lower() not in _MISSING)
+    absent = _MISSING if numeric else {""}
+    keys = [[None if text.lower() in absent else _number(text) if numeric else text for text in part] for part in texts]
+    distinct: list[Any] = sorted({key for part in keys for key in part} - {None})
+    codes = {None: math.nan, **{key: float(number) for number, key in enumerate(distinct)}}
+    shown = tuple(str(int(key)) if numeric and key == int(key) else str(key) for key in distinct)
+    return [np.array([codes[key] for key in part]) for part in keys], shown
+
+
+def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:
+    """Return bool[rows], which rows miss no value."""
+    absent = np.isnan(table)
+    incomplete: np.ndarray = np.asarray(absent.any(axis=1))
+    if absent.any() and missing == "error":
+        row, column = map(int, np.argwhere(absent)[0])
+        found = file.rows[row][names.index(columns[column])]
+        raise ConfigError(
+            "dataset.missing",
+            f"{file.place(row, columns[column])}: the value is missing ({found!r}; {absent.sum()} are missing in "
+            f"{incomplete.sum()} rows). Fill them in, or leave such rows out: missing='drop'",
+        )
+    if incomplete.all():
+        raise ConfigError("dataset.missing", f"{file.path}: every row misses a value; fill some in")
+    return ~incomplete

@@ -1,0 +1,224 @@
+"""Feature encodings: standardise, min_max, one_hot, and by_column of these. Fitted on each fold's training part only.
+
+An encoding is an object with two pure methods:
+
+    fit(arrays) -> fitted                 NumPy arrays of the training part of one fold -> a tree of arrays
+    apply(fitted, batch) -> batch         on the device, inside of the compiled program
+
+What was fitted is an argument of the compiled program, so that all folds of a cross validation share one.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
+from mlgym_jax.data.transforms import column_numbers
+from mlgym_jax.errors import ConfigError
+from mlgym_jax.registry import register
+
+Fitted = dict[str, Any]
+Batch = dict[str, Any]
+
+
+def _two_floats(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return float64 values as the sum of two float32 arrays: what is far from 0 keeps its digits when subtracted."""
+    high = values.astype(np.float32)
+    return high, (values - high).astype(np.float32)
+
+
+def _columns_of(inputs: np.ndarray) -> np.ndarray:
+    """Return float64[…, columns]; columns are the last axis, so that images have a column a channel."""
+    inputs = np.asarray(inputs, np.float64)
+    return inputs.reshape(-1, inputs.shape[-1]) if inputs.ndim > 1 else inputs[:, None]
+
+
+def _scaled(fitted: Fitted, inputs: jax.Array) -> jax.Array:
+    centred = (inputs.astype(jnp.float32) - fitted["centre"]) - fitted["centre_rest"]
+    return centred / fitted["scale"]
+
+
+def _fit_scale(centre: np.ndarray, scale: np.ndarray, columns: np.ndarray) -> Fitted:
+    """Keep a scale of 1 where a column is constant, as scikit-learn does."""
+    constant = columns.min(axis=0) == columns.max(axis=0)
+    high, rest = _two_floats(np.where(constant, columns[0], centre))
+    return {"centre": high, "centre_rest": rest, "scale": np.where(constant, 1.0, scale).astype(np.float32)}
+
+
+@dataclasses.dataclass(frozen=True)
+class Standardise:
+    """What `standardise` builds."""
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
+        columns = _columns_of(arrays["inputs"])
+        return _fit_scale(columns.mean(axis=0), columns.std(axis=0), columns)
+
+    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
+        return {**batch, "inputs": _scaled(fitted, batch["inputs"])}
+
+
+@register("encoding", "standardise")
+def standardise() -> Standardise:
+    r"""Give every column of `inputs` the mean 0 and the standard deviation 1 over the training part of the fold.
+
+    \((x - \mu) / \sigma\), as scikit-learn's `StandardScaler`; a constant column is only centred. Columns are the last
+    axis: features of a table, channels of images.
+    """
+    return Standardise()
+
+
+@dataclasses.dataclass(frozen=True)
+class MinMax:
+    """What `min_max` builds."""
+
+    low: float
+    high: float
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
+        columns = _columns_of(arrays["inputs"])
+        least, largest = columns.min(axis=0), columns.max(axis=0)
+        return _fit_scale(least, largest - least, columns)
+
+    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
+        unit = _scaled(fitted, batch["inputs"])
+        return {**batch, "inputs": unit * (self.high - self.low) + self.low}
+
+
+@register("encoding", "min_max")
+def min_max(*, low: float = 0.0, high: float = 1.0) -> MinMax:
+    """Stretch every column of `inputs` to the range [low, high] over the training part of the fold.
+
+    As scikit-learn's `MinMaxScaler`: values beyond those of the training part leave the range, and a constant column
+    becomes `low`.
+    """
+    if not low < high:
+        raise ConfigError("encoding.low", f"found {low} and high={high}; low is expected to be less")
+    return MinMax(low, high)
+
+
+@dataclasses.dataclass(frozen=True)
+class OneHot:
+    """What `one_hot` builds."""
+
+    max_categories: int
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
+        columns = _columns_of(arrays["inputs"]).astype(np.float32)
+        found = {}
+        for number, column in enumerate(columns.T):
+            values = np.unique(column)
+            if len(values) > self.max_categories:
+                raise ConfigError(
+                    "encoding",
+                    f"column {number} has {len(values)} distinct values in a training part, more than max_categories="
+                    f"{self.max_categories}; is it a column of categories? component('by_column', …) encodes some only",
+                )
+            found[f"{number:06}"] = values
+        return found
+
+    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
+        inputs = batch["inputs"].astype(jnp.float32)
+        inputs = inputs.reshape(inputs.shape[0], -1)
+        parts = [inputs[:, number, None] == fitted[key] for number, key in enumerate(sorted(fitted))]
+        return {**batch, "inputs": jnp.concatenate(parts, axis=1).astype(jnp.float32)}
+
+
+@register("encoding", "one_hot")
+def one_hot(*, max_categories: int = 100) -> OneHot:
+    """Turn every column of a table into one column of 0 and 1 for each of its values in the training part, ascending.
+
+    As scikit-learn's `OneHotEncoder(handle_unknown="ignore")`: a value that the training part does not have is 0
+    everywhere. Folds that differ in their number of values are filled up with columns of 0.
+
+    Args:
+        max_categories: more distinct values than these in a column are an error, not a wide network.
+    """
+    if max_categories < 1:
+        raise ConfigError("encoding.max_categories", f"found {max_categories}; at least 1 is expected")
+    return OneHot(max_categories)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByColumn:
+    """What `by_column` builds: pairs of column numbers and what encodes them, and the numbers of those that stay."""
+
+    groups: tuple[tuple[tuple[int, ...], Any], ...]
+    kept: tuple[int, ...]
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
+        inputs = arrays["inputs"]
+        return {
+            f"{number:06}": encoding.fit({**arrays, "inputs": inputs[:, list(columns)]})
+            for number, (columns, encoding) in enumerate(self.groups)
+        }
+
+    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
+        inputs = batch["inputs"]
+        parts = [
+            encoding.apply(fitted[key], {**batch, "inputs": inputs[:, list(columns)]})["inputs"]
+            for key, (columns, encoding) in zip(sorted(fitted), self.groups, strict=True)
+        ]
+        parts.append(inputs[:, list(self.kept)].astype(jnp.float32))
+        return {**batch, "inputs": jnp.concatenate(parts, axis=1)}
+
+
+@register("encoding", "by_column", needs=("dataset",))
+def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") -> ByColumn:
+    """Encode the columns of a table in groups, each in its own way.
+
+        groups=((("age", "bmi"), component("standardise")), (("sex",), component("one_hot")))
+
+    As scikit-learn's `ColumnTransformer`: the encoded columns of the groups follow each other, and then the rest.
+
+    Args:
+        groups: pairs of columns and encoding. Columns are a tuple of names or numbers, or one of the words
+            "categorical" (those that a csv file holds words in, or that it was told) and "numeric" (all others), each
+            of what no group before has.
+        rest: "keep" the columns of no group as they are, or "drop" them.
+
+    Raises:
+        ConfigError: a column that is not there or in two groups, inputs that are no table, something else than pairs.
+    """
+    inputs = split_arrays(dataset.splits["train"])["inputs"]
+    if inputs.ndim != 2:
+        raise ConfigError("encoding.groups", f"inputs are no table of columns but {array_type(inputs)}")
+    if rest not in ("keep", "drop"):
+        raise ConfigError("encoding.rest", f"found {rest!r}; 'keep' or 'drop' is expected")
+    taken: dict[int, int] = {}
+    resolved = []
+    for position, group in enumerate(groups):
+        if not (isinstance(group, Sequence) and len(group) == 2 and hasattr(group[1], "fit")):
+            raise ConfigError(
+                f"encoding.groups.{position}",
+                "it is no pair of columns and encoding; write (('age', 'bmi'), component('standardise'))",
+            )
+        free = [column for column in range(inputs.shape[1]) if column not in taken]
+        columns = _numbers(group[0], dataset, inputs.shape[1], free, f"encoding.groups.{position}.0")
+        for column in columns:
+            if column in taken:
+                name = dataset.feature_names[column] if dataset.feature_names else column
+                raise ConfigError(
+                    f"encoding.groups.{position}.0", f"column {name!r} is in group {taken[column]} already"
+                )
+            taken[column] = position
+        resolved.append((tuple(columns), group[1]))
+    kept = tuple(column for column in range(inputs.shape[1]) if column not in taken) if rest == "keep" else ()
+    if not (taken or kept):
+        raise ConfigError("encoding.groups", "it is empty, and rest='drop' leaves no column")
+    return ByColumn(tuple(resolved), kept)
+
+
+def _numbers(columns: Any, dataset: Dataset, width: int, free: Sequence[int], path: str) -> list[int]:
+    if isinstance(columns, str):
+        names = dataset.feature_names or ()
+        if columns not in ("categorical", "numeric"):
+            raise ConfigError(path, f"found {columns!r}; write ({columns!r},), or 'categorical', or 'numeric'")
+        of_words = [bool(names) and names[number] in (dataset.categories or {}) for number in range(width)]
+        return [number for number in free if of_words[number] == (columns == "categorical")]
+    return column_numbers(columns, dataset.feature_names, width, path)

@@ -107,11 +107,18 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
     Args:
         components: where a `sampler` or an `encoding` is taken from, if there are.
     """
-    sampler, encoding = (components or {}).get("sampler"), (components or {}).get("encoding")
+
+    def component(section: str, state: TrainState) -> Any:
+        """Return what a section built, with the swept values of this experiment in place."""
+        found: Any = components or {}
+        if section in found and state.hyperparams:
+            found = found.bind(state.hyperparams)
+        return found.get(section)
 
     def order(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
         indices, mask = folds["indices"]["train"][fold], folds["mask"]["train"][fold]
         key = key_for(state.key, ORDER, epoch)
+        sampler = component("sampler", state)
         if sampler is not None:
             with named("sampler"):
                 weights = sampler({**{field: array[indices] for field, array in data.items()}, "mask": mask})
@@ -126,10 +133,13 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         by_step = (shape.num_steps, shape.batch_size)
         return {"indices": indices.reshape(by_step), "mask": (positions < num_examples).reshape(by_step)}
 
-    def batch_at(data: Data, folds: Folds, fold: jax.Array, indices: jax.Array, mask: jax.Array) -> Batch:
+    def batch_at(
+        state: TrainState, data: Data, folds: Folds, fold: jax.Array, indices: jax.Array, mask: jax.Array
+    ) -> Batch:
         batch = {**{field: array[indices] for field, array in data.items()}, "mask": mask}
         if "class_counts" in folds:
             batch["class_counts"] = folds["class_counts"][fold]
+        encoding = component("encoding", state)
         if encoding is not None:
             with named("encoding"):
                 batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
@@ -139,7 +149,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
         mask = order["mask"][i]
-        updated, metrics = program.train_step(state, batch_at(data, folds, fold, order["indices"][i], mask))
+        updated, metrics = program.train_step(state, batch_at(state, data, folds, fold, order["indices"][i], mask))
         if shape.may_skip:
             updated = select(mask.any(), updated, state)
         return updated, metrics
@@ -148,7 +158,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
         indices, mask = order["indices"][i, : shape.tail], order["mask"][i, : shape.tail]
-        return program.train_step(state, batch_at(data, folds, fold, indices, mask))
+        return program.train_step(state, batch_at(state, data, folds, fold, indices, mask))
 
     def evaluate(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, i: Any
@@ -159,7 +169,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         indices, mask = jnp.pad(indices, (0, missing), mode="edge"), jnp.pad(mask, (0, missing))
         start = jnp.asarray(i, jnp.int32) * size
         part = (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (indices, mask))
-        return program.eval_step(state, batch_at(data, folds, fold, *part), epoch=epoch)
+        return program.eval_step(state, batch_at(state, data, folds, fold, *part), epoch=epoch)
 
     def room(state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str | None) -> MetricState:
         """Make room for what the batches of a split (None: the training steps) will bring."""

@@ -40,8 +40,9 @@ def _columns_of(inputs: np.ndarray) -> np.ndarray:
 
 
 def _scaled(fitted: Fitted, inputs: jax.Array) -> jax.Array:
-    centred = (inputs.astype(jnp.float32) - fitted["centre"]) - fitted["centre_rest"]
-    return centred / fitted["scale"]
+    shape = (1,) * (inputs.ndim - 1) + (-1,)
+    centre, rest, scale = (fitted[key].reshape(shape) for key in ("centre", "centre_rest", "scale"))
+    return ((inputs.astype(jnp.float32) - centre) - rest) / scale
 
 
 def _fit_scale(centre: np.ndarray, scale: np.ndarray, columns: np.ndarray) -> Fitted:
@@ -125,7 +126,7 @@ class OneHot:
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         inputs = batch["inputs"].astype(jnp.float32)
         inputs = inputs.reshape(inputs.shape[0], -1)
-        parts = [inputs[:, number, None] == fitted[key] for number, key in enumerate(sorted(fitted))]
+        parts = [inputs[:, number, None] == fitted[key][None] for number, key in enumerate(sorted(fitted))]
         return {**batch, "inputs": jnp.concatenate(parts, axis=1).astype(jnp.float32)}
 
 

@@ -61,7 +61,8 @@ def npz(*, path: str, arrays: Mapping[str, Any] | None = None, task: Task | None
     """
     file = file_at(path)
     try:
-        with np.load(file, allow_pickle=False) as archive:
+        with file.open("rb") as opened:  # np.load leaves a file of its own open where it fails
+            archive: Any = np.load(opened, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise ValueError("it holds one array; np.savez(path, inputs=…, targets=…) writes several by name")
             chosen = _chosen(archive.files, arrays, path)
@@ -70,8 +71,7 @@ def npz(*, path: str, arrays: Mapping[str, Any] | None = None, task: Task | None
             }
     except ConfigError:
         raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
-        # np.load returns a bare array for a .npy file, which is no context manager.
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise unreadable(file, error) from None
     return _with_classes(splits, task)
 

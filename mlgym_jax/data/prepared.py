@@ -74,7 +74,7 @@ def tfds(
             raise ConfigError(
                 f"dataset.{role}",
                 f"{info.name} has no feature {feature!r}{nearest(feature, info.features)} "
-                f"Features: {listed(info.features)}",
+                f"Features: {listed(sorted(info.features))}",
             )
     chosen = _chosen_splits(splits, info)
     fields = {role: feature for role, feature in roles.items() if feature is not None}
@@ -153,8 +153,13 @@ def _arrays(
 ) -> dict[str, np.ndarray]:
     import tensorflow_datasets
 
-    records = builder.as_data_source(split=source)
-    rows = records.__getitems__(list(range(len(records))))
+    try:
+        records = builder.as_data_source(split=source)
+        rows = records.__getitems__(list(range(len(records))))
+    except Exception as error:  # ArrayRecord, protobuf and the image decoders each have their own
+        raise ConfigError(
+            "dataset.name", f"split {source!r} of {info.name} cannot be read: {_first_line(error)}"
+        ) from None
     found = {}
     for field, feature in fields.items():
         values = [np.asarray(row[feature]) for row in rows]

@@ -12,6 +12,8 @@ from mlgym_jax.search.sweep import Assignment
 
 # Swept at the top level, these are array arguments of the compiled program.
 DYNAMIC_FIELDS = ("seed", "split_seed")
+# What these sections build is used outside of the compiled program, or is a part of it: a swept value makes a group.
+_STATIC_SECTIONS = ("dataset", "validation", "loader", "metrics", "early_stopping", "checkpointing", "warm_start")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,7 +79,7 @@ def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registrat
 def _is_dynamic(config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> bool:
     if len(path) == 1:
         return path[0] in DYNAMIC_FIELDS
-    if not isinstance(value, int | float) or isinstance(value, bool):
+    if path[0] in _STATIC_SECTIONS or not isinstance(value, int | float) or isinstance(value, bool):
         return False
     owner = parameter_owner(config, path)
     return owner is not None and owner.is_dynamic(path[-1])

@@ -6,6 +6,7 @@ Reads data (through the dataset component) but writes nothing.
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,12 +21,13 @@ from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
-from mlgym_jax.data.fold_tables import fold_tables
+from mlgym_jax.data.fold_tables import fold_tables, one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, parameter_owner, static_key
 from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at, variants
 
+_LOG = logging.getLogger(__name__)
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
 _EVAL_ELEMENTS = 1 << 20
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -159,6 +161,13 @@ def _jobs(
         if id(dataset) not in tables:
             tables[id(dataset)] = _checked_table(to_arrays(dataset))
         built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
+    warnings = [
+        text for parts, table, folds, _ in built.values() for text in one_class_parts(parts["dataset"], table, folds)
+    ]
+    if warnings:
+        _LOG.warning(
+            "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
+        )
     experiments: list[Experiment] = []
     for assignment in assignments:
         _, _, folds, first_fold = built[static_key(assignment, dynamic)]

@@ -293,4 +293,57 @@ COMPONENTS = [
         top=own("checkpointing", "def c(): return 3"),
         edit="config.checkpointing = component('own')",
     ),
+    bad(
+        "loss returns nothing",
+        r"config\.loss: a loss returns one value an example, .*; found None; does it end with `return`\?",
+        top=own("loss", "def l():\n    def loss(outputs, batch): pass\n    return loss"),
+        edit="config.loss = component('own')",
+    ),
+    bad(
+        "loss looks up what is not there",
+        r"config\.loss: it looks up 'target', which is not there \(KeyError\)",
+        top=own("loss", "def l(): return lambda outputs, batch: batch['target']"),
+        edit="config.loss = component('own')",
+    ),
+    bad(
+        "dropout",
+        r"config\.model\.dropout_rate: a number in \[0, 1\) is expected, found 1\.5",
+        edit="config.model = component('mlp', dropout_rate=grid(0.1, 1.5))",
+    ),
+    bad(
+        "averaging",
+        r"config\.averaging\.decay: a number in \[0, 1\) is expected, found 2\.0",
+        edit="config.averaging = component('ema', decay=2.0)",
+    ),
+    bad(
+        "more than all outputs",
+        r"config\.post_processors\.top: top_k: k=3 is more than the 2 outputs",
+        edit="config.post_processors = dict(top=component('top_k', k=3))",
+    ),
+    bad(
+        "one class",
+        r"config\.dataset: fold 0, split 'train': all of its \d+ examples are of class 1; nothing can",
+        edit="config.dataset = component('filter_labels', keep=(1,), dataset=config.dataset)",
+    ),
+    bad(
+        "column of a transform",
+        r"config\.dataset\.dataset\.columns\.0: there is no column 'hues'; did you mean 'hue'\? Columns: alcohol, ",
+        edit="config.dataset = component('shuffle', "
+        "dataset=component('select_columns', columns=('hues',), dataset=component('wine')))",
+    ),
+    bad(
+        "column of an encoding",
+        r"config\.encoding\.groups\.0\.0\.0: there is no column 9; columns are 0 … 3",
+        edit="config.encoding = component('by_column', groups=(((9,), component('one_hot')),))",
+    ),
+    bad(
+        "weights of a sampler",
+        r"config\.sampler\.weights: found 3 weights; the dataset has 2 classes",
+        edit="config.sampler = component('class_weighted', weights=(1.0, 2.0, 3.0))",
+    ),
+    bad(
+        "file of a dataset",
+        r"config\.dataset\.path: there is no file '\S+/none\.csv'",
+        edit="config.dataset = component('csv', path='none.csv', target='y', task='regression')",
+    ),
 ]

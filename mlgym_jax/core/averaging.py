@@ -21,8 +21,14 @@ def ema(*, decay: float = 0.999, debias: bool = True) -> optax.GradientTransform
     """Average the parameters exponentially, a <- decay a + (1 - decay) p, by `optax.ema`.
 
     Args:
+        decay: of one step, in [0, 1).
         debias: divide by 1 - decay^t, so that the zeros it begins with do not count.
+
+    Raises:
+        ConfigError: a decay outside of [0, 1).
     """
+    if isinstance(decay, int | float) and not 0 <= decay < 1:
+        raise ConfigError("averaging.decay", f"a number in [0, 1) is expected, found {decay}")
     tx = optax.ema(decay, debias)
     return optax.GradientTransformation(by_optax_rules(tx.init), by_optax_rules(tx.update))
 

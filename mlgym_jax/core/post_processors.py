@@ -116,11 +116,18 @@ def top_k(*, k: int) -> PostProcessor:
     """Return the indices of the `k` largest outputs along the last axis, int32, the largest first.
 
     Raises:
-        ConfigError: k below 1.
+        ConfigError: k below 1, or above the number of outputs.
     """
     if k < 1:
         raise ConfigError("post_processors", f"top_k: k of at least 1 is expected, found {k}")
-    return lambda outputs: jax.lax.top_k(_array("top_k", outputs), k)[1]
+
+    def largest(outputs: Any) -> jax.Array:
+        array = _array("top_k", outputs)
+        if k > array.shape[-1]:
+            raise MlgymError(f"top_k: k={k} is more than the {array.shape[-1]} outputs")
+        return jax.lax.top_k(array, k)[1]
+
+    return largest
 
 
 def _array(name: str, outputs: Any) -> jax.Array:

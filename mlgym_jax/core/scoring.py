@@ -195,11 +195,12 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
             parts = loss.parts(outputs, batch, params)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
     for values in found.values():
-        if jnp.shape(values) != batch["mask"].shape:
+        if values is None or jnp.shape(values) != batch["mask"].shape:
             raise ConfigError(
                 "loss",
                 f"a loss returns one value an example, float[{batch['mask'].shape[0]}] for this batch; "
-                f"found shape {jnp.shape(values)}. Leave the mean over the batch to the engine.",
+                + ("found None; does it end with `return`?" if values is None else f"found shape {jnp.shape(values)}.")
+                + " Leave the mean over the batch to the engine.",
             )
     return found
 
@@ -264,5 +265,7 @@ def named(path: str) -> Iterator[None]:
         raise ConfigError(path, str(error)) from error
     except jax.errors.JAXTypeError:
         raise
+    except KeyError as error:
+        raise ConfigError(path, f"it looks up {error}, which is not there (KeyError)") from error
     except Exception as error:
         raise ConfigError(path, f"{type(error).__name__}: {error}") from error

@@ -44,6 +44,31 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
     return found
 
 
+def one_class_parts(dataset: Dataset, table: Table, folds: Folds) -> list[str]:
+    """Describe the parts to evaluate on in which all examples are of one class.
+
+    Raises:
+        ConfigError: there is only one class to train on.
+    """
+    targets = table.arrays.get("targets")
+    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iub" or (dataset.num_classes or 0) < 2:
+        return []
+    first, last = table.offsets["train"]
+    found = []
+    for split in folds.indices:
+        for fold, (indices, mask) in enumerate(zip(folds.indices[split], folds.mask[split], strict=True)):
+            classes = np.unique(targets[indices[mask]])
+            if len(classes) > 1:
+                continue
+            said = f"fold {fold}, split {split!r}: all of its {mask.sum()} examples are of class {classes[0]}"
+            if split == "train":
+                whole = len(np.unique(targets[first:last])) == 1
+                fix = "give it examples of another class" if whole else "use stratified=True, or another split_seed"
+                raise ConfigError("dataset" if whole else "validation", f"{said}; nothing can be learnt from it, {fix}")
+            found.append(said)
+    return found
+
+
 def stacked(trees: Sequence[Mapping[str, Any]]) -> Any:
     """Stack the leaves of equal trees; those that differ in shape are padded at the ends, floats with NaN."""
 

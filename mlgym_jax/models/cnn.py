@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.models.mlp import Activation, output_size
+from mlgym_jax.models.mlp import Activation, checked_rate, output_size
 from mlgym_jax.registry import register
 
 
@@ -60,4 +60,5 @@ def cnn(
     """
     if any(width < 1 for width in (*features, *dense_features, kernel_size)):
         raise ConfigError("model", f"widths and kernel_size are at least 1, found {features}, {dense_features}")
-    return CNN(features, dense_features, output_size(dataset, num_outputs), kernel_size, activation, dropout_rate)
+    rate = checked_rate(dropout_rate)
+    return CNN(features, dense_features, output_size(dataset, num_outputs), kernel_size, activation, rate)

@@ -40,6 +40,13 @@ def output_size(dataset: Any, num_outputs: int | None) -> int:
     return num_outputs
 
 
+def checked_rate(dropout_rate: float) -> float:
+    """Return the rate of dropout unless it is a number outside of [0, 1)."""
+    if isinstance(dropout_rate, int | float) and not 0 <= dropout_rate < 1:
+        raise ConfigError("model.dropout_rate", f"a number in [0, 1) is expected, found {dropout_rate}")
+    return dropout_rate
+
+
 @register("model", "mlp", needs=("dataset",), dynamic=("dropout_rate",))
 def mlp(
     dataset: Any,
@@ -55,7 +62,7 @@ def mlp(
     """
     if any(width < 1 for width in features):
         raise ConfigError("model.features", f"layer widths are at least 1, found {features}")
-    return MLP(features, output_size(dataset, num_outputs), activation, dropout_rate)
+    return MLP(features, output_size(dataset, num_outputs), activation, checked_rate(dropout_rate))
 
 
 @register("model", "linear", needs=("dataset",))

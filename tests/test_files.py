@@ -9,9 +9,13 @@ import numpy as np
 import pandas
 import pytest
 import sklearn.datasets
+from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 
+import mlgym_jax as mg
+from mlgym_jax import component
 from mlgym_jax.data.builders import make_builder
 from mlgym_jax.data.csv_files import csv
 from mlgym_jax.data.dataset import to_arrays
@@ -236,6 +240,30 @@ def test_the_default_text_is_english():
     inputs = text().splits["train"]["inputs"]
     assert inputs.size > 400_000 and 0.1 < np.mean(inputs == ord(" ")) < 0.4
     assert b"assert" in bytes(inputs.reshape(-1)[:10_000].tolist())
+
+
+@mg.register("model", "bigram")
+def bigram():
+    """Predict the next byte by the last one alone."""
+    return nn.Embed(256, 256)
+
+
+def test_a_language_model_trains_on_bytes(tmp_path):
+    config = ConfigDict()
+    config.num_epochs = 12
+    config.dataset = component("view", stop=400, dataset=component("text"))
+    config.model = component("bigram")
+    config.loss = component("softmax_cross_entropy_with_integer_labels")
+    config.optimizer = component("adam", learning_rate=0.1)
+    config.metrics = dict(perplexity=component("perplexity"))
+    result = mg.run(config, tmp_path)
+    train = text().splits["train"]
+    counts = np.zeros((256, 256))
+    np.add.at(counts, (train["inputs"][:400], train["targets"][:400]), 1)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    best = np.exp(-np.sum(counts * np.log(np.where(counts, shares, 1))) / counts.sum())  # of any table of pairs
+    history = result.experiments[0].history["train/perplexity"]
+    assert history[0] > 40 and best < history[-1] < 1.3 * best
 
 
 def test_bad_texts(tmp_path):

@@ -91,19 +91,38 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
         if found.single:
             by_class = jnp.stack([jnp.zeros_like(by_class) if from_logits else 1 - by_class, by_class], axis=-1)
         own = jnp.take_along_axis(by_class, jnp.where(mask, found.targets, 0)[:, None], axis=-1)[:, 0]
+        count = mask.sum(dtype=jnp.int32)
         if not from_logits:
-            return add_means(state, mean_state(-jnp.log(own), mask))
+            return add_means(state, Mean(summed(jnp.where(mask, -jnp.log(own), 0.0)), count))
         # -log p = (top - own) + log sum exp(outputs - top); the exponential of the mean asks for every digit.
         top = by_class.max(axis=-1)
         apart = add(Sum(top, jnp.zeros_like(top)), Sum(-own, jnp.zeros_like(own)))
         rest = apart.lost + jnp.log(jnp.exp(by_class - top[:, None]).sum(axis=-1))
-        total = add(mean_state(apart.total, mask).sum, mean_state(rest, mask).sum)
-        return add_means(state, Mean(total, mask.sum(dtype=jnp.int32)))
+        total = add(*(summed(jnp.where(mask, values, 0.0)) for values in (apart.total, rest)))
+        return add_means(state, Mean(total, count))
 
     def compute(state: Mean) -> jax.Array:
-        return jnp.exp(mean_value(state))
+        high, low = _quotient(state.sum, jnp.maximum(state.count, 1).astype(jnp.float32))
+        return jnp.where(state.count > 0, jnp.exp(high) * jnp.exp(low), jnp.nan)
 
     return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, compute)
+
+
+def _quotient(dividend: Sum, divisor: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return dividend / divisor, and what rounding lost of it, by Dekker's exact product (1971)."""
+    quotient = dividend.value / divisor
+    product = quotient * divisor
+    (a, a_rest), (b, b_rest) = (_halves(value) for value in (quotient, divisor))
+    error = ((a * b - product) + a * b_rest + a_rest * b) + a_rest * b_rest
+    remainder = ((dividend.total - product) - error) + dividend.lost
+    return quotient, jnp.where(jnp.isfinite(remainder), remainder / divisor, 0.0)
+
+
+def _halves(value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Split float32 into two numbers of 12 bits each, whose products are exact."""
+    shifted = value * 4097.0
+    high = shifted - (shifted - value)
+    return high, value - high
 
 
 @register("metric", "expected_calibration_error")

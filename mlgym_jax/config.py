@@ -36,6 +36,7 @@ FIELDS: dict[str, tuple[type, Any, str]] = {
     "seed": (int, 0, "the seed of parameters, batch order and dropout; may be swept"),
     "split_seed": (int, 0, "the seed of the validation split, the same for every experiment unless swept"),
     "num_epochs": (int, None, "passes over the training part"),
+    "strict": (bool, False, "an experiment's numbers do not depend on which or how many others run beside it"),
     "checkpoint_interval_seconds": (float, 30.0, "seconds between checkpoint writes; 0 writes each epoch"),
     "evaluation_splits": (tuple, ("train", "val", "test"), "splits that are evaluated after each epoch, where present"),
 }
@@ -271,6 +272,8 @@ def _check_top_level(name: str, value: Any) -> None:
 
 def _check_field(name: str, value: Any) -> None:
     kind, _, meaning = FIELDS[name]
+    if kind is bool and isinstance(value, bool):
+        return
     if not isinstance(value, (kind, int) if kind is float else kind) or isinstance(value, bool):
         raise ConfigError(name, f"{kind_of(kind)} is expected, found {described(value)} ({meaning})")
     if name in ("seed", "split_seed") and not 0 <= value < 2**32:

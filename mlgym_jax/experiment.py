@@ -185,6 +185,7 @@ def _launch(
                     traced=job.traced,
                     num_experiments=len(job.group.experiments),
                     num_devices=len(devices),
+                    strict=study.config["strict"],
                 )
                 if kept is not None:
                     chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")

@@ -23,9 +23,18 @@ from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
 from mlgym_jax.data.fold_tables import fold_tables, one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
-from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, parameter_owner, static_key
+from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.search.grouping import (
+    Experiment,
+    Group,
+    dynamic_paths,
+    make_groups,
+    open_paths,
+    parameter_owner,
+    static_key,
+)
 from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at, variants
+from mlgym_jax.tracing import NotTraceable, traced_steps
 
 _LOG = logging.getLogger(__name__)
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
@@ -119,18 +128,11 @@ def prepare(config: Any) -> Study:
     static_because: dict[str, str] = {}
     while True:
         try:
-            return Study(study, *_jobs(study, assignments, dynamic), static_because)
-        except _NotTraceable as error:
+            return Study(study, *_jobs(study, assignments, dynamic, static_because), static_because)
+        except NotTraceable as error:
             for path in error.paths:
                 static_because[path] = error.reason
             dynamic = [path for path in dynamic if path not in error.paths]
-
-
-class _NotTraceable(Exception):
-    """Swept values that a component needs as Python numbers; they split the sweep into groups instead."""
-
-    def __init__(self, paths: Sequence[str], reason: str):
-        self.paths, self.reason = tuple(paths), reason
 
 
 def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
@@ -147,7 +149,10 @@ def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
 
 
 def _jobs(
-    study: Mapping[str, Any], assignments: Sequence[Assignment], dynamic: Sequence[str]
+    study: Mapping[str, Any],
+    assignments: Sequence[Assignment],
+    dynamic: Sequence[str],
+    static: Mapping[str, str],
 ) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
     by_key: dict[str, list[Assignment]] = {}
     for assignment in assignments:
@@ -176,7 +181,7 @@ def _jobs(
             experiments.append(Experiment(len(experiments), assignment, fold, num_folds))
     jobs = []
     for group in make_groups(experiments, dynamic):
-        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)])
+        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static)
         jobs.append(job)
     return tuple(experiments), tuple(jobs)
 
@@ -202,13 +207,23 @@ def _folds(components: Components, table: Table, members: Sequence[Assignment]) 
     return join_folds(parts), dict(zip(seeds, starts, strict=False))
 
 
-def _job(group: Group, components: Components, table: Table, folds: Folds, first_fold: Mapping[int, int]) -> Job:
+def _job(
+    group: Group,
+    components: Components,
+    table: Table,
+    folds: Folds,
+    first_fold: Mapping[int, int],
+    static: Mapping[str, str],
+) -> Job:
     config = group.config
     swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
+    if config["strict"]:  # a number is an argument of the program whether it is swept or not: the same program, always
+        swept += [path for path in open_paths(config) if path not in swept and path not in static]
+        swept.sort()
     hyperparams = {path: _values(group, path) for path in swept}
     row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
     for path in swept:
-        values = [experiment.assignment.hyperparameters[path] for experiment in group.experiments]
+        values = _given(group, path)
         for value in list(dict.fromkeys(values))[:_MAX_BUILT]:
             components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
     components = components.opened({path: values[0] for path, values in hyperparams.items()})
@@ -221,7 +236,7 @@ def _job(group: Group, components: Components, table: Table, folds: Folds, first
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
-    abstract, traced, scores = _traced(components, program, key, batch, row)
+    abstract, traced, scores = traced_steps(components, program, key, batch, row)
     evaluated = _evaluated(config["evaluation_splits"], sizes)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
     shape = epoch_shape(
@@ -272,46 +287,16 @@ def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch:
         return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
 
 
+def _given(group: Group, path: str) -> list[Any]:
+    return [value_at(experiment.assignment.config, tuple(path.split("."))) for experiment in group.experiments]
+
+
 def _values(group: Group, path: str) -> np.ndarray:
     """Return a dynamic hyperparameter's value of each row: int32 where it counts something, else float32."""
-    values = [experiment.assignment.hyperparameters[path] for experiment in group.experiments]
+    values = _given(group, path)
     owner = parameter_owner(group.config, path.split("."))
     integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
     return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)
-
-
-def _traced(components: Components, program: Program, key: Any, batch: Any, row: Any) -> tuple[Any, Any, list[str]]:
-    """Trace a training and an evaluation step: every shape error shows here, with a config path."""
-    try:
-        abstract = jax.eval_shape(program.init, key, batch, row)
-        traced = jax.make_jaxpr(program.train_step)(abstract, batch)
-        scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
-    except Exception as error:
-        reason = str(error).strip().split("\n")[0]
-        # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
-        # step can be traced with numbers in their place.
-        if row and _traceable(components, key, batch, {}):
-            blamed = [path for path in row if not _traceable(components, key, batch, {path: row[path]})]
-            raise _NotTraceable(blamed or list(row), reason) from error
-        if isinstance(error, MlgymError):
-            raise
-        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
-    for name, score in scores.items():
-        if score.shape != ():
-            raise ConfigError(
-                "loss" if name == "loss" else f"metrics.{name}",
-                f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
-            )
-    return abstract, traced.jaxpr, list(scores)
-
-
-def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:
-    program = make_program(components.opened({path: components.hyperparams[path] for path in row}))
-    try:
-        jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
-    except Exception:
-        return False
-    return True
 
 
 def _evaluated(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -18,6 +18,7 @@ STAGES = [
     ["config", "config_file", "parameters", "core"],
     ["models", "data", "search"],
     ["components", "command_line"],
+    ["tracing"],
     ["study", "execution", "checkpoint", "run_folder"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
     ["training", "report"],

@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import jax
 import numpy as np
 import pytest
 from study_files import assert_same_outcome, events, finish, here, outcome, small, start
@@ -35,6 +36,51 @@ def test_fifteen_experiments_equal_each_of_them_alone(tmp_path):
         for layer, arrays in mine.items():
             for name, array in arrays.items():
                 np.testing.assert_allclose(array, its[layer][name], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        "config.model = component('mlp', features=(6,), dropout_rate=grid(0.1, 0.2));"
+        "config.optimizer = component('adam', learning_rate=grid(1e-3, 1e-2), b1=grid(0.85, 0.9))",
+        "config.model = component('cnn', features=(4,), dense_features=(8,));"
+        "config.dataset = component('view', stop=200, dataset=component('digits', flat=False));"
+        "config.optimizer = component('sgd', learning_rate=grid(0.01, 0.1), momentum=grid(0.8, 0.9))",
+    ],
+    ids=["mlp", "cnn"],
+)
+def test_strict_experiments_have_the_bits_that_they_have_alone(tmp_path, edit):
+    path = small(tmp_path, "config.strict = True; config.seed = grid(0, 1); " + edit)
+    together = mg.run(mg.load_config(path), tmp_path)
+    for experiment in together.experiments[::3]:
+        [alone] = mg.run(mg.load_config(path, overrides=experiment.hyperparameters), tmp_path).experiments
+        assert alone.history == experiment.history
+        jax.tree.map(np.testing.assert_array_equal, alone.restore().params, experiment.restore().params)
+
+
+def test_eight_devices_give_the_numbers_of_one(tmp_path):
+    edit = (
+        "config.model = component('mlp', features=(6,)); config.seed = grid(0, 1, 2);"
+        "config.optimizer = component('adam', learning_rate=grid(1e-3, 1e-2, 1e-1))"
+    )
+    path = small(tmp_path, edit)
+    histories = []
+    for devices in (8, 1):  # 9 experiments do not divide by 8
+        process = start(
+            "run",
+            f"--config={path}",
+            f"--event_storage={tmp_path}",
+            f"--run_id=on{devices}",
+            f"--devices={devices}",
+            env={"JAX_NUM_CPU_DEVICES": "8"},
+        )
+        assert finish(process)[0] == 0
+        result = mg.load_run(tmp_path / f"on{devices}")
+        assert result.view.groups[0]["plan"] == f"map+scanx{devices}"
+        histories.append([experiment.history for experiment in result.experiments])
+    for eight, one in zip(*histories, strict=True):
+        for name, values in one.items():
+            np.testing.assert_allclose(eight[name], values, rtol=0, atol=1e-6)
 
 
 def test_two_layer_sizes_are_two_programs(tmp_path):

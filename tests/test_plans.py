@@ -254,6 +254,18 @@ def test_auto_chooses_by_what_the_program_holds():
     assert choose_plan("vmap", traced=traced.jaxpr, num_experiments=2, num_devices=1).batching == "vmap"
 
 
+def test_strict_never_computes_experiments_in_one_batch(monkeypatch):
+    job = study_of(strict=True).jobs[0]
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    chosen = {"traced": job.traced, "num_experiments": 6, "num_devices": 1}
+    assert choose_plan("auto", **chosen).batching == "vmap"
+    assert choose_plan("auto", **chosen, strict=True).batching == "map"
+    fewer = choose_plan("auto", **{**chosen, "num_experiments": 1, "num_devices": 4}, strict=True)
+    assert fewer.num_devices == 4  # the program is that of four devices, however many experiments there are
+    with pytest.raises(MlgymError, match=r"config\.strict: --plan=vmap computes experiments in one batch"):
+        choose_plan("vmap", **chosen, strict=True)
+
+
 @pytest.mark.parametrize("text", ["fast", "vmap+vmap", "map+scan+step", "", "auto+map"])
 def test_a_wrong_plan_is_named(text):
     with pytest.raises(MlgymError, match="--plan="):

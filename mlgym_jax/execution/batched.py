@@ -66,6 +66,8 @@ class GroupRunner:
     def _layout(self, rows: Sequence[int]) -> list[tuple[list[int], np.ndarray]]:
         """Return each block's rows, and the same padded to the block's width."""
         width = self.plan.num_devices if self.plan.batching == "none" else len(rows)
+        if self.plan.batching == "map":  # XLA simplifies an axis of one row away, and then orders sums otherwise
+            width = max(width, 2 * self.plan.num_devices)
         width += -width % self.plan.num_devices
         parts = [list(rows[start : start + width]) for start in range(0, len(rows), width)]
         return [(ids, np.asarray(ids + [ids[0]] * (width - len(ids)))) for ids in parts]

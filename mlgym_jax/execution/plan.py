@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import jax.extend.core
 
-from mlgym_jax.errors import MlgymError, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, nearest
 
 BATCHINGS = ("vmap", "map", "none")
 LOOPS = ("scan", "step")
@@ -56,15 +56,20 @@ def parse_plan(text: str) -> tuple[str | None, str | None]:
     return batching, loop
 
 
-def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices: int) -> Plan:
+def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices: int, strict: bool = False) -> Plan:
     """Choose the plan of a group.
 
     Args:
         request: what `--plan` said.
         traced: the jaxpr of one training step, which tells whether it holds convolutions.
+        strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
+
+    Raises:
+        ConfigError: at `strict`, if a plan is asked for that cannot be.
     """
     batching, loop = parse_plan(request)
-    num_devices = min(num_devices, num_experiments)
+    if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
+        num_devices = min(num_devices, num_experiments)
     platform = jax.default_backend()
     if platform == "cpu" and holds_primitive(traced, "conv_general_dilated"):
         chosen = ("none", "step", "convolutions on a CPU are several times slower inside scan and under vmap")
@@ -72,6 +77,17 @@ def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices:
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
     else:
         chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")
+    if strict and batching == "vmap":
+        raise ConfigError(
+            "strict",
+            f"--plan={request} computes experiments in one batch, whose size their numbers depend on; use map or none",
+        )
+    if strict and chosen[0] == "vmap":
+        chosen = (
+            "map",
+            "scan",
+            "config.strict: each experiment by itself, so that its numbers do not depend on others",
+        )
     forced = " ".join(part for part in (batching, loop) if part)
     reason = chosen[2] if not forced else f"forced by --plan={request}"
     return Plan(batching or chosen[0], loop or chosen[1], num_devices, reason)

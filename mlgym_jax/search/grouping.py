@@ -59,6 +59,23 @@ def dynamic_paths(assignments: Sequence[Assignment]) -> list[str]:
     return [name for name, holds in dynamic.items() if holds]
 
 
+def open_paths(config: Mapping[str, Any]) -> list[str]:
+    """List the dotted paths of all numbers in a config that one program could sweep, whether they are swept or not."""
+    found: list[str] = []
+
+    def visit(value: Any, path: tuple[str, ...]) -> None:
+        if isinstance(value, Mapping | tuple):
+            items = value.items() if isinstance(value, Mapping) else ((str(i), item) for i, item in enumerate(value))
+            for key, item in items:
+                if "." not in key:
+                    visit(item, (*path, key))
+        elif len(path) > 1 and _is_dynamic(config, path, value):
+            found.append(dotted(path))
+
+    visit(config, ())
+    return found
+
+
 def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registration | None:
     """Return the registered factory whose parameter stands at `path`; None where that is not a component's own."""
     *holders, parameter = path

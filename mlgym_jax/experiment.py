@@ -21,6 +21,7 @@ from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, project, read_log
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.compile_cache import use_compile_cache
+from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.model_card import model_card, to_markdown
@@ -28,6 +29,7 @@ from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
 from mlgym_jax.study import Study, prepare
 from mlgym_jax.training import train_group
+from mlgym_jax.tuning import tuned_plan
 
 Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
 
@@ -47,7 +49,8 @@ def run(
     Args:
         config: an `ml_collections.ConfigDict`, as `load_config` returns it.
         board: not supported yet; a board shows what is in `event_storage`.
-        plan: how groups are executed: `auto`, or `vmap`, `map`, `none` and `scan`, `step` joined by +.
+        plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
+            +.
         devices: how many local devices to use; all by default.
         sinks: called with (first_event_id, events) after each write to the log.
 
@@ -59,6 +62,7 @@ def run(
         raise MlgymError("--board: publishing to a remote board is not part of this version")
     parse_plan(plan)
     used = use_devices(devices)
+    memory_limit(used[0])  # a wrong setting is found before anything is written
     study = prepare(config)
     for job in study.jobs:
         job.warm_start()  # what does not fit is found before anything is written
@@ -180,13 +184,16 @@ def _launch(
             recorder.begin(run_dir, study)
             for job in study.jobs:
                 kept = planned.get(job.group.index) if plan == "auto" else None
-                chosen = choose_plan(
-                    kept or launch["requested_plan"],
-                    traced=job.traced,
-                    num_experiments=len(job.group.experiments),
-                    num_devices=len(devices),
-                    strict=study.config["strict"],
-                )
+                if kept is None and launch["requested_plan"] == "tune":
+                    chosen = tuned_plan(job, devices, strict=study.config["strict"])
+                else:
+                    chosen = choose_plan(
+                        kept or launch["requested_plan"],
+                        traced=job.traced,
+                        num_experiments=len(job.group.experiments),
+                        num_devices=len(devices),
+                        strict=study.config["strict"],
+                    )
                 if kept is not None:
                     chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
                 plans.append(f"{chosen}: {chosen.reason}")

@@ -32,7 +32,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--run_id", metavar="ID", help="the run's id; by default the UTC time")
     parser.add_argument("--board", metavar="URL", help="a board to publish to (not in this version)")
     parser.add_argument("--resume", metavar="RUN_ID", help="go on with this run from its newest checkpoint")
-    parser.add_argument("--plan", default="auto", help="auto, or vmap | map | none, scan | step, joined by +")
+    parser.add_argument(
+        "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"
+    )
     parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
     return parser

@@ -131,7 +131,16 @@ def _train(
     platform, last = devices[0].platform, plan.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
-    compiled = recorder.event(
+    compiled = _compiled(training, runner.plan, seconds, apart)
+    going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
+    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
+    with Interruption() as interruption:
+        _fit(training, runner, done + 1, interruption)
+
+
+def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequence[str] = ()) -> Event:
+    job = training.job
+    return training.recorder.event(
         schema.group_compiled,
         group=job.group.index,
         experiments=training.ids,
@@ -140,10 +149,6 @@ def _train(
         compile_seconds=seconds,
         num_examples=max(job.folds.sizes["train"]),
     )
-    going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
-    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    with Interruption() as interruption:
-        _fit(training, runner, done + 1, interruption)
 
 
 def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interruption: Interruption) -> None:
@@ -159,6 +164,8 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
     )
     try:
         for report in reports:
+            if report.replanned is not None:
+                training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
             training.recorder.log.append(_events(training, report))
             _copy_wanted(training, report)
             if interruption.requested:

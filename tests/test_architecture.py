@@ -21,7 +21,7 @@ STAGES = [
     ["tracing"],
     ["study", "execution", "checkpoint", "run_folder"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
-    ["training", "report"],
+    ["training", "tuning", "report"],
     ["experiment", "terminal"],
     ["run", "reproduce"],
 ]

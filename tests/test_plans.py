@@ -149,6 +149,17 @@ def test_plans_equal_a_plain_loop(batching, loop, num_devices):
         assert states.step[row] == state.step == 3 * 6
 
 
+@pytest.mark.parametrize("batching, loop, chunk", [("vmap", "scan", 2), ("vmap", "step", 4), ("map", "scan", 5)])
+def test_chunks_equal_a_plain_loop(batching, loop, chunk):
+    job = grid_job()
+    runner = runner_of(job, Plan(batching, loop, 2, "test", chunk))
+    runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+    scores = np.array([runner.read_scores(runner.epoch(np.ones(6, bool), epoch)) for epoch in (1, 2, 3)])
+    for row in (0, 3, 5):
+        np.testing.assert_allclose(scores[:, row], by_hand(grid_job, row)[0], rtol=0, atol=2e-6)
+    assert {len(block.step) for _, _, block in runner.snapshot().blocks} == {chunk + chunk % 2}
+
+
 @pytest.mark.parametrize("batching, loop", [("vmap", "scan"), ("map", "scan"), ("none", "step")])
 def test_a_partial_last_batch_runs_in_its_true_size_where_batch_statistics_would_see_padding(batching, loop):
     job = normalised_job()
@@ -266,7 +277,9 @@ def test_strict_never_computes_experiments_in_one_batch(monkeypatch):
         choose_plan("vmap", **chosen, strict=True)
 
 
-@pytest.mark.parametrize("text", ["fast", "vmap+vmap", "map+scan+step", "", "auto+map"])
+@pytest.mark.parametrize(
+    "text", ["fast", "chunk0", "chunk", "chunk2+chunk4", "vmap+vmap", "map+scan+step", "", "auto+map"]
+)
 def test_a_wrong_plan_is_named(text):
     with pytest.raises(MlgymError, match="--plan="):
         parse_plan(text)

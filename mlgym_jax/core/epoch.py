@@ -166,7 +166,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         number, size = shape.eval_batches[split]
         indices, mask = folds["indices"][split][fold], folds["mask"][split][fold]
         missing = number * size - indices.shape[0]
-        indices, mask = jnp.pad(indices, (0, missing), mode="edge"), jnp.pad(mask, (0, missing))
+        indices, mask = jnp.pad(indices, (0, max(0, missing)), mode="edge"), jnp.pad(mask, (0, max(0, missing)))
         start = jnp.asarray(i, jnp.int32) * size
         part = (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (indices, mask))
         return program.eval_step(state, batch_at(state, data, folds, fold, *part), epoch=epoch)

@@ -8,6 +8,7 @@ a `vmap` block is rebuilt smaller, and `none` blocks are filled up again, by `co
 from __future__ import annotations
 
 import concurrent.futures
+import dataclasses
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -20,6 +21,7 @@ from jax.sharding import PartitionSpec
 from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.execution.memory import memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.snapshot import Block, Snapshot
@@ -58,7 +60,10 @@ class GroupRunner:
         self._lowered: dict[Any, Any] = {}
         self._out_info: dict[Any, Any] = {}
         self._parts = self._make_parts()
+        # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
+        self._least = plan.num_devices * (2 if plan.batching == "map" else 1)
         self._blocks: list[Block] = []
+        self._before: list[Block] = []
         self._base: TrainState | None = None
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------
@@ -66,8 +71,7 @@ class GroupRunner:
     def _layout(self, rows: Sequence[int]) -> list[tuple[list[int], np.ndarray]]:
         """Return each block's rows, and the same padded to the block's width."""
         width = self.plan.num_devices if self.plan.batching == "none" else len(rows)
-        if self.plan.batching == "map":  # XLA simplifies an axis of one row away, and then orders sums otherwise
-            width = max(width, 2 * self.plan.num_devices)
+        width = max(min(width, self.plan.chunk or width), self._least)
         width += -width % self.plan.num_devices
         parts = [list(rows[start : start + width]) for start in range(0, len(rows), width)]
         return [(ids, np.asarray(ids + [ids[0]] * (width - len(ids)))) for ids in parts]
@@ -81,7 +85,6 @@ class GroupRunner:
         Args:
             seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
         """
-
         calls = []
         for ids, padded in self._layout(range(self.num_rows)):
             rows = {path: values[padded] for path, values in hyperparams.items()}
@@ -90,6 +93,8 @@ class GroupRunner:
         self._lowered = {}
         self._lower(self._call("init", calls[0][2], batch, dry=True))
         seconds = self._compile(started)
+        if self._cut(len(calls[0][1])):
+            return seconds + self.start_fresh(seeds, hyperparams, batch)
         self._blocks = [
             (ids, self._folds_of(padded), self._call("init", mapped, batch, dry=False)) for ids, padded, mapped in calls
         ]
@@ -110,7 +115,38 @@ class GroupRunner:
         started = time.perf_counter()
         self._lowered = {}
         self._lower(self._blocks[0][2])
-        return self._compile(started)
+        seconds = self._compile(started)
+        return seconds + self.start(state, rows) if self._cut(len(self._blocks[0][2].step)) else seconds
+
+    def _cut(self, width: int) -> bool:
+        """Cut the group into chunks if its programs need more memory than a device has; tell whether it did."""
+        limit, needed = memory_limit(self._mesh.devices.flat[0]), max(map(memory_needed, self._compiled.values()))
+        if not limit or needed <= limit or width <= self._least:
+            return False
+        chunk = max(self._least, min(width - 1, int(width * limit / needed)))
+        return self._in_chunks(chunk, f"{width} at once need {needed:,} bytes of the {limit:,} that a device has")
+
+    def _in_chunks(self, chunk: int, why: str) -> bool:
+        reason = f"{self.plan.reason}; at most {chunk} experiments at once: {why}"
+        self.plan = dataclasses.replace(self.plan, chunk=chunk, reason=reason)
+        self._compiled, self._out_info = {}, {}
+        return True
+
+    def halve(self) -> float | None:
+        """Return to before the last epoch with half as many experiments a call, as memory ran out.
+
+        Returns:
+            The seconds that compiling took; None if it cannot be fewer.
+        """
+        blocks = self._before
+        width = max(len(block.step) for _, _, block in blocks)
+        if width <= self._least:
+            return None
+        self._blocks = blocks
+        states, rows = self.snapshot().states(), [row for ids, _, _ in blocks for row in ids]
+        self._blocks = self._before = []  # their memory is needed
+        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        return self.start(states, rows)
 
     def snapshot(self) -> Snapshot:
         """Return the present states of all rows; it stays what it is when training goes on."""
@@ -138,6 +174,7 @@ class GroupRunner:
             (rows, float[rows and padding, scores]) of each block that ran; `read_scores` waits for them.
         """
         found = []
+        self._before = list(self._blocks)
         for number, (ids, folds, block) in enumerate(self._blocks):
             live = np.zeros(block.step.shape, bool)
             live[: len(ids)] = active[ids]

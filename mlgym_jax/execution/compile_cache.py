@@ -19,12 +19,11 @@ def use_compile_cache() -> None:
     The environment variable `MLGYM_JAX_CACHE_DIR` names another folder; `off` keeps nothing. Programs for different
     processors and versions are kept apart, so that a home folder may be shared by the machines of a cluster.
     """
-    folder = os.environ.get(VARIABLE, "")
-    if folder == "off" or jax.config.values["jax_compilation_cache_dir"]:
+    home = cache_home()
+    if home is None or jax.config.values["jax_compilation_cache_dir"]:
         return
-    home = pathlib.Path(folder) if folder else _user_cache() / "mlgym_jax"
     try:
-        where = home / "compiled" / _machine()
+        where = home / "compiled" / machine()
         where.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # a cache that cannot be written is none
@@ -35,11 +34,15 @@ def use_compile_cache() -> None:
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
-def _user_cache() -> pathlib.Path:
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache")
+def cache_home() -> pathlib.Path | None:
+    """Return the folder of what may be forgotten: $MLGYM_JAX_CACHE_DIR, else the user's cache folder; None if off."""
+    folder = os.environ.get(VARIABLE, "")
+    if folder:
+        return None if folder == "off" else pathlib.Path(folder)
+    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mlgym_jax"
 
 
-def _machine() -> str:
+def machine() -> str:
     """Name what compiled code depends on: the processor's features and the version of the compiler."""
     words = [platform.machine(), platform.processor(), jax.__version__]
     try:

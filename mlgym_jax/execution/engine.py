@@ -9,9 +9,11 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
 
 History = list[dict[str, float]]
@@ -36,6 +38,7 @@ class EpochReport:
         snapshot: the states after this epoch.
         compacted: the rows still training, if the group was laid out anew after this epoch.
         seconds: wall time since the last report.
+        replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
     """
 
     epoch: int
@@ -44,6 +47,7 @@ class EpochReport:
     snapshot: Snapshot
     compacted: list[int] | None
     seconds: float
+    replanned: float | None = None
 
 
 def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any], bool] | None) -> Verdict | None:
@@ -84,9 +88,9 @@ def fit(
     if not active.any() or done >= num_epochs:
         return
     before = clock()
-    pending = runner.epoch(active, first_epoch)
+    pending = _dispatched(runner, active, first_epoch)
     for epoch in range(first_epoch, num_epochs + 1):
-        values = runner.read_scores(pending)
+        values, replanned = _finished(runner, pending, active, epoch)
         scores, ended = {}, {}
         for row in np.flatnonzero(active).tolist():
             scores[row] = {
@@ -105,9 +109,32 @@ def fit(
         if going_on:
             if ended and runner.compact(active):
                 compacted = [int(row) for row in np.flatnonzero(active)]
-            pending = runner.epoch(active, epoch + 1)
+            pending = _dispatched(runner, active, epoch + 1)
         now = clock()
-        yield EpochReport(epoch, scores, ended, snapshot, compacted, now - before)
+        yield EpochReport(epoch, scores, ended, snapshot, compacted, now - before, replanned)
         before = now
         if not going_on:
             return
+
+
+def _dispatched(runner: GroupRunner, active: np.ndarray, epoch: int) -> Any:
+    """Dispatch an epoch; None if there was no memory for it, which `_finished` sees to."""
+    try:
+        return runner.epoch(active, epoch)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return None
+
+
+def _finished(runner: GroupRunner, pending: Any, active: np.ndarray, epoch: int) -> tuple[np.ndarray, float | None]:
+    """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device."""
+    replanned = None
+    while True:
+        try:
+            return runner.read_scores(runner.epoch(active, epoch) if pending is None else pending), replanned
+        except jax.errors.JaxRuntimeError as error:
+            seconds = runner.halve() if is_out_of_memory(error) else None
+            if seconds is None:
+                raise
+            pending, replanned = None, (replanned or 0.0) + seconds

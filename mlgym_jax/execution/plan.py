@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import Any
 
 import jax
@@ -24,36 +25,42 @@ class Plan:
         loop: `scan` (an epoch is one program) or `step` (a program a training step, called from Python).
         num_devices: devices that the experiments are sharded over.
         reason: why, in words, for the log.
+        chunk: at most so many experiments in one call of the program, over all devices; by default all of them.
     """
 
     batching: str
     loop: str
     num_devices: int
     reason: str
+    chunk: int | None = None
 
     def __str__(self) -> str:
-        return f"{self.batching}+{self.loop}x{self.num_devices}"
+        chunk = f"+chunk{self.chunk}" if self.chunk else ""
+        return f"{self.batching}+{self.loop}{chunk}x{self.num_devices}"
 
 
-def parse_plan(text: str) -> tuple[str | None, str | None]:
-    """Read `auto`, `vmap`, `map+scan`, `none+step`, …; None stands for a part that is left to the choice.
+def parse_plan(text: str) -> tuple[str | None, str | None, int | None]:
+    """Read `auto`, `vmap`, `map+scan`, `vmap+scan+chunk16`, …; None stands for a part that is left to the choice.
 
     Raises:
         MlgymError: another text.
     """
-    batching, loop = None, None
+    batching, loop, chunk = None, None, None
     for part in text.split("+"):
         if part in BATCHINGS and batching is None:
             batching = part
         elif part in LOOPS and loop is None:
             loop = part
-        elif part != "auto" or text != "auto":
-            known = ["auto", *BATCHINGS, *LOOPS]
+        elif re.fullmatch(r"chunk[1-9]\d*", part) and chunk is None:
+            chunk = int(part.removeprefix("chunk"))
+        elif part not in ("auto", "tune") or part != text:
+            known = ["auto", "tune", *BATCHINGS, *LOOPS]
             raise MlgymError(
-                f"--plan={text}: {part!r} is no plan{nearest(part, known)} Allowed: auto, or one of "
-                f"{', '.join(BATCHINGS)}, one of {', '.join(LOOPS)}, or both as in map+scan"
+                f"--plan={text}: {part!r} is no plan{nearest(part, known)} Allowed: auto, tune, or one of "
+                f"{', '.join(BATCHINGS)}, one of {', '.join(LOOPS)}, or both as in map+scan; +chunk16 for at most 16 "
+                "experiments at once"
             )
-    return batching, loop
+    return batching, loop, chunk
 
 
 def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices: int, strict: bool = False) -> Plan:
@@ -67,7 +74,7 @@ def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices:
     Raises:
         ConfigError: at `strict`, if a plan is asked for that cannot be.
     """
-    batching, loop = parse_plan(request)
+    batching, loop, chunk = parse_plan(request)
     if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
         num_devices = min(num_devices, num_experiments)
     platform = jax.default_backend()
@@ -88,9 +95,8 @@ def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices:
             "scan",
             "config.strict: each experiment by itself, so that its numbers do not depend on others",
         )
-    forced = " ".join(part for part in (batching, loop) if part)
-    reason = chosen[2] if not forced else f"forced by --plan={request}"
-    return Plan(batching or chosen[0], loop or chosen[1], num_devices, reason)
+    reason = chosen[2] if request == "auto" else f"forced by --plan={request}"
+    return Plan(batching or chosen[0], loop or chosen[1], num_devices, reason, chunk)
 
 
 def holds_primitive(jaxpr: Any, name: str) -> bool:

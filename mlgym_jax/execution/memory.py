@@ -1,0 +1,47 @@
+"""How much memory a device has, how much a compiled program needs, and what says that there was too little."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import jax
+
+from mlgym_jax.errors import MlgymError
+
+VARIABLE = "MLGYM_JAX_DEVICE_MEMORY"
+
+
+def memory_limit(device: Any) -> int | None:
+    """Return the bytes that one device may use; None if it does not tell.
+
+    The environment variable `MLGYM_JAX_DEVICE_MEMORY` sets it. A host device's share of the machine's memory is the
+    same for each of them.
+
+    Raises:
+        MlgymError: the variable is no number of bytes.
+    """
+    given = os.environ.get(VARIABLE)
+    if given is not None:
+        if not given.isdigit() or not int(given):
+            raise MlgymError(f"{VARIABLE}={given}: a number of bytes is expected, such as {8 * 2**30}")
+        return int(given)
+    if device.platform == "cpu":
+        if not hasattr(os, "sysconf") or "SC_PHYS_PAGES" not in os.sysconf_names:
+            return None
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // len(jax.local_devices())
+    return (device.memory_stats() or {}).get("bytes_limit")
+
+
+def memory_needed(compiled: Any) -> int:
+    """Return the bytes that one call of a compiled program takes on a device: arguments, results and between."""
+    stats = compiled.memory_analysis()
+    if stats is None:
+        return 0
+    sizes = (stats.argument_size_in_bytes, stats.output_size_in_bytes, stats.temp_size_in_bytes)
+    return sum(sizes) - stats.alias_size_in_bytes
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a program failed for want of memory."""
+    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)

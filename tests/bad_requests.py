@@ -90,7 +90,7 @@ COMMAND_LINES = [
     bad("field as option", r"unknown option --num_epochs; .* is written --config\.num_epochs=VALUE", "--num_epochs=3"),
     bad("config by position", r"unexpected argument 'configs/gs\.py'; .* --config=configs/gs\.py", "configs/gs.py"),
     bad("word too many", r"unexpected argument 'now'; see python -m mlgym_jax\.run --help", "now"),
-    bad("plan", r"--plan=fast: 'fast' is no plan\. Allowed: auto, or one of vmap, map, none", "--plan=fast"),
+    bad("plan", r"--plan=fast: 'fast' is no plan\. Allowed: auto, tune, or one of vmap, map, none", "--plan=fast"),
     bad("plan twice", r"--plan=map\+map: 'map' is no plan\. Allowed: ", "--plan=map+map"),
     bad("no device", r"--devices=0: at least 1 is expected", "--devices=0"),
     bad("too many devices", r"--devices=99: this process has 4 \(cpu\)", "--devices=99"),

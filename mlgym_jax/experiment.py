@@ -24,6 +24,7 @@ from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
+from mlgym_jax.group_checkpoints import Rivals
 from mlgym_jax.model_card import model_card, to_markdown
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
@@ -125,16 +126,22 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
     """
     study = prepare(run_folder.read_config(run_dir))
     view = project(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
+    others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
         if not jobs:
             raise MlgymError(
                 f"--experiment={experiment_id}: the run has the experiments 0 to {len(study.experiments) - 1}"
             )
+        others = [
+            (contender, view.experiments[number].rows())
+            for job in study.jobs[: jobs[0].group.index]
+            for contender, number in zip(job.contenders, job.group.ids, strict=True)
+        ]
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
     run_folder.write_json(os.path.join(folder, "run.json"), {"launches": []})
-    return _launch(folder, study, plan="auto", devices=use_devices(None), sinks=(), planned=_plans(view))
+    return _launch(folder, study, plan="auto", devices=use_devices(None), sinks=(), planned=_plans(view), others=others)
 
 
 def _plans(logged: RunView) -> dict[int, str]:
@@ -150,11 +157,13 @@ def _launch(
     devices: Sequence[jax.Device],
     sinks: Iterable[Sink],
     planned: Mapping[int, str] | None = None,
+    others: Rivals = (),
 ) -> RunResult:
     """Train every group of a study, new or resumed, and return the results.
 
     Args:
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
+        others: what groups that are not part of `study` had trained before it.
     """
     use_compile_cache()
     started = time.perf_counter()
@@ -166,6 +175,7 @@ def _launch(
         before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
         planned = {**_plans(logged), **(planned or {})}
         plans: list[str] = []
+        rivals = list(others)
         recorder = Recorder(os.path.basename(run_dir), log, logged)
         launch = {
             "started_ms": recorder.started_ms,
@@ -197,7 +207,10 @@ def _launch(
                 if kept is not None:
                     chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
                 plans.append(f"{chosen}: {chosen.reason}")
-                train_group(run_dir, job, chosen, recorder, devices=devices, static_because=study.static_because)
+                because = study.static_because
+                rivals += train_group(
+                    run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
+                )
             status = "FAILED" if recorder.failed or recorder.mismatches else "DONE"
         finally:
             launch["status"] = status

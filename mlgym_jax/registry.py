@@ -53,6 +53,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.validation",
     "mlgym_jax.models",
     "mlgym_jax.search.strategies",
+    "mlgym_jax.search.halving",
     "mlgym_jax.warm_start",
 )
 _registry: dict[str, dict[str, Registration]] = {}

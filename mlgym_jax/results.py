@@ -251,8 +251,8 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
 
 
 def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:
-    """Choose what a report ranks by: what checkpointing or early stopping monitors, else the first val metric."""
-    for section in ("checkpointing", "early_stopping"):
+    """Choose what a report ranks by: what some section of the config monitors, else the first val metric."""
+    for section in ("checkpointing", "early_stopping", "search"):
         parameters = (config or {}).get(section) or {}
         if parameters.get("monitor") in names:
             return parameters["monitor"], parameters.get("mode", "max")

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components import Components, build_components, check_section, graph
-from mlgym_jax.config import FIELDS, replaced, validated
+from mlgym_jax.config import FIELDS, canonical_json, replaced, validated
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
@@ -33,7 +33,8 @@ from mlgym_jax.search.grouping import (
     parameter_owner,
     static_key,
 )
-from mlgym_jax.search.sweep import Assignment, expand, swept_paths, value_at, variants
+from mlgym_jax.search.halving import Contender, SuccessiveHalving
+from mlgym_jax.search.sweep import Assignment, Strategy, expand, strategy_of, swept_paths, value_at, variants
 from mlgym_jax.tracing import NotTraceable, traced_steps
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +57,7 @@ class Job:
         fold_of_row: int32[rows], each experiment's number in the fold table.
         seeds: uint32[rows].
         hyperparams: dotted path -> [rows].
+        contenders: of each experiment, with whom it competes in a search that drops the worst.
     """
 
     group: Group
@@ -73,6 +75,8 @@ class Job:
     seeds: np.ndarray
     hyperparams: Mapping[str, np.ndarray]
     sample: Mapping[str, np.ndarray]
+    search: Strategy
+    contenders: tuple[Contender, ...]
 
     def encoder_of(self, experiment_id: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
@@ -179,10 +183,12 @@ def _jobs(
         num_folds = folds.num_folds // len(first_fold)
         for fold in range(num_folds):
             experiments.append(Experiment(len(experiments), assignment, fold, num_folds))
+    search = strategy_of(study)
     jobs = []
     for group in make_groups(experiments, dynamic):
-        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static)
+        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, search)
         jobs.append(job)
+    _check_rungs(search, jobs)
     return tuple(experiments), tuple(jobs)
 
 
@@ -214,6 +220,7 @@ def _job(
     folds: Folds,
     first_fold: Mapping[int, int],
     static: Mapping[str, str],
+    search: Strategy,
 ) -> Job:
     config = group.config
     swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
@@ -254,6 +261,8 @@ def _job(
     intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
     for section in ("early_stopping", "checkpointing", "validation"):
         _check_monitor(section, components.get(section), names)
+    _check_monitor("search", search, names)
+    contest_of = getattr(components["validation"], "outer_of", lambda fold: 0)
     return Job(
         group=group,
         components=components,
@@ -272,6 +281,8 @@ def _job(
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,
         sample=sample,
+        search=search,
+        contenders=tuple(Contender(contest_of(e.fold), _candidate(e.assignment)) for e in group.experiments),
     )
 
 
@@ -285,6 +296,26 @@ def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch:
         return batch
     with named("encoding"):
         return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
+
+
+def _candidate(assignment: Assignment) -> str:
+    return canonical_json({name: value for name, value in assignment.hyperparameters.items() if name != "seed"})
+
+
+def _check_rungs(search: Strategy, jobs: Sequence[Job]) -> None:
+    """Refuse a search that halves by a score which is not there in time; warn of one that never halves."""
+    if not isinstance(search, SuccessiveHalving):
+        return
+    every = max(job.intervals[search.monitor] for job in jobs)
+    if every > search.min_epochs:
+        raise ConfigError(
+            "search.min_epochs", f"found {search.min_epochs}, but {search.monitor} is computed every {every} epochs"
+        )
+    num_epochs = max(job.group.config["num_epochs"] for job in jobs)
+    if num_epochs <= search.min_epochs:
+        _LOG.warning(
+            "config.search.min_epochs is %d and num_epochs %d: nothing will be halved", search.min_epochs, num_epochs
+        )
 
 
 def _given(group: Group, path: str) -> list[Any]:

@@ -2,59 +2,35 @@
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import os
 import sys
 import time
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import jax
 
-from mlgym_jax.checkpoint.store import CheckpointStore, Kept
+from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.core.epoch import make_epoch
-from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import schema
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, History, Verdict, fit, judge
 from mlgym_jax.execution.interruption import Interruption
 from mlgym_jax.execution.plan import Plan
+from mlgym_jax.group_checkpoints import (
+    Event,
+    GroupTraining,
+    Rivals,
+    copy_wanted,
+    finish_save,
+    own_checkpoint,
+    save,
+    wanted_epochs,
+)
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.study import Job
-
-Event = dict[str, Any]
-
-
-@dataclasses.dataclass
-class GroupTraining:
-    """Where a group's training stands.
-
-    Attributes:
-        logged: row -> the epochs that the log held before this launch; repeated ones are compared with them.
-        histories: row -> the epochs trained, up to now.
-        row_epochs: row -> how many epochs of its history were recorded.
-        pending: copies of rows that a strategy wants and no checkpoint holds yet.
-        wanted: row -> the epochs that its strategy wants kept.
-        written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
-        unfinished: what to log of a checkpoint once it is whole.
-    """
-
-    job: Job
-    recorder: Recorder
-    store: CheckpointStore
-    logged: list[dict[int, dict[str, float]]]
-    histories: list[History]
-    row_epochs: list[int]
-    pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)
-    wanted: dict[int, set[int]] = dataclasses.field(default_factory=dict)
-    written: tuple[int, float] = (0, 0.0)
-    unfinished: Event | None = None
-
-    @property
-    def ids(self) -> list[int]:
-        return self.job.group.ids
 
 
 def train_group(
@@ -65,8 +41,12 @@ def train_group(
     *,
     devices: Sequence[jax.Device],
     static_because: Mapping[str, str],
-) -> None:
+    rivals: Rivals = (),
+) -> Rivals:
     """Train a group to its end; a failure of its program is recorded and leaves other groups unharmed.
+
+    Returns:
+        What its experiments have trained, of which a later group's are the rivals.
 
     Raises:
         DiskError: the disk refused a write. KeyboardInterrupt: after a last checkpoint.
@@ -80,6 +60,7 @@ def train_group(
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[[] for _ in ids],
         row_epochs=[0 for _ in ids],
+        rivals=rivals,
         written=(0, time.monotonic()),
     )
     try:
@@ -94,6 +75,7 @@ def train_group(
                 recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
     finally:
         training.store.close()
+    return list(zip(job.contenders, training.histories, strict=True))
 
 
 def _train(
@@ -115,11 +97,14 @@ def _train(
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. the warm start, else
     #   3. scratch.
-    done, state = _own_checkpoint(training)
+    done, state = own_checkpoint(training)
     num_epochs = job.group.config["num_epochs"]
+    left = _stopped(training, training.histories, done) if 0 < done < num_epochs else {}
     for row, history in enumerate(training.histories):
-        training.wanted[row] = _wanted(training, row)
+        training.wanted[row] = wanted_epochs(training, row)
         verdict = judge(history, job.early_stopping)
+        if verdict is None and row in left:
+            verdict = Verdict(left[row])
         if done >= num_epochs or verdict is not None or len(history) < done:
             recorder.log.append(_end(training, row, verdict))
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
@@ -160,6 +145,7 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
         num_epochs=num_epochs,
         first_epoch=first_epoch,
         early_stopping=job.early_stopping,
+        stopped=functools.partial(_stopped, training),
         intervals=job.intervals,
     )
     try:
@@ -167,16 +153,16 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
             if report.replanned is not None:
                 training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
             training.recorder.log.append(_events(training, report))
-            _copy_wanted(training, report)
+            copy_wanted(training, report)
             if interruption.requested:
                 break
             if time.monotonic() - training.written[1] >= interval:
-                _save(training, report)
+                save(training, report)
     finally:
         # Also after an interruption or a failure: what was trained since the last write is not lost.
         if report is not None and not isinstance(sys.exc_info()[1], DiskError):
-            _save(training, report)
-            _finish_save(training)
+            save(training, report)
+            finish_save(training)
 
 
 def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
@@ -195,35 +181,6 @@ def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
         mismatched=loaded.mismatched,
         checksum=loaded.checksum,
     )
-
-
-def _own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
-    """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
-    recorder, ids = training.recorder, training.ids
-
-    def skipped(step: int, error: str) -> None:
-        recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, step=step, error=error)
-
-    def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
-        if list(experiments) != ids:
-            return f"it holds the experiments {list(experiments)}, not {ids}"
-        for row, epochs in enumerate(row_epochs):
-            missing = next((epoch for epoch in range(1, epochs + 1) if epoch not in training.logged[row]), None)
-            if missing is not None:
-                return (
-                    f"it is after epoch {epochs} of experiment {ids[row]}, whose epoch {missing} the log does not hold"
-                )
-        return None
-
-    found = training.store.restore_newest(skipped, ahead_of_log)
-    if found is None:
-        return 0, None
-    saved, state = found
-    for row, epochs in enumerate(saved.row_epochs):
-        training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
-        training.row_epochs[row] = epochs
-    training.written = (saved.epoch, time.monotonic())
-    return saved.epoch, state
 
 
 def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
@@ -263,16 +220,26 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     return events
 
 
+def _stopped(training: GroupTraining, histories: Sequence[History], epoch: int) -> Mapping[int, str]:
+    """Ask a search that drops the worst which rows train no further, and why."""
+    stopped = getattr(training.job.search, "stopped", None)
+    if stopped is None:
+        return {}
+    rivals, others = zip(*training.rivals, strict=True) if training.rivals else ((), ())
+    found = stopped((*training.job.contenders, *rivals), (*histories, *others), epoch)
+    return {row: reason for row, reason in found.items() if row < len(histories)}
+
+
 def _settled(training: GroupTraining, row: int) -> bool:
     """Tell whether the log holds an experiment's end: what it trains again is only compared."""
     before = training.recorder.logged.experiments.get(training.ids[row])
     if before is None or before.status not in ("DONE", "FAILED"):
         return False
     history = [training.logged[row][epoch] for epoch in sorted(training.logged[row])]
-    verdict = judge(history, training.job.early_stopping)
     if before.status == "FAILED":
+        verdict = judge(history, training.job.early_stopping)
         return verdict is not None and verdict.error is not None  # one that its program failed is tried again
-    return verdict is not None or len(history) >= training.job.group.config["num_epochs"]
+    return before.stop_epoch is not None or len(history) >= training.job.group.config["num_epochs"]
 
 
 def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:
@@ -292,59 +259,3 @@ def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Eve
         fields = {"experiment_id": number, "epoch": epoch, "reason": verdict.reason}
         stopped.append(recorder.event(schema.experiment_stopped, **fields))
     return [*stopped, recorder.job(number, "DONE")]
-
-
-def _wanted(training: GroupTraining, row: int) -> set[int]:
-    """Ask the strategy which epochs of a row to keep."""
-    history = training.histories[row]
-    try:
-        return set(training.job.checkpointing(history)) if history else set()
-    except Exception as error:
-        raise MlgymError(f"checkpointing raised {type(error).__name__}: {error}") from error
-
-
-def _copy_wanted(training: GroupTraining, report: EpochReport) -> None:
-    """Copy to the host the rows of this epoch that a strategy wants; forget copies that it wants no more."""
-    ids = training.ids
-    training.wanted = {**training.wanted, **{row: _wanted(training, row) for row in report.scores}}
-    new = [row for row in report.scores if report.epoch in training.wanted[row]]
-    epochs_of = {ids[row]: epochs for row, epochs in training.wanted.items()}
-    training.pending = {who: state for who, state in training.pending.items() if who[1] in epochs_of[who[0]]}
-    if new:
-        for row, state in zip(new, report.snapshot.rows(new), strict=True):
-            training.pending[ids[row], report.epoch] = state
-
-
-def _save(training: GroupTraining, report: EpochReport) -> None:
-    """Start writing a checkpoint in the background, once the one before is whole."""
-    if training.written[0] == report.epoch:
-        return
-    _finish_save(training)
-    started = time.perf_counter()
-    wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
-    size = training.store.save(
-        report.snapshot.states(),
-        epoch=report.epoch,
-        experiments=training.ids,
-        row_epochs=training.row_epochs,
-        kept=training.pending,
-        wanted=wanted,
-    )
-    training.unfinished = training.recorder.event(
-        schema.checkpoint_saved,
-        group=training.job.group.index,
-        epoch=report.epoch,
-        kept=sorted(list(who) for who in wanted),
-        bytes=size,
-        seconds=time.perf_counter() - started,
-    )
-    training.pending = {}
-    training.written = (report.epoch, time.monotonic())
-
-
-def _finish_save(training: GroupTraining) -> None:
-    """Wait until the checkpoint that is being written is on disk, and log it."""
-    training.store.finish()
-    event, training.unfinished = training.unfinished, None
-    if event is not None:
-        training.recorder.log.append([event])

@@ -21,7 +21,8 @@ STAGES = [
     ["tracing"],
     ["study", "execution", "checkpoint", "run_folder"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
-    ["training", "tuning", "report"],
+    ["group_checkpoints", "tuning", "report"],
+    ["training"],
     ["experiment", "terminal"],
     ["run", "reproduce"],
 ]

@@ -17,6 +17,8 @@ from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
 
 History = list[dict[str, float]]
+# (histories of all rows, epoch) -> the rows that others leave behind there, and why.
+Stopped = Callable[[Sequence[History], int], Mapping[int, str]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,16 +74,22 @@ def fit(
     num_epochs: int,
     first_epoch: int,
     early_stopping: Callable[[Any], bool] | None,
+    stopped: Stopped | None = None,
     intervals: Mapping[str, int] | None = None,
     clock: Callable[[], float] = time.perf_counter,
 ) -> Iterator[EpochReport]:
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
+    `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     The next epoch is dispatched before a report is handed out, so that effects cost the devices no time.
     """
     done = first_epoch - 1
-    ended_at = [len(h) if len(h) < done or judge(h, early_stopping) else num_epochs for h in histories]
+    left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
+    ended_at = [
+        len(h) if len(h) < done or row in left or judge(h, early_stopping) else num_epochs
+        for row, h in enumerate(histories)
+    ]
     for epoch in range(1, done + 1):  # the layout depends on who had stopped, and numbers may depend on the layout
         runner.compact(np.array([epoch < end for end in ended_at]))
     active = np.array([done < end for end in ended_at], bool)
@@ -103,6 +111,11 @@ def fit(
             if verdict is not None:
                 ended[row] = verdict
                 active[row] = False
+        if stopped is not None and epoch < num_epochs:
+            for row, reason in stopped(histories, epoch).items():
+                if active[row]:
+                    ended[row] = Verdict(reason)
+                    active[row] = False
         snapshot = runner.snapshot()
         compacted = None
         going_on = bool(active.any()) and epoch < num_epochs

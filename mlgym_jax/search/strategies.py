@@ -13,15 +13,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, plain, replaced
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.registry import register
-from mlgym_jax.search.sweep import Assignment, assigned, product, swept_paths, value_at, variants
-
-Strategy = Callable[[Mapping[str, Any]], list[Assignment]]
+from mlgym_jax.search.sweep import Assignment, Strategy, assigned, product, swept_paths, value_at, variants
 
 
 @register("search", "grid")

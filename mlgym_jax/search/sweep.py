@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, is_sweep, replaced, sweeps, walk
+from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, is_component, is_sweep, replaced, sweeps, walk
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.parameters import check_parameters
 from mlgym_jax.registry import find_kind, lookup
@@ -20,6 +20,10 @@ class Assignment:
 
     hyperparameters: Mapping[str, Any]
     config: Mapping[str, Any]
+
+
+# Takes a study without its section `search`. One with a method `stopped` also ends experiments: see `search.halving`.
+Strategy = Callable[[Mapping[str, Any]], list[Assignment]]
 
 
 def swept_paths(study: Mapping[str, Any]) -> list[Path]:
@@ -47,19 +51,41 @@ def expand(study: Mapping[str, Any]) -> list[Assignment]:
         ConfigError: a range marker (`uniform`, …) without a random search to draw from it, too many assignments, or
             what the search says.
     """
+    return strategy_of(study)({key: value for key, value in study.items() if key != "search"})
+
+
+def strategy_of(study: Mapping[str, Any]) -> Strategy:
+    """Build what a study's section `search` names; without one, the product of all grids."""
     section = study.get("search")
-    if section is None:
-        return product(study, [(path,) for path in swept_paths(study)])
-    kind, name = find_kind(section["component"], "search", "search")
-    entry = lookup(kind, name, "search")
+    return whole_grid if section is None else _built(section, "search")
+
+
+def whole_grid(study: Mapping[str, Any]) -> list[Assignment]:
+    """Try the product of all grids."""
+    return product(study, [(path,) for path in swept_paths(study)])
+
+
+def _built(section: Mapping[str, Any], where: str) -> Strategy:
+    kind, name = find_kind(section["component"], "search", where)
+    entry = lookup(kind, name, where)
     parameters = {key: value for key, value in section.items() if key != "component"}
-    parameters = check_parameters(entry, parameters, "search")
-    try:
-        return entry.factory(**parameters)({key: value for key, value in study.items() if key != "search"})
-    except ConfigError:
-        raise
-    except Exception as error:
-        raise ConfigError("search", f"search {name!r} failed: {type(error).__name__}: {error}") from error
+    if is_component(parameters.get("search")):
+        parameters["search"] = _built(parameters["search"], f"{where}.search")
+    parameters = check_parameters(entry, parameters, where)
+
+    def located(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
+        try:
+            return call(*arguments, **named)
+        except ConfigError as error:
+            # What a search inside of this one says stands at its place already.
+            raise error if error.path.startswith(f"{where}.search") else error.moved("search", where) from error
+        except Exception as error:
+            raise ConfigError(where, f"search {name!r} failed: {type(error).__name__}: {error}") from error
+
+    strategy = located(entry.factory, **parameters)
+    if where == "search" and hasattr(strategy, "stopped"):
+        return strategy
+    return lambda study: located(strategy, study)
 
 
 def product(study: Mapping[str, Any], axes: Sequence[tuple[Path, ...]]) -> list[Assignment]:

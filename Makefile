@@ -16,8 +16,9 @@ check: $(VENV)/.installed
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m benchmarks.overhead $(ARGS)
+	$(BIN)/python -m benchmarks.compare $(ARGS)
 	$(BIN)/python -m benchmarks.groups
+	$(BIN)/python -m benchmarks.scaling
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

@@ -84,3 +84,45 @@ def test_a_policy_that_raises_fails_its_experiment_alone():
     verdict = judge([{"train/loss": 1.0}], lambda history: history[0]["val/nothing"])
     assert "KeyError" in verdict.error and "early_stopping" in verdict.error
     assert "Traceback" in verdict.stacktrace
+
+
+def test_a_map_is_dealt_anew_when_those_that_go_on_stand_on_one_device():
+    job = grid_job()
+    runner = runner_of(job, Plan("map", "scan", 2, "test"))
+    runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+    compiled = dict(runner._compiled)
+    first = np.array([row < 3 for row in range(6)])  # all three on the first of two devices
+
+    def loads():
+        [(ids, _, _)] = runner._blocks
+        return [sum(bool(first[row]) for row in ids[half : half + 3]) for half in (0, 3)]
+
+    assert loads() == [3, 0]
+    before = runner.snapshot().states()
+    assert runner.compact(first)
+    assert sorted(loads()) == [1, 2]
+    assert runner._compiled == compiled, "nothing is compiled again"
+    assert not runner.compact(first), "once is enough"
+    after = runner.snapshot().states()
+    np.testing.assert_array_equal(before.params["Dense_0"]["kernel"], after.params["Dense_0"]["kernel"])
+
+
+def test_balanced_rows_have_the_same_bits():
+    stays = {0, 1, 2}
+    histories = {}
+    for devices in (1, 2):
+        job = grid_job()
+        runner = runner_of(job, Plan("map", "scan", devices, "test"))
+        runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+        histories[devices] = [[] for _ in job.seeds]
+
+        def stopped(_, epoch):
+            return {row: "left behind" for row in range(6) if row not in stays} if epoch == 2 else {}
+
+        reports = list(
+            fit(runner, histories[devices], num_epochs=4, first_epoch=1, early_stopping=None, stopped=stopped)
+        )
+        assert [report.compacted for report in reports] == [None, [0, 1, 2] if devices == 2 else None, None, None]
+    assert [len(history) for history in histories[2]] == [4, 4, 4, 2, 2, 2]
+    for one, two in zip(histories[1], histories[2], strict=True):
+        assert [e["train/loss"] for e in one] == pytest.approx([e["train/loss"] for e in two], rel=1e-6)

@@ -211,10 +211,8 @@ def test_rows_that_are_not_active_keep_their_state(batching, loop):
     assert all(int(after.step[row]) == 12 for row in np.flatnonzero(active))
 
 
-@pytest.mark.parametrize(
-    "batching, loop, compacts", [("vmap", "scan", True), ("none", "step", True), ("map", "scan", False)]
-)
-def test_compaction_keeps_numbers_and_order(batching, loop, compacts):
+@pytest.mark.parametrize("batching, loop", [("vmap", "scan"), ("none", "step"), ("map", "scan")])
+def test_compaction_keeps_numbers_and_order(batching, loop):
     job = grid_job()
     plan = Plan(batching, loop, 2, "test")
     expected, _ = train(job, plan)
@@ -223,7 +221,7 @@ def test_compaction_keeps_numbers_and_order(batching, loop, compacts):
     runner.read_scores(runner.epoch(np.ones(6, bool), 1))
     frozen = runner.snapshot().states()
     active = np.array([False, False, False, True, False, True])
-    assert runner.compact(active) is compacts
+    assert runner.compact(active)
     for epoch in (2, 3):
         scores = runner.read_scores(runner.epoch(active, epoch))
         np.testing.assert_allclose(scores[active], expected[epoch - 1][active], rtol=0, atol=2e-6)

@@ -2,7 +2,8 @@
 
 A group's rows are laid out in blocks, each one call of the compiled programs: `vmap` and `map` have one block of all
 rows, `none` has a row a device in each. `map` runs the active rows only, so that a stopped experiment costs nothing;
-a `vmap` block is rebuilt smaller, and `none` blocks are filled up again, by `compact`.
+`compact` rebuilds a `vmap` block smaller, fills `none` blocks up again, and deals the active rows of a `map` to the
+devices anew.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jax.sharding import PartitionSpec
 from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.execution import lifting
 from mlgym_jax.execution.memory import memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
 from mlgym_jax.execution.plan import Plan
@@ -159,11 +161,32 @@ class GroupRunner:
         devices = self.plan.num_devices
         if self.plan.batching == "none":
             saves = -(-len(remaining) // devices) < len(self._blocks)
-        else:
-            saves = self.plan.batching == "vmap" and 2 * len(remaining) <= len(laid_out) and len(laid_out) > devices
+        elif self.plan.batching == "vmap":
+            saves = 2 * len(remaining) <= len(laid_out) and len(laid_out) > devices
+        else:  # the active rows stand dense on some devices; all rows stay, so that nothing is compiled again
+            order = self._balanced(remaining, [row for row in laid_out if not active[row]])
+            saves = self._longest(active, self._layout(order)) < 0.8 * self._longest(active, self._blocks)
+            remaining = order
         if saves and remaining:
             self.start(self.snapshot().states(), remaining)
         return bool(saves and remaining)
+
+    def _balanced(self, first: Sequence[int], then: Sequence[int]) -> list[int]:
+        """Order rows so that `first` fill the first blocks, dealt to the devices in turn."""
+        rows, devices = [*first, *then], self.plan.num_devices
+        width = len(self._layout(rows)[0][1])
+        blocks = [rows[start : start + width] for start in range(0, len(rows), width)]
+        return [row for block in blocks for device in range(devices) for row in block[device::devices]]
+
+    def _longest(self, active: np.ndarray, blocks: Sequence[tuple[Any, ...]]) -> int:
+        """Return how many rows an epoch runs one after the other: of each block, those of its fullest device."""
+        longest = 0
+        for ids, *_ in blocks:
+            width = len(self._layout(ids)[0][1])
+            live = np.zeros(width, int)
+            live[: len(ids)] = active[ids]
+            longest += int(live.reshape(self.plan.num_devices, -1).sum(axis=1).max())
+        return longest
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
@@ -252,7 +275,7 @@ class GroupRunner:
     def _make_parts(self) -> dict[Any, Any]:
         """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active."""
         functions, program = self._functions, self._program
-        lift = {"vmap": _vmapped, "map": _mapped, "none": _single}[self.plan.batching]
+        lift = {"vmap": lifting.vmapped, "map": lifting.mapped, "none": lifting.single}[self.plan.batching]
 
         def flat(scores: Any) -> jax.Array:
             values = [jnp.asarray(scores[split][name]) for split, name in (key.split("/", 1) for key in self.names)]
@@ -310,7 +333,7 @@ class GroupRunner:
 
         return {
             # Batched random bits take XLA's CPU compiler twice as long: rows are initialised one by one there.
-            "init": lifted(init, _vmapped if self.plan.batching == "vmap" else _mapped),
+            "init": lifted(init, lifting.vmapped if self.plan.batching == "vmap" else lifting.mapped),
             "whole": whole,
             "order": lifted(order),
             **{("room", split): lifted(room(split)) for split in (None, *self._shape.eval_batches)},
@@ -319,32 +342,3 @@ class GroupRunner:
             **{("evaluate", split): lifted(evaluate(split)) for split in self._shape.eval_batches},
             "finish": finish,
         }
-
-
-def _vmapped(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
-    return jax.vmap(function, in_axes=(0, None), axis_size=live.shape[0])(mapped, shared)
-
-
-def _single(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
-    assert live.shape == (1,), "none has one row a device"
-    result = function(jax.tree.map(lambda leaf: leaf[0], mapped), shared)
-    return jax.tree.map(lambda leaf: leaf[None], result)
-
-
-def _mapped(function: Callable[[Any, Any], Any], mapped: Any, shared: Any, live: jax.Array) -> Any:
-    """Run `function` on the live rows, one after the other; rows that are not live come out as zeros."""
-
-    def row_of(row: Any) -> Any:
-        return function(jax.tree.map(lambda leaf: leaf[row], mapped), shared)
-
-    rows = jnp.argsort(~live, stable=True)
-    abstract = jax.eval_shape(row_of, rows[0])
-    empty = jax.tree.map(lambda leaf: jnp.zeros((live.shape[0], *leaf.shape), leaf.dtype), abstract)
-
-    def body(i: jax.Array, results: Any) -> Any:
-        row = rows[i]
-        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(row))
-
-    # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
-    # experiment's numbers do not depend on how many others run beside it.
-    return jax.lax.fori_loop(0, live.sum(dtype=jnp.int32), body, empty)

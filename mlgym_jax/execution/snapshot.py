@@ -28,7 +28,7 @@ class Snapshot:
     def states(self) -> TrainState:
         """Return the states of all rows, stacked."""
         host = [(ids, jax.tree.map(np.asarray, raw_key(block))) for ids, _, block in self.blocks]
-        if len(host) == 1 and len(host[0][0]) == self.num_rows:
+        if len(host) == 1 and host[0][0] == list(range(self.num_rows)):
             return jax.tree.map(lambda leaf: leaf[: self.num_rows], host[0][1])
 
         def assembled(*leaves: np.ndarray) -> np.ndarray:

@@ -1,0 +1,43 @@
+"""Lift a function of one row to all rows of a block: `lift(function, rows, shared, live) -> results`.
+
+`function` takes a row and what all rows share; `live` bool[rows] says which rows matter.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+
+def vmapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array) -> Any:
+    """Run `function` on all rows as one batch."""
+    return jax.vmap(function, in_axes=(0, None), axis_size=live.shape[0])(rows, shared)
+
+
+def single(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array) -> Any:
+    """Run `function` on the one row that there is."""
+    assert live.shape == (1,), "none has one row a device"
+    result = function(jax.tree.map(lambda leaf: leaf[0], rows), shared)
+    return jax.tree.map(lambda leaf: leaf[None], result)
+
+
+def mapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array) -> Any:
+    """Run `function` on the live rows, one after the other; rows that are not live come out as zeros."""
+
+    def row_of(row: Any) -> Any:
+        return function(jax.tree.map(lambda leaf: leaf[row], rows), shared)
+
+    order = jnp.argsort(~live, stable=True)
+    abstract = jax.eval_shape(row_of, order[0])
+    empty = jax.tree.map(lambda leaf: jnp.zeros((live.shape[0], *leaf.shape), leaf.dtype), abstract)
+
+    def body(i: jax.Array, results: Any) -> Any:
+        row = order[i]
+        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(row))
+
+    # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
+    # experiment's numbers do not depend on how many others run beside it.
+    return jax.lax.fori_loop(0, live.sum(dtype=jnp.int32), body, empty)

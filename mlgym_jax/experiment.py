@@ -28,7 +28,7 @@ from mlgym_jax.group_checkpoints import Rivals
 from mlgym_jax.model_card import model_card, to_markdown
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
-from mlgym_jax.study import Study, prepare
+from mlgym_jax.study import Study, extended, prepare, proposed
 from mlgym_jax.training import train_group
 from mlgym_jax.tuning import tuned_plan
 
@@ -109,7 +109,7 @@ def resume(
             if name == "num_epochs" and value < config[name]:
                 raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
             config[name] = value
-    study = prepare(config)
+    study = prepare(config, project(read_log(os.path.join(folder, run_folder.LOG_NAME))[0]))
     recorded = run_folder.read_json(os.path.join(folder, "run.json")).get("data_fingerprint")
     if recorded not in (None, study.fingerprints()):
         raise MlgymError(
@@ -124,8 +124,8 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
 
     The group trains by the plan that the log names, because numbers may depend on who trains beside whom.
     """
-    study = prepare(run_folder.read_config(run_dir))
     view = project(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
+    study = prepare(run_folder.read_config(run_dir), view)
     others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
@@ -141,7 +141,16 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
     run_folder.write_json(os.path.join(folder, "run.json"), {"launches": []})
-    return _launch(folder, study, plan="auto", devices=use_devices(None), sinks=(), planned=_plans(view), others=others)
+    return _launch(
+        folder,
+        study,
+        plan="auto",
+        devices=use_devices(None),
+        sinks=(),
+        planned=_plans(view),
+        others=others,
+        going_on=False,
+    )
 
 
 def _plans(logged: RunView) -> dict[int, str]:
@@ -158,11 +167,13 @@ def _launch(
     sinks: Iterable[Sink],
     planned: Mapping[int, str] | None = None,
     others: Rivals = (),
+    going_on: bool = True,
 ) -> RunResult:
     """Train every group of a study, new or resumed, and return the results.
 
     Args:
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
+        going_on: let a search propose more when all has trained.
         others: what groups that are not part of `study` had trained before it.
     """
     use_compile_cache()
@@ -192,7 +203,9 @@ def _launch(
         status, meter = "INTERRUPTED", EnergyMeter()
         try:
             recorder.begin(run_dir, study)
-            for job in study.jobs:
+            waiting = list(study.jobs)
+            while waiting:
+                job = waiting.pop(0)
                 kept = planned.get(job.group.index) if plan == "auto" else None
                 if kept is None and launch["requested_plan"] == "tune":
                     chosen = tuned_plan(job, devices, strict=study.config["strict"])
@@ -211,6 +224,11 @@ def _launch(
                 rivals += train_group(
                     run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
                 )
+                if not waiting and going_on and (more := proposed(study, rivals)):
+                    before = len(study.jobs), len(study.experiments)
+                    study = extended(study, more)
+                    recorder.announce(run_dir, study.experiments[before[1] :])
+                    waiting += study.jobs[before[0] :]
             status = "FAILED" if recorder.failed or recorder.mismatches else "DONE"
         finally:
             launch["status"] = status

@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax import run_folder
 from mlgym_jax.config import canonical_json, config_hash
 from mlgym_jax.events import EventLog, schema
 from mlgym_jax.events.projection import RunView
+from mlgym_jax.search.grouping import Experiment
 from mlgym_jax.study import Study
 
 # Progress goes out at most four times a second: three times on this clock, and once more at an experiment's end.
@@ -61,7 +62,15 @@ class Recorder:
         ]
         if self.logged.config is None or canonical_json(self.logged.config) != canonical_json(study.config):
             events.append(self.event(schema.job_scheduled, job_id=self.run_id, config=study.config))
-        for experiment in study.experiments:
+        self.log.append([*events, *self._configs(run_dir, study.experiments)])
+
+    def announce(self, run_dir: str, experiments: Sequence[Experiment]) -> None:
+        """Record the configs of experiments that the log does not know yet."""
+        self.log.append(self._configs(run_dir, experiments))
+
+    def _configs(self, run_dir: str, experiments: Sequence[Experiment]) -> list[dict[str, Any]]:
+        events = []
+        for experiment in experiments:
             number, assignment = experiment.experiment_id, experiment.assignment
             before = self.logged.experiments.get(number)
             known = before.config if before is not None else None
@@ -73,6 +82,7 @@ class Recorder:
                 "config": assignment.config,
                 "hyperparameters": assignment.hyperparameters,
                 "fold": experiment.fold if experiment.num_folds > 1 else None,
+                "round": experiment.round,
             }
             path = os.path.join(run_dir, str(number), "experiment_config.json")
             run_folder.write_json(path, fields)
@@ -80,7 +90,7 @@ class Recorder:
             if known is None:
                 job_id = fields["job_id"]
                 events.append(self.event(schema.job_status, experiment_id=number, job_id=job_id, status="INIT"))
-        self.log.append(events)
+        return events
 
     def job_id(self, experiment_id: int) -> str:
         return f"{self.run_id}-{experiment_id}"

@@ -54,6 +54,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.models",
     "mlgym_jax.search.strategies",
     "mlgym_jax.search.halving",
+    "mlgym_jax.search.optuna_search",
     "mlgym_jax.warm_start",
 )
 _registry: dict[str, dict[str, Registration]] = {}

@@ -193,7 +193,7 @@ class RunResult:
     def _study(self) -> Any:
         from mlgym_jax.study import prepare
 
-        return prepare(run_folder.read_config(self.run_dir))
+        return prepare(run_folder.read_config(self.run_dir), self.view)
 
     def _job_of(self, experiment_id: int) -> Any:
         return next(job for job in self._study.jobs if experiment_id in job.group.ids)

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlgym_jax.components import Components, build_components, check_section, graph
-from mlgym_jax.config import FIELDS, canonical_json, replaced, validated
+from mlgym_jax.components import Components, build_components
+from mlgym_jax.config import plain, replaced, validated
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
@@ -23,7 +23,7 @@ from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
 from mlgym_jax.data.fold_tables import fold_tables, one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
-from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.events.projection import RunView
 from mlgym_jax.search.grouping import (
     Experiment,
     Group,
@@ -33,8 +33,9 @@ from mlgym_jax.search.grouping import (
     parameter_owner,
     static_key,
 )
-from mlgym_jax.search.halving import Contender, SuccessiveHalving
-from mlgym_jax.search.sweep import Assignment, Strategy, expand, strategy_of, swept_paths, value_at, variants
+from mlgym_jax.search.halving import Contender, History, candidate_of
+from mlgym_jax.search.sweep import Assignment, Strategy, expand, strategy_of, value_at
+from mlgym_jax.study_checks import check_monitor, check_rungs, check_values, checked_table, evaluated_splits
 from mlgym_jax.tracing import NotTraceable, traced_steps
 
 _LOG = logging.getLogger(__name__)
@@ -109,6 +110,7 @@ class Study:
     experiments: tuple[Experiment, ...]
     jobs: tuple[Job, ...]
     static_because: Mapping[str, str]
+    search: Strategy
 
     def fingerprints(self) -> dict[str, str]:
         """Return the SHA-256 of each distinct table of data, by the first group that uses it."""
@@ -119,41 +121,72 @@ class Study:
         return dict(found.values())
 
 
-def prepare(config: Any) -> Study:
+def prepare(config: Any, logged: RunView | None = None) -> Study:
     """Resolve a config into jobs.
+
+    Args:
+        logged: what a run has recorded, for a search that proposes experiments from it: all of these are resolved.
 
     Raises:
         ConfigError: anything in the config that cannot be run, with its path.
     """
-    study = validated(config)
-    assignments = expand(study)
-    _check_values(study, assignments[0])
+    plain = validated(config)
+    search = strategy_of(plain)
+    rounds = _rounds(plain, logged) if logged is not None and hasattr(search, "propose") else []
+    rounds = rounds or [expand(plain)]
+    check_values(plain, rounds[0][0])
+    study = Study(plain, (), (), {}, search)
+    for assignments in rounds:
+        study = extended(study, assignments)
+    return study
+
+
+def proposed(study: Study, finished: Sequence[tuple[Contender, History]]) -> list[Assignment]:
+    """Ask the search what to try next, given all that has trained; [] where it has nothing more to propose."""
+    if not hasattr(study.search, "propose"):
+        return []
+    return study.search.propose(_without_search(study.config), finished)
+
+
+def extended(study: Study, assignments: Sequence[Assignment]) -> Study:
+    """Return a study with more experiments, which make groups of their own."""
     dynamic = dynamic_paths(assignments)
-    static_because: dict[str, str] = {}
+    because = dict(study.static_because)
+    dynamic = [path for path in dynamic if path not in because]
     while True:
         try:
-            return Study(study, *_jobs(study, assignments, dynamic, static_because), static_because)
+            experiments, jobs = _jobs(study, assignments, dynamic, because)
+            return dataclasses.replace(
+                study,
+                experiments=(*study.experiments, *experiments),
+                jobs=(*study.jobs, *jobs),
+                static_because=because,
+            )
         except NotTraceable as error:
             for path in error.paths:
-                static_because[path] = error.reason
+                because[path] = error.reason
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
-def _check_values(study: Mapping[str, Any], first: Assignment) -> None:
-    """Check each swept value in place of the first experiment's: the sum of the grids' sizes, not their product."""
-    graph(first.config)
-    study = {name: value for name, value in study.items() if name != "search"}
-    for path in swept_paths(study):
-        for _, value in variants(value_at(study, path), path):
-            config = replaced(first.config, path, value)
-            if isinstance(value, Mapping):
-                graph(config)
-            elif path[0] not in FIELDS:
-                check_section(path[0], config[path[0]])
+def _rounds(plain_config: Mapping[str, Any], logged: RunView) -> list[list[Assignment]]:
+    """Return what a search has proposed so far, round by round."""
+    rounds: dict[int, list[Assignment]] = {}
+    for view in logged.experiments.values():
+        if view.config is not None and not view.fold:
+            config = _without_search(plain_config)
+            named = {name: plain(value) for name, value in view.hyperparameters.items()}
+            for name, value in named.items():
+                config = replaced(config, tuple(name.split(".")), value)
+            rounds.setdefault(view.round, []).append(Assignment(named, config))
+    return [rounds[number] for number in sorted(rounds)]
+
+
+def _without_search(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "search"}
 
 
 def _jobs(
-    study: Mapping[str, Any],
+    study: Study,
     assignments: Sequence[Assignment],
     dynamic: Sequence[str],
     static: Mapping[str, str],
@@ -162,13 +195,13 @@ def _jobs(
     for assignment in assignments:
         by_key.setdefault(static_key(assignment, dynamic), []).append(assignment)
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
-    components: Components | None = None
-    tables: dict[int, Table] = {}
+    components: Components | None = study.jobs[-1].components if study.jobs else None
+    tables = {id(job.components["dataset"]): job.table for job in study.jobs}
     for key, members in by_key.items():
         components = build_components(members[0].config, reuse=components)
         dataset = components["dataset"]
         if id(dataset) not in tables:
-            tables[id(dataset)] = _checked_table(to_arrays(dataset))
+            tables[id(dataset)] = checked_table(to_arrays(dataset))
         built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
     warnings = [
         text for parts, table, folds, _ in built.values() for text in one_class_parts(parts["dataset"], table, folds)
@@ -178,31 +211,20 @@ def _jobs(
             "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
         )
     experiments: list[Experiment] = []
+    first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
     for assignment in assignments:
         _, _, folds, first_fold = built[static_key(assignment, dynamic)]
         num_folds = folds.num_folds // len(first_fold)
         for fold in range(num_folds):
-            experiments.append(Experiment(len(experiments), assignment, fold, num_folds))
-    search = strategy_of(study)
+            experiments.append(Experiment(first + len(experiments), assignment, fold, num_folds, number_of_round))
     jobs = []
     for group in make_groups(experiments, dynamic):
-        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, search)
+        group = dataclasses.replace(group, index=len(study.jobs) + group.index)
+        job = _job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, study.search)
         jobs.append(job)
-    _check_rungs(search, jobs)
+    num_epochs = max(job.group.config["num_epochs"] for job in jobs)
+    check_rungs(study.search, [job.intervals for job in jobs], num_epochs)
     return tuple(experiments), tuple(jobs)
-
-
-def _checked_table(table: Table) -> Table:
-    fields = [field for field in table.arrays if field != "inputs"]
-    if "inputs" not in table.arrays:
-        raise ConfigError(
-            "dataset",
-            f"its examples have no field 'inputs', which the model reads{nearest('inputs', fields)} "
-            f"Fields: {listed(fields)}. Rename one to 'inputs'.",
-        )
-    if "mask" in fields:
-        raise ConfigError("dataset", "its examples have a field 'mask', a name that the engine itself uses; rename it")
-    return table
 
 
 def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:
@@ -244,7 +266,7 @@ def _job(
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
     abstract, traced, scores = traced_steps(components, program, key, batch, row)
-    evaluated = _evaluated(config["evaluation_splits"], sizes)
+    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
     shape = epoch_shape(
         sizes,
@@ -260,8 +282,8 @@ def _job(
     metrics = components.get("metrics", {})
     intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
     for section in ("early_stopping", "checkpointing", "validation"):
-        _check_monitor(section, components.get(section), names)
-    _check_monitor("search", search, names)
+        check_monitor(section, components.get(section), names)
+    check_monitor("search", search, names)
     contest_of = getattr(components["validation"], "outer_of", lambda fold: 0)
     return Job(
         group=group,
@@ -282,7 +304,7 @@ def _job(
         hyperparams=hyperparams,
         sample=sample,
         search=search,
-        contenders=tuple(Contender(contest_of(e.fold), _candidate(e.assignment)) for e in group.experiments),
+        contenders=tuple(Contender(contest_of(e.fold), candidate_of(e.assignment)) for e in group.experiments),
     )
 
 
@@ -298,26 +320,6 @@ def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch:
         return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
 
 
-def _candidate(assignment: Assignment) -> str:
-    return canonical_json({name: value for name, value in assignment.hyperparameters.items() if name != "seed"})
-
-
-def _check_rungs(search: Strategy, jobs: Sequence[Job]) -> None:
-    """Refuse a search that halves by a score which is not there in time; warn of one that never halves."""
-    if not isinstance(search, SuccessiveHalving):
-        return
-    every = max(job.intervals[search.monitor] for job in jobs)
-    if every > search.min_epochs:
-        raise ConfigError(
-            "search.min_epochs", f"found {search.min_epochs}, but {search.monitor} is computed every {every} epochs"
-        )
-    num_epochs = max(job.group.config["num_epochs"] for job in jobs)
-    if num_epochs <= search.min_epochs:
-        _LOG.warning(
-            "config.search.min_epochs is %d and num_epochs %d: nothing will be halved", search.min_epochs, num_epochs
-        )
-
-
 def _given(group: Group, path: str) -> list[Any]:
     return [value_at(experiment.assignment.config, tuple(path.split("."))) for experiment in group.experiments]
 
@@ -328,23 +330,3 @@ def _values(group: Group, path: str) -> np.ndarray:
     owner = parameter_owner(group.config, path.split("."))
     integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
     return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)
-
-
-def _evaluated(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:
-    for split in wanted:
-        if split not in sizes and split not in ("train", "val", "test"):
-            raise ConfigError("evaluation_splits", f"no split {split!r}{nearest(split, sizes)} Splits: {listed(sizes)}")
-    return tuple(split for split in wanted if split in sizes)
-
-
-def _check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
-    if policy is None:
-        return
-    if not callable(policy):
-        raise ConfigError(section, f"a callable (history) is expected, found {type(policy).__name__}")
-    monitor = getattr(policy, "monitor", None)
-    if monitor is not None and monitor not in names:
-        raise ConfigError(
-            f"{section}.monitor",
-            f"no score {monitor!r} will exist{nearest(monitor, names)} Scores: {listed(names, 40)}",
-        )

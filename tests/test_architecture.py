@@ -19,6 +19,7 @@ STAGES = [
     ["models", "data", "search"],
     ["components", "command_line"],
     ["tracing"],
+    ["study_checks"],
     ["study", "execution", "checkpoint", "run_folder"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
     ["group_checkpoints", "tuning", "report"],

@@ -38,6 +38,7 @@ class ExperimentView:
     hyperparameters: dict[str, Any] = field(default_factory=dict)
     config: Mapping[str, Any] | None = None
     fold: int | None = None
+    round: int = 0
     job_id: str | None = None
     status: ExperimentState = "INIT"
     stop_reason: str | None = None
@@ -195,7 +196,7 @@ def _experiment_config(view: RunView, payload: Payload, _now_ms: int) -> None:
     experiment = view.experiment(payload["experiment_id"])
     experiment.hyperparameters = hyperparameters
     experiment.config, experiment.fold = payload.get("config"), payload.get("fold")
-    experiment.job_id = payload.get("job_id")
+    experiment.job_id, experiment.round = payload.get("job_id"), payload.get("round") or 0
 
 
 def _job_status(view: RunView, payload: Payload, _now_ms: int) -> None:

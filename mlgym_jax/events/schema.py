@@ -106,8 +106,12 @@ def experiment_config(
     hyperparameters: Mapping[str, Any],
     now_ms: int,
     fold: int | None = None,
+    round: int = 0,
 ) -> Event:
-    """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat."""
+    """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
+
+    `round` counts what a search proposes from the results of earlier rounds.
+    """
     return _event(
         "experiment_config",
         now_ms,
@@ -117,6 +121,7 @@ def experiment_config(
         config=config,
         hyperparameters=hyperparameters,
         fold=fold,
+        round=round,
     )
 
 

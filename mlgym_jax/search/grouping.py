@@ -24,6 +24,7 @@ class Experiment:
     assignment: Assignment
     fold: int
     num_folds: int
+    round: int = 0  # of a search that proposes more experiments when these have trained
 
     @property
     def seed(self) -> int:

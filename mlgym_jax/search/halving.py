@@ -17,6 +17,7 @@ import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
+from mlgym_jax.config import canonical_json
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.registry import register
 from mlgym_jax.search.sweep import Assignment, Strategy, whole_grid
@@ -34,6 +35,11 @@ class Contender(NamedTuple):
 
     contest: int
     candidate: str
+
+
+def candidate_of(assignment: Assignment) -> str:
+    """Name the hyperparameters of an assignment without the seed."""
+    return canonical_json({name: value for name, value in assignment.hyperparameters.items() if name != "seed"})
 
 
 @dataclasses.dataclass(frozen=True)

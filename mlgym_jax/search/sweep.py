@@ -22,7 +22,8 @@ class Assignment:
     config: Mapping[str, Any]
 
 
-# Takes a study without its section `search`. One with a method `stopped` also ends experiments: see `search.halving`.
+# Takes a study without its section `search`. One with a method `stopped` also ends experiments (see `search.halving`),
+# one with `propose` goes on proposing from what has trained (see `search.optuna_search`).
 Strategy = Callable[[Mapping[str, Any]], list[Assignment]]
 
 

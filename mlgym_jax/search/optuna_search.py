@@ -56,7 +56,7 @@ class OptunaSearch:
         self.num_trials, self.num_parallel, self.monitor, self.mode = num_trials, num_parallel, monitor, mode
         self._sampler = ("sampler", sampler, {"seed": seed, **(sampler_parameters or {})})
         self._pruner = ("pruner", pruner or "NopPruner", dict(pruner_parameters or {}))
-        self._made(*self._sampler), self._made(*self._pruner)
+        self._new_study()  # what is wrong is found now
 
     def __call__(self, study: Mapping[str, Any]) -> list[Assignment]:
         return self.propose(study, ())
@@ -93,7 +93,7 @@ class OptunaSearch:
         return []
 
     def _told(self, trials: Any, trial: Any, value: float) -> bool:
-        """Tell a trial's value, of which NaN is a failure; False if the sampler says that it has nothing more to try."""
+        """Tell a trial's value, of which NaN is a failure; False if the sampler has nothing more to try."""
         try:
             if math.isfinite(value):
                 trials.tell(trial, value)

@@ -138,6 +138,23 @@ def test_memory_that_runs_out_halves_the_chunk_and_goes_on(twelve, tmp_path, mon
     assert resumed.view.groups[-1]["plan"] == "vmap+scan+chunk3x1" and not resumed.mismatches
 
 
+def test_memory_that_runs_out_while_initialising_halves_the_chunk(twelve, tmp_path, monkeypatch):
+    path, whole = twelve
+    call, refused = GroupRunner._call, []
+
+    def limited(self, name, mapped, shared, dry):
+        if name == "init" and not dry and mapped[-1].size > 5:
+            refused.append(mapped[-1].size)
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
+        return call(self, name, mapped, shared, dry)
+
+    monkeypatch.setattr(GroupRunner, "_call", limited)
+    result = mg.run(mg.load_config(path), tmp_path, plan="vmap", devices=1)
+    assert result.status == "DONE" and refused == [12, 6]
+    assert [group["plan"] for group in result.view.groups] == ["vmap+scan+chunk3x1"]
+    assert_same_numbers(result, whole)
+
+
 def test_two_layer_sizes_are_two_programs(tmp_path):
     path = small(tmp_path, "config.model = component('mlp', features=grid((4,), (6,))); config.seed = grid(0, 1)")
     result = mg.run(mg.load_config(path), tmp_path)

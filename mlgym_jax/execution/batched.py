@@ -11,20 +11,19 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
+from mlgym_jax.core.epoch import EpochFunctions, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
-from mlgym_jax.execution import lifting
-from mlgym_jax.execution.memory import memory_limit, memory_needed
+from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
+from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.snapshot import Block, Snapshot
 
@@ -53,7 +52,7 @@ class GroupRunner:
         self.plan = plan
         self.num_rows = len(fold_of_row)
         self.names = tuple(names)
-        self._program, self._functions, self._shape = program, functions, shape
+        self._shape = shape
         self._mesh = experiment_mesh(list(devices[: plan.num_devices]))
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._data, self._folds = jax.device_put((data, folds), self._everywhere)
@@ -61,7 +60,7 @@ class GroupRunner:
         self._compiled: dict[Any, Any] = {}
         self._lowered: dict[Any, Any] = {}
         self._out_info: dict[Any, Any] = {}
-        self._parts = self._make_parts()
+        self._parts = make_parts(program, functions, shape, self.names, plan.batching)
         # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
         self._least = plan.num_devices * (2 if plan.batching == "map" else 1)
         self._blocks: list[Block] = []
@@ -87,6 +86,17 @@ class GroupRunner:
         Args:
             seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
         """
+        width = len(self._layout(range(self.num_rows))[0][1])
+        try:
+            return self._initialised(seeds, hyperparams, batch)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error) or width <= self._least:
+                raise
+        self._blocks = []
+        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        return self.start_fresh(seeds, hyperparams, batch)
+
+    def _initialised(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
         calls = []
         for ids, padded in self._layout(range(self.num_rows)):
             rows = {path: values[padded] for path, values in hyperparams.items()}
@@ -271,74 +281,3 @@ class GroupRunner:
             self._lowered[key] = jitted.lower(mapped, shared)
             self._out_info[key] = self._lowered[key].out_info
         return self._out_info[key]
-
-    def _make_parts(self) -> dict[Any, Any]:
-        """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active."""
-        functions, program = self._functions, self._program
-        lift = {"vmap": lifting.vmapped, "map": lifting.mapped, "none": lifting.single}[self.plan.batching]
-
-        def flat(scores: Any) -> jax.Array:
-            values = [jnp.asarray(scores[split][name]) for split, name in (key.split("/", 1) for key in self.names)]
-            return jnp.stack([value.astype(jnp.result_type(float)) for value in values])
-
-        def whole(mapped: Any, shared: Any) -> Any:
-            def one(row: Any, shared: Any) -> Any:
-                (state, fold), (data, folds, epoch) = row, shared
-                state, scores = functions.whole(state, data, folds, fold, epoch)
-                return state, flat(scores)
-
-            state, fold, live = mapped
-            new, scores = lift(one, (state, fold), shared, live)
-            return select(live, new, state), scores
-
-        def train_with(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-            def train(row: Any, shared: Any) -> Any:
-                (state, running, fold, order), (data, folds, i) = row, shared
-                state, metrics = function(state, data, folds, fold, order, i)
-                return state, running and program.put(running, metrics, i * self._shape.batch_size)
-
-            return train
-
-        def init(row: Any, batch: Any) -> TrainState:
-            seed, hyperparams = row
-            return program.init(jax.random.key(seed), batch, hyperparams)
-
-        def order(row: Any, shared: Any) -> Any:
-            (state, fold), (data, folds, epoch) = row, shared
-            return functions.order(state, data, folds, fold, epoch)
-
-        def room(split: str | None) -> Callable[[Any, Any], Any]:
-            return lambda row, shared: functions.room(row[0], *shared, row[1], split)
-
-        def evaluate(split: str) -> Callable[[Any, Any], Any]:
-            def evaluate(row: Any, shared: Any) -> Any:
-                (state, found, fold), (data, folds, epoch, i) = row, shared
-                metrics = functions.evaluate(state, data, folds, fold, split, epoch, i)
-                return program.put(found, metrics, i * self._shape.eval_batches[split][1])
-
-            return evaluate
-
-        def finish(mapped: Any, shared: Any) -> Any:
-            state, old, by_split, live = mapped
-            scores = lift(
-                lambda row, shared: flat({split: program.compute(found, shared[0]) for split, found in row.items()}),
-                by_split,
-                shared,
-                live,
-            )
-            return select(live, state, old), scores
-
-        def lifted(function: Callable[[Any, Any], Any], lift: Any = lift) -> Callable[[Any, Any], Any]:
-            return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])
-
-        return {
-            # Batched random bits take XLA's CPU compiler twice as long: rows are initialised one by one there.
-            "init": lifted(init, lifting.vmapped if self.plan.batching == "vmap" else lifting.mapped),
-            "whole": whole,
-            "order": lifted(order),
-            **{("room", split): lifted(room(split)) for split in (None, *self._shape.eval_batches)},
-            "train": lifted(train_with(functions.train)),
-            "train_tail": lifted(train_with(functions.train_tail)) if functions.train_tail else None,
-            **{("evaluate", split): lifted(evaluate(split)) for split in self._shape.eval_batches},
-            "finish": finish,
-        }

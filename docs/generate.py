@@ -75,6 +75,8 @@ PARAMETERS = {
     "search/random": "num_experiments=20, seed=0",
     "validation/cross_validation": "folds=5, stratified=True",
     "validation/holdout": "val=0.2, stratified=True",
+    "search/optuna": 'num_trials=64, num_parallel=16, monitor="val/loss", mode="min"',
+    "search/successive_halving": 'min_epochs=2, monitor="val/loss", mode="min", search=component("random", num_experiments=27)',  # noqa: E501
     "validation/nested_cross_validation": 'outer_folds=5, inner_folds=3, monitor="val/loss", mode="min"',
     "warm_start/experiment": 'run_dir="event_storage/RUN_ID", monitor="val/accuracy", exclude="^Dense_2/"',
     "warm_start/safetensors": 'path="encoder.safetensors", include="^encoder/"',

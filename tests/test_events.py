@@ -75,7 +75,7 @@ EVENTS = {
 FIELDS = {
     "job_scheduled": "job_id config",
     "job_status": "experiment_id job_id job_type status starting_time finishing_time error stacktrace device",
-    "experiment_config": "experiment_id job_id config hyperparameters fold",
+    "experiment_config": "experiment_id job_id config hyperparameters fold round",
     "experiment_status": "experiment_id status num_epochs current_epoch splits current_split num_batches current_batch",
     "evaluation_result": "experiment_id epoch metric_scores loss_scores seconds",
     "group_compiled": "group experiments plan reason compile_seconds num_examples",

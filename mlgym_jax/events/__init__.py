@@ -28,7 +28,7 @@ Synopsis:
 """
 
 from mlgym_jax.events.codec import Event, decode, decode_number, encode
-from mlgym_jax.events.log import EventLog, Sink, read_events, read_log
+from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
 from mlgym_jax.events.schema import (
     checkpoint_saved,
@@ -68,6 +68,7 @@ __all__ = [
     "experiment_stopped",
     "group_compacted",
     "group_compiled",
+    "is_being_written",
     "job_scheduled",
     "job_status",
     "project",

@@ -26,6 +26,9 @@ from board_server.store import Store
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
 
+# A peer whose machine went away is noticed by the system within about a minute (seconds; the last one milliseconds).
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+
 
 class _WrongOption(Exception):
     """An option that cannot be; the message says what can."""
@@ -83,7 +86,12 @@ def _listen(host: str, port: int) -> socket.socket:
         listening = socket.socket(family, kind)
         listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         listening.bind(address)
+        listening.listen(100)  # who connects as soon as the URL is printed waits for an answer
     except OSError as error:
         hint = (
             f"; another program has it, so choose another one, such as --port={port + 1}" if error.errno == 98 else ""
@@ -97,8 +105,6 @@ def _listen(host: str, port: int) -> socket.socket:
 def _store(folder: str) -> Store:
     if not folder or (os.path.exists(folder) and not os.path.isdir(folder)):
         raise _WrongOption(f"--event_storage={folder}: it is no folder; name the one that holds the runs")
-    if not os.path.exists(folder):
-        print(f"{folder} is not there yet; runs appear as soon as it is", file=sys.stderr)
     return Store(folder)
 
 
@@ -107,10 +113,13 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     closing = app.extensions["board"].closing
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
+    host, port = listening.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    there = "" if os.path.isdir(store.folder) else ", which is not there yet"
+    print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.websocket_max_message_size = MAX_FRAME_BYTES
-    config.websocket_ping_interval = 20.0
     config.h11_max_incomplete_size = 1 << 16
     config.keep_alive_timeout = 75
     config.include_server_header = False
@@ -132,9 +141,6 @@ def main() -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
-    host, port = listening.getsockname()[:2]
-    name = f"[{host}]" if ":" in host else host
-    print(f"board: http://{name}:{port}/ shows {store.folder}", flush=True)
     asyncio.run(_serve(store, access, listening))
     return 0
 

@@ -13,8 +13,8 @@ import html
 import logging
 import os
 import time
-from typing import Any
 
+import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart, Response, g, has_request_context, request, send_from_directory, websocket
 from werkzeug.exceptions import HTTPException
@@ -54,6 +54,7 @@ def create_app(store: Store, access: Access) -> Quart:
     app = Quart("board_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
     for blueprint in (uploads, rest, sockets):
@@ -99,8 +100,7 @@ async def _admit() -> Response | None:
 async def _finish(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    if "Cache-Control" not in response.headers or "ETag" in response.headers:
-        response.headers.setdefault("Cache-Control", "no-cache")
+    response.headers.setdefault("Cache-Control", "no-cache")  # that is: ask, and be told 304
     origin = request.headers.get("Origin")
     if origin is not None and board().access.is_allowed_origin(origin):
         response.headers["Access-Control-Allow-Origin"] = origin
@@ -134,8 +134,8 @@ async def _compress(response: Response) -> None:
         or "Content-Disposition" in response.headers
     ):
         return
-    data = await response.get_data(as_text=False)
-    if len(data) > 1024:
+    if (response.content_length or 0) <= _MAX_BODY_BYTES:
+        data = await response.get_data(as_text=False)
         response.set_data(await asyncio.to_thread(gzip.compress, data, 5))
         response.headers["Content-Encoding"] = "gzip"
         response.vary.add("Accept-Encoding")
@@ -228,12 +228,13 @@ async def _session() -> Response:
         response = json_response({})
         response.delete_cookie(COOKIE, path=_cookie_path())
         return response
-    given: Any = await request.get_json(force=True, silent=True)
-    if not isinstance(given, dict) or not isinstance(given.get("token"), str):
-        raise WrongRequest('a token is expected: {"token": "…"}')
+    try:
+        given = msgspec.json.decode(await request.data, type=dict[str, str])["token"]
+    except (KeyError, ValueError, RecursionError) as error:
+        raise WrongRequest('a token is expected: {"token": "…"}') from error
     await asyncio.sleep(0.2)  # guessing is slow
-    session = access.open_session(given["token"])
-    response = json_response({"write": access.role_of_token(given["token"]) == "write"}, 201)
+    session = access.open_session(given)
+    response = json_response({"write": access.role_of_token(given) == "write"}, 201)
     secure = request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
     response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())
     return response

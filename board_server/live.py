@@ -27,6 +27,7 @@ _SEND_SECONDS = 60.0
 # News for a subscriber is collected for so long after each frame: a person sees no difference, and under a heavy load
 # the server sends a few large frames instead of many small ones.
 _COLLECT_SECONDS = 0.05
+BEAT_SECONDS = 25.0
 
 
 # -- subscribers ------------------------------------------------------------------------------------------------------
@@ -80,6 +81,7 @@ class Subscriptions:
     async def _serve(self, run: Run, after: int, send: Send) -> tuple[int, str]:
         cursor, generation, replaying = run.log.seek(after + 1), run.log.generation, True
         if after + 1 > run.log.head.event_id:
+            await send(Frame([], cursor).batch(run.log.head.event_id - 1))  # by which the client sees it, too
             return 4000, f"the log has {run.log.head.event_id} events, so {after} is not one of it; subscribe anew"
         while not self._closing.is_set():
             if run.log.generation != generation:
@@ -98,7 +100,8 @@ class Subscriptions:
                     await asyncio.wait_for(self._closing.wait(), _COLLECT_SECONDS)
             replaying = False
             if cursor == run.log.head and run.log.generation == generation:
-                await first_of(run.changed(), self._closing.wait())
+                changed, *_ = await first_of(run.changed(), self._closing.wait(), asyncio.sleep(BEAT_SECONDS))
+                replaying = changed.cancelled()  # an empty batch, so that proxies see that this connection lives
         return 1001, "the board is shutting down"
 
     def _frame(self, run: Run, cursor: Cursor, replaying: bool) -> tuple[Frame, list[str]]:
@@ -151,6 +154,7 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
         Conflict, TryLater: see `Run.append`.
     """
     items = _items(frame)
+    run.refresh()
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0

@@ -105,7 +105,11 @@ def document() -> dict[str, Any]:
         "/grid_searches/{run_id}/experiments": {
             "get": _operation(
                 "List a run's experiments",
-                [_RUN, _query("config", {"enum": ["0", "1"]}, "0 leaves their configs out")],
+                [
+                    _RUN,
+                    _query("config", {"enum": ["0", "1"]}, "0 leaves their configs out"),
+                    _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
+                ],
                 {200: _json(_OBJECTS), **unchanged},
             )
         },

@@ -30,9 +30,8 @@ _MANY_SCORES = 20_000
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
-    """Return a value as JSON, non-finite numbers as strings."""
-    data = msgspec.json.encode(body) if isinstance(body, list) else encode(body)
-    return Response(data, status, content_type="application/json", headers=headers or {})
+    """Return a value as JSON."""
+    return Response(msgspec.json.encode(body), status, content_type="application/json", headers=headers or {})
 
 
 @rest.get("/grid_searches")
@@ -47,11 +46,10 @@ async def grid_searches() -> Response:
 async def grid_search(run_id: str) -> Response:
     """Say what a run is: its config, groups, scores, and how it stands."""
     run = board().store.run(run_id)
-    tag = _tag(run)
-    if unchanged := _unchanged(tag):
-        return unchanged
     async with board().store.projecting(run).view() as (view, event_id):
-        return Response(encode(_summary(run, view, event_id)), content_type="application/json", headers={"ETag": tag})
+        data = encode(_summary(run, view, event_id))
+    tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
+    return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 
 
 def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
@@ -96,6 +94,7 @@ async def experiments(run_id: str) -> Response:
     """List a run's experiments: where each stands, its newest and its best scores."""
     run = board().store.run(run_id)
     with_config = request.args.get("config", "1") != "0"
+    wanted = scores.choice(request.args)
     rows = await asyncio.to_thread(checkpoints.available, run)
     last_checkpoint: dict[int, int] = {}
     for experiment_id, epoch in rows:
@@ -107,8 +106,8 @@ async def experiments(run_id: str) -> Response:
 
         def written() -> bytes:
             return b"[%s]" % b",".join(
-                encode(_row(one, last_checkpoint.get(one.experiment_id, -1), with_config))
-                for one in view.experiments.values()
+                msgspec.json.encode(_row(one, last_checkpoint.get(one.experiment_id, -1), with_config))
+                for one in scores.chosen(view, wanted)
             )
 
         data = await _beside(written, view)
@@ -124,7 +123,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "job_id": one.job_id,
         "fold": one.fold,
         "round": one.round,
-        "hyperparameters": one.hyperparameters,
+        "hyperparameters": {name: _json_number(value) for name, value in one.hyperparameters.items()},
         "status": one.status,
         "stop_reason": one.stop_reason,
         "stop_epoch": one.stop_epoch,
@@ -135,11 +134,17 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "finishing_time": one.finishing_time,
         "progress": progress,
         "epochs": one.epochs,
-        "last": one.last,
+        "last": {name: _json_number(value) for name, value in one.last.items()},
         "best": {name: _extremes(one, values) for name, values in one.history.items()},
         "last_checkpoint_id": last_checkpoint,
     }
     return {**row, "experiment_config": one.config} if with_config else row
+
+
+def _json_number(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
@@ -254,7 +259,7 @@ async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str)
     response = await send_file(path, _BINARY, as_attachment=True, attachment_filename=name, conditional=digest is None)
     if digest is not None:
         response.set_etag(digest)
-        await response.make_conditional(request, accept_ranges=True)
+        await response.make_conditional(request, accept_ranges=True, complete_length=os.path.getsize(path))
     return response
 
 
@@ -263,7 +268,7 @@ async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str)
 
 def _tag(run: Run, *parts: Any) -> str:
     """Return what changes whenever an answer made of the run's log and `parts` may."""
-    state = (run.log.generation, run.log.head, int(run.is_written), request.query_string, *parts)
+    state = (run.log.generation, run.log.head, request.query_string, *parts)
     return f'W/"{zlib.crc32(repr(state).encode()):08x}-{run.log.head.offset:x}"'
 
 

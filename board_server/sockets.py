@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import re
+import time
 from typing import Any
 
 import msgspec
@@ -12,13 +14,17 @@ from quart import Blueprint, Quart, websocket
 from quart.asgi import ASGIWebsocketConnection
 
 from board_server.errors import RequestError, TryLater, WrongRequest
-from board_server.live import error_answer, first_of, receive
+from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
 from board_server.state import Board, board
 
 sockets = Blueprint("sockets", __name__)
 _MAX_SOCKETS = 1_000
 _MAX_CLIENT_MESSAGES = 1_000  # of a subscriber, who has nothing to say
 _LIST_SECONDS = 1.0
+# Hypercorn ends a connection together with its close frame; a client whose own reply then fails may drop what it had
+# received, so it is given a moment to read why.
+_ANSWER_SECONDS = 0.1
+_DRAIN_SECONDS = 30.0
 
 
 class BoundedConnection(ASGIWebsocketConnection):
@@ -59,11 +65,11 @@ async def grid_searches() -> None:
 
 
 async def _send_lists(here: Board) -> tuple[int, str]:
-    sent = None
+    sent, sent_at = None, 0.0
     while not here.closing.is_set():
         listed = await here.listed()
-        if listed != sent:
-            sent = listed
+        if listed != sent or time.monotonic() - sent_at > BEAT_SECONDS:
+            sent, sent_at = listed, time.monotonic()
             await websocket.send(msgspec.json.encode({"grid_searches": listed}).decode())
         await here.pause(_LIST_SECONDS)
     return 1001, "the board is shutting down"
@@ -73,7 +79,7 @@ async def _send_lists(here: Board) -> tuple[int, str]:
 async def publish() -> None:
     """Take in a run's events, and acknowledge each frame."""
     here = board()
-    run = here.store.received(_run_id())
+    run = here.store.receiving(_run_id())
     await websocket.accept()
     here.num_sockets += 1
     run.publisher_came()
@@ -88,11 +94,12 @@ async def publish() -> None:
                 here.count_refused()
                 details = {"ack": run.log.head.event_id - 1, **error_answer(error)}
                 await websocket.send(msgspec.json.encode(details).decode())
-                await websocket.close(error.close_code, str(error)[:100])
+                await asyncio.sleep(_ANSWER_SECONDS)
+                await _close(error.close_code, str(error)[:100])
                 return
             here.count_received(num_new)
             await websocket.send(msgspec.json.encode(answer).decode())
-        await websocket.close(1012, "the board is restarting")
+        await _close(1012, "the board is restarting")
     finally:
         run.publisher_left()
         here.num_sockets -= 1
@@ -119,11 +126,21 @@ async def _with_silent_client(serving: Any) -> None:
                 code, reason = 1013, "too slow: nothing was taken for a minute"
         else:
             code, reason = 1008, "this socket only sends"
-        await websocket.close(code, reason)
+        listening.cancel()
+        await _close(code, reason)
     finally:
         here.num_sockets -= 1
         task.cancel()
         listening.cancel()
+
+
+async def _close(code: int, reason: str) -> None:
+    """Close, and take what the client still sends, because the server reads on to its end only when all is taken."""
+    await websocket.close(code, reason)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while True:
+                await websocket.receive()
 
 
 async def _listen() -> None:

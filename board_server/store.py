@@ -78,7 +78,10 @@ class Run:
 
     def refresh(self) -> None:
         """Look for lines that a local process has appended, and wake who waits for them."""
+        generation = self.log.generation
         if self.log.refresh():
+            if self.log.generation != generation:
+                self.close_writer()  # the file that it writes is no longer the run's
             self.wake()
 
     def wake(self) -> None:
@@ -111,6 +114,7 @@ class Run:
         self.wake()
 
     def _open_writer(self) -> EventLog:
+        self._make_folder()
         try:
             writer = EventLog.open(self.log.path)
         except MlgymError as error:
@@ -156,22 +160,19 @@ class Run:
         middle = () if experiment_id is None else (str(experiment_id),)
         return os.path.join(self.folder, *middle, name)
 
+    def _make_folder(self) -> None:
+        if not os.path.exists(self.log.path) and not self.is_published:
+            write_whole(os.path.join(self.folder, PUBLISHED_MARK), b"")
+
     def require_received(self) -> None:
-        """Refuse what would change a run that is not the board's to change.
+        """Make the folder of a run that is new; refuse what would change one that is not the board's to change.
 
         Raises:
-            Conflict: the run was written by a process on this machine.
+            Conflict: the run was written by a process on this machine; TryLater: the disk refuses.
         """
+        self._make_folder()
         if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
             raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
-
-    def write_file(self, path: str, data: bytes) -> None:
-        """Write a file whole or not at all.
-
-        Raises:
-            TryLater: the disk refuses.
-        """
-        write_whole(path, data)
 
 
 class Store:
@@ -205,24 +206,24 @@ class Store:
                 raise NotFound(f"no run {run_id!r}{nearest(run_id, self.names())} GET grid_searches lists them")
             run = self._remember(Run(folder))
         elif not os.path.isdir(run.folder):
-            del self._known[run_id]
-            raise NotFound(f"run {run_id!r} was deleted")
+            if not run.is_busy:
+                del self._known[run_id]
+            raise NotFound(f"no run {run_id!r}; it was deleted, or has no event yet")
         self._known.move_to_end(run_id)
         run.refresh()
         return run
 
-    def received(self, run_id: str) -> Run:
-        """Return a run to publish to, made if there is none.
+    def receiving(self, run_id: str) -> Run:
+        """Return a run to publish to; what is not there yet is made on the disk when something is stored of it.
 
         Raises:
-            WrongRequest: no id; TryLater: the disk refuses.
+            WrongRequest: no id.
         """
         try:
             return self.run(run_id)
         except NotFound:
-            folder = os.path.join(self.folder, checked_id(run_id, "grid_search_id"))
-            write_whole(os.path.join(folder, PUBLISHED_MARK), b"")
-            return self.run(run_id)
+            known = self._known.get(run_id)
+            return known if known is not None else self._remember(Run(os.path.join(self.folder, run_id)))
 
     def projecting(self, run: Run) -> Projected:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""

@@ -21,6 +21,7 @@ from hypercorn.config import Config
 
 from board_server.app import create_app
 from board_server.auth import Access, is_loopback
+from board_server.connections import tell_applications_of_odd_ends
 from board_server.live import MAX_FRAME_BYTES
 from board_server.store import Store
 
@@ -117,11 +118,12 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     name = f"[{host}]" if ":" in host else host
     there = "" if os.path.isdir(store.folder) else ", which is not there yet"
     print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
+    tell_applications_of_odd_ends()
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.websocket_max_message_size = MAX_FRAME_BYTES
     config.h11_max_incomplete_size = 1 << 16
-    config.keep_alive_timeout = 75
+    config.keep_alive_timeout = 10  # so long a connection may outlive its client
     config.include_server_header = False
     config.graceful_timeout = 5.0
     config.errorlog = logging.getLogger("board_server")

@@ -20,10 +20,11 @@ from quart import Quart, Response, g, has_request_context, request, send_from_di
 from werkzeug.exceptions import HTTPException
 
 from board_server.auth import COOKIE, Access, is_loopback
+from board_server.connections import BoundedConnection
 from board_server.errors import RequestError, TryLater, WrongRequest
 from board_server.openapi import document
 from board_server.rest import json_response, rest
-from board_server.sockets import BoundedConnection, sockets
+from board_server.sockets import sockets
 from board_server.state import Board, board
 from board_server.store import Store
 from board_server.uploads import uploads

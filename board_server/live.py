@@ -174,7 +174,7 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
         expected += 1
     if lines:
         try:
-            run.append(lines)
+            run.append(expected - len(lines), lines)
         except Conflict:
             run.refresh()  # what a local process writes is here as soon as it is in the file
             if run.log.head.event_id < expected:

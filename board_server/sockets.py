@@ -9,9 +9,7 @@ import time
 from typing import Any
 
 import msgspec
-from hypercorn.typing import WebsocketScope
-from quart import Blueprint, Quart, websocket
-from quart.asgi import ASGIWebsocketConnection
+from quart import Blueprint, websocket
 
 from board_server.errors import RequestError, TryLater, WrongRequest
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
@@ -25,14 +23,6 @@ _LIST_SECONDS = 1.0
 # received, so it is given a moment to read why.
 _ANSWER_SECONDS = 0.1
 _DRAIN_SECONDS = 30.0
-
-
-class BoundedConnection(ASGIWebsocketConnection):
-    """A connection that reads on only when what came before was taken."""
-
-    def __init__(self, app: Quart, scope: WebsocketScope):
-        super().__init__(app, scope)
-        self.queue = asyncio.Queue(maxsize=4)
 
 
 @sockets.before_websocket

@@ -96,16 +96,18 @@ class Run:
         waiting.add_done_callback(self._waiting.discard)
         return waiting
 
-    def append(self, lines: Sequence[bytes]) -> None:
-        """Append published events behind the head.
+    def append(self, first_event_id: int, lines: Sequence[bytes]) -> None:
+        """Append published events, the first of which is to get the id `first_event_id`.
 
         Raises:
-            Conflict: a local process writes this log.
+            Conflict: the log is a local process's to write, or it has another number of events by now.
             TryLater: the disk refuses; what was acknowledged is whole.
         """
         try:
             if self._writer is None:
                 self._writer = self._open_writer()
+            if self.log.head.event_id != first_event_id:
+                raise Conflict(f"the log has {self.log.head.event_id} events by now")
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
@@ -115,17 +117,22 @@ class Run:
 
     def _open_writer(self) -> EventLog:
         self._make_folder()
+        if not self.is_published:
+            raise self._local()
         try:
             writer = EventLog.open(self.log.path)
         except MlgymError as error:
             if is_being_written(self.log.path):
-                raise Conflict(
-                    f"run {self.run_id!r} is being written by a process on the board's own machine; "
-                    "the board follows its file, so there is nothing to publish"
-                ) from error
+                raise self._local() from error
             raise TryLater(f"the board cannot write the log of {self.run_id!r}: {error.__cause__ or error}") from error
         self.log.refresh()  # opening may have cut off a torn end
         return writer
+
+    def _local(self) -> Conflict:
+        return Conflict(
+            f"run {self.run_id!r} is written by processes on the board's own machine; "
+            "the board follows its file, so there is nothing to publish"
+        )
 
     def close_writer(self) -> None:
         writer, self._writer = self._writer, None

@@ -155,8 +155,8 @@ def test_what_is_published_is_the_bytes_that_were_sent(tmp_path):
     run = store.receiving("remote")
     assert not (tmp_path / "remote").exists()  # asking for it makes nothing
     lines = [encoded(0), b'{"event_type": "x",  "creation_ts":1, "payload":{"float":1.10}}']
-    run.append(lines[:1])
-    run.append(lines[1:])
+    run.append(0, lines[:1])
+    run.append(1, lines[1:])
     store.close()
     assert (tmp_path / "remote" / "event_storage.log").read_bytes() == b"".join(one + b"\n" for one in lines)
     assert run.is_published and run.log.head.event_id == 2
@@ -164,20 +164,32 @@ def test_what_is_published_is_the_bytes_that_were_sent(tmp_path):
 
 def test_a_log_that_a_local_process_writes_is_not_written_to(tmp_path):
     path = write_run(tmp_path, study_events(finished=False))
+    with pytest.raises(Conflict, match="nothing to publish"):
+        Store(tmp_path).run(RUN).append(len(study_events(finished=False)), [encoded(0)])  # nor when it has ended
     with ev.EventLog.open(path), pytest.raises(Conflict, match="nothing to publish"):
-        Store(tmp_path).run(RUN).append([encoded(0)])
+        Store(tmp_path).run(RUN).append(17, [encoded(0)])
+
+
+def test_lines_for_another_place_than_the_end_are_not_appended(tmp_path):
+    store = Store(tmp_path)
+    store.receiving("remote").append(0, [encoded(0)])
+    for place in (0, 2):
+        with pytest.raises(Conflict, match="1 events by now"):
+            store.run("remote").append(place, [encoded(1)])
+    store.close()
+    assert (tmp_path / "remote" / "event_storage.log").read_bytes() == encoded(0) + b"\n"
 
 
 def test_a_torn_end_of_a_published_log_is_cut_off_before_more_is_appended(tmp_path):
     first = Store(tmp_path)
-    first.receiving("remote").append([encoded(0)])
+    first.receiving("remote").append(0, [encoded(0)])
     first.close()
     path = tmp_path / "remote" / "event_storage.log"
     with open(path, "ab") as file:
         file.write(encoded(1)[:20])
     run = Store(tmp_path).run("remote")
     assert run.log.head.event_id == 1
-    run.append([encoded(1)])
+    run.append(1, [encoded(1)])
     run.close_writer()
     assert path.read_bytes() == encoded(0) + b"\n" + encoded(1) + b"\n"
 
@@ -185,13 +197,13 @@ def test_a_torn_end_of_a_published_log_is_cut_off_before_more_is_appended(tmp_pa
 def test_a_disk_that_refuses_is_said_and_what_was_there_is_whole(tmp_path):
     store = Store(tmp_path)
     run = store.receiving("remote")
-    run.append([encoded(0)])
+    run.append(0, [encoded(0)])
     run.close_writer()
     path = tmp_path / "remote" / "event_storage.log"
     path.chmod(0o444)
     (tmp_path / "blocked").write_text("a file where a folder is wanted")
     with pytest.raises(TryLater):
-        store.receiving("blocked").append([encoded(0)])
+        store.receiving("blocked").append(0, [encoded(0)])
     assert path.read_bytes() == encoded(0) + b"\n"
 
 
@@ -200,10 +212,10 @@ def test_a_deleted_run_that_is_still_published_begins_anew(tmp_path):
 
     store = Store(tmp_path)
     run = store.receiving("remote")
-    run.append([encoded(0)])
+    run.append(0, [encoded(0)])
     shutil.rmtree(tmp_path / "remote")
     run.refresh()
     assert run.log.head.event_id == 0
-    run.append([encoded(0), encoded(1)])
+    run.append(0, [encoded(0), encoded(1)])
     store.close()
     assert (tmp_path / "remote" / "event_storage.log").read_bytes().count(b"\n") == 2

@@ -25,7 +25,7 @@ STAGES = [
     ["group_checkpoints", "tuning", "report"],
     ["training"],
     ["experiment", "terminal"],
-    ["run", "reproduce"],
+    ["run", "reproduce", "export"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 

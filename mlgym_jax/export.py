@@ -47,6 +47,8 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--output=FILE is missing; or list what is kept by --list")
     if not (options.list or options.requests) and options.experiment is None:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
+    if options.requests:
+        os.nice(19)  # whoever asks for many is beside a training, which goes first
     from mlgym_jax.checkpoint.kept import KeptCheckpoints  # here, so that a wrong request is answered at once
 
     kept = KeptCheckpoints(options.run_dir)

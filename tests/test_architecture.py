@@ -20,12 +20,12 @@ STAGES = [
     ["components", "command_line"],
     ["tracing"],
     ["study_checks"],
-    ["study", "execution", "checkpoint", "run_folder"],
+    ["study", "execution", "checkpoint", "run_folder", "publishing"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
     ["group_checkpoints", "tuning", "report"],
     ["training"],
     ["experiment", "terminal"],
-    ["run", "reproduce", "export"],
+    ["run", "reproduce", "export", "publish"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 

@@ -28,7 +28,7 @@ class Saved:
 def checksums(tree: Any) -> list[int]:
     """Return the CRC-32 of every array of a tree."""
     # As bytes, because the narrow floats of ml_dtypes are no buffers.
-    return [zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8)) for leaf in jax.tree.leaves(tree)]
+    return [zlib.crc32(np.ascontiguousarray(leaf).reshape(-1).view(np.uint8).data) for leaf in jax.tree.leaves(tree)]
 
 
 def to_json(saved: Saved) -> dict[str, Any]:

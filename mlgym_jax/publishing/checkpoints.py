@@ -27,7 +27,7 @@ _ATTEMPTS = 3
 
 
 class CheckpointUploads:
-    """Uploads every kept checkpoint once.
+    """Uploads every kept checkpoint once, and deletes on the board those that better ones have replaced.
 
     Attributes:
         sent: how many resources the board has got, or had already.
@@ -75,9 +75,20 @@ class CheckpointUploads:
                     self.sent += 1
                     on_progress()
                 self.missing -= 1
+            self._delete_others(wanted)
             self.problem = export.problem
         if self.problem is None:
             self._steps = steps
+
+    def _delete_others(self, kept: list[dict[str, Any]]) -> None:
+        """Delete on the board what the run does not keep any more, of experiments that have checkpoints here."""
+        there = self._requests.send("GET", self._address.path("checkpoint_list", self._run_id))
+        epochs = {(entry["experiment_id"], entry["epoch"]) for entry in kept}
+        experiments = {experiment_id for experiment_id, _ in epochs}
+        for entry in there.body if there.status == 200 and isinstance(there.body, list) else []:
+            who = entry.get("experiment_id"), entry.get("epoch")
+            if who[0] in experiments and who not in epochs:
+                self._requests.send("DELETE", self._address.path("checkpoints", self._run_id, *who))
 
     def _upload(self, where: str, path: str) -> None:
         total = os.path.getsize(path)

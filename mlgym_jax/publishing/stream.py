@@ -116,6 +116,27 @@ class EventStream:
         Raises:
             AnotherRun, Refused, Interrupted, Stopped, OSError, WebSocketException: see there; events are in the log.
         """
+        requests = Requests(self._address)
+        try:
+            while True:
+                was_over = self._source.is_over()
+                with self._connected() as connection:
+                    position = self._verify(connection)
+                    if not self._is_followed(requests):
+                        self._send_all(connection, requests, position)
+                        return
+                # The board reads the file that this process writes, or one like it: sending would double events.
+                if was_over and not self._log.read(position, until=self._source.head())[0]:
+                    return
+                if was_over:
+                    raise Interrupted("it has a run of this id in a folder of its own, which lacks events")
+                while not self._source.is_over():
+                    if self._stop.wait(0.1):
+                        raise Stopped
+        finally:
+            requests.close()
+
+    def _connected(self) -> ClientConnection:
         try:
             connection = connect(
                 self._address.publish_socket(self._run_id),
@@ -133,12 +154,12 @@ class EventStream:
             body = parsed(bytes(answer.body or b""))
             raise refusal(Answer(answer.status_code, headers, body), self._address) from error
         _bound_sends(connection)
-        requests = Requests(self._address)
-        try:
-            with connection:
-                self._send_all(connection, requests, self._verify(connection))
-        finally:
-            requests.close()
+        return connection
+
+    def _is_followed(self, requests: Requests) -> bool:
+        """Ask whether the run is the board's own, not a published one."""
+        answer = requests.send("GET", self._address.path("grid_searches", self._run_id))
+        return answer.status == 200 and isinstance(answer.body, dict) and answer.body.get("published") is False
 
     def _verify(self, connection: ClientConnection) -> Position:
         """Ask what the board holds and compare it with the log; return from where to go on."""

@@ -494,12 +494,14 @@ def test_a_board_that_stands_still_delays_nothing(board, tmp_path, monkeypatch, 
     assert there.log(RUN) == log_of(folder)
 
 
-def test_an_error_in_the_run_passes_through(tmp_path, monkeypatch):
-    monkeypatch.setenv("MLGYM_JAX_BOARD_WAIT_SECONDS", "0.1")
+@pytest.mark.parametrize("kind", [ZeroDivisionError, KeyboardInterrupt])
+def test_an_error_in_the_run_passes_through_after_a_short_wait(tmp_path, kind):
     folder = written(tmp_path, 1)
-    with pytest.raises(ZeroDivisionError), Publication(str(folder), Boards.at("http://127.0.0.1:9")) as publication:
+    began = time.monotonic()
+    with pytest.raises(kind), Publication(str(folder), Boards.at("http://127.0.0.1:9")) as publication:
         publication.begin(1)
-        raise ZeroDivisionError
+        raise kind
+    assert time.monotonic() - began < 6
 
 
 class _Whole:

@@ -7,6 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from websockets.exceptions import ConnectionClosed
+
 from mlgym_jax.publishing.address import Address
 from mlgym_jax.publishing.checkpoints import CheckpointUploads
 from mlgym_jax.publishing.files import FileUploads, FollowedByBoard
@@ -188,5 +190,7 @@ class BoardPublisher:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, ConnectionClosed) and error.rcvd is None:
+        return "the connection ended"
     text = " ".join(str(error).split())[:300]
     return text or type(error).__name__

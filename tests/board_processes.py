@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -151,3 +152,63 @@ class FaultyBoard:
             time.sleep(0.2)
         connection.send("no JSON" if what == "text" else msgspec.json.encode(answer).decode())
         return True
+
+
+class PrefixProxy:
+    """Stands before a board as nginx would: serves it under /board/, and takes TLS off where it has a certificate."""
+
+    def __init__(self, port, certificate=None):
+        self._port, self._listening = port, socket.create_server(("127.0.0.1", 0))
+        self._tls = None
+        if certificate is not None:
+            self._tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            self._tls.load_cert_chain(certificate)
+        scheme = "http" if certificate is None else "https"
+        self.url = f"{scheme}://127.0.0.1:{self._listening.getsockname()[1]}/board/"
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def close(self):
+        self._listening.shutdown(socket.SHUT_RDWR)
+        self._listening.close()
+        for thread in self._threads:
+            thread.join()
+
+    def _accept(self):
+        while True:
+            try:
+                client = self._listening.accept()[0]
+            except OSError:
+                return
+            if self._tls is not None:
+                try:
+                    client = self._tls.wrap_socket(client, server_side=True)
+                except OSError:  # a client that does not trust the certificate
+                    client.close()
+                    continue
+            board = socket.create_connection(("127.0.0.1", self._port))
+            ends = (client, board, _without_prefix), (board, client, bytes)
+            pair = [threading.Thread(target=self._pass_on, args=end, daemon=True) for end in ends]
+            self._threads += [*pair, threading.Thread(target=self._close, args=(pair, client, board), daemon=True)]
+            for thread in self._threads[-3:]:
+                thread.start()
+
+    @staticmethod
+    def _pass_on(source, target, change):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                target.sendall(change(data))
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
+
+    @staticmethod
+    def _close(pair, *ends):
+        for thread in pair:
+            thread.join()
+        for end in ends:
+            end.close()
+
+
+def _without_prefix(data):
+    return re.sub(rb"^([A-Z]+ )/board/", rb"\1/", data)

@@ -3,13 +3,15 @@
 import json
 import pathlib
 import random
+import shutil
+import subprocess
 import threading
 import time
 import urllib.request
 import zlib
 
 import pytest
-from board_processes import BoardProcess, FaultyBoard, free_port
+from board_processes import BoardProcess, FaultyBoard, PrefixProxy, free_port
 from study_files import events, finish, here, small, start, wait_until
 
 import mlgym_jax as mg
@@ -302,6 +304,33 @@ def test_from_python_and_behind_tokens(board, tmp_path, monkeypatch, capfd):
     status, out, err = here("publish", *command)
     assert status == 0 and "right" not in out + err, err
     assert_published(tmp_path / "es/denied-0", there, "reads")
+
+
+@pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
+def test_behind_a_proxy_under_a_prefix(board, trained, tmp_path, monkeypatch, secure):
+    certificate = None
+    if secure:
+        if shutil.which("openssl") is None:
+            pytest.skip("openssl makes the certificate")
+        certificate = tmp_path / "certificate.pem"
+        made = "req -x509 -newkey rsa:2048 -nodes -days 1 -subj /CN=127.0.0.1 -addext subjectAltName=IP:127.0.0.1"
+        files = ["-keyout", tmp_path / "key.pem", "-out", certificate]
+        subprocess.run(["openssl", *made.split(), *files], check=True, capture_output=True)
+        certificate.write_bytes(certificate.read_bytes() + (tmp_path / "key.pem").read_bytes())
+        monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    there = board("--token=right")
+    monkeypatch.setenv("MLGYM_JAX_BOARD_TOKEN", "right")
+    proxy = PrefixProxy(there.port, certificate)
+    try:
+        status, out, err = here("publish", trained, f"--board={proxy.url}")
+        assert status == 0 and f"{proxy.url}#/runs/trained" in out, err
+        assert_published(trained, there, "right")
+        if secure:  # and a certificate that nobody vouches for is refused
+            monkeypatch.delenv("SSL_CERT_FILE")
+            status, _, err = here("publish", trained, f"--board={proxy.url}", "--wait=0.5")
+            assert status == 1 and "certificate verify failed" in err.lower(), err
+    finally:
+        proxy.close()
 
 
 def test_a_board_killed_and_started_again_and_again_ends_with_the_same_bytes(board, tmp_path):

@@ -227,6 +227,14 @@ def experiment_failed(
     )
 
 
+def line_left_out(grid_search_id: str, *, reason: str, bytes: int, crc32: int, now_ms: int = 0) -> Event:
+    """Build what a board gets in the place of a line that cannot be sent, so that all others keep their ids.
+
+    It is a function of the line alone: its size, its CRC-32, and why (`damaged`, `no event`, `too large`).
+    """
+    return _event("line_left_out", now_ms, grid_search_id=grid_search_id, reason=reason, bytes=bytes, crc32=crc32)
+
+
 def resume_mismatch(
     grid_search_id: str, *, experiment_id: int, epoch: int, key: str, logged: float, repeated: float, now_ms: int
 ) -> Event:

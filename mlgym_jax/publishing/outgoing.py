@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import decode, encode
+from mlgym_jax.events import decode, encode, line_left_out
 from mlgym_jax.events.lines import BLOCK_BYTES
 
 MAX_EVENT_BYTES = (1 << 24) - 4096  # of one event in a request of at most 16 MiB
@@ -168,5 +168,4 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 
 def _left_out(raw: bytes, run_id: str, reason: str) -> bytes:
-    payload = {"grid_search_id": run_id, "reason": reason, "bytes": len(raw), "crc32": zlib.crc32(raw)}
-    return encode({"event_type": "line_left_out", "creation_ts": 0, "payload": payload})
+    return encode(line_left_out(run_id, reason=reason, bytes=len(raw), crc32=zlib.crc32(raw)))

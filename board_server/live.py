@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
+import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple
 
@@ -28,6 +30,8 @@ _SEND_SECONDS = 60.0
 # the server sends a few large frames instead of many small ones.
 _COLLECT_SECONDS = 0.05
 BEAT_SECONDS = 25.0
+_BUSY_SECONDS = 0.1
+_BUSY_BYTES_PER_SECOND = 5e6
 
 
 # -- subscribers ------------------------------------------------------------------------------------------------------
@@ -57,11 +61,36 @@ def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, 
     return Frame(events, end)
 
 
+class Ration:
+    """How much all subscribers together are sent while events come in, so that taking in is not slowed down by them.
+
+    They read from the log, so whoever gets less now gets it when it is quieter.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic):
+        self._clock = clock
+        self._taken_in_at = self._free_at = -math.inf
+
+    def taken_in(self) -> None:
+        """Take note of events that came in just now."""
+        self._taken_in_at = self._clock()
+
+    def delay(self, num_bytes: int) -> float:
+        """Return how many seconds to wait before so many bytes may be sent."""
+        now = self._clock()
+        if now - self._taken_in_at > _BUSY_SECONDS:
+            return 0.0
+        begin = max(now, self._free_at)
+        self._free_at = begin + num_bytes / _BUSY_BYTES_PER_SECOND
+        return begin - now
+
+
 class Subscriptions:
     """What the subscribers of all runs share: counts, and the newest frame of each run, made once for all of them."""
 
     def __init__(self, closing: asyncio.Event):
         self._closing = closing
+        self.ration = Ration()
         self._shared: dict[str, tuple[int, Cursor, Cursor, Frame, list[str]]] = {}
         self.num_subscribers = 0
         self.num_events_sent = 0
@@ -88,6 +117,8 @@ class Subscriptions:
                 return 4000, "the log was replaced; subscribe anew"
             frame, texts = self._frame(run, cursor, replaying)
             cursor = frame.end
+            if delay := self.ration.delay(sum(map(len, texts))):
+                await first_of(asyncio.sleep(delay), self._closing.wait())
             for text in texts:
                 await asyncio.wait_for(send(text), _SEND_SECONDS)
             self.num_events_sent += len(frame.events)

@@ -6,13 +6,39 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import numpy as np
+
 from board_server.run_log import Cursor, RunLog
-from mlgym_jax.events import RunView, apply, decode
+from mlgym_jax.events import ExperimentView, RunView, apply, decode
 
 _START = Cursor(0, 0)
 _BLOCK_BYTES = 1 << 20
 # Up to so many new bytes are taken in at once; more are read in a thread, so that others are served meanwhile.
 _AT_ONCE_BYTES = 1 << 18
+
+
+class Columns:
+    """The curves of a view as arrays, kept until their experiment has another epoch."""
+
+    def __init__(self) -> None:
+        self._epochs: dict[int, np.ndarray] = {}
+        self._scores: dict[tuple[int, str], np.ndarray] = {}
+
+    def epochs(self, experiment: ExperimentView) -> np.ndarray:
+        """Return the numbers of the evaluated epochs, int32; one beyond its range is cut to it."""
+        found = self._epochs.get(experiment.experiment_id)
+        if found is None or len(found) != experiment.epochs:
+            wide = np.array(experiment.epoch_numbers, np.float64)
+            found = self._epochs[experiment.experiment_id] = np.clip(wide, -(2**31), 2**31 - 1).astype(np.int32)
+        return found
+
+    def scores(self, experiment: ExperimentView, name: str) -> np.ndarray:
+        """Return a score's values, float64, one an epoch."""
+        key = experiment.experiment_id, name
+        found = self._scores.get(key)
+        if found is None or len(found) != experiment.epochs:
+            found = self._scores[key] = np.array(experiment.history[name], np.float64)
+        return found
 
 
 class Projected:
@@ -25,6 +51,7 @@ class Projected:
 
     def forget(self) -> None:
         self._view, self._cursor, self._generation = RunView(), _START, self._log.generation
+        self.columns = Columns()
 
     @property
     def is_loaded(self) -> bool:

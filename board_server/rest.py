@@ -170,13 +170,15 @@ async def run_scores(run_id: str) -> Response:
     headers = {"ETag": tag, "Vary": "Accept"}
     if unchanged := _unchanged(tag):
         return unchanged
-    async with board().store.projecting(run).view() as (view, event_id):
+    projected = board().store.projecting(run)
+    async with projected.view() as (view, event_id):
+        columns = projected.columns
         if kind == "csv":
-            text = await _beside(lambda: "".join(scores.as_csv(view, chosen)), view)
+            text = await _beside(lambda: "".join(scores.as_csv(view, columns, chosen)), view)
             headers["Content-Disposition"] = f'attachment; filename="{run.run_id}-scores.csv"'
             return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
         write = scores.as_binary if kind == "binary" else scores.as_json
-        data = await _beside(lambda: write(run.run_id, event_id, view, chosen), view)
+        data = await _beside(lambda: write(run.run_id, event_id, view, columns, chosen), view)
     return Response(data, content_type=_BINARY if kind == "binary" else "application/json", headers=headers)
 
 

@@ -15,10 +15,10 @@ import numpy as np
 from werkzeug.datastructures import MultiDict
 
 from board_server.errors import WrongRequest
+from board_server.projected import Columns
 from mlgym_jax.events import ExperimentView, RunView, encode
 
 _MAX_PATTERN = 200
-_INT32 = range(-(1 << 31), 1 << 31)
 
 
 class Choice(NamedTuple):
@@ -100,16 +100,16 @@ def chosen(view: RunView, choice: Choice) -> Iterator[ExperimentView]:
             yield experiment
 
 
-def series(view: RunView, choice: Choice) -> Iterator[Series]:
+def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
     """Yield the chosen curves, experiment by experiment."""
     wanted: dict[str, bool] = {}
     for experiment in chosen(view, choice):
-        epochs, begin, end = _epochs(experiment, choice)
-        for name, values in experiment.history.items():
+        epochs, begin, end = _epochs(experiment, columns, choice)
+        for name in experiment.history:
             if name not in wanted:
                 wanted[name] = choice.names(name)
             if wanted[name]:
-                scores = np.array(values[begin:end] if (begin, end) != (0, len(values)) else values, np.float64)
+                scores = columns.scores(experiment, name)[begin:end]
                 kept = _kept(scores, choice.points)
                 if kept is None:
                     yield Series(experiment.experiment_id, name, len(scores), epochs, scores)
@@ -117,19 +117,13 @@ def series(view: RunView, choice: Choice) -> Iterator[Series]:
                     yield Series(experiment.experiment_id, name, len(scores), epochs[kept], scores[kept])
 
 
-def _epochs(experiment: ExperimentView, choice: Choice) -> tuple[np.ndarray, int, int]:
-    numbers = experiment.epoch_numbers
-    epochs = np.array(
-        [min(max(n, _INT32.start), _INT32.stop - 1) for n in numbers] if _wide(numbers) else numbers, np.int32
-    )
+def _epochs(experiment: ExperimentView, columns: Columns, choice: Choice) -> tuple[np.ndarray, int, int]:
+    """Return the chosen epochs, and where they begin and end in the experiment's columns."""
+    epochs = columns.epochs(experiment)
     if choice.epochs is None:
         return epochs, 0, len(epochs)
     begin, end = np.searchsorted(epochs, choice.epochs[0], "left"), np.searchsorted(epochs, choice.epochs[1], "right")
     return epochs[begin:end], int(begin), int(end)
-
-
-def _wide(numbers: list[int]) -> bool:
-    return bool(numbers) and (numbers[0] not in _INT32 or numbers[-1] not in _INT32)
 
 
 def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
@@ -155,14 +149,14 @@ def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
     return kept[kept < len(scores)]
 
 
-def times(view: RunView, choice: Choice) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (experiment_id, epochs, unix milliseconds at which each had been evaluated)."""
     for experiment in chosen(view, choice):
-        epochs, begin, end = _epochs(experiment, choice)
+        epochs, begin, end = _epochs(experiment, columns, choice)
         yield experiment.experiment_id, epochs, np.array(experiment.evaluated_ms[begin:end], np.float64)
 
 
-def as_json(run_id: str, event_id: int, view: RunView, choice: Choice) -> bytes:
+def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
     """Write the chosen scores as JSON."""
     body: dict[str, Any] = {
         "grid_search_id": run_id,
@@ -176,27 +170,27 @@ def as_json(run_id: str, event_id: int, view: RunView, choice: Choice) -> bytes:
                 "epochs": one.epochs.tolist(),
                 "scores": one.scores.tolist(),
             }
-            for one in series(view, choice)
+            for one in series(view, columns, choice)
         ],
     }
     if choice.with_times:
         body["times"] = [
             {"experiment_id": number, "epochs": epochs.tolist(), "time_ms": ended.astype(np.int64).tolist()}
-            for number, epochs, ended in times(view, choice)
+            for number, epochs, ended in times(view, columns, choice)
         ]
     return encode(body)
 
 
-def as_binary(run_id: str, event_id: int, view: RunView, choice: Choice) -> bytes:
+def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
     """Write the chosen scores as `MLG1`: a JSON header of offsets, and columns behind it; docs/events.md has it."""
-    columns = _Columns()
+    arrays = _Arrays()
     names: dict[str, int] = {}
     table: dict[str, list[Any]] = {
         name: []
         for name in ("experiment_id", "name", "total", "shown", "first_epoch", "epochs_offset", "scores_offset")
     }
-    for one in series(view, choice):
-        first_epoch, epochs_offset = columns.epochs(one.epochs)
+    for one in series(view, columns, choice):
+        first_epoch, epochs_offset = arrays.epochs(one.epochs)
         row = (
             one.experiment_id,
             names.setdefault(one.name, len(names)),
@@ -204,7 +198,7 @@ def as_binary(run_id: str, event_id: int, view: RunView, choice: Choice) -> byte
             len(one.scores),
             first_epoch,
             epochs_offset,
-            columns.add(one.scores.astype("<f8", copy=False)),
+            arrays.add(one.scores.astype("<f8", copy=False)),
         )
         for column, value in zip(table.values(), row, strict=True):
             column.append(value)
@@ -213,16 +207,16 @@ def as_binary(run_id: str, event_id: int, view: RunView, choice: Choice) -> byte
         header["times"] = clock = {
             name: [] for name in ("experiment_id", "shown", "first_epoch", "epochs_offset", "time_offset")
         }
-        for number, epochs, ended in times(view, choice):
-            row = number, len(ended), *columns.epochs(epochs), columns.add(ended.astype("<f8", copy=False))
+        for number, epochs, ended in times(view, columns, choice):
+            row = number, len(ended), *arrays.epochs(epochs), arrays.add(ended.astype("<f8", copy=False))
             for column, value in zip(clock.values(), row, strict=True):
                 column.append(value)
     head = msgspec.json.encode(header)
     head += b" " * (-len(head) % 8)
-    return b"".join([b"MLG1", struct.pack("<I", len(head)), head, *columns.parts])
+    return b"".join([b"MLG1", struct.pack("<I", len(head)), head, *arrays.parts])
 
 
-class _Columns:
+class _Arrays:
     """Arrays one behind the other, each at a multiple of 8 bytes."""
 
     def __init__(self) -> None:
@@ -247,7 +241,7 @@ class _Columns:
         return None, self.add(epochs.astype("<i4", copy=False))
 
 
-def as_csv(view: RunView, choice: Choice) -> Iterable[str]:
+def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
     """Yield the chosen scores as lines of CSV, one an experiment and epoch; nothing is thinned."""
     experiments = list(chosen(view, choice))
     hyperparameters = list(dict.fromkeys(name for one in experiments for name in one.hyperparameters))
@@ -264,7 +258,7 @@ def as_csv(view: RunView, choice: Choice) -> Iterable[str]:
 
     yield written(["experiment_id", "fold", *hyperparameters, "epoch", *scores])
     for one in experiments:
-        _, begin, end = _epochs(one, choice)
+        _, begin, end = _epochs(one, columns, choice)
         values = [one.hyperparameters.get(name) for name in hyperparameters]
         fixed = [one.experiment_id, one.fold, *values]
         rows = one.rows()

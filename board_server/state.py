@@ -62,6 +62,7 @@ class Board:
 
     def count_received(self, num_events: int) -> None:
         self._received.inc(num_events)
+        self.subscriptions.ration.taken_in()
 
     def count_refused(self) -> None:
         self._refused.inc()

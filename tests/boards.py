@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -20,31 +21,47 @@ RUN = "2026-11-23--17-59-10"
 
 
 class BoardProcess:
-    """A running `python -m board_server`; end it with `stop` or `kill`."""
+    """A running `python -m board_server`; ended by `stop` or `kill`, it may be started again, on the same port."""
 
-    def __init__(self, storage, *options, env=()):
-        words = [sys.executable, "-m", "board_server", f"--event_storage={storage}", *options]
-        if not any(option.startswith("--port") for option in options):
-            words.append("--port=0")
+    def __init__(self, storage, *options, port=0):
+        self.storage, self._options, self.port = pathlib.Path(storage), options, port
+        self.said: list[str] = []
+        self.start()
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def start(self):
+        words = [f"--event_storage={self.storage}", f"--port={self.port}", *self._options]
         self.process = subprocess.Popen(
-            words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={**os.environ, **dict(env)}
+            [sys.executable, "-m", "board_server", *words],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
         )
         line = self.process.stdout.readline()
         found = re.match(r"board: http://127\.0\.0\.1:(\d+)/", line)
         assert found, line + self.process.stderr.read()
         self.port = int(found[1])
-        self.url = f"http://127.0.0.1:{self.port}"
-        self.said: list[str] = []
-        self._reader = threading.Thread(target=lambda: self.said.extend(self.process.stderr), daemon=True)
+        self._reader = threading.Thread(target=self.said.extend, args=(self.process.stderr,), daemon=True)
         self._reader.start()
 
     def kill(self):
+        """End it as a crash would."""
         self.process.kill()
-        self._ended()
+        return self._ended()
 
     def stop(self):
         self.process.terminate()
         return self._ended()
+
+    def pause(self):
+        self.process.send_signal(signal.SIGSTOP)
+
+    def go_on(self):
+        self.process.send_signal(signal.SIGCONT)
 
     def _ended(self):
         if self.process.stdout.closed:
@@ -54,6 +71,10 @@ class BoardProcess:
         self.process.stdout.close()
         self.process.stderr.close()
         return status
+
+    def log(self, run_id):
+        path = self.storage / run_id / "event_storage.log"
+        return path.read_bytes() if path.exists() else b""
 
     def memory_bytes(self):
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:

@@ -11,7 +11,8 @@ import urllib.request
 import zlib
 
 import pytest
-from board_processes import BoardProcess, FaultyBoard, PrefixProxy, free_port
+from boards import BoardProcess
+from faulty_boards import FaultyBoard, PrefixProxy, free_port
 from study_files import events, finish, here, small, start, wait_until
 
 import mlgym_jax as mg

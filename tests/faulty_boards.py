@@ -1,19 +1,14 @@
-"""Boards for tests of publishing: the real one as a process, and one that misbehaves as it is told."""
+"""For tests of publishing: a board that misbehaves as it is told, and a proxy that stands before a real one."""
 
 import contextlib
-import os
 import re
-import signal
 import socket
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import zlib
 
 import msgspec
-from conftest import ROOT
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.server import serve
 
@@ -22,64 +17,6 @@ def free_port():
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return found.getsockname()[1]
-
-
-class BoardProcess:
-    """A real board on a port of its own, which keeps the port when it is started again."""
-
-    def __init__(self, storage, *arguments, port=0):
-        self.storage, self._more, self.port = storage, arguments, port
-        self._process = None
-        self.start()
-
-    @property
-    def url(self):
-        return f"http://127.0.0.1:{self.port}"
-
-    def start(self):
-        self._process = subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "board_server",
-                f"--event_storage={self.storage}",
-                f"--port={self.port}",
-                *self._more,
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            text=True,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-        )
-        for line in self._process.stdout:
-            if match := re.search(r"http://127\.0\.0\.1:(\d+)", line):
-                self.port = int(match[1])
-                break
-        else:
-            raise AssertionError(f"the board ended: {self._process.wait()}")
-        limit = time.monotonic() + 20
-        while time.monotonic() < limit:
-            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-                return
-            time.sleep(0.02)
-        raise AssertionError("the board does not listen")
-
-    def kill(self):
-        """End it as a crash would."""
-        if self._process is not None:
-            self._process.send_signal(signal.SIGKILL)
-            self._process.communicate()
-            self._process = None
-
-    def pause(self):
-        self._process.send_signal(signal.SIGSTOP)
-
-    def go_on(self):
-        self._process.send_signal(signal.SIGCONT)
-
-    def log(self, run_id):
-        path = self.storage / run_id / "event_storage.log"
-        return path.read_bytes() if path.exists() else b""
 
 
 class _Item(msgspec.Struct):

@@ -59,6 +59,7 @@ SECTIONS: dict[str, bool] = {
     "early_stopping": False,
     "checkpointing": False,
     "search": False,
+    "refit": False,
 }
 # Sections that hold components by names of the user's own, with an example.
 _OF_COMPONENTS = {
@@ -318,6 +319,8 @@ _RANGES = ("uniform", "log_uniform", "int_uniform")
 
 def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
     kind = value["sweep"]
+    if path[0] == "refit":
+        raise ConfigError(dotted(path), "a refit trains what was selected and cannot be swept itself; write one value")
     if any("." in key for key in path):
         raise ConfigError(dotted(path), "a key with a dot cannot lead to a sweep; rename it")
     if kind == "absolute":

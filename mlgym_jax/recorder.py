@@ -83,6 +83,7 @@ class Recorder:
                 "hyperparameters": assignment.hyperparameters,
                 "fold": experiment.fold if experiment.num_folds > 1 else None,
                 "round": experiment.round,
+                "refit": experiment.refit,
             }
             path = os.path.join(run_dir, str(number), "experiment_config.json")
             run_folder.write_json(path, fields)

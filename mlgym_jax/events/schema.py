@@ -107,10 +107,12 @@ def experiment_config(
     now_ms: int,
     fold: int | None = None,
     round: int = 0,
+    refit: Mapping[str, Any] | None = None,
 ) -> Event:
     """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
 
-    `round` counts what a search proposes from the results of earlier rounds.
+    `round` counts what a search proposes from the results of earlier rounds. `refit` is {"monitor", "mode",
+    "experiments"} of an experiment that trains once more what was selected from these experiments by that score.
     """
     return _event(
         "experiment_config",
@@ -122,6 +124,7 @@ def experiment_config(
         hyperparameters=hyperparameters,
         fold=fold,
         round=round,
+        refit=refit,
     )
 
 

@@ -291,7 +291,8 @@ def _check_field(name: str, value: Any) -> None:
 def _check_section(name: str, value: Any) -> None:
     if name not in _OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
-            example = f"component({value!r}, …)" if isinstance(value, str) and value else "component('…')"
+            example = "component('selected')" if name == "refit" else "component('…')"
+            example = f"component({value!r}, …)" if isinstance(value, str) and value else example
             raise ConfigError(
                 name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
             )

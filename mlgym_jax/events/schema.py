@@ -111,8 +111,8 @@ def experiment_config(
 ) -> Event:
     """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
 
-    `round` counts what a search proposes from the results of earlier rounds. `refit` is {"monitor", "mode",
-    "experiments"} of an experiment that trains once more what was selected from these experiments by that score.
+    `round` counts what a search proposes from the results of earlier rounds. `refit` is there only of an
+    experiment that trains once more what was selected: {"monitor", "mode", "experiments"}, by which score, from which.
     """
     return _event(
         "experiment_config",
@@ -124,7 +124,7 @@ def experiment_config(
         hyperparameters=hyperparameters,
         fold=fold,
         round=round,
-        refit=refit,
+        **({} if refit is None else {"refit": refit}),
     )
 
 

@@ -5,8 +5,8 @@
 
 Each round runs every program once, one after the other, so that all meet the same noise; printed are medians, and the
 medians of each round's ratio to mlgym_jax. All compile from scratch in every round. What is not installed is skipped.
-`val_only` is mlgym_jax with train scores of the training pass itself, instead of an evaluation of the split train: no more
-work than Lightning and Keras do.
+`val_only` is mlgym_jax with train scores of the training pass itself, without an evaluation of the split train, as in
+Lightning and Keras.
 """
 
 import argparse

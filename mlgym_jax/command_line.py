@@ -39,10 +39,15 @@ def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that says in one line what is wrong, as an MlgymError, and takes no option twice."""
+    """An argument parser that says in one line what is wrong, as an MlgymError, and takes no option twice.
 
-    def __init__(self, **settings: Any):
+    Args:
+        repeatable: options that may be given several times.
+    """
+
+    def __init__(self, *, repeatable: Sequence[str] = (), **settings: Any):
         super().__init__(allow_abbrev=False, **settings)
+        self._repeatable = frozenset(repeatable)
 
     def error(self, message: str) -> NoReturn:
         raise MlgymError(f"{message}; see {self.prog} --help")
@@ -69,7 +74,7 @@ class Parser(argparse.ArgumentParser):
         for word in given:
             name = word.partition("=")[0]
             twice = [other for other in given if other.partition("=")[0] == name]
-            if len(twice) > 1:
+            if len(twice) > 1 and name not in self._repeatable:
                 raise MlgymError(f"{name} is given twice ({' and '.join(twice)}); give it once")
         return found
 

@@ -27,6 +27,7 @@ from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.group_checkpoints import Rivals
 from mlgym_jax.model_card import model_card, to_markdown
+from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
 from mlgym_jax.study import Study, extended, prepare, proposed, refitted
@@ -40,7 +41,7 @@ Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
 def run(
     config: Any,
     event_storage: str | os.PathLike[str] = "event_storage",
-    board: str | None = None,
+    board: str | Sequence[str] | Boards | None = None,
     *,
     run_id: str | None = None,
     plan: str = "auto",
@@ -51,7 +52,8 @@ def run(
 
     Args:
         config: an `ml_collections.ConfigDict`, as `load_config` returns it.
-        board: not supported yet; a board shows what is in `event_storage`.
+        board: the URL of a board to publish to while the run goes on, or several; a board whose own folder is
+            `event_storage` needs none. The token is in the environment variable MLGYM_JAX_BOARD_TOKEN.
         plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
             +.
         devices: how many local devices to use; all by default.
@@ -61,8 +63,7 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    if board is not None:
-        raise MlgymError("--board: publishing to a remote board is not part of this version")
+    boards = Boards.at(board)
     parse_plan(plan)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
@@ -76,13 +77,14 @@ def run(
     )
     run_folder.write_config(run_dir, study.config, source_file(config))
     run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-    return _launch(run_dir, study, plan=plan, devices=used, sinks=sinks)
+    return _launch(run_dir, study, plan=plan, devices=used, sinks=sinks, boards=boards)
 
 
 def resume(
     run_dir: str | os.PathLike[str],
     num_epochs: int | None = None,
     *,
+    board: str | Sequence[str] | Boards | None = None,
     checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
     devices: int | None = None,
@@ -97,6 +99,7 @@ def resume(
         MlgymError: no such run, or another process is writing it.
         ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
     """
+    boards = Boards.at(board)
     folder = run_folder.require(run_dir)
     parse_plan(plan)
     used = use_devices(devices)
@@ -118,7 +121,7 @@ def resume(
             f"{folder}: the data is not what the run was trained on (its fingerprint in run.json differs), so going on "
             "would mix results; restore the data, or start a new run"
         )
-    return _launch(folder, study, plan=plan, devices=used, sinks=sinks)
+    return _launch(folder, study, plan=plan, devices=used, sinks=sinks, boards=boards)
 
 
 def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunResult:
@@ -168,6 +171,7 @@ def _launch(
     plan: str,
     devices: Sequence[jax.Device],
     sinks: Iterable[Sink],
+    boards: Boards = Boards(),  # noqa: B008 (frozen, and empty)
     planned: Mapping[int, str] | None = None,
     others: Rivals = (),
     going_on: bool = True,
@@ -175,6 +179,7 @@ def _launch(
     """Train every group of a study, new or resumed, and return the results.
 
     Args:
+        boards: where the run is published while it goes on.
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
         going_on: let a search propose more when all has trained.
         others: what groups that are not part of `study` had trained before it.
@@ -182,68 +187,70 @@ def _launch(
     use_compile_cache()
     started = time.perf_counter()
     path = os.path.join(run_dir, run_folder.LOG_NAME)
-    with EventLog.open(path, sinks=list(sinks)) as log:
-        # Only the one writer of a run, which this process is from here on, may read what it goes on from.
-        logged = project(read_log(path)[0])
-        record = run_folder.read_json(os.path.join(run_dir, "run.json"))
-        before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
-        planned = {**_plans(logged), **(planned or {})}
-        plans: list[str] = []
-        rivals = list(others)
-        recorder = Recorder(os.path.basename(run_dir), log, logged)
-        launch = {
-            "started_ms": recorder.started_ms,
-            "command": run_folder.command_line(),
-            "requested_plan": before if plan == "auto" else plan,
-            "devices": [str(device) for device in devices],
-            "plan": plans,
-            "status": "RUNNING",
-        }
-        record["launches"].append(launch)
-        record["config_hash"] = config_hash(study.config)
-        run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-        run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
-        status, meter = "INTERRUPTED", EnergyMeter()
-        try:
-            recorder.begin(run_dir, study)
-            waiting = list(study.jobs)
-            while waiting:
-                job = waiting.pop(0)
-                kept = planned.get(job.group.index) if plan == "auto" else None
-                if kept is None and launch["requested_plan"] == "tune":
-                    chosen = tuned_plan(job, devices, strict=study.config["strict"])
-                else:
-                    chosen = choose_plan(
-                        kept or launch["requested_plan"],
-                        traced=job.traced,
-                        num_experiments=len(job.group.experiments),
-                        num_devices=len(devices),
-                        strict=study.config["strict"],
+    with Publication(run_dir, boards) as publication:
+        with EventLog.open(path, sinks=[*sinks, publication]) as log:
+            publication.begin(log.next_event_id)
+            # Only the one writer of a run, which this process is from here on, may read what it goes on from.
+            logged = project(read_log(path)[0])
+            record = run_folder.read_json(os.path.join(run_dir, "run.json"))
+            before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
+            planned = {**_plans(logged), **(planned or {})}
+            plans: list[str] = []
+            rivals = list(others)
+            recorder = Recorder(os.path.basename(run_dir), log, logged)
+            launch = {
+                "started_ms": recorder.started_ms,
+                "command": run_folder.command_line(),
+                "requested_plan": before if plan == "auto" else plan,
+                "devices": [str(device) for device in devices],
+                "plan": plans,
+                "status": "RUNNING",
+            }
+            record["launches"].append(launch)
+            record["config_hash"] = config_hash(study.config)
+            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+            run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
+            status, meter = "INTERRUPTED", EnergyMeter()
+            try:
+                recorder.begin(run_dir, study)
+                waiting = list(study.jobs)
+                while waiting:
+                    job = waiting.pop(0)
+                    kept = planned.get(job.group.index) if plan == "auto" else None
+                    if kept is None and launch["requested_plan"] == "tune":
+                        chosen = tuned_plan(job, devices, strict=study.config["strict"])
+                    else:
+                        chosen = choose_plan(
+                            kept or launch["requested_plan"],
+                            traced=job.traced,
+                            num_experiments=len(job.group.experiments),
+                            num_devices=len(devices),
+                            strict=study.config["strict"],
+                        )
+                    if kept is not None:
+                        chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
+                    plans.append(f"{chosen}: {chosen.reason}")
+                    because = study.static_because
+                    trained = train_group(
+                        run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
                     )
-                if kept is not None:
-                    chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
-                plans.append(f"{chosen}: {chosen.reason}")
-                because = study.static_because
-                trained = train_group(
-                    run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
-                )
-                rivals += [] if job.is_refit else trained
-                if not waiting and going_on:
-                    longer = _continued(study, rivals, path)
-                    recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
-                    waiting += longer.jobs[len(study.jobs) :]
-                    study = longer
-            incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
-            status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
-        finally:
-            launch["status"] = status
-            launch["energy"] = meter.stop()
-            with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
-                recorder.finish(status, time.perf_counter() - started)
-                run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-    result = load_run(run_dir)
-    _write_cards(result, study, record)
-    return result
+                    rivals += [] if job.is_refit else trained
+                    if not waiting and going_on:
+                        longer = _continued(study, rivals, path)
+                        recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
+                        waiting += longer.jobs[len(study.jobs) :]
+                        study = longer
+                incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
+                status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
+            finally:
+                launch["status"] = status
+                launch["energy"] = meter.stop()
+                with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
+                    recorder.finish(status, time.perf_counter() - started)
+                    run_folder.write_json(os.path.join(run_dir, "run.json"), record)
+        result = load_run(run_dir)
+        _write_cards(result, study, record)
+        return result
 
 
 def _continued(study: Study, trained: Rivals, log_path: str) -> Study:

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, parse_overrides, split_overrides
 from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.publishing import Boards
 
 # A resumed run may be given these anew; everything else is part of what its numbers are.
 _MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
@@ -21,6 +22,7 @@ _MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
+        repeatable=("--board",),
         prog="python -m mlgym_jax.run",
         description="Run a study described by one config file: train its sweep, record everything, keep checkpoints.",
         epilog="Fields of the config are overridden by --config.path=value, swept ones too: "
@@ -30,7 +32,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--config", metavar="FILE[:ARG]", help="the config file; ARG is handed to its get_config")
     parser.add_argument("--event_storage", metavar="DIR", default="event_storage", help="where runs are recorded")
     parser.add_argument("--run_id", metavar="ID", help="the run's id; by default the UTC time")
-    parser.add_argument("--board", metavar="URL", help="a board to publish to (not in this version)")
+    parser.add_argument(
+        "--board", metavar="URL", action="append", help="a board to publish to while the run goes on; may be repeated"
+    )
+    parser.add_argument(
+        "--board_token_file",
+        metavar="FILE",
+        help="a file that holds the boards' token; by default the environment variable MLGYM_JAX_BOARD_TOKEN does",
+    )
     parser.add_argument("--resume", metavar="RUN_ID", help="go on with this run from its newest checkpoint")
     parser.add_argument(
         "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"
@@ -57,12 +66,11 @@ def _main(arguments: list[str]) -> int:
         )
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
-    if options.board is not None:
-        raise MlgymError("--board: publishing to a remote board is not part of this version")
+    boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
     from mlgym_jax.terminal import Terminal  # here, so that a wrong request is answered at once
 
     with Terminal(quiet=options.quiet) as terminal:
-        shared = {"plan": options.plan, "devices": options.devices, "sinks": [terminal]}
+        shared = {"plan": options.plan, "devices": options.devices, "board": boards, "sinks": [terminal]}
         try:
             if options.resume is not None:
                 result = _resume(options, texts, shared)

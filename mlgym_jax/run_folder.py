@@ -32,8 +32,8 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
     Raises:
         MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
     """
-    if (run_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id)) or run_id in (".", ".."):
-        raise MlgymError(f"--run_id={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
+    if run_id is not None:
+        check_id(run_id, "--run_id")
     stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
     try:
         os.makedirs(event_storage, exist_ok=True)
@@ -55,6 +55,16 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
             "name a folder that can be written"
         ) from error
     raise MlgymError(f"{event_storage}: no free run id for {stamp}")
+
+
+def check_id(run_id: str, what: str = "run id") -> None:
+    """Refuse what is no run's id.
+
+    Raises:
+        MlgymError: see there.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id) or run_id in (".", ".."):
+        raise MlgymError(f"{what}={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
 
 
 def find(event_storage: str, run_id: str) -> str:

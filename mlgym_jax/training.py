@@ -70,6 +70,8 @@ def train_group(
     except Exception as error:
         message = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
         trace = traceback.format_exc()
+        if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
+            raise DiskError(f"group {job.group.index}: its last checkpoint was not written: {message}") from error
         for row, number in enumerate(ids):
             if number not in recorder.ended:
                 recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))

@@ -12,8 +12,10 @@ statistics, are chosen in the same way. What is chosen must fit: a shape that di
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
+import json
 import os
 import re
 import zlib
@@ -261,17 +263,46 @@ def write_safetensors(state: TrainState, path: str, metadata: Mapping[str, str])
     Raises:
         MlgymError: the file cannot be written.
     """
-    import safetensors.numpy
-
     arrays = {
-        f"{part}/{name}": np.ascontiguousarray(array)
+        f"{part}/{name}": array
         for part in _PARTS
         for name, array in _flat(jax.device_get(getattr(state, part))).items()
     }
+    write_arrays(arrays, path, metadata)
+
+
+def write_arrays(arrays: Mapping[str, Any], path: str, metadata: Mapping[str, str]) -> None:
+    """Write a safetensors file of named arrays, whole or not at all; the same arrays make the same bytes.
+
+    Raises:
+        MlgymError: the file cannot be written.
+    """
+    import safetensors.numpy
+
+    temporary = f"{path}.{os.getpid()}.tmp"
     try:
-        safetensors.numpy.save_file(arrays, path, dict(metadata))
+        # Not ascontiguousarray, which makes a vector of a scalar.
+        plain = {name: np.asarray(array, order="C") for name, array in arrays.items()}
+        safetensors.numpy.save_file(plain, temporary, dict(metadata))
+        _sort_metadata(temporary)
+        os.replace(temporary, path)
     except Exception as error:  # the library wraps what the system says in a type of its own
         raise MlgymError(f"{path}: cannot be written: {error}") from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+
+
+def _sort_metadata(path: str) -> None:
+    """Order a file's metadata by name; the library writes it in a random order."""
+    with open(path, "r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header.get("__metadata__", {}).items()))
+        text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+        if len(text) <= size:
+            file.seek(8)
+            file.write(text.ljust(size))
 
 
 def _flat(tree: Any) -> dict[str, Any]:

@@ -111,7 +111,7 @@ COMMAND_LINES = [
         "--event_storage=/proc/none",
     ),
     bad("storage empty", r"--event_storage: a folder is missing", "--event_storage="),
-    bad("board", r"--board: publishing to a remote board is not part of this version", "--board=http://x"),
+    bad("board", r"--board=host:1: the scheme is missing; write http://host:1", "--board=host:1"),
     bad(
         "resume nothing",
         r"no run '2020-01-01--00-00-00' in '\S+'\. Runs there: none",

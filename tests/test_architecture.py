@@ -21,12 +21,12 @@ STAGES = [
     ["tracing"],
     ["study_checks"],
     ["job"],
-    ["study", "execution", "checkpoint", "run_folder"],
+    ["study", "execution", "checkpoint", "run_folder", "publishing"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
     ["group_checkpoints", "tuning", "report"],
     ["training"],
     ["experiment", "terminal"],
-    ["run", "reproduce"],
+    ["run", "reproduce", "export", "publish"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 
@@ -63,8 +63,9 @@ def test_orbax_is_imported_by_the_store_alone(module):
     assert found == [PACKAGE / "checkpoint/store.py"]
 
 
-def test_events_need_neither_jax_nor_numpy():
-    code = "import mlgym_jax.events, sys; print(*{'jax', 'numpy', 'flax'} & set(sys.modules))"
+@pytest.mark.parametrize("module", ["events", "publishing", "publish"])
+def test_what_runs_beside_a_training_needs_neither_jax_nor_numpy(module):
+    code = f"import mlgym_jax.{module}, sys; print(*{{'jax', 'numpy', 'flax'}} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""
 
 

@@ -13,7 +13,6 @@ import os
 import re
 import shutil
 import sys
-import zlib
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -22,46 +21,31 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mlgym_jax.checkpoint.saved import Kept, Saved, checksums, from_json, to_json
+from mlgym_jax.core.from_optax import path_name
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.errors import DiskError, MlgymError
-
-Kept = tuple[int, int]  # (experiment_id, epoch)
-
-
-@dataclasses.dataclass(frozen=True)
-class Saved:
-    """What one step holds: after which epoch, each row's own epoch, rows kept in it, rows wanted at that time."""
-
-    epoch: int
-    experiments: tuple[int, ...]
-    row_epochs: tuple[int, ...]
-    kept: tuple[Kept, ...]
-    wanted: frozenset[Kept]
-    checksums: Mapping[str, list[int]]
-
-
-def _checksums(tree: Any) -> list[int]:
-    return [zlib.crc32(np.ascontiguousarray(leaf).data) for leaf in jax.tree.leaves(tree)]
 
 
 class CheckpointStore:
     """The checkpoints of one group, in one folder.
 
     Args:
-        abstract: the shapes of one row's TrainState, as `jax.eval_shape` of `program.init` gives them.
+        abstract: the shapes of one row's TrainState, as `jax.eval_shape` of `program.init` gives them. Without it, the
+            checkpoints can be read as named arrays (`arrays_of`), which needs no program.
     """
 
-    def __init__(self, folder: str, abstract: TrainState):
+    def __init__(self, folder: str, abstract: TrainState | None = None):
         # Orbax tells every step of a save at level WARNING, and the trace of each thread that met a failure at ERROR;
         # the failure itself is raised.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         _ignore_late_failures()
         self.folder = os.path.abspath(folder)
-        key = jax.eval_shape(jax.random.key_data, abstract.key)
-        self._abstract = dataclasses.replace(abstract, key=key)
+        self._abstract = None if abstract is None else _with_raw_key(abstract)
         self._manager: ocp.CheckpointManager | None = None
         self._saved: dict[int, Saved] = {}
         self._unfinished: Saved | None = None
+        self._last_read: tuple[tuple[int, str] | None, Any] = None, None
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -92,9 +76,9 @@ class CheckpointStore:
             tuple(row_epochs),
             tuple(new),
             wanted,
-            {"state": _checksums(state), "kept": _checksums(stacked)},
+            {"state": checksums(state), "kept": checksums(stacked)},
         )
-        items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(_to_json(saved))}
+        items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(to_json(saved))}
         if new:
             items["kept"] = ocp.args.StandardSave(stacked)
         try:
@@ -151,13 +135,13 @@ class CheckpointStore:
 
     def load(self, on_damage: Callable[[int, str], None] | None = None) -> list[int]:
         """Read what the steps on disk hold; return their epochs, oldest first; leave unreadable ones out."""
-        self._saved = {}
+        self._saved, self._last_read = {}, (None, None)
         if not os.path.isdir(self.folder):
             return []
         for name in sorted((name for name in os.listdir(self.folder) if name.isdigit()), key=int):
             try:
                 meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(os.path.join(self.folder, name, "meta"))
-                self._saved[int(name)] = _from_json(meta)
+                self._saved[int(name)] = from_json(meta)
             except Exception as error:
                 if on_damage is not None:
                     on_damage(int(name), f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
@@ -206,20 +190,32 @@ class CheckpointStore:
         Raises:
             MlgymError: that epoch was not kept, or is damaged.
         """
+        stacked, row = self._stacked(experiment_id, epoch)
+        return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
+
+    def arrays_of(self, experiment_id: int, epoch: int) -> dict[str, np.ndarray]:
+        """Return one experiment's state after `epoch` as arrays by their names, `params/Dense_0/kernel`.
+
+        Raises:
+            MlgymError: that epoch was not kept, or is damaged.
+        """
+        stacked, row = self._stacked(experiment_id, epoch)
+        return {path_name(path): leaf[row] for path, leaf in jax.tree_util.tree_leaves_with_path(stacked)}
+
+    def _stacked(self, experiment_id: int, epoch: int) -> tuple[Any, int]:
+        """Read the stacked states that hold an experiment's epoch; return them and its row."""
         step = self.kept().get((experiment_id, epoch))
         if step is not None:
             kept = self._saved[step].kept
-            stacked, row = self._read(step, "kept", len(kept)), kept.index((experiment_id, epoch))
-        else:
-            newest = self.newest()
-            row = newest.experiments.index(experiment_id) if newest and experiment_id in newest.experiments else -1
-            if newest is None or row < 0 or newest.row_epochs[row] != epoch:
-                raise MlgymError(
-                    f"experiment {experiment_id}: no checkpoint of epoch {epoch}; "
-                    f"kept: {', '.join(map(str, self.epochs(experiment_id))) or 'none'}"
-                )
-            stacked = self._read(newest.epoch, "state", len(newest.experiments))
-        return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
+            return self._read(step, "kept", len(kept)), kept.index((experiment_id, epoch))
+        newest = self.newest()
+        row = newest.experiments.index(experiment_id) if newest and experiment_id in newest.experiments else -1
+        if newest is None or row < 0 or newest.row_epochs[row] != epoch:
+            raise MlgymError(
+                f"experiment {experiment_id}: no checkpoint of epoch {epoch}; "
+                f"kept: {', '.join(map(str, self.epochs(experiment_id))) or 'none'}"
+            )
+        return self._read(newest.epoch, "state", len(newest.experiments)), row
 
     def epochs(self, experiment_id: int) -> list[int]:
         """List the epochs of an experiment that can be restored: those its strategy keeps, and its last."""
@@ -231,23 +227,38 @@ class CheckpointStore:
         last = newest.row_epochs[newest.experiments.index(experiment_id)]
         return sorted(kept | {last} - {0})
 
-    def _read(self, step: int, item: str, rows: int) -> TrainState:
-        """Read one item of a step and compare its checksums."""
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        target = jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype, sharding=device), self._abstract
-        )
+    def _read(self, step: int, item: str, rows: int) -> Any:
+        """Read one item of a step and compare its checksums; without `abstract` it is nested dicts and lists."""
+        if self._last_read[0] == (step, item):
+            return self._last_read[1]
         where = os.path.join(self.folder, str(step))
         try:
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                tree = reader.restore(os.path.join(where, item), args=ocp.args.StandardRestore(target))
+                tree = reader.restore(os.path.join(where, item), args=ocp.args.StandardRestore(self._target(rows)))
         except Exception as error:
             reason = str(error).strip().splitlines() or [""]
             raise MlgymError(f"{where}: cannot be read ({type(error).__name__}: {reason[0][:200]})") from error
         host = jax.tree.map(np.asarray, tree)
-        if _checksums(host) != list(self._saved[step].checksums[item]):
+        found, written = checksums(host), list(self._saved[step].checksums[item])
+        if self._abstract is None:  # nested dicts do not have the order of the fields that they were
+            found, written = sorted(found), sorted(written)
+        if found != written:
             raise MlgymError(f"{where}: its contents do not match their checksums")
+        if self._abstract is None:
+            self._last_read = (step, item), host  # who asks for one row's arrays asks for its neighbours' next
         return host
+
+    def _target(self, rows: int) -> Any:
+        if self._abstract is None:
+            return None
+        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
+        return jax.tree.map(
+            lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype, sharding=device), self._abstract
+        )
+
+
+def _with_raw_key(abstract: TrainState) -> TrainState:
+    return dataclasses.replace(abstract, key=jax.eval_shape(jax.random.key_data, abstract.key))
 
 
 def _ignore_late_failures() -> None:
@@ -264,25 +275,3 @@ def _ignore_late_failures() -> None:
 
     hook.ignores_late_failures = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook
-
-
-def _to_json(saved: Saved) -> dict[str, Any]:
-    return {
-        "epoch": saved.epoch,
-        "experiments": list(saved.experiments),
-        "row_epochs": list(saved.row_epochs),
-        "kept": [list(who) for who in saved.kept],
-        "wanted": sorted(list(who) for who in saved.wanted),
-        "checksums": dict(saved.checksums),
-    }
-
-
-def _from_json(data: Mapping[str, Any]) -> Saved:
-    return Saved(
-        data["epoch"],
-        tuple(data["experiments"]),
-        tuple(data["row_epochs"]),
-        tuple((who, epoch) for who, epoch in data["kept"]),
-        frozenset((who, epoch) for who, epoch in data["wanted"]),
-        data["checksums"],
-    )

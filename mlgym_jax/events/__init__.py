@@ -28,7 +28,7 @@ Synopsis:
 """
 
 from mlgym_jax.events.codec import Event, decode, decode_number, encode
-from mlgym_jax.events.log import EventLog, Sink, read_events, read_log
+from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
 from mlgym_jax.events.schema import (
     checkpoint_saved,
@@ -42,6 +42,7 @@ from mlgym_jax.events.schema import (
     group_compiled,
     job_scheduled,
     job_status,
+    line_left_out,
     resume_mismatch,
     run_finished,
     run_started,
@@ -68,8 +69,10 @@ __all__ = [
     "experiment_stopped",
     "group_compacted",
     "group_compiled",
+    "is_being_written",
     "job_scheduled",
     "job_status",
+    "line_left_out",
     "project",
     "read_events",
     "read_log",

@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import threading
+import time
 import warnings
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -20,6 +21,7 @@ from mlgym_jax.events.codec import Event, decode, encode
 from mlgym_jax.events.lines import BLOCK_BYTES, count_lines, fsync_folder, repair, write_all
 
 Sink = Callable[[int, Sequence[Event]], object]
+_LOCK_ATTEMPTS = 5
 
 
 class EventLog:
@@ -68,7 +70,7 @@ class EventLog:
             raise MlgymError(f"{path}: cannot open the event log: {error.strerror}.") from error
         try:
             # The lock is never released by hand: it ends with the last descriptor, so a dead process holds none.
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _lock(fd)
             log = cls(path, fd, fsync_interval_seconds=fsync_interval_seconds, sinks=sinks)
         except BlockingIOError:
             os.close(fd)
@@ -101,19 +103,36 @@ class EventLog:
         events = list(events)
         data = b"".join([encode(event) + b"\n" for event in events])
         with self._lock:
-            self._check_usable()
-            size, first = self._head
-            try:
-                write_all(self._fd, data)
-                self._head = size + len(data), first + len(events)  # one assignment: an interrupt sees both or neither
-            except BaseException as error:
-                self._cut_back()
-                if isinstance(error, OSError):
-                    raise self._write_error(error) from error
-                raise
+            first = self._append(data, len(events))
             if events:
-                self._unsynced.set()
                 self._tell_sinks(first, events)
+        return first
+
+    def append_lines(self, lines: Sequence[bytes]) -> int:
+        """Append events that are JSON already, one a line without its newline, byte by byte; return the first id.
+
+        Sinks are not called. The caller has checked that `decode` reads every line.
+
+        Raises:
+            DiskError: the write failed; the log is whole and holds what was appended before.
+            MlgymError: the log is closed.
+        """
+        with self._lock:
+            return self._append(b"".join([line + b"\n" for line in lines]), len(lines))
+
+    def _append(self, data: bytes, num_events: int) -> int:
+        self._check_usable()
+        size, first = self._head
+        try:
+            write_all(self._fd, data)
+            self._head = size + len(data), first + num_events  # one assignment: an interrupt sees both or neither
+        except BaseException as error:
+            self._cut_back()
+            if isinstance(error, OSError):
+                raise self._write_error(error) from error
+            raise
+        if num_events:
+            self._unsynced.set()
         return first
 
     def close(self) -> None:
@@ -245,6 +264,35 @@ def _lines(path: str | os.PathLike[str], start: int) -> Iterator[tuple[int, byte
             if not line.endswith(b"\n"):
                 return
             yield number, line
+
+
+def _lock(fd: int) -> None:
+    """Take the writer's lock; wait for a moment, because `is_being_written` may be looking at it."""
+    for attempt in range(_LOCK_ATTEMPTS):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return
+        except BlockingIOError:
+            if attempt == _LOCK_ATTEMPTS - 1:
+                raise
+            time.sleep(0.02)
+
+
+def is_being_written(path: str | os.PathLike[str]) -> bool:
+    """Tell whether a process has this log open for writing; False where there is no such file."""
+    try:
+        fd = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False  # a file system without locks
+    finally:
+        os.close(fd)
+    return False
 
 
 _OPEN_LOGS: weakref.WeakSet[EventLog] = weakref.WeakSet()

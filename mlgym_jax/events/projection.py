@@ -219,8 +219,9 @@ def _job_status(view: RunView, payload: Payload, _now_ms: int) -> None:
         return  # about a worker, not about the experiment
     status, error = payload["status"], payload.get("error")
     experiment = view.experiment(payload["experiment_id"])
-    for name in ("job_id", "device", "starting_time", "finishing_time"):
+    for name in ("job_id", "starting_time", "finishing_time"):
         setattr(experiment, name, payload.get(name))
+    experiment.device = payload.get("device") or experiment.device  # a job that is done has none
     if status != "DONE":  # a new attempt: what ended the one before it is over
         experiment.status, experiment.error, experiment.stacktrace = status, None, None
         _mark_running(view, status)

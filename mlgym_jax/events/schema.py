@@ -111,8 +111,8 @@ def experiment_config(
 ) -> Event:
     """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
 
-    `round` counts what a search proposes from the results of earlier rounds. `refit` is there only of an
-    experiment that trains once more what was selected: {"monitor", "mode", "experiments"}, by which score, from which.
+    `round` counts what a search proposes from earlier results. `refit`, {"monitor", "mode", "experiments"}, is there
+    only of an experiment that trains once more what was selected: by which score, from which experiments.
     """
     return _event(
         "experiment_config",
@@ -122,9 +122,7 @@ def experiment_config(
         job_id=job_id,
         config=config,
         hyperparameters=hyperparameters,
-        fold=fold,
-        round=round,
-        **({} if refit is None else {"refit": refit}),
+        **{"fold": fold, "round": round, **({"refit": refit} if refit is not None else {})},
     )
 
 
@@ -228,6 +226,14 @@ def experiment_failed(
         error=error,
         stacktrace=stacktrace,
     )
+
+
+def line_left_out(grid_search_id: str, *, reason: str, bytes: int, crc32: int, now_ms: int = 0) -> Event:
+    """Build what a board gets in the place of a line that cannot be sent, so that all others keep their ids.
+
+    It is a function of the line alone: its size, its CRC-32, and why (`damaged`, `no event`, `too large`).
+    """
+    return _event("line_left_out", now_ms, grid_search_id=grid_search_id, reason=reason, bytes=bytes, crc32=crc32)
 
 
 def resume_mismatch(

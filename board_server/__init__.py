@@ -1,0 +1,4 @@
+"""The board: one server that stores, follows and streams the events of runs, and serves the page that shows them.
+
+python -m board_server [--event_storage=DIR] [--host=127.0.0.1] [--port=8080]
+"""

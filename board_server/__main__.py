@@ -1,0 +1,151 @@
+"""Serve the board of a folder of runs.
+
+python -m board_server [--event_storage=DIR] [--host=127.0.0.1] [--port=8080] [--token=…]
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import re
+import signal
+import socket
+import sys
+from typing import NoReturn
+from urllib.parse import urlsplit
+
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+from board_server.app import create_app
+from board_server.auth import Access, is_loopback
+from board_server.connections import tell_applications_of_odd_ends
+from board_server.live import MAX_FRAME_BYTES
+from board_server.store import Store
+
+_TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
+
+# A peer whose machine went away is noticed by the system within about a minute (seconds; the last one milliseconds).
+_KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
+
+
+class _WrongOption(Exception):
+    """An option that cannot be; the message says what can."""
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise _WrongOption(f"{message}; see python -m board_server --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="python -m board_server",
+        allow_abbrev=False,
+        description="Show the runs of a folder, live, and take in those of other machines.",
+        epilog="Exit status: 0 ended by Ctrl-C or SIGTERM, 2 the request was wrong.",
+    )
+    parser.add_argument("--event_storage", metavar="DIR", default="event_storage", help="the folder of runs")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on; others than this machine need --token"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="the port; 0 takes a free one")
+    parser.add_argument("--token", help=f"what reads and writes; better given as {_TOKEN_VARIABLES['token']}")
+    parser.add_argument("--read_token", help=f"what reads only; or {_TOKEN_VARIABLES['read_token']}")
+    parser.add_argument("--cors_allowed_origins", default="", metavar="URL,URL", help="other sites whose pages may ask")
+    parser.add_argument("--log_level", default="info", choices=("debug", "info", "warning"), help="debug logs requests")
+    return parser
+
+
+def _access(options: argparse.Namespace) -> Access:
+    tokens = {}
+    for name, variable in _TOKEN_VARIABLES.items():
+        given = getattr(options, name)
+        tokens[name] = given if given is not None else os.environ.get(variable)
+        if tokens[name] is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", tokens[name]):
+            raise _WrongOption(f"--{name}: 1 to 512 printable ASCII characters without spaces are expected")
+    origins = [origin.strip().rstrip("/") for origin in options.cors_allowed_origins.split(",") if origin.strip()]
+    for origin in origins:
+        parts = urlsplit(origin)
+        if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query):
+            raise _WrongOption(f"--cors_allowed_origins: {origin!r} is no origin; write it like https://example.org")
+    if not is_loopback(options.host) and tokens["token"] is None:
+        raise _WrongOption(
+            f"--host={options.host} can be reached by others, so the board needs a token: "
+            f"set {_TOKEN_VARIABLES['token']}, or --token=…, or leave --host out"
+        )
+    return Access(**tokens, allowed_origins=frozenset(origins), hosts=frozenset({options.host.lower()}))
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    if not 0 <= port <= 65535:
+        raise _WrongOption(f"--port={port}: a number from 0 to 65535 is expected")
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listening = socket.socket(family, kind)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listening.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+        listening.bind(address)
+        listening.listen(100)  # who connects as soon as the URL is printed waits for an answer
+    except OSError as error:
+        hint = (
+            f"; another program has it, so choose another one, such as --port={port + 1}" if error.errno == 98 else ""
+        )
+        raise _WrongOption(f"--host={host} --port={port}: {error.strerror}{hint}") from error
+    listening.setblocking(False)
+    listening.set_inheritable(True)
+    return listening
+
+
+def _store(folder: str) -> Store:
+    if not folder or (os.path.exists(folder) and not os.path.isdir(folder)):
+        raise _WrongOption(f"--event_storage={folder}: it is no folder; name the one that holds the runs")
+    return Store(folder)
+
+
+async def _serve(store: Store, access: Access, listening: socket.socket) -> None:
+    app, ended = create_app(store, access), asyncio.Event()
+    closing = app.extensions["board"].closing
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
+    host, port = listening.getsockname()[:2]
+    name = f"[{host}]" if ":" in host else host
+    there = "" if os.path.isdir(store.folder) else ", which is not there yet"
+    print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
+    tell_applications_of_odd_ends()
+    config = Config()
+    config.bind = [f"fd://{listening.fileno()}"]
+    config.websocket_max_message_size = MAX_FRAME_BYTES
+    config.h11_max_incomplete_size = 1 << 16
+    config.keep_alive_timeout = 10  # so long a connection may outlive its client
+    config.include_server_header = False
+    config.graceful_timeout = 5.0
+    config.errorlog = logging.getLogger("board_server")
+    config.loglevel = "WARNING"
+    await serve(app, config, shutdown_trigger=ended.wait)
+
+
+def main() -> int:
+    """Serve until the process is asked to end; return the exit status."""
+    try:
+        options = _parser().parse_args()
+        access = _access(options)
+        store, listening = _store(options.event_storage), _listen(options.host, options.port)
+    except _WrongOption as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    logging.basicConfig(
+        level=options.log_level.upper(), format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
+    )
+    asyncio.run(_serve(store, access, listening))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,245 @@
+"""The application: routes, who may use them, and what every answer carries.
+
+Synopsis:
+
+    app = create_app(Store("event_storage"), Access())
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import html
+import logging
+import os
+import time
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from quart import Quart, Response, g, has_request_context, request, send_from_directory, websocket
+from werkzeug.exceptions import HTTPException
+
+from board_server.auth import COOKIE, Access, is_loopback
+from board_server.connections import BoundedConnection
+from board_server.errors import RequestError, TryLater, WrongRequest
+from board_server.openapi import document
+from board_server.rest import json_response, rest
+from board_server.sockets import sockets
+from board_server.state import Board, board
+from board_server.store import Store
+from board_server.uploads import uploads
+
+_LOG = logging.getLogger("board_server")
+_STATIC = os.path.join(os.path.dirname(__file__), "static")
+_MAX_BODY_BYTES = 1 << 24
+_BODY_SECONDS = 60
+_OPEN_TO_ALL = ("/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
+_HEADERS = {
+    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'none'",
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+}
+_COMPRESSED = ("application/json", "text/", "application/javascript", "application/octet-stream")
+
+
+def create_app(store: Store, access: Access) -> Quart:
+    """Return the ASGI application of a board.
+
+    Args:
+        store: the folder of runs that it shows and adds to.
+        access: who may read and write.
+    """
+    app = Quart("board_server", static_folder=None)
+    app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
+    app.config["BODY_TIMEOUT"] = _BODY_SECONDS
+    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
+    app.asgi_websocket_class = BoundedConnection
+    app.extensions["board"] = Board(store, access)
+    for blueprint in (uploads, rest, sockets):
+        app.register_blueprint(blueprint)
+    app.before_request(_admit)
+    app.after_request(_finish)
+    app.before_serving(_begin)
+    app.after_serving(_end)
+    app.errorhandler(RequestError)(_refused)
+    app.errorhandler(HTTPException)(_http_error)
+    app.errorhandler(Exception)(_failed)
+    app.add_url_rule("/", view_func=_page)
+    app.add_url_rule("/assets/<path:name>", view_func=_asset)
+    app.add_url_rule("/healthz", view_func=_healthz)
+    app.add_url_rule("/metrics", view_func=_metrics)
+    app.add_url_rule("/openapi.json", view_func=_openapi)
+    app.add_url_rule("/session", view_func=_session, methods=["GET", "POST", "DELETE"])
+    return app
+
+
+async def _begin() -> None:
+    board().begin()
+
+
+async def _end() -> None:
+    await board().end()
+
+
+async def _admit() -> Response | None:
+    g.started = time.perf_counter()
+    access, host = board().access, request.headers.get("Host", "")
+    access.check_host(host)
+    if request.method == "OPTIONS":
+        return Response(b"", 204)
+    if request.method not in ("GET", "HEAD"):
+        access.check_origin(request.headers.get("Origin"), host)
+    is_page = request.path == "/" or request.path.startswith("/assets/")
+    if not is_page and request.path not in _OPEN_TO_ALL:
+        access.require("read", request.headers, request.cookies)
+    return None
+
+
+async def _finish(response: Response) -> Response:
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    response.headers.setdefault("Cache-Control", "no-cache")  # that is: ask, and be told 304
+    origin = request.headers.get("Origin")
+    if origin is not None and board().access.is_allowed_origin(origin):
+        response.headers["Access-Control-Allow-Origin"] = origin
+        response.headers["Access-Control-Allow-Headers"] = "Authorization, Content-Type, Content-Range, Repr-Digest"
+        response.headers["Access-Control-Allow-Methods"] = "GET, PUT, POST, DELETE"
+        response.headers["Access-Control-Expose-Headers"] = "ETag, X-Event-Id"
+        response.headers["Cross-Origin-Resource-Policy"] = "cross-origin"
+        response.vary.add("Origin")
+    await _compress(response)
+    board().count_request(request.method, response.status_code)
+    _LOG.debug(
+        "request method=%s path=%r status=%d ms=%.1f from=%s",
+        request.method,
+        request.path,
+        response.status_code,
+        1000 * (time.perf_counter() - g.get("started", time.perf_counter())),
+        request.remote_addr,
+    )
+    return response
+
+
+async def _compress(response: Response) -> None:
+    """Compress for peers on other machines; on this one copying is cheaper. A proxy in front compresses by itself."""
+    kind = response.headers.get("Content-Type", "")
+    if (
+        response.status_code != 200
+        or is_loopback(request.remote_addr or "")
+        or request.remote_addr == "<local>"
+        or "gzip" not in request.headers.get("Accept-Encoding", "")
+        or not kind.startswith(_COMPRESSED)
+        or "Content-Disposition" in response.headers
+    ):
+        return
+    if (response.content_length or 0) <= _MAX_BODY_BYTES:
+        data = await response.get_data(as_text=False)
+        response.set_data(await asyncio.to_thread(gzip.compress, data, 5))
+        response.headers["Content-Encoding"] = "gzip"
+        response.vary.add("Accept-Encoding")
+
+
+async def _refused(error: RequestError) -> Response:
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if error.status == 503:
+        headers["Retry-After"] = "1"
+    return json_response({**error.details, "error": str(error)}, error.status, headers)
+
+
+async def _http_error(error: HTTPException) -> Response:
+    status = error.code or 500
+    texts = {
+        404: f"no such address: {_path()[:200]!r}; openapi.json lists them all",
+        405: f"{_method()} is not possible here; openapi.json lists what is",
+        408: f"the body did not come within {_BODY_SECONDS} s",
+        413: f"the body is too large: at most {_MAX_BODY_BYTES} bytes, {1 << 23} for a chunk of a checkpoint",
+    }
+    response = json_response({"error": texts.get(status) or f"{error.name}: {error.description}"}, status)
+    for name, value in error.get_headers():
+        if name.lower() in ("allow", "content-range", "location"):
+            response.headers[name] = value
+    return response
+
+
+async def _failed(error: Exception) -> Response:
+    if isinstance(error, OSError):
+        return await _refused(TryLater(f"the board's disk refuses: {error.strerror}"))
+    _LOG.exception("an answer failed path=%r", _path())
+    return json_response({"error": "the board failed to answer this; its log says why"}, 500)
+
+
+def _path() -> str:
+    return request.path if has_request_context() else websocket.path
+
+
+def _method() -> str:
+    return request.method if has_request_context() else "a WebSocket"
+
+
+# -- the page, and what tells how the server is -----------------------------------------------------------------------
+
+
+async def _page() -> Response:
+    if os.path.isfile(os.path.join(_STATIC, "index.html")):
+        return await send_from_directory(_STATIC, "index.html")
+    board().access.require("read", request.headers, request.cookies)
+    rows = "".join(
+        f'<li><a href="grid_searches/{html.escape(run["grid_search_id"])}">{html.escape(run["grid_search_id"])}</a> '
+        f"{html.escape(str(run['name'] or ''))} {html.escape(str(run['status']))} · "
+        f'<a href="grid_searches/{html.escape(run["grid_search_id"])}/experiments">experiments</a> · '
+        f'<a href="grid_searches/{html.escape(run["grid_search_id"])}/scores?format=csv">scores.csv</a></li>'
+        for run in await board().listed()
+    )
+    return Response(
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title><h1>Runs</h1><ul>{rows}</ul>'
+        "<p>The page was not built into this installation; install it where Node.js is at hand.</p></html>",
+        content_type="text/html; charset=utf-8",
+    )
+
+
+async def _asset(name: str) -> Response:
+    response = await send_from_directory(os.path.join(_STATIC, "assets"), name)
+    response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # their names hold a hash
+    return response
+
+
+async def _healthz() -> Response:
+    return json_response({"status": "closing" if board().closing.is_set() else "ok"})
+
+
+async def _metrics() -> Response:
+    return Response(generate_latest(board().metrics), content_type=CONTENT_TYPE_LATEST)
+
+
+async def _openapi() -> Response:
+    return json_response(document())
+
+
+async def _session() -> Response:
+    access = board().access
+    if request.method == "GET":
+        role = access.role(request.headers, request.cookies)
+        body = {"read": role is not None, "write": role == "write", "token_required": not access.is_open}
+        return json_response(body)
+    if request.method == "DELETE":
+        access.close_session(request.cookies.get(COOKIE, ""))
+        response = json_response({})
+        response.delete_cookie(COOKIE, path=_cookie_path())
+        return response
+    try:
+        given = msgspec.json.decode(await request.data, type=dict[str, str])["token"]
+    except (KeyError, ValueError, RecursionError) as error:
+        raise WrongRequest('a token is expected: {"token": "…"}') from error
+    await asyncio.sleep(0.2)  # guessing is slow
+    session = access.open_session(given)
+    response = json_response({"write": access.role_of_token(given) == "write"}, 201)
+    secure = request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
+    response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())
+    return response
+
+
+def _cookie_path() -> str:
+    return request.root_path or "/"

@@ -1,0 +1,278 @@
+"""Checkpoints as files to download: those that remote runs uploaded, and those of runs on this machine.
+
+    <run>/checkpoints/received/<experiment>/<epoch>/<resource>.safetensors      uploaded, beside it its SHA-256
+    <run>/checkpoints/group_<n>/<step>/…                                        a local run's own, by Orbax
+
+The server itself reads of the latter only which rows they hold. To hand one out it asks a process of its own
+(`python -m mlgym_jax.export`), which never executes the run's config file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import hashlib
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections import OrderedDict
+from typing import Any
+
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest
+from board_server.store import Run
+
+RESOURCES: tuple[str, ...] = ("model", "optimizer", "lr_scheduler", "stateful_components")
+MAX_CHUNK_BYTES = 1 << 23
+_MAX_CHECKPOINT_BYTES = 1 << 36
+_EXPORT_SECONDS = 120.0
+_MAX_EXPORTED = 64
+_META_BYTES = 1 << 26
+
+
+def checked_resource(name: str) -> str:
+    """Return the name of a resource.
+
+    Raises:
+        NotFound: there is none of that name.
+    """
+    if name not in RESOURCES:
+        raise NotFound(f"no resource {name[:40]!r}; a checkpoint has {', '.join(RESOURCES)}")
+    return name
+
+
+# -- what there is ----------------------------------------------------------------------------------------------------
+
+
+def available(run: Run) -> dict[tuple[int, int], list[str]]:
+    """Return (experiment_id, epoch) -> the resources that can be downloaded."""
+    found = {who: list(RESOURCES) for who in _own_rows(run)}
+    root = _received_folder(run)
+    for experiment in _numbered(root):
+        for epoch in _numbered(os.path.join(root, str(experiment))):
+            folder = os.path.join(root, str(experiment), str(epoch))
+            here = [name for name in RESOURCES if os.path.isfile(os.path.join(folder, f"{name}.safetensors"))]
+            if here:
+                found.setdefault((experiment, epoch), here)
+    return dict(sorted(found.items()))
+
+
+def _own_rows(run: Run) -> set[tuple[int, int]]:
+    """Return the rows that a run's own checkpoints hold: what their strategies keep, and each experiment's last."""
+    rows: set[tuple[int, int]] = set()
+    root = os.path.join(run.folder, "checkpoints")
+    with contextlib.suppress(FileNotFoundError):
+        for group in os.listdir(root):
+            if re.fullmatch(r"group_[0-9]+", group):
+                rows |= _rows_of_group(os.path.join(root, group))
+    return rows
+
+
+def _rows_of_group(folder: str) -> set[tuple[int, int]]:
+    steps = [meta for step in sorted(_numbered(folder)) if (meta := _meta(os.path.join(folder, str(step))))]
+    if not steps:
+        return set()
+    newest = steps[-1]
+    kept = {tuple(who) for step in steps for who in step["kept"]}
+    last = zip(newest["experiments"], newest["row_epochs"], strict=True)
+    return {tuple(who) for who in newest["wanted"] if tuple(who) in kept} | {who for who in last if who[1] > 0}
+
+
+def _meta(step: str) -> dict[str, Any] | None:
+    try:
+        path = os.path.join(step, "meta", "metadata")
+        if os.path.getsize(path) > _META_BYTES:
+            return None
+        with open(path, encoding="utf-8") as file:
+            meta = json.load(file)
+        return meta if isinstance(meta, dict) and {"experiments", "row_epochs", "kept", "wanted"} <= set(meta) else None
+    except (OSError, ValueError):
+        return None  # being written, or damaged: the run itself says so when it reads it
+
+
+def _numbered(folder: str) -> list[int]:
+    try:
+        return [int(name) for name in os.listdir(folder) if re.fullmatch(r"[0-9]{1,9}", name)]
+    except OSError:
+        return []
+
+
+def _received_folder(run: Run) -> str:
+    return os.path.join(run.folder, "checkpoints", "received")
+
+
+def received_path(run: Run, experiment_id: int, epoch: int, resource: str) -> str:
+    """Return where an uploaded resource lies, or would."""
+    return os.path.join(_received_folder(run), str(experiment_id), str(epoch), f"{resource}.safetensors")
+
+
+def digest_of(path: str) -> str | None:
+    """Return the hexadecimal SHA-256 of a received file, as it was checked when it came."""
+    with contextlib.suppress(OSError), open(f"{path}.sha256", encoding="ascii") as file:
+        return file.read(64)
+    return None
+
+
+# -- uploads ----------------------------------------------------------------------------------------------------------
+
+
+def parse_range(header: str | None, length: int) -> tuple[int, int]:
+    """Return (first byte, total) of `Content-Range: bytes a-b/total`; without the header the body is all of it.
+
+    Raises:
+        WrongRequest: anything else, or a range that is not the body's length.
+    """
+    if header is None:
+        return 0, length
+    match = re.fullmatch(r"bytes ([0-9]{1,12})-([0-9]{1,12})/([0-9]{1,12})", header.strip())
+    if not match:
+        raise WrongRequest(f"Content-Range: found {header[:60]!r}; write it as: bytes 0-1023/4096")
+    first, last, total = map(int, match.groups())
+    if last - first + 1 != length or last >= total or total > _MAX_CHECKPOINT_BYTES:
+        raise WrongRequest(f"Content-Range: {header[:60]!r} does not fit a body of {length} bytes")
+    return first, total
+
+
+def parse_digest(header: str | None) -> str | None:
+    """Return the SHA-256 of `Repr-Digest: sha-256=:…:` (RFC 9530) in hexadecimal, None without one.
+
+    Raises:
+        WrongRequest: it is no SHA-256.
+    """
+    if header is None:
+        return None
+    match = re.search(r"sha-256=:([A-Za-z0-9+/=]{40,60}):", header)
+    try:
+        found = base64.b64decode(match[1], validate=True) if match else b""
+    except binascii.Error:
+        found = b""
+    if len(found) != 32:
+        raise WrongRequest("Repr-Digest: write it as: sha-256=:BASE64:")
+    return found.hex()
+
+
+def receive_chunk(path: str, data: bytes, *, first: int, total: int, digest: str | None) -> int:
+    """Append a chunk to an upload, and put the whole in place when it is complete; return how many bytes are there.
+
+    Raises:
+        Conflict: the chunk does not begin where the upload stands; `received` says where that is.
+        WrongRequest: the whole has another digest than was said, or none was.
+        TryLater: the disk refuses.
+    """
+    part = f"{path}.part"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(part, "ab") as file:
+            if first == 0:
+                file.truncate(0)
+            have = file.tell() if first else 0
+            if have != first:
+                raise Conflict(f"{have} bytes are here; go on from there", received=have)
+            if first + len(data) == total and digest is None:
+                raise WrongRequest("Repr-Digest is missing on the last chunk; write it as: sha-256=:BASE64:")
+            file.write(data)
+            file.flush()
+            if first + len(data) < total:
+                return first + len(data)
+            os.fsync(file.fileno())
+        with open(part, "rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != digest:
+            os.unlink(part)
+            raise WrongRequest(f"the SHA-256 of what was received is {found}, not {digest}; send it again from 0")
+        with open(f"{path}.sha256", "w", encoding="ascii") as file:
+            file.write(found)
+        os.replace(part, path)
+        return total
+    except OSError as error:
+        raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+
+
+def delete(run: Run, experiment_id: int, epoch: int, resource: str | None) -> int:
+    """Delete uploaded resources; return how many.
+
+    Raises:
+        NotFound: there is none; Conflict: the checkpoint is the run's own.
+    """
+    names = RESOURCES if resource is None else (resource,)
+    paths = [received_path(run, experiment_id, epoch, name) for name in names]
+    present = [path for path in paths if os.path.exists(path)]
+    if not present:
+        if (experiment_id, epoch) in _own_rows(run):
+            raise Conflict("this checkpoint is part of a group's, which the run itself needs to be resumed")
+        raise NotFound(f"experiment {experiment_id} has no such checkpoint of epoch {epoch}")
+    for path in present:
+        for name in (path, f"{path}.sha256"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(name)
+    return len(present)
+
+
+# -- a local run's own ------------------------------------------------------------------------------------------------
+
+
+class Exporter:
+    """Makes files of a local run's checkpoints, one process at a time, and keeps the newest few for a while."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._folder: str | None = None
+        self._made: OrderedDict[tuple[str, int, int, str, int], str] = OrderedDict()
+
+    async def path(self, run: Run, experiment_id: int, epoch: int, resource: str) -> str:
+        """Return a safetensors file.
+
+        Raises:
+            NotFound: no such checkpoint; TryLater: it could not be read just now.
+        """
+        async with self._lock:
+            if (experiment_id, epoch) not in await asyncio.to_thread(_own_rows, run):
+                epochs = sorted(kept for number, kept in available(run) if number == experiment_id)
+                raise NotFound(
+                    f"experiment {experiment_id} has no checkpoint of epoch {epoch}; "
+                    f"it has {', '.join(map(str, epochs)) or 'none'}"
+                )
+            key = run.folder, experiment_id, epoch, resource, run.log.generation
+            if key not in self._made:
+                self._made[key] = await self._export(run, experiment_id, epoch, resource)
+            self._made.move_to_end(key)
+            while len(self._made) > _MAX_EXPORTED:
+                with contextlib.suppress(OSError):
+                    os.unlink(self._made.popitem(last=False)[1])
+            return self._made[key]
+
+    async def _export(self, run: Run, experiment_id: int, epoch: int, resource: str) -> str:
+        if self._folder is None:
+            self._folder = tempfile.mkdtemp(prefix="mlgym_board_")
+        name = f"{run.run_id}-{experiment_id}-{epoch}-{resource}"
+        target = os.path.join(self._folder, f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors")
+        words = ("-m", "mlgym_jax.export", run.folder, f"--experiment={experiment_id}", f"--epoch={epoch}")
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            *words,
+            f"--resource={resource}",
+            f"--output={target}",
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.PIPE,
+        )
+        try:
+            _, said = await asyncio.wait_for(process.communicate(), _EXPORT_SECONDS)
+        except TimeoutError as error:
+            raise TryLater(f"reading the checkpoint took more than {_EXPORT_SECONDS:.0f} s") from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+        if process.returncode == 0 and os.path.isfile(target):
+            return target
+        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no reason was given"]
+        kind: type[RequestError] = NotFound if process.returncode == 2 else TryLater
+        raise kind(f"the checkpoint cannot be read: {last[0][:500]}")
+
+    def close(self) -> None:
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,58 @@
+"""What a request can be answered when it cannot be done: a status, and one sentence that says what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class RequestError(Exception):
+    """An answer other than success; `details` stand beside the message in the JSON body."""
+
+    status = 500
+    close_code = 1011
+
+    def __init__(self, message: str, **details: Any):
+        super().__init__(message)
+        self.details = details
+
+
+class WrongRequest(RequestError):
+    """The request itself is wrong."""
+
+    status, close_code = 400, 1008
+
+
+class Unauthorized(RequestError):
+    """No token, or a wrong one."""
+
+    status, close_code = 401, 1008
+
+
+class Forbidden(RequestError):
+    """A token that may not do this, or an origin that may not ask."""
+
+    status, close_code = 403, 1008
+
+
+class NotFound(RequestError):
+    """There is no such thing."""
+
+    status, close_code = 404, 1008
+
+
+class Conflict(RequestError):
+    """What is there already contradicts the request."""
+
+    status, close_code = 409, 1008
+
+
+class TooLarge(RequestError):
+    """More than the board takes."""
+
+    status, close_code = 413, 1009
+
+
+class TryLater(RequestError):
+    """The disk is full, or the server is busy or ending: the same request may be taken later."""
+
+    status, close_code = 503, 1013

@@ -1,0 +1,231 @@
+"""Events as they come: to subscribers, each from its own place in the log, and from publishers, in order.
+
+A subscriber has no queue that could overflow. It has a cursor into the log, and a slow one just reads from further
+back, in larger frames; ingest never waits for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Any, NamedTuple
+
+import msgspec
+
+from board_server.errors import Conflict, RequestError, WrongRequest
+from board_server.run_log import Cursor
+from board_server.store import Run
+from mlgym_jax.events import decode
+
+Send = Callable[[str], Awaitable[None]]
+
+MAX_FRAME_BYTES = 1 << 20  # of what a client sends
+_SENT_FRAME_BYTES = 1 << 19
+_MAX_SINGLE = 50  # so many new events go out one by one; more make a batch
+_SEND_SECONDS = 60.0
+# News for a subscriber is collected for so long after each frame: a person sees no difference, and under a heavy load
+# the server sends a few large frames instead of many small ones.
+_COLLECT_SECONDS = 0.05
+BEAT_SECONDS = 25.0
+
+
+# -- subscribers ------------------------------------------------------------------------------------------------------
+
+
+class Frame(NamedTuple):
+    """A stretch of a log, ready to be sent."""
+
+    events: list[tuple[int, str]]
+    end: Cursor
+
+    def batch(self, newest: int) -> str:
+        inside = ",".join([f'{{"event_id":{event_id},"data":{text}}}' for event_id, text in self.events])
+        return f'{{"event_id":"batched_events","data":[{inside}],"last_event_id":{newest}}}'
+
+
+def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, max_events: int = 10_000) -> Frame:
+    """Read what follows `cursor`; damaged lines are left out, and their ids with them."""
+    lines, end = run.log.read(cursor, max_bytes=max_bytes, max_events=max_events)
+    events = []
+    for event_id, line in enumerate(lines, cursor.event_id):
+        try:
+            decode(line)
+            events.append((event_id, line.decode()))
+        except ValueError:
+            continue
+    return Frame(events, end)
+
+
+class Subscriptions:
+    """What the subscribers of all runs share: counts, and the newest frame of each run, made once for all of them."""
+
+    def __init__(self, closing: asyncio.Event):
+        self._closing = closing
+        self._shared: dict[str, tuple[int, Cursor, Cursor, Frame, list[str]]] = {}
+        self.num_subscribers = 0
+        self.num_events_sent = 0
+
+    async def serve(self, run: Run, after: int, send: Send) -> tuple[int, str]:
+        """Send a run's events behind `after`, and all that follow; return why it ended (a close code and a reason)."""
+        run.num_subscribers += 1
+        self.num_subscribers += 1
+        try:
+            return await self._serve(run, after, send)
+        finally:
+            run.num_subscribers -= 1
+            self.num_subscribers -= 1
+            if not run.num_subscribers:
+                self._shared.pop(run.run_id, None)
+
+    async def _serve(self, run: Run, after: int, send: Send) -> tuple[int, str]:
+        cursor, generation, replaying = run.log.seek(after + 1), run.log.generation, True
+        if after + 1 > run.log.head.event_id:
+            await send(Frame([], cursor).batch(run.log.head.event_id - 1))  # by which the client sees it, too
+            return 4000, f"the log has {run.log.head.event_id} events, so {after} is not one of it; subscribe anew"
+        while not self._closing.is_set():
+            if run.log.generation != generation:
+                return 4000, "the log was replaced; subscribe anew"
+            frame, texts = self._frame(run, cursor, replaying)
+            cursor = frame.end
+            for text in texts:
+                await asyncio.wait_for(send(text), _SEND_SECONDS)
+            self.num_events_sent += len(frame.events)
+            if frame.end.event_id < run.log.head.event_id:
+                replaying = True  # behind by more than a frame
+                await asyncio.sleep(0)
+                continue
+            if not replaying:
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._closing.wait(), _COLLECT_SECONDS)
+            replaying = False
+            if cursor == run.log.head and run.log.generation == generation:
+                changed, *_ = await first_of(run.changed(), self._closing.wait(), asyncio.sleep(BEAT_SECONDS))
+                replaying = changed.cancelled()  # an empty batch, so that proxies see that this connection lives
+        return 1001, "the board is shutting down"
+
+    def _frame(self, run: Run, cursor: Cursor, replaying: bool) -> tuple[Frame, list[str]]:
+        """Return what follows `cursor`, and the texts to send; subscribers at the same place get the same object."""
+        known = self._shared.get(run.run_id)
+        key = run.log.generation, cursor, run.log.head
+        if known is not None and known[:3] == key and not replaying:
+            return known[3], known[4]
+        frame = read_frame(run, cursor)
+        newest = run.log.head.event_id - 1
+        if replaying or len(frame.events) > _MAX_SINGLE:
+            texts = [frame.batch(newest)]
+        else:
+            texts = [f'{{"event_id":{event_id},"data":{text}}}' for event_id, text in frame.events]
+        if not replaying:
+            self._shared[run.run_id] = (*key, frame, texts)
+        return frame, texts
+
+
+async def first_of(*waiting: Awaitable[Any]) -> Sequence[asyncio.Future[Any]]:
+    """Wait until one of several is done, give up the others, and return them all."""
+    futures = [asyncio.ensure_future(one) for one in waiting]
+    try:
+        await asyncio.wait(futures, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for future in futures:
+            if not future.done():
+                future.cancel()
+    return futures
+
+
+# -- publishers -------------------------------------------------------------------------------------------------------
+
+
+class _Published(msgspec.Struct, gc=False):
+    event_id: Annotated[int, msgspec.Meta(ge=0)]
+    data: msgspec.Raw
+
+
+_FRAMES = msgspec.json.Decoder(list[_Published] | _Published)
+
+
+def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
+    """Take in one published frame; return its answer and how many events were new.
+
+    What comes before a gap is stored. An event that the log holds already is passed over.
+
+    Raises:
+        WrongRequest: no frame of events; nothing of it from the first wrong event on was stored.
+        Conflict, TryLater: see `Run.append`.
+    """
+    items = _items(frame)
+    run.refresh()
+    if not items:
+        head = run.log.head
+        return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
+    lines: list[bytes] = []
+    expected, wrong, gap = run.log.head.event_id, None, None
+    for item in items:
+        if item.event_id < expected:
+            continue
+        if item.event_id > expected:
+            gap = item.event_id
+            break
+        try:
+            lines.append(_line(item))
+        except WrongRequest as error:
+            wrong = error
+            break
+        expected += 1
+    if lines:
+        try:
+            run.append(expected - len(lines), lines)
+        except Conflict:
+            run.refresh()  # what a local process writes is here as soon as it is in the file
+            if run.log.head.event_id < expected:
+                raise
+    ack = run.log.head.event_id - 1
+    if wrong is not None:
+        wrong.details["ack"] = ack
+        raise wrong
+    if gap is not None:
+        message = f"event {gap} does not follow event {ack}; send from event {ack + 1} on"
+        return {"ack": ack, "expected": ack + 1, "error": message}, len(lines)
+    return {"ack": ack}, len(lines)
+
+
+def _items(frame: bytes | str | None) -> list[_Published]:
+    try:
+        found = _FRAMES.decode(frame if frame is not None else b"")
+    except RecursionError as error:
+        raise WrongRequest("the frame is nested too deeply") from error
+    except (msgspec.DecodeError, UnicodeError) as error:
+        raise WrongRequest(
+            f'no frame of events: {str(error)[:300]}; send {{"event_id": n, "data": {{event}}}} or a list of those'
+        ) from error
+    return found if isinstance(found, list) else [found]
+
+
+def _line(item: _Published) -> bytes:
+    """Return an event as a line of the log: the bytes as they were sent, if they are one line.
+
+    Raises:
+        WrongRequest: it is no event.
+    """
+    line = bytes(item.data)
+    if b"\n" in line or b"\r" in line:
+        line = msgspec.json.format(line, indent=-1)
+    try:
+        event = decode(line)
+    except ValueError as error:
+        raise WrongRequest(f"event {item.event_id}: no event: {str(error)[:300]}") from error
+    for name, kind in (("event_type", str), ("creation_ts", int), ("payload", dict)):
+        if not isinstance(event.get(name), kind) or isinstance(event.get(name), bool):
+            raise WrongRequest(
+                f"event {item.event_id}: {name} must be {_KINDS[kind]}; an event is "
+                '{"event_type": "…", "creation_ts": unix milliseconds, "payload": {…}}'
+            )
+    return line
+
+
+_KINDS = {str: "a string", int: "an integer", dict: "an object"}
+
+
+def error_answer(error: RequestError) -> dict[str, Any]:
+    """Return the JSON of an error."""
+    return {**error.details, "error": str(error)}

@@ -1,0 +1,212 @@
+"""The OpenAPI document of what is asked over HTTP; the WebSockets are described in docs/events.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from board_server.checkpoints import RESOURCES
+from board_server.store import EXPERIMENT_FILES, LOG_NAME, RUN_FILES
+
+_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"}
+_NUMBER = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
+_TEXT = {"type": "string"}
+_OBJECT: dict[str, Any] = {"type": "object"}
+_OBJECTS = {"type": "array", "items": _OBJECT}
+_BYTES = {"type": "string", "format": "binary"}
+_EVENT = {
+    "type": "object",
+    "required": ["event_type", "creation_ts", "payload"],
+    "properties": {"event_type": _TEXT, "creation_ts": {"type": "integer"}, "payload": _OBJECT},
+}
+_PUBLISHED = {
+    "type": "object",
+    "required": ["event_id", "data"],
+    "properties": {"event_id": {"type": "integer", "minimum": 0}, "data": _EVENT},
+}
+_CHECKPOINTS = {
+    "type": "array",
+    "items": {
+        "type": "object",
+        "required": ["experiment_id", "epoch", "checkpoints"],
+        "properties": {
+            "experiment_id": _NUMBER,
+            "epoch": _NUMBER,
+            "checkpoints": {"type": "array", "items": {"enum": list(RESOURCES)}},
+        },
+    },
+}
+_ERRORS = {
+    400: "The request is wrong",
+    401: "A token is needed",
+    403: "This token, origin or host may not",
+    404: "There is no such thing",
+    409: "What is there contradicts it",
+    413: "The body is too large",
+    416: "The file has no such range",
+    503: "The disk is full, or the board is busy or ending; try again later",
+}
+
+
+def _path(name: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"name": name, "in": "path", "required": True, "schema": schema}
+
+
+def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
+
+
+_RUN = _path("run_id", _ID)
+_EXPERIMENT = _path("experiment_id", _NUMBER)
+_EPOCH = _path("epoch", _NUMBER)
+_RESOURCE = _path("resource", {"enum": list(RESOURCES)})
+
+
+def _operation(
+    summary: str,
+    parameters: list[dict[str, Any]],
+    answers: dict[int, dict[str, Any]],
+    *,
+    body: dict[str, Any] | None = None,
+    is_open: bool = False,
+) -> dict[str, Any]:
+    responses: dict[str, Any] = {
+        str(status): {"description": "Done", **({"content": content} if content else {})}
+        for status, content in answers.items()
+    }
+    error = _json({"type": "object", "required": ["error"], "properties": {"error": _TEXT}})
+    for status, text in _ERRORS.items():
+        responses.setdefault(str(status), {"description": text, "content": error})
+    found = {"summary": summary, "parameters": parameters, "responses": responses}
+    if body is not None:
+        found["requestBody"] = {"required": True, "content": body}
+    return {**found, "security": []} if is_open else found
+
+
+def _json(schema: dict[str, Any]) -> dict[str, Any]:
+    return {"application/json": {"schema": schema}}
+
+
+def document() -> dict[str, Any]:
+    """Return the document that `/openapi.json` serves."""
+    frame = _json({"oneOf": [_PUBLISHED, {"type": "array", "items": _PUBLISHED}]})
+    raw = {"application/octet-stream": {"schema": _BYTES}}
+    done = _json(_OBJECT)
+    unchanged: dict[int, dict[str, Any]] = {304: {}}
+    run_file, experiment_file = (
+        _path("name", {"enum": list(RUN_FILES)}),
+        _path("name", {"enum": list(EXPERIMENT_FILES)}),
+    )
+    readable = _path("name", {"enum": [*RUN_FILES, LOG_NAME]})
+    text = {"text/plain": {"schema": _TEXT}, **_json({})}
+    checkpoint_list = _json(_CHECKPOINTS)
+    paths = {
+        "/grid_searches": {"get": _operation("List the runs, newest first", [], {200: _json(_OBJECTS), **unchanged})},
+        "/grid_searches/{run_id}": {"get": _operation("Say what a run is", [_RUN], {200: done, **unchanged})},
+        "/grid_searches/{run_id}/experiments": {
+            "get": _operation(
+                "List a run's experiments",
+                [
+                    _RUN,
+                    _query("config", {"enum": ["0", "1"]}, "0 leaves their configs out"),
+                    _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
+                ],
+                {200: _json(_OBJECTS), **unchanged},
+            )
+        },
+        "/grid_searches/{run_id}/scores": {
+            "get": _operation(
+                "Return curves as columns",
+                [
+                    _RUN,
+                    _query("name", _TEXT, "a score's exact name, such as val/loss; may be repeated"),
+                    _query("names", {"type": "string", "maxLength": 200}, "a glob such as val/*; may be repeated"),
+                    _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
+                    _query("epochs", _TEXT, "first and last, such as 10-200"),
+                    _query("points", _NUMBER, "at most about so many points a curve, extremes kept; 0 for all"),
+                    _query("columns", {"enum": ["time"]}, "also when each epoch ended"),
+                    _query("format", {"enum": ["json", "binary", "csv"]}, "json by default"),
+                ],
+                {
+                    200: {**done, "application/octet-stream": {"schema": _BYTES}, "text/csv": {"schema": _TEXT}},
+                    **unchanged,
+                },
+            )
+        },
+        "/grid_searches/{run_id}/events": {
+            "get": _operation(
+                "Return events as they are in the log",
+                [
+                    _RUN,
+                    _query("after", {"type": "integer", "minimum": -1, "maximum": 999_999_999_999}, "-1 by default"),
+                    _query("limit", {"type": "integer", "minimum": 1, "maximum": 10_000}, "1000 by default"),
+                ],
+                {200: done},
+            ),
+            "post": _operation("Publish events, as over /ws/publish", [_RUN], {200: done}, body=frame),
+        },
+        "/grid_searches/{run_id}/{name}": {
+            "get": _operation("Return one of a run's files", [_RUN, readable], {200: text, 206: text, **unchanged}),
+            "put": _operation("Store one of a remote run's files", [_RUN, run_file], {200: done, 201: done}, body=raw),
+        },
+        "/grid_searches/{run_id}/{experiment_id}/{name}": {
+            "get": _operation(
+                "Return one of an experiment's files",
+                [_RUN, _EXPERIMENT, experiment_file],
+                {200: text, 206: text, **unchanged},
+            ),
+            "put": _operation(
+                "Store one of an experiment's files",
+                [_RUN, _EXPERIMENT, experiment_file],
+                {200: done, 201: done},
+                body=raw,
+            ),
+        },
+        "/model-card/{run_id}/{experiment_id}": {
+            "get": _operation("Return a model card", [_RUN, _EXPERIMENT], {200: done, 206: done, **unchanged})
+        },
+        "/checkpoint_list/{run_id}": {"get": _operation("List checkpoints", [_RUN], {200: checkpoint_list})},
+        "/checkpoint_list/{run_id}/{experiment_id}": {
+            "get": _operation("List an experiment's checkpoints", [_RUN, _EXPERIMENT], {200: checkpoint_list})
+        },
+        "/checkpoint_list/{run_id}/{experiment_id}/{epoch}": {
+            "get": _operation("List one checkpoint", [_RUN, _EXPERIMENT, _EPOCH], {200: checkpoint_list})
+        },
+        "/checkpoints/{run_id}/{experiment_id}/{epoch}": {
+            "get": _operation("List one checkpoint", [_RUN, _EXPERIMENT, _EPOCH], {200: checkpoint_list}),
+            "delete": _operation("Delete an uploaded checkpoint", [_RUN, _EXPERIMENT, _EPOCH], {200: done}),
+        },
+        "/checkpoints/{run_id}/{experiment_id}/{epoch}/{resource}": {
+            "get": _operation(
+                "Download a resource as a safetensors file",
+                [_RUN, _EXPERIMENT, _EPOCH, _RESOURCE],
+                {200: raw, 206: raw, **unchanged},
+            ),
+            "post": _operation(
+                "Upload a resource, whole or by Content-Range, with its Repr-Digest",
+                [_RUN, _EXPERIMENT, _EPOCH, _RESOURCE],
+                {200: done, 201: done},
+                body=raw,
+            ),
+            "delete": _operation("Delete an uploaded resource", [_RUN, _EXPERIMENT, _EPOCH, _RESOURCE], {200: done}),
+        },
+        "/healthz": {"get": _operation("Say whether the server is well", [], {200: done}, is_open=True)},
+        "/metrics": {"get": _operation("Return counters for Prometheus", [], {200: {"text/plain": {"schema": _TEXT}}})},
+        "/session": {
+            "get": _operation("Say what this client may do", [], {200: done}, is_open=True),
+            "post": _operation(
+                "Sign in with a token; a cookie keeps it",
+                [],
+                {201: done},
+                body=_json({"type": "object", "required": ["token"], "properties": {"token": _TEXT}}),
+                is_open=True,
+            ),
+            "delete": _operation("Sign out", [], {200: done}, is_open=True),
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "mlgym_jax board", "version": "1"},
+        "paths": paths,
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "security": [{"token": []}, {}],
+    }

@@ -1,0 +1,283 @@
+"""What can be asked over HTTP: runs, experiments, scores, events, files, checkpoints."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import re
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+from quart import Blueprint, Response, request, send_file
+
+from board_server import checkpoints, scores
+from board_server.errors import NotFound, WrongRequest
+from board_server.live import read_frame
+from board_server.state import board
+from board_server.store import Run, checked_number
+from mlgym_jax.events import ExperimentView, RunView, encode
+
+rest = Blueprint("rest", __name__)
+_MAX_EVENTS = 10_000
+_MAX_EVENT_BYTES = 1 << 24
+_EVENTS_BYTES = 1 << 22
+_BINARY = "application/octet-stream"
+# So many scores are written out beside the event loop, so that others are served meanwhile.
+_MANY_SCORES = 20_000
+
+
+def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """Return a value as JSON."""
+    return Response(msgspec.json.encode(body), status, content_type="application/json", headers=headers or {})
+
+
+@rest.get("/grid_searches")
+async def grid_searches() -> Response:
+    """List the runs, newest first."""
+    data = msgspec.json.encode(await board().listed())
+    tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
+    return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
+
+
+@rest.get("/grid_searches/<run_id>")
+async def grid_search(run_id: str) -> Response:
+    """Say what a run is: its config, groups, scores, and how it stands."""
+    run = board().store.run(run_id)
+    async with board().store.projecting(run).view() as (view, event_id):
+        data = encode(_summary(run, view, event_id))
+    tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
+    return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
+
+
+def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
+    published = run.is_published
+    names = list(dict.fromkeys(name for one in view.experiments.values() for name in one.history))
+    monitor, mode = _monitor(names, view.config)
+    return {
+        "grid_search_id": run.run_id,
+        "name": view.name,
+        "status": board().listing.status(run.run_id, view.status, run.log.modified_ms, published),
+        "started_ms": view.started_ms,
+        "finished_ms": view.finished_ms,
+        "num_experiments": view.num_experiments,
+        "config": view.config,
+        "config_hash": view.config_hash,
+        "groups": view.groups,
+        "scores": names,
+        "monitor": monitor,
+        "mode": mode,
+        "event_id": event_id,
+        "mismatches": view.mismatches,
+        "num_malformed": view.num_malformed,
+        "published": published,
+    }
+
+
+def _monitor(names: list[str], config: Any) -> tuple[str | None, str]:
+    """Choose the score that a run is ranked by: what its config monitors, else the first of the validation split."""
+    for section in ("checkpointing", "early_stopping", "search"):
+        found = config.get(section) if isinstance(config, dict) else None
+        if isinstance(found, dict) and found.get("monitor") in names:
+            return found["monitor"], "min" if found.get("mode") == "min" else "max"
+    for name in names:
+        if name.startswith("val/") and not name.startswith("val/loss"):
+            return name, "max"
+    losses = [name for name in names if name.endswith("/loss")]
+    return (losses[-1], "min") if losses else (names[0] if names else None, "max")
+
+
+@rest.get("/grid_searches/<run_id>/experiments")
+async def experiments(run_id: str) -> Response:
+    """List a run's experiments: where each stands, its newest and its best scores."""
+    run = board().store.run(run_id)
+    with_config = request.args.get("config", "1") != "0"
+    wanted = scores.choice(request.args)
+    rows = await asyncio.to_thread(checkpoints.available, run)
+    last_checkpoint: dict[int, int] = {}
+    for experiment_id, epoch in rows:
+        last_checkpoint[experiment_id] = max(epoch, last_checkpoint.get(experiment_id, -1))
+    tag = _tag(run, *sorted(last_checkpoint.items()))
+    if unchanged := _unchanged(tag):
+        return unchanged
+    async with board().store.projecting(run).view() as (view, event_id):
+
+        def written() -> bytes:
+            return b"[%s]" % b",".join(
+                msgspec.json.encode(_row(one, last_checkpoint.get(one.experiment_id, -1), with_config))
+                for one in scores.chosen(view, wanted)
+            )
+
+        data = await _beside(written, view)
+    return Response(data, content_type="application/json", headers={"ETag": tag, "X-Event-Id": str(event_id)})
+
+
+def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[str, Any]:
+    progress = None
+    if one.progress is not None:
+        progress = {key: value for key, value in one.progress.items() if key not in ("grid_search_id", "experiment_id")}
+    row = {
+        "experiment_id": one.experiment_id,
+        "job_id": one.job_id,
+        "fold": one.fold,
+        "round": one.round,
+        "hyperparameters": {name: _json_number(value) for name, value in one.hyperparameters.items()},
+        "status": one.status,
+        "stop_reason": one.stop_reason,
+        "stop_epoch": one.stop_epoch,
+        "error": one.error,
+        "stacktrace": one.stacktrace,
+        "device": one.device,
+        "starting_time": one.starting_time,
+        "finishing_time": one.finishing_time,
+        "progress": progress,
+        "epochs": one.epochs,
+        "last": {name: _json_number(value) for name, value in one.last.items()},
+        "best": {name: _extremes(one, values) for name, values in one.history.items()},
+        "last_checkpoint_id": last_checkpoint,
+    }
+    return {**row, "experiment_config": one.config} if with_config else row
+
+
+def _json_number(value: Any) -> Any:
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
+    finite = values if all(map(math.isfinite, values)) else [value for value in values if math.isfinite(value)]
+    if not finite:
+        return {"min": None, "max": None}
+    low, high = min(finite), max(finite)
+    return {
+        "min": [one.epoch_numbers[values.index(low)], low],
+        "max": [one.epoch_numbers[values.index(high)], high],
+    }
+
+
+@rest.get("/grid_searches/<run_id>/scores")
+async def run_scores(run_id: str) -> Response:
+    """Return curves as columns, in JSON, binary or CSV."""
+    run = board().store.run(run_id)
+    chosen = scores.choice(request.args)
+    kind = request.args.get("format") or ("binary" if _BINARY in request.headers.get("Accept", "") else "json")
+    if kind not in ("json", "csv", "binary"):
+        raise WrongRequest(f"format: found {kind[:40]!r}; allowed are json, csv, binary")
+    tag = _tag(run, request.query_string, kind)
+    headers = {"ETag": tag, "Vary": "Accept"}
+    if unchanged := _unchanged(tag):
+        return unchanged
+    async with board().store.projecting(run).view() as (view, event_id):
+        if kind == "csv":
+            text = await _beside(lambda: "".join(scores.as_csv(view, chosen)), view)
+            headers["Content-Disposition"] = f'attachment; filename="{run.run_id}-scores.csv"'
+            return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
+        write = scores.as_binary if kind == "binary" else scores.as_json
+        data = await _beside(lambda: write(run.run_id, event_id, view, chosen), view)
+    return Response(data, content_type=_BINARY if kind == "binary" else "application/json", headers=headers)
+
+
+@rest.get("/grid_searches/<run_id>/events")
+async def events(run_id: str) -> Response:
+    """Return events as they are in the log, behind `after`."""
+    run = board().store.run(run_id)
+    after, limit = request.args.get("after", "-1"), request.args.get("limit", "1000")
+    if not re.fullmatch(r"-1|[0-9]{1,12}", after):
+        raise WrongRequest(f"after: found {after[:40]!r}; write the id of an event, or -1 for all")
+    if not re.fullmatch(r"[0-9]{1,9}", limit) or not 1 <= int(limit) <= _MAX_EVENTS:
+        raise WrongRequest(f"limit: found {limit[:40]!r}; write a number from 1 to {_MAX_EVENTS}")
+    cursor = run.log.seek(int(after) + 1)
+    frame = read_frame(run, cursor, max_bytes=_EVENTS_BYTES, max_events=int(limit))
+    return Response(frame.batch(run.log.head.event_id - 1), content_type="application/json")
+
+
+@rest.get("/grid_searches/<run_id>/<name>")
+async def run_file(run_id: str, name: str) -> Response:
+    """Return one of the run's files."""
+    return await _file(board().store.run(run_id).path_of(name))
+
+
+@rest.get("/grid_searches/<run_id>/<experiment_id>/<name>")
+async def experiment_file(run_id: str, experiment_id: str, name: str) -> Response:
+    """Return one of an experiment's files."""
+    run = board().store.run(run_id)
+    return await _file(run.path_of(name, checked_number(experiment_id, "experiment_id")))
+
+
+@rest.get("/model-card/<run_id>/<experiment_id>")
+async def model_card(run_id: str, experiment_id: str) -> Response:
+    """Return an experiment's model card."""
+    run = board().store.run(run_id)
+    return await _file(run.path_of("model_card.json", checked_number(experiment_id, "experiment_id")))
+
+
+async def _file(path: str) -> Response:
+    if not os.path.isfile(path):
+        raise NotFound(f"{os.path.basename(path)} is not there (yet)")
+    kind = "application/json" if path.endswith(".json") else "text/plain; charset=utf-8"
+    return await send_file(path, mimetype=kind, conditional=True)
+
+
+# -- checkpoints ------------------------------------------------------------------------------------------------------
+
+
+@rest.get("/checkpoint_list/<run_id>")
+@rest.get("/checkpoint_list/<run_id>/<experiment_id>")
+@rest.get("/checkpoint_list/<run_id>/<experiment_id>/<epoch>")
+@rest.get("/checkpoints/<run_id>/<experiment_id>/<epoch>")
+async def checkpoint_list(run_id: str, experiment_id: str | None = None, epoch: str | None = None) -> Response:
+    """List what can be downloaded."""
+    run = board().store.run(run_id)
+    wanted = (
+        None if experiment_id is None else checked_number(experiment_id, "experiment_id"),
+        None if epoch is None else checked_number(epoch, "epoch"),
+    )
+    found = await asyncio.to_thread(checkpoints.available, run)
+    return json_response(
+        [
+            {"experiment_id": number, "epoch": at, "checkpoints": names}
+            for (number, at), names in found.items()
+            if wanted[0] in (None, number) and wanted[1] in (None, at)
+        ]
+    )
+
+
+@rest.get("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
+async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str) -> Response:
+    """Download one resource of a checkpoint as a safetensors file."""
+    run = board().store.run(run_id)
+    checkpoints.checked_resource(resource)
+    who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
+    path = checkpoints.received_path(run, *who, resource)
+    digest = checkpoints.digest_of(path)
+    if not os.path.isfile(path):
+        path = await board().exporter.path(run, *who, resource)
+    name = f"{run_id}-experiment-{who[0]}-epoch-{who[1]}-{resource}.safetensors"
+    response = await send_file(path, _BINARY, as_attachment=True, attachment_filename=name, conditional=digest is None)
+    if digest is not None:
+        response.set_etag(digest)
+        await response.make_conditional(request, accept_ranges=True, complete_length=os.path.getsize(path))
+    return response
+
+
+# -- shared -----------------------------------------------------------------------------------------------------------
+
+
+def _tag(run: Run, *parts: Any) -> str:
+    """Return what changes whenever an answer made of the run's log and `parts` may."""
+    state = (run.log.generation, run.log.head, request.query_string, *parts)
+    return f'W/"{zlib.crc32(repr(state).encode()):08x}-{run.log.head.offset:x}"'
+
+
+def _unchanged(tag: str) -> Response | None:
+    if request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"')):
+        return Response(b"", 304, headers={"ETag": tag})
+    return None
+
+
+async def _beside(write: Callable[[], Any], view: RunView) -> Any:
+    size = sum(one.epochs * len(one.history) for one in view.experiments.values()) + 20 * len(view.experiments)
+    return await asyncio.to_thread(write) if size > _MANY_SCORES else write()

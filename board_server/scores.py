@@ -1,0 +1,280 @@
+"""Curves as columns: chosen by name, experiment and epoch, thinned honestly, and written as JSON, CSV or binary."""
+
+from __future__ import annotations
+
+import csv
+import fnmatch
+import io
+import re
+import struct
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+from werkzeug.datastructures import MultiDict
+
+from board_server.errors import WrongRequest
+from mlgym_jax.events import ExperimentView, RunView, encode
+
+_MAX_PATTERN = 200
+_INT32 = range(-(1 << 31), 1 << 31)
+
+
+class Choice(NamedTuple):
+    """What of a run's scores is asked for.
+
+    Attributes:
+        names: whether a score's name is wanted.
+        experiments: ids, None for all; epochs: first and last, None for all.
+        points: at most about so many a series, 0 for all; with_times: also when each epoch ended.
+    """
+
+    names: Callable[[str], bool]
+    experiments: frozenset[int] | None
+    epochs: tuple[int, int] | None
+    points: int
+    with_times: bool
+
+
+class Series(NamedTuple):
+    """One experiment's curve of one score."""
+
+    experiment_id: int
+    name: str
+    total: int
+    epochs: np.ndarray
+    scores: np.ndarray
+
+
+def choice(arguments: MultiDict[str, str]) -> Choice:
+    """Read the query of `/scores`.
+
+    Raises:
+        WrongRequest: a value that does not fit, with what does.
+    """
+    names = _name_filter(arguments.getlist("name"), arguments.getlist("names"))
+    experiments = arguments.get("experiments", "")
+    epochs = arguments.get("epochs", "")
+    bounds = _bounds(epochs, "epochs", "10-200") if epochs else None
+    columns = arguments.get("columns", "")
+    if columns not in ("", "time"):
+        raise WrongRequest(f"columns: found {columns!r}; allowed is time")
+    points = arguments.get("points", "0")
+    if not re.fullmatch(r"[0-9]{1,7}", points):
+        raise WrongRequest(f"points: found {points[:40]!r}; write a number such as 1000, or leave it out for all")
+    return Choice(names, _numbers(experiments) if experiments else None, bounds, int(points), columns == "time")
+
+
+def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
+    # Globs, because a regular expression of a stranger can keep a server busy for ever.
+    if any(len(pattern) > _MAX_PATTERN for pattern in globs):
+        raise WrongRequest(f"names: a glob such as val/* of at most {_MAX_PATTERN} characters is expected")
+    if not exact and not globs:
+        return lambda name: True
+    known, patterns = frozenset(exact), [re.compile(fnmatch.translate(pattern)) for pattern in globs]
+    return lambda name: name in known or any(pattern.match(name) for pattern in patterns)
+
+
+def _numbers(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, last = _bounds(part, "experiments", "0,3,5-9")
+        if last - first > 1_000_000:
+            raise WrongRequest(f"experiments: {part!r} names more than a million; name fewer, or leave it out for all")
+        found.update(range(first, last + 1))
+    return frozenset(found)
+
+
+def _bounds(text: str, what: str, example: str) -> tuple[int, int]:
+    match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", text)
+    if not match:
+        raise WrongRequest(f"{what}: found {text[:40]!r}; write it like {example}")
+    return int(match[1]), int(match[2] or match[1])
+
+
+def chosen(view: RunView, choice: Choice) -> Iterator[ExperimentView]:
+    """Yield the experiments that are asked for."""
+    for experiment in view.experiments.values():
+        if choice.experiments is None or experiment.experiment_id in choice.experiments:
+            yield experiment
+
+
+def series(view: RunView, choice: Choice) -> Iterator[Series]:
+    """Yield the chosen curves, experiment by experiment."""
+    wanted: dict[str, bool] = {}
+    for experiment in chosen(view, choice):
+        epochs, begin, end = _epochs(experiment, choice)
+        for name, values in experiment.history.items():
+            if name not in wanted:
+                wanted[name] = choice.names(name)
+            if wanted[name]:
+                scores = np.array(values[begin:end] if (begin, end) != (0, len(values)) else values, np.float64)
+                kept = _kept(scores, choice.points)
+                if kept is None:
+                    yield Series(experiment.experiment_id, name, len(scores), epochs, scores)
+                else:
+                    yield Series(experiment.experiment_id, name, len(scores), epochs[kept], scores[kept])
+
+
+def _epochs(experiment: ExperimentView, choice: Choice) -> tuple[np.ndarray, int, int]:
+    numbers = experiment.epoch_numbers
+    epochs = np.array(
+        [min(max(n, _INT32.start), _INT32.stop - 1) for n in numbers] if _wide(numbers) else numbers, np.int32
+    )
+    if choice.epochs is None:
+        return epochs, 0, len(epochs)
+    begin, end = np.searchsorted(epochs, choice.epochs[0], "left"), np.searchsorted(epochs, choice.epochs[1], "right")
+    return epochs[begin:end], int(begin), int(end)
+
+
+def _wide(numbers: list[int]) -> bool:
+    return bool(numbers) and (numbers[0] not in _INT32 or numbers[-1] not in _INT32)
+
+
+def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
+    """Return which of a curve's points stay so that no extreme is lost; None for all.
+
+    Each of about `points` / 2 buckets of neighbours keeps its least and its greatest value, and its first NaN or
+    infinity, if it has one: a spike or a divergence of a single epoch is still there. The first and last point stay.
+    """
+    if not points or len(scores) <= max(points, 4):
+        return None
+    size = -(-len(scores) * 2 // max(points, 4))
+    padded = np.full(-(-len(scores) // size) * size, np.nan)
+    padded[: len(scores)] = scores
+    buckets = padded.reshape(-1, size)
+    starts = np.arange(len(buckets)) * size
+    finite = np.isfinite(buckets)
+    low = np.where(finite, buckets, np.inf).argmin(1) + starts
+    high = np.where(finite, buckets, -np.inf).argmax(1) + starts
+    strange = ~finite
+    strange.reshape(-1)[len(scores) :] = False
+    first_strange = (strange.argmax(1) + starts)[strange.any(1)]
+    kept = np.unique(np.concatenate([low, high, first_strange, [0, len(scores) - 1]]))
+    return kept[kept < len(scores)]
+
+
+def times(view: RunView, choice: Choice) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+    """Yield (experiment_id, epochs, unix milliseconds at which each had been evaluated)."""
+    for experiment in chosen(view, choice):
+        epochs, begin, end = _epochs(experiment, choice)
+        yield experiment.experiment_id, epochs, np.array(experiment.evaluated_ms[begin:end], np.float64)
+
+
+def as_json(run_id: str, event_id: int, view: RunView, choice: Choice) -> bytes:
+    """Write the chosen scores as JSON."""
+    body: dict[str, Any] = {
+        "grid_search_id": run_id,
+        "event_id": event_id,
+        "series": [
+            {
+                "experiment_id": one.experiment_id,
+                "name": one.name,
+                "total": one.total,
+                "shown": len(one.scores),
+                "epochs": one.epochs.tolist(),
+                "scores": one.scores.tolist(),
+            }
+            for one in series(view, choice)
+        ],
+    }
+    if choice.with_times:
+        body["times"] = [
+            {"experiment_id": number, "epochs": epochs.tolist(), "time_ms": ended.astype(np.int64).tolist()}
+            for number, epochs, ended in times(view, choice)
+        ]
+    return encode(body)
+
+
+def as_binary(run_id: str, event_id: int, view: RunView, choice: Choice) -> bytes:
+    """Write the chosen scores as `MLG1`: a JSON header of offsets, and columns behind it; docs/events.md has it."""
+    columns = _Columns()
+    names: dict[str, int] = {}
+    table: dict[str, list[Any]] = {
+        name: []
+        for name in ("experiment_id", "name", "total", "shown", "first_epoch", "epochs_offset", "scores_offset")
+    }
+    for one in series(view, choice):
+        first_epoch, epochs_offset = columns.epochs(one.epochs)
+        row = (
+            one.experiment_id,
+            names.setdefault(one.name, len(names)),
+            one.total,
+            len(one.scores),
+            first_epoch,
+            epochs_offset,
+            columns.add(one.scores.astype("<f8", copy=False)),
+        )
+        for column, value in zip(table.values(), row, strict=True):
+            column.append(value)
+    header: dict[str, Any] = {"grid_search_id": run_id, "event_id": event_id, "names": list(names), "series": table}
+    if choice.with_times:
+        header["times"] = clock = {
+            name: [] for name in ("experiment_id", "shown", "first_epoch", "epochs_offset", "time_offset")
+        }
+        for number, epochs, ended in times(view, choice):
+            row = number, len(ended), *columns.epochs(epochs), columns.add(ended.astype("<f8", copy=False))
+            for column, value in zip(clock.values(), row, strict=True):
+                column.append(value)
+    head = msgspec.json.encode(header)
+    head += b" " * (-len(head) % 8)
+    return b"".join([b"MLG1", struct.pack("<I", len(head)), head, *columns.parts])
+
+
+class _Columns:
+    """Arrays one behind the other, each at a multiple of 8 bytes."""
+
+    def __init__(self) -> None:
+        self.parts: list[Any] = []
+        self._size = 0
+
+    def add(self, array: np.ndarray) -> int:
+        offset, data = self._size, array.tobytes()
+        self.parts.append(data)
+        padding = -len(data) % 8
+        if padding:
+            self.parts.append(bytes(padding))
+        self._size += len(data) + padding
+        return offset
+
+    def epochs(self, epochs: np.ndarray) -> tuple[int | None, int | None]:
+        """Return (first epoch, None) where they count on by one, else (None, the offset of them all)."""
+        if not len(epochs):
+            return 1, None
+        if int(epochs[-1]) - int(epochs[0]) == len(epochs) - 1:
+            return int(epochs[0]), None
+        return None, self.add(epochs.astype("<i4", copy=False))
+
+
+def as_csv(view: RunView, choice: Choice) -> Iterable[str]:
+    """Yield the chosen scores as lines of CSV, one an experiment and epoch; nothing is thinned."""
+    experiments = list(chosen(view, choice))
+    hyperparameters = list(dict.fromkeys(name for one in experiments for name in one.hyperparameters))
+    scores = list(dict.fromkeys(name for one in experiments for name in one.history if choice.names(name)))
+    line = io.StringIO()
+    writer = csv.writer(line, lineterminator="\n")
+
+    def written(row: list[Any]) -> str:
+        writer.writerow([_harmless(value) for value in row])
+        text = line.getvalue()
+        line.seek(0)
+        line.truncate()
+        return text
+
+    yield written(["experiment_id", "fold", *hyperparameters, "epoch", *scores])
+    for one in experiments:
+        _, begin, end = _epochs(one, choice)
+        values = [one.hyperparameters.get(name) for name in hyperparameters]
+        fixed = [one.experiment_id, one.fold, *values]
+        rows = one.rows()
+        for index in range(begin, end):
+            yield written([*fixed, one.epoch_numbers[index], *(rows[index].get(name) for name in scores)])
+
+
+def _harmless(value: Any) -> Any:
+    """Return a cell that no spreadsheet takes for a formula."""
+    if value is None or isinstance(value, (bool, int, float)):
+        return value
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

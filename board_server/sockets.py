@@ -1,0 +1,138 @@
+"""The WebSockets: `/ws/subscribe`, `/ws/publish`, `/ws/grid_searches`."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from typing import Any
+
+import msgspec
+from quart import Blueprint, websocket
+
+from board_server.errors import RequestError, TryLater, WrongRequest
+from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
+from board_server.state import Board, board
+
+sockets = Blueprint("sockets", __name__)
+_MAX_SOCKETS = 1_000
+_MAX_CLIENT_MESSAGES = 1_000  # of a subscriber, who has nothing to say
+_LIST_SECONDS = 1.0
+# Hypercorn ends a connection together with its close frame; a client whose own reply then fails may drop what it had
+# received, so it is given a moment to read why.
+_ANSWER_SECONDS = 0.1
+_DRAIN_SECONDS = 30.0
+
+
+@sockets.before_websocket
+async def _admit() -> None:
+    access = board().access
+    host = websocket.headers.get("Host", "")
+    access.check_host(host)
+    access.check_origin(websocket.headers.get("Origin"), host)
+    access.require("write" if websocket.path == "/ws/publish" else "read", websocket.headers, websocket.cookies)
+    if board().num_sockets >= _MAX_SOCKETS:
+        raise TryLater(f"the board serves {_MAX_SOCKETS} WebSockets already; try again later")
+
+
+@sockets.websocket("/ws/subscribe")
+async def subscribe() -> None:
+    """Send a run's events behind `after`, then each new one."""
+    text = websocket.args.get("after", "-1")
+    if not re.fullmatch(r"-1|[0-9]{1,12}", text):
+        raise WrongRequest(f"after: found {text[:40]!r}; write the id of the last event that you have, or -1")
+    run = board().store.run(_run_id())
+    await websocket.accept()
+    await _with_silent_client(board().subscriptions.serve(run, int(text), websocket.send))
+
+
+@sockets.websocket("/ws/grid_searches")
+async def grid_searches() -> None:
+    """Send the list of runs, and again when it has changed."""
+    await websocket.accept()
+    await _with_silent_client(_send_lists(board()))
+
+
+async def _send_lists(here: Board) -> tuple[int, str]:
+    sent, sent_at = None, 0.0
+    while not here.closing.is_set():
+        listed = await here.listed()
+        if listed != sent or time.monotonic() - sent_at > BEAT_SECONDS:
+            sent, sent_at = listed, time.monotonic()
+            await websocket.send(msgspec.json.encode({"grid_searches": listed}).decode())
+        await here.pause(_LIST_SECONDS)
+    return 1001, "the board is shutting down"
+
+
+@sockets.websocket("/ws/publish")
+async def publish() -> None:
+    """Take in a run's events, and acknowledge each frame."""
+    here = board()
+    run = here.store.receiving(_run_id())
+    await websocket.accept()
+    here.num_sockets += 1
+    run.publisher_came()
+    try:
+        while not here.closing.is_set():
+            receiving, _ = await first_of(websocket.receive(), here.closing.wait())
+            if receiving.cancelled() or not receiving.done():
+                break
+            try:
+                answer, num_new = receive(run, receiving.result())
+            except RequestError as error:
+                here.count_refused()
+                details = {"ack": run.log.head.event_id - 1, **error_answer(error)}
+                await websocket.send(msgspec.json.encode(details).decode())
+                await asyncio.sleep(_ANSWER_SECONDS)
+                await _close(error.close_code, str(error)[:100])
+                return
+            here.count_received(num_new)
+            await websocket.send(msgspec.json.encode(answer).decode())
+        await _close(1012, "the board is restarting")
+    finally:
+        run.publisher_left()
+        here.num_sockets -= 1
+
+
+def _run_id() -> str:
+    run_id = websocket.args.get("grid_search_id")
+    if run_id is None:
+        raise WrongRequest("grid_search_id is missing; write ?grid_search_id=RUN_ID")
+    return run_id
+
+
+async def _with_silent_client(serving: Any) -> None:
+    """Serve a client that only listens, until it leaves, talks too much, or the serving ends."""
+    here = board()
+    here.num_sockets += 1
+    task, listening = asyncio.ensure_future(serving), asyncio.ensure_future(_listen())
+    try:
+        done, _ = await asyncio.wait((task, listening), return_when=asyncio.FIRST_COMPLETED)
+        if task in done:
+            try:
+                code, reason = task.result()
+            except TimeoutError:
+                code, reason = 1013, "too slow: nothing was taken for a minute"
+        else:
+            code, reason = 1008, "this socket only sends"
+        listening.cancel()
+        await _close(code, reason)
+    finally:
+        here.num_sockets -= 1
+        task.cancel()
+        listening.cancel()
+
+
+async def _close(code: int, reason: str) -> None:
+    """Close, and take what the client still sends, because the server reads on to its end only when all is taken."""
+    await websocket.close(code, reason)
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_DRAIN_SECONDS):
+            while True:
+                await websocket.receive()
+
+
+async def _listen() -> None:
+    for _ in range(_MAX_CLIENT_MESSAGES):
+        await websocket.receive()

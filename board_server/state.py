@@ -1,0 +1,90 @@
+"""What one running server holds: the store, who may use it, what it has counted."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
+from quart import current_app
+
+from board_server.auth import Access
+from board_server.checkpoints import Exporter
+from board_server.listing import Listing
+from board_server.live import Subscriptions
+from board_server.store import Store
+
+_FOLLOW_SECONDS = 0.1
+
+
+class Board:
+    """The state of a server, made by `create_app`, found by `board()`."""
+
+    def __init__(self, store: Store, access: Access):
+        self.store = store
+        self.access = access
+        self.closing = asyncio.Event()
+        self.listing = Listing(store)
+        self.subscriptions = Subscriptions(self.closing)
+        self.exporter = Exporter()
+        self.num_sockets = 0
+        self._listing_lock = asyncio.Lock()
+        self._make_metrics()
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """Return the summaries of all runs."""
+        async with self._listing_lock:
+            return await asyncio.to_thread(self.listing.summaries)
+
+    def begin(self) -> None:
+        """Follow the logs of local runs; called when the server starts."""
+        self._following = asyncio.ensure_future(self._follow())
+
+    async def end(self) -> None:
+        """Let everybody go, and bring what was published to the disk."""
+        self.closing.set()
+        await self._following
+        self.store.close()
+        self.exporter.close()
+
+    async def _follow(self) -> None:
+        """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""
+        while not self.closing.is_set():
+            for run in self.store.watched():
+                run.refresh()
+            await self.pause(_FOLLOW_SECONDS)
+
+    async def pause(self, seconds: float) -> None:
+        """Wait, but not longer than the server lives."""
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self.closing.wait(), seconds)
+
+    def count_received(self, num_events: int) -> None:
+        self._received.inc(num_events)
+
+    def count_refused(self) -> None:
+        self._refused.inc()
+
+    def count_request(self, method: str, status: int) -> None:
+        self._requests.labels(method, str(status)).inc()
+
+    def _make_metrics(self) -> None:
+        self.metrics = registry = CollectorRegistry()
+        ProcessCollector(registry=registry)
+        name = "mlgym_board"
+        self._received = Counter(f"{name}_events_received", "Events taken in from publishers", registry=registry)
+        self._refused = Counter(f"{name}_frames_refused", "Frames of publishers that were refused", registry=registry)
+        self._requests = Counter(f"{name}_requests", "HTTP requests", ["method", "status"], registry=registry)
+        for gauge, text, value in (
+            ("events_sent", "Events sent to subscribers", lambda: self.subscriptions.num_events_sent),
+            ("subscribers", "Subscribers now", lambda: self.subscriptions.num_subscribers),
+            ("websockets", "WebSockets open now", lambda: self.num_sockets),
+            ("publishers", "Publishers now", self.store.num_publishers),
+        ):
+            Gauge(f"{name}_{gauge}", text, registry=registry).set_function(value)
+
+
+def board() -> Board:
+    """Return the state of the server that answers the current request."""
+    return current_app.extensions["board"]

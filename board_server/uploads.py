@@ -1,0 +1,85 @@
+"""What remote runs send besides events: their files and checkpoints, and events that no frame can hold."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+from quart import Blueprint, Response, request
+
+from board_server import checkpoints
+from board_server.errors import NotFound, RequestError, TooLarge
+from board_server.live import error_answer, receive
+from board_server.rest import json_response
+from board_server.state import board
+from board_server.store import LOG_NAME, checked_number, write_whole
+
+uploads = Blueprint("uploads", __name__)
+
+
+@uploads.before_request
+async def _admit() -> None:
+    board().access.require("write", request.headers, request.cookies)
+
+
+@uploads.post("/grid_searches/<run_id>/events")
+async def publish(run_id: str) -> Response:
+    """Take in a frame of events, as `/ws/publish` does."""
+    run = board().store.receiving(run_id)
+    frame = await request.data
+    run.publisher_came()
+    try:
+        answer, num_new = receive(run, frame)
+    except RequestError as error:
+        board().count_refused()
+        return json_response({"ack": run.log.head.event_id - 1, **error_answer(error)}, error.status)
+    finally:
+        run.publisher_left()
+    board().count_received(num_new)
+    return json_response(answer, 409 if "expected" in answer else 200)
+
+
+@uploads.put("/grid_searches/<run_id>/<name>")
+@uploads.put("/grid_searches/<run_id>/<experiment_id>/<name>")
+async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> Response:
+    """Store one of a remote run's files."""
+    run = board().store.receiving(run_id)
+    number = None if experiment_id is None else checked_number(experiment_id, "experiment_id")
+    path = run.path_of(name, number)
+    if name == LOG_NAME:
+        raise NotFound("the log is not put as a file; its events are published")
+    data = await request.data
+    run.require_received()
+    created = not os.path.exists(path)
+    await asyncio.to_thread(write_whole, path, data)
+    return json_response({"received": len(data)}, 201 if created else 200)
+
+
+@uploads.post("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
+async def post_checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str) -> Response:
+    """Store a chunk of a checkpoint's resource, or all of it."""
+    run = board().store.receiving(run_id)
+    checkpoints.checked_resource(resource)
+    who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
+    digest = checkpoints.parse_digest(request.headers.get("Repr-Digest"))
+    data = await request.data
+    if len(data) > checkpoints.MAX_CHUNK_BYTES:
+        raise TooLarge(f"a chunk holds at most {checkpoints.MAX_CHUNK_BYTES} bytes; send several by Content-Range")
+    first, total = checkpoints.parse_range(request.headers.get("Content-Range"), len(data))
+    run.require_received()
+    path = checkpoints.received_path(run, *who, resource)
+    have = await asyncio.to_thread(
+        lambda: checkpoints.receive_chunk(path, data, first=first, total=total, digest=digest)
+    )
+    return json_response({"received": have, "complete": have == total}, 201 if have == total else 200)
+
+
+@uploads.delete("/checkpoints/<run_id>/<experiment_id>/<epoch>")
+@uploads.delete("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
+async def delete_checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str | None = None) -> Response:
+    """Delete what was uploaded of a checkpoint."""
+    run = board().store.run(run_id)
+    if resource is not None:
+        checkpoints.checked_resource(resource)
+    who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
+    return json_response({"deleted": await asyncio.to_thread(checkpoints.delete, run, *who, resource)})

@@ -1,0 +1,96 @@
+"""Export a kept checkpoint as a safetensors file, without running the run's config or any code of it.
+
+python -m mlgym_jax.export RUN_DIR --list
+python -m mlgym_jax.export RUN_DIR --experiment=ID [--epoch=N] [--resource=model] --output=FILE
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from mlgym_jax.command_line import DONE, Parser, guarded
+from mlgym_jax.errors import MlgymError
+
+if TYPE_CHECKING:
+    from mlgym_jax.checkpoint.kept import KeptCheckpoints
+
+_RESOURCES = ("model", "optimizer", "lr_scheduler", "stateful_components")
+
+
+def _main(arguments: list[str]) -> int:
+    parser = Parser(
+        prog="python -m mlgym_jax.export",
+        description="Write one experiment's kept checkpoint to a safetensors file. The run's config is not executed.",
+        epilog="model: params/… and model_state/…; optimizer: opt_state/…; lr_scheduler: step; stateful_components: "
+        "key, hyperparams/…. Together they are the whole TrainState. Exit status: 0 done, 2 the request was wrong.",
+    )
+    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("--experiment", type=int, metavar="ID", help="the experiment")
+    parser.add_argument("--epoch", type=int, metavar="N", help="a kept epoch; by default the newest")
+    parser.add_argument("--resource", choices=_RESOURCES, default="model", help="which part of it; model by default")
+    parser.add_argument("--output", metavar="FILE", help="the file to write")
+    parser.add_argument("--list", action="store_true", help="print what is kept, as JSON")
+    parser.add_argument(
+        "--requests",
+        action="store_true",
+        help="for programs: read a JSON line {experiment_id, epoch, resource, output} at a time from standard input, "
+        "and answer each with a JSON line, {} or {error}",
+    )
+    options = parser.parse_args(arguments)
+    if not os.path.isdir(options.run_dir):
+        raise MlgymError(f"{options.run_dir}: no such folder; name a run's, such as event_storage/RUN_ID")
+    if not (options.list or options.requests or options.output):
+        raise MlgymError("--output=FILE is missing; or list what is kept by --list")
+    if not (options.list or options.requests) and options.experiment is None:
+        raise MlgymError("--experiment=ID is missing; list what is kept by --list")
+    if options.requests:
+        os.nice(19)  # whoever asks for many is beside a training, which goes first
+    from mlgym_jax.checkpoint.kept import KeptCheckpoints  # here, so that a wrong request is answered at once
+
+    kept = KeptCheckpoints(options.run_dir)
+    if options.list:
+        print(json.dumps(kept.list(options.experiment)), flush=True)
+    if options.requests:
+        _serve(kept, options.run_dir, sys.stdin)
+    elif options.output:
+        epoch = kept.newest_epoch(options.experiment) if options.epoch is None else options.epoch
+        _write(kept, options.run_dir, options.experiment, epoch, options.resource, options.output)
+    return DONE
+
+
+def _serve(kept: KeptCheckpoints, run_dir: str, lines: Iterable[str]) -> None:
+    for line in lines:
+        request = json.loads(line)
+        answer: dict[str, Any] = {}
+        try:
+            where = request["experiment_id"], request["epoch"], request["resource"]
+            _write(kept, run_dir, *where, request["output"])
+        except MlgymError as error:
+            answer["error"] = str(error)
+        print(json.dumps(answer), flush=True)
+
+
+def _write(kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, resource: str, output: str) -> None:
+    from mlgym_jax.warm_start import write_arrays
+
+    metadata = {
+        "run_id": os.path.basename(os.path.abspath(run_dir)),
+        "experiment_id": str(experiment_id),
+        "epoch": str(epoch),
+        "resource": resource,
+    }
+    write_arrays(kept.arrays(experiment_id, epoch, resource), output, metadata)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ["JAX_PLATFORMS"] = "cpu"  # a checkpoint is read on the host: no accelerator is taken from a training
+    sys.exit(guarded(_main))
+
+
+if __name__ == "__main__":
+    main()

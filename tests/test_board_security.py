@@ -1,0 +1,253 @@
+"""Who may do what: tokens, sessions, origins, hosts, on every route; and that paths stay inside of the store."""
+
+import asyncio
+import json
+import subprocess
+import sys
+
+import pytest
+import websockets
+from boards import ROOT, RUN, board, frame, listen, numbered, say, study_events, write_run
+
+from board_server.app import create_app
+from board_server.auth import Access
+from board_server.openapi import document
+from board_server.store import Store
+
+WRITE, READ = "a-token-to-write-with", "a-token-to-read-with"
+FILL = {"run_id": RUN, "name": "config.json", "experiment_id": "0", "epoch": "1", "resource": "model"}
+OPEN = {("get", "/healthz"), ("get", "/session"), ("post", "/session"), ("delete", "/session")}
+ROUTES = sorted((method, path) for path, methods in document()["paths"].items() for method in methods)
+
+
+def ask(app, method, path, **request):
+    async def asked():
+        response = await app.test_client().open(path, method=method.upper(), **request)
+        return response.status_code, response.headers, await response.get_data(as_text=False)
+
+    return asyncio.run(asked())
+
+
+@pytest.fixture
+def guarded(tmp_path):
+    write_run(tmp_path, study_events())
+    return create_app(Store(tmp_path), Access(token=WRITE, read_token=READ))
+
+
+def bearer(token):
+    return {"Authorization": f"Bearer {token}"}
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_every_route_asks_for_a_token(guarded, method, path):
+    status, headers, body = ask(guarded, method, path.format(**FILL))
+    if (method, path) in OPEN:
+        assert status in (200, 400)
+        return
+    assert status == 401 and headers["WWW-Authenticate"] == "Bearer" and json.loads(body)["error"]
+    for wrong in ("nonsense", "", WRITE[:-1], WRITE + "x", "ä"):
+        assert ask(guarded, method, path.format(**FILL), headers=bearer(wrong))[0] == 401
+    assert ask(guarded, method, path.format(**FILL), headers={"Authorization": f"Basic {WRITE}"})[0] == 401
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+def test_a_token_for_reading_writes_nothing(guarded, tmp_path, method, path):
+    before = sorted(str(one) for one in tmp_path.rglob("*"))
+    status, _, _ = ask(guarded, method, path.format(**FILL), headers=bearer(READ), data=b"x")
+    if (method, path) not in OPEN:
+        assert (status == 403) == (method != "get")
+    assert sorted(str(one) for one in tmp_path.rglob("*")) == before
+    assert ask(guarded, method, path.format(**FILL), headers=bearer(WRITE), data=b"x")[0] not in (401, 403)
+
+
+@pytest.mark.parametrize(("method", "path"), ROUTES)
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://", "http://["]
+)
+def test_another_sites_page_changes_nothing(tmp_path, method, path, origin):
+    write_run(tmp_path, study_events())
+    app = create_app(Store(tmp_path), Access())
+    status, headers, _ = ask(app, method, path.format(**FILL), headers={"Origin": origin}, data=b"x")
+    assert (status == 403) == (method != "get")
+    assert "Access-Control-Allow-Origin" not in headers  # so that its script may not read an answer
+
+
+def test_the_boards_own_page_and_allowed_sites_may(tmp_path):
+    app = create_app(Store(tmp_path), Access(allowed_origins=frozenset({"https://lab.example"})))
+    put = ("put", "/grid_searches/remote/config.json")
+    assert ask(app, *put, headers={"Origin": "http://localhost"}, data=b"{}")[0] == 201
+    status, headers, _ = ask(app, *put, headers={"Origin": "https://lab.example"}, data=b"{}")
+    assert status == 200 and headers["Access-Control-Allow-Origin"] == "https://lab.example"
+    status, headers, _ = ask(app, "options", "/grid_searches", headers={"Origin": "https://lab.example"})
+    assert status == 204 and "Authorization" in headers["Access-Control-Allow-Headers"] and "Origin" in headers["Vary"]
+
+
+@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "192.0.2.1", "", "localhost.evil.example"])
+def test_an_open_board_answers_to_no_foreign_name(tmp_path, host):
+    app = create_app(Store(tmp_path), Access())
+    for path in ("/", "/grid_searches", "/healthz", "/assets/x.js"):
+        assert ask(app, "get", path, headers={"Host": host})[0] == 403
+    assert ask(app, "get", "/grid_searches", headers={"Host": "127.0.0.1:8080"})[0] == 200
+    assert ask(app, "get", "/grid_searches", headers={"Host": "[::1]:8080"})[0] == 200
+
+
+def test_a_session_of_the_page(guarded):
+    async def sign_in():
+        client = guarded.test_client()
+        answers = [(await client.get("/session")), await client.post("/session", json={"token": "wrong"})]
+        answers.append(await client.post("/session", json={"token": READ}))
+        cookie = answers[-1].headers["Set-Cookie"]
+        answers += [await client.get("/grid_searches"), await client.put("/grid_searches/x/config.json", data=b"{}")]
+        said = await (await client.get("/session")).get_json()
+        answers.append(await client.delete("/session"))
+        answers.append(await client.get("/grid_searches"))
+        return [answer.status_code for answer in answers], cookie, said
+
+    statuses, cookie, said = asyncio.run(sign_in())
+    assert statuses == [200, 401, 201, 200, 403, 200, 401]
+    assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and READ not in cookie
+    assert said == {"read": True, "write": False, "token_required": True}
+
+
+@pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"token": 1}', b"\xff", b"null"])
+def test_a_wrong_sign_in_is_answered(guarded, body):
+    assert ask(guarded, "post", "/session", data=body)[0] == 400
+
+
+@pytest.mark.parametrize(
+    "path", ["/", "/grid_searches", "/nothing", f"/grid_searches/{RUN}/event_storage.log", "/healthz"]
+)
+def test_every_answer_carries_what_keeps_a_browser_safe(guarded, path):
+    headers = ask(guarded, "get", path, headers=bearer(WRITE))[1]
+    policy = headers["Content-Security-Policy"]
+    assert "default-src 'self'" in policy and "frame-ancestors 'none'" in policy and "unsafe" not in policy
+    assert headers["X-Content-Type-Options"] == "nosniff" and headers["Referrer-Policy"] == "no-referrer"
+
+
+SECRET = "what lies outside of the store"
+
+
+@pytest.mark.parametrize(
+    "escape",
+    [
+        "..",
+        "../outside",
+        "%2e%2e",
+        "%2e%2e%2foutside",
+        "..%2foutside",
+        "....//outside",
+        "%252e%252e",
+        "/etc",
+        "..\\outside",
+        "outside%00",
+        ".",
+        "~",
+        "\u202e..",
+        "..;",
+        "a/../../outside",
+    ],
+)
+def test_no_path_leads_out_of_the_store(tmp_path, escape):
+    (tmp_path / "outside").mkdir()
+    for name in ("config.json", "event_storage.log", "model_card.json"):
+        (tmp_path / "outside" / name).write_text(SECRET)
+        (tmp_path / name).write_text(SECRET)
+    storage = tmp_path / "store"
+    write_run(storage, study_events())
+    before = {str(one): one.stat().st_mtime_ns for one in tmp_path.rglob("*") if one.is_file()}
+    app = create_app(Store(storage), Access())
+    for method, path in ROUTES:
+        for field in set(FILL) & {part[1:-1] for part in path.split("/") if part.startswith("{")}:
+            place = path.format(**{**FILL, field: escape})
+            try:
+                status, _, body = ask(app, method, place, data=b"{}")
+            except ValueError:
+                continue  # the client refuses to send it
+            assert SECRET.encode() not in body, place
+            assert status in (200, 201, 304, 308, 400, 404, 405, 409), place
+    # what PUT and POST made lies inside of the store, if anywhere
+    new = [str(one) for one in tmp_path.rglob("*") if one.is_file() and str(one) not in before]
+    assert all(one.startswith(f"{storage}/") for one in new)
+    assert {name: (tmp_path / name).read_text() for name in ("config.json", "event_storage.log")} == {
+        "config.json": SECRET,
+        "event_storage.log": SECRET,
+    }
+
+
+# --- sockets and the process -----------------------------------------------------------------------------------------
+
+
+def refused(connect, *place, **options):
+    with pytest.raises(websockets.InvalidStatus) as found, connect(*place, **options):
+        pass
+    return found.value.response.status_code
+
+
+def test_sockets_ask_for_tokens_and_origins_too(tmp_path):
+    write_run(tmp_path, [numbered(0)])
+    with board(tmp_path, f"--token={WRITE}", f"--read_token={READ}") as server:
+        for path in (f"/ws/subscribe?grid_search_id={RUN}", "/ws/publish?grid_search_id=remote", "/ws/grid_searches"):
+            assert refused(server.socket, path) == 401
+            assert refused(server.socket, path, additional_headers=bearer("wrong")) == 401
+            assert refused(server.socket, path, additional_headers=bearer(WRITE), origin="https://evil.example") == 403
+        assert refused(server.publisher, "remote", additional_headers=bearer(READ)) == 403
+        with server.subscriber(additional_headers=bearer(READ)) as subscriber:
+            listen(subscriber, 0)
+        with server.publisher("remote", additional_headers=bearer(WRITE)) as publisher:
+            assert say(publisher, frame(0)) == {"ack": 0}
+        status, headers, _ = server.request("POST", "/session", json.dumps({"token": READ}).encode())
+        assert status == 201
+        cookie = {"Cookie": headers["Set-Cookie"].split(";")[0]}
+        own = f"http://127.0.0.1:{server.port}"
+        with server.subscriber(additional_headers=cookie, origin=own) as subscriber:
+            listen(subscriber, 0)
+        server.get("/grid_searches?token=not-here", **bearer(WRITE))
+    assert not [line for line in server.said if WRITE in line or READ in line]
+
+
+def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
+    write_run(tmp_path, [numbered(0)])
+    with board(tmp_path) as server:
+        for path in (f"/ws/subscribe?grid_search_id={RUN}", "/ws/publish?grid_search_id=x", "/ws/grid_searches"):
+            assert refused(server.socket, path, origin="https://evil.example") == 403
+        with server.subscriber(origin=f"http://127.0.0.1:{server.port}") as subscriber:
+            listen(subscriber, 0)
+    allowed = "--cors_allowed_origins=https://lab.example,https://other.example"
+    with board(tmp_path, allowed) as server, server.subscriber(origin="https://lab.example") as subscriber:
+        listen(subscriber, 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--host=0.0.0.0"], "the board needs a token"),
+        (["--port=70000"], "a number from 0 to 65535"),
+        (["--port=web"], "invalid int value"),
+        (["--tokn=x"], "unrecognized arguments"),
+        (["--token=two words"], "printable ASCII"),
+        (["--token="], "printable ASCII"),
+        (["--cors_allowed_origins=lab.example"], "write it like https://example.org"),
+        (["--event_storage=README.md"], "it is no folder"),
+        (["--event_storage="], "it is no folder"),
+        (["--host=no.such.host.invalid", "--token=x"], "--host=no.such.host.invalid"),
+    ],
+)
+def test_wrong_options_are_answered_in_one_line_with_status_2(options, words):
+    done = subprocess.run(
+        [sys.executable, "-m", "board_server", *options], capture_output=True, text=True, cwd=ROOT, timeout=30
+    )
+    assert done.returncode == 2 and words in done.stderr
+    assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
+
+
+def test_a_taken_port_is_said_with_the_next_one(tmp_path):
+    with board(tmp_path) as server:
+        words = [sys.executable, "-m", "board_server", f"--port={server.port}", f"--event_storage={tmp_path}"]
+        done = subprocess.run(words, capture_output=True, text=True, cwd=ROOT, timeout=30)
+    assert done.returncode == 2 and f"--port={server.port + 1}" in done.stderr
+
+
+def test_the_server_never_imports_jax():
+    heavy = "{'jax', 'flax', 'orbax', 'sklearn', 'ml_collections'}"
+    code = f"import board_server.__main__, sys; print(*{heavy} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""

@@ -1,0 +1,221 @@
+"""The board's reading of logs, and its folder of runs."""
+
+import json
+import random
+import zlib
+
+import pytest
+from boards import RUN, numbered, study_events, write_run
+
+from board_server.errors import Conflict, NotFound, TryLater, WrongRequest
+from board_server.listing import Listing
+from board_server.run_log import RunLog
+from board_server.store import Store
+from mlgym_jax import events as ev
+
+
+def encoded(number, padding=0):
+    return json.dumps(numbered(number, padding)).encode()
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "event_storage.log"
+
+
+def all_lines(log, **limits):
+    cursor, found = log.seek(0), []
+    while True:
+        lines, cursor = log.read(cursor, **{"max_bytes": 1 << 20, **limits})
+        if not lines:
+            return found
+        found += lines
+
+
+def test_every_line_is_found_by_its_id_whatever_the_sizes(path):
+    chance = random.Random(0)
+    written = [encoded(number, chance.choice((0, 10, 1_000, 70_000, 200_000))) for number in range(300)]
+    path.write_bytes(b"".join(one + b"\n" for one in written))
+    log = RunLog(str(path))
+    assert log.refresh()
+    assert log.head == (300, path.stat().st_size)
+    assert all_lines(log) == written
+    assert all_lines(log, max_bytes=1) == written  # a line is never cut, however small the frame
+    for number in (0, 1, 17, 150, 298, 299):
+        lines, after = log.read(log.seek(number), max_bytes=1 << 30, max_events=1)
+        assert lines == [written[number]] and after.event_id == number + 1
+    assert log.seek(300) == log.seek(12_345) == log.head
+
+
+def test_growth_is_taken_in_piece_by_piece_and_a_torn_end_is_left_for_later(path):
+    log = RunLog(str(path))
+    assert not log.refresh()
+    data = b"".join(encoded(number, number) + b"\n" for number in range(200))
+    chance, offset = random.Random(1), 0
+    with open(path, "ab", buffering=0) as file:
+        while offset < len(data):
+            step = chance.randint(1, 3_000)
+            file.write(data[offset : offset + step])
+            offset += step
+            log.refresh()
+            assert log.head.event_id == data[:offset].count(b"\n")
+    assert all_lines(log) == data.split(b"\n")[:-1]
+    assert log.crc32() == zlib.crc32(data)
+
+
+def test_the_checksum_goes_on_from_where_it_was(path):
+    path.write_bytes(b"")
+    log = RunLog(str(path))
+    for number in range(5):
+        with open(path, "ab") as file:
+            file.write(encoded(number) + b"\n")
+        log.refresh()
+        assert log.crc32() == zlib.crc32(path.read_bytes())
+
+
+@pytest.mark.parametrize("how", ["cut", "replaced", "deleted"])
+def test_a_log_that_is_no_longer_what_was_read_is_read_anew(path, how):
+    path.write_bytes(b"".join(encoded(number, 50) + b"\n" for number in range(10)))
+    log = RunLog(str(path))
+    log.refresh()
+    generation = log.generation
+    if how == "cut":
+        with open(path, "r+b") as file:
+            file.truncate(len(encoded(0, 50)) + 1)
+    else:
+        path.unlink()
+    if how == "replaced":
+        path.with_suffix(".new").write_bytes(encoded(7) + b"\n")
+        path.with_suffix(".new").rename(path)
+    assert log.refresh()
+    assert log.generation > generation
+    expected = {"cut": [encoded(0, 50)], "replaced": [encoded(7)], "deleted": []}[how]
+    assert all_lines(log) == expected and log.head.event_id == len(expected)
+
+
+def test_the_list_of_runs_says_how_each_stands(tmp_path):
+    write_run(tmp_path, study_events("done"), "done")
+    write_run(tmp_path, study_events("fresh", finished=False), "fresh")
+    (tmp_path / "not-a-run").mkdir()
+    (tmp_path / "a-file").write_text("x")
+    open_log = ev.EventLog.open(write_run(tmp_path, study_events("written", finished=False), "written"))
+    lost = write_run(tmp_path, study_events("lost", finished=False), "lost")
+    for run in (lost, tmp_path / "written" / "event_storage.log"):
+        import os
+
+        os.utime(run, (1_000, 1_000))
+    with open_log:
+        found = {run["grid_search_id"]: run for run in Listing(Store(tmp_path)).summaries()}
+    assert {name: run["status"] for name, run in found.items()} == {
+        "done": "DONE",
+        "fresh": "RUNNING",
+        "written": "RUNNING",
+        "lost": "LOST",
+    }
+    assert found["done"]["name"] == "a study" and found["done"]["num_experiments"] == 3
+    assert found["done"]["started_ms"] == 1_000 and found["done"]["published"] is False
+
+
+def test_a_resumed_run_is_running_again_in_the_list(tmp_path):
+    again = study_events(finished=False)[:1]
+    write_run(tmp_path, [*study_events(), *again])
+    assert Listing(Store(tmp_path)).summaries()[0]["status"] == "RUNNING"
+
+
+def test_what_did_not_change_is_not_read_again(tmp_path, monkeypatch):
+    for number in range(20):
+        write_run(tmp_path, study_events(f"run-{number}"), f"run-{number}")
+    listing = Listing(Store(tmp_path))
+    first = listing.summaries()
+    import board_server.listing as module
+
+    read = []
+    monkeypatch.setattr(module, "_facts", lambda path, size, real=module._facts: read.append(path) or real(path, size))
+    assert listing.summaries() == first and read == []
+    write_run(tmp_path, study_events("run-3", finished=False)[:1], "run-3")
+    listing.summaries()
+    assert read == [str(tmp_path / "run-3" / "event_storage.log")]
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a\\b", "x" * 129, "a\nb", "ä", "a b", "a%2fb"])
+def test_ids_that_are_none_are_refused(tmp_path, name):
+    for ask in (Store(tmp_path).run, Store(tmp_path).receiving):
+        with pytest.raises(WrongRequest, match="is no id"):
+            ask(name)
+
+
+def test_an_unknown_run_is_answered_with_the_nearest(tmp_path):
+    write_run(tmp_path, study_events())
+    with pytest.raises(NotFound, match=f"did you mean '{RUN}'"):
+        Store(tmp_path).run(RUN[:-1] + "1")
+
+
+def test_what_is_published_is_the_bytes_that_were_sent(tmp_path):
+    store = Store(tmp_path)
+    run = store.receiving("remote")
+    assert not (tmp_path / "remote").exists()  # asking for it makes nothing
+    lines = [encoded(0), b'{"event_type": "x",  "creation_ts":1, "payload":{"float":1.10}}']
+    run.append(0, lines[:1])
+    run.append(1, lines[1:])
+    store.close()
+    assert (tmp_path / "remote" / "event_storage.log").read_bytes() == b"".join(one + b"\n" for one in lines)
+    assert run.is_published and run.log.head.event_id == 2
+
+
+def test_a_log_that_a_local_process_writes_is_not_written_to(tmp_path):
+    path = write_run(tmp_path, study_events(finished=False))
+    with pytest.raises(Conflict, match="nothing to publish"):
+        Store(tmp_path).run(RUN).append(len(study_events(finished=False)), [encoded(0)])  # nor when it has ended
+    with ev.EventLog.open(path), pytest.raises(Conflict, match="nothing to publish"):
+        Store(tmp_path).run(RUN).append(17, [encoded(0)])
+
+
+def test_lines_for_another_place_than_the_end_are_not_appended(tmp_path):
+    store = Store(tmp_path)
+    store.receiving("remote").append(0, [encoded(0)])
+    for place in (0, 2):
+        with pytest.raises(Conflict, match="1 events by now"):
+            store.run("remote").append(place, [encoded(1)])
+    store.close()
+    assert (tmp_path / "remote" / "event_storage.log").read_bytes() == encoded(0) + b"\n"
+
+
+def test_a_torn_end_of_a_published_log_is_cut_off_before_more_is_appended(tmp_path):
+    first = Store(tmp_path)
+    first.receiving("remote").append(0, [encoded(0)])
+    first.close()
+    path = tmp_path / "remote" / "event_storage.log"
+    with open(path, "ab") as file:
+        file.write(encoded(1)[:20])
+    run = Store(tmp_path).run("remote")
+    assert run.log.head.event_id == 1
+    run.append(1, [encoded(1)])
+    run.close_writer()
+    assert path.read_bytes() == encoded(0) + b"\n" + encoded(1) + b"\n"
+
+
+def test_a_disk_that_refuses_is_said_and_what_was_there_is_whole(tmp_path):
+    store = Store(tmp_path)
+    run = store.receiving("remote")
+    run.append(0, [encoded(0)])
+    run.close_writer()
+    path = tmp_path / "remote" / "event_storage.log"
+    path.chmod(0o444)
+    (tmp_path / "blocked").write_text("a file where a folder is wanted")
+    with pytest.raises(TryLater):
+        store.receiving("blocked").append(0, [encoded(0)])
+    assert path.read_bytes() == encoded(0) + b"\n"
+
+
+def test_a_deleted_run_that_is_still_published_begins_anew(tmp_path):
+    import shutil
+
+    store = Store(tmp_path)
+    run = store.receiving("remote")
+    run.append(0, [encoded(0)])
+    shutil.rmtree(tmp_path / "remote")
+    run.refresh()
+    assert run.log.head.event_id == 0
+    run.append(0, [encoded(0), encoded(1)])
+    store.close()
+    assert (tmp_path / "remote" / "event_storage.log").read_bytes().count(b"\n") == 2

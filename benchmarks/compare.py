@@ -5,6 +5,8 @@
 
 Each round runs every program once, one after the other, so that all meet the same noise; printed are medians, and the
 medians of each round's ratio to mlgym_jax. All compile from scratch in every round. What is not installed is skipped.
+`val_only` is mlgym_jax with train scores of the training pass itself, without an evaluation of the split train, as in
+Lightning and Keras.
 """
 
 import argparse
@@ -21,6 +23,7 @@ from benchmarks.workloads import WORKLOADS, write_data
 ROOT = pathlib.Path(__file__).parent.parent
 PROGRAMS = {
     "mlgym_jax": ["benchmarks.engine_run"],
+    "val_only": ["benchmarks.engine_run", "--evaluation_splits=val"],
     "handwritten": ["benchmarks.handwritten"],
     **{name: ["benchmarks.peers", name] for name in ("flax_loop", "torch", "lightning", "keras", "ray", "sklearn")},
 }
@@ -90,7 +93,8 @@ def main():
     programs = options.programs.split(",")
     for name in options.workloads.split(","):
         compare(name, ["mlgym_jax", *(p for p in programs if p != "mlgym_jax")], options.rounds, options.num_epochs)
-    print("wall: the whole process, cold; epoch: steady state of all experiments, evaluation of both splits included;")
+    print("wall: the whole process, cold; epoch: steady state of all experiments, evaluation of both splits included,")
+    print("but for val_only, lightning and keras: there, the split train is not evaluated after the epoch;")
     print("peak: resident memory of the main process.")
 
 

@@ -41,8 +41,10 @@ def main():
     parser.add_argument("--data", required=True)
     parser.add_argument("--num_epochs", type=int, required=True)
     parser.add_argument("--plan", default="auto")
+    parser.add_argument("--evaluation_splits", default="train,val")
     options = parser.parse_args()
     config = config_of(WORKLOADS[options.workload], options.num_epochs, options.data)
+    config.evaluation_splits = tuple(options.evaluation_splits.split(","))
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
         result = mg.run(config, folder, plan=options.plan, sinks=[clock])

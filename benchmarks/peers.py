@@ -2,8 +2,8 @@
 
     python -m benchmarks.peers flax_loop|torch|lightning|keras|ray|sklearn --workload=digits64 --data=… --num_epochs=20
 
-Every experiment is trained by itself, both splits are evaluated each epoch (Lightning and Keras evaluate the training
-split while they train, as they do by default), nothing is recorded.
+Every experiment is trained by itself, both splits are evaluated each epoch, nothing is recorded. Lightning and Keras do
+not evaluate the training split apart: Keras measures it while it trains, as it does by default, Lightning not at all.
 """
 
 import time

@@ -31,6 +31,7 @@ _RETURNS = {
     "optimizer": (("init", "update"), "an optax.GradientTransformation"),
     "early_stopping": ((), "a callable (history) -> bool"),
     "checkpointing": ((), "a callable (history) -> set of epochs"),
+    "refit": (("num_epochs", "monitor", "mode"), "what component('selected') builds"),
 }
 # A section that stands for itself where a component needs it and the config does not have it.
 _STEPS = "steps_per_epoch"

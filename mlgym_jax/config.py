@@ -59,6 +59,7 @@ SECTIONS: dict[str, bool] = {
     "early_stopping": False,
     "checkpointing": False,
     "search": False,
+    "refit": False,
 }
 # Sections that hold components by names of the user's own, with an example.
 _OF_COMPONENTS = {
@@ -290,7 +291,8 @@ def _check_field(name: str, value: Any) -> None:
 def _check_section(name: str, value: Any) -> None:
     if name not in _OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
-            example = f"component({value!r}, …)" if isinstance(value, str) and value else "component('…')"
+            example = "component('selected')" if name == "refit" else "component('…')"
+            example = f"component({value!r}, …)" if isinstance(value, str) and value else example
             raise ConfigError(
                 name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
             )
@@ -318,6 +320,8 @@ _RANGES = ("uniform", "log_uniform", "int_uniform")
 
 def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
     kind = value["sweep"]
+    if path[0] == "refit":
+        raise ConfigError(dotted(path), "a refit trains what was selected and cannot be swept itself; write one value")
     if any("." in key for key in path):
         raise ConfigError(dotted(path), "a key with a dot cannot lead to a sweep; rename it")
     if kind == "absolute":

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import datetime
 import json
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -29,10 +30,11 @@ from mlgym_jax.model_card import model_card, to_markdown
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.results import RunResult, load_run
-from mlgym_jax.study import Study, extended, prepare, proposed
+from mlgym_jax.study import Study, extended, prepare, proposed, refitted
 from mlgym_jax.training import train_group
 from mlgym_jax.tuning import tuned_plan
 
+_LOG = logging.getLogger(__name__)
 Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
 
 
@@ -139,6 +141,7 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
         others = [
             (contender, view.experiments[number].rows())
             for job in study.jobs[: jobs[0].group.index]
+            if not job.is_refit
             for contender, number in zip(job.contenders, job.group.ids, strict=True)
         ]
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
@@ -228,15 +231,17 @@ def _launch(
                         chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
                     plans.append(f"{chosen}: {chosen.reason}")
                     because = study.static_because
-                    rivals += train_group(
+                    trained = train_group(
                         run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
                     )
-                    if not waiting and going_on and (more := proposed(study, rivals)):
-                        before = len(study.jobs), len(study.experiments)
-                        study = extended(study, more)
-                        recorder.announce(run_dir, study.experiments[before[1] :])
-                        waiting += study.jobs[before[0] :]
-                status = "FAILED" if recorder.failed or recorder.mismatches else "DONE"
+                    rivals += [] if job.is_refit else trained
+                    if not waiting and going_on:
+                        longer = _continued(study, rivals, path)
+                        recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
+                        waiting += longer.jobs[len(study.jobs) :]
+                        study = longer
+                incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
+                status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
             finally:
                 launch["status"] = status
                 launch["energy"] = meter.stop()
@@ -248,11 +253,26 @@ def _launch(
         return result
 
 
+def _continued(study: Study, trained: Rivals, log_path: str) -> Study:
+    """Return a study with what follows when all of it has trained: what its search proposes, else its refit."""
+    more = proposed(study, trained)
+    if more:
+        return extended(study, more)
+    if study.config.get("refit") is None:
+        return study
+    found = refitted(study, project(read_log(log_path)[0]))
+    if found is None:
+        _LOG.warning("config.refit: nothing was selected, as no candidate has a finite score on every fold")
+    return found or study
+
+
 def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> None:
     """Write each experiment's `model_card.json` and `model_card.md`."""
     for job in study.jobs:
+        origin = job.group.experiments[0].refit
+        estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
         for number in job.group.ids:
-            card = model_card(job, result.view.experiments[number], record)
+            card = model_card(job, result.view.experiments[number], record, estimate)
             folder = os.path.join(result.run_dir, str(number))
             run_folder.write_json(os.path.join(folder, "model_card.json"), card)
             run_folder.write_text(os.path.join(folder, "model_card.md"), to_markdown(card))

@@ -12,9 +12,9 @@ from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import schema
 from mlgym_jax.execution.engine import EpochReport, History
+from mlgym_jax.job import Job
 from mlgym_jax.recorder import Recorder
 from mlgym_jax.search.halving import Contender
-from mlgym_jax.study import Job
 
 Event = dict[str, Any]
 Rivals = Sequence[tuple[Contender, History]]

@@ -15,16 +15,19 @@ import numpy as np
 
 from mlgym_jax.core.from_optax import path_name
 from mlgym_jax.events.projection import ExperimentView
-from mlgym_jax.study import Job
+from mlgym_jax.job import Job
 
 _MAX_CLASSES = 1000
 
 
-def model_card(job: Job, view: ExperimentView, record: Mapping[str, Any]) -> dict[str, Any]:
+def model_card(
+    job: Job, view: ExperimentView, record: Mapping[str, Any], estimate: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """Return the card of one experiment as plain data; what is not known is None with a reason.
 
     Args:
         record: the run's `run.json`.
+        estimate: what the folds said of a refit: {"score", "mean", "std", "num_folds"}.
     """
     config = view.config or {}
     return {
@@ -33,6 +36,7 @@ def model_card(job: Job, view: ExperimentView, record: Mapping[str, Any]) -> dic
         "experiment_id": view.experiment_id,
         "hyperparameters": dict(view.hyperparameters),
         "fold": view.fold,
+        "refit": None if view.refit is None else {**view.refit, "estimate": estimate},
         "status": view.status,
         "error": view.error,
         "model": _model(job, config),
@@ -147,6 +151,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         "",
         f"Status: {card['status']}" + (f" ({card['error']})" if card["error"] else ""),
         "",
+        *_refit(card["refit"]),
         *_table("Hyperparameter", "Value", card["hyperparameters"].items()),
         "## Model",
         "",
@@ -185,6 +190,23 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         *_table("", "", ((name, _shown(value)) for name, value in card["energy"].items())),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _refit(refit: Mapping[str, Any] | None) -> list[str]:
+    if refit is None:
+        return []
+    estimate = refit["estimate"]
+    found = [
+        f"A refit: selected by {refit['monitor']} from experiments {', '.join(map(str, refit['experiments']))}, and "
+        "trained once more on all of the training split. Nothing was held out of it, so scores of the split train do "
+        "not say how well it does on new data."
+    ]
+    if estimate:
+        spread = "" if estimate["std"] is None else f" ± {estimate['std']:.4f}"
+        own = ", which is optimistic, as it selected by that score" if estimate["score"] == refit["monitor"] else ""
+        found.append(f" The folds did: {estimate['score']} {estimate['mean']:.4f}{spread} over {estimate['num_folds']}")
+        found.append(f"{own}.")
+    return ["".join(found), ""]
 
 
 def _component(value: Any) -> str:

@@ -84,6 +84,8 @@ class Recorder:
                 "fold": experiment.fold if experiment.num_folds > 1 else None,
                 "round": experiment.round,
             }
+            if experiment.refit is not None:
+                fields["refit"] = experiment.refit
             path = os.path.join(run_dir, str(number), "experiment_config.json")
             run_folder.write_json(path, fields)
             events.append(self.event(schema.experiment_config, **fields))

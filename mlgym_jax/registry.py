@@ -52,6 +52,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.transforms",
     "mlgym_jax.data.validation",
     "mlgym_jax.models",
+    "mlgym_jax.search.refit",
     "mlgym_jax.search.strategies",
     "mlgym_jax.search.halving",
     "mlgym_jax.search.optuna_search",

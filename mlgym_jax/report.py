@@ -11,7 +11,7 @@ from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.results import RunResult, default_monitor, load_run, summary
+from mlgym_jax.results import ExperimentResult, RunResult, default_monitor, load_run, summary
 
 
 def _main(arguments: list[str]) -> int:
@@ -45,14 +45,34 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
 
     console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
     console.print(table(result.view, monitor, mode, limit))
-    for item in result.experiments:
+    for item in [*result.experiments, *result.refit]:
         if item.error:
             console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
     selection = result.selection(monitor, mode)
     if selection is not None:
         console.print(_selected(*selection))
+    for item in result.refit:
+        console.print(_refitted(item))
+    if "refit" in (result.view.config or {}) and not result.refit and result.status in ("DONE", "FAILED"):
+        console.print("refit: none, as no candidate has a finite score on every fold")
     if result.damaged_lines:
         console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+
+
+def _refitted(item: ExperimentResult) -> str:
+    seed = f", seed {item.hyperparameters['seed']}" if "seed" in item.hyperparameters else ""
+    planned = (item.config or {}).get("num_epochs")
+    scores = ", ".join(f"{name} {score:.4f}" for name, score in item.last.items() if _telling(name))
+    chosen = _words({name: value for name, value in item.hyperparameters.items() if name != "seed"})
+    by = (item.selected_by or {}).get("monitor")
+    return (
+        f"refit on all training data: experiment {item.experiment_id}{seed}, {chosen}, selected by {by}: "
+        f"{item.status}, {item.num_epochs} of {planned} epochs" + (f"; {scores}" if scores else "")
+    )
+
+
+def _telling(name: str) -> bool:
+    return name == "train/loss" or not name.startswith("train/")
 
 
 def _selected(kind: str, found: dict[str, Any] | None) -> str:
@@ -62,7 +82,7 @@ def _selected(kind: str, found: dict[str, Any] | None) -> str:
     spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
     score = found["monitor"] if kind == "cross_validation" else "test/" + found["monitor"].removeprefix("val/")
     chosen = found["selected"] if isinstance(found["selected"], list) else [found["selected"]]
-    words = ["; ".join(f"{key}={_shown(value)}" for key, value in item.items()) or "the only one" for item in chosen]
+    words = [_words(item) for item in chosen]
     picked = " | ".join(words) if len(set(words)) > 1 else words[0]
     return f"{name}: {score} {found['mean']:.4f}{spread} over {len(found['scores'])} folds; selected: {picked}"
 
@@ -72,7 +92,7 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
     from rich.table import Table
     from rich.text import Text
 
-    experiments = list(view.experiments.values())
+    experiments = view.candidates
     best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
     sign = -1 if mode == "max" else 1
 
@@ -109,6 +129,10 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
 
 def _shown(value: Any) -> str:
     return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
+
+
+def _words(hyperparameters: dict[str, Any]) -> str:
+    return "; ".join(f"{key}={_shown(value)}" for key, value in hyperparameters.items()) or "the only one"
 
 
 def main() -> None:

@@ -53,9 +53,9 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
     logged = load_run(run_dir)
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
         repeated = repeat(run_dir, folder, experiment_id)
-    again = {item.experiment_id: item for item in repeated.experiments}
+    again = {item.experiment_id: item for item in repeated.view.experiments.values()}
     differences, num_scores, compared = [], 0, 0
-    for item in logged.experiments:
+    for item in logged.view.experiments.values():
         if item.experiment_id not in again or experiment_id not in (None, item.experiment_id):
             continue
         compared += 1

@@ -5,14 +5,14 @@ from __future__ import annotations
 import functools
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax import run_folder
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import project, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView
-from mlgym_jax.search.selection import cross_validated, nested_cross_validated
+from mlgym_jax.search.selection import cross_validated, default_monitor, nested_cross_validated
 
 
 class ExperimentResult:
@@ -21,6 +21,8 @@ class ExperimentResult:
     Attributes:
         experiment_id, hyperparameters, fold, status, error, stop_reason: as the log says.
         config: the experiment's own resolved config.
+        selected_by: of a refit, {"monitor", "mode", "experiments"}: the score that it was selected by, and the
+            experiments that it was selected from; else None.
         history: score name -> one float an epoch.
         best_epoch: the best epoch by the monitor it was chosen by, else None.
     """
@@ -31,6 +33,7 @@ class ExperimentResult:
         self.hyperparameters = dict(view.hyperparameters)
         self.config = view.config
         self.fold = view.fold
+        self.selected_by = view.refit
         self.status = view.status
         self.error = view.error
         self.stop_reason = view.stop_reason
@@ -104,11 +107,13 @@ class ExperimentResult:
 
 
 class RunResult:
-    """A run: its experiments in the order of their ids.
+    """A run: its experiments in the order of their ids, and the refit of what they selected.
 
     Attributes:
         run_id, run_dir: the run and its folder.
-        experiments: list of ExperimentResult.
+        experiments: list of ExperimentResult: all but the refit, so that nothing selects or counts it.
+        refit: list of ExperimentResult, one a seed: what was selected over the folds, trained once more on all of the
+            training split; empty without `config.refit`, or until all folds have trained.
         status: RUNNING, DONE, FAILED or INTERRUPTED, as the log says.
         mismatches: where a resumed run computed other numbers than the log holds (empty, or something is wrong).
     """
@@ -121,7 +126,8 @@ class RunResult:
         self.mismatches = list(view.mismatches)
         self.damaged_lines = list(damaged_lines)
         self.view = view
-        self.experiments = [ExperimentResult(self, item) for item in view.experiments.values()]
+        self.experiments = [ExperimentResult(self, item) for item in view.candidates]
+        self.refit = [ExperimentResult(self, item) for item in view.refits]
 
     def __repr__(self) -> str:
         return f"RunResult({self.run_id!r}, {self.status}, {len(self.experiments)} experiments)"
@@ -162,7 +168,7 @@ class RunResult:
         """
         validation = (self.view.config or {}).get("validation", {})
         kind = validation.get("component", "").removeprefix("validation/")
-        views = list(self.view.experiments.values())
+        views = self.view.candidates
         if kind == "nested_cross_validation":
             inner_folds = validation.get("inner_folds", 3)
             chosen = validation["monitor"], validation["mode"]
@@ -171,6 +177,18 @@ class RunResult:
             return None
         name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
         return kind, cross_validated(views, name, mode) if name else None
+
+    def estimate(self, monitor: str | None = None, mode: str = "max") -> dict[str, Any] | None:
+        """Return how well what is selected does on data that it has not seen, as `selection` found over the folds.
+
+        Returns:
+            {"score", "mean", "std", "num_folds"}; None where there is no selection.
+        """
+        kind, found = self.selection(monitor, mode) or ("", None)
+        if found is None:
+            return None
+        name = "test/" + found["monitor"].removeprefix("val/") if kind.startswith("nested") else found["monitor"]
+        return {"score": name, "mean": found["mean"], "std": found["std"], "num_folds": len(found["scores"])}
 
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame, one row an experiment and epoch: hyperparameters, fold, status, epoch, scores.
@@ -225,41 +243,35 @@ def load_run(run_dir: str | os.PathLike[str]) -> RunResult:
 
 
 def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
-    """Return what `report --json` prints; these keys are pinned."""
+    """Return what `report --json` prints; these keys are pinned.
+
+    `refit` is there where the config asks for one: [] until all folds have trained.
+    """
 
     def number(value: float) -> float | str:
         return (
             value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
         )
 
-    experiments = []
-    for item in result.experiments:
-        best = item.best_score(monitor, mode) if monitor else None
-        entry = {
+    def entry(item: ExperimentResult) -> dict[str, Any]:
+        return {
             "experiment_id": item.experiment_id,
             "hyperparameters": item.hyperparameters,
             "fold": item.fold,
             "status": item.status,
             "epochs": item.num_epochs,
             "last": {name: number(score) for name, score in item.last.items()},
-            "best": {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None,
         }
-        experiments.append(entry)
+
+    experiments = []
+    for item in result.experiments:
+        best = item.best_score(monitor, mode) if monitor else None
+        told = {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None
+        experiments.append({**entry(item), "best": told})
     found: dict[str, Any] = {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
     selection = result.selection(monitor, mode)
-    return found if selection is None else {**found, selection[0]: selection[1]}
-
-
-def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:
-    """Choose what a report ranks by: what some section of the config monitors, else the first val metric."""
-    for section in ("checkpointing", "early_stopping", "search"):
-        parameters = (config or {}).get(section) or {}
-        if parameters.get("monitor") in names:
-            return parameters["monitor"], parameters.get("mode", "max")
-    for name in names:
-        if name.startswith("val/") and name != "val/loss":
-            return name, "max"
-    for name in ("val/loss", "train/loss"):
-        if name in names:
-            return name, "min"
-    return (names[0] if names else None), "max"
+    if selection is not None:
+        found[selection[0]] = selection[1]
+    if "refit" in (result.view.config or {}):
+        found["refit"] = [{**entry(item), "selected_by": dict(item.selected_by or {})} for item in result.refit]
+    return found

@@ -6,11 +6,12 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components import check_section, graph
+from mlgym_jax.components import Components, check_section, graph
 from mlgym_jax.config import FIELDS, replaced
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.halving import SuccessiveHalving
+from mlgym_jax.search.refit import assignments, rule
 from mlgym_jax.search.sweep import Assignment, Strategy, swept_paths, value_at, variants
 
 _LOG = logging.getLogger(__name__)
@@ -56,6 +57,16 @@ def check_rungs(search: Strategy, intervals: Sequence[Mapping[str, int]], num_ep
         _LOG.warning(
             "config.search.min_epochs is %d and num_epochs %d: nothing will be halved", search.min_epochs, num_epochs
         )
+
+
+def check_refit(
+    study: Mapping[str, Any], groups: Sequence[tuple[Mapping[str, Any], Components, Sequence[str]]]
+) -> None:
+    """Refuse a refit that could not be trained when the folds are: of each group, its config, components and scores."""
+    for config, components, names in groups:
+        if "refit" in components:
+            rule(components["refit"], study, names)
+            graph(assignments([Assignment({}, config)], 1)[0].config)
 
 
 def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:

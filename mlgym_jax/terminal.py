@@ -117,12 +117,12 @@ class Terminal:
         return f", {self._examples / seconds:,.0f} examples/s" if seconds > 0.5 else ""
 
     def _monitor(self) -> tuple[str | None, str]:
-        names = list(dict.fromkeys(name for item in self._view.experiments.values() for name in item.history))
+        names = list(dict.fromkeys(name for item in self._view.candidates for name in item.history))
         return default_monitor(names, self._view.config)
 
     def _leader(self) -> str:
         monitor, mode = self._monitor()
-        found = [(item.best(monitor, mode), item) for item in self._view.experiments.values()] if monitor else []
+        found = [(item.best(monitor, mode), item) for item in self._view.candidates] if monitor else []
         scored = [(best[1], item.experiment_id) for best, item in found if best is not None]
         if not scored:
             return "no score yet"

@@ -29,8 +29,8 @@ from mlgym_jax.group_checkpoints import (
     save,
     wanted_epochs,
 )
+from mlgym_jax.job import Job
 from mlgym_jax.recorder import Recorder
-from mlgym_jax.study import Job
 
 
 def train_group(

@@ -19,7 +19,7 @@ from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, choose_plan
-from mlgym_jax.study import Job
+from mlgym_jax.job import Job
 
 _NUM_STEPS = 8
 _ROUNDS = 3

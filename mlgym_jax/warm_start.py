@@ -198,7 +198,7 @@ def from_experiment(
             if experiment_id is None:
                 experiment = result.best(str(monitor), mode)
             else:
-                known = {item.experiment_id: item for item in result.experiments}
+                known = {item.experiment_id: item for item in (*result.experiments, *result.refit)}
                 if experiment_id not in known:
                     raise MlgymError(f"no experiment {experiment_id}; it has {listed(map(str, known), 20)}")
                 experiment = known[experiment_id]

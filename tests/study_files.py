@@ -208,8 +208,9 @@ def truncate(folder):
 def outcome(run_dir):
     """Return all that must not depend on interruptions: scores, ends, and every state that can be restored."""
     result = mg.load_run(run_dir)
-    ends = {e.experiment_id: (e.status, e.stop_reason, e.num_epochs, e.checkpoints) for e in result.experiments}
-    states = {(e.experiment_id, epoch): e.restore(epoch) for e in result.experiments for epoch in e.checkpoints}
+    every = [*result.experiments, *result.refit]
+    ends = {e.experiment_id: (e.status, e.stop_reason, e.num_epochs, e.checkpoints) for e in every}
+    states = {(e.experiment_id, epoch): e.restore(epoch) for e in every for epoch in e.checkpoints}
     return scores(run_dir), ends, states
 
 

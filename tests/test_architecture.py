@@ -20,6 +20,7 @@ STAGES = [
     ["components", "command_line"],
     ["tracing"],
     ["study_checks"],
+    ["job"],
     ["study", "execution", "checkpoint", "run_folder", "publishing"],
     ["results", "recorder", "warm_start", "model_card", "energy"],
     ["group_checkpoints", "tuning", "report"],

@@ -18,7 +18,7 @@ CONFIGS = {
     "imbalanced": ({"num_epochs": 4}, 12, 1, {"val/balanced_accuracy": 0.90, "val/recall/class_1": 0.90}),
     "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, {"val/accuracy": 0.90}),
     "regression": ({"num_epochs": 10, "model.features": ()}, 3, 1, {"val/r2": 0.35}),
-    "tabular": ({"num_epochs": 5, "validation.folds": 3}, 12, 2, {"val/auroc": 0.98, "val/aupr": 0.97}),
+    "tabular": ({"num_epochs": 5, "validation.folds": 3}, 12, 3, {"val/auroc": 0.98, "val/aupr": 0.97}),
     "warm_start": ({"num_epochs": 10}, 3, 1, {"val/accuracy": 0.93}),
 }
 

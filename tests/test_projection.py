@@ -270,3 +270,15 @@ def test_a_view_kept_up_to_date_is_the_view_of_the_whole_log_also_over_the_wire(
         assert [sorted(row.items()).__repr__() for row in view.rows()] == [
             sorted(logged[epoch].items()).__repr__() for epoch in sorted(logged)
         ]
+
+
+def test_a_refit_is_no_candidate_and_the_newest_counts():
+    fields = {"job_id": "j", "config": {}, "hyperparameters": {}, "now_ms": 0}
+    origin = {"monitor": "val/loss", "mode": "min", "experiments": [0]}
+    written = [ev.experiment_config(RUN, experiment_id=0, **fields)]
+    for number, round_number in ((1, 1), (2, 2), (3, 2)):
+        written.append(ev.experiment_config(RUN, experiment_id=number, round=round_number, refit=origin, **fields))
+    view = ev.project(written)
+    assert [item.experiment_id for item in view.candidates] == [0]
+    assert [(item.experiment_id, item.refit) for item in view.refits] == [(2, origin), (3, origin)]
+    assert "refit" not in written[0]["payload"]

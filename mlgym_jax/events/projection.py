@@ -28,6 +28,7 @@ class ExperimentView:
 
     Attributes:
         hyperparameters: the swept values, flat.
+        refit: of an experiment that trains once more what was selected, from which it was, and by which score.
         history: score name to one value an epoch, ordered as `epoch_numbers`; NaN where an epoch has no such score.
         epoch_seconds: how long each epoch took; evaluated_ms: when its result was logged.
         progress: the payload of the newest `experiment_status`.
@@ -39,6 +40,7 @@ class ExperimentView:
     config: Mapping[str, Any] | None = None
     fold: int | None = None
     round: int = 0
+    refit: Mapping[str, Any] | None = None
     job_id: str | None = None
     status: ExperimentState = "INIT"
     stop_reason: str | None = None
@@ -136,6 +138,18 @@ class RunView:
     mismatches: list[Payload] = field(default_factory=list)
     num_malformed: int = 0
 
+    @property
+    def candidates(self) -> list[ExperimentView]:
+        """The experiments that selection is among: all but refits."""
+        return [view for view in self.experiments.values() if view.refit is None]
+
+    @property
+    def refits(self) -> list[ExperimentView]:
+        """The refit, one experiment a seed; the newest, of a run that was resumed with more epochs and refitted."""
+        found = [view for view in self.experiments.values() if view.refit is not None]
+        newest = max((view.round for view in found), default=0)
+        return [view for view in found if view.round == newest]
+
     def experiment(self, experiment_id: int) -> ExperimentView:
         """Return the view of one experiment, made if there is none yet."""
         view = self.experiments.get(experiment_id)
@@ -197,6 +211,7 @@ def _experiment_config(view: RunView, payload: Payload, _now_ms: int) -> None:
     experiment.hyperparameters = hyperparameters
     experiment.config, experiment.fold = payload.get("config"), payload.get("fold")
     experiment.job_id, experiment.round = payload.get("job_id"), payload.get("round") or 0
+    experiment.refit = payload.get("refit")
 
 
 def _job_status(view: RunView, payload: Payload, _now_ms: int) -> None:

@@ -107,10 +107,12 @@ def experiment_config(
     now_ms: int,
     fold: int | None = None,
     round: int = 0,
+    refit: Mapping[str, Any] | None = None,
 ) -> Event:
     """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
 
-    `round` counts what a search proposes from the results of earlier rounds.
+    `round` counts what a search proposes from earlier results. `refit`, {"monitor", "mode", "experiments"}, is there
+    only of an experiment that trains once more what was selected: by which score, from which experiments.
     """
     return _event(
         "experiment_config",
@@ -120,8 +122,7 @@ def experiment_config(
         job_id=job_id,
         config=config,
         hyperparameters=hyperparameters,
-        fold=fold,
-        round=round,
+        **{"fold": fold, "round": round, **({"refit": refit} if refit is not None else {})},
     )
 
 

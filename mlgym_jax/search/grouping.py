@@ -13,18 +13,33 @@ from mlgym_jax.search.sweep import Assignment
 # Swept at the top level, these are array arguments of the compiled program.
 DYNAMIC_FIELDS = ("seed", "split_seed")
 # What these sections build is used outside of the compiled program, or is a part of it: a swept value makes a group.
-_STATIC_SECTIONS = ("dataset", "validation", "loader", "metrics", "early_stopping", "checkpointing", "warm_start")
+_STATIC_SECTIONS = (
+    "dataset",
+    "validation",
+    "loader",
+    "metrics",
+    "early_stopping",
+    "checkpointing",
+    "warm_start",
+    "refit",
+)
 
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """One training: an assignment x a fold."""
+    """One training: an assignment x a fold.
+
+    Attributes:
+        round: of a search that proposes more experiments when these have trained; a refit is a round, too.
+        refit: of a refit, by which score it was selected, and from which experiments; see `search.refit`.
+    """
 
     experiment_id: int
     assignment: Assignment
     fold: int
     num_folds: int
-    round: int = 0  # of a search that proposes more experiments when these have trained
+    round: int = 0
+    refit: Mapping[str, Any] | None = None
 
     @property
     def seed(self) -> int:

@@ -1,0 +1,137 @@
+"""Refit: what was selected over the folds trains once more, on all of the training split. Pure functions of the log.
+
+Nothing is held out of a refit, so no score of it says how well it does: that is what the folds were for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import statistics
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
+
+from mlgym_jax.config import canonical_json
+from mlgym_jax.errors import ConfigError, described, listed, nearest
+from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.registry import register
+from mlgym_jax.search.selection import cross_validated, default_monitor, without_seed
+from mlgym_jax.search.sweep import Assignment
+
+_FOLDED = ("cross_validation", "nested_cross_validation")
+
+
+@dataclasses.dataclass(frozen=True)
+class Refit:
+    """What a refit trains for how long; None stands for what the folds say."""
+
+    num_epochs: int | None
+    monitor: str | None
+    mode: Literal["min", "max"] | None
+
+
+@register("refit", "selected")
+def selected(
+    *, num_epochs: int | None = None, monitor: str | None = None, mode: Literal["min", "max"] | None = None
+) -> Refit:
+    """Train the hyperparameters that the folds selected once more, on all of the training split.
+
+    After `cross_validation`, they are those with the best mean of `monitor` over the folds. After
+    `nested_cross_validation`, whose outer scores are made by then, they are those with the best mean over the inner
+    folds of all outer folds. The dataset's own other splits, such as `test`, stay untrained. Each seed of the selected
+    hyperparameters is refitted. As nothing is held out, there is no early stopping, and the last epoch is what is kept.
+
+    Args:
+        num_epochs: by default the median of the epochs that were best on each fold (of two in the middle, the later).
+        monitor, mode: by default what `report` ranks by: the monitor of checkpointing or early stopping, else the first
+            validation metric. A nested run selects by its own.
+
+    Raises:
+        ConfigError: less than 1 epoch, or a monitor without its mode.
+    """
+    if num_epochs is not None and num_epochs < 1:
+        raise ConfigError(
+            "refit.num_epochs", f"found {num_epochs}; at least 1 is needed, or leave it out: the folds say how many"
+        )
+    if monitor is not None and mode is None:
+        raise ConfigError("refit.mode", f"missing; say which {monitor} is better: write mode='max' or mode='min'")
+    if mode is not None and monitor is None:
+        raise ConfigError("refit.monitor", f"missing; mode={mode!r} goes with it: write monitor='val/…', or leave both")
+    return Refit(num_epochs, monitor, mode)
+
+
+def rule(refit: Refit, config: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
+    """Return by which score a refit selects, (monitor, mode), given the names of all scores.
+
+    Raises:
+        ConfigError: nothing can be selected: there are no folds, or there is no such validation score.
+    """
+    validation = config["validation"]
+    kind = validation.get("component")
+    short = kind.removeprefix("validation/") if isinstance(kind, str) else None
+    if short not in _FOLDED:
+        found = described(kind) if kind is not None else "a sweep"
+        raise ConfigError(
+            "refit",
+            f"it needs folds to select over, and config.validation is {found}; write config.validation = "
+            f"component('cross_validation', folds=5), or leave config.refit out. With folds: {listed(_FOLDED)}",
+        )
+    monitor, mode = refit.monitor, refit.mode
+    if short == "nested_cross_validation":
+        own = validation["monitor"], validation["mode"]
+        if monitor is not None and (monitor, mode) != own:
+            raise ConfigError(
+                "refit.monitor",
+                f"found {monitor!r}, mode {mode!r}, but a nested run selects by config.validation.monitor, {own[0]!r}, "
+                f"mode {own[1]!r}; leave monitor and mode out of config.refit",
+            )
+        return own
+    if monitor is None or mode is None:
+        monitor, mode = default_monitor(names, config)
+    validated = [name for name in names if name.startswith("val/")]
+    if monitor not in validated:
+        what = "no such score will exist" if monitor not in names else "selection reads a validation score of the folds"
+        raise ConfigError(
+            "refit.monitor",
+            f"found {monitor!r}; {what}{nearest(str(monitor), validated)} Write monitor='val/…', mode='…'. "
+            f"Scores: {listed(validated, 40)}",
+        )
+    return monitor, mode
+
+
+def choose(
+    refit: Refit, experiments: Iterable[ExperimentView], monitor: str, mode: str
+) -> tuple[dict[str, Any], int] | None:
+    """Select what to refit from all that trained on the folds.
+
+    Returns:
+        ({"monitor", "mode", "experiments": the ids of all trainings of what was selected}, num_epochs); None where
+        nothing has a finite score on every fold.
+    """
+    views = list(experiments)
+    found = cross_validated(views, monitor, mode)
+    if found is None:
+        return None
+    key = canonical_json(found["selected"])
+    members = [view for view in views if canonical_json(without_seed(view.hyperparameters)) == key]
+    best = [scored[0] for view in members if (scored := view.best(monitor, mode)) is not None]
+    origin = {"monitor": monitor, "mode": mode, "experiments": [view.experiment_id for view in members]}
+    return origin, refit.num_epochs or statistics.median_high(best)
+
+
+def assignments(trained: Sequence[Assignment], num_epochs: int) -> list[Assignment]:
+    """Return what a refit trains, one a seed, given the assignments of all trainings of what was selected."""
+    seeds = {
+        item.config["seed"]: Assignment(item.hyperparameters, _refitted(item.config, num_epochs)) for item in trained
+    }
+    return list(seeds.values())
+
+
+def _refitted(config: Mapping[str, Any], num_epochs: int) -> dict[str, Any]:
+    """Return a config that trains on all of the training split for so many epochs, and keeps the last."""
+    kept = {name: value for name, value in config.items() if name not in ("early_stopping", "refit")}
+    return {
+        **kept,
+        "num_epochs": num_epochs,
+        "validation": {"component": "holdout", "val": 0.0},
+        "checkpointing": {"component": "last"},
+    }

@@ -41,7 +41,7 @@ class RunLog:
         """Take in what was appended; return whether anything changed. A line without its end is left for later."""
         try:
             status = os.stat(self.path)
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self._replaced() if self.head.offset else False
         self.modified_ms = status.st_mtime_ns // 1_000_000
         if status.st_ino == self._inode and status.st_size == self.head.offset:

@@ -14,6 +14,7 @@ from quart import Blueprint, websocket
 from board_server.errors import RequestError, TryLater, WrongRequest
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
 from board_server.state import Board, board
+from board_server.store import Run
 
 sockets = Blueprint("sockets", __name__)
 _MAX_SOCKETS = 1_000
@@ -79,7 +80,7 @@ async def publish() -> None:
             if receiving.cancelled() or not receiving.done():
                 break
             try:
-                answer, num_new = receive(run, receiving.result())
+                answer, num_new = _received(run, receiving.result())
             except RequestError as error:
                 here.count_refused()
                 details = {"ack": run.log.head.event_id - 1, **error_answer(error)}
@@ -93,6 +94,13 @@ async def publish() -> None:
     finally:
         run.publisher_left()
         here.num_sockets -= 1
+
+
+def _received(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
+    try:
+        return receive(run, frame)
+    except OSError as error:
+        raise TryLater(f"the board's disk refuses: {error.strerror}") from error
 
 
 def _run_id() -> str:
@@ -114,6 +122,8 @@ async def _with_silent_client(serving: Any) -> None:
                 code, reason = task.result()
             except TimeoutError:
                 code, reason = 1013, "too slow: nothing was taken for a minute"
+            except OSError as error:
+                code, reason = 1013, f"the board's disk refuses: {error.strerror}"
         else:
             code, reason = 1008, "this socket only sends"
         listening.cancel()

@@ -52,7 +52,8 @@ class Board:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""
         while not self.closing.is_set():
             for run in self.store.watched():
-                run.refresh()
+                with contextlib.suppress(OSError):  # a log that cannot be read just now is looked at again
+                    run.refresh()
             await self.pause(_FOLLOW_SECONDS)
 
     async def pause(self, seconds: float) -> None:

@@ -69,13 +69,19 @@ def test_what_runs_beside_a_training_needs_neither_jax_nor_numpy(module):
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "board_server").glob("*.py")), ids=lambda p: p.name)
+def test_the_board_knows_events_alone(path):
+    assert set(imports(path)) <= {"events", "errors"}
+
+
 def test_importing_the_package_does_not_import_jax():
     code = "import mlgym_jax, sys; mlgym_jax.component, mlgym_jax.register; print('jax' in sys.modules)"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == "False"
 
 
 def test_files_stay_short():
-    long = {str(p.relative_to(ROOT)): n for p in PACKAGE.rglob("*.py") if (n := len(p.read_text().splitlines())) > 350}
+    files = [*PACKAGE.rglob("*.py"), *(ROOT / "board_server").rglob("*.py")]
+    long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text().splitlines())) > 350}
     assert not long
 
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import resource
 import threading
 import time
 
@@ -357,3 +358,41 @@ def test_an_orderly_end_says_goodbye_and_keeps_everything(tmp_path, how):
         assert server.process.wait(timeout=10) == 0 and time.monotonic() - started < 8
     assert published_log(tmp_path) == lines(*range(100))
     assert not [line for line in server.said if "Traceback" in line or "ERROR" in line]
+
+
+def test_a_full_disk_loses_nothing_that_was_acknowledged(tmp_path):
+    with board(tmp_path) as server, server.publisher("other") as other:
+        say(other, frame(0))
+        with server.publisher() as publisher:
+            assert say(publisher, frame(0, 1)) == {"ack": 1}
+            pid, size = server.process.pid, len(lines(0, 1, 2)) + 10
+            free = resource.prlimit(pid, resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+            assert say(publisher, frame(2)) == {"ack": 2}
+            answer = say(publisher, frame(3, 4))
+            assert answer["ack"] == 2 and "disk refuses" in answer["error"]
+            with pytest.raises(websockets.ConnectionClosed) as closed:
+                publisher.recv(timeout=10)
+            assert closed.value.rcvd.code == 1013
+        assert published_log(tmp_path) == lines(0, 1, 2)
+        assert say(other, frame(1)) == {"ack": 1}  # whose log is small yet
+        assert server.request("PUT", f"/grid_searches/{RUN}/config.json", b"x" * 1_000)[0] == 503
+        assert server.json(f"/grid_searches/{RUN}/events")["last_event_id"] == 2
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, free)
+        with server.publisher() as publisher:
+            assert say(publisher, "[]")["ack"] == 2
+            assert say(publisher, frame(3, 4)) == {"ack": 4}
+    assert published_log(tmp_path) == lines(*range(5))
+    assert sorted(path.name for path in (tmp_path / RUN).iterdir()) == [".published", "event_storage.log"]
+
+
+def test_a_store_that_may_only_be_read_is_still_shown(tmp_path):
+    """Root may write anywhere, so the folder is a file of the wrong kind for what would be made in it."""
+    write_run(tmp_path, study_events())
+    (tmp_path / "remote").write_text("no folder")
+    with board(tmp_path) as server:
+        with server.publisher("remote") as publisher:
+            answer = say(publisher, frame(0))
+            assert answer["ack"] == -1 and "disk refuses" in answer["error"]
+        assert server.request("PUT", "/grid_searches/remote/config.json", b"{}")[0] == 503
+        assert [run["grid_search_id"] for run in server.json("/grid_searches")] == [RUN]
+        assert server.json(f"/grid_searches/{RUN}")["status"] == "DONE"

@@ -1,0 +1,119 @@
+/** What the whole page shares: the address, the settings of this browser, and the run that is open. */
+
+import { batch, computed, effect, signal } from "@preact/signals";
+import { type Address, formatAddress, type Params, parseAddress } from "./address";
+import { RunStore } from "./run_store";
+import { readView, type ViewState, writeView } from "./view_state";
+import { getJson, type Session } from "./wire";
+
+export interface Settings {
+  theme: "auto" | "light" | "dark";
+  smooth: number;
+  logy: boolean;
+  dense: boolean;
+}
+
+const KEY = "mlgym_jax.board";
+
+function stored(): Settings {
+  const usual: Settings = { theme: "auto", smooth: 0, logy: false, dense: false };
+  try {
+    return { ...usual, ...JSON.parse(localStorage.getItem(KEY) ?? "{}") };
+  } catch {
+    return usual; // storage that is forbidden or damaged
+  }
+}
+
+export const settings = signal(stored());
+export const address = signal<Address>(parseAddress(location.hash));
+export const store = signal<RunStore | null>(null);
+export const focused = signal<number | null>(null);
+export const session = signal<Session | null>(null);
+export const helpOpen = signal(false);
+
+export const reading = computed(() => readView(address.value.params));
+export const view = computed(() => reading.value.view);
+
+const systemDark = matchMedia("(prefers-color-scheme: dark)");
+const systemTheme = signal(systemDark.matches);
+systemDark.addEventListener("change", () => {
+  systemTheme.value = systemDark.matches;
+});
+export const dark = computed(() =>
+  settings.value.theme === "auto" ? systemTheme.value : settings.value.theme === "dark",
+);
+
+effect(() => {
+  document.documentElement.dataset.theme = dark.value ? "dark" : "light";
+  document.documentElement.dataset.dense = String(settings.value.dense);
+  try {
+    localStorage.setItem(KEY, JSON.stringify(settings.value));
+  } catch {
+    // then the settings live as long as the page
+  }
+});
+
+addEventListener("hashchange", () => {
+  address.value = parseAddress(location.hash);
+});
+
+export function navigate(path: readonly string[], params: Params = {}, replace = false): void {
+  const hash = formatAddress(path, params);
+  if (hash === location.hash) return;
+  history[replace ? "replaceState" : "pushState"](null, "", hash);
+  address.value = parseAddress(hash);
+}
+
+/** Change parts of the view's state; its address follows. */
+export function setView(change: Partial<ViewState>, replace = true): void {
+  navigate(address.value.path, writeView({ ...view.value, ...change }), replace);
+}
+
+/** The address of a tab of a run; all tabs share the view's state. */
+export function runAddress(run: string, ...rest: string[]): string {
+  const same = address.value.path[1] === run;
+  return formatAddress(["runs", run, ...rest], same ? writeView(view.value) : firstView());
+}
+
+/** A run opened from within the page begins with this browser's settings; an address says everything itself. */
+function firstView(): Params {
+  const { smooth, logy } = settings.value;
+  return { ...(smooth ? { smooth: String(smooth) } : {}), ...(logy ? { logy: "1" } : {}) };
+}
+
+// Open and close runs as the address says.
+effect(() => {
+  const { path } = address.value;
+  const id = path[0] === "runs" ? path[1] : undefined;
+  const open = store.peek();
+  if (open?.id === id) return;
+  batch(() => {
+    open?.close();
+    focused.value = null;
+    store.value = id === undefined ? null : new RunStore(id);
+  });
+});
+
+export async function readSession(): Promise<void> {
+  try {
+    session.value = await getJson<Session>("session");
+  } catch {
+    session.value = null; // an older server, or none: pages say so themselves
+  }
+}
+
+export function togglePick(id: number): void {
+  const picked = new Set(view.value.pick);
+  if (!picked.delete(id)) picked.add(id);
+  setView({ pick: [...picked] });
+}
+
+export function download(name: string, text: string, type: string): void {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([text], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
+
+export const formatAddressOf = (path: readonly string[]) => formatAddress(path);

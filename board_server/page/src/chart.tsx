@@ -1,0 +1,79 @@
+/** A chart as a component: it is drawn only while in sight, and its lines are made only then. */
+
+import { useSignalEffect } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
+import { focused, setView, togglePick } from "./app";
+import { Plot, type PlotModel } from "./plot";
+
+interface ChartProps {
+  title: string;
+  note?: ComponentChildren;
+  height?: number;
+  /** Called when the chart is in sight and something it shows may have changed. */
+  build: () => PlotModel;
+  /** Called once the chart comes into sight: time to load. */
+  onVisible?: () => void;
+  syncKey?: string;
+  onZoom?: (range: [number, number] | null) => void;
+  onPick?: (id: number) => void;
+}
+
+export function Chart(props: ChartProps) {
+  const {
+    title,
+    note,
+    height = 240,
+    build,
+    onVisible,
+    syncKey = "analysis",
+    onZoom,
+    onPick = togglePick,
+  } = props;
+  const host = useRef<HTMLDivElement>(null);
+  const plot = useRef<Plot | null>(null);
+  const [visible, setVisible] = useState(false);
+  const zoom = useRef(onZoom);
+  zoom.current = onZoom;
+
+  useEffect(() => {
+    const element = host.current!;
+    const seen = new IntersectionObserver(([entry]) => setVisible(entry!.isIntersecting), {
+      rootMargin: "150px",
+    });
+    seen.observe(element);
+    const sized = new ResizeObserver(() => plot.current?.resize());
+    sized.observe(element);
+    return () => {
+      seen.disconnect();
+      sized.disconnect();
+      plot.current?.destroy();
+      plot.current = null;
+    };
+  }, []);
+
+  useLayoutEffect(() => {
+    if (!visible) return;
+    onVisible?.();
+    plot.current ??= new Plot(host.current!, height, syncKey, {
+      zoom: (range) => (zoom.current ? zoom.current(range) : setView({ zoom: range }, false)),
+      focus: (id) => {
+        focused.value = id;
+      },
+      pick: onPick,
+    });
+    plot.current.update(build());
+  });
+
+  useSignalEffect(() => plot.current?.setFocus(focused.value));
+
+  return (
+    <figure class="chart">
+      <figcaption>
+        <h3>{title}</h3>
+        {note && <small>{note}</small>}
+      </figcaption>
+      <div class="plot" ref={host} style={{ height }} role="img" aria-label={`Chart of ${title}`} />
+    </figure>
+  );
+}

@@ -1,0 +1,162 @@
+/** Which experiments a view shows: a text or /regular expression/ over all cells, and one condition a column. */
+
+import type { Experiment } from "./run_state";
+import type { Json } from "./wire";
+
+export type Cell = string | number | null;
+export type Checked<T> = { ok: true; value: T } | { ok: false; error: string; at?: number; length?: number };
+export type Test = (cell: Cell) => boolean;
+
+const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
+  experiment_id: (e) => e.id,
+  status: (e) => e.status,
+  model_status: (e) => (e.status === "RUNNING" ? (e.progress?.status ?? null) : e.stopReason),
+  epoch: (e) => e.progress?.current_epoch ?? e.epochs,
+  batch: (e) => e.progress?.current_batch ?? null,
+  split: (e) => e.progress?.current_split ?? null,
+  device: (e) => e.device,
+  started: (e) => e.started,
+  finished: (e) => e.finished,
+  fold: (e) => e.fold,
+  round: (e) => e.round,
+  error: (e) => e.error,
+  checkpoint: (e) => (e.checkpoint < 0 ? null : e.checkpoint),
+};
+
+export const FIELD_NAMES = Object.keys(FIELDS);
+
+export function toCell(value: Json | undefined): Cell {
+  if (value === null || value === undefined) return null;
+  if (typeof value === "number" || typeof value === "string") return value;
+  return JSON.stringify(value);
+}
+
+/** The value of a column: a field, a hyperparameter, a score (its last value), or `best <score>`. */
+export function cellOf(experiment: Experiment, column: string, mode: "max" | "min" = "max"): Cell {
+  const field = FIELDS[column];
+  if (field) return field(experiment);
+  if (Object.hasOwn(experiment.hyperparameters, column)) return toCell(experiment.hyperparameters[column]);
+  if (column.startsWith("best ")) return experiment.best[column.slice(5)]?.[mode]?.[1] ?? null;
+  return experiment.last[column] ?? null;
+}
+
+/** Read `text` as words that must all occur, or as `/a regular expression/`. */
+export function parseText(text: string): Checked<(haystack: string) => boolean> {
+  const trimmed = text.trim();
+  if (trimmed.startsWith("/")) {
+    const end = trimmed.lastIndexOf("/");
+    const [body, flags] = end > 0 ? [trimmed.slice(1, end), trimmed.slice(end + 1)] : [trimmed.slice(1), "i"];
+    return parseRegex(body, flags);
+  }
+  const words = trimmed.toLowerCase().split(/\s+/).filter(Boolean);
+  return { ok: true, value: (haystack) => words.every((word) => haystack.toLowerCase().includes(word)) };
+}
+
+export function parseRegex(body: string, flags = "i"): Checked<(haystack: string) => boolean> {
+  try {
+    const pattern = new RegExp(body, flags.replace(/[gy]/g, ""));
+    return { ok: true, value: (haystack) => pattern.test(haystack) };
+  } catch (error) {
+    return { ok: false, error: (error as Error).message.replace(/^Invalid regular expression: /, "") };
+  }
+}
+
+const COMPARE: Record<string, (a: number, b: number) => boolean> = {
+  "<": (a, b) => a < b,
+  "<=": (a, b) => a <= b,
+  ">": (a, b) => a > b,
+  ">=": (a, b) => a >= b,
+};
+
+/** Read a column's condition: `<0.01`, `1e-4..1e-2`, `=DONE`, `!=DONE`, `1, 3`, `/regex/`, or a text that occurs. */
+export function parseCondition(text: string): Checked<Test> {
+  const trimmed = text.trim();
+  const compared = /^(<=|>=|<|>)\s*(.*)$/.exec(trimmed);
+  if (compared) {
+    const limit = Number(compared[2]);
+    if (compared[2] === "" || Number.isNaN(limit))
+      return { ok: false, error: `after ${compared[1]} a number is needed` };
+    const compare = COMPARE[compared[1]!]!;
+    return { ok: true, value: (cell) => typeof cell === "number" && compare(cell, limit) };
+  }
+  const range = /^([-+.\deE]+)\.\.([-+.\deE]+)$/.exec(trimmed);
+  if (range) {
+    const [low, high] = [Number(range[1]), Number(range[2])];
+    if (Number.isNaN(low) || Number.isNaN(high)) return { ok: false, error: "a range is written 0.1..0.5" };
+    return { ok: true, value: (cell) => typeof cell === "number" && cell >= low && cell <= high };
+  }
+  const equal = /^(!?=)\s*(.*)$/.exec(trimmed);
+  if (equal) {
+    const wanted = equal[2]!;
+    return { ok: true, value: (cell) => sameCell(cell, wanted) === (equal[1] === "=") };
+  }
+  if (/^[-+.\deE]+(\s*,\s*[-+.\deE]+)+$/.test(trimmed)) {
+    const wanted = trimmed.split(",").map((part) => part.trim());
+    return { ok: true, value: (cell) => wanted.some((one) => sameCell(cell, one)) };
+  }
+  const found = parseText(trimmed);
+  return found.ok ? { ok: true, value: (cell) => found.value(cell === null ? "" : String(cell)) } : found;
+}
+
+export function sameCell(cell: Cell, wanted: string): boolean {
+  if (typeof cell === "number") return wanted !== "" && cell === Number(wanted);
+  return (cell ?? "").toLowerCase() === wanted.toLowerCase();
+}
+
+/** All that the text filter looks at. */
+export function haystack(experiment: Experiment): string {
+  const { hyperparameters: swept } = experiment;
+  const values = Object.keys(swept).map((name) => `${name}=${toCell(swept[name])}`);
+  const fields = [experiment.status, experiment.stopReason, experiment.device, experiment.error].filter(
+    Boolean,
+  );
+  return [`#${experiment.id}`, ...fields, ...values].join(" ");
+}
+
+export function filterExperiments(
+  experiments: Iterable<Experiment>,
+  q: string,
+  columns: Readonly<Record<string, string>>,
+  mode: "max" | "min" = "max",
+): Experiment[] {
+  const words = q ? parseText(q) : null;
+  const tests: [string, Test][] = [];
+  for (const [column, text] of Object.entries(columns)) {
+    const condition = text ? parseCondition(text) : null;
+    if (condition?.ok) tests.push([column, condition.value]); // one that cannot be read hides nothing
+  }
+  const kept: Experiment[] = [];
+  for (const experiment of experiments) {
+    if (words?.ok && !words.value(haystack(experiment))) continue;
+    if (tests.every(([column, test]) => test(cellOf(experiment, column, mode)))) kept.push(experiment);
+  }
+  return kept;
+}
+
+/** Order by a column, `-column` downwards; what has no value (or NaN) comes last either way. */
+export function sortExperiments(
+  experiments: Experiment[],
+  sort: string,
+  mode: "max" | "min" = "max",
+): Experiment[] {
+  const down = sort.startsWith("-");
+  const column = down ? sort.slice(1) : sort;
+  const keyed = experiments.map((experiment) => ({ experiment, cell: cellOf(experiment, column, mode) }));
+  const missing = (cell: Cell) => cell === null || Number.isNaN(cell);
+  keyed.sort((a, b) => {
+    if (missing(a.cell) || missing(b.cell))
+      return Number(missing(a.cell)) - Number(missing(b.cell)) || a.experiment.id - b.experiment.id;
+    let order: number;
+    if (typeof a.cell === "number" && typeof b.cell === "number") order = a.cell - b.cell;
+    else order = String(a.cell).localeCompare(String(b.cell), "en", { numeric: true });
+    return (down ? -order : order) || a.experiment.id - b.experiment.id;
+  });
+  return keyed.map(({ experiment }) => experiment);
+}
+
+/** The names of swept hyperparameters, in the order of the first experiments that have them. */
+export function hyperparameterNames(experiments: Iterable<Experiment>): string[] {
+  const names = new Set<string>();
+  for (const experiment of experiments) for (const name in experiment.hyperparameters) names.add(name);
+  return [...names];
+}

@@ -1,0 +1,139 @@
+/** The page: which view the address names, and the frame around it. */
+
+import { render } from "preact";
+import { useEffect } from "preact/hooks";
+import "uplot/dist/uPlot.min.css";
+import "./styles/base.css";
+import "./styles/parts.css";
+import "./styles/pages.css";
+import { address, formatAddressOf, navigate, reading, readSession, setView, store } from "./app";
+import { Empty } from "./controls";
+import { Analysis } from "./pages/analysis";
+import { ExperimentPage } from "./pages/experiment";
+import { Flow } from "./pages/flow";
+import { Hyperparameters } from "./pages/hyperparameters";
+import { ModelCard } from "./pages/model_card";
+import { Runs } from "./pages/runs";
+import { Selection } from "./pages/selection";
+import { SettingsPage, SignIn } from "./pages/settings";
+import { Throughput } from "./pages/throughput";
+import { connection, type RunStore } from "./run_store";
+import { Notice } from "./sharing";
+import { Help, onShortcut, Shell } from "./shell";
+import { RequestError } from "./wire";
+
+function RunPage({ open }: { open: RunStore }) {
+  const { path } = address.value;
+  const error = open.error.value;
+  const status = error instanceof RequestError ? error.status : -1;
+  if (status === 401 || status === 403 || connection.value.state === "denied") return <SignIn />;
+  if (error && !open.loaded.value)
+    return (
+      <Empty
+        title={
+          status === 404
+            ? "This run is not in the store"
+            : status === 0
+              ? "The board's server cannot be reached"
+              : "This run cannot be shown"
+        }
+      >
+        <p>{error.message}</p>
+        <button type="button" onClick={open.retry}>
+          Try again
+        </button>
+        <a href="#/runs">All runs</a>
+      </Empty>
+    );
+  if (!open.loaded.value) return <Empty title="Loading…" />;
+  const [, , tab, id, sub] = path;
+  if (tab === undefined) return <Flow store={open} />;
+  if (tab === "analysis") return <Analysis store={open} />;
+  if (tab === "hyperparameters") return <Hyperparameters store={open} />;
+  if (tab === "selection") return <Selection store={open} />;
+  if (tab === "throughput") return <Throughput store={open} />;
+  if (tab === "experiments" && /^\d+$/.test(id ?? ""))
+    return sub === "model-card" ? (
+      <ModelCard store={open} id={Number(id)} />
+    ) : (
+      <ExperimentPage key={id} store={open} id={Number(id)} />
+    );
+  return <NotFound />;
+}
+
+function NotFound() {
+  return (
+    <Empty title="There is no such page">
+      <p>
+        The address <code>{location.hash}</code> names no view of this board.
+      </p>
+      <a href="#/runs">All runs</a>
+    </Empty>
+  );
+}
+
+/** An address may come from another version or another run: what does not fit is said, the rest is shown. */
+function ForeignState({ open }: { open: RunStore }) {
+  const { foreign, view } = reading.value;
+  void open.version.value;
+  if (!open.loaded.value) return null;
+  const { experiments, scores } = open.run;
+  const parts = foreign.map((key) => `“${key}”`);
+  const missing = view.pick.filter((id) => !experiments.has(id)).length;
+  if (missing) parts.push(`${missing} chosen experiments that this run has not`);
+  if (view.by && scores.length && !scores.includes(view.by)) parts.push(`the score “${view.by}”`);
+  if (!parts.length) return null;
+  return (
+    <p class="notice" role="status">
+      <span>This address also asks for {parts.join(", ")}; that was left out.</span>
+      <button
+        type="button"
+        class="link"
+        onClick={() => setView({ pick: view.pick.filter((id) => experiments.has(id)), by: "" })}
+      >
+        Tidy up
+      </button>
+    </p>
+  );
+}
+
+function Page() {
+  const { path } = address.value;
+  const open = store.value;
+  useEffect(() => {
+    const listen = (event: KeyboardEvent) => onShortcut(event, () => setView({ zoom: null }, false));
+    addEventListener("keydown", listen);
+    return () => removeEventListener("keydown", listen);
+  }, []);
+  useEffect(() => {
+    document.title = [...path.slice(1).reverse(), path[0] === "settings" ? "settings" : "", "mlgym board"]
+      .filter(Boolean)
+      .join(" · ");
+  }, [formatAddressOf(path)]);
+  useEffect(() => {
+    if (path.length === 0) navigate(["runs"], {}, true);
+  }, [path.length]);
+  return (
+    <Shell>
+      <Notice />
+      {open && <ForeignState open={open} />}
+      {open ? (
+        <RunPage key={open.id} open={open} />
+      ) : path[0] === "settings" ? (
+        <SettingsPage />
+      ) : path.length <= 1 ? (
+        path[0] === "runs" ? (
+          <Runs />
+        ) : path.length ? (
+          <NotFound />
+        ) : null
+      ) : (
+        <NotFound />
+      )}
+      <Help />
+    </Shell>
+  );
+}
+
+void readSession();
+render(<Page />, document.getElementById("page")!);

@@ -1,0 +1,307 @@
+/** The analysis board: every score of every experiment as live curves. */
+
+import { useSignal, useSignalEffect } from "@preact/signals";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { dark, focused, runAddress, setView, togglePick, view } from "../app";
+import { Chart } from "../chart";
+import { colourOf, css } from "../colours";
+import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
+import type { Curve } from "../curve";
+import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
+import { formatNumber, formatValue } from "../format";
+import { describe, type Lines, linesOf, scoreMode } from "../lines";
+import type { PlotModel } from "../plot";
+import type { Experiment, Run } from "../run_state";
+import { type RunStore, TIMES } from "../run_store";
+import { Table } from "../table";
+import { ActiveFilters, FilterField } from "./flow";
+
+/** Metrics in the order of their names, the splits of one beside each other, validation first. */
+export function orderScores(names: readonly string[]): string[] {
+  const rank = (split: string) => ["val", "train", "test"].indexOf(split) + 1 || 9;
+  const part = (name: string) =>
+    [name.slice(name.indexOf("/") + 1), name.slice(0, name.indexOf("/"))] as const;
+  return [...names].sort((a, b) => {
+    const [[metricA, splitA], [metricB, splitB]] = [part(a), part(b)];
+    return metricA.localeCompare(metricB) || rank(splitA) - rank(splitB) || splitA.localeCompare(splitB);
+  });
+}
+
+interface ScoreChartProps {
+  store: RunStore;
+  name: string;
+  experiments: readonly Experiment[];
+  height?: number;
+}
+
+/** One score's chart; where the server decimated, a zoom fetches the detail. */
+export function ScoreChart({ store, name, experiments, height }: ScoreChartProps) {
+  const state = view.value;
+  const { run } = store;
+  const version = store.version.value;
+  const [seen, setSeen] = useState(false);
+  const detail = useSignal<{ key: string; curves: Map<number, Curve> } | null>(null);
+  const shape = { ...state, x: state.group && state.x === "time" ? ("epoch" as const) : state.x };
+  const curves = seen ? run.curves.get(name) : undefined;
+
+  const decimated = useMemo(
+    () => [...(curves?.values() ?? [])].some((curve) => curve.total > curve.n),
+    [curves, version],
+  );
+  const zoomKey =
+    decimated && state.zoom && state.x === "epoch" ? `${state.zoom.join("..")}|${experiments.length}` : "";
+  useEffect(() => {
+    detail.value = null;
+    if (!zoomKey) return;
+    const stop = new AbortController();
+    const points = Math.max(200, Math.floor(2_000_000 / Math.max(1, experiments.length)));
+    store.detail(name, state.zoom![0], state.zoom![1], points, stop.signal).then(
+      (found) => {
+        detail.value = { key: zoomKey, curves: found };
+      },
+      () => {}, // the overview stays
+    );
+    return () => stop.abort();
+  }, [zoomKey]);
+
+  const used = detail.value?.key === zoomKey && zoomKey ? detail.value.curves : curves;
+  const made = useRef<{ key: unknown[]; lines: Lines } | null>(null);
+  const lines = (): Lines => {
+    const key = [
+      used,
+      version,
+      experiments,
+      shape.x,
+      shape.smooth,
+      shape.best,
+      shape.group,
+      shape.band,
+      dark.value,
+    ];
+    if (made.current?.key.every((part, i) => part === key[i])) return made.current.lines;
+    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value);
+    made.current = { key, lines: fresh };
+    return fresh;
+  };
+  const build = (): PlotModel => {
+    const { lines: list, bands, labels } = lines();
+    return {
+      lines: list,
+      bands,
+      logx: state.logx,
+      logy: state.logy,
+      xKind: shape.x,
+      zoom: state.zoom,
+      chosen: new Set(state.group ? [] : state.pick),
+      dark: dark.value,
+      label: (id) => labels.get(id) ?? describe(run.experiments.get(id)),
+    };
+  };
+  const { shown, total } = seen ? lines() : { shown: 0, total: 0 };
+  const note = !used
+    ? "loading…"
+    : total > shown
+      ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
+      : total === 0
+        ? "no values yet"
+        : null;
+  return (
+    <Chart
+      title={name}
+      note={note}
+      build={build}
+      {...(height ? { height } : {})}
+      {...(state.group ? { onPick: () => {} } : {})}
+      onVisible={() => {
+        store.need(name);
+        if (shape.x === "time") store.need(TIMES);
+        if (!seen) setSeen(true);
+      }}
+    />
+  );
+}
+
+/** The experiments beside the charts: a legend, and the way to choose some by keyboard. */
+function Legend({
+  run,
+  experiments,
+  rankBy,
+}: {
+  run: Run;
+  experiments: readonly Experiment[];
+  rankBy: string;
+}) {
+  const { pick } = view.value;
+  const picked = new Set(pick);
+  const mode = scoreMode(run, rankBy);
+  const ranked = useMemo(
+    () => sortExperiments([...experiments], `${mode === "max" ? "-" : ""}best ${rankBy}`, mode),
+    [experiments, rankBy, mode],
+  );
+  const box = useRef<HTMLDivElement>(null);
+  useSignalEffect(() => {
+    const id = focused.value;
+    for (const row of box.current?.querySelectorAll(".row.focused") ?? []) row.classList.remove("focused");
+    if (id !== null)
+      box.current?.querySelector(`[data-experiment="${id}"]`)?.closest(".row")?.classList.add("focused");
+  });
+  return (
+    <div class="legend" ref={box}>
+      <Table
+        label="Experiments, best first"
+        rows={ranked}
+        rowHeight={30}
+        keyOf={(e) => e.id}
+        onHover={(e) => (focused.value = e?.id ?? null)}
+        onOpen={(e) => togglePick(e.id)}
+        rowClass={(e) => (picked.has(e.id) ? "picked" : "")}
+        columns={[
+          {
+            id: "name",
+            label: "",
+            title: "Experiment",
+            width: 150,
+            cell: (e) => (
+              <span class="key" data-experiment={e.id} title={describe(e)}>
+                <input
+                  type="checkbox"
+                  aria-label={`Choose experiment ${e.id}`}
+                  checked={picked.has(e.id)}
+                  onChange={() => togglePick(e.id)}
+                />
+                <i style={{ background: css(colourOf(e.id, dark.value)) }} />
+                <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+                <small>{Object.values(e.hyperparameters).map(formatValue).join(" · ")}</small>
+              </span>
+            ),
+          },
+          {
+            id: "best",
+            label: "",
+            title: `${mode} ${rankBy}`,
+            width: 96,
+            numeric: true,
+            cell: (e) => formatNumber(e.best[rankBy]?.[mode]?.[1]),
+          },
+        ]}
+      />
+    </div>
+  );
+}
+
+export function Analysis({ store }: { store: RunStore }) {
+  const version = store.version.value;
+  const { run } = store;
+  const state = view.value;
+  const experiments = useMemo(
+    () => filterExperiments(run.experiments.values(), state.q, state.columns, run.mode),
+    // Columns such as the status change with each event; without filters only new experiments do.
+    [
+      run,
+      state.q,
+      state.columns,
+      state.q || Object.keys(state.columns).length ? version : run.experiments.size,
+    ],
+  );
+  const wanted = state.scores ? parseRegex(state.scores) : null;
+  const names = orderScores(run.scores).filter((name) => !wanted?.ok || wanted.value(name));
+  const swept = hyperparameterNames(run.experiments.values());
+  const rankBy = run.scores.includes(state.by) ? state.by : (run.monitor ?? names[0] ?? "");
+  const groups: [string, string][] = [
+    ["", "one line an experiment"],
+    ["(all)", "mean of all"],
+    ...swept.map((name): [string, string] => [name, `mean by ${name}`]),
+  ];
+  if (experiments.some((e) => e.fold !== null)) groups.push(["fold", "mean by fold"]);
+  return (
+    <div class="page">
+      <div class="bartop controls">
+        <FilterField hidden={false} />
+        <Field
+          label="Scores"
+          value={state.scores}
+          placeholder="regex: loss, ^val/"
+          check={(text) => parseRegex(text)}
+          onCommit={(scores) => setView({ scores })}
+        />
+        <Select label="Lines" value={state.group} options={groups} onChange={(group) => setView({ group })} />
+        {state.group && (
+          <Select
+            label="Band"
+            value={state.band}
+            options={[
+              ["std", "± one deviation"],
+              ["range", "least to greatest"],
+              ["none", "none"],
+            ]}
+            onChange={(band) => setView({ band })}
+          />
+        )}
+        <Select
+          label="x"
+          value={state.x}
+          options={[
+            ["epoch", "epoch"],
+            ["step", "step"],
+            ["time", "time"],
+          ]}
+          onChange={(x) => setView({ x, zoom: null })}
+        />
+        <Slider
+          label="Smoothing"
+          value={state.smooth}
+          max={0.99}
+          step={0.01}
+          onChange={(smooth) => setView({ smooth })}
+        />
+        <Menu label="More">
+          <Select
+            label="Values"
+            value={state.best}
+            options={[
+              ["", "as logged"],
+              ["auto", "best so far"],
+              ["max", "greatest so far"],
+              ["min", "least so far"],
+            ]}
+            onChange={(best) => setView({ best })}
+          />
+          <Select
+            label="Rank experiments by"
+            value={rankBy}
+            options={orderScores(run.scores).map((name) => [name, name])}
+            onChange={(by) => setView({ by })}
+          />
+        </Menu>
+        <div class="toggles">
+          <Toggle label="log x" value={state.logx} onChange={(logx) => setView({ logx })} />
+          <Toggle label="log y" value={state.logy} onChange={(logy) => setView({ logy })} />
+          {state.zoom && (
+            <button type="button" onClick={() => setView({ zoom: null }, false)}>
+              All of x
+            </button>
+          )}
+        </div>
+      </div>
+      <ActiveFilters shown={experiments.length} total={run.experiments.size} />
+      {state.group && state.x === "time" && (
+        <p class="none">Means are taken at equal epochs, so x is the epoch here.</p>
+      )}
+      {run.scores.length === 0 ? (
+        <Empty title="No results yet">
+          <p>Curves appear with the first evaluated epoch.</p>
+        </Empty>
+      ) : (
+        <div class="split">
+          <div class="charts">
+            {names.map((name) => (
+              <ScoreChart key={name} store={store} name={name} experiments={experiments} />
+            ))}
+            {names.length === 0 && <p class="none">No score's name fits this expression.</p>}
+          </div>
+          <Legend run={run} experiments={experiments} rankBy={rankBy} />
+        </div>
+      )}
+    </div>
+  );
+}

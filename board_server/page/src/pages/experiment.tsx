@@ -1,0 +1,160 @@
+/** One experiment: how far it is, its curves, its whole pipeline, its checkpoints, and why it failed if it did. */
+
+import { useEffect, useState } from "preact/hooks";
+import { runAddress, view } from "../app";
+import { configOf } from "../configs";
+import { Bar, Empty, Status } from "../controls";
+import { formatDuration, formatNumber, formatTime } from "../format";
+import { Pipeline } from "../pipeline";
+import type { RunStore } from "../run_store";
+import { Tree } from "../tree";
+import { type CheckpointRow, encode, getJson, type JsonObject } from "../wire";
+import { orderScores, ScoreChart } from "./analysis";
+
+export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
+  void store.version.value;
+  void view.value;
+  const { run } = store;
+  const e = run.experiments.get(id);
+  const [config, setConfig] = useState<JsonObject | null>(null);
+  const [checkpoints, setCheckpoints] = useState<CheckpointRow[] | null>(null);
+  const [only] = useState(() => (e ? [e] : []));
+  useEffect(() => {
+    void configOf(store, id).then(setConfig);
+  }, [id]);
+  useEffect(() => {
+    getJson<CheckpointRow[]>(`checkpoint_list/${encode(run.id)}/${id}`).then(setCheckpoints, () =>
+      setCheckpoints([]),
+    );
+  }, [id, e?.checkpoint, e?.status]);
+  if (!e)
+    return (
+      <Empty title={`This run has no experiment ${id}`}>
+        <a href={runAddress(run.id)}>All experiments</a>
+      </Empty>
+    );
+  const names = orderScores(run.scores);
+  const files = `grid_searches/${encode(run.id)}/${id}`;
+  const neighbours = [...run.experiments.keys()].sort((a, b) => a - b);
+  const at = neighbours.indexOf(id);
+  return (
+    <div class="page sheet">
+      <div class="bartop">
+        <Status status={e.status} note={e.stopReason} />
+        {e.progress && <Bar label="epoch" value={e.progress.current_epoch} of={e.progress.num_epochs} />}
+        {e.started && <small>started {formatTime(e.started)}</small>}
+        {e.started && e.finished && <small>took {formatDuration(e.finished - e.started)}</small>}
+        {e.device && <small>{e.device}</small>}
+        <span class="space" />
+        {neighbours[at - 1] !== undefined && (
+          <a href={runAddress(run.id, "experiments", String(neighbours[at - 1]))}>← {neighbours[at - 1]}</a>
+        )}
+        {neighbours[at + 1] !== undefined && (
+          <a href={runAddress(run.id, "experiments", String(neighbours[at + 1]))}>{neighbours[at + 1]} →</a>
+        )}
+        <a class="button" href={runAddress(run.id, "experiments", String(id), "model-card")}>
+          Model card
+        </a>
+      </div>
+      {e.error && (
+        <section class="card failure" role="alert">
+          <h2>{e.error}</h2>
+          {e.stacktrace && <pre tabIndex={0}>{e.stacktrace}</pre>}
+        </section>
+      )}
+      <div class="pair">
+        <section class="card">
+          <h2>Hyperparameters</h2>
+          <Tree
+            value={{
+              ...e.hyperparameters,
+              ...(e.fold === null ? {} : { fold: e.fold }),
+              ...(e.round ? { round: e.round } : {}),
+            }}
+          />
+        </section>
+        <section class="card">
+          <h2>Scores</h2>
+          <table class="plain">
+            <thead>
+              <tr>
+                <th>Score</th>
+                <th>latest</th>
+                <th>least</th>
+                <th>greatest</th>
+              </tr>
+            </thead>
+            <tbody>
+              {names.map((name) => (
+                <tr key={name}>
+                  <th>{name}</th>
+                  <td>{formatNumber(e.last[name])}</td>
+                  {(["min", "max"] as const).map((mode) => {
+                    const best = e.best[name]?.[mode];
+                    return (
+                      <td key={mode}>
+                        {best && (
+                          <>
+                            {formatNumber(best[1])} <small>@ {best[0]}</small>
+                          </>
+                        )}
+                      </td>
+                    );
+                  })}
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </section>
+        <section class="card">
+          <h2>Checkpoints</h2>
+          {checkpoints?.length === 0 && <p class="none">None is kept.</p>}
+          {checkpoints?.map(({ epoch, checkpoints: resources }) => (
+            <p key={epoch}>
+              epoch {epoch}:{" "}
+              {resources.map((resource) => (
+                <a
+                  key={resource}
+                  class="chip"
+                  download
+                  href={`checkpoints/${encode(run.id)}/${id}/${epoch}/${resource}`}
+                >
+                  ↓ {resource}
+                </a>
+              ))}
+            </p>
+          ))}
+          <p>
+            {["experiment_config.json", "model_card.json", "model_card.md"].map((file) => (
+              <a key={file} class="file" download href={`${files}/${file}`}>
+                {file}
+              </a>
+            ))}
+          </p>
+        </section>
+      </div>
+      <section>
+        <h2>Pipeline</h2>
+        {config ? (
+          <Pipeline config={config} swept={e.hyperparameters} />
+        ) : (
+          <p class="none">Its config is not there yet.</p>
+        )}
+      </section>
+      <section>
+        <h2>Curves</h2>
+        <div class="charts">
+          {names.map((name) => (
+            <ScoreChart key={name} store={store} name={name} experiments={only} height={190} />
+          ))}
+        </div>
+      </section>
+      {config && (
+        <details class="card">
+          <summary>The whole config</summary>
+          <pre tabIndex={0}>{JSON.stringify(config, null, 2)}</pre>
+        </details>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,443 @@
+/** How hyperparameters and scores hang together: importance, scatter, and parallel coordinates. */
+
+import { useSignalEffect } from "@preact/signals";
+import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
+import { dark, focused, runAddress, setView, togglePick, view } from "../app";
+import { css, scaleColour } from "../colours";
+import { Empty, Field, Select } from "../controls";
+import { type Cell, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
+import { formatNumber, formatValue } from "../format";
+import { describe, scoreMode } from "../lines";
+import type { Experiment } from "../run_state";
+import type { RunStore } from "../run_store";
+import { MAX_BINS, rankCorrelation, varianceExplained } from "../statistics";
+import { orderScores } from "./analysis";
+import { ActiveFilters, FilterField } from "./flow";
+
+export interface Scale {
+  place: (cell: Cell) => number; // 0 to 1; NaN for a value that has no place
+  ticks: [number, string][];
+  note: string;
+}
+
+/** Numbers on a line (logarithmic when they span two decades), anything else side by side. */
+export function scaleOf(values: readonly Cell[]): Scale {
+  const numbers = values.filter(
+    (value): value is number => typeof value === "number" && Number.isFinite(value),
+  );
+  if (numbers.length && values.every((value) => typeof value === "number" || value === null)) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of numbers) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    const log = low > 0 && high / low >= 100;
+    const f = log ? Math.log : (x: number) => x;
+    const width = f(high) - f(low);
+    const place = (value: Cell) =>
+      typeof value !== "number" || !Number.isFinite(value) ? NaN : width ? (f(value) - f(low)) / width : 0.5;
+    const middle = log ? Math.sqrt(low * high) : (low + high) / 2;
+    const ticks = [...new Set(numbers)].length <= 6 ? [...new Set(numbers)] : [low, middle, high];
+    return {
+      place,
+      ticks: ticks.map((value) => [place(value), formatNumber(value, 3)]),
+      note: log ? "log" : "",
+    };
+  }
+  const names = [...new Set(values.map(String))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const at = new Map(names.map((name, i) => [name, names.length > 1 ? i / (names.length - 1) : 0.5]));
+  return {
+    place: (value) => at.get(String(value)) ?? NaN,
+    ticks: names.slice(0, 12).map((name) => [at.get(name)!, name]),
+    note: "",
+  };
+}
+
+interface Scored {
+  experiment: Experiment;
+  score: number;
+}
+
+/** A canvas that fits its box and is drawn anew when `draw` changes, or its size. */
+function Canvas({
+  height,
+  draw,
+  onMove,
+  onLeave,
+  onClick,
+  label,
+}: {
+  height: number;
+  label: string;
+  draw: (context: CanvasRenderingContext2D, width: number) => void;
+  onMove: (x: number, y: number, width: number) => void;
+  onLeave: () => void;
+  onClick: () => void;
+}) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const now = useRef(draw);
+  now.current = draw;
+  const paint = () => {
+    const element = canvas.current;
+    const width = element?.clientWidth ?? 0;
+    if (!element || !width) return;
+    const ratio = devicePixelRatio || 1;
+    element.width = width * ratio;
+    element.height = height * ratio;
+    const context = element.getContext("2d")!;
+    context.scale(ratio, ratio);
+    now.current(context, width);
+  };
+  useLayoutEffect(() => {
+    const sized = new ResizeObserver(paint);
+    sized.observe(canvas.current!);
+    return () => sized.disconnect();
+  }, []);
+  useLayoutEffect(paint);
+  useSignalEffect(() => {
+    void focused.value;
+    paint();
+  });
+  return (
+    <canvas
+      ref={canvas}
+      role="img"
+      aria-label={label}
+      style={{ height }}
+      onMouseMove={(event) => onMove(event.offsetX, event.offsetY, event.currentTarget.clientWidth)}
+      onMouseLeave={onLeave}
+      onClick={onClick}
+    />
+  );
+}
+
+const HEIGHT = 300;
+const EDGE = 14;
+const leave = () => {
+  focused.value = null;
+};
+const pick = () => focused.value !== null && togglePick(focused.value);
+
+/** Draw faint first, then what is chosen or under the pointer. */
+function inOrder(scored: readonly Scored[]): { one: Scored; weight: number }[] {
+  const chosen = new Set(view.value.pick);
+  const weigh = ({ experiment: { id } }: Scored) =>
+    id === focused.value ? 2 : chosen.size ? (chosen.has(id) ? 1 : 0) : 0.5;
+  return scored.map((one) => ({ one, weight: weigh(one) })).sort((a, b) => a.weight - b.weight);
+}
+
+function Parallel({
+  scored,
+  names,
+  scales,
+  by,
+  colour,
+}: {
+  scored: readonly Scored[];
+  names: readonly string[];
+  scales: readonly Scale[];
+  by: string;
+  colour: (score: number) => string;
+}) {
+  const axes = [...names, by];
+  const x = (i: number, width: number) => 60 + ((width - 120) * i) / Math.max(1, axes.length - 1);
+  const y = (i: number, one: Scored) => {
+    const place = scales[i]!.place(i < names.length ? cellOf(one.experiment, names[i]!) : one.score);
+    return Number.isNaN(place) ? NaN : HEIGHT - EDGE - place * (HEIGHT - 2 * EDGE);
+  };
+  const draw = (context: CanvasRenderingContext2D, width: number) => {
+    for (const { one, weight } of inOrder(scored)) {
+      context.globalAlpha =
+        weight === 0 ? 0.08 : weight === 0.5 ? Math.max(0.25, Math.min(0.9, 40 / scored.length)) : 1;
+      context.strokeStyle = colour(one.score);
+      context.lineWidth = weight === 2 ? 3 : weight === 1 ? 2 : 1.2;
+      context.beginPath();
+      axes.forEach((_, i) => {
+        const at = y(i, one);
+        if (!Number.isNaN(at)) context.lineTo(x(i, width), at);
+      });
+      context.stroke();
+    }
+    context.globalAlpha = 1;
+    const style = getComputedStyle(document.documentElement);
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    axes.forEach((_, i) => {
+      context.fillStyle = style.getPropertyValue("--quiet");
+      context.fillRect(x(i, width) - 0.5, EDGE, 1, HEIGHT - 2 * EDGE);
+      for (const [place, text] of scales[i]!.ticks) {
+        const at = HEIGHT - EDGE - place * (HEIGHT - 2 * EDGE);
+        const right = i === axes.length - 1;
+        const space = context.measureText(text).width;
+        context.fillStyle = style.getPropertyValue("--surface");
+        context.globalAlpha = 0.8;
+        context.fillRect(right ? x(i, width) + 4 : x(i, width) - 6 - space, at - 7, space + 3, 14);
+        context.globalAlpha = 1;
+        context.fillStyle = style.getPropertyValue("--soft");
+        context.fillText(text, right ? x(i, width) + 5 : x(i, width) - 5 - space, at + 4);
+      }
+    });
+  };
+  const move = (px: number, py: number, width: number) => {
+    const between = Math.max(
+      0,
+      Math.min(axes.length - 2, Math.floor(((px - 60) / (width - 120)) * (axes.length - 1))),
+    );
+    const share = (px - x(between, width)) / (x(between + 1, width) - x(between, width) || 1);
+    let [best, distance] = [null as number | null, 8];
+    for (const one of scored) {
+      const away = Math.abs(
+        y(between, one) * (1 - share) + y(Math.min(between + 1, axes.length - 1), one) * share - py,
+      );
+      if (away < distance) [best, distance] = [one.experiment.id, away];
+    }
+    focused.value = best;
+  };
+  return (
+    <Canvas
+      height={HEIGHT}
+      draw={draw}
+      onMove={move}
+      onLeave={leave}
+      onClick={pick}
+      label={`Parallel coordinates of ${axes.join(", ")}`}
+    />
+  );
+}
+
+function Scatter({
+  name,
+  scored,
+  scale,
+  scores,
+  colour,
+}: {
+  name: string;
+  scored: readonly Scored[];
+  scale: Scale;
+  scores: Scale;
+  colour: (score: number) => string;
+}) {
+  const height = 190;
+  const at = (one: Scored, width: number): [number, number] => [
+    62 + scale.place(cellOf(one.experiment, name)) * (width - 86),
+    height - 30 - scores.place(one.score) * (height - 44),
+  ];
+  const draw = (context: CanvasRenderingContext2D, width: number) => {
+    const style = getComputedStyle(document.documentElement);
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    context.strokeStyle = style.getPropertyValue("--grid");
+    context.fillStyle = style.getPropertyValue("--quiet");
+    for (const [place, text] of scores.ticks.length > 4
+      ? [scores.ticks[0]!, scores.ticks.at(-1)!]
+      : scores.ticks) {
+      const y = height - 30 - place * (height - 44);
+      context.strokeRect(56, y, width - 56, 0);
+      context.fillText(text, 50 - context.measureText(text).width, y + 4);
+    }
+    for (const [place, text] of scale.ticks) {
+      const space = context.measureText(text).width;
+      context.fillText(text, Math.min(width - space, 62 + place * (width - 86) - space / 2), height - 8);
+    }
+    for (const { one, weight } of inOrder(scored)) {
+      const [x, y] = at(one, width);
+      context.globalAlpha = weight === 0 ? 0.15 : weight === 0.5 ? 0.75 : 1;
+      context.fillStyle = colour(one.score);
+      context.beginPath();
+      context.arc(x, y, weight === 2 ? 6 : weight === 1 ? 4.5 : 3.2, 0, 7);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  };
+  const move = (px: number, py: number, width: number) => {
+    let [best, distance] = [null as number | null, 14];
+    for (const one of scored) {
+      const [x, y] = at(one, width);
+      const away = Math.hypot(x - px, y - py);
+      if (away < distance) [best, distance] = [one.experiment.id, away];
+    }
+    focused.value = best;
+  };
+  return (
+    <figure class="chart">
+      <figcaption>
+        <h3>{name}</h3>
+        <small>{scale.note}</small>
+      </figcaption>
+      <Canvas
+        height={height}
+        draw={draw}
+        onMove={move}
+        onLeave={leave}
+        onClick={pick}
+        label={`Scatter of ${name} against the score`}
+      />
+    </figure>
+  );
+}
+
+function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
+  const one = scored.find(({ experiment }) => experiment.id === focused.value);
+  return (
+    <p class="pointed" aria-live="polite">
+      {one
+        ? `${describe(one.experiment)} · ${by} ${formatNumber(one.score, 5)}`
+        : "Point at a line or dot to see its experiment; click to choose it."}
+    </p>
+  );
+}
+
+export function Hyperparameters({ store }: { store: RunStore }) {
+  const version = store.version.value;
+  const { run } = store;
+  const state = view.value;
+  const by = run.scores.includes(state.by) ? state.by : (run.monitor ?? orderScores(run.scores)[0] ?? "");
+  const mode = state.mode || scoreMode(run, by);
+  const swept = hyperparameterNames(run.experiments.values());
+  const { pool, scored, left, importance, scales } = useMemo(() => {
+    const pool = filterExperiments(run.experiments.values(), state.q, state.columns, run.mode);
+    const scored: Scored[] = [];
+    for (const experiment of pool) {
+      const score = state.at === "best" ? experiment.best[by]?.[mode]?.[1] : experiment.last[by];
+      if (score !== undefined && Number.isFinite(score)) scored.push({ experiment, score });
+    }
+    const scores = scored.map(({ score }) => score);
+    const importance = swept
+      .map((name) => {
+        const cells = scored.map(({ experiment }) => cellOf(experiment, name));
+        const numeric = cells.every((cell) => typeof cell === "number");
+        return {
+          name,
+          share: varianceExplained(cells, scores),
+          correlation: numeric ? rankCorrelation(cells as number[], scores) : NaN,
+        };
+      })
+      .sort((a, b) => (b.share || 0) - (a.share || 0));
+    const scales = [
+      ...swept.map((name) => scaleOf(scored.map(({ experiment }) => cellOf(experiment, name)))),
+      scaleOf(scores),
+    ];
+    return { pool, scored, left: pool.length - scored.length, importance, scales };
+  }, [run, version, state.q, state.columns, by, mode, state.at]);
+  const scoreScale = scales[swept.length]!;
+  const colour = (score: number) =>
+    css(scaleColour(mode === "max" ? scoreScale.place(score) : 1 - scoreScale.place(score), dark.value));
+  return (
+    <div class="page sheet">
+      <div class="bartop controls">
+        <FilterField hidden={false} />
+        <Select
+          label="Score"
+          value={by}
+          options={orderScores(run.scores).map((name) => [name, name])}
+          onChange={(next) => setView({ by: next, mode: "" })}
+        />
+        <Select
+          label="Better is"
+          value={mode}
+          options={[
+            ["max", "greater"],
+            ["min", "less"],
+          ]}
+          onChange={(next) => setView({ mode: next })}
+        />
+        <Select
+          label="Of each experiment"
+          value={state.at}
+          options={[
+            ["best", "the best epoch"],
+            ["last", "the latest epoch"],
+          ]}
+          onChange={(at) => setView({ at })}
+        />
+      </div>
+      <ActiveFilters shown={pool.length} total={run.experiments.size} />
+      {left > 0 && (
+        <p class="none">
+          {left} of them have no finite {by || "score"} and are not drawn.
+        </p>
+      )}
+      {!swept.length || !scored.length ? (
+        <Empty title={swept.length ? "No scores yet" : "Nothing is swept in this run"} />
+      ) : (
+        <>
+          <Pointed scored={scored} by={by} />
+          <section class="card stretch">
+            <h2>Parallel coordinates</h2>
+            <Parallel scored={scored} names={swept} scales={scales} by={by} colour={colour} />
+            <div class="axes">
+              {swept.map((name) => (
+                <Field
+                  key={name}
+                  label={name}
+                  value={state.columns[name] ?? ""}
+                  placeholder="0.1..0.5"
+                  check={parseCondition}
+                  onCommit={(text) => setView({ columns: { ...view.value.columns, [name]: text } })}
+                />
+              ))}
+            </div>
+          </section>
+          <section class="card stretch">
+            <h2>Importance for {by}</h2>
+            <p class="none">
+              The share of the variance of the scores' ranks that the value alone explains (values in at most{" "}
+              {MAX_BINS} bins, corrected for their number), and Spearman's rank correlation for its direction.
+              Interactions of two hyperparameters are not seen by either.
+            </p>
+            <table class="plain">
+              <tbody>
+                {importance.map(({ name, share, correlation }) => (
+                  <tr key={name}>
+                    <th>{name}</th>
+                    <td class="grow">
+                      <span class="track">
+                        <span style={{ width: `${(share || 0) * 100}%` }} />
+                      </span>
+                    </td>
+                    <td>{Number.isNaN(share) ? "too few" : `${Math.round(share * 100)} %`}</td>
+                    <td>
+                      <small>
+                        {Number.isNaN(correlation)
+                          ? ""
+                          : `rank correlation ${correlation > 0 ? "+" : "−"}${Math.abs(correlation).toFixed(2)}`}
+                      </small>
+                    </td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </section>
+          <div class="charts">
+            {swept.map((name, i) => (
+              <Scatter
+                key={name}
+                name={name}
+                scored={scored}
+                scale={scales[i]!}
+                scores={scoreScale}
+                colour={colour}
+              />
+            ))}
+          </div>
+          <section class="card stretch">
+            <h2>Best {Math.min(5, scored.length)}</h2>
+            <ul class="bare">
+              {[...scored]
+                .sort((a, b) => (mode === "max" ? b.score - a.score : a.score - b.score))
+                .slice(0, 5)
+                .map(({ experiment, score }) => (
+                  <li key={experiment.id}>
+                    <a href={runAddress(run.id, "experiments", String(experiment.id))}>
+                      {formatNumber(score, 5)}
+                    </a>{" "}
+                    <small>
+                      {Object.entries(experiment.hyperparameters)
+                        .map(([k, v]) => `${k}=${formatValue(v)}`)
+                        .join(" · ")}
+                    </small>
+                  </li>
+                ))}
+            </ul>
+          </section>
+        </>
+      )}
+    </div>
+  );
+}

@@ -1,0 +1,69 @@
+/** An experiment's model card, made to be printed. */
+
+import { useEffect, useState } from "preact/hooks";
+import { runAddress } from "../app";
+import { Empty } from "../controls";
+import type { RunStore } from "../run_store";
+import { isObject, Tree } from "../tree";
+import { encode, getJson, type JsonObject } from "../wire";
+
+const TITLES: Record<string, string> = {
+  hyperparameters: "Hyperparameters",
+  model: "Model",
+  data: "Training and evaluation data",
+  training: "Training",
+  evaluation: "Evaluation",
+  environment: "Environment",
+  git: "Source",
+  energy: "Energy",
+  pipeline: "Pipeline",
+};
+
+export function ModelCard({ store, id }: { store: RunStore; id: number }) {
+  const { run } = store;
+  const [card, setCard] = useState<JsonObject | null>(null);
+  const [problem, setProblem] = useState("");
+  useEffect(() => {
+    getJson<JsonObject>(`model-card/${encode(run.id)}/${id}`).then(setCard, (error) =>
+      setProblem((error as Error).message),
+    );
+  }, [id]);
+  if (problem)
+    return (
+      <Empty title="This experiment has no model card yet">
+        <p>{problem}</p>
+        <a href={runAddress(run.id, "experiments", String(id))}>Back to the experiment</a>
+      </Empty>
+    );
+  if (!card) return <Empty title="Loading…" />;
+  const facts = Object.entries(card).filter(([, value]) => !isObject(value));
+  return (
+    <article class="page sheet paper">
+      <div class="bartop noprint">
+        <a href={runAddress(run.id, "experiments", String(id))}>← Experiment {id}</a>
+        <span class="space" />
+        {["model_card.json", "model_card.md"].map((file) => (
+          <a key={file} class="file" download href={`grid_searches/${encode(run.id)}/${id}/${file}`}>
+            {file}
+          </a>
+        ))}
+        <button type="button" class="primary" onClick={() => print()}>
+          Print
+        </button>
+      </div>
+      <h1>
+        Model card: {String(card.name ?? run.id)}, experiment {id}
+      </h1>
+      <Tree value={{ run: run.id, ...Object.fromEntries(facts) }} />
+      {Object.entries(card).map(
+        ([name, value]) =>
+          isObject(value) && (
+            <section key={name}>
+              <h2>{TITLES[name] ?? name}</h2>
+              <Tree value={value} />
+            </section>
+          ),
+      )}
+    </article>
+  );
+}

@@ -1,0 +1,179 @@
+/** How fast the run is, and how fast its events arrive here. */
+
+import { useEffect } from "preact/hooks";
+import { dark, view } from "../app";
+import { Chart } from "../chart";
+import { colourOf } from "../colours";
+import { formatBytes, formatDuration, formatNumber } from "../format";
+import { stepsAnEpoch } from "../lines";
+import type { PlotModel } from "../plot";
+import { connection, type RunStore, TIMES } from "../run_store";
+
+const BINS = 240;
+
+/** What was finished in each bin of wall time, a second. */
+export function rates(
+  finished: readonly { ms: number; amount: number }[],
+  from: number,
+  to: number,
+): { x: number[]; y: number[] } {
+  const width = Math.max(250, (to - from) / BINS);
+  const sums = new Array<number>(Math.max(1, Math.floor((to - from) / width) + 1)).fill(0);
+  for (const { ms, amount } of finished) {
+    const bin = Math.floor((ms - from) / width);
+    if (bin >= 0 && bin < sums.length) sums[bin]! += amount;
+  }
+  return { x: sums.map((_, i) => ((i + 0.5) * width) / 1000), y: sums.map((sum) => (sum * 1000) / width) };
+}
+
+function model(x: number[], y: number[], label: string): PlotModel {
+  const line = { id: 0, x, kx: 1, ox: 0, y, n: x.length, rgb: colourOf(0, dark.value) };
+  return {
+    lines: [line],
+    bands: [],
+    logx: false,
+    logy: false,
+    xKind: "time",
+    zoom: null,
+    chosen: new Set(),
+    dark: dark.value,
+    label: () => label,
+  };
+}
+
+export function Throughput({ store }: { store: RunStore }) {
+  void store.version.value;
+  void view.value;
+  const { run, pulses } = store;
+  useEffect(() => store.need(TIMES), []);
+  const examplesOf = new Map(
+    run.groups.flatMap((group) =>
+      group.experiments.map((id): [number, number | null] => [id, group.num_examples ?? null]),
+    ),
+  );
+  const examples: { ms: number; amount: number }[] = [];
+  let [epochs, steps, total] = [0, 0, 0];
+  let [first, last] = [Infinity, -Infinity];
+  for (const [id, clock] of run.times ?? []) {
+    const experiment = run.experiments.get(id);
+    const amount = examplesOf.get(id) ?? 0;
+    epochs += clock.n;
+    total += amount * clock.n;
+    if (experiment) steps += stepsAnEpoch(experiment) * clock.n;
+    for (let i = 0; i < clock.n; i++) {
+      const ms = clock.values[i]!;
+      if (ms < first) first = ms;
+      if (ms > last) last = ms;
+      examples.push({ ms, amount: amount || 1 });
+    }
+  }
+  const start = Math.min(run.startedMs ?? first, first);
+  const seconds = (last - start) / 1000;
+  const now = Date.now() / 1000;
+  const recent = pulses.filter(({ second }) => second > now - 11);
+  const perSecond = (pick: (pulse: (typeof pulses)[number]) => number) =>
+    recent.reduce((sum, pulse) => sum + pick(pulse), 0) / 10;
+  const measured = recent.flatMap(({ examplesPerSecond }) => examplesPerSecond);
+  const rate = (amount: number) => (seconds > 0 ? formatNumber(Math.round(amount / seconds)) : "–");
+  const tiles: [string, string, string][] = [
+    ["Connection", connection.value.state, "of this page with the board"],
+    [
+      "Events",
+      `${formatNumber(
+        perSecond((pulse) => pulse.events),
+        3,
+      )} /s`,
+      `${formatBytes(Math.round(perSecond((pulse) => pulse.bytes)))}/s, last 10 s`,
+    ],
+    [
+      "Delay",
+      recent.length ? formatDuration(Math.max(...recent.map(({ delay }) => delay))) : "–",
+      "from the event to this page, last 10 s",
+    ],
+    ["Examples", `${rate(total)} /s`, `${formatNumber(total)} in all, whole run`],
+    [
+      "Examples now",
+      measured.length
+        ? `${formatNumber(Math.round(measured.reduce((a, b) => a + b, 0) / measured.length))} /s`
+        : "–",
+      "as the training measures, last 10 s",
+    ],
+    ["Steps", `${rate(steps)} /s`, `${formatNumber(steps)} in all`],
+    [
+      "Epochs",
+      `${seconds > 0 ? formatNumber(epochs / seconds, 3) : "–"} /s`,
+      `${formatNumber(epochs)} over all experiments`,
+    ],
+  ];
+  const known = total > 0;
+  return (
+    <div class="page sheet">
+      <div class="tiles">
+        {tiles.map(([name, value, note]) => (
+          <div class="card" key={name}>
+            <small>{name}</small>
+            <strong>{value}</strong>
+            <small>{note}</small>
+          </div>
+        ))}
+      </div>
+      <div class="charts">
+        <Chart
+          title={known ? "training examples a second" : "epochs a second"}
+          syncKey="run"
+          note={
+            examples.length ? `from ${examples.length.toLocaleString("en")} evaluated epochs` : "no epoch yet"
+          }
+          onZoom={() => {}}
+          build={() => {
+            const { x, y } = examples.length ? rates(examples, start, last) : { x: [], y: [] };
+            return model(x, y, known ? "examples a second, all experiments" : "epochs a second");
+          }}
+        />
+        <Chart
+          title="events a second"
+          syncKey="live"
+          note="received here since this page was opened"
+          onZoom={() => {}}
+          build={() => {
+            const begin = pulses[0]?.second ?? 0;
+            const x: number[] = [];
+            const y: number[] = [];
+            for (const { second, events } of pulses) {
+              while (x.length < second - begin) y.push(x.push(x.length) && 0); // seconds without an event
+              x.push(second - begin);
+              y.push(events);
+            }
+            return model(x, y, "events");
+          }}
+        />
+      </div>
+      <section>
+        <h2>Compiled programs</h2>
+        <div class="scroll" tabIndex={0} role="group" aria-label="Compiled programs">
+          <table class="plain">
+            <thead>
+              <tr>
+                {["Group", "Experiments", "Plan", "Compiled in", "Examples an epoch", "Why"].map((title) => (
+                  <th key={title}>{title}</th>
+                ))}
+              </tr>
+            </thead>
+            <tbody>
+              {run.groups.map((group, i) => (
+                <tr key={String(i)}>
+                  <th>{group.group}</th>
+                  <td>{group.experiments.length}</td>
+                  <td>{group.plan}</td>
+                  <td>{formatDuration(group.compile_seconds * 1000)}</td>
+                  <td>{formatNumber(group.num_examples)}</td>
+                  <td class="long">{group.reason}</td>
+                </tr>
+              ))}
+            </tbody>
+          </table>
+        </div>
+      </section>
+    </div>
+  );
+}

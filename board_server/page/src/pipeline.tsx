@@ -1,0 +1,138 @@
+/** A config's components as a graph: what an experiment's data go through, from left to right. */
+
+import { formatValue } from "./format";
+import { isObject } from "./tree";
+import type { Json, JsonObject } from "./wire";
+
+/** Which sections a section works on. Not in the config itself: it is how the engine puts components together. */
+const NEEDS: Record<string, readonly string[]> = {
+  dataset: [],
+  validation: ["dataset"],
+  encoding: ["validation"],
+  sampler: ["encoding", "validation"],
+  loader: ["sampler", "encoding", "validation", "dataset"],
+  model: ["loader"],
+  warm_start: [],
+  loss: ["model"],
+  metrics: ["model"],
+  optimizer: ["loss"],
+  averaging: ["optimizer"],
+  early_stopping: ["metrics", "loss"],
+  checkpointing: ["metrics", "loss"],
+  search: [],
+};
+
+interface Box {
+  section: string;
+  component: string;
+  lines: string[];
+  column: number;
+  x: number;
+  y: number;
+  height: number;
+}
+
+const WIDTH = 196;
+const LINE = 16;
+
+function linesOf(value: JsonObject): string[] {
+  return Object.entries(value)
+    .filter(([name]) => name !== "component")
+    .map(([name, inner]) =>
+      isObject(inner) && typeof inner.component === "string"
+        ? `${name}: ${inner.component}`
+        : `${name} = ${formatValue(inner)}`,
+    );
+}
+
+export function layout(config: JsonObject): {
+  boxes: Box[];
+  edges: [Box, Box][];
+  width: number;
+  height: number;
+} {
+  const sections = Object.entries(config).filter((entry): entry is [string, JsonObject] =>
+    isObject(entry[1]),
+  );
+  const present = new Set(sections.map(([name]) => name));
+  // Of several ways to get the data only the nearest is an edge.
+  const needs = (name: string): string[] => {
+    const found = (NEEDS[name] ?? []).filter((need) => present.has(need));
+    return name === "loader" || name === "sampler" ? found.slice(0, 1) : found;
+  };
+  const depth = (name: string): number => Math.max(-1, ...needs(name).map(depth)) + 1;
+  const heights: number[] = [];
+  const boxes = sections
+    .map(([section, value]) => ({ section, value, column: depth(section) }))
+    .sort((a, b) => a.column - b.column)
+    .map(({ section, value, column }): Box => {
+      const lines = linesOf(value);
+      const height = 46 + lines.length * LINE;
+      const y = heights[column] ?? 0;
+      heights[column] = y + height + 16;
+      return {
+        section,
+        component: typeof value.component === "string" ? value.component : "",
+        lines,
+        column,
+        x: column * (WIDTH + 44),
+        y,
+        height,
+      };
+    });
+  const edges = boxes.flatMap((to) =>
+    needs(to.section).map((name): [Box, Box] => [boxes.find((box) => box.section === name)!, to]),
+  );
+  return { boxes, edges, width: heights.length * (WIDTH + 44) - 44, height: Math.max(0, ...heights) };
+}
+
+const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
+
+export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonly<Record<string, Json>> }) {
+  const { boxes, edges, width, height } = layout(config);
+  return (
+    <div class="pipeline" tabIndex={0} role="group" aria-label="Pipeline">
+      <svg
+        width={width + 2}
+        height={height}
+        viewBox={`-1 -1 ${width + 2} ${height}`}
+        aria-label="Components of this experiment and what each works on"
+        role="img"
+      >
+        {edges.map(([from, to]) => {
+          const [x1, y1, x2, y2] = [from.x + WIDTH, from.y + 22, to.x, to.y + 22];
+          const middle = (x1 + x2) / 2;
+          return (
+            <path
+              key={`${from.section} ${to.section}`}
+              class="edge"
+              d={`M${x1} ${y1}C${middle} ${y1} ${middle} ${y2} ${x2} ${y2}`}
+            />
+          );
+        })}
+        {boxes.map((box) => (
+          <g key={box.section} transform={`translate(${box.x} ${box.y})`}>
+            <rect width={WIDTH} height={box.height} rx="7" />
+            <text class="section" x="12" y="18">
+              {box.section}
+            </text>
+            <text class="component" x="12" y="34">
+              {cut(box.component, 25)}
+            </text>
+            {box.lines.map((line, i) => (
+              <text
+                key={line}
+                x="12"
+                y={54 + i * LINE}
+                class={`${box.section}.${line.split(" ")[0]}` in swept ? "swept" : ""}
+              >
+                {cut(line, 29)}
+                <title>{line}</title>
+              </text>
+            ))}
+          </g>
+        ))}
+      </svg>
+    </div>
+  );
+}

@@ -1,0 +1,223 @@
+/** What surrounds every page: where one is, whether the connection lives, and the tabs of a run. */
+
+import type { ComponentChildren } from "preact";
+import { useEffect, useState } from "preact/hooks";
+import { address, dark, helpOpen, navigate, runAddress, settings, store, view } from "./app";
+import { Status } from "./controls";
+import { formatTime } from "./format";
+import { runsConnection } from "./pages/runs";
+import { connection } from "./run_store";
+import { exportAnalysis, ImportButton } from "./sharing";
+
+export const TABS = [
+  ["", "Flow"],
+  ["analysis", "Analysis"],
+  ["hyperparameters", "Hyperparameters"],
+  ["selection", "Selection"],
+  ["throughput", "Throughput"],
+] as const;
+
+const WORDS = {
+  connecting: "connecting…",
+  live: "live",
+  offline: "not connected",
+  denied: "sign in needed",
+  gone: "run is gone",
+} as const;
+
+function ConnectionState() {
+  const inRun = store.value !== null;
+  const { state, retryAt } = inRun ? connection.value : runsConnection.value;
+  const [, tick] = useState(0);
+  useEffect(() => {
+    if (state !== "offline") return;
+    const timer = setInterval(() => tick((n) => n + 1), 1000);
+    return () => clearInterval(timer);
+  }, [state]);
+  const wait = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
+  return (
+    <span class={`connection c-${state}`} role="status" data-state={state}>
+      {WORDS[state]}
+      {state === "offline" && <small> {wait ? `trying again in ${wait} s` : "trying again…"}</small>}
+    </span>
+  );
+}
+
+export function Shell({ children }: { children: ComponentChildren }) {
+  const { path } = address.value;
+  const open = store.value;
+  return (
+    <>
+      <a
+        class="skip"
+        href="#main"
+        onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
+      >
+        Skip to content
+      </a>
+      <header class="top">
+        <a class="brand" href="#/runs">
+          <svg viewBox="0 0 16 16" width="20" height="20" aria-hidden="true">
+            <rect width="16" height="16" rx="3.5" />
+            <path d="M3 11.5 6 7l2.5 2.5L13 4" />
+          </svg>
+          <span>mlgym board</span>
+        </a>
+        <nav aria-label="Board">
+          <a href="#/runs" aria-current={path[0] === "runs" && path.length === 1 ? "page" : undefined}>
+            Runs
+          </a>
+          <a href="#/settings" aria-current={path[0] === "settings" ? "page" : undefined}>
+            Settings
+          </a>
+        </nav>
+        <span class="space" />
+        {path[0] === "runs" && <ConnectionState />}
+        <button
+          type="button"
+          class="icon"
+          title={dark.value ? "Light theme" : "Dark theme"}
+          aria-label={dark.value ? "Light theme" : "Dark theme"}
+          onClick={() => {
+            settings.value = { ...settings.value, theme: dark.value ? "light" : "dark" };
+          }}
+        >
+          {dark.value ? "☀" : "☾"}
+        </button>
+        <button
+          type="button"
+          class="icon"
+          title="Keyboard shortcuts (?)"
+          aria-label="Keyboard shortcuts"
+          onClick={() => (helpOpen.value = true)}
+        >
+          ?
+        </button>
+      </header>
+      {open && <RunHead />}
+      <main id="main" tabIndex={-1}>
+        {children}
+      </main>
+    </>
+  );
+}
+
+function RunHead() {
+  const open = store.value!;
+  const { path } = address.value;
+  void open.version.value;
+  void view.value;
+  const run = open.loaded.value ? open.run : null;
+  const tab = path[2] === "experiments" ? "" : (path[2] ?? "");
+  return (
+    <div class="runhead">
+      <div class="title">
+        <h1>
+          <a href="#/runs">Runs</a>
+          <span aria-hidden="true">/</span>
+          {path.length > 3 ? (
+            <a href={runAddress(open.id)}>{run?.name ?? open.id}</a>
+          ) : (
+            <span>{run?.name ?? open.id}</span>
+          )}
+          {path[3] !== undefined && (
+            <>
+              <span aria-hidden="true">/</span> <span>experiment {path[3]}</span>
+            </>
+          )}
+        </h1>
+        {run && (
+          <p class="facts">
+            <Status status={run.status} /> <span>{open.id}</span>{" "}
+            <span>{run.experiments.size} experiments</span>
+            {run.startedMs && <span>started {formatTime(run.startedMs)}</span>}
+            {run.mismatches > 0 && (
+              <span class="warn">{run.mismatches} scores differ from the log after resuming</span>
+            )}
+          </p>
+        )}
+      </div>
+      <div class="actions">
+        <button
+          type="button"
+          onClick={exportAnalysis}
+          disabled={!run}
+          title="Save filters, grouping, rule and chosen experiments as a file"
+        >
+          Export analysis
+        </button>
+        <ImportButton />
+      </div>
+      <nav class="tabs" aria-label="Views of this run">
+        {TABS.map(([id, title]) => (
+          <a
+            key={id}
+            href={runAddress(open.id, ...(id ? [id] : []))}
+            aria-current={tab === id ? "page" : undefined}
+          >
+            {title}
+          </a>
+        ))}
+      </nav>
+    </div>
+  );
+}
+
+const SHORTCUTS: readonly (readonly [string, string])[] = [
+  ["r", "all runs"],
+  ["1 … 5", "Flow, Analysis, Hyperparameters, Selection, Throughput"],
+  ["/", "go to the filter"],
+  ["↑ ↓ PgUp PgDn Home End", "move in a table"],
+  ["Enter", "open the row"],
+  ["z", "all epochs again (also a double click on a chart)"],
+  ["e", "export the analysis"],
+  ["t", "light or dark"],
+  ["?", "this list"],
+  ["Esc", "close"],
+];
+
+export function onShortcut(event: KeyboardEvent, resetZoom: () => void): void {
+  const target = event.target as HTMLElement;
+  if (event.key === "Escape") helpOpen.value = false;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
+  if (target.matches("input:not([type=range]):not([type=checkbox]), textarea, select")) return;
+  const open = store.value;
+  const number = Number(event.key);
+  if (event.key === "?") helpOpen.value = !helpOpen.value;
+  else if (event.key === "r") navigate(["runs"]);
+  else if (event.key === "t") settings.value = { ...settings.value, theme: dark.value ? "light" : "dark" };
+  else if (event.key === "/") document.querySelector<HTMLElement>("[data-shortcut='/']")?.focus();
+  else if (open && event.key === "z") resetZoom();
+  else if (open && event.key === "e") exportAnalysis();
+  else if (open && number >= 1 && number <= TABS.length)
+    location.hash = runAddress(open.id, ...[TABS[number - 1]![0]].filter(Boolean));
+  else return;
+  event.preventDefault();
+}
+
+export function Help() {
+  const shown = helpOpen.value;
+  useEffect(() => {
+    const dialog = document.querySelector<HTMLDialogElement>("dialog.help");
+    if (shown && !dialog?.open) dialog?.showModal();
+    if (!shown) dialog?.close();
+  }, [shown]);
+  return (
+    <dialog class="help" aria-label="Keyboard shortcuts" onClose={() => (helpOpen.value = false)}>
+      <h2>Keyboard</h2>
+      <dl>
+        {SHORTCUTS.map(([keys, what]) => (
+          <>
+            <dt>
+              <kbd>{keys}</kbd>
+            </dt>
+            <dd>{what}</dd>
+          </>
+        ))}
+      </dl>
+      <button type="button" onClick={() => (helpOpen.value = false)}>
+        Close
+      </button>
+    </dialog>
+  );
+}

@@ -1,0 +1,180 @@
+/** What charts compute from curves: smoothing, best so far, mean and band, and how much a hyperparameter matters. */
+
+import type { Curve } from "./curve";
+
+/** An exponential moving average, corrected for its start (as Adam's): weight 0 is the curve itself. NaN stays NaN. */
+export function smooth(values: ArrayLike<number>, n: number, weight: number): Float64Array {
+  const out = new Float64Array(n);
+  let average = 0;
+  let past = 1;
+  for (let i = 0; i < n; i++) {
+    const value = values[i]!;
+    if (!Number.isFinite(value)) {
+      out[i] = value;
+      continue;
+    }
+    average = weight * average + (1 - weight) * value;
+    past *= weight;
+    out[i] = average / (1 - past);
+  }
+  return out;
+}
+
+/** The best value up to each point; NaN before the first finite one. */
+export function bestSoFar(values: ArrayLike<number>, n: number, mode: "max" | "min"): Float64Array {
+  const out = new Float64Array(n);
+  let best = NaN;
+  for (let i = 0; i < n; i++) {
+    const value = values[i]!;
+    if (Number.isFinite(value) && !(mode === "max" ? best >= value : best <= value)) best = value;
+    out[i] = best;
+  }
+  return out;
+}
+
+export interface Band {
+  epochs: Float64Array;
+  mean: Float64Array;
+  low: Float64Array;
+  high: Float64Array;
+  count: Uint32Array;
+}
+
+/** Mean and band over curves at each epoch where at least one has a finite value. `std`: one sample deviation. */
+export function meanAndBand(
+  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  band: "std" | "range" | "none",
+): Band {
+  let first = Infinity;
+  let last = -Infinity;
+  for (const { epochs, n } of curves)
+    if (n) {
+      first = Math.min(first, epochs[0]!);
+      last = Math.max(last, epochs[n - 1]!);
+    }
+  const size = last >= first ? last - first + 1 : 0;
+  const count = new Uint32Array(size);
+  const mean = new Float64Array(size);
+  const squares = new Float64Array(size);
+  const low = new Float64Array(size).fill(Infinity);
+  const high = new Float64Array(size).fill(-Infinity);
+  for (const { epochs, values, n } of curves)
+    for (let i = 0; i < n; i++) {
+      const value = values[i]!;
+      if (!Number.isFinite(value)) continue;
+      const at = epochs[i]! - first;
+      const delta = value - mean[at]!;
+      count[at]!++;
+      mean[at]! += delta / count[at]!; // Welford: no difference of large squares
+      squares[at]! += delta * (value - mean[at]!);
+      if (value < low[at]!) low[at] = value;
+      if (value > high[at]!) high[at] = value;
+    }
+  let kept = 0;
+  const epochs = new Float64Array(size);
+  for (let at = 0; at < size; at++) {
+    if (!count[at]) continue;
+    const deviation = count[at]! > 1 ? Math.sqrt(squares[at]! / (count[at]! - 1)) : 0;
+    epochs[kept] = first + at;
+    low[kept] = band === "range" ? low[at]! : band === "std" ? mean[at]! - deviation : mean[at]!;
+    high[kept] = band === "range" ? high[at]! : band === "std" ? mean[at]! + deviation : mean[at]!;
+    mean[kept] = mean[at]!;
+    count[kept] = count[at]!;
+    kept++;
+  }
+  return {
+    epochs: epochs.subarray(0, kept),
+    mean: mean.subarray(0, kept),
+    low: low.subarray(0, kept),
+    high: high.subarray(0, kept),
+    count: count.subarray(0, kept),
+  };
+}
+
+/** Average ranks from 1, ties shared. */
+export function ranks(values: readonly number[]): number[] {
+  const order = values.map((_, i) => i).sort((a, b) => values[a]! - values[b]!);
+  const out = new Array<number>(values.length);
+  for (let i = 0; i < order.length; ) {
+    let end = i;
+    while (end + 1 < order.length && values[order[end + 1]!] === values[order[i]!]) end++;
+    for (let k = i; k <= end; k++) out[order[k]!] = (i + end) / 2 + 1;
+    i = end + 1;
+  }
+  return out;
+}
+
+/** Spearman's rank correlation; NaN where one side is constant. */
+export function rankCorrelation(x: readonly number[], y: readonly number[]): number {
+  const [a, b] = [ranks(x), ranks(y)];
+  const middle = (x.length + 1) / 2;
+  let [ab, aa, bb] = [0, 0, 0];
+  for (let i = 0; i < a.length; i++) {
+    const [da, db] = [a[i]! - middle, b[i]! - middle];
+    ab += da * db;
+    aa += da * da;
+    bb += db * db;
+  }
+  return ab / Math.sqrt(aa * bb);
+}
+
+export const MAX_BINS = 8;
+
+/** Put values into at most eight bins of about equal count; equal values share a bin, words are bins of their own. */
+export function bins(values: readonly (number | string | null)[]): (number | string)[] {
+  const distinct = new Set(values);
+  if (distinct.size <= MAX_BINS || values.some((value) => typeof value !== "number"))
+    return values.map((v) => v ?? "(none)");
+  const ranked = ranks(values as number[]);
+  return ranked.map((rank) => Math.min(MAX_BINS - 1, Math.floor(((rank - 0.5) / values.length) * MAX_BINS)));
+}
+
+/**
+ * The share of the variance of the scores' ranks that the (binned) value explains, corrected for the number of bins
+ * (epsilon squared, the adjusted form of eta squared), so that a value that means nothing gets about 0 and not more the
+ * more values there are. Ranks, because one diverged experiment must not decide. NaN where there is too little to say.
+ */
+export function varianceExplained(
+  values: readonly (number | string | null)[],
+  scores: readonly number[],
+): number {
+  const groups = new Map<number | string, number[]>();
+  const ranked = ranks(scores);
+  bins(values).forEach((bin, i) => {
+    const group = groups.get(bin);
+    if (group) group.push(ranked[i]!);
+    else groups.set(bin, [ranked[i]!]);
+  });
+  const n = scores.length;
+  const k = groups.size;
+  if (k < 2 || n <= k) return NaN;
+  const middle = (n + 1) / 2;
+  let total = 0;
+  let within = 0;
+  for (const group of groups.values()) {
+    const mean = group.reduce((sum, rank) => sum + rank, 0) / group.length;
+    for (const rank of group) {
+      total += (rank - middle) ** 2;
+      within += (rank - mean) ** 2;
+    }
+  }
+  return total ? Math.max(0, 1 - within / (n - k) / (total / (n - 1))) : NaN;
+}
+
+/** The smallest and largest finite value of curves within a range of epochs; null if there is none. */
+export function extent(
+  values: ArrayLike<number>,
+  from: number,
+  to: number,
+  positive: boolean,
+  into: [number, number],
+): void {
+  for (let i = from; i < to; i++) {
+    const value = values[i]!;
+    if (value - value !== 0 || (positive && value <= 0)) continue; // not finite, or not on a log scale
+    if (value < into[0]) into[0] = value;
+    if (value > into[1]) into[1] = value;
+  }
+}
+
+export type Points = Pick<Curve, "values" | "n"> & { epochs: ArrayLike<number> };

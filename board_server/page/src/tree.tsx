@@ -1,0 +1,51 @@
+/** Any JSON as nested lists of names and values. */
+
+import { formatNumber, formatValue } from "./format";
+import type { Json, JsonObject } from "./wire";
+
+export const isObject = (value: Json | undefined): value is JsonObject =>
+  typeof value === "object" && value !== null && !Array.isArray(value);
+
+export function Tree({ value }: { value: Json | undefined }) {
+  if (value === null || value === undefined) return <span class="none">none</span>;
+  if (typeof value === "number") return <>{Number.isInteger(value) ? String(value) : formatNumber(value)}</>;
+  if (Array.isArray(value) && value.some(isObject))
+    return (
+      <ol>
+        {value.map((one, i) => (
+          <li key={String(i)}>
+            <Tree value={one} />
+          </li>
+        ))}
+      </ol>
+    );
+  if (!isObject(value))
+    return (
+      <>{Array.isArray(value) ? value.map((one) => formatValue(one)).join(" × ") : formatValue(value)}</>
+    );
+  return (
+    <dl class="tree">
+      {Object.entries(value).map(([name, inner]) => (
+        <div key={name} class={isObject(inner) && Object.keys(inner).length ? "nested" : ""}>
+          <dt>{name}</dt>
+          <dd>
+            <Tree value={inner} />
+          </dd>
+        </div>
+      ))}
+    </dl>
+  );
+}
+
+/** A config as `a.b.c` -> value. */
+export function flatten(
+  value: Json | undefined,
+  prefix = "",
+  into: Record<string, string> = {},
+): Record<string, string> {
+  if (isObject(value))
+    for (const [name, inner] of Object.entries(value))
+      flatten(inner, prefix ? `${prefix}.${name}` : name, into);
+  else into[prefix] = formatValue(value);
+  return into;
+}

@@ -1,0 +1,132 @@
+/** The state of a run's views as typed values: one flat set of parameters that all tabs of a run share. */
+
+import { formatIds, type Params, parseIds } from "./address";
+
+export interface ViewState {
+  q: string; // text or /regular expression/ over experiments
+  columns: Readonly<Record<string, string>>; // filters by column
+  sort: string; // a column; with "-" in front: descending
+  show: readonly string[] | null; // chosen columns; null: the usual ones
+  pick: readonly number[]; // chosen experiments
+  scores: string; // regular expression over score names
+  x: "epoch" | "step" | "time";
+  logx: boolean;
+  logy: boolean;
+  smooth: number; // weight of the past, 0 to 0.999
+  best: "" | "max" | "min" | "auto"; // best so far
+  group: string; // the hyperparameter to average by
+  band: "std" | "range" | "none";
+  zoom: readonly [number, number] | null;
+  by: string; // the score that pages rank by
+  mode: "" | "max" | "min";
+  at: "best" | "last";
+  rule: string;
+}
+
+export const DEFAULTS: ViewState = {
+  q: "",
+  columns: {},
+  sort: "experiment_id",
+  show: null,
+  pick: [],
+  scores: "",
+  x: "epoch",
+  logx: false,
+  logy: false,
+  smooth: 0,
+  best: "",
+  group: "",
+  band: "std",
+  zoom: null,
+  by: "",
+  mode: "",
+  at: "best",
+  rule: "",
+};
+
+const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
+  x: ["epoch", "step", "time"],
+  best: ["", "max", "min", "auto"],
+  band: ["std", "range", "none"],
+  mode: ["", "max", "min"],
+  at: ["best", "last"],
+};
+
+/** Read parameters; `foreign` names those that do not fit and were passed over. */
+export function readView(params: Params): { view: ViewState; foreign: string[] } {
+  const view = { ...DEFAULTS, columns: {} as Record<string, string> };
+  const foreign: string[] = [];
+  for (const [key, text] of Object.entries(params)) {
+    if (key.startsWith("c.")) view.columns[key.slice(2)] = text;
+    else if (key === "show") view.show = text.split(",").map(unescapeComma).filter(Boolean);
+    else if (key === "pick") view.pick = parseIds(text);
+    else if (key === "logx" || key === "logy") view[key] = text === "1";
+    else if (key === "smooth") {
+      const weight = Number(text);
+      if (weight >= 0 && weight < 1) view.smooth = weight;
+      else foreign.push(key);
+    } else if (key === "zoom") {
+      const ends = text.split("..").map(Number);
+      if (ends.length === 2 && ends[0]! < ends[1]!) view.zoom = [ends[0]!, ends[1]!];
+      else foreign.push(key);
+    } else if (key in CHOICES) {
+      if (CHOICES[key as keyof ViewState]!.includes(text)) (view as Record<string, unknown>)[key] = text;
+      else foreign.push(key);
+    } else if (key in DEFAULTS) (view as Record<string, unknown>)[key] = text;
+    else foreign.push(key);
+  }
+  return { view, foreign };
+}
+
+/** Write the values that differ from the usual ones. */
+export function writeView(view: ViewState): Params {
+  const params: Record<string, string> = {};
+  for (const key of Object.keys(DEFAULTS) as (keyof ViewState)[]) {
+    const value = view[key];
+    if (key === "columns") {
+      for (const [column, text] of Object.entries(view.columns)) if (text) params[`c.${column}`] = text;
+    } else if (value === null || value === DEFAULTS[key]) continue;
+    else if (key === "show") params[key] = view.show!.map(escapeComma).join(",");
+    else if (key === "pick") params[key] = formatIds(view.pick);
+    else if (key === "zoom") params[key] = view.zoom!.join("..");
+    else params[key] = typeof value === "boolean" ? "1" : String(value);
+  }
+  for (const key of Object.keys(params)) if (params[key] === "") delete params[key];
+  return params;
+}
+
+// Names of columns come from configs and may hold a comma.
+const escapeComma = (name: string) => name.replace(/[%,]/g, (sign) => (sign === "," ? "%2C" : "%25"));
+const unescapeComma = (name: string) => name.replace(/%2C/g, ",").replace(/%25/g, "%");
+
+export const ANALYSIS_FORMAT = "mlgym_jax.analysis";
+
+export interface Analysis {
+  format: typeof ANALYSIS_FORMAT;
+  version: 1;
+  grid_search_id: string;
+  config_hash: string | null;
+  view: string;
+  params: Params;
+  exported_ms: number;
+}
+
+/** Check a file that claims to be an exported analysis, or say in one sentence why it is none. */
+export function readAnalysis(text: string): Analysis {
+  let data: Partial<Analysis>;
+  try {
+    data = JSON.parse(text);
+  } catch {
+    throw new Error("This file is not JSON; open one that “Export analysis” wrote.");
+  }
+  if (typeof data !== "object" || data === null || data.format !== ANALYSIS_FORMAT)
+    throw new Error(
+      `This file has not the format “${ANALYSIS_FORMAT}”; open one that “Export analysis” wrote.`,
+    );
+  if (data.version !== 1)
+    throw new Error(`This analysis has version ${String(data.version)}; this page reads version 1.`);
+  const strings = Object.values(data.params ?? { "": null }).every((value) => typeof value === "string");
+  if (typeof data.grid_search_id !== "string" || typeof data.view !== "string" || !strings)
+    throw new Error("This analysis is damaged: grid_search_id, view and params are needed.");
+  return data as Analysis;
+}

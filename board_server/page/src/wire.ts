@@ -1,0 +1,155 @@
+/** What the server sends, as its contract names it, and the requests for it. All addresses are relative to the page. */
+
+export type Score = number | "NaN" | "Infinity" | "-Infinity";
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+export interface RunRow {
+  grid_search_id: string;
+  name: string | null;
+  status: string;
+  started_ms: number | null;
+  modified_ms: number | null;
+  num_experiments: number | null;
+  bytes: number;
+  published: boolean;
+}
+
+export interface GroupRow {
+  group: number;
+  experiments: number[];
+  plan: string;
+  reason: string;
+  compile_seconds: number;
+  num_examples?: number | null;
+}
+
+export interface RunDetail {
+  grid_search_id: string;
+  name: string | null;
+  status: string;
+  started_ms: number | null;
+  finished_ms: number | null;
+  num_experiments: number | null;
+  config: JsonObject | null;
+  config_hash: string | null;
+  groups: GroupRow[];
+  scores: string[];
+  monitor: string | null;
+  mode: "max" | "min";
+  event_id: number;
+  mismatches: JsonObject[];
+  num_malformed: number;
+  published: boolean;
+}
+
+export interface Progress {
+  status: string;
+  num_epochs: number;
+  current_epoch: number;
+  splits: string[];
+  current_split: string;
+  num_batches: number;
+  current_batch: number;
+}
+
+export type Extreme = [epoch: number, score: Score] | null;
+
+export interface ExperimentRow {
+  experiment_id: number;
+  job_id: string | null;
+  fold: number | null;
+  round: number;
+  hyperparameters: JsonObject;
+  status: string;
+  stop_reason: string | null;
+  stop_epoch: number | null;
+  error: string | null;
+  stacktrace: string | null;
+  device: string | null;
+  starting_time: number | null;
+  finishing_time: number | null;
+  progress: Progress | null;
+  epochs: number;
+  last: Record<string, Score>;
+  best: Record<string, { min: Extreme; max: Extreme }>;
+  last_checkpoint_id: number;
+  experiment_config?: JsonObject;
+}
+
+export interface LogEvent {
+  event_type: string;
+  creation_ts: number;
+  payload: JsonObject;
+}
+
+export interface Numbered {
+  event_id: number;
+  data: LogEvent;
+}
+
+export type Frame = Numbered | { event_id: "batched_events"; data: Numbered[]; last_event_id?: number };
+
+export interface CheckpointRow {
+  experiment_id: number;
+  epoch: number;
+  checkpoints: string[];
+}
+
+export interface Session {
+  read: boolean;
+  write: boolean;
+  token_required: boolean;
+}
+
+/** A request that the server answered with an error (`status`), or that did not reach it (`status` 0). */
+export class RequestError extends Error {
+  readonly status: number;
+  constructor(status: number, message: string) {
+    super(message);
+    this.status = status;
+  }
+}
+
+export const encode = encodeURIComponent;
+
+export async function request(path: string, init: RequestInit = {}): Promise<Response> {
+  let response: Response;
+  try {
+    response = await fetch(path, { credentials: "same-origin", ...init });
+  } catch (error) {
+    if ((error as Error).name === "AbortError") throw error;
+    throw new RequestError(0, "The board's server cannot be reached.");
+  }
+  if (response.ok) return response;
+  const text = await response.text();
+  let message = `${response.status} ${response.statusText}`;
+  try {
+    message = String(JSON.parse(text).error ?? message);
+  } catch {
+    // not JSON: the status says enough
+  }
+  throw new RequestError(response.status, message);
+}
+
+export async function getJson<T>(path: string, init?: RequestInit): Promise<T> {
+  return (await request(path, init)).json() as Promise<T>;
+}
+
+export function socketAddress(path: string): string {
+  const address = new URL(path, document.baseURI);
+  address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
+  address.hash = "";
+  return address.href;
+}
+
+/** Numbers that JSON has not are written as strings. */
+export function toNumber(score: Json | undefined): number {
+  return typeof score === "number"
+    ? score
+    : score === "Infinity"
+      ? Infinity
+      : score === "-Infinity"
+        ? -Infinity
+        : NaN;
+}

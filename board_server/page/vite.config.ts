@@ -1,24 +1,30 @@
 import { defineConfig, type Plugin } from "vite";
 
 /**
- * uPlot is one closure that bundlers cannot shake: leave out its path builders, table joins and date formats, which
- * this page (it draws lines itself, and its x is never a date) does not use. Fails loudly if uPlot changes.
+ * uPlot is one closure that bundlers cannot shake: leave out its path builders, table joins, legend and date
+ * formats, which this page (it draws lines itself, and its x is never a date) does not use. Fails loudly if uPlot changes.
  */
 function slimUplot(): Plugin {
-  const cuts: [string, string][] = [
-    ["const linearPath = linear() ;", "const linearPath = null;"],
-    ["\tuPlot.join = join;\n", ""],
-    ["\tuPlot.fmtDate = fmtDate;\n\tuPlot.tzDate  = tzDate;\n", ""],
-    ["\tuPlot.addGap = addGap;\n\tuPlot.clipGaps = clipGaps;\n", ""],
-    ["\t(paths.linear  = linear);\n\t(paths.stepped = stepped);\n", ""],
-    ["\t(paths.bars    = bars);\n\t(paths.spline  = monotoneCubic);\n", ""],
+  const cuts: [RegExp, string][] = [
+    [/const linearPath = linear\(\) ;/, "const linearPath = null;"],
+    [/\{\s*uPlot\.join = join;\s*\}\s*\{\s*uPlot\.fmtDate[^}]*\}/, ""],
+    [/\{\s*uPlot\.addGap[\s\S]*?monotoneCubic\);\s*\}/, ""],
+    [/const FEAT_TIME +=/, "const FEAT_TIME = false; const unused ="],
+    [/let isTime = sc\.time;/g, "const isTime = false;"],
+    [/let isTime = mode == 1 && scales\[s\.scale\]\.time;/, "const isTime = false;"],
+    [/const _time(AxisSplits|AxisVals|SeriesVal) += .*;/g, "const _time$1 = null;"],
+    [/const \[ ?timeIncrs\w+, .*= genTimeStuffs\(.*\);/g, ""],
+    [/\(isTime \? \(ms == 1 \? timeIncrsMs : timeIncrsS\) : numIncrs\)/, "numIncrs"],
+    [/(days|months)\.map\(slice3\)/g, "[]"],
+    [/const localTz = .*;/, ""],
+    [/const showLegend = legend\.show;/, "const showLegend = false;"],
   ];
   return {
     name: "slim-uplot",
     transform(code, id) {
       if (!id.includes("uPlot.esm.js")) return null;
       for (const [from, to] of cuts) {
-        if (!code.includes(from)) throw new Error(`slim-uplot: uPlot has no longer ${JSON.stringify(from)}`);
+        if (code.search(from) < 0) throw new Error(`slim-uplot: uPlot has no longer ${from}`);
         code = code.replace(from, to);
       }
       return { code, map: null };

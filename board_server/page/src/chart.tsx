@@ -73,7 +73,13 @@ export function Chart(props: ChartProps) {
         <h3>{title}</h3>
         {note && <small>{note}</small>}
       </figcaption>
-      <div class="plot" ref={host} style={{ height }} role="img" aria-label={`Chart of ${title}`} />
+      <div
+        class="plot"
+        ref={host}
+        style={{ height: `${height}px` }}
+        role="img"
+        aria-label={`Chart of ${title}`}
+      />
     </figure>
   );
 }

@@ -187,10 +187,10 @@ export function Menu({ label, children }: { label: ComponentChildren; children: 
     const close = (event: Event) => {
       const details = box.current;
       if (!details?.open) return;
-      const escape = event instanceof KeyboardEvent && event.key === "Escape";
-      if (escape || (event.type === "pointerdown" && !details.contains(event.target as Node))) {
+      const escaped = event instanceof KeyboardEvent && event.key === "Escape";
+      if (escaped || (event.type === "pointerdown" && !details.contains(event.target as Node))) {
         details.open = false;
-        if (escape) details.querySelector("summary")?.focus();
+        if (escaped) details.querySelector("summary")?.focus();
       }
     };
     addEventListener("pointerdown", close);

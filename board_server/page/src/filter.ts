@@ -11,7 +11,7 @@ const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
   experiment_id: (e) => e.id,
   status: (e) => e.status,
   model_status: (e) => (e.status === "RUNNING" ? (e.progress?.status ?? null) : e.stopReason),
-  epoch: (e) => e.progress?.current_epoch ?? e.epochs,
+  epoch: epochOf,
   batch: (e) => e.progress?.current_batch ?? null,
   split: (e) => e.progress?.current_split ?? null,
   device: (e) => e.device,
@@ -22,6 +22,11 @@ const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
   error: (e) => e.error,
   checkpoint: (e) => (e.checkpoint < 0 ? null : e.checkpoint),
 };
+
+/** Progress is reported at most four times a second, results always: the later of the two. */
+export function epochOf(experiment: Experiment): number {
+  return Math.max(experiment.epochs, experiment.progress?.current_epoch ?? 0);
+}
 
 export const FIELD_NAMES = Object.keys(FIELDS);
 

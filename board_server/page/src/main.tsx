@@ -2,7 +2,6 @@
 
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
-import "uplot/dist/uPlot.min.css";
 import "./styles/base.css";
 import "./styles/parts.css";
 import "./styles/pages.css";

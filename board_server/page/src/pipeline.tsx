@@ -67,12 +67,13 @@ export function layout(config: JsonObject): {
     .sort((a, b) => a.column - b.column)
     .map(({ section, value, column }): Box => {
       const lines = linesOf(value);
-      const height = 46 + lines.length * LINE;
+      const component = typeof value.component === "string" ? value.component : "";
+      const height = (component ? 46 : 30) + lines.length * LINE;
       const y = heights[column] ?? 0;
       heights[column] = y + height + 16;
       return {
         section,
-        component: typeof value.component === "string" ? value.component : "",
+        component,
         lines,
         column,
         x: column * (WIDTH + 44),
@@ -123,7 +124,7 @@ export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonl
               <text
                 key={line}
                 x="12"
-                y={54 + i * LINE}
+                y={(box.component ? 54 : 38) + i * LINE}
                 class={`${box.section}.${line.split(" ")[0]}` in swept ? "swept" : ""}
               >
                 {cut(line, 29)}

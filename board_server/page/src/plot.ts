@@ -169,7 +169,12 @@ export class Plot {
         y: false,
         points: { show: false },
         drag: { x: true, y: false, setScale: false },
-        bind: { dblclick: () => () => (this.events.zoom(null), null) },
+        bind: {
+          dblclick: () => () => {
+            this.events.zoom(null);
+            return null;
+          },
+        },
       },
       hooks: {
         setSelect: [

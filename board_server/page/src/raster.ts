@@ -59,7 +59,7 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
     }
     const cx = ((xAxis.log ? Math.log(place) : place) - xBase) * xScale;
     const cy = yAxis.size - ((yAxis.log ? Math.log(value) : value) - yBase) * yScale;
-    if (py !== py) {
+    if (Number.isNaN(py)) {
       const c = Math.min(columns - 1, Math.floor(cx));
       if (c >= 0 && cx <= columns) {
         if (cy < low[c]!) low[c] = cy;

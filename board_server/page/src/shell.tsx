@@ -48,13 +48,9 @@ export function Shell({ children }: { children: ComponentChildren }) {
   const open = store.value;
   return (
     <>
-      <a
-        class="skip"
-        href="#main"
-        onClick={(event) => (event.preventDefault(), document.getElementById("main")?.focus())}
-      >
+      <button type="button" class="skip" onClick={() => document.getElementById("main")?.focus()}>
         Skip to content
-      </a>
+      </button>
       <header class="top">
         <a class="brand" href="#/runs">
           <svg viewBox="0 0 16 16" width="20" height="20" aria-hidden="true">

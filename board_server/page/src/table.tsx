@@ -115,7 +115,7 @@ export function Table<Row>(props: TableProps<Row>) {
       onKeyDown={onKeyDown}
       onMouseLeave={() => onHover?.(null)}
     >
-      <div class="head" role="rowgroup" style={{ minWidth }}>
+      <div class="head" role="rowgroup" style={{ minWidth: `${minWidth}px` }}>
         <div class="row" role="row" aria-rowindex={1} style={style}>
           {columns.map((column) => {
             const order =
@@ -154,7 +154,11 @@ export function Table<Row>(props: TableProps<Row>) {
           })}
         </div>
       </div>
-      <div class="body" role="rowgroup" style={{ height: rows.length * rowHeight, minWidth }}>
+      <div
+        class="body"
+        role="rowgroup"
+        style={{ height: `${rows.length * rowHeight}px`, minWidth: `${minWidth}px` }}
+      >
         {rows.slice(first, last).map((row, i) => {
           const index = first + i;
           return (
@@ -165,7 +169,7 @@ export function Table<Row>(props: TableProps<Row>) {
               role="row"
               aria-rowindex={index + 2}
               tabIndex={index === current ? 0 : -1}
-              style={{ ...style, top: index * rowHeight, height: rowHeight }}
+              style={{ ...style, top: `${index * rowHeight}px`, height: `${rowHeight}px` }}
               onFocus={(event) => event.target === event.currentTarget && setActive(index)}
               onMouseEnter={() => onHover?.(row)}
               onClick={(event) => {

@@ -1,6 +1,6 @@
 /** Any JSON as nested lists of names and values. */
 
-import { formatNumber, formatValue } from "./format";
+import { formatValue } from "./format";
 import type { Json, JsonObject } from "./wire";
 
 export const isObject = (value: Json | undefined): value is JsonObject =>
@@ -8,7 +8,7 @@ export const isObject = (value: Json | undefined): value is JsonObject =>
 
 export function Tree({ value }: { value: Json | undefined }) {
   if (value === null || value === undefined) return <span class="none">none</span>;
-  if (typeof value === "number") return <>{Number.isInteger(value) ? String(value) : formatNumber(value)}</>;
+  if (typeof value === "number") return <>{formatValue(value)}</>;
   if (Array.isArray(value) && value.some(isObject))
     return (
       <ol>
@@ -21,8 +21,16 @@ export function Tree({ value }: { value: Json | undefined }) {
     );
   if (!isObject(value))
     return (
-      <>{Array.isArray(value) ? value.map((one) => formatValue(one)).join(" × ") : formatValue(value)}</>
+      <>
+        {Array.isArray(value)
+          ? value
+              .map((one) => formatValue(one))
+              .join(value.some((one) => typeof one === "string") ? " " : " × ")
+          : formatValue(value)}
+      </>
     );
+  if (typeof value.dtype === "string" && Array.isArray(value.shape))
+    return <>{`${value.dtype}[${value.shape.join(", ")}]`}</>;
   return (
     <dl class="tree">
       {Object.entries(value).map(([name, inner]) => (

@@ -41,7 +41,13 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
     <div class="page sheet">
       <div class="bartop">
         <Status status={e.status} note={e.stopReason} />
-        {e.progress && <Bar label="epoch" value={e.progress.current_epoch} of={e.progress.num_epochs} />}
+        {e.progress && (
+          <Bar
+            label="epoch"
+            value={Math.max(e.epochs, e.progress.current_epoch)}
+            of={e.progress.num_epochs}
+          />
+        )}
         {e.started && <small>started {formatTime(e.started)}</small>}
         {e.started && e.finished && <small>took {formatDuration(e.finished - e.started)}</small>}
         {e.device && <small>{e.device}</small>}

@@ -4,6 +4,7 @@ import { runAddress, setView, togglePick, view } from "../app";
 import { Bar, Field, Menu, Status } from "../controls";
 import {
   cellOf,
+  epochOf,
   filterExperiments,
   hyperparameterNames,
   parseCondition,
@@ -47,7 +48,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
       id: "model_status",
       title: "Model",
       label: "Model status",
-      width: 104,
+      width: 124,
       cell: (e) => (
         <span title={e.error ?? ""}>
           {e.status === "FAILED" ? e.error : String(cellOf(e, "model_status") ?? "").toLowerCase()}
@@ -59,13 +60,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
       title: "Epoch",
       label: "Epoch",
       width: 104,
-      cell: (e) => (
-        <Bar
-          label="epoch"
-          value={e.progress?.current_epoch ?? e.epochs}
-          of={e.progress?.num_epochs ?? e.epochs}
-        />
-      ),
+      cell: (e) => <Bar label="epoch" value={epochOf(e)} of={e.progress?.num_epochs ?? e.epochs} />,
     },
     {
       id: "batch",
@@ -96,7 +91,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
           name
         ),
       label: name,
-      width: Math.min(190, Math.max(84, name.length * 7 + 16)),
+      width: Math.min(190, Math.max(84, name.length * 7.4 + 30)),
       numeric: experiments.some((e) => typeof e.hyperparameters[name] === "number"),
       cell: (e) => formatValue(e.hyperparameters[name]),
     }),
@@ -106,7 +101,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
       id: name,
       title: name,
       label: `${name}, latest`,
-      width: Math.max(88, name.length * 7 + 16),
+      width: Math.max(88, name.length * 7.4 + 30),
       numeric: true,
       cell: (e) => score(e.last[name]),
     },
@@ -118,7 +113,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
         </>
       ),
       label: `${name}, best (${scoreMode(run, name)})`,
-      width: Math.max(104, name.length * 7 + 50),
+      width: Math.max(112, name.length * 7.4 + 62),
       numeric: true,
       cell: (e) => {
         const best = e.best[name]?.[scoreMode(run, name)];

@@ -10,7 +10,7 @@ import { formatNumber, formatValue } from "../format";
 import { describe, scoreMode } from "../lines";
 import type { Experiment } from "../run_state";
 import type { RunStore } from "../run_store";
-import { MAX_BINS, rankCorrelation, varianceExplained } from "../statistics";
+import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
 import { orderScores } from "./analysis";
 import { ActiveFilters, FilterField } from "./flow";
 
@@ -100,7 +100,7 @@ function Canvas({
       ref={canvas}
       role="img"
       aria-label={label}
-      style={{ height }}
+      style={{ height: `${height}px` }}
       onMouseMove={(event) => onMove(event.offsetX, event.offsetY, event.currentTarget.clientWidth)}
       onMouseLeave={onLeave}
       onClick={onClick}
@@ -110,6 +110,7 @@ function Canvas({
 
 const HEIGHT = 300;
 const EDGE = 14;
+const TOP = 34; // room for the names of the axes
 const leave = () => {
   focused.value = null;
 };
@@ -140,7 +141,7 @@ function Parallel({
   const x = (i: number, width: number) => 60 + ((width - 120) * i) / Math.max(1, axes.length - 1);
   const y = (i: number, one: Scored) => {
     const place = scales[i]!.place(i < names.length ? cellOf(one.experiment, names[i]!) : one.score);
-    return Number.isNaN(place) ? NaN : HEIGHT - EDGE - place * (HEIGHT - 2 * EDGE);
+    return Number.isNaN(place) ? NaN : HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
   };
   const draw = (context: CanvasRenderingContext2D, width: number) => {
     for (const { one, weight } of inOrder(scored)) {
@@ -160,9 +161,11 @@ function Parallel({
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     axes.forEach((_, i) => {
       context.fillStyle = style.getPropertyValue("--quiet");
-      context.fillRect(x(i, width) - 0.5, EDGE, 1, HEIGHT - 2 * EDGE);
+      context.fillRect(x(i, width) - 0.5, TOP, 1, HEIGHT - EDGE - TOP);
+      const half = context.measureText(axes[i]!).width / 2;
+      context.fillText(axes[i]!, Math.max(0, Math.min(width - 2 * half, x(i, width) - half)), 14);
       for (const [place, text] of scales[i]!.ticks) {
-        const at = HEIGHT - EDGE - place * (HEIGHT - 2 * EDGE);
+        const at = HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
         const right = i === axes.length - 1;
         const space = context.measureText(text).width;
         context.fillStyle = style.getPropertyValue("--surface");
@@ -316,8 +319,17 @@ export function Hyperparameters({ store }: { store: RunStore }) {
     return { pool, scored, left: pool.length - scored.length, importance, scales };
   }, [run, version, state.q, state.columns, by, mode, state.at]);
   const scoreScale = scales[swept.length]!;
-  const colour = (score: number) =>
-    css(scaleColour(mode === "max" ? scoreScale.place(score) : 1 - scoreScale.place(score), dark.value));
+  // By rank: one diverged experiment would otherwise make all others look alike.
+  const shares = new Map(
+    ranks(scored.map(({ score }) => score)).map((rank, i) => [
+      scored[i]!.score,
+      scored.length > 1 ? (rank - 1) / (scored.length - 1) : 1,
+    ]),
+  );
+  const colour = (score: number) => {
+    const share = shares.get(score) ?? 0;
+    return css(scaleColour(mode === "max" ? share : 1 - share, dark.value));
+  };
   return (
     <div class="page sheet">
       <div class="bartop controls">
@@ -360,6 +372,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
           <Pointed scored={scored} by={by} />
           <section class="card stretch">
             <h2>Parallel coordinates</h2>
+            <p class="none">From blue, the worst rank, to orange, the best.</p>
             <Parallel scored={scored} names={swept} scales={scales} by={by} colour={colour} />
             <div class="axes">
               {swept.map((name) => (

@@ -132,7 +132,7 @@ export function Runs() {
         {list && (
           <small class="count">
             {shown.length === list.length ? "" : `${shown.length} of `}
-            {list.length.toLocaleString("en")} runs
+            {list.length.toLocaleString("en")} {list.length === 1 ? "run" : "runs"}
           </small>
         )}
         <ImportButton />

@@ -246,7 +246,7 @@ export function Selection({ store }: { store: RunStore }) {
           CSV
         </button>
       </div>
-      <div class="chosen">
+      <div class="chosen" style={{ height: `${Math.min(6, Math.max(1, rows.length)) * 34 + 36}px` }}>
         <Table
           label="Chosen experiments"
           rows={rows}

@@ -6,6 +6,31 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { focused, setView, togglePick } from "./app";
 import { Plot, type PlotModel } from "./plot";
 
+// Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
+const waiting = new Map<object, () => void>();
+let scheduled = false;
+
+function drawSoon(chart: object, draw: () => void): void {
+  waiting.set(chart, draw);
+  schedule();
+}
+
+function schedule(): void {
+  if (scheduled || !waiting.size) return;
+  scheduled = true;
+  requestAnimationFrame(() => setTimeout(drawOne));
+}
+
+function drawOne(): void {
+  scheduled = false;
+  const [first] = waiting;
+  if (first) {
+    waiting.delete(first[0]);
+    first[1]();
+  }
+  schedule();
+}
+
 interface ChartProps {
   title: string;
   note?: ComponentChildren;
@@ -62,7 +87,10 @@ export function Chart(props: ChartProps) {
       },
       pick: onPick,
     });
-    plot.current.update(build());
+    const one = plot.current;
+    drawSoon(one, () => {
+      if (one === plot.current) one.update(build());
+    });
   });
 
   useSignalEffect(() => plot.current?.setFocus(focused.value));

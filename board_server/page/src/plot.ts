@@ -6,8 +6,8 @@
 import uPlot from "uplot";
 import { css, type Rgb } from "./colours";
 import { lowerBound } from "./curve";
-import { formatDuration, formatNumber } from "./format";
-import { type Axis, divergences, type Line, paint, spans, toPixel, within } from "./raster";
+import { formatDuration, formatNumber, formatValue } from "./format";
+import { type Axis, divergences, type Line, paint, spans, toPixel, unmultiply, within } from "./raster";
 import { extent } from "./statistics";
 
 export interface BandShape {
@@ -42,7 +42,6 @@ export class Plot {
   private readonly events: PlotEvents;
   private readonly height: number;
   private readonly syncKey: string;
-  private readonly base = document.createElement("canvas");
   private readonly upper = document.createElement("canvas");
   private readonly tip = document.createElement("div");
   private chart: uPlot | null = null;
@@ -59,7 +58,7 @@ export class Plot {
     this.height = height;
     this.syncKey = syncKey;
     this.events = events;
-    this.base.className = this.upper.className = "layer";
+    this.upper.className = "layer";
     this.tip.className = "tip";
     this.tip.hidden = true;
   }
@@ -149,7 +148,7 @@ export class Plot {
       width: this.host.clientWidth || 300,
       height: this.height,
       legend: { show: false },
-      padding: [8, 10, 0, 0],
+      padding: [8, 16, 0, 0],
       scales: {
         x: { time: false, distr: model.logx ? 3 : 1, range: () => this.xRange },
         y: { distr: model.logy ? 3 : 1, range: () => this.yRange },
@@ -160,7 +159,7 @@ export class Plot {
           ...axis,
           size: 54,
           space: 32,
-          values: (_, splits) => splits.map((v) => (v === null ? "" : formatNumber(v, 3))),
+          values: (_, splits) => splits.map((v) => (v === null ? "" : formatValue(v))),
         },
       ],
       series: [{}, { paths: () => null, points: { show: false } }],
@@ -189,13 +188,12 @@ export class Plot {
           },
         ],
         setCursor: [() => this.hover()],
-        draw: [() => this.drawBase()],
+        draw: [(u) => this.drawBase(u)],
       },
     };
     this.chart = new uPlot(options, this.frame(), this.host);
     const { over, root } = this.chart;
     const wrap = root.querySelector<HTMLElement>(".u-wrap")!;
-    wrap.prepend(this.base);
     over.before(this.upper);
     wrap.append(this.tip);
     over.addEventListener("mouseenter", () => {
@@ -215,36 +213,25 @@ export class Plot {
     });
   }
 
-  /** Both axes in pixels of the canvas (device pixels). */
-  private axes(): [Axis, Axis, number] {
-    const ratio = devicePixelRatio || 1;
-    const model = this.model!;
-    const { width, height } = this.chart!.over.getBoundingClientRect();
-    const [w, h] = [Math.max(1, Math.round(width * ratio)), Math.max(1, Math.round(height * ratio))];
+  private axes(width: number, height: number): [Axis, Axis] {
+    const { logx, logy } = this.model!;
     return [
-      { min: this.xRange[0], max: this.xRange[1], log: model.logx, size: w },
-      { min: this.yRange[0], max: this.yRange[1], log: model.logy, size: h },
-      ratio,
+      { min: this.xRange[0], max: this.xRange[1], log: logx, size: Math.round(width) },
+      { min: this.yRange[0], max: this.yRange[1], log: logy, size: Math.round(height) },
     ];
   }
 
-  private place(canvas: HTMLCanvasElement, xAxis: Axis, yAxis: Axis): CanvasRenderingContext2D {
-    const { over } = this.chart!;
-    if (canvas.width !== xAxis.size || canvas.height !== yAxis.size) {
-      canvas.width = xAxis.size;
-      canvas.height = yAxis.size;
-    }
-    for (const side of ["left", "top", "width", "height"] as const) canvas.style[side] = over.style[side];
-    return canvas.getContext("2d", { willReadFrequently: canvas === this.base })!;
-  }
-
-  private drawBase(): void {
+  private drawBase(chart: uPlot): void {
     const model = this.model;
-    if (!model || !this.chart) return;
-    const [xAxis, yAxis, ratio] = this.axes();
-    const context = this.place(this.base, xAxis, yAxis);
-    context.fillStyle = token("--surface");
-    context.fillRect(0, 0, xAxis.size, yAxis.size);
+    if (!model) return;
+    const { ctx: context, bbox } = chart;
+    const ratio = devicePixelRatio || 1;
+    const [xAxis, yAxis] = this.axes(bbox.width, bbox.height);
+    context.save();
+    context.beginPath();
+    context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    context.clip();
+    context.translate(bbox.left, bbox.top);
     for (const band of model.bands) this.drawBand(context, band, xAxis, yAxis);
     const chosen = model.chosen;
     const some = chosen.size > 0 && model.lines.some(({ id }) => chosen.has(id));
@@ -253,8 +240,11 @@ export class Plot {
     this.drawLines(context, faint, xAxis, yAxis, 0.16, ratio);
     const alpha = strong.length > 300 ? 0.45 : strong.length > STROKED ? 0.7 : 1;
     this.drawLines(context, strong, xAxis, yAxis, alpha, some ? 1.8 * ratio : 1.3 * ratio);
-    this.marks = strong.flatMap((line) => divergences(line).map(([x, y]) => ({ x, y, rgb: line.rgb })));
+    this.marks = strong.flatMap((line) =>
+      divergences(line).map(([i, y]) => ({ x: line.x[i]! * line.kx + line.ox, y, rgb: line.rgb })),
+    );
     this.drawMarks(context, xAxis, yAxis, ratio);
+    context.restore();
     this.drawUpper();
   }
 
@@ -271,14 +261,19 @@ export class Plot {
       for (const line of lines) this.stroke(context, line, xAxis, yAxis, css(line.rgb, alpha), width);
       return;
     }
-    const image = context.getImageData(0, 0, xAxis.size, yAxis.size);
-    const low = new Float32Array(xAxis.size);
-    const high = new Float32Array(xAxis.size);
+    const [columns, rows] = [xAxis.size, yAxis.size];
+    const image = new ImageData(columns, rows);
+    const pixels = new Uint32Array(image.data.buffer);
+    const low = new Float32Array(columns);
+    const high = new Float32Array(columns);
     for (const line of lines) {
       spans(line, xAxis, yAxis, low, high);
-      paint(image.data, xAxis.size, yAxis.size, low, high, line.rgb, alpha, width);
+      paint(pixels, columns, rows, low, high, line.rgb, alpha, width);
     }
-    context.putImageData(image, 0, 0);
+    unmultiply(image.data);
+    const layer = new OffscreenCanvas(columns, rows);
+    layer.getContext("2d")!.putImageData(image, 0, 0);
+    context.drawImage(layer, 0, 0);
   }
 
   private stroke(
@@ -365,8 +360,16 @@ export class Plot {
 
   private drawUpper(): void {
     if (!this.model || !this.chart) return;
-    const [xAxis, yAxis, ratio] = this.axes();
-    const context = this.place(this.upper, xAxis, yAxis);
+    const { over, bbox } = this.chart;
+    const ratio = devicePixelRatio || 1;
+    const [xAxis, yAxis] = this.axes(bbox.width, bbox.height);
+    const canvas = this.upper;
+    if (canvas.width !== xAxis.size || canvas.height !== yAxis.size) {
+      canvas.width = xAxis.size;
+      canvas.height = yAxis.size;
+    }
+    for (const side of ["left", "top", "width", "height"] as const) canvas.style[side] = over.style[side];
+    const context = canvas.getContext("2d")!;
     context.clearRect(0, 0, xAxis.size, yAxis.size);
     const line = this.focusId === null ? undefined : this.model.lines.find(({ id }) => id === this.focusId);
     if (!line) return;
@@ -404,7 +407,8 @@ export class Plot {
     }
     const { left = -1, top = -1 } = this.chart.cursor;
     if (left < 0) return;
-    const [xAxis, yAxis, ratio] = this.axes();
+    const ratio = devicePixelRatio || 1;
+    const [xAxis, yAxis] = this.axes(this.chart.bbox.width, this.chart.bbox.height);
     let best: Line | null = null;
     let at = -1;
     let distance = 60 * ratio;

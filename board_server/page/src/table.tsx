@@ -140,13 +140,13 @@ export function Table<Row>(props: TableProps<Row>) {
                       )
                     }
                   >
-                    {column.title}
+                    <span class="name">{column.title}</span>
                     <span aria-hidden="true">
                       {order === "ascending" ? " ↑" : order === "descending" ? " ↓" : ""}
                     </span>
                   </button>
                 ) : (
-                  column.title
+                  <div class="name">{column.title}</div>
                 )}
                 {filterRow?.(column)}
               </div>

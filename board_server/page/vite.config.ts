@@ -17,6 +17,8 @@ function slimUplot(): Plugin {
     [/\(isTime \? \(ms == 1 \? timeIncrsMs : timeIncrsS\) : numIncrs\)/, "numIncrs"],
     [/(days|months)\.map\(slice3\)/g, "[]"],
     [/const localTz = .*;/, ""],
+    [/function drawSeries\(\) \{/, "function drawSeries() {}\nfunction unusedSeries() {"],
+    [/const pointsPath = points\(\) ;/, "const pointsPath = null;"],
     [/const showLegend = legend\.show;/, "const showLegend = false;"],
   ];
   return {

@@ -7,9 +7,10 @@ import { Bar, Empty, Status } from "../controls";
 import { formatDuration, formatNumber, formatTime } from "../format";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
+import { orderScores } from "../score_order";
 import { Tree } from "../tree";
 import { type CheckpointRow, encode, getJson, type JsonObject } from "../wire";
-import { orderScores, ScoreChart } from "./analysis";
+import { ScoreChart } from "./analysis";
 
 export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   void store.version.value;

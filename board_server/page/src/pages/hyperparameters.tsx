@@ -2,16 +2,16 @@
 
 import { useSignalEffect } from "@preact/signals";
 import { useLayoutEffect, useMemo, useRef } from "preact/hooks";
-import { dark, focused, runAddress, setView, togglePick, view } from "../app";
+import { dark, focused, setView, togglePick, view } from "../app";
 import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
 import { type Cell, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
-import { formatNumber, formatValue } from "../format";
+import { formatNumber } from "../format";
 import { describe, scoreMode } from "../lines";
 import type { Experiment } from "../run_state";
 import type { RunStore } from "../run_store";
+import { orderScores } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
-import { orderScores } from "./analysis";
 import { ActiveFilters, FilterField } from "./flow";
 
 export interface Scale {
@@ -429,26 +429,6 @@ export function Hyperparameters({ store }: { store: RunStore }) {
               />
             ))}
           </div>
-          <section class="card stretch">
-            <h2>Best {Math.min(5, scored.length)}</h2>
-            <ul class="bare">
-              {[...scored]
-                .sort((a, b) => (mode === "max" ? b.score - a.score : a.score - b.score))
-                .slice(0, 5)
-                .map(({ experiment, score }) => (
-                  <li key={experiment.id}>
-                    <a href={runAddress(run.id, "experiments", String(experiment.id))}>
-                      {formatNumber(score, 5)}
-                    </a>{" "}
-                    <small>
-                      {Object.entries(experiment.hyperparameters)
-                        .map(([k, v]) => `${k}=${formatValue(v)}`)
-                        .join(" · ")}
-                    </small>
-                  </li>
-                ))}
-            </ul>
-          </section>
         </>
       )}
     </div>

@@ -8,9 +8,10 @@ import { csv, formatNumber, formatValue } from "../format";
 import { scoreMode } from "../lines";
 import { applyRule, parseRule, type Rule } from "../rule";
 import type { RunStore } from "../run_store";
+import { orderScores } from "../score_order";
 import { type Column, Table } from "../table";
 import { flatten } from "../tree";
-import { orderScores, ScoreChart } from "./analysis";
+import { ScoreChart } from "./analysis";
 import { ActiveFilters, FilterField } from "./flow";
 
 const COMPARED = 12; // more columns or curves than this nobody compares by eye

@@ -1,0 +1,70 @@
+import { describe, expect, it } from "vitest";
+import { type Cell, filterExperiments, parseCondition, parseText, sortExperiments } from "../src/filter";
+import { type Experiment, newExperiment } from "../src/run_state";
+
+const experiment = (id: number, more: Partial<Experiment>): Experiment => ({ ...newExperiment(id), ...more });
+const all = [
+  experiment(0, { status: "DONE", hyperparameters: { lr: 0.1, name: "adam" }, last: { "val/f1": 0.5 } }),
+  experiment(1, { status: "FAILED", hyperparameters: { lr: 0.01, name: "sgd" }, error: "<b>overflow</b>" }),
+  experiment(2, { status: "DONE", hyperparameters: { lr: 0.001, name: "adamw" }, last: { "val/f1": NaN } }),
+  experiment(10, { status: "RUNNING", hyperparameters: { lr: 1e-4, name: "lion" }, last: { "val/f1": 0.9 } }),
+];
+const ids = (list: Experiment[]) => list.map(({ id }) => id);
+const test = (text: string, cell: Cell) => {
+  const found = parseCondition(text);
+  if (!found.ok) throw new Error(found.error);
+  return found.value(cell);
+};
+
+describe("text filters", () => {
+  it("want all words, in any order and case", () => {
+    expect(ids(filterExperiments(all, "ADAM done", {}))).toEqual([0, 2]);
+    expect(ids(filterExperiments(all, "overflow", {}))).toEqual([1]);
+    expect(ids(filterExperiments(all, "#10", {}))).toEqual([10]);
+  });
+  it("take regular expressions, with flags", () => {
+    expect(ids(filterExperiments(all, "/name=adam$|lion/", {}))).toEqual([0, 10]);
+    expect(ids(filterExperiments(all, "/DONE/", {}))).toEqual([0, 2]);
+  });
+  it("say what is wrong and then hide nothing", () => {
+    expect(parseText("/(/").ok).toBe(false);
+    expect(filterExperiments(all, "/(/", { lr: "<" }).length).toBe(4);
+  });
+});
+
+describe("conditions of a column", () => {
+  it.each([
+    ["<0.01", 0.001, true],
+    ["<0.01", 0.01, false],
+    [">= 3", 3, true],
+    ["1e-4..1e-2", 0.005, true],
+    ["0.1..0.2", 0.3, false],
+    ["1, 3", 3, true],
+    ["1, 3", 2, false],
+    ["=DONE", "done", true],
+    ["!=DONE", "FAILED", true],
+    ["=0.1", 0.1, true],
+    ["=", null, true],
+    ["/^ad/", "adam", true],
+    ["dam", "adam", true],
+    ["<1", null, false],
+    ["<1", "x", false],
+  ] as [string, Cell, boolean][])("%s of %s is %s", (text, cell, wanted) => {
+    expect(test(text, cell)).toBe(wanted);
+  });
+  it.each(["<", ">x", "/[/", "1..2e"])("%s cannot be read", (text) => {
+    expect(parseCondition(text).ok).toBe(false);
+  });
+  it("apply to hyperparameters and scores", () => {
+    expect(ids(filterExperiments(all, "", { lr: "0.001..0.01", status: "=DONE" }))).toEqual([2]);
+    expect(ids(filterExperiments(all, "", { "val/f1": ">0.6" }))).toEqual([10]);
+  });
+});
+
+describe("sorting", () => {
+  it("puts what has no value last either way, and numbers by size", () => {
+    expect(ids(sortExperiments(all, "val/f1"))).toEqual([0, 10, 1, 2]);
+    expect(ids(sortExperiments(all, "-val/f1"))).toEqual([10, 0, 1, 2]);
+    expect(ids(sortExperiments(all, "-experiment_id"))).toEqual([10, 2, 1, 0]);
+  });
+});

@@ -1,0 +1,112 @@
+import { describe, expect, it } from "vitest";
+import { applyRule, parseRule, type Rule } from "../src/rule";
+import { type Experiment, newExperiment } from "../src/run_state";
+
+const rule = (text: string): Rule => {
+  const found = parseRule(text);
+  if (!found.ok) throw new Error(`${found.error} at ${found.at}`);
+  return found.value;
+};
+
+const experiment = (
+  id: number,
+  lr: number,
+  fold: number,
+  best: number,
+  last: number,
+  status = "DONE",
+): Experiment => ({
+  ...newExperiment(id),
+  status,
+  fold,
+  epochs: 9,
+  hyperparameters: { "optimizer.learning_rate": lr, "a b": "x y" },
+  best: { "val/f1": { max: [4, best], min: [1, 0] } },
+  last: { "val/f1": last },
+});
+const all = [
+  experiment(0, 0.1, 0, 0.9, 0.1),
+  experiment(1, 0.01, 0, 0.8, 0.8),
+  experiment(2, 0.001, 1, 0.95, 0.7, "FAILED"),
+  experiment(3, 0.001, 1, 0.8, 0.75),
+  { ...newExperiment(4), best: { "val/f1": { min: null, max: null } }, last: { "val/f1": NaN } },
+];
+const chosen = (text: string) => applyRule(rule(text), all, "max").map(({ experiment: { id } }) => id);
+
+describe("a rule", () => {
+  it("reads in full", () => {
+    expect(
+      rule(
+        'top 5 by val/f1 max at last where not (status = FAILED or lr in (1, 2)) and "a b" ~ "^x" per fold',
+      ),
+    ).toEqual({
+      top: 5,
+      by: "val/f1",
+      mode: "max",
+      at: "last",
+      where: {
+        kind: "and",
+        parts: [
+          {
+            kind: "not",
+            part: {
+              kind: "or",
+              parts: [
+                { kind: "compare", name: "status", op: "=", value: "FAILED" },
+                { kind: "in", name: "lr", values: ["1", "2"] },
+              ],
+            },
+          },
+          { kind: "compare", name: "a b", op: "~", value: "^x" },
+        ],
+      },
+      per: "fold",
+    });
+  });
+  it("chooses the best; of equal ones the smaller id; never NaN", () => {
+    expect(chosen("all by val/f1 max")).toEqual([2, 0, 1, 3]);
+    expect(chosen("top 2 by val/f1 max at last")).toEqual([1, 3]);
+    expect(chosen("all by val/f1 min at last")).toEqual([0, 2, 3, 1]);
+    expect(applyRule(rule("top 1 by val/f1"), all, "max")[0]).toMatchObject({ score: 0.95, epoch: 4 });
+  });
+  it("takes conditions, and so many per group", () => {
+    expect(chosen("top 5 by val/f1 max where optimizer.learning_rate < 0.05 and status = DONE")).toEqual([
+      1, 3,
+    ]);
+    expect(chosen("top 1 by val/f1 max per fold")).toEqual([2, 0]);
+    expect(chosen('all by val/f1 max where "a b" = "x y" and not status != DONE')).toEqual([0, 1, 3]);
+    expect(chosen("all by val/f1 max where optimizer.learning_rate in (0.1, 0.01)")).toEqual([0, 1]);
+    expect(chosen("all by nothing max")).toEqual([]);
+  });
+});
+
+describe("errors", () => {
+  it.each([
+    ["", 0, "begins with"],
+    ["top", 3, "whole number"],
+    ["top x by a", 4, "“x”"],
+    ["top 0 by a", 4, "above 0"],
+    ["top 5 val/f1", 6, "by <score>"],
+    ["top 5 by", 8, "score's name"],
+    ["top 5 by where", 9, "score's name"],
+    ["top 5 by a at noon", 14, "at best"],
+    ["top 5 by a max extra", 15, "not expected"],
+    ["top 5 by a where", 16, "condition"],
+    ["top 5 by a where lr", 19, "is missing"],
+    ["top 5 by a where lr < x", 22, "number"],
+    ["top 5 by a where (lr < 1", 24, "“)”"],
+    ["top 5 by a where lr in 1", 23, "brackets"],
+    ['top 5 by "a', 9, "not closed"],
+    ['top 5 by a where b ~ "("', 21, ""],
+  ])("of %j is at %i", (text, at, message) => {
+    const found = parseRule(text);
+    expect(found.ok).toBe(false);
+    if (found.ok) return;
+    expect(found.at).toBe(at);
+    expect(found.error).toContain(message);
+  });
+  it("may come from names that a run has not", () => {
+    const found = parseRule("top 5 by val/acc", (name) => (name === "val/acc" ? "no such score" : null));
+    expect(found).toMatchObject({ ok: false, at: 9, length: 7, error: "no such score" });
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, it } from "vitest";
+import {
+  bestSoFar,
+  bins,
+  meanAndBand,
+  rankCorrelation,
+  ranks,
+  smooth,
+  varianceExplained,
+} from "../src/statistics";
+
+const close = (found: ArrayLike<number>, wanted: number[]) => {
+  expect(found.length).toBe(wanted.length);
+  wanted.forEach((value, i) => void expect(found[i]).toBeCloseTo(value, 12));
+};
+
+describe("smooth", () => {
+  it("equals pandas' ewm(alpha=0.4, adjust=True)", () => {
+    close(smooth([1, 3, 2, 5], 4, 0.6), [1, 2.25, 2.122448979591837, 3.4448529411764706]);
+  });
+  it("is the curve itself with weight 0, and passes over NaN", () => {
+    close(smooth([1, 2], 2, 0), [1, 2]);
+    const found = smooth([1, NaN, 3], 3, 0.5);
+    expect(found[1]).toBeNaN();
+    expect(found[2]).toBeCloseTo((0.25 * 1 + 0.5 * 3) / 0.75, 12);
+  });
+});
+
+describe("bestSoFar", () => {
+  it("keeps the best finite value", () => {
+    const found = bestSoFar([NaN, 2, 1, NaN, 3, Infinity], 6, "max");
+    expect([...found]).toEqual([NaN, 2, 2, 2, 3, 3]);
+    expect([...bestSoFar([3, 4, 1], 3, "min")]).toEqual([3, 3, 1]);
+  });
+});
+
+describe("meanAndBand", () => {
+  const curve = (epochs: number[], values: number[]) => ({ epochs, values, n: epochs.length });
+  it("equals numpy's mean and std(ddof=1), epoch by epoch, over all curves", () => {
+    const band = meanAndBand([curve([1, 2, 3], [1, 2, 3]), curve([1, 2, 3], [3, 6, 5])], "std");
+    expect([...band.epochs]).toEqual([1, 2, 3]);
+    close(band.mean, [2, 4, 4]);
+    close(band.high, [2 + Math.SQRT2, 4 + 2 * Math.SQRT2, 4 + Math.SQRT2]);
+  });
+  it("counts only finite values, and leaves out epochs without any", () => {
+    const band = meanAndBand([curve([1, 2, 4], [1, NaN, 8]), curve([4, 5], [2, 6])], "range");
+    expect([...band.epochs]).toEqual([1, 4, 5]);
+    expect([...band.count]).toEqual([1, 2, 1]);
+    expect([...band.low]).toEqual([1, 2, 6]);
+    expect([...band.high]).toEqual([1, 8, 6]);
+  });
+  it("is empty without curves", () => {
+    expect(meanAndBand([], "std").epochs.length).toBe(0);
+  });
+});
+
+describe("importance", () => {
+  it("ranks ties as scipy.stats.rankdata", () => {
+    expect(ranks([3, 1, 4, 1, 5, 9, 2, 6])).toEqual([4, 1.5, 5, 1.5, 6, 8, 3, 7]);
+  });
+  it("equals scipy.stats.spearmanr", () => {
+    expect(rankCorrelation([1, 2, 3, 4, 5, 5, 7], [2, 1, 4, 3, 7, 8, 6])).toBeCloseTo(0.8108437164260032, 12);
+    expect(rankCorrelation([1, 1, 1], [1, 2, 3])).toBeNaN();
+  });
+  it("explains all of the variance but the noise within, corrected for the number of bins", () => {
+    // SS_total = 60, SS_within = 6, n = 9, k = 3: 1 - (6 / 6) / (60 / 8).
+    const values = ["a", "a", "a", "b", "b", "b", "c", "c", "c"];
+    expect(varianceExplained(values, [1, 2, 3, 4, 6, 5, 7, 8, 9])).toBeCloseTo(1 - 8 / 60, 12);
+    expect(varianceExplained(["a", "a"], [1, 2])).toBeNaN();
+  });
+  it("puts many numbers into eight bins of equal count", () => {
+    const found = bins(Array.from({ length: 80 }, (_, i) => i * i));
+    const counts = new Map<number | string, number>();
+    for (const bin of found) counts.set(bin, (counts.get(bin) ?? 0) + 1);
+    expect([...counts.values()]).toEqual(Array(8).fill(10));
+  });
+});

@@ -5,7 +5,7 @@ import { useEffect } from "preact/hooks";
 import "./styles/base.css";
 import "./styles/parts.css";
 import "./styles/pages.css";
-import { address, formatAddressOf, navigate, reading, readSession, setView, store } from "./app";
+import { address, formatAddressOf, navigate, reading, readSession, setView, store, view } from "./app";
 import { Empty } from "./controls";
 import { Analysis } from "./pages/analysis";
 import { ExperimentPage } from "./pages/experiment";
@@ -73,14 +73,14 @@ function NotFound() {
 
 /** An address may come from another version or another run: what does not fit is said, the rest is shown. */
 function ForeignState({ open }: { open: RunStore }) {
-  const { foreign, view } = reading.value;
+  const { foreign, view: wanted } = reading.value;
   void open.version.value;
   if (!open.loaded.value) return null;
   const { experiments, scores } = open.run;
   const parts = foreign.map((key) => `“${key}”`);
-  const missing = view.pick.filter((id) => !experiments.has(id)).length;
+  const missing = wanted.pick.filter((id) => !experiments.has(id)).length;
   if (missing) parts.push(`${missing} chosen experiments that this run has not`);
-  if (view.by && scores.length && !scores.includes(view.by)) parts.push(`the score “${view.by}”`);
+  if (wanted.by && scores.length && !scores.includes(wanted.by)) parts.push(`the score “${wanted.by}”`);
   if (!parts.length) return null;
   return (
     <p class="notice" role="status">
@@ -88,7 +88,7 @@ function ForeignState({ open }: { open: RunStore }) {
       <button
         type="button"
         class="link"
-        onClick={() => setView({ pick: view.pick.filter((id) => experiments.has(id)), by: "" })}
+        onClick={() => setView({ pick: wanted.pick.filter((id) => experiments.has(id)), by: "" })}
       >
         Tidy up
       </button>
@@ -134,5 +134,7 @@ function Page() {
   );
 }
 
+// For the console: what the page knows of the open run.
+Object.assign(globalThis, { board: { store, view } });
 void readSession();
 render(<Page />, document.getElementById("page")!);

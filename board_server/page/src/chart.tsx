@@ -98,7 +98,7 @@ export function Chart(props: ChartProps) {
   return (
     <figure class="chart">
       <figcaption>
-        <h3>{title}</h3>
+        <h2>{title}</h2>
         {note && <small>{note}</small>}
       </figcaption>
       <div

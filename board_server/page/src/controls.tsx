@@ -41,15 +41,16 @@ export function Field({
     setText(value); // changed from elsewhere: the address, another control
   }, [value]);
   const checked = check(text);
-  const commit = (next: string) => {
-    setText(next);
+  const flush = () => {
     clearTimeout(timer.current);
-    if (!check(next).ok) return;
-    timer.current = window.setTimeout(() => {
-      committed.current = next;
-      onCommit(next);
-    }, 60);
+    if (!checked.ok || text === committed.current) return;
+    committed.current = text;
+    onCommit(text);
   };
+  useEffect(() => {
+    timer.current = window.setTimeout(flush, 60); // not at each key of a fast typist
+    return () => clearTimeout(timer.current);
+  }, [text]);
   return (
     <div class={`field ${wide ? "wide" : ""}`}>
       <label for={id} class={hidden ? "hidden" : ""}>
@@ -66,7 +67,9 @@ export function Field({
         data-shortcut={shortcut}
         aria-invalid={!checked.ok}
         aria-describedby={checked.ok ? undefined : `${id}-error`}
-        onInput={(event) => commit(event.currentTarget.value)}
+        onInput={(event) => setText(event.currentTarget.value)}
+        onBlur={flush}
+        onKeyDown={(event) => event.key === "Enter" && flush()}
       />
       {list && (
         <datalist id={`${id}-list`}>

@@ -16,7 +16,7 @@ import { Runs } from "./pages/runs";
 import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
 import { Throughput } from "./pages/throughput";
-import { connection, type RunStore } from "./run_store";
+import { connection, limits, type RunStore } from "./run_store";
 import { Notice } from "./sharing";
 import { Help, onShortcut, Shell } from "./shell";
 import { RequestError } from "./wire";
@@ -135,6 +135,6 @@ function Page() {
 }
 
 // For the console: what the page knows of the open run.
-Object.assign(globalThis, { board: { store, view } });
+Object.assign(globalThis, { board: { store, view, limits } });
 void readSession();
 render(<Page />, document.getElementById("page")!);

@@ -16,8 +16,10 @@ import {
   request,
 } from "./wire";
 
+const QUIET_MS = 10_000; // a run that says nothing for so long may have lost its writer
 const UPDATE_MS = 250; // four updates a second are as much as an eye follows
-const FULL_POINTS = 2_000_000; // up to so many points a score is loaded whole; above, decimated and said so
+/** Up to so many points a score is loaded whole; above, it is decimated, and said so. */
+export const limits = { points: 2_000_000 };
 
 export const connection = signal<{ state: Connection; retryAt: number | null }>({
   state: "connecting",
@@ -43,6 +45,7 @@ export class RunStore {
   run!: Run;
   private socket: LiveSocket | null = null;
   private timer = 0;
+  private quiet = 0;
   private lastUpdate = 0;
   private readonly asked = new Set<string>();
   private wanted = new Set<string>();
@@ -68,6 +71,7 @@ export class RunStore {
     this.closed = true;
     this.socket?.close();
     clearTimeout(this.timer);
+    clearTimeout(this.quiet);
   }
 
   private async load(): Promise<void> {
@@ -127,7 +131,25 @@ export class RunStore {
       this.count([frame], bytes, false);
       applyEvent(this.run, frame.event_id, frame.data);
     }
+    if (this.run.status === "LOST" && frame.event_id !== "batched_events") this.run.status = "RUNNING"; // it was resumed
+    this.listenForSilence();
     this.changed();
+  }
+
+  /** Events cannot tell that no more will come: ask once when a running run has been quiet, then ever more rarely. */
+  private listenForSilence(wait = QUIET_MS): void {
+    clearTimeout(this.quiet);
+    if (this.closed || this.run.status !== "RUNNING") return;
+    this.quiet = window.setTimeout(async () => {
+      try {
+        const { status } = await getJson<RunDetail>(this.path);
+        if (status === "LOST") this.run.status = status;
+        this.changed();
+      } catch {
+        // the connection's state says so already
+      }
+      this.listenForSilence(wait * 2);
+    }, wait);
   }
 
   private count(events: Numbered[], bytes: number, replayed: boolean): void {
@@ -187,7 +209,7 @@ export class RunStore {
     const cursor = run.eventId;
     const count = Math.max(1, run.experiments.size);
     const epochs = [...run.experiments.values()].reduce((most, e) => Math.max(most, e.epochs), 0);
-    const points = count * epochs > FULL_POINTS ? Math.max(200, Math.floor(FULL_POINTS / count)) : 0;
+    const points = count * epochs > limits.points ? pointsEach(count) : 0;
     this.loading.value++;
     try {
       let decoded: ReturnType<typeof decodeScores>;
@@ -233,6 +255,9 @@ export class RunStore {
     return decodeScores(await response.arrayBuffer()).scores.get(name) ?? new Map();
   }
 }
+
+/** How many points of each of so many experiments. */
+export const pointsEach = (count: number) => Math.max(200, Math.floor(limits.points / Math.max(1, count)));
 
 export const TIMES = "(times)"; // no score is called so: a score's name has a split before "/"
 

@@ -106,7 +106,7 @@ function RunHead() {
   const run = open.loaded.value ? open.run : null;
   const tab = path[2] === "experiments" ? "" : (path[2] ?? "");
   return (
-    <div class="runhead">
+    <section class="runhead" aria-label="Run">
       <div class="title">
         <h1>
           <a href="#/runs">Runs</a>
@@ -155,7 +155,7 @@ function RunHead() {
           </a>
         ))}
       </nav>
-    </div>
+    </section>
   );
 }
 

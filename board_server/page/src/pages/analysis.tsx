@@ -12,7 +12,7 @@ import { formatNumber, formatValue } from "../format";
 import { describe, type Lines, linesOf, scoreMode } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
-import { type RunStore, TIMES } from "../run_store";
+import { pointsEach, type RunStore, TIMES } from "../run_store";
 import { orderScores } from "../score_order";
 import { Table } from "../table";
 import { ActiveFilters, FilterField } from "./flow";
@@ -44,7 +44,7 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
     detail.value = null;
     if (!zoomKey) return;
     const stop = new AbortController();
-    const points = Math.max(200, Math.floor(2_000_000 / Math.max(1, experiments.length)));
+    const points = pointsEach(experiments.length);
     store.detail(name, state.zoom![0], state.zoom![1], points, stop.signal).then(
       (found) => {
         detail.value = { key: zoomKey, curves: found };

@@ -117,8 +117,8 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           <h2>Checkpoints</h2>
           {checkpoints?.length === 0 && <p class="none">None is kept.</p>}
           {checkpoints?.map(({ epoch, checkpoints: resources }) => (
-            <p key={epoch}>
-              epoch {epoch}:{" "}
+            <p key={epoch} class="active">
+              epoch {epoch}
               {resources.map((resource) => (
                 <a
                   key={resource}
@@ -131,7 +131,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
               ))}
             </p>
           ))}
-          <p>
+          <p class="active">
             {["experiment_config.json", "model_card.json", "model_card.md"].map((file) => (
               <a key={file} class="file" download href={`${files}/${file}`}>
                 {file}

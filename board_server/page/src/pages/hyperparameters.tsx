@@ -260,7 +260,7 @@ function Scatter({
   return (
     <figure class="chart">
       <figcaption>
-        <h3>{name}</h3>
+        <h2>{name}</h2>
         <small>{scale.note}</small>
       </figcaption>
       <Canvas

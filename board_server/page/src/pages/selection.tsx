@@ -140,7 +140,7 @@ export function Selection({ store }: { store: RunStore }) {
   const rows = chosen.map((one, i) => ({ ...one, place: i + 1 }));
   type Row = (typeof rows)[number];
   const columns: Column<Row>[] = [
-    { id: "place", title: "", label: "", width: 40, numeric: true, cell: (row) => row.place },
+    { id: "place", title: "Place", label: "", width: 60, numeric: true, cell: (row) => row.place },
     {
       id: "id",
       title: "Id",

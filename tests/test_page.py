@@ -1,0 +1,339 @@
+"""The board's page in a real browser, on a real server and a real run."""
+
+import gzip
+import json
+import os
+import re
+import subprocess
+import sys
+
+import pytest
+from boards import BoardProcess
+from browsers import PAGE, STATIC, Tab, browser  # noqa: F401
+
+from benchmarks.synthetic_runs import events, write_run, write_strange_runs
+from mlgym_jax.events import EventLog, project, read_events
+
+DIGITS = "digits"
+VIEWS = {
+    "runs": "runs",
+    "flow": f"runs/{DIGITS}",
+    "analysis": f"runs/{DIGITS}/analysis?pick=1,2&smooth=0.3",
+    "hyperparameters": f"runs/{DIGITS}/hyperparameters",
+    "selection": f"runs/{DIGITS}/selection",
+    "throughput": f"runs/{DIGITS}/throughput",
+    "experiment": f"runs/{DIGITS}/experiments/3",
+    "model card": f"runs/{DIGITS}/experiments/3/model-card",
+    "failed experiment": "runs/failures/experiments/1",
+    "no results": "runs/no-results/analysis",
+    "settings": "settings",
+}
+SHOWN = "() => !/Loading/.test(document.querySelector('#main').innerText) && !document.querySelector('#main [title=x]')"
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    """A folder with one real run and several strange ones."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", "--config.num_epochs=6"]
+    subprocess.run(
+        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"], check=True, capture_output=True, cwd=PAGE.parent.parent
+    )
+    write_strange_runs(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def board(storage):
+    process = BoardProcess(storage)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def open_tab(browser, board):  # noqa: F811
+    tabs = []
+
+    def open_one(url=board.url, **options):
+        tabs.append(Tab(browser, url, **options))
+        return tabs[-1]
+
+    yield open_one
+    for tab in tabs:
+        tab.close()
+    for tab in tabs:
+        assert tab.wrong == []
+        assert tab.foreign() == []
+
+
+def rows(page, label="Experiments"):
+    return page.get_by_role("table", name=label, exact=True).locator(".body .row")
+
+
+# What the page knows of a run: per experiment its status, and per score its curve.
+STATE = """() => {
+  const { run } = board.store.value;
+  const curves = {};
+  for (const [name, byId] of run.curves)
+    for (const [id, curve] of byId)
+      curves[`${name} ${id}`] = [[...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)];
+  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs]]));
+  return { eventId: run.eventId, status: run.status, experiments, curves };
+}"""
+
+
+def expected(log):
+    """The same of the log, by the engine's own projection."""
+    pairs = list(read_events(log))
+    view = project(event for _, event in pairs)
+    curves = {
+        f"{name} {number}": [one.epoch_numbers, values]
+        for number, one in view.experiments.items()
+        for name, values in one.history.items()
+    }
+    experiments = {str(number): [one.status, one.epochs] for number, one in view.experiments.items()}
+    return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}
+
+
+def agrees(tab, log):
+    """Wait until the page has seen the log's last event, and compare everything with the log."""
+    wanted = expected(log)
+    tab.wait_until("head => board.store.value?.run?.eventId === head", wanted["eventId"])
+    found = tab.page.evaluate(STATE)
+    found["curves"] = {
+        key: [epochs, [float("nan") if text == "NaN" else float(text) for text in scores]]
+        for key, (epochs, scores) in found["curves"].items()
+    }
+    assert found["curves"].keys() == wanted["curves"].keys()
+    assert {**found, "curves": repr(sorted(found["curves"].items()))} == {
+        **wanted,
+        "curves": repr(sorted(wanted["curves"].items())),
+    }
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_every_view_is_accessible_fits_a_phone_and_asks_only_its_server(open_tab, theme):
+    axe = PAGE / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core is not installed; `make test` installs it where npm is")
+    tab = open_tab(color_scheme=theme)
+    tab.context.add_init_script(path=axe)
+    problems = []
+    for name, address in VIEWS.items():
+        page = tab.go(address)
+        tab.page.set_viewport_size({"width": 390, "height": 844})
+        tab.wait_until(SHOWN)
+        page.wait_for_timeout(250)
+        if page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)") > 390:
+            problems.append(f"{name}: wider than a phone")
+        tab.page.set_viewport_size({"width": 1440, "height": 900})
+        violations = page.evaluate("axe.run({ resultTypes: ['violations'] }).then(found => found.violations)")
+        problems += [f"{name}: {one['id']}: {one['nodes'][0]['html'][:200]}" for one in violations]
+    assert problems == []
+
+
+def test_a_live_run_appears_and_its_state_is_the_logs_after_an_absence_and_a_restart(open_tab, storage, browser):  # noqa: F811
+    log_path = storage / "live" / "event_storage.log"
+    all_events = list(events("live", num_experiments=5, num_epochs=60, diverged=1, name="live study"))
+    parts = [all_events[k * len(all_events) // 5 : (k + 1) * len(all_events) // 5] for k in range(5)]
+    board = BoardProcess(storage)
+    tab = open_tab(board.url)
+    page = tab.go("runs")
+    page.get_by_role("link", name=DIGITS).or_(page.get_by_text(DIGITS)).first.wait_for()
+    log_path.parent.mkdir()
+    with EventLog.open(log_path) as log:
+        log.append(parts[0])
+        page.get_by_role("link", name="live study").click()  # it appears by itself
+        tab.show("runs/live/analysis")
+        tab.wait_until("() => board.store.value.run?.curves.size === 3 && board.store.value.loading.value === 0")
+        log.append(parts[1])
+        agrees(tab, log_path)
+        tab.context.set_offline(True)
+        page.get_by_role("status").filter(has_text="not connected").wait_for()
+        log.append(parts[2])
+        tab.context.set_offline(False)
+        page.locator("[data-state=live]").wait_for()
+        agrees(tab, log_path)
+        assert board.stop() == 0
+        page.get_by_role("status").filter(has_text="not connected").wait_for()
+        log.append(parts[3])
+        board = BoardProcess(storage, f"--port={board.port}")
+        page.locator("[data-state=live]").wait_for()
+        log.append(parts[4])
+        agrees(tab, log_path)
+    board.stop()
+
+
+def test_an_exported_analysis_opened_elsewhere_shows_the_same(open_tab, tmp_path):
+    first = open_tab()
+    page = first.go(f"runs/{DIGITS}/analysis?pick=4,7&smooth=0.4&logy=1&rule=top+3+by+val/f1+max")
+    page.get_by_label("Filter experiments").fill("/learning_rate=0.0?1 /")
+    page.get_by_label("Lines").select_option("optimizer.learning_rate")
+    page.get_by_text("6 of 12 experiments").wait_for()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Export analysis").click()
+    file = tmp_path / "analysis.json"
+    downloading.value.save_as(file)
+    content = json.loads(file.read_text())
+    assert (content["format"], content["version"], content["grid_search_id"]) == ("mlgym_jax.analysis", 1, DIGITS)
+
+    second = open_tab()
+    other = second.go("runs")
+    other.locator("input[type=file]").set_input_files(file)
+    other.get_by_text("6 of 12 experiments").wait_for()
+    view = "() => [location.hash, document.querySelector('.legend').innerText, document.querySelector('.active').innerText]"
+    assert other.evaluate(view) == page.evaluate(view)
+    second.show(page.evaluate("location.hash").removeprefix("#/").replace("/analysis", "/selection"))
+    assert other.get_by_label("Rule").input_value() == "top 3 by val/f1 max"
+
+    file.write_text('{"format": "something else"}')
+    other.locator("input[type=file]").set_input_files(file)
+    other.get_by_text("This file has not the format").wait_for()
+
+
+def test_every_step_from_the_runs_to_an_experiment_works_by_keyboard(open_tab):
+    tab = open_tab()
+    page = tab.go("runs")
+    page.get_by_role("row").filter(has_text=DIGITS).wait_for()
+    page.keyboard.press("/")
+    page.keyboard.type(DIGITS)
+    for _ in range(12):
+        page.keyboard.press("Tab")
+        if page.evaluate("document.activeElement.matches('[data-row]')"):
+            break
+    assert DIGITS in page.evaluate("document.activeElement.innerText")
+    page.keyboard.press("Enter")
+    rows(page).first.wait_for()
+    page.keyboard.press("2")
+    page.get_by_role("img", name="Chart of val/f1").wait_for()
+    page.keyboard.press("1")
+    rows(page).first.focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("End")
+    page.keyboard.press("ArrowUp")
+    assert page.evaluate("document.activeElement.dataset.row") == "10"
+    page.keyboard.press("Enter")
+    page.get_by_role("heading", name="Pipeline").wait_for()
+    assert page.evaluate("location.hash").endswith("/experiments/10")
+    page.keyboard.press("?")
+    page.get_by_role("dialog").get_by_text("go to the filter").wait_for()
+    page.keyboard.press("Escape")
+    page.keyboard.press("r")
+    page.get_by_role("table", name="Runs").wait_for()
+
+
+def test_what_cannot_be_read_is_marked_and_the_last_good_one_stays(open_tab):
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
+    page.get_by_role("img", name="Chart of val/loss").wait_for()
+    field = page.get_by_label("Scores")
+    field.fill("(loss")
+    assert field.get_attribute("aria-invalid") == "true"
+    page.get_by_text("Unterminated group").wait_for()
+    page.wait_for_timeout(200)
+    assert page.locator("figure.chart").count() == 2
+    assert page.evaluate("location.hash").endswith("?scores=loss")
+
+    page = tab.show(f"runs/{DIGITS}/selection?rule=top 2 by val/f1 max")
+    rule = page.get_by_label("Rule")
+    assert rows(page, "Chosen experiments").count() == 2
+    rule.fill("top 2 by val/f9 max")
+    page.get_by_text("is neither a score").wait_for()
+    assert page.locator(".behind mark").inner_text() == "val/f9"
+    assert rows(page, "Chosen experiments").count() == 2
+    rule.fill("top 3 by val/f1 max where optimizer.learning_rate < 0.01")
+    tab.wait_until("() => document.querySelectorAll('.chosen .body .row').length === 3")
+
+
+def test_a_selection_is_what_the_log_says_and_is_exported(open_tab, storage, tmp_path):
+    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
+    scored = [(one.best("val/accuracy", "max"), one) for one in view.experiments.values()]
+    best = sorted(scored, key=lambda pair: (-pair[0][1], pair[1].experiment_id))[:4]
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/selection?rule=top 4 by val/accuracy max")
+    rows(page, "Chosen experiments").first.wait_for()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="JSON").click()
+    downloading.value.save_as(tmp_path / "selection.json")
+    chosen = json.loads((tmp_path / "selection.json").read_text())["chosen"]
+    assert [(one["experiment_id"], one["epoch"], one["score"], one["hyperparameters"]) for one in chosen] == [
+        (one.experiment_id, epoch, score, one.hyperparameters) for (epoch, score), one in best
+    ]
+
+
+def test_names_with_markup_are_text_and_strange_runs_are_shown(open_tab):
+    tab = open_tab()
+    page = tab.go("runs")
+    page.get_by_role("link", name="<img src=x onerror").wait_for()
+    lost = page.get_by_role("row").filter(has=page.locator("code", has_text=re.compile("^lost$")))
+    assert "writer is gone" in lost.inner_text()
+    page = tab.show("runs/markup/analysis")
+    page.get_by_role("heading", name="val/<script>alert(1)</script>").wait_for()
+    page = tab.show("runs/failures/experiments/1")
+    page.get_by_role("heading", name="FloatingPointError: overflow").wait_for()
+    page.get_by_text("Traceback (most recent call last)").wait_for()
+    page = tab.show("runs/all-nan/analysis")
+    page.get_by_role("img", name="Chart of val/loss").wait_for()
+    page = tab.show("runs/nowhere")
+    page.get_by_role("heading", name="This run is not in the store").wait_for()
+    assert page.evaluate("document.querySelectorAll('#page img, #page script').length") == 0
+    assert page.title().endswith("mlgym board")
+
+
+def test_an_address_with_foreign_state_shows_the_rest_and_says_so(open_tab):
+    page = open_tab().go(f"runs/{DIGITS}/analysis?smooth=9&tomorrow=1&pick=2,900&by=val/gone&q=seed=0")
+    page.get_by_text("This address also asks for").wait_for()
+    shown = page.get_by_text("This address also asks for").inner_text()
+    assert all(part in shown for part in ("smooth", "tomorrow", "1 chosen", "val/gone"))
+    page.get_by_text("4 of 12 experiments").wait_for()
+    page.get_by_role("button", name="Tidy up").click()
+    assert page.get_by_text("This address also asks for").count() == 0
+
+
+def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
+    write_run(str(storage), "long", num_experiments=2, num_epochs=1500)
+    tab = open_tab()
+    page = tab.go("runs")
+    page.evaluate("board.limits.points = 1000")
+    tab.show("runs/long/analysis?scores=val/loss")
+    page.get_by_text(re.compile(r"[\d,]+ of 3,000 points")).wait_for()
+    tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
+    tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
+    assert any("epochs=1-100" in address for address in tab.asked)
+
+
+def test_a_token_is_asked_for_once_and_forgotten_on_request(open_tab, tmp_path):
+    board = BoardProcess(tmp_path, "--token=a-long-enough-token-for-tests")
+    tab = open_tab(board.url)
+    page = tab.go("runs")
+    page.get_by_label("Token").fill("wrong")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("alert").wait_for()
+    page.get_by_label("Token").fill("a-long-enough-token-for-tests")
+    page.get_by_role("button", name="Sign in").click()
+    page.get_by_role("heading", name="No runs yet").wait_for()
+    assert "token" not in page.evaluate("document.cookie")
+    page = tab.go("settings")
+    page.get_by_role("button", name="Sign out").click()
+    page.get_by_label("Token").wait_for()
+    board.stop()
+
+
+def test_the_page_is_small_and_names_no_other_place():
+    if not (STATIC / "index.html").exists():
+        pytest.skip("the page is not built; `make page` builds it")
+    files = [*(STATIC / "assets").glob("*.js"), *(STATIC / "assets").glob("*.css")]
+    assert sum(len(gzip.compress(file.read_bytes(), 9)) for file in files) <= 60_000
+    for file in [*files, STATIC / "index.html"]:
+        places = set(re.findall(r"https?://[^\s\"'`)]+", file.read_text()))
+        assert places <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml", "http://www.w3.org/1998/Math/MathML"}
+    assert all(path.startswith("./") for path in re.findall(r'(?:src|href)="([^"]+)"', (STATIC / "index.html").read_text()))
+    assert "resolved" not in (PAGE / "package-lock.json").read_text()
+
+
+@pytest.mark.parametrize("script", ["test", "check"])
+def test_the_pages_own_checks_pass(script):
+    if not os.path.exists(PAGE / "node_modules" / "axe-core"):
+        pytest.skip("the page's packages are not installed; `make test` installs them where npm is")
+    done = subprocess.run(["npm", "run", "--silent", script], cwd=PAGE, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stdout + done.stderr

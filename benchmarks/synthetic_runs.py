@@ -117,7 +117,7 @@ def events(
             }
             yield schema.evaluation_result(run_id, experiment_id=number, epoch=epoch, scores=values, seconds=0.01, now_ms=now)
         if epoch % max(1, num_epochs // 4) == 0:
-            for number in range(num_experiments):
+            for number in range(failed if epoch > num_epochs // 3 else 0, num_experiments):
                 yield schema.experiment_status(
                     run_id,
                     experiment_id=number,

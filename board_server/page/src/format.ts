@@ -14,6 +14,13 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
     : value.toFixed(digits);
 }
 
+/** A number beside an axis, as short as it can be. */
+export function formatTick(value: number): string {
+  return Number.isInteger(value) && Math.abs(value) < 1e7
+    ? value.toLocaleString("en")
+    : formatValue(Number(value.toPrecision(4)));
+}
+
 /** A hyperparameter's value as it would be written in a config. */
 export function formatValue(value: Json | undefined): string {
   if (value === null || value === undefined) return "";
@@ -38,7 +45,7 @@ export function formatTime(ms: number | null | undefined): string {
 
 export function formatDuration(ms: number): string {
   const seconds = ms / 1000;
-  if (seconds < 10) return `${seconds.toFixed(1)} s`;
+  if (seconds < 10) return `${seconds < 1 ? Number(seconds.toPrecision(2)) : seconds.toFixed(1)} s`;
   if (seconds < 120) return `${Math.round(seconds)} s`;
   if (seconds < 7200) return `${Math.floor(seconds / 60)} min ${two(Math.round(seconds % 60) % 60)} s`;
   return `${Math.floor(seconds / 3600)} h ${two(Math.floor((seconds % 3600) / 60))} min`;

@@ -4,7 +4,7 @@ import { colourOf, type Rgb } from "./colours";
 import type { Curve } from "./curve";
 import { cellOf, hyperparameterNames } from "./filter";
 import { formatValue } from "./format";
-import type { BandShape } from "./plot";
+import type { BandShape } from "./line_layer";
 import type { Line } from "./raster";
 import type { Experiment, Run } from "./run_state";
 import { bestSoFar, meanAndBand, smooth } from "./statistics";
@@ -102,31 +102,42 @@ export function linesOf(
     result.lines = single.map(({ line }) => line);
     return result;
   }
-  const groups = new Map<string, typeof single>();
-  for (const one of single) {
-    const cell = shape.group === "(all)" ? "all experiments" : cellOf(one.experiment, shape.group);
-    const key = cell === null ? "(none)" : formatValue(cell);
-    const members = groups.get(key);
-    if (members) members.push(one);
-    else groups.set(key, [one]);
-  }
-  [...groups.keys()]
-    .sort((a, b) => a.localeCompare(b, "en", { numeric: true }) || 0)
-    .sort((a, b) => Number(a) - Number(b) || 0)
-    .forEach((key, i) => {
-      const members = groups.get(key)!;
-      const { epochs, mean, low, high } = meanAndBand(
-        members.map(({ curve, line }) => ({ epochs: curve.epochs, values: line.y, n: curve.n })),
-        shape.band,
-      );
-      const kx = shape.x === "step" ? stepsAnEpoch(members[0]!.experiment) : 1;
-      const line: Line = { id: i, x: epochs, kx, ox: 0, y: mean, n: mean.length, rgb: colourOf(i, dark) };
-      result.lines.push(line);
-      if (shape.band !== "none") result.bands.push({ line, low, high });
-      const what = shape.group === "(all)" ? key : `${shape.group} = ${key}`;
-      result.labels.set(i, `${what} · mean of ${members.length}`);
-    });
+  const byId = new Map(single.map((one) => [one.experiment.id, one]));
+  groupsOf(experiments, shape.group).forEach(([label, all], i) => {
+    const members = all.map(({ id }) => byId.get(id)).filter((one) => one !== undefined);
+    if (!members.length) return;
+    const { epochs, mean, low, high } = meanAndBand(
+      members.map(({ curve, line }) => ({ epochs: curve.epochs, values: line.y, n: curve.n })),
+      shape.band,
+    );
+    const kx = shape.x === "step" ? stepsAnEpoch(members[0]!.experiment) : 1;
+    const line: Line = { id: i, x: epochs, kx, ox: 0, y: mean, n: mean.length, rgb: colourOf(i, dark) };
+    result.lines.push(line);
+    if (shape.band !== "none") result.bands.push({ line, low, high });
+    result.labels.set(i, `${label} · mean of ${members.length}`);
+  });
   return result;
+}
+
+/** Experiments by a hyperparameter's value, the values in order, so that a value has the same colour in all charts. */
+export function groupsOf(
+  experiments: readonly Experiment[],
+  group: string,
+): [label: string, members: Experiment[]][] {
+  const groups = new Map<string, Experiment[]>();
+  for (const experiment of experiments) {
+    const cell = cellOf(experiment, group);
+    const key =
+      group === "(all)" ? "all experiments" : `${group} = ${cell === null ? "(none)" : formatValue(cell)}`;
+    const members = groups.get(key);
+    if (members) members.push(experiment);
+    else groups.set(key, [experiment]);
+  }
+  const value = (members: Experiment[]) => cellOf(members[0]!, group);
+  return [...groups].sort(
+    ([a, one], [b, other]) =>
+      Number(value(one)) - Number(value(other)) || a.localeCompare(b, "en", { numeric: true }),
+  );
 }
 
 /** What names an experiment to a person: its number and what was swept. */

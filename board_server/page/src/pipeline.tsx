@@ -32,7 +32,8 @@ interface Box {
   height: number;
 }
 
-const WIDTH = 196;
+const WIDTH = 182;
+const GAP = 38;
 const LINE = 16;
 
 function linesOf(value: JsonObject): string[] {
@@ -76,7 +77,7 @@ export function layout(config: JsonObject): {
         component,
         lines,
         column,
-        x: column * (WIDTH + 44),
+        x: column * (WIDTH + GAP),
         y,
         height,
       };
@@ -84,7 +85,7 @@ export function layout(config: JsonObject): {
   const edges = boxes.flatMap((to) =>
     needs(to.section).map((name): [Box, Box] => [boxes.find((box) => box.section === name)!, to]),
   );
-  return { boxes, edges, width: heights.length * (WIDTH + 44) - 44, height: Math.max(0, ...heights) };
+  return { boxes, edges, width: heights.length * (WIDTH + GAP) - GAP, height: Math.max(0, ...heights) };
 }
 
 const cut = (text: string, length: number) => (text.length > length ? `${text.slice(0, length - 1)}…` : text);
@@ -118,7 +119,7 @@ export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonl
               {box.section}
             </text>
             <text class="component" x="12" y="34">
-              {cut(box.component, 25)}
+              {cut(box.component, 22)}
             </text>
             {box.lines.map((line, i) => (
               <text
@@ -127,7 +128,7 @@ export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonl
                 y={(box.component ? 54 : 38) + i * LINE}
                 class={`${box.section}.${line.split(" ")[0]}` in swept ? "swept" : ""}
               >
-                {cut(line, 29)}
+                {cut(line, 26)}
                 <title>{line}</title>
               </text>
             ))}

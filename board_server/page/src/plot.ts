@@ -4,17 +4,12 @@
  */
 
 import uPlot from "uplot";
-import { css, type Rgb } from "./colours";
+import { css } from "./colours";
 import { lowerBound } from "./curve";
-import { formatDuration, formatNumber, formatValue } from "./format";
-import { type Axis, divergences, type Line, paint, spans, toPixel, unmultiply, within } from "./raster";
+import { formatDuration, formatNumber, formatTick } from "./format";
+import { type BandShape, drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
+import { type Axis, divergences, type Line, toPixel, within } from "./raster";
 import { extent } from "./statistics";
-
-export interface BandShape {
-  readonly line: Line;
-  readonly low: ArrayLike<number>;
-  readonly high: ArrayLike<number>;
-}
 
 export interface PlotModel {
   lines: readonly Line[];
@@ -34,7 +29,6 @@ export interface PlotEvents {
   pick: (id: number) => void;
 }
 
-const STROKED = 48; // up to so many lines a canvas path each looks best and is fast enough
 const token = (name: string) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 export class Plot {
@@ -51,7 +45,6 @@ export class Plot {
   private yRange: [number, number] = [0, 1];
   private focusId: number | null = null;
   private over = false;
-  private marks: { x: number; y: number; rgb: Rgb }[] = [];
 
   constructor(host: HTMLElement, height: number, syncKey: string, events: PlotEvents) {
     this.host = host;
@@ -142,7 +135,7 @@ export class Plot {
     };
     const values = (_: uPlot, splits: number[]) =>
       splits.map((v) =>
-        v === null ? "" : model.xKind === "time" ? formatDuration(v * 1000) : formatNumber(v),
+        v === null ? "" : model.xKind === "time" ? formatDuration(v * 1000) : formatTick(v),
       );
     const options: uPlot.Options = {
       width: this.host.clientWidth || 300,
@@ -159,7 +152,7 @@ export class Plot {
           ...axis,
           size: 54,
           space: 32,
-          values: (_, splits) => splits.map((v) => (v === null ? "" : formatValue(v))),
+          values: (_, splits) => splits.map((v) => (v === null ? "" : formatTick(v))),
         },
       ],
       series: [{}, { paths: () => null, points: { show: false } }],
@@ -232,130 +225,20 @@ export class Plot {
     context.rect(bbox.left, bbox.top, bbox.width, bbox.height);
     context.clip();
     context.translate(bbox.left, bbox.top);
-    for (const band of model.bands) this.drawBand(context, band, xAxis, yAxis);
+    for (const band of model.bands) drawBand(context, band, xAxis, yAxis);
     const chosen = model.chosen;
     const some = chosen.size > 0 && model.lines.some(({ id }) => chosen.has(id));
     const faint = some ? model.lines.filter(({ id }) => !chosen.has(id)) : [];
     const strong = some ? model.lines.filter(({ id }) => chosen.has(id)) : model.lines;
-    this.drawLines(context, faint, xAxis, yAxis, 0.16, ratio);
+    drawLines(context, faint, xAxis, yAxis, 0.16, ratio);
     const alpha = strong.length > 300 ? 0.45 : strong.length > STROKED ? 0.7 : 1;
-    this.drawLines(context, strong, xAxis, yAxis, alpha, some ? 1.8 * ratio : 1.3 * ratio);
-    this.marks = strong.flatMap((line) =>
+    drawLines(context, strong, xAxis, yAxis, alpha, some ? 1.8 * ratio : 1.3 * ratio);
+    const marks = strong.flatMap((line) =>
       divergences(line).map(([i, y]) => ({ x: line.x[i]! * line.kx + line.ox, y, rgb: line.rgb })),
     );
-    this.drawMarks(context, xAxis, yAxis, ratio);
+    drawMarks(context, marks, xAxis, yAxis, ratio);
     context.restore();
     this.drawUpper();
-  }
-
-  private drawLines(
-    context: CanvasRenderingContext2D,
-    lines: readonly Line[],
-    xAxis: Axis,
-    yAxis: Axis,
-    alpha: number,
-    width: number,
-  ): void {
-    if (!lines.length) return;
-    if (lines.length <= STROKED) {
-      for (const line of lines) this.stroke(context, line, xAxis, yAxis, css(line.rgb, alpha), width);
-      return;
-    }
-    const [columns, rows] = [xAxis.size, yAxis.size];
-    const image = new ImageData(columns, rows);
-    const pixels = new Uint32Array(image.data.buffer);
-    const low = new Float32Array(columns);
-    const high = new Float32Array(columns);
-    for (const line of lines) {
-      spans(line, xAxis, yAxis, low, high);
-      paint(pixels, columns, rows, low, high, line.rgb, alpha, width);
-    }
-    unmultiply(image.data);
-    const layer = new OffscreenCanvas(columns, rows);
-    layer.getContext("2d")!.putImageData(image, 0, 0);
-    context.drawImage(layer, 0, 0);
-  }
-
-  private stroke(
-    context: CanvasRenderingContext2D,
-    line: Line,
-    xAxis: Axis,
-    yAxis: Axis,
-    style: string,
-    width: number,
-  ): void {
-    const [from, to] = within(line, this.xRange[0], this.xRange[1]);
-    context.strokeStyle = context.fillStyle = style;
-    context.lineWidth = width;
-    context.lineJoin = "round";
-    context.beginPath();
-    if (to - from > xAxis.size * 2) {
-      const low = new Float32Array(xAxis.size);
-      const high = new Float32Array(xAxis.size);
-      spans(line, xAxis, yAxis, low, high);
-      for (let c = 0; c < xAxis.size; c++) {
-        if (low[c]! > high[c]!) continue;
-        context.lineTo(c + 0.5, low[c]!);
-        context.lineTo(c + 0.5, high[c]!);
-      }
-      context.stroke();
-      return;
-    }
-    let alone = -1; // a finite point between two that are not is a dot
-    let open = false;
-    for (let i = from; i <= to; i++) {
-      const value = i < to ? line.y[i]! : NaN;
-      const x = i < to ? line.x[i]! * line.kx + line.ox : NaN;
-      if (!Number.isFinite(value) || (yAxis.log && value <= 0) || (xAxis.log && x <= 0)) {
-        if (open && alone >= 0) {
-          const [ax, ay] = [
-            toPixel(xAxis, line.x[alone]! * line.kx + line.ox),
-            yAxis.size - toPixel(yAxis, line.y[alone]!),
-          ];
-          context.fillRect(ax - width * 1.5, ay - width * 1.5, width * 3, width * 3);
-        }
-        open = false;
-        continue;
-      }
-      const [cx, cy] = [toPixel(xAxis, x), yAxis.size - toPixel(yAxis, value)];
-      if (open) context.lineTo(cx, cy);
-      else context.moveTo(cx, cy);
-      alone = open ? -1 : i;
-      open = true;
-    }
-    context.stroke();
-  }
-
-  private drawBand(context: CanvasRenderingContext2D, band: BandShape, xAxis: Axis, yAxis: Axis): void {
-    const { line } = band;
-    const [from, to] = within(line, this.xRange[0], this.xRange[1]);
-    const point = (i: number, values: ArrayLike<number>) => {
-      const value = yAxis.log ? Math.max(values[i]!, yAxis.min) : values[i]!;
-      context.lineTo(toPixel(xAxis, line.x[i]! * line.kx + line.ox), yAxis.size - toPixel(yAxis, value));
-    };
-    context.fillStyle = css(line.rgb, 0.16);
-    context.beginPath();
-    for (let i = from; i < to; i++) point(i, band.low);
-    for (let i = to - 1; i >= from; i--) point(i, band.high);
-    context.fill();
-  }
-
-  /** A cross where a line became NaN or infinite. */
-  private drawMarks(context: CanvasRenderingContext2D, xAxis: Axis, yAxis: Axis, ratio: number): void {
-    const arm = 4 * ratio;
-    context.lineWidth = 1.8 * ratio;
-    for (const { x, y, rgb } of this.marks.slice(0, 2000)) {
-      const cx = Math.min(xAxis.size - arm, Math.max(arm, toPixel(xAxis, x)));
-      const height = Number.isNaN(y) ? arm : toPixel(yAxis, y);
-      const cy = Math.min(yAxis.size - arm, Math.max(arm, yAxis.size - height));
-      context.strokeStyle = css(rgb);
-      context.beginPath();
-      context.moveTo(cx - arm, cy - arm);
-      context.lineTo(cx + arm, cy + arm);
-      context.moveTo(cx + arm, cy - arm);
-      context.lineTo(cx - arm, cy + arm);
-      context.stroke();
-    }
   }
 
   private drawUpper(): void {
@@ -373,8 +256,8 @@ export class Plot {
     context.clearRect(0, 0, xAxis.size, yAxis.size);
     const line = this.focusId === null ? undefined : this.model.lines.find(({ id }) => id === this.focusId);
     if (!line) return;
-    this.stroke(context, line, xAxis, yAxis, token("--surface"), 6 * ratio);
-    this.stroke(context, line, xAxis, yAxis, css(line.rgb), 2.4 * ratio);
+    stroke(context, line, xAxis, yAxis, token("--surface"), 6 * ratio);
+    stroke(context, line, xAxis, yAxis, css(line.rgb), 2.4 * ratio);
     const i = this.nearestPoint(line);
     const value = i < 0 ? NaN : line.y[i]!;
     if (!Number.isFinite(value) || (yAxis.log && value <= 0)) return;

@@ -9,7 +9,7 @@ import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
 import type { Curve } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue } from "../format";
-import { describe, type Lines, linesOf, scoreMode } from "../lines";
+import { describe, groupsOf, type Lines, linesOf, scoreMode } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
 import { pointsEach, type RunStore, TIMES } from "../run_store";
@@ -121,7 +121,7 @@ function Legend({
   experiments: readonly Experiment[];
   rankBy: string;
 }) {
-  const { pick } = view.value;
+  const { pick, group } = view.value;
   const picked = new Set(pick);
   const mode = scoreMode(run, rankBy);
   const ranked = useMemo(
@@ -130,7 +130,7 @@ function Legend({
   );
   const box = useRef<HTMLDivElement>(null);
   useSignalEffect(() => {
-    const id = focused.value;
+    const id = view.value.group ? null : focused.value;
     for (const row of box.current?.querySelectorAll(".row.focused") ?? []) row.classList.remove("focused");
     if (id !== null)
       box.current?.querySelector(`[data-experiment="${id}"]`)?.closest(".row")?.classList.add("focused");
@@ -142,7 +142,9 @@ function Legend({
         rows={ranked}
         rowHeight={30}
         keyOf={(e) => e.id}
-        onHover={(e) => (focused.value = e?.id ?? null)}
+        onHover={(e) => {
+          focused.value = group ? null : (e?.id ?? null);
+        }}
         onOpen={(e) => togglePick(e.id)}
         rowClass={(e) => (picked.has(e.id) ? "picked" : "")}
         columns={[
@@ -274,6 +276,18 @@ export function Analysis({ store }: { store: RunStore }) {
         </div>
       </div>
       <ActiveFilters shown={experiments.length} total={run.experiments.size} />
+      {state.group && (
+        <p class="active">
+          {groupsOf(experiments, state.group)
+            .slice(0, 24)
+            .map(([label, members], i) => (
+              <span class="key" key={label}>
+                <i style={{ background: css(colourOf(i, dark.value)) }} />
+                {label} <small>{members.length}</small>
+              </span>
+            ))}
+        </p>
+      )}
       {state.group && state.x === "time" && (
         <p class="none">Means are taken at equal epochs, so x is the epoch here.</p>
       )}

@@ -154,9 +154,10 @@ export function Throughput({ store }: { store: RunStore }) {
           <table class="plain">
             <thead>
               <tr>
-                {["Group", "Experiments", "Plan", "Compiled in", "Examples an epoch", "Why"].map((title) => (
+                {["Group", "Experiments", "Plan", "Compiled in", "Examples an epoch"].map((title) => (
                   <th key={title}>{title}</th>
                 ))}
+                <th class="long">Why</th>
               </tr>
             </thead>
             <tbody>

@@ -1,0 +1,269 @@
+/** Parallel coordinates and scatter plots of hyperparameters and a score. */
+
+import { useSignalEffect } from "@preact/signals";
+import { useLayoutEffect, useRef } from "preact/hooks";
+import { focused, togglePick, view } from "./app";
+import { type Cell, cellOf } from "./filter";
+import { formatNumber } from "./format";
+import type { Experiment } from "./run_state";
+
+export interface Scale {
+  place: (cell: Cell) => number; // 0 to 1; NaN for a value that has no place
+  ticks: [number, string][];
+  note: string;
+}
+
+/** Numbers on a line (logarithmic when they span two decades), anything else side by side. */
+export function scaleOf(values: readonly Cell[]): Scale {
+  const numbers = values.filter(
+    (value): value is number => typeof value === "number" && Number.isFinite(value),
+  );
+  if (numbers.length && values.every((value) => typeof value === "number" || value === null)) {
+    let [low, high] = [Infinity, -Infinity];
+    for (const value of numbers) [low, high] = [Math.min(low, value), Math.max(high, value)];
+    const log = low > 0 && high / low >= 100;
+    const f = log ? Math.log : (x: number) => x;
+    const width = f(high) - f(low);
+    const place = (value: Cell) =>
+      typeof value !== "number" || !Number.isFinite(value) ? NaN : width ? (f(value) - f(low)) / width : 0.5;
+    const middle = log ? Math.sqrt(low * high) : (low + high) / 2;
+    const ticks = [...new Set(numbers)].length <= 6 ? [...new Set(numbers)] : [low, middle, high];
+    return {
+      place,
+      ticks: ticks.map((value) => [place(value), formatNumber(value, 3)]),
+      note: log ? "log" : "",
+    };
+  }
+  const names = [...new Set(values.map(String))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const at = new Map(names.map((name, i) => [name, names.length > 1 ? i / (names.length - 1) : 0.5]));
+  return {
+    place: (value) => at.get(String(value)) ?? NaN,
+    ticks: names.slice(0, 12).map((name) => [at.get(name)!, name]),
+    note: "",
+  };
+}
+
+export interface Scored {
+  experiment: Experiment;
+  score: number;
+}
+
+/** A canvas that fits its box and is drawn anew when `draw` changes, or its size. */
+function Canvas({
+  height,
+  draw,
+  onMove,
+  onLeave,
+  onClick,
+  label,
+}: {
+  height: number;
+  label: string;
+  draw: (context: CanvasRenderingContext2D, width: number) => void;
+  onMove: (x: number, y: number, width: number) => void;
+  onLeave: () => void;
+  onClick: () => void;
+}) {
+  const canvas = useRef<HTMLCanvasElement>(null);
+  const now = useRef(draw);
+  now.current = draw;
+  const paint = () => {
+    const element = canvas.current;
+    const width = element?.clientWidth ?? 0;
+    if (!element || !width) return;
+    const ratio = devicePixelRatio || 1;
+    element.width = width * ratio;
+    element.height = height * ratio;
+    const context = element.getContext("2d")!;
+    context.scale(ratio, ratio);
+    now.current(context, width);
+  };
+  useLayoutEffect(() => {
+    const sized = new ResizeObserver(paint);
+    sized.observe(canvas.current!);
+    return () => sized.disconnect();
+  }, []);
+  useLayoutEffect(paint);
+  useSignalEffect(() => {
+    void focused.value;
+    paint();
+  });
+  return (
+    <canvas
+      ref={canvas}
+      role="img"
+      aria-label={label}
+      style={{ height: `${height}px` }}
+      onMouseMove={(event) => onMove(event.offsetX, event.offsetY, event.currentTarget.clientWidth)}
+      onMouseLeave={onLeave}
+      onClick={onClick}
+    />
+  );
+}
+
+const HEIGHT = 300;
+const EDGE = 14;
+const TOP = 34; // room for the names of the axes
+const leave = () => {
+  focused.value = null;
+};
+const pick = () => focused.value !== null && togglePick(focused.value);
+
+/** Draw faint first, then what is chosen or under the pointer. */
+function inOrder(scored: readonly Scored[]): { one: Scored; weight: number }[] {
+  const chosen = new Set(view.value.pick);
+  const weigh = ({ experiment: { id } }: Scored) =>
+    id === focused.value ? 2 : chosen.size ? (chosen.has(id) ? 1 : 0) : 0.5;
+  return scored.map((one) => ({ one, weight: weigh(one) })).sort((a, b) => a.weight - b.weight);
+}
+
+export function Parallel({
+  scored,
+  names,
+  scales,
+  by,
+  colour,
+}: {
+  scored: readonly Scored[];
+  names: readonly string[];
+  scales: readonly Scale[];
+  by: string;
+  colour: (score: number) => string;
+}) {
+  const axes = [...names, by];
+  const x = (i: number, width: number) => 60 + ((width - 120) * i) / Math.max(1, axes.length - 1);
+  const y = (i: number, one: Scored) => {
+    const place = scales[i]!.place(i < names.length ? cellOf(one.experiment, names[i]!) : one.score);
+    return Number.isNaN(place) ? NaN : HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
+  };
+  const draw = (context: CanvasRenderingContext2D, width: number) => {
+    for (const { one, weight } of inOrder(scored)) {
+      context.globalAlpha =
+        weight === 0 ? 0.08 : weight === 0.5 ? Math.max(0.25, Math.min(0.9, 40 / scored.length)) : 1;
+      context.strokeStyle = colour(one.score);
+      context.lineWidth = weight === 2 ? 3 : weight === 1 ? 2 : 1.2;
+      context.beginPath();
+      axes.forEach((_, i) => {
+        const at = y(i, one);
+        if (!Number.isNaN(at)) context.lineTo(x(i, width), at);
+      });
+      context.stroke();
+    }
+    context.globalAlpha = 1;
+    const style = getComputedStyle(document.documentElement);
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    axes.forEach((_, i) => {
+      context.fillStyle = style.getPropertyValue("--quiet");
+      context.fillRect(x(i, width) - 0.5, TOP, 1, HEIGHT - EDGE - TOP);
+      const half = context.measureText(axes[i]!).width / 2;
+      context.fillText(axes[i]!, Math.max(0, Math.min(width - 2 * half, x(i, width) - half)), 14);
+      for (const [place, text] of scales[i]!.ticks) {
+        const at = HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
+        const right = i === axes.length - 1;
+        const space = context.measureText(text).width;
+        context.fillStyle = style.getPropertyValue("--surface");
+        context.globalAlpha = 0.8;
+        context.fillRect(right ? x(i, width) + 4 : x(i, width) - 6 - space, at - 7, space + 3, 14);
+        context.globalAlpha = 1;
+        context.fillStyle = style.getPropertyValue("--soft");
+        context.fillText(text, right ? x(i, width) + 5 : x(i, width) - 5 - space, at + 4);
+      }
+    });
+  };
+  const move = (px: number, py: number, width: number) => {
+    const between = Math.max(
+      0,
+      Math.min(axes.length - 2, Math.floor(((px - 60) / (width - 120)) * (axes.length - 1))),
+    );
+    const share = (px - x(between, width)) / (x(between + 1, width) - x(between, width) || 1);
+    let [best, distance] = [null as number | null, 8];
+    for (const one of scored) {
+      const away = Math.abs(
+        y(between, one) * (1 - share) + y(Math.min(between + 1, axes.length - 1), one) * share - py,
+      );
+      if (away < distance) [best, distance] = [one.experiment.id, away];
+    }
+    focused.value = best;
+  };
+  return (
+    <Canvas
+      height={HEIGHT}
+      draw={draw}
+      onMove={move}
+      onLeave={leave}
+      onClick={pick}
+      label={`Parallel coordinates of ${axes.join(", ")}`}
+    />
+  );
+}
+
+export function Scatter({
+  name,
+  scored,
+  scale,
+  scores,
+  colour,
+}: {
+  name: string;
+  scored: readonly Scored[];
+  scale: Scale;
+  scores: Scale;
+  colour: (score: number) => string;
+}) {
+  const height = 190;
+  const at = (one: Scored, width: number): [number, number] => [
+    62 + scale.place(cellOf(one.experiment, name)) * (width - 86),
+    height - 30 - scores.place(one.score) * (height - 44),
+  ];
+  const draw = (context: CanvasRenderingContext2D, width: number) => {
+    const style = getComputedStyle(document.documentElement);
+    context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    context.strokeStyle = style.getPropertyValue("--grid");
+    context.fillStyle = style.getPropertyValue("--quiet");
+    for (const [place, text] of scores.ticks.length > 4
+      ? [scores.ticks[0]!, scores.ticks.at(-1)!]
+      : scores.ticks) {
+      const y = height - 30 - place * (height - 44);
+      context.strokeRect(56, y, width - 56, 0);
+      context.fillText(text, 50 - context.measureText(text).width, y + 4);
+    }
+    for (const [place, text] of scale.ticks) {
+      const space = context.measureText(text).width;
+      context.fillText(text, Math.min(width - space, 62 + place * (width - 86) - space / 2), height - 8);
+    }
+    for (const { one, weight } of inOrder(scored)) {
+      const [x, y] = at(one, width);
+      context.globalAlpha = weight === 0 ? 0.15 : weight === 0.5 ? 0.75 : 1;
+      context.fillStyle = colour(one.score);
+      context.beginPath();
+      context.arc(x, y, weight === 2 ? 6 : weight === 1 ? 4.5 : 3.2, 0, 7);
+      context.fill();
+    }
+    context.globalAlpha = 1;
+  };
+  const move = (px: number, py: number, width: number) => {
+    let [best, distance] = [null as number | null, 14];
+    for (const one of scored) {
+      const [x, y] = at(one, width);
+      const away = Math.hypot(x - px, y - py);
+      if (away < distance) [best, distance] = [one.experiment.id, away];
+    }
+    focused.value = best;
+  };
+  return (
+    <figure class="chart">
+      <figcaption>
+        <h2>{name}</h2>
+        <small>{scale.note}</small>
+      </figcaption>
+      <Canvas
+        height={height}
+        draw={draw}
+        onMove={move}
+        onLeave={leave}
+        onClick={pick}
+        label={`Scatter of ${name} against the score`}
+      />
+    </figure>
+  );
+}

@@ -1,0 +1,135 @@
+/** Draw lines, bands and marks of divergence on a canvas, from the lines and axes alone. */
+
+import { css, type Rgb } from "./colours";
+import { type Axis, type Line, paint, spans, toPixel, unmultiply, within } from "./raster";
+
+export interface BandShape {
+  readonly line: Line;
+  readonly low: ArrayLike<number>;
+  readonly high: ArrayLike<number>;
+}
+
+export interface Mark {
+  readonly x: number;
+  readonly y: number;
+  readonly rgb: Rgb;
+}
+
+/** Up to so many lines a canvas path each looks best and is fast enough. */
+export const STROKED = 48;
+
+export function drawLines(
+  context: CanvasRenderingContext2D,
+  lines: readonly Line[],
+  xAxis: Axis,
+  yAxis: Axis,
+  alpha: number,
+  width: number,
+): void {
+  if (!lines.length) return;
+  if (lines.length <= STROKED) {
+    for (const line of lines) stroke(context, line, xAxis, yAxis, css(line.rgb, alpha), width);
+    return;
+  }
+  const [columns, rows] = [xAxis.size, yAxis.size];
+  const image = new ImageData(columns, rows);
+  const pixels = new Uint32Array(image.data.buffer);
+  const low = new Float32Array(columns);
+  const high = new Float32Array(columns);
+  for (const line of lines) {
+    spans(line, xAxis, yAxis, low, high);
+    paint(pixels, columns, rows, low, high, line.rgb, alpha, width);
+  }
+  unmultiply(image.data);
+  const layer = new OffscreenCanvas(columns, rows);
+  layer.getContext("2d")!.putImageData(image, 0, 0);
+  context.drawImage(layer, 0, 0);
+}
+
+export function stroke(
+  context: CanvasRenderingContext2D,
+  line: Line,
+  xAxis: Axis,
+  yAxis: Axis,
+  style: string,
+  width: number,
+): void {
+  const [from, to] = within(line, xAxis.min, xAxis.max);
+  context.strokeStyle = context.fillStyle = style;
+  context.lineWidth = width;
+  context.lineJoin = "round";
+  context.beginPath();
+  if (to - from > xAxis.size * 2) {
+    const low = new Float32Array(xAxis.size);
+    const high = new Float32Array(xAxis.size);
+    spans(line, xAxis, yAxis, low, high);
+    for (let c = 0; c < xAxis.size; c++) {
+      if (low[c]! > high[c]!) continue;
+      context.lineTo(c + 0.5, low[c]!);
+      context.lineTo(c + 0.5, high[c]!);
+    }
+    context.stroke();
+    return;
+  }
+  let alone = -1; // a finite point between two that are not is a dot
+  let open = false;
+  for (let i = from; i <= to; i++) {
+    const value = i < to ? line.y[i]! : NaN;
+    const x = i < to ? line.x[i]! * line.kx + line.ox : NaN;
+    if (!Number.isFinite(value) || (yAxis.log && value <= 0) || (xAxis.log && x <= 0)) {
+      if (open && alone >= 0) {
+        const [ax, ay] = [
+          toPixel(xAxis, line.x[alone]! * line.kx + line.ox),
+          yAxis.size - toPixel(yAxis, line.y[alone]!),
+        ];
+        context.fillRect(ax - width * 1.5, ay - width * 1.5, width * 3, width * 3);
+      }
+      open = false;
+      continue;
+    }
+    const [cx, cy] = [toPixel(xAxis, x), yAxis.size - toPixel(yAxis, value)];
+    if (open) context.lineTo(cx, cy);
+    else context.moveTo(cx, cy);
+    alone = open ? -1 : i;
+    open = true;
+  }
+  context.stroke();
+}
+
+export function drawBand(context: CanvasRenderingContext2D, band: BandShape, xAxis: Axis, yAxis: Axis): void {
+  const { line } = band;
+  const [from, to] = within(line, xAxis.min, xAxis.max);
+  const point = (i: number, values: ArrayLike<number>) => {
+    const value = yAxis.log ? Math.max(values[i]!, yAxis.min) : values[i]!;
+    context.lineTo(toPixel(xAxis, line.x[i]! * line.kx + line.ox), yAxis.size - toPixel(yAxis, value));
+  };
+  context.fillStyle = css(line.rgb, 0.16);
+  context.beginPath();
+  for (let i = from; i < to; i++) point(i, band.low);
+  for (let i = to - 1; i >= from; i--) point(i, band.high);
+  context.fill();
+}
+
+/** A cross where a line became NaN or infinite. */
+export function drawMarks(
+  context: CanvasRenderingContext2D,
+  marks: readonly Mark[],
+  xAxis: Axis,
+  yAxis: Axis,
+  ratio: number,
+): void {
+  const arm = 4 * ratio;
+  context.lineWidth = 1.8 * ratio;
+  for (const { x, y, rgb } of marks.slice(0, 2000)) {
+    const cx = Math.min(xAxis.size - arm, Math.max(arm, toPixel(xAxis, x)));
+    const height = Number.isNaN(y) ? arm : toPixel(yAxis, y);
+    const cy = Math.min(yAxis.size - arm, Math.max(arm, yAxis.size - height));
+    context.strokeStyle = css(rgb);
+    context.beginPath();
+    context.moveTo(cx - arm, cy - arm);
+    context.lineTo(cx + arm, cy + arm);
+    context.moveTo(cx + arm, cy - arm);
+    context.lineTo(cx - arm, cy + arm);
+    context.stroke();
+  }
+}

@@ -32,6 +32,7 @@ bench: $(VENV)/.installed
 	$(BIN)/python -m benchmarks.compare $(ARGS)
 	$(BIN)/python -m benchmarks.groups
 	$(BIN)/python -m benchmarks.scaling
+	$(BIN)/python -m benchmarks.page
 
 docs: $(VENV)/.installed
 	$(BIN)/python docs/generate.py

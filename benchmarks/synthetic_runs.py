@@ -50,13 +50,21 @@ def events(
     quality = 1 - 0.12 * np.abs(np.log10(rates) + 2.5) - 4 / widths + generator.normal(0, 0.01, num_experiments)
     now = start_ms
     yield schema.run_started(
-        run_id, name=name, config_hash="0" * 64, num_experiments=num_experiments, num_groups=1, resumed=False, now_ms=now
+        run_id,
+        name=name,
+        config_hash="0" * 64,
+        num_experiments=num_experiments,
+        num_groups=1,
+        resumed=False,
+        now_ms=now,
     )
     config = {
         "name": name,
         "num_epochs": num_epochs,
         "dataset": {"component": "digits"},
-        "validation": {"component": "cross_validation", "folds": folds} if folds else {"component": "holdout", "val": 0.2},
+        "validation": {"component": "cross_validation", "folds": folds}
+        if folds
+        else {"component": "holdout", "val": 0.2},
         "loader": {"component": "in_memory", "batch_size": 50},
         "model": {"component": "mlp", "features": [128, 128]},
         "loss": {"component": "softmax_cross_entropy"},
@@ -85,7 +93,13 @@ def events(
             now_ms=now,
         )
         yield schema.job_status(
-            run_id, experiment_id=number, job_id=f"{run_id}-{number}", status="RUNNING", starting_time=now, device="cpu:0", now_ms=now
+            run_id,
+            experiment_id=number,
+            job_id=f"{run_id}-{number}",
+            status="RUNNING",
+            starting_time=now,
+            device="cpu:0",
+            now_ms=now,
         )
     yield schema.group_compiled(
         run_id,
@@ -111,11 +125,20 @@ def events(
                 score: float("nan")
                 if nan
                 else float(
-                    abs((2.3 * (1 - progress * quality[number]) if score.endswith("loss") else progress * quality[number]) + noise[number, i])
+                    abs(
+                        (
+                            2.3 * (1 - progress * quality[number])
+                            if score.endswith("loss")
+                            else progress * quality[number]
+                        )
+                        + noise[number, i]
+                    )
                 )
                 for i, score in enumerate(scores)
             }
-            yield schema.evaluation_result(run_id, experiment_id=number, epoch=epoch, scores=values, seconds=0.01, now_ms=now)
+            yield schema.evaluation_result(
+                run_id, experiment_id=number, epoch=epoch, scores=values, seconds=0.01, now_ms=now
+            )
         if epoch % max(1, num_epochs // 4) == 0:
             for number in range(failed if epoch > num_epochs // 3 else 0, num_experiments):
                 yield schema.experiment_status(
@@ -137,7 +160,9 @@ def events(
                 epoch=epoch,
                 error=f"FloatingPointError: overflow in layer {_MARKUP}",
                 stacktrace="Traceback (most recent call last):\n"
-                + "".join(f'  File "model.py", line {line}, in forward\n    x = self.layer_{line}(x)\n' for line in range(30)),
+                + "".join(
+                    f'  File "model.py", line {line}, in forward\n    x = self.layer_{line}(x)\n' for line in range(30)
+                ),
                 now_ms=now,
             )
     if not finished:
@@ -155,7 +180,9 @@ def events(
             now_ms=now,
         )
     status = "FAILED" if broken else "DONE"
-    yield schema.run_finished(run_id, status=status, num_failed=len(broken), seconds=(now - start_ms) / 1000, now_ms=now)
+    yield schema.run_finished(
+        run_id, status=status, num_failed=len(broken), seconds=(now - start_ms) / 1000, now_ms=now
+    )
 
 
 def write_events(event_storage: str, run_id: str, log: Iterable[Event]) -> str:
@@ -174,8 +201,10 @@ def write_run(event_storage: str, run_id: str, **options: Any) -> str:
 
 
 def write_strange_runs(event_storage: str) -> list[str]:
-    """Write what a page must bear: no results, only NaN, failures, divergence, folds, a lost writer, names with markup."""
-    write_events(event_storage, "no-results", list(events("no-results", num_experiments=3, num_epochs=0, finished=False))[:-1])
+    """Write what a page must bear: no results, only NaN, failures, divergence, folds, a lost run, markup in names."""
+    write_events(
+        event_storage, "no-results", list(events("no-results", num_experiments=3, num_epochs=0, finished=False))[:-1]
+    )
     write_run(event_storage, "all-nan", num_experiments=4, num_epochs=6, all_nan=True)
     write_run(event_storage, "failures", num_experiments=20, num_epochs=30, failed=3, diverged=5)
     write_run(event_storage, "folds", num_experiments=20, num_epochs=15, folds=5, name="cross validation")

@@ -5,13 +5,21 @@ import shutil
 
 import pytest
 
+from mlgym_jax.events import project, read_events
+
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "board_server" / "page"
 STATIC = ROOT / "board_server" / "static"
-ARGUMENTS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-).split()
+ARGUMENTS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 SLOW_MS = 20_000  # for machines that do many things at once
 
 
@@ -40,7 +48,11 @@ class Tab:
 
     def _note(self, message):
         # A missing file is said by the server and shown by the page; it is nothing that the page did wrong.
-        if message.type == "error" and "Failed to load resource" not in message.text and "WebSocket" not in message.text:
+        if (
+            message.type == "error"
+            and "Failed to load resource" not in message.text
+            and "WebSocket" not in message.text
+        ):
             self.wrong.append(message.text)
 
     def go(self, address):
@@ -67,6 +79,49 @@ class Tab:
 
     def close(self):
         self.context.close()
+
+
+# What the page knows of a run: per experiment its status, and per score its curve.
+STATE = """() => {
+  const { run } = board.store.value;
+  const curves = {};
+  for (const [name, byId] of run.curves)
+    for (const [id, curve] of byId)
+      curves[`${name} ${id}`] = [
+        [...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)
+      ];
+  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs]]));
+  return { eventId: run.eventId, status: run.status, experiments, curves };
+}"""
+
+
+def expected(log):
+    """The same of the log, by the engine's own projection."""
+    pairs = list(read_events(log))
+    view = project(event for _, event in pairs)
+    curves = {
+        f"{name} {number}": [one.epoch_numbers, values]
+        for number, one in view.experiments.items()
+        for name, values in one.history.items()
+    }
+    experiments = {str(number): [one.status, one.epochs] for number, one in view.experiments.items()}
+    return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}
+
+
+def agrees(tab, log):
+    """Wait until the page has seen the log's last event, and compare everything with the log."""
+    wanted = expected(log)
+    tab.wait_until("head => board.store.value?.run?.eventId === head", wanted["eventId"])
+    found = tab.page.evaluate(STATE)
+    found["curves"] = {
+        key: [epochs, [float("nan") if text == "NaN" else float(text) for text in scores]]
+        for key, (epochs, scores) in found["curves"].items()
+    }
+    assert found["curves"].keys() == wanted["curves"].keys()
+    assert {**found, "curves": repr(sorted(found["curves"].items()))} == {
+        **wanted,
+        "curves": repr(sorted(wanted["curves"].items())),
+    }
 
 
 @pytest.fixture(scope="session")

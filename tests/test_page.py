@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATIC, Tab, browser  # noqa: F401
+from browsers import PAGE, STATIC, Tab, agrees, browser  # noqa: F401
 
 from benchmarks.synthetic_runs import events, write_run, write_strange_runs
 from mlgym_jax.events import EventLog, project, read_events
@@ -37,7 +37,10 @@ def storage(tmp_path_factory):
     folder = tmp_path_factory.mktemp("runs")
     command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", "--config.num_epochs=6"]
     subprocess.run(
-        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"], check=True, capture_output=True, cwd=PAGE.parent.parent
+        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"],
+        check=True,
+        capture_output=True,
+        cwd=PAGE.parent.parent,
     )
     write_strange_runs(str(folder))
     return folder
@@ -70,47 +73,6 @@ def rows(page, label="Experiments"):
     return page.get_by_role("table", name=label, exact=True).locator(".body .row")
 
 
-# What the page knows of a run: per experiment its status, and per score its curve.
-STATE = """() => {
-  const { run } = board.store.value;
-  const curves = {};
-  for (const [name, byId] of run.curves)
-    for (const [id, curve] of byId)
-      curves[`${name} ${id}`] = [[...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)];
-  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs]]));
-  return { eventId: run.eventId, status: run.status, experiments, curves };
-}"""
-
-
-def expected(log):
-    """The same of the log, by the engine's own projection."""
-    pairs = list(read_events(log))
-    view = project(event for _, event in pairs)
-    curves = {
-        f"{name} {number}": [one.epoch_numbers, values]
-        for number, one in view.experiments.items()
-        for name, values in one.history.items()
-    }
-    experiments = {str(number): [one.status, one.epochs] for number, one in view.experiments.items()}
-    return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}
-
-
-def agrees(tab, log):
-    """Wait until the page has seen the log's last event, and compare everything with the log."""
-    wanted = expected(log)
-    tab.wait_until("head => board.store.value?.run?.eventId === head", wanted["eventId"])
-    found = tab.page.evaluate(STATE)
-    found["curves"] = {
-        key: [epochs, [float("nan") if text == "NaN" else float(text) for text in scores]]
-        for key, (epochs, scores) in found["curves"].items()
-    }
-    assert found["curves"].keys() == wanted["curves"].keys()
-    assert {**found, "curves": repr(sorted(found["curves"].items()))} == {
-        **wanted,
-        "curves": repr(sorted(wanted["curves"].items())),
-    }
-
-
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_every_view_is_accessible_fits_a_phone_and_asks_only_its_server(open_tab, theme):
     axe = PAGE / "node_modules" / "axe-core" / "axe.min.js"
@@ -124,7 +86,7 @@ def test_every_view_is_accessible_fits_a_phone_and_asks_only_its_server(open_tab
         tab.page.set_viewport_size({"width": 390, "height": 844})
         tab.wait_until(SHOWN)
         page.wait_for_timeout(250)
-        if page.evaluate("Math.max(document.documentElement.scrollWidth, document.querySelector('main').scrollWidth)") > 390:
+        if page.evaluate("Math.max(...['html', 'main'].map(one => document.querySelector(one).scrollWidth))") > 390:
             problems.append(f"{name}: wider than a phone")
         tab.page.set_viewport_size({"width": 1440, "height": 900})
         violations = page.evaluate("axe.run({ resultTypes: ['violations'] }).then(found => found.violations)")
@@ -181,7 +143,7 @@ def test_an_exported_analysis_opened_elsewhere_shows_the_same(open_tab, tmp_path
     other = second.go("runs")
     other.locator("input[type=file]").set_input_files(file)
     other.get_by_text("6 of 12 experiments").wait_for()
-    view = "() => [location.hash, document.querySelector('.legend').innerText, document.querySelector('.active').innerText]"
+    view = "() => [location.hash, ...['.legend', '.active'].map(one => document.querySelector(one).innerText)]"
     assert other.evaluate(view) == page.evaluate(view)
     second.show(page.evaluate("location.hash").removeprefix("#/").replace("/analysis", "/selection"))
     assert other.get_by_label("Rule").input_value() == "top 3 by val/f1 max"
@@ -326,8 +288,14 @@ def test_the_page_is_small_and_names_no_other_place():
     assert sum(len(gzip.compress(file.read_bytes(), 9)) for file in files) <= 60_000
     for file in [*files, STATIC / "index.html"]:
         places = set(re.findall(r"https?://[^\s\"'`)]+", file.read_text()))
-        assert places <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xhtml", "http://www.w3.org/1998/Math/MathML"}
-    assert all(path.startswith("./") for path in re.findall(r'(?:src|href)="([^"]+)"', (STATIC / "index.html").read_text()))
+        assert places <= {
+            "http://www.w3.org/2000/svg",
+            "http://www.w3.org/1999/xhtml",
+            "http://www.w3.org/1998/Math/MathML",
+        }
+    assert all(
+        path.startswith("./") for path in re.findall(r'(?:src|href)="([^"]+)"', (STATIC / "index.html").read_text())
+    )
     assert "resolved" not in (PAGE / "package-lock.json").read_text()
 
 

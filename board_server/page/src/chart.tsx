@@ -9,6 +9,7 @@ import { Plot, type PlotModel } from "./plot";
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
 const waiting = new Map<object, () => void>();
 let scheduled = false;
+const DRAWN = "charts drawn"; // for whoever measures
 
 function drawSoon(chart: object, draw: () => void): void {
   waiting.set(chart, draw);
@@ -27,6 +28,10 @@ function drawOne(): void {
   if (first) {
     waiting.delete(first[0]);
     first[1]();
+  }
+  if (!waiting.size) {
+    performance.clearMarks(DRAWN);
+    performance.mark(DRAWN);
   }
   schedule();
 }

@@ -16,7 +16,9 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
 
 /** A number beside an axis, as short as it can be. */
 export function formatTick(value: number): string {
-  return Number.isInteger(value) && Math.abs(value) < 1e7
+  const size = Math.abs(value);
+  if (size >= 1e5 && size < 1e12) return value.toLocaleString("en", { notation: "compact" });
+  return Number.isInteger(value) && size < 1e5
     ? value.toLocaleString("en")
     : formatValue(Number(value.toPrecision(4)));
 }

@@ -88,13 +88,14 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
     };
   };
   const { shown, total } = seen ? lines() : { shown: 0, total: 0 };
-  const note = !used
-    ? "loading…"
-    : total > shown
-      ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
-      : total === 0
-        ? "no values yet"
-        : null;
+  const note =
+    !used || (total === 0 && store.loading.value > 0)
+      ? "loading…"
+      : total > shown
+        ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
+        : total === 0
+          ? "no values yet"
+          : null;
   return (
     <Chart
       title={name}

@@ -17,7 +17,7 @@ export function rates(
   from: number,
   to: number,
 ): { x: number[]; y: number[] } {
-  const width = Math.max(250, (to - from) / BINS);
+  const width = Math.max(1, Math.min(1000, (to - from) / 20), (to - from) / BINS);
   const sums = new Array<number>(Math.max(1, Math.floor((to - from) / width) + 1)).fill(0);
   for (const { ms, amount } of finished) {
     const bin = Math.floor((ms - from) / width);

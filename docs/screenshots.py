@@ -28,7 +28,7 @@ VIEWS = {
     "runs": "runs",
     "flow": "runs/sweep?sort=-best val/accuracy",
     "analysis": "runs/sweep/analysis?pick=7,22,38&smooth=0.5",
-    "groups": "runs/sweep/analysis?group=optimizer.component&scores=val",
+    "groups": "runs/sweep/analysis?group=model.width&scores=val",
     "hyperparameters": "runs/sweep/hyperparameters",
     "selection": "runs/digits/selection?rule=top 4 by val/f1 max where seed in (0, 1) and status = DONE",
     "throughput": "runs/sweep/throughput",
@@ -63,6 +63,7 @@ def main() -> None:
             diverged=3,
             finished=False,
             start_ms=now - 90_000,
+            batch_ms=1500,
         )
         log.append(list(sweep)[: 80 * 50])  # it still runs: this process holds its log
         server = subprocess.Popen(

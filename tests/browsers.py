@@ -1,7 +1,11 @@
 """A headless Chromium for tests of the page: it records what the page asks for, and what goes wrong in it."""
 
+import contextlib
 import pathlib
+import re
 import shutil
+import socket
+import threading
 
 import pytest
 
@@ -79,6 +83,43 @@ class Tab:
 
     def close(self):
         self.context.close()
+
+
+@contextlib.contextmanager
+def prefixed(port, prefix):
+    """A proxy that serves the board of `port` under a prefix, and nothing else; yield its own port."""
+
+    def pump(source, target, is_request):
+        with contextlib.suppress(OSError):
+            while data := source.recv(1 << 16):
+                if is_request:
+                    found = re.match(rb"(GET|POST|PUT|DELETE|HEAD) (\S+)", data)
+                    if found and not found[2].startswith(prefix.encode() + b"/"):
+                        break
+                    data = data.replace(b" " + prefix.encode() + b"/", b" /", 1) if found else data
+                target.sendall(data)
+        for one in (source, target):
+            with contextlib.suppress(OSError):
+                one.shutdown(socket.SHUT_RDWR)
+
+    def serve():
+        with contextlib.suppress(OSError):
+            while True:
+                client, _ = listener.accept()
+                server = socket.create_connection(("127.0.0.1", port))
+                sockets.extend([client, server])
+                for pair in ((client, server, True), (server, client, False)):
+                    threading.Thread(target=pump, args=pair, daemon=True).start()
+
+    sockets: list[socket.socket] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield listener.getsockname()[1]
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join(5)
+    for one in sockets:
+        one.close()
 
 
 # What the page knows of a run: per experiment its status, and per score its curve.

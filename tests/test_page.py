@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATIC, Tab, agrees, browser  # noqa: F401
+from browsers import PAGE, STATIC, Tab, agrees, browser, prefixed  # noqa: F401
 
 from benchmarks.synthetic_runs import events, write_run, write_strange_runs
 from mlgym_jax.events import EventLog, project, read_events
@@ -262,6 +262,14 @@ def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
     tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
     tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     assert any("epochs=1-100" in address for address in tab.asked)
+
+
+def test_the_page_works_behind_a_proxys_prefix(open_tab, board):
+    with prefixed(board.port, "/board") as port:
+        tab = open_tab(f"http://127.0.0.1:{port}/board")
+        page = tab.go(f"runs/{DIGITS}/analysis?scores=val/f1")
+        page.locator("[data-state=live]").wait_for()
+        tab.wait_until("() => board.store.value.run.curves.get('val/f1')?.size === 12")
 
 
 def test_a_token_is_asked_for_once_and_forgotten_on_request(open_tab, tmp_path):

@@ -117,6 +117,15 @@ function inOrder(scored: readonly Scored[]): { one: Scored; weight: number }[] {
   return scored.map((one) => ({ one, weight: weigh(one) })).sort((a, b) => a.weight - b.weight);
 }
 
+/** A dotted name that fits: its last parts, if need be cut. */
+function fitted(context: CanvasRenderingContext2D, name: string, width: number): string {
+  let text = name;
+  while (context.measureText(text).width > width && text.includes("."))
+    text = text.slice(text.indexOf(".") + 1);
+  while (context.measureText(text).width > width && text.length > 4) text = `${text.slice(0, -2)}…`;
+  return text;
+}
+
 export function Parallel({
   scored,
   names,
@@ -155,8 +164,9 @@ export function Parallel({
     axes.forEach((_, i) => {
       context.fillStyle = style.getPropertyValue("--quiet");
       context.fillRect(x(i, width) - 0.5, TOP, 1, HEIGHT - EDGE - TOP);
-      const half = context.measureText(axes[i]!).width / 2;
-      context.fillText(axes[i]!, Math.max(0, Math.min(width - 2 * half, x(i, width) - half)), 14);
+      const name = fitted(context, axes[i]!, (width - 120) / Math.max(1, axes.length - 1) - 8);
+      const half = context.measureText(name).width / 2;
+      context.fillText(name, Math.max(0, Math.min(width - 2 * half, x(i, width) - half)), 14);
       for (const [place, text] of scales[i]!.ticks) {
         const at = HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
         const right = i === axes.length - 1;

@@ -6,6 +6,10 @@ import type { Json, JsonObject } from "./wire";
 export const isObject = (value: Json | undefined): value is JsonObject =>
   typeof value === "object" && value !== null && !Array.isArray(value);
 
+/** What a model card says of an array: one line is enough. */
+const isArrayType = (value: JsonObject): value is { dtype: string; shape: Json[] } =>
+  typeof value.dtype === "string" && Array.isArray(value.shape);
+
 export function Tree({ value }: { value: Json | undefined }) {
   if (value === null || value === undefined) return <span class="none">none</span>;
   if (typeof value === "number") return <>{formatValue(value)}</>;
@@ -29,12 +33,11 @@ export function Tree({ value }: { value: Json | undefined }) {
           : formatValue(value)}
       </>
     );
-  if (typeof value.dtype === "string" && Array.isArray(value.shape))
-    return <>{`${value.dtype}[${value.shape.join(", ")}]`}</>;
+  if (isArrayType(value)) return <>{`${value.dtype}[${value.shape.join(", ")}]`}</>;
   return (
     <dl class="tree">
       {Object.entries(value).map(([name, inner]) => (
-        <div key={name} class={isObject(inner) && Object.keys(inner).length ? "nested" : ""}>
+        <div key={name} class={isObject(inner) && !isArrayType(inner) ? "nested" : ""}>
           <dt>{name}</dt>
           <dd>
             <Tree value={inner} />

@@ -23,6 +23,7 @@ export function rates(
     const bin = Math.floor((ms - from) / width);
     if (bin >= 0 && bin < sums.length) sums[bin]! += amount;
   }
+  if (sums.length > 3) sums.pop(); // not over yet
   return { x: sums.map((_, i) => ((i + 0.5) * width) / 1000), y: sums.map((sum) => (sum * 1000) / width) };
 }
 

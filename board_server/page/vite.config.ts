@@ -24,6 +24,9 @@ function slimUplot(): Plugin {
     [/legend\.live/g, "false"],
     [/uPlot\.(assign|fmtNum|rangeNum|rangeLog|rangeAsinh|orient) +?= .*;/g, ""],
     [/self\.(delSeries|addBand|setBand|delBand) = .*;/g, ""],
+    [/const mode = self\.mode;/, "const mode = 1;"],
+    [/function initCursorPt\(s, si\) \{/, "function initCursorPt() {}\nfunction unusedPoint(s, si) {"],
+    [/sc\.distr == 4 \? asinhAxisSplits :/, ""],
     [/const showLegend = legend\.show;/, "const showLegend = false;"],
   ];
   return {

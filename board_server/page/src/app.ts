@@ -54,13 +54,23 @@ effect(() => {
 });
 
 addEventListener("hashchange", () => {
+  clearTimeout(writing);
   address.value = parseAddress(location.hash);
 });
 
+let writing = 0;
+
 export function navigate(path: readonly string[], params: Params = {}, replace = false): void {
   const hash = formatAddress(path, params);
-  if (hash === location.hash) return;
-  history[replace ? "replaceState" : "pushState"](null, "", hash);
+  const now = formatAddress(address.value.path, address.value.params);
+  if (hash === now) return;
+  clearTimeout(writing);
+  if (replace)
+    writing = window.setTimeout(() => history.replaceState(null, "", hash), 150); // browsers refuse hundreds
+  else {
+    history.replaceState(null, "", now); // what was not written yet
+    history.pushState(null, "", hash);
+  }
   address.value = parseAddress(hash);
 }
 

@@ -6,7 +6,7 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
   if (value === null || value === undefined) return "";
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
-  if (Number.isInteger(value) && size < 1e9) return value.toLocaleString("en");
+  if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en");
   if (size !== 0 && (size < 1e-3 || size >= 1e6))
     return value.toExponential(digits - 1).replace(/\.?0+e/, "e");
   return size >= 1
@@ -17,7 +17,8 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
 /** A number beside an axis, as short as it can be. */
 export function formatTick(value: number): string {
   const size = Math.abs(value);
-  if (size >= 1e5 && size < 1e12) return value.toLocaleString("en", { notation: "compact" });
+  if (size >= 1e5 && size < 1e12)
+    return value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 4 });
   return Number.isInteger(value) && size < 1e5
     ? value.toLocaleString("en")
     : formatValue(Number(value.toPrecision(4)));

@@ -220,7 +220,10 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
     setRunning(run, experiment);
     const scores = scoresOf(payload);
     for (const [name, score] of Object.entries(scores)) {
-      if (!run.scores.includes(name)) run.scores.push(name);
+      if (!run.scores.includes(name)) {
+        run.scores.push(name);
+        chooseMonitor(run);
+      }
       const curves = run.curves.get(name);
       if (curves) curveOf(curves, experiment.id).add(epoch, score);
     }
@@ -267,6 +270,22 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
     run.mismatches++;
   },
 };
+
+/** The score that a run is ranked by, as the server chooses it: what its config monitors, else the first of validation. */
+function chooseMonitor(run: Run): void {
+  const { scores } = run;
+  for (const section of ["checkpointing", "early_stopping", "search"]) {
+    const found = run.config?.[section] as JsonObject | null | undefined;
+    if (typeof found?.monitor !== "string" || !scores.includes(found.monitor)) continue;
+    run.monitor = found.monitor;
+    run.mode = found.mode === "min" ? "min" : "max";
+    return;
+  }
+  const metric = scores.find((name) => name.startsWith("val/") && !name.startsWith("val/loss"));
+  const loss = scores.findLast((name) => name.endsWith("/loss"));
+  run.monitor = metric ?? loss ?? scores[0] ?? null;
+  run.mode = metric === undefined && loss !== undefined ? "min" : "max";
+}
 
 export function curveOf(curves: Map<number, Curve>, id: number): Curve {
   let curve = curves.get(id);

@@ -46,6 +46,7 @@ export class RunStore {
   private socket: LiveSocket | null = null;
   private timer = 0;
   private quiet = 0;
+  private examples: { groups: number; of: Map<number, number> } | null = null;
   private lastUpdate = 0;
   private readonly asked = new Set<string>();
   private wanted = new Set<string>();
@@ -166,16 +167,21 @@ export class RunStore {
     if (!replayed) pulse.delay = Math.max(pulse.delay, Date.now() - events.at(-1)!.data.creation_ts);
     for (const { data } of events) {
       const seconds = data.event_type === "evaluation_result" ? Number(data.payload.seconds) : 0;
-      const examples = seconds > 0 ? this.numExamples(Number(data.payload.experiment_id)) : null;
+      const examples = seconds > 0 ? this.numExamples().get(Number(data.payload.experiment_id)) : 0;
       if (examples) pulse.examplesPerSecond.push(examples / seconds);
     }
   }
 
-  /** Training examples an epoch of an experiment, as its group's program says; null where it does not. */
-  numExamples(id: number): number | null {
-    for (const group of this.run.groups)
-      if (group.experiments.includes(id)) return group.num_examples ?? null;
-    return null;
+  /** Training examples an epoch of each experiment, as its group's program says. */
+  numExamples(): Map<number, number> {
+    const { groups } = this.run;
+    if (this.examples?.groups !== groups.length) {
+      const pairs = groups.flatMap(({ experiments, num_examples: n }) =>
+        experiments.map((id): [number, number] => [id, n ?? 0]),
+      );
+      this.examples = { groups: groups.length, of: new Map(pairs) };
+    }
+    return this.examples.of;
   }
 
   private changed(): void {

@@ -71,6 +71,15 @@ describe("the reducer", () => {
     });
     expect([run.status, run.name, run.scores]).toEqual(["DONE", "n", ["val/f1", "train/loss"]]);
   });
+  it("ranks by what the config monitors as soon as it is scored, else by a metric of validation", () => {
+    const run = empty();
+    feed(run, "evaluation_result", result(0, 1, 0.5));
+    expect([run.monitor, run.mode]).toEqual(["val/f1", "max"]);
+    const other = empty();
+    feed(other, "job_scheduled", { config: { checkpointing: { monitor: "train/loss", mode: "min" } } });
+    feed(other, "evaluation_result", result(0, 1, 0.5));
+    expect([other.monitor, other.mode]).toEqual(["train/loss", "min"]);
+  });
   it("applies no event twice and never goes back", () => {
     const run = empty();
     run.curves.set("val/f1", new Map());

@@ -112,22 +112,21 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
   );
 }
 
-/** The experiments beside the charts: a legend, and the way to choose some by keyboard. */
-function Legend({
-  run,
-  experiments,
-  rankBy,
-}: {
+interface LegendProps {
   run: Run;
   experiments: readonly Experiment[];
   rankBy: string;
-}) {
+  version: number;
+}
+
+/** The experiments beside the charts: a legend, and the way to choose some by keyboard. */
+function Legend({ run, experiments, rankBy, version }: LegendProps) {
   const { pick, group } = view.value;
   const picked = new Set(pick);
   const mode = scoreMode(run, rankBy);
   const ranked = useMemo(
     () => sortExperiments([...experiments], `${mode === "max" ? "-" : ""}best ${rankBy}`, mode),
-    [experiments, rankBy, mode],
+    [experiments, rankBy, mode, version],
   );
   const box = useRef<HTMLDivElement>(null);
   useSignalEffect(() => {
@@ -304,7 +303,7 @@ export function Analysis({ store }: { store: RunStore }) {
             ))}
             {names.length === 0 && <p class="none">No score's name fits this expression.</p>}
           </div>
-          <Legend run={run} experiments={experiments} rankBy={rankBy} />
+          <Legend run={run} experiments={experiments} rankBy={rankBy} version={version} />
         </div>
       )}
     </div>

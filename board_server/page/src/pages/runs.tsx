@@ -98,12 +98,12 @@ export function Runs() {
 
   // Follow the newest: open it when it appears while one watches.
   useEffect(() => {
-    if (!follow || !newest) return;
+    if (!follow || list === null) return;
     const known = sessionStorage.getItem("newest");
-    sessionStorage.setItem("newest", newest.grid_search_id);
-    if (known !== null && known !== newest.grid_search_id)
-      location.hash = runAddress(newest.grid_search_id, "analysis");
-  }, [follow, newest?.grid_search_id]);
+    const latest = newest?.grid_search_id ?? "";
+    sessionStorage.setItem("newest", latest);
+    if (known !== null && latest && known !== latest) location.hash = runAddress(latest, "analysis");
+  }, [follow, list === null, newest?.grid_search_id]);
 
   if (runsConnection.value.state === "denied") return <SignIn />;
   const words = parseText(q);

@@ -7,24 +7,8 @@ import { colourOf } from "../colours";
 import { formatBytes, formatDuration, formatNumber } from "../format";
 import { stepsAnEpoch } from "../lines";
 import type { PlotModel } from "../plot";
+import { ends, type Finished, rates } from "../rates";
 import { connection, type RunStore, TIMES } from "../run_store";
-
-const BINS = 240;
-
-/** What was finished in each bin of wall time, a second. */
-export function rates(
-  finished: readonly { ms: number; amount: number }[],
-  from: number,
-  to: number,
-): { x: number[]; y: number[] } {
-  const width = Math.max(1, Math.min(1000, (to - from) / 20), (to - from) / BINS);
-  const sums = new Array<number>(Math.max(1, Math.floor((to - from) / width) + 1)).fill(0);
-  for (const { ms, amount } of finished) {
-    const bin = Math.floor((ms - from) / width);
-    if (bin >= 0 && bin < sums.length) sums[bin]! += amount;
-  }
-  return { x: sums.map((_, i) => ((i + 0.5) * width) / 1000), y: sums.map((sum) => (sum * 1000) / width) };
-}
 
 function model(x: number[], y: number[], label: string): PlotModel {
   const line = { id: 0, x, kx: 1, ox: 0, y, n: x.length, rgb: colourOf(0, dark.value) };
@@ -46,27 +30,19 @@ export function Throughput({ store }: { store: RunStore }) {
   void view.value;
   const { run, pulses } = store;
   useEffect(() => store.need(TIMES), []);
-  const examplesOf = new Map(
-    run.groups.flatMap((group) =>
-      group.experiments.map((id): [number, number | null] => [id, group.num_examples ?? null]),
-    ),
-  );
-  const examples: { ms: number; amount: number }[] = [];
+  const numExamples = store.numExamples();
+  const finished: Finished[] = [];
   let [epochs, steps, total] = [0, 0, 0];
-  let [first, last] = [Infinity, -Infinity];
   for (const [id, clock] of run.times ?? []) {
     const experiment = run.experiments.get(id);
-    const amount = examplesOf.get(id) ?? 0;
+    const amount = numExamples.get(id) || 0;
     epochs += clock.n;
     total += amount * clock.n;
     if (experiment) steps += stepsAnEpoch(experiment) * clock.n;
-    for (let i = 0; i < clock.n; i++) {
-      const ms = clock.values[i]!;
-      if (ms < first) first = ms;
-      if (ms > last) last = ms;
-      examples.push({ ms, amount: amount || 1 });
-    }
+    finished.push({ clock, amount });
   }
+  const known = total > 0;
+  const [first, last] = ends(finished);
   const start = Math.min(run.startedMs ?? first, first);
   const seconds = (last - start) / 1000;
   const now = Date.now() / 1000;
@@ -105,7 +81,6 @@ export function Throughput({ store }: { store: RunStore }) {
       `${formatNumber(epochs)} over all experiments`,
     ],
   ];
-  const known = total > 0;
   return (
     <div class="page sheet">
       <div class="tiles">
@@ -121,12 +96,10 @@ export function Throughput({ store }: { store: RunStore }) {
         <Chart
           title={known ? "training examples a second" : "epochs a second"}
           syncKey="run"
-          note={
-            examples.length ? `from ${examples.length.toLocaleString("en")} evaluated epochs` : "no epoch yet"
-          }
+          note={epochs ? `from ${epochs.toLocaleString("en")} evaluated epochs` : "no epoch yet"}
           onZoom={() => {}}
           build={() => {
-            const { x, y } = examples.length ? rates(examples, start, last) : { x: [], y: [] };
+            const { x, y } = epochs ? rates(finished, start, last) : { x: [], y: [] };
             return model(x, y, known ? "examples a second, all experiments" : "epochs a second");
           }}
         />

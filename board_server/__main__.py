@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import errno
 import logging
 import os
 import re
@@ -94,9 +95,8 @@ def _listen(host: str, port: int) -> socket.socket:
         listening.bind(address)
         listening.listen(100)  # who connects as soon as the URL is printed waits for an answer
     except OSError as error:
-        hint = (
-            f"; another program has it, so choose another one, such as --port={port + 1}" if error.errno == 98 else ""
-        )
+        is_taken = error.errno == errno.EADDRINUSE
+        hint = f"; another program has it, so choose another one, such as --port={port + 1}" if is_taken else ""
         raise _WrongOption(f"--host={host} --port={port}: {error.strerror}{hint}") from error
     listening.setblocking(False)
     listening.set_inheritable(True)

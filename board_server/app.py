@@ -12,16 +12,19 @@ import gzip
 import html
 import logging
 import os
+import re
 import time
+from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 from quart import Quart, Response, g, has_request_context, request, send_from_directory, websocket
+from quart.wrappers.response import FileBody
 from werkzeug.exceptions import HTTPException
 
-from board_server.auth import COOKIE, Access, is_loopback
+from board_server.auth import Access, is_loopback
 from board_server.connections import BoundedConnection
-from board_server.errors import RequestError, TryLater, WrongRequest
+from board_server.errors import RequestError, TooLarge, TryLater, WrongRequest
 from board_server.openapi import document
 from board_server.rest import json_response, rest
 from board_server.sockets import sockets
@@ -32,6 +35,8 @@ from board_server.uploads import uploads
 _LOG = logging.getLogger("board_server")
 _STATIC = os.path.join(os.path.dirname(__file__), "static")
 _MAX_BODY_BYTES = 1 << 24
+_MAX_SESSION_BYTES = 4096
+_GUESS_SECONDS = 0.2
 _BODY_SECONDS = 60
 _OPEN_TO_ALL = ("/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
 _HEADERS = {
@@ -45,6 +50,18 @@ _HEADERS = {
 _COMPRESSED = ("application/json", "text/", "application/javascript", "application/octet-stream")
 
 
+class _FileBody(FileBody):
+    """A file, read in large pieces."""
+
+    buffer_size = 1 << 18
+
+
+class _Response(Response):
+    """An answer whose files are read in large pieces."""
+
+    file_body_class = _FileBody
+
+
 def create_app(store: Store, access: Access) -> Quart:
     """Return the ASGI application of a board.
 
@@ -55,7 +72,8 @@ def create_app(store: Store, access: Access) -> Quart:
     app = Quart("board_server", static_folder=None)
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
-    app.config["SEND_FILE_MAX_AGE_DEFAULT"] = None
+    app.config["RESPONSE_TIMEOUT"] = None  # a large file over a slow line takes its time
+    app.response_class = _Response
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
     for blueprint in (uploads, rest, sockets):
@@ -101,7 +119,8 @@ async def _admit() -> Response | None:
 async def _finish(response: Response) -> Response:
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
-    response.headers.setdefault("Cache-Control", "no-cache")  # that is: ask, and be told 304
+    if "immutable" not in response.headers.get("Cache-Control", ""):  # all else: ask, and be told 304
+        response.headers["Cache-Control"] = "no-cache" if board().access.is_open else "private, no-cache"
     origin = request.headers.get("Origin")
     if origin is not None and board().access.is_allowed_origin(origin):
         response.headers["Access-Control-Allow-Origin"] = origin
@@ -128,24 +147,29 @@ async def _compress(response: Response) -> None:
     kind = response.headers.get("Content-Type", "")
     if (
         response.status_code != 200
-        or is_loopback(request.remote_addr or "")
-        or request.remote_addr == "<local>"
-        or "gzip" not in request.headers.get("Accept-Encoding", "")
         or not kind.startswith(_COMPRESSED)
+        or isinstance(response.response, FileBody)
         or "Content-Disposition" in response.headers
     ):
         return
-    if (response.content_length or 0) <= _MAX_BODY_BYTES:
-        data = await response.get_data(as_text=False)
-        response.set_data(await asyncio.to_thread(gzip.compress, data, 5))
-        response.headers["Content-Encoding"] = "gzip"
-        response.vary.add("Accept-Encoding")
+    response.vary.add("Accept-Encoding")
+    near = is_loopback(request.remote_addr or "") or request.remote_addr == "<local>"
+    if near or not request.accept_encodings.quality("gzip") or (response.content_length or 0) > _MAX_BODY_BYTES:
+        return
+    data = await response.get_data(as_text=False)
+    response.set_data(await asyncio.to_thread(gzip.compress, data, 5))
+    response.headers["Content-Encoding"] = "gzip"
+    tag, _ = response.get_etag()
+    if tag:
+        response.set_etag(tag, weak=True)  # the bytes are others
 
 
 async def _refused(error: RequestError) -> Response:
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if error.status == 503:
         headers["Retry-After"] = "1"
+    if error.status == 416:
+        headers["Content-Range"] = f"bytes */{error.details['size']}"
     return json_response({**error.details, "error": str(error)}, error.status, headers)
 
 
@@ -186,17 +210,21 @@ async def _page() -> Response:
     if os.path.isfile(os.path.join(_STATIC, "index.html")):
         return await send_from_directory(_STATIC, "index.html")
     board().access.require("read", request.headers, request.cookies)
-    rows = "".join(
-        f'<li><a href="grid_searches/{html.escape(run["grid_search_id"])}">{html.escape(run["grid_search_id"])}</a> '
-        f"{html.escape(str(run['name'] or ''))} {html.escape(str(run['status']))} · "
-        f'<a href="grid_searches/{html.escape(run["grid_search_id"])}/experiments">experiments</a> · '
-        f'<a href="grid_searches/{html.escape(run["grid_search_id"])}/scores?format=csv">scores.csv</a></li>'
-        for run in await board().listed()
-    )
+    rows = "".join(map(_plain_row, msgspec.json.decode(await board().listed())))
     return Response(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title><h1>Runs</h1><ul>{rows}</ul>'
         "<p>The page was not built into this installation; install it where Node.js is at hand.</p></html>",
         content_type="text/html; charset=utf-8",
+    )
+
+
+def _plain_row(run: dict[str, Any]) -> str:
+    run_id = html.escape(run["grid_search_id"])
+    words = html.escape(f"{run['name'] or ''} {run['status']}")
+    return (
+        f'<li><a href="grid_searches/{run_id}">{run_id}</a> {words} · '
+        f'<a href="grid_searches/{run_id}/experiments">experiments</a> · '
+        f'<a href="grid_searches/{run_id}/scores?format=csv">scores.csv</a></li>'
     )
 
 
@@ -225,21 +253,34 @@ async def _session() -> Response:
         body = {"read": role is not None, "write": role == "write", "token_required": not access.is_open}
         return json_response(body)
     if request.method == "DELETE":
-        access.close_session(request.cookies.get(COOKIE, ""))
+        access.close_session(request.cookies.get(access.cookie, ""))
         response = json_response({})
-        response.delete_cookie(COOKIE, path=_cookie_path())
+        response.delete_cookie(access.cookie, path=_cookie_path())
         return response
     try:
-        given = msgspec.json.decode(await request.data, type=dict[str, str])["token"]
+        given = msgspec.json.decode(await _short_body(), type=dict[str, str])["token"]
     except (KeyError, ValueError, RecursionError) as error:
         raise WrongRequest('a token is expected: {"token": "…"}') from error
-    await asyncio.sleep(0.2)  # guessing is slow
-    session = access.open_session(given)
+    async with board().signing_in:  # one guess after the other
+        await asyncio.sleep(_GUESS_SECONDS)
+        session = access.open_session(given)
     response = json_response({"write": access.role_of_token(given) == "write"}, 201)
     secure = request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
-    response.set_cookie(COOKIE, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())
+    response.set_cookie(access.cookie, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())
     return response
 
 
+async def _short_body() -> bytes:
+    """Read a body that anybody may send, without keeping more of it than it may have."""
+    data = b""
+    async for part in request.body:
+        data += part
+        if len(data) > _MAX_SESSION_BYTES:
+            raise TooLarge(f"at most {_MAX_SESSION_BYTES} bytes are expected")
+    return data
+
+
 def _cookie_path() -> str:
-    return request.root_path or "/"
+    """Return under which path a proxy says that it serves this board."""
+    prefix = request.headers.get("X-Forwarded-Prefix", "")
+    return prefix if re.fullmatch(r"(/[A-Za-z0-9._~-]+)+/?", prefix) else "/"

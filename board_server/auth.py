@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import ipaddress
 import secrets
 import time
 from collections.abc import Mapping
@@ -16,15 +17,18 @@ from werkzeug.datastructures import Headers
 from board_server.errors import Forbidden, Unauthorized
 
 Role = Literal["read", "write"]
-COOKIE = "mlgym_board_session"
 _SESSION_SECONDS = 30 * 24 * 3600
 _MAX_SESSIONS = 1_000
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether an address to listen on is reached from this machine alone."""
-    return host in _LOOPBACK or host.startswith("127.")
+    """Tell whether a host is this machine, whoever asks: `localhost` or an address such as 127.0.0.1 or ::1."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 @dataclass
@@ -41,6 +45,8 @@ class Access:
     read_token: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    # Cookies do not tell ports apart, so each server has one of its own.
+    cookie: str = field(default_factory=lambda: f"mlgym_board_{secrets.token_hex(4)}")
     _sessions: dict[bytes, tuple[Role, float]] = field(default_factory=dict, repr=False)
 
     @property
@@ -61,7 +67,7 @@ class Access:
         kind, _, token = headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.role_of_token(token.strip())
-        session = cookies.get(COOKIE)
+        session = cookies.get(self.cookie)
         if session is None:
             return None
         role, expires = self._sessions.get(_digest(session), (None, 0.0))
@@ -111,7 +117,7 @@ class Access:
             Forbidden: a name that is not this machine's.
         """
         name = _host_name(host)
-        if self.is_open and name not in _LOOPBACK and name not in self.hosts and not name.startswith("127."):
+        if self.is_open and not is_loopback(name) and name not in self.hosts:
             raise Forbidden(
                 f"Host {host[:100]!r} is not a name of this machine; a board that is reached by others needs --token"
             )

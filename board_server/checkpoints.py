@@ -13,15 +13,19 @@ import asyncio
 import base64
 import binascii
 import contextlib
+import functools
 import hashlib
-import json
 import os
 import re
 import shutil
 import sys
 import tempfile
+import threading
 from collections import OrderedDict
 from typing import Any
+from weakref import WeakValueDictionary
+
+import msgspec
 
 from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest
 from board_server.store import Run
@@ -30,7 +34,7 @@ RESOURCES: tuple[str, ...] = ("model", "optimizer", "lr_scheduler", "stateful_co
 MAX_CHUNK_BYTES = 1 << 23
 _MAX_CHECKPOINT_BYTES = 1 << 36
 _EXPORT_SECONDS = 120.0
-_MAX_EXPORTED = 64
+_MAX_EXPORTED_BYTES = 1 << 32
 _META_BYTES = 1 << 26
 
 
@@ -72,26 +76,44 @@ def _own_rows(run: Run) -> set[tuple[int, int]]:
     return rows
 
 
+class _Meta(msgspec.Struct, frozen=True):
+    """What a step says of itself, as `mlgym_jax.checkpoint` writes it."""
+
+    experiments: list[int]
+    row_epochs: list[int]
+    kept: list[tuple[int, int]]
+    wanted: list[tuple[int, int]]
+
+
 def _rows_of_group(folder: str) -> set[tuple[int, int]]:
     steps = [meta for step in sorted(_numbered(folder)) if (meta := _meta(os.path.join(folder, str(step))))]
     if not steps:
         return set()
     newest = steps[-1]
-    kept = {tuple(who) for step in steps for who in step["kept"]}
-    last = zip(newest["experiments"], newest["row_epochs"], strict=True)
-    return {tuple(who) for who in newest["wanted"] if tuple(who) in kept} | {who for who in last if who[1] > 0}
+    kept = {who for step in steps for who in step.kept}
+    last = zip(newest.experiments, newest.row_epochs, strict=True)
+    return {who for who in newest.wanted if who in kept} | {who for who in last if who[1] > 0}
 
 
-def _meta(step: str) -> dict[str, Any] | None:
+def _meta(step: str) -> _Meta | None:
+    path = os.path.join(step, "meta", "metadata")
     try:
-        path = os.path.join(step, "meta", "metadata")
-        if os.path.getsize(path) > _META_BYTES:
+        status = os.stat(path)
+    except OSError:
+        return None  # being written
+    return _read_meta(path, status.st_mtime_ns, status.st_size)
+
+
+@functools.lru_cache(maxsize=4096)
+def _read_meta(path: str, _modified_ns: int, size: int) -> _Meta | None:
+    try:
+        if size > _META_BYTES:
             return None
-        with open(path, encoding="utf-8") as file:
-            meta = json.load(file)
-        return meta if isinstance(meta, dict) and {"experiments", "row_epochs", "kept", "wanted"} <= set(meta) else None
-    except (OSError, ValueError):
-        return None  # being written, or damaged: the run itself says so when it reads it
+        with open(path, "rb") as file:
+            meta = msgspec.json.decode(file.read(), type=_Meta)
+    except (OSError, ValueError, RecursionError):
+        return None  # damaged: the run itself says so when it reads it
+    return meta if len(meta.experiments) == len(meta.row_epochs) else None
 
 
 def _numbered(folder: str) -> list[int]:
@@ -155,6 +177,16 @@ def parse_digest(header: str | None) -> str | None:
     return found.hex()
 
 
+_UPLOADS: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+class _Upload:
+    """Held while something is written to one file; a client that leaves does not end the thread that writes."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+
+
 def receive_chunk(path: str, data: bytes, *, first: int, total: int, digest: str | None) -> int:
     """Append a chunk to an upload, and put the whole in place when it is complete; return how many bytes are there.
 
@@ -163,33 +195,40 @@ def receive_chunk(path: str, data: bytes, *, first: int, total: int, digest: str
         WrongRequest: the whole has another digest than was said, or none was.
         TryLater: the disk refuses.
     """
-    part = f"{path}.part"
-    try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(part, "ab") as file:
-            if first == 0:
-                file.truncate(0)
-            have = file.tell() if first else 0
-            if have != first:
-                raise Conflict(f"{have} bytes are here; go on from there", received=have)
-            if first + len(data) == total and digest is None:
-                raise WrongRequest("Repr-Digest is missing on the last chunk; write it as: sha-256=:BASE64:")
-            file.write(data)
-            file.flush()
-            if first + len(data) < total:
-                return first + len(data)
-            os.fsync(file.fileno())
-        with open(part, "rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
-        if found != digest:
-            os.unlink(part)
-            raise WrongRequest(f"the SHA-256 of what was received is {found}, not {digest}; send it again from 0")
-        with open(f"{path}.sha256", "w", encoding="ascii") as file:
-            file.write(found)
-        os.replace(part, path)
-        return total
-    except OSError as error:
-        raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+    upload = _UPLOADS.setdefault(path, _Upload())
+    with upload.lock:
+        try:
+            return _receive_chunk(path, f"{path}.part", data, first, total, digest)
+        except OSError as error:
+            raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+
+
+def _receive_chunk(path: str, part: str, data: bytes, first: int, total: int, digest: str | None) -> int:
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(part, "ab") as file:
+        if first == 0:
+            file.truncate(0)
+        have = file.tell() if first else 0
+        if have != first:
+            raise Conflict(f"{have} bytes are here; go on from there", received=have)
+        if first + len(data) == total and digest is None:
+            raise WrongRequest("Repr-Digest is missing on the last chunk; write it as: sha-256=:BASE64:")
+        file.write(data)
+        file.flush()
+        if first + len(data) < total:
+            return first + len(data)
+        os.fsync(file.fileno())
+    with open(part, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != digest:
+        os.unlink(part)
+        raise WrongRequest(f"the SHA-256 of what was received is {found}, not {digest}; send it again from 0")
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(f"{path}.sha256")  # of what was here before
+    os.replace(part, path)
+    with open(f"{path}.sha256", "w", encoding="ascii") as file:
+        file.write(found)
+    return total
 
 
 def delete(run: Run, experiment_id: int, epoch: int, resource: str | None) -> int:
@@ -206,7 +245,7 @@ def delete(run: Run, experiment_id: int, epoch: int, resource: str | None) -> in
             raise Conflict("this checkpoint is part of a group's, which the run itself needs to be resumed")
         raise NotFound(f"experiment {experiment_id} has no such checkpoint of epoch {epoch}")
     for path in present:
-        for name in (path, f"{path}.sha256"):
+        for name in (path, f"{path}.sha256", f"{path}.part"):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
     return len(present)
@@ -221,7 +260,7 @@ class Exporter:
     def __init__(self) -> None:
         self._lock = asyncio.Lock()
         self._folder: str | None = None
-        self._made: OrderedDict[tuple[str, int, int, str, int], str] = OrderedDict()
+        self._made: OrderedDict[str, int] = OrderedDict()  # path -> bytes
 
     async def path(self, run: Run, experiment_id: int, epoch: int, resource: str) -> str:
         """Return a safetensors file.
@@ -230,26 +269,28 @@ class Exporter:
             NotFound: no such checkpoint; TryLater: it could not be read just now.
         """
         async with self._lock:
-            if (experiment_id, epoch) not in await asyncio.to_thread(_own_rows, run):
-                epochs = sorted(kept for number, kept in available(run) if number == experiment_id)
+            rows = await asyncio.to_thread(_own_rows, run)
+            if (experiment_id, epoch) not in rows:
+                epochs = sorted(kept for number, kept in rows if number == experiment_id)
                 raise NotFound(
                     f"experiment {experiment_id} has no checkpoint of epoch {epoch}; "
                     f"it has {', '.join(map(str, epochs)) or 'none'}"
                 )
-            key = run.folder, experiment_id, epoch, resource, run.log.generation
-            if key not in self._made:
-                self._made[key] = await self._export(run, experiment_id, epoch, resource)
-            self._made.move_to_end(key)
-            while len(self._made) > _MAX_EXPORTED:
+            if self._folder is None or not os.path.isdir(self._folder):
+                self._folder = tempfile.mkdtemp(prefix="mlgym_board_")
+            # A run that was made anew under an old id begins at another time.
+            name = f"{run.folder} {run.log.seek(1).offset} {run.log.identity[0]} {experiment_id} {epoch} {resource}"
+            target = os.path.join(self._folder, f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors")
+            if not os.path.isfile(target):
+                await self._export(run, experiment_id, epoch, resource, target)
+            self._made[target] = os.path.getsize(target)
+            self._made.move_to_end(target)
+            while len(self._made) > 1 and sum(self._made.values()) > _MAX_EXPORTED_BYTES:
                 with contextlib.suppress(OSError):
-                    os.unlink(self._made.popitem(last=False)[1])
-            return self._made[key]
+                    os.unlink(self._made.popitem(last=False)[0])
+            return target
 
-    async def _export(self, run: Run, experiment_id: int, epoch: int, resource: str) -> str:
-        if self._folder is None:
-            self._folder = tempfile.mkdtemp(prefix="mlgym_board_")
-        name = f"{run.run_id}-{experiment_id}-{epoch}-{resource}"
-        target = os.path.join(self._folder, f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors")
+    async def _export(self, run: Run, experiment_id: int, epoch: int, resource: str, target: str) -> None:
         words = ("-m", "mlgym_jax.export", run.folder, f"--experiment={experiment_id}", f"--epoch={epoch}")
         process = await asyncio.create_subprocess_exec(
             sys.executable,
@@ -268,7 +309,7 @@ class Exporter:
             if process.returncode is None:
                 process.kill()
         if process.returncode == 0 and os.path.isfile(target):
-            return target
+            return
         last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no reason was given"]
         kind: type[RequestError] = NotFound if process.returncode == 2 else TryLater
         raise kind(f"the checkpoint cannot be read: {last[0][:500]}")

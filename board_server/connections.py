@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypercorn.protocol import h11
+from hypercorn.protocol import h2, h11
 from hypercorn.protocol.events import Event, StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import WebsocketScope
@@ -35,4 +35,4 @@ class _ToldStream(WSStream):
 
 def tell_applications_of_odd_ends() -> None:
     """Let Hypercorn use that stream; called once, before it serves."""
-    h11.WSStream = _ToldStream  # type: ignore[misc]
+    h11.WSStream = h2.WSStream = _ToldStream  # type: ignore[misc]

@@ -52,6 +52,12 @@ class TooLarge(RequestError):
     status, close_code = 413, 1009
 
 
+class NoSuchRange(RequestError):
+    """A range of bytes that a file does not have."""
+
+    status = 416
+
+
 class TryLater(RequestError):
     """The disk is full, or the server is busy or ending: the same request may be taken later."""
 

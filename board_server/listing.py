@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import stat
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from board_server.store import LOG_NAME, PUBLISHED_MARK, Store
@@ -32,6 +34,8 @@ class Listing:
             path = os.path.join(folder, LOG_NAME)
             try:
                 status = os.stat(path)
+                if not stat.S_ISREG(status.st_mode):
+                    continue
                 key = status.st_ino, status.st_size, status.st_mtime_ns
                 known = self._read.get(run_id)
                 facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
@@ -75,29 +79,37 @@ def _facts(path: str | None, size: int) -> dict[str, Any]:
     with open(path, "rb", buffering=0) as file:
         head = os.pread(file.fileno(), _HEAD_BYTES, 0)
         tail = os.pread(file.fileno(), _TAIL_BYTES, max(size - _TAIL_BYTES, 0)) if size > _HEAD_BYTES else head
-    for event in _events(head.split(b"\n")[:-1]):
+    for event in _events(head.split(b"\n")[:-1], b""):
         facts["started_ms"] = facts["started_ms"] or event["creation_ts"]
-        facts["status"] = "RUNNING"
         if event["event_type"] == "run_started":
-            facts["name"], facts["num_experiments"] = (event["payload"].get(key) for key in ("name", "num_experiments"))
+            facts["status"] = "RUNNING"
+            facts["name"] = _if(str, event["payload"].get("name"))
+            facts["num_experiments"] = _if(int, event["payload"].get("num_experiments"))
             break
-    for event in _events(reversed(tail.split(b"\n")[:-1])):
+        if event["event_type"] in ("evaluation_result", "experiment_status"):  # a log without run_started
+            facts["status"] = "RUNNING"
+    for event in _events(reversed(tail.split(b"\n")[:-1]), b'"run_'):
         if event["event_type"] == "run_started":
-            facts["num_experiments"] = event["payload"].get("num_experiments")
+            facts["num_experiments"] = _if(int, event["payload"].get("num_experiments"))
             break
         if event["event_type"] == "run_finished":
-            facts["status"] = event["payload"].get("status") or "DONE"
+            facts["status"] = _if(str, event["payload"].get("status")) or "DONE"
             break
     return facts
 
 
-def _events(lines: Any) -> Any:
+def _if(kind: type, value: Any) -> Any:
+    return value if type(value) is kind else None
+
+
+def _events(lines: Iterable[bytes], part: bytes) -> Iterator[dict[str, Any]]:
+    """Yield the events of the lines that hold `part`; the first line of a tail may be torn."""
     for line in lines:
-        if b'"run_' not in line and b'"job_scheduled"' not in line and b'"event_type"' not in line:
+        if part not in line:
             continue
         try:
             event = decode(line)
         except ValueError:
-            continue  # the first line of a tail may be torn
-        if isinstance(event.get("payload"), dict) and isinstance(event.get("creation_ts"), int):
+            continue
+        if isinstance(event.get("payload"), dict) and type(event.get("creation_ts")) is int:
             yield {"event_type": None, **event}

@@ -16,6 +16,7 @@ from typing import Annotated, Any, NamedTuple
 import msgspec
 
 from board_server.errors import Conflict, RequestError, WrongRequest
+from board_server.projected import MAX_LINE_BYTES
 from board_server.run_log import Cursor
 from board_server.store import Run
 from mlgym_jax.events import decode
@@ -30,8 +31,10 @@ _SEND_SECONDS = 60.0
 # the server sends a few large frames instead of many small ones.
 _COLLECT_SECONDS = 0.05
 BEAT_SECONDS = 25.0
-_BUSY_SECONDS = 0.1
-_BUSY_BYTES_PER_SECOND = 5e6
+_RATE_SECONDS = 0.3
+_BUSY_BYTES_PER_SECOND = 2e6
+_SENT_BYTES_PER_SECOND = 5e6
+_SLICE_SECONDS = 0.1
 
 
 # -- subscribers ------------------------------------------------------------------------------------------------------
@@ -54,6 +57,8 @@ def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, 
     events = []
     for event_id, line in enumerate(lines, cursor.event_id):
         try:
+            if len(line) > MAX_LINE_BYTES:
+                continue
             decode(line)
             events.append((event_id, line.decode()))
         except ValueError:
@@ -62,27 +67,36 @@ def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, 
 
 
 class Ration:
-    """How much all subscribers together are sent while events come in, so that taking in is not slowed down by them.
+    """How much all subscribers together are sent while much comes in, so that taking in is not slowed down by them.
 
     They read from the log, so whoever gets less now gets it when it is quieter.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic):
         self._clock = clock
-        self._taken_in_at = self._free_at = -math.inf
+        self._rate, self._rate_at, self._free_at = 0.0, -math.inf, -math.inf
 
-    def taken_in(self) -> None:
-        """Take note of events that came in just now."""
-        self._taken_in_at = self._clock()
+    def taken_in(self, num_bytes: int) -> None:
+        """Take note of what came in just now."""
+        self._rate = self._rate_now() + num_bytes / _RATE_SECONDS
+        self._rate_at = self._clock()
 
-    def delay(self, num_bytes: int) -> float:
-        """Return how many seconds to wait before so many bytes may be sent."""
+    def is_busy(self) -> bool:
+        """Whether more comes in than can be sent on without a thought."""
+        return self._rate_now() > _BUSY_BYTES_PER_SECOND
+
+    def _rate_now(self) -> float:
+        """Return about how many bytes a second came in of late."""
+        return self._rate * math.exp((self._rate_at - self._clock()) / _RATE_SECONDS) if self._rate else 0.0
+
+    def due(self, num_bytes: int) -> float:
+        """Return when so many bytes may be sent, if it stays busy until then."""
         now = self._clock()
-        if now - self._taken_in_at > _BUSY_SECONDS:
-            return 0.0
+        if not self.is_busy():
+            return now
         begin = max(now, self._free_at)
-        self._free_at = begin + num_bytes / _BUSY_BYTES_PER_SECOND
-        return begin - now
+        self._free_at = begin + num_bytes / _SENT_BYTES_PER_SECOND
+        return begin
 
 
 class Subscriptions:
@@ -117,8 +131,9 @@ class Subscriptions:
                 return 4000, "the log was replaced; subscribe anew"
             frame, texts = self._frame(run, cursor, replaying)
             cursor = frame.end
-            if delay := self.ration.delay(sum(map(len, texts))):
-                await first_of(asyncio.sleep(delay), self._closing.wait())
+            due = self.ration.due(sum(map(len, texts)))
+            while time.monotonic() < due and self.ration.is_busy() and not self._closing.is_set():
+                await asyncio.sleep(min(due - time.monotonic(), _SLICE_SECONDS))
             for text in texts:
                 await asyncio.wait_for(send(text), _SEND_SECONDS)
             self.num_events_sent += len(frame.events)
@@ -245,16 +260,16 @@ def _line(item: _Published) -> bytes:
         event = decode(line)
     except ValueError as error:
         raise WrongRequest(f"event {item.event_id}: no event: {str(error)[:300]}") from error
-    for name, kind in (("event_type", str), ("creation_ts", int), ("payload", dict)):
-        if not isinstance(event.get(name), kind) or isinstance(event.get(name), bool):
-            raise WrongRequest(
-                f"event {item.event_id}: {name} must be {_KINDS[kind]}; an event is "
-                '{"event_type": "…", "creation_ts": unix milliseconds, "payload": {…}}'
-            )
+    for name, kind, words in _FIELDS:
+        if type(event.get(name)) is not kind:
+            raise WrongRequest(f"event {item.event_id}: {name} must be {words}; an event is {_EVENT}")
+    if abs(event["creation_ts"]) > 2**53:
+        raise WrongRequest(f"event {item.event_id}: creation_ts must be unix milliseconds; an event is {_EVENT}")
     return line
 
 
-_KINDS = {str: "a string", int: "an integer", dict: "an object"}
+_FIELDS = (("event_type", str, "a string"), ("creation_ts", int, "an integer"), ("payload", dict, "an object"))
+_EVENT = '{"event_type": "…", "creation_ts": unix milliseconds, "payload": {…}}'
 
 
 def error_answer(error: RequestError) -> dict[str, Any]:

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+import threading
+from collections.abc import Callable
+from typing import TypeVar
 
 import numpy as np
 
 from board_server.run_log import Cursor, RunLog
 from mlgym_jax.events import ExperimentView, RunView, apply, decode
 
+Found = TypeVar("Found")
+
+MAX_LINE_BYTES = 1 << 25  # what is longer is damaged
 _START = Cursor(0, 0)
 _BLOCK_BYTES = 1 << 20
-# Up to so many new bytes are taken in at once; more are read in a thread, so that others are served meanwhile.
+# What is made of a log larger than this, or of so much that is new in it, is made in a thread: others are served
+# meanwhile.
 _AT_ONCE_BYTES = 1 << 18
 
 
@@ -22,7 +27,7 @@ class Columns:
 
     def __init__(self) -> None:
         self._epochs: dict[int, np.ndarray] = {}
-        self._scores: dict[tuple[int, str], np.ndarray] = {}
+        self._scores: dict[tuple[int, str], tuple[int, np.ndarray, np.ndarray]] = {}
 
     def epochs(self, experiment: ExperimentView) -> np.ndarray:
         """Return the numbers of the evaluated epochs, int32; one beyond its range is cut to it."""
@@ -32,13 +37,18 @@ class Columns:
             found = self._epochs[experiment.experiment_id] = np.clip(wide, -(2**31), 2**31 - 1).astype(np.int32)
         return found
 
-    def scores(self, experiment: ExperimentView, name: str) -> np.ndarray:
-        """Return a score's values, float64, one an epoch."""
+    def scores(self, experiment: ExperimentView, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return the epochs for which a score was logged, int32, and its values, float64."""
         key = experiment.experiment_id, name
         found = self._scores.get(key)
-        if found is None or len(found) != experiment.epochs:
-            found = self._scores[key] = np.array(experiment.history[name], np.float64)
-        return found
+        if found is None or found[0] != experiment.epochs:
+            epochs, scores = self.epochs(experiment), np.array(experiment.history[name], np.float64)
+            logged = experiment.logged(name)
+            if logged is not None:
+                mask = np.frombuffer(logged, bool)
+                epochs, scores = epochs[mask], scores[mask]
+            found = self._scores[key] = experiment.epochs, epochs, scores
+        return found[1:]
 
 
 class Projected:
@@ -46,39 +56,62 @@ class Projected:
 
     def __init__(self, log: RunLog):
         self._log = log
-        self._lock = asyncio.Lock()
-        self.forget()
+        # Held by whoever uses the view, in that very thread: a client that leaves cancels its request, not the thread.
+        self._lock = threading.Lock()
+        self._forget()
+
+    def _forget(self) -> None:
+        self._view, self._columns = RunView(), Columns()
+        self._cursor, self._generation = _START, self._log.generation
 
     def forget(self) -> None:
-        self._view, self._cursor, self._generation = RunView(), _START, self._log.generation
-        self.columns = Columns()
+        """Give the memory back, unless the view is in use."""
+        if self._lock.acquire(blocking=False):
+            try:
+                self._forget()
+            finally:
+                self._lock.release()
 
     @property
     def is_loaded(self) -> bool:
         return self._cursor.offset > 0
 
-    @contextlib.asynccontextmanager
-    async def view(self) -> AsyncIterator[tuple[RunView, int]]:
-        """Yield the view of all that the log holds now, and the id of its last event; nothing changes it meanwhile."""
-        async with self._lock:
-            if self._log.head.offset - self._cursor.offset > _AT_ONCE_BYTES:
-                await asyncio.to_thread(self._take_in)
-            else:
-                self._take_in()
-            yield self._view, self._cursor.event_id - 1
+    async def read(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+        """Return what `make` makes of the view of all that the log holds now; nothing changes it meanwhile.
 
-    def _take_in(self) -> None:
+        Args:
+            make: (view, its curves, id of the last event) -> anything that does not keep the view.
+        """
+        if self._log.head.offset < _AT_ONCE_BYTES and self._lock.acquire(blocking=False):
+            try:
+                return self._read(make)
+            finally:
+                self._lock.release()
+        return await asyncio.to_thread(self._read_alone, make)
+
+    def _read_alone(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+        with self._lock:
+            return self._read(make)
+
+    def _read(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
         if self._generation != self._log.generation:
-            self.forget()
+            self._forget()
         while self._cursor.event_id < self._log.head.event_id:
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break
             for line in lines:
-                try:
-                    event = decode(line)
-                except ValueError:
-                    self._view.num_malformed += 1  # a damaged line must not hide the others
-                    continue
-                apply(self._view, event)
+                self._take_in(line)
             self._cursor = cursor
+        return make(self._view, self._columns, self._cursor.event_id - 1)
+
+    def _take_in(self, line: bytes) -> None:
+        """Take in one line; a damaged one must not hide the others."""
+        try:
+            if len(line) > MAX_LINE_BYTES:
+                raise ValueError("too long")
+            event = decode(line)
+        except ValueError:
+            self._view.num_malformed += 1
+            return
+        apply(self._view, event)

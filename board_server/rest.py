@@ -7,15 +7,15 @@ import math
 import os
 import re
 import zlib
-from collections.abc import Callable
 from typing import Any
 
 import msgspec
 from quart import Blueprint, Response, request, send_file
 
 from board_server import checkpoints, scores
-from board_server.errors import NotFound, WrongRequest
+from board_server.errors import NoSuchRange, NotFound, WrongRequest
 from board_server.live import read_frame
+from board_server.projected import Columns
 from board_server.state import board
 from board_server.store import Run, checked_number
 from mlgym_jax.events import ExperimentView, RunView, encode
@@ -25,8 +25,6 @@ _MAX_EVENTS = 10_000
 _MAX_EVENT_BYTES = 1 << 24
 _EVENTS_BYTES = 1 << 22
 _BINARY = "application/octet-stream"
-# So many scores are written out beside the event loop, so that others are served meanwhile.
-_MANY_SCORES = 20_000
 
 
 def json_response(body: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
@@ -37,7 +35,7 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 @rest.get("/grid_searches")
 async def grid_searches() -> Response:
     """List the runs, newest first."""
-    data = msgspec.json.encode(await board().listed())
+    data = await board().listed()
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 
@@ -45,9 +43,8 @@ async def grid_searches() -> Response:
 @rest.get("/grid_searches/<run_id>")
 async def grid_search(run_id: str) -> Response:
     """Say what a run is: its config, groups, scores, and how it stands."""
-    run = board().store.run(run_id)
-    async with board().store.projecting(run).view() as (view, event_id):
-        data = encode(_summary(run, view, event_id))
+    run = await board().store.opened(run_id)
+    data = await board().store.projecting(run).read(lambda view, _, event_id: encode(_summary(run, view, event_id)))
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 
@@ -92,7 +89,7 @@ def _monitor(names: list[str], config: Any) -> tuple[str | None, str]:
 @rest.get("/grid_searches/<run_id>/experiments")
 async def experiments(run_id: str) -> Response:
     """List a run's experiments: where each stands, its newest and its best scores."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     with_config = request.args.get("config", "1") != "0"
     wanted = scores.choice(request.args)
     rows = await asyncio.to_thread(checkpoints.available, run)
@@ -102,15 +99,13 @@ async def experiments(run_id: str) -> Response:
     tag = _tag(run, *sorted(last_checkpoint.items()))
     if unchanged := _unchanged(tag):
         return unchanged
-    async with board().store.projecting(run).view() as (view, event_id):
 
-        def written() -> bytes:
-            return b"[%s]" % b",".join(
-                msgspec.json.encode(_row(one, last_checkpoint.get(one.experiment_id, -1), with_config))
-                for one in scores.chosen(view, wanted)
-            )
+    def written(view: RunView, _columns: Columns, event_id: int) -> tuple[bytes, int]:
+        found = scores.chosen(view, wanted)
+        rows = (_row(one, last_checkpoint.get(one.experiment_id, -1), with_config) for one in found)
+        return b"[%s]" % b",".join(map(msgspec.json.encode, rows)), event_id
 
-        data = await _beside(written, view)
+    data, event_id = await board().store.projecting(run).read(written)
     return Response(data, content_type="application/json", headers={"ETag": tag, "X-Event-Id": str(event_id)})
 
 
@@ -161,7 +156,7 @@ def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
 @rest.get("/grid_searches/<run_id>/scores")
 async def run_scores(run_id: str) -> Response:
     """Return curves as columns, in JSON, binary or CSV."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     chosen = scores.choice(request.args)
     kind = request.args.get("format") or ("binary" if _BINARY in request.headers.get("Accept", "") else "json")
     if kind not in ("json", "csv", "binary"):
@@ -171,21 +166,19 @@ async def run_scores(run_id: str) -> Response:
     if unchanged := _unchanged(tag):
         return unchanged
     projected = board().store.projecting(run)
-    async with projected.view() as (view, event_id):
-        columns = projected.columns
-        if kind == "csv":
-            text = await _beside(lambda: "".join(scores.as_csv(view, columns, chosen)), view)
-            headers["Content-Disposition"] = f'attachment; filename="{run.run_id}-scores.csv"'
-            return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
-        write = scores.as_binary if kind == "binary" else scores.as_json
-        data = await _beside(lambda: write(run.run_id, event_id, view, columns, chosen), view)
+    if kind == "csv":
+        text = await projected.read(lambda view, columns, _: "".join(scores.as_csv(view, columns, chosen)))
+        headers["Content-Disposition"] = f'attachment; filename="{run.run_id}-scores.csv"'
+        return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
+    write = scores.as_binary if kind == "binary" else scores.as_json
+    data = await projected.read(lambda view, columns, event_id: write(run.run_id, event_id, view, columns, chosen))
     return Response(data, content_type=_BINARY if kind == "binary" else "application/json", headers=headers)
 
 
 @rest.get("/grid_searches/<run_id>/events")
 async def events(run_id: str) -> Response:
     """Return events as they are in the log, behind `after`."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     after, limit = request.args.get("after", "-1"), request.args.get("limit", "1000")
     if not re.fullmatch(r"-1|[0-9]{1,12}", after):
         raise WrongRequest(f"after: found {after[:40]!r}; write the id of an event, or -1 for all")
@@ -199,28 +192,62 @@ async def events(run_id: str) -> Response:
 @rest.get("/grid_searches/<run_id>/<name>")
 async def run_file(run_id: str, name: str) -> Response:
     """Return one of the run's files."""
-    return await _file(board().store.run(run_id).path_of(name))
+    return await _file((await board().store.opened(run_id)).path_of(name))
 
 
 @rest.get("/grid_searches/<run_id>/<experiment_id>/<name>")
 async def experiment_file(run_id: str, experiment_id: str, name: str) -> Response:
     """Return one of an experiment's files."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     return await _file(run.path_of(name, checked_number(experiment_id, "experiment_id")))
 
 
 @rest.get("/model-card/<run_id>/<experiment_id>")
 async def model_card(run_id: str, experiment_id: str) -> Response:
     """Return an experiment's model card."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     return await _file(run.path_of("model_card.json", checked_number(experiment_id, "experiment_id")))
 
 
 async def _file(path: str) -> Response:
     if not os.path.isfile(path):
         raise NotFound(f"{os.path.basename(path)} is not there (yet)")
-    kind = "application/json" if path.endswith(".json") else "text/plain; charset=utf-8"
-    return await send_file(path, mimetype=kind, conditional=True)
+    return await _sent(path, "application/json" if path.endswith(".json") else "text/plain")
+
+
+async def _sent(path: str, kind: str, *, digest: str | None = None, name: str | None = None) -> Response:
+    """Send a file, or the one range of it that is asked for.
+
+    Args:
+        digest: its SHA-256, if that is known; name: what it is called where it is saved.
+    """
+    size = os.path.getsize(path)
+    _tidy_range(size)
+    response = await send_file(path, kind, as_attachment=name is not None, attachment_filename=name, conditional=False)
+    response.headers["Accept-Ranges"] = "bytes"
+    if digest is not None:
+        response.set_etag(digest)
+    await response.make_conditional(request, accept_ranges=True, complete_length=size)
+    return response
+
+
+def _tidy_range(size: int) -> None:
+    """Let the header Range be one range from a first byte on, or nothing.
+
+    Raises:
+        NoSuchRange: it begins behind the end.
+    """
+    text = request.headers.get("Range")
+    if text is None:
+        return
+    match = re.fullmatch(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", text)
+    if not match or (match[2] and int(match[2]) < int(match[1])):
+        del request.headers["Range"]  # several ranges, or no range: the whole is an answer to that
+        return
+    if match[3]:
+        request.headers["Range"] = f"bytes={max(size - int(match[3]), 0)}-"
+    if size <= int(match[1] or 0) or match[3] == "0":
+        raise NoSuchRange(f"the file has {size} bytes", size=size)
 
 
 # -- checkpoints ------------------------------------------------------------------------------------------------------
@@ -232,7 +259,7 @@ async def _file(path: str) -> Response:
 @rest.get("/checkpoints/<run_id>/<experiment_id>/<epoch>")
 async def checkpoint_list(run_id: str, experiment_id: str | None = None, epoch: str | None = None) -> Response:
     """List what can be downloaded."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     wanted = (
         None if experiment_id is None else checked_number(experiment_id, "experiment_id"),
         None if epoch is None else checked_number(epoch, "epoch"),
@@ -250,7 +277,7 @@ async def checkpoint_list(run_id: str, experiment_id: str | None = None, epoch: 
 @rest.get("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
 async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str) -> Response:
     """Download one resource of a checkpoint as a safetensors file."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     checkpoints.checked_resource(resource)
     who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
     path = checkpoints.received_path(run, *who, resource)
@@ -258,11 +285,7 @@ async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str)
     if not os.path.isfile(path):
         path = await board().exporter.path(run, *who, resource)
     name = f"{run_id}-experiment-{who[0]}-epoch-{who[1]}-{resource}.safetensors"
-    response = await send_file(path, _BINARY, as_attachment=True, attachment_filename=name, conditional=digest is None)
-    if digest is not None:
-        response.set_etag(digest)
-        await response.make_conditional(request, accept_ranges=True, complete_length=os.path.getsize(path))
-    return response
+    return await _sent(path, _BINARY, digest=digest, name=name)
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------
@@ -270,7 +293,7 @@ async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str)
 
 def _tag(run: Run, *parts: Any) -> str:
     """Return what changes whenever an answer made of the run's log and `parts` may."""
-    state = (run.log.generation, run.log.head, request.query_string, *parts)
+    state = (run.log.identity, request.query_string, *parts)
     return f'W/"{zlib.crc32(repr(state).encode()):08x}-{run.log.head.offset:x}"'
 
 
@@ -278,8 +301,3 @@ def _unchanged(tag: str) -> Response | None:
     if request.if_none_match.contains_weak(tag.removeprefix("W/").strip('"')):
         return Response(b"", 304, headers={"ETag": tag})
     return None
-
-
-async def _beside(write: Callable[[], Any], view: RunView) -> Any:
-    size = sum(one.epochs * len(one.history) for one in view.experiments.values()) + 20 * len(view.experiments)
-    return await asyncio.to_thread(write) if size > _MANY_SCORES else write()

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import stat
+import threading
 import zlib
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import NamedTuple
 
 _BLOCK_BYTES = 1 << 16
+_KNOWN_BYTES = 512  # of the beginning and of the end of what was read, by which a log is known again
 
 
 class Cursor(NamedTuple):
@@ -23,65 +27,97 @@ class RunLog:
     Attributes:
         head: behind the last whole line; `head.event_id` is the number of events, `head.offset` their bytes.
         generation: raised when what was read before is no longer in the file (replaced, or cut back).
+        modified_ns: when the file was last changed.
     """
 
     def __init__(self, path: str):
         self.path = path
         self.generation = 0
-        self.modified_ms = 0
+        self._lock = threading.Lock()  # a large log is counted in a thread
         self._forget()
 
     def _forget(self) -> None:
         self.head = Cursor(0, 0)
-        self._inode = -1
+        self.modified_ns = 0
+        self._seen = (-1, -1, -1)  # inode, size and time of the last look
+        self._begin = self._end = b""
         self._marks = [Cursor(0, 0)]  # about one a block, so that an id is found by reading one block
         self._crc = 0, 0  # up to which offset, and the checksum of it
 
+    @property
+    def modified_ms(self) -> int:
+        return self.modified_ns // 1_000_000
+
+    @property
+    def identity(self) -> tuple[int, int, Cursor]:
+        """What differs when the log holds anything else, also after a restart of the server."""
+        return zlib.crc32(self._begin), self.modified_ns, self.head
+
+    def unread_bytes(self) -> int:
+        """Return how much a refresh would have to count."""
+        try:
+            return max(os.stat(self.path).st_size - self.head.offset, 0)
+        except OSError:
+            return 0
+
     def refresh(self) -> bool:
         """Take in what was appended; return whether anything changed. A line without its end is left for later."""
+        if not self._lock.acquire(blocking=False):
+            return False  # a thread is at it
+        try:
+            return self._refresh()
+        finally:
+            self._lock.release()
+
+    def _refresh(self) -> bool:
         try:
             status = os.stat(self.path)
         except (FileNotFoundError, NotADirectoryError):
             return self._replaced() if self.head.offset else False
-        self.modified_ms = status.st_mtime_ns // 1_000_000
-        if status.st_ino == self._inode and status.st_size == self.head.offset:
+        seen = status.st_ino, status.st_size, status.st_mtime_ns
+        if seen == self._seen or not stat.S_ISREG(status.st_mode):
             return False
-        replaced = False
-        if self.head.offset and (status.st_ino != self._inode or not self._still_there()):
-            replaced = self._replaced()
-        self._inode = status.st_ino
-        return self._count_to(status.st_size) or replaced
+        with open(self.path, "rb", buffering=0) as file:
+            replaced = not self._still_there(file.fileno()) and self._replaced()
+            self._seen, self.modified_ns = seen, status.st_mtime_ns
+            return self._count_to(file.fileno(), status.st_size) or replaced
 
-    def appended(self, num_events: int, num_bytes: int) -> None:
+    def appended(self, lines: Sequence[bytes]) -> None:
         """Take in whole lines that the caller has just appended at the head."""
-        self._advance(num_events, num_bytes)
+        num_bytes = sum(map(len, lines)) + len(lines)
+        self._advance(len(lines), num_bytes)
+        self._begin = self._begin or (lines[0] + b"\n")[:_KNOWN_BYTES]
+        self._end = (lines[-1] + b"\n")[-_KNOWN_BYTES:]
 
     def _replaced(self) -> bool:
         self.generation += 1
         self._forget()
         return True
 
-    def _still_there(self) -> bool:
-        with open(self.path, "rb", buffering=0) as file:
-            return os.pread(file.fileno(), 1, self.head.offset - 1) == b"\n"
+    def _still_there(self, fd: int) -> bool:
+        begin = os.pread(fd, len(self._begin), 0)
+        return begin == self._begin and os.pread(fd, len(self._end), self.head.offset - len(self._end)) == self._end
 
-    def _count_to(self, size: int) -> bool:
+    def _count_to(self, fd: int, size: int) -> bool:
         before = self.head
-        with open(self.path, "rb", buffering=0) as file:
-            offset, tail = self.head.offset, self.head.offset
-            pending = 0
-            while offset < size:
-                block = os.pread(file.fileno(), min(_BLOCK_BYTES, size - offset), offset)
-                if not block:
-                    break
-                lines = block.count(b"\n")
-                if lines:
-                    end = offset + block.rfind(b"\n") + 1
-                    self._advance(lines, end - tail)
-                    tail = end
-                pending += len(block)
-                offset += len(block)
-        return self.head != before
+        offset = tail = self.head.offset
+        while offset < size:
+            block = os.pread(fd, min(_BLOCK_BYTES, size - offset), offset)
+            if not block:
+                break
+            lines = block.count(b"\n")
+            if lines:
+                end = offset + block.rfind(b"\n") + 1
+                self._advance(lines, end - tail)
+                tail = end
+            offset += len(block)
+        if self.head == before:
+            return False
+        if not self._begin:
+            self._begin = os.pread(fd, min(_KNOWN_BYTES, self.head.offset), 0)
+        length = min(_KNOWN_BYTES, self.head.offset)
+        self._end = os.pread(fd, length, self.head.offset - length)
+        return True
 
     def _advance(self, num_events: int, num_bytes: int) -> None:
         self.head = Cursor(self.head.event_id + num_events, self.head.offset + num_bytes)
@@ -92,20 +128,13 @@ class RunLog:
         """Return the cursor of an event; the head for ids that are not there yet."""
         if event_id >= self.head.event_id:
             return self.head
-        mark = self._marks[bisect_right(self._marks, event_id, key=lambda mark: mark.event_id) - 1]
-        lines, cursor = self._read_exactly(mark, max(event_id, 0) - mark.event_id)
-        del lines
-        return cursor
-
-    def _read_exactly(self, cursor: Cursor, count: int) -> tuple[list[bytes], Cursor]:
-        found: list[bytes] = []
-        while len(found) < count:
-            lines, after = self.read(cursor, max_bytes=_BLOCK_BYTES, max_events=count - len(found))
+        cursor = self._marks[bisect_right(self._marks, event_id, key=lambda mark: mark.event_id) - 1]
+        while cursor.event_id < event_id:
+            missing = event_id - cursor.event_id
+            lines, cursor = self.read(cursor, max_bytes=_BLOCK_BYTES, max_events=missing)
             if not lines:
                 break
-            found += lines
-            cursor = after
-        return found, cursor
+        return cursor
 
     def read(self, cursor: Cursor, *, max_bytes: int, max_events: int = 1 << 30) -> tuple[list[bytes], Cursor]:
         """Return lines from `cursor` on, without their ends, and where the next one begins.
@@ -116,17 +145,15 @@ class RunLog:
         if available <= 0 or max_events <= 0:
             return [], cursor
         with open(self.path, "rb", buffering=0) as file:
-            wanted = min(max_bytes, available)
-            data = os.pread(file.fileno(), wanted, cursor.offset)
+            data = os.pread(file.fileno(), min(max_bytes, available), cursor.offset)
             end = data.rfind(b"\n") + 1
             while not end and len(data) < available:  # one line is longer than what was asked for
-                more = os.pread(
-                    file.fileno(), min(len(data) or _BLOCK_BYTES, available - len(data)), cursor.offset + len(data)
-                )
+                wanted = min(max(len(data), _BLOCK_BYTES), available - len(data))
+                more = os.pread(file.fileno(), wanted, cursor.offset + len(data))
                 if not more:
                     break
+                end = len(data) + more.find(b"\n") + 1 if b"\n" in more else 0
                 data += more
-                end = data.find(b"\n") + 1
         lines = data[:end].split(b"\n")[:-1]
         if len(lines) > max_events:
             lines = lines[:max_events]
@@ -135,11 +162,11 @@ class RunLog:
 
     def crc32(self) -> int:
         """Return the CRC-32 of all whole lines; only what is new since the last call is read."""
-        offset, crc = self._crc
-        if offset < self.head.offset:
+        head, (offset, crc) = self.head, self._crc
+        if offset < head.offset:
             with open(self.path, "rb", buffering=0) as file:
-                while offset < self.head.offset:
-                    block = os.pread(file.fileno(), min(1 << 20, self.head.offset - offset), offset)
+                while offset < head.offset:
+                    block = os.pread(file.fileno(), min(1 << 20, head.offset - offset), offset)
                     if not block:
                         break
                     crc, offset = zlib.crc32(block, crc), offset + len(block)

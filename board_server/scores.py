@@ -19,6 +19,7 @@ from board_server.projected import Columns
 from mlgym_jax.events import ExperimentView, RunView, encode
 
 _MAX_PATTERN = 200
+_MAX_RANGES = 1_000
 
 
 class Choice(NamedTuple):
@@ -26,12 +27,12 @@ class Choice(NamedTuple):
 
     Attributes:
         names: whether a score's name is wanted.
-        experiments: ids, None for all; epochs: first and last, None for all.
+        experiments: first and last ids of ranges, None for all; epochs: first and last, None for all.
         points: at most about so many a series, 0 for all; with_times: also when each epoch ended.
     """
 
     names: Callable[[str], bool]
-    experiments: frozenset[int] | None
+    experiments: list[tuple[int, int]] | None
     epochs: tuple[int, int] | None
     points: int
     with_times: bool
@@ -63,7 +64,7 @@ def choice(arguments: MultiDict[str, str]) -> Choice:
     points = arguments.get("points", "0")
     if not re.fullmatch(r"[0-9]{1,7}", points):
         raise WrongRequest(f"points: found {points[:40]!r}; write a number such as 1000, or leave it out for all")
-    return Choice(names, _numbers(experiments) if experiments else None, bounds, int(points), columns == "time")
+    return Choice(names, _ranges(experiments) if experiments else None, bounds, int(points), columns == "time")
 
 
 def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
@@ -76,14 +77,11 @@ def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
     return lambda name: name in known or any(pattern.match(name) for pattern in patterns)
 
 
-def _numbers(text: str) -> frozenset[int]:
-    found: set[int] = set()
-    for part in text.split(","):
-        first, last = _bounds(part, "experiments", "0,3,5-9")
-        if last - first > 1_000_000:
-            raise WrongRequest(f"experiments: {part!r} names more than a million; name fewer, or leave it out for all")
-        found.update(range(first, last + 1))
-    return frozenset(found)
+def _ranges(text: str) -> list[tuple[int, int]]:
+    parts = text.split(",")
+    if len(parts) > _MAX_RANGES:
+        raise WrongRequest(f"experiments: {len(parts)} ranges; at most {_MAX_RANGES}, or leave it out for all")
+    return [_bounds(part, "experiments", "0,3,5-9") for part in parts]
 
 
 def _bounds(text: str, what: str, example: str) -> tuple[int, int]:
@@ -96,7 +94,8 @@ def _bounds(text: str, what: str, example: str) -> tuple[int, int]:
 def chosen(view: RunView, choice: Choice) -> Iterator[ExperimentView]:
     """Yield the experiments that are asked for."""
     for experiment in view.experiments.values():
-        if choice.experiments is None or experiment.experiment_id in choice.experiments:
+        number, ranges = experiment.experiment_id, choice.experiments
+        if ranges is None or any(first <= number <= last for first, last in ranges):
             yield experiment
 
 
@@ -104,12 +103,13 @@ def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
     """Yield the chosen curves, experiment by experiment."""
     wanted: dict[str, bool] = {}
     for experiment in chosen(view, choice):
-        epochs, begin, end = _epochs(experiment, columns, choice)
         for name in experiment.history:
             if name not in wanted:
                 wanted[name] = choice.names(name)
             if wanted[name]:
-                scores = columns.scores(experiment, name)[begin:end]
+                epochs, scores = columns.scores(experiment, name)
+                part = _part(epochs, choice)
+                epochs, scores = epochs[part], scores[part]
                 kept = _kept(scores, choice.points)
                 if kept is None:
                     yield Series(experiment.experiment_id, name, len(scores), epochs, scores)
@@ -117,13 +117,12 @@ def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
                     yield Series(experiment.experiment_id, name, len(scores), epochs[kept], scores[kept])
 
 
-def _epochs(experiment: ExperimentView, columns: Columns, choice: Choice) -> tuple[np.ndarray, int, int]:
-    """Return the chosen epochs, and where they begin and end in the experiment's columns."""
-    epochs = columns.epochs(experiment)
+def _part(epochs: np.ndarray, choice: Choice) -> slice:
+    """Return where the chosen epochs are."""
     if choice.epochs is None:
-        return epochs, 0, len(epochs)
-    begin, end = np.searchsorted(epochs, choice.epochs[0], "left"), np.searchsorted(epochs, choice.epochs[1], "right")
-    return epochs[begin:end], int(begin), int(end)
+        return slice(None)
+    first, last = choice.epochs
+    return slice(int(np.searchsorted(epochs, first, "left")), int(np.searchsorted(epochs, last, "right")))
 
 
 def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
@@ -152,8 +151,9 @@ def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
 def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (experiment_id, epochs, unix milliseconds at which each had been evaluated)."""
     for experiment in chosen(view, choice):
-        epochs, begin, end = _epochs(experiment, columns, choice)
-        yield experiment.experiment_id, epochs, np.array(experiment.evaluated_ms[begin:end], np.float64)
+        epochs = columns.epochs(experiment)
+        part = _part(epochs, choice)
+        yield experiment.experiment_id, epochs[part], np.array(experiment.evaluated_ms[part], np.float64)
 
 
 def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
@@ -258,7 +258,7 @@ def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
 
     yield written(["experiment_id", "fold", *hyperparameters, "epoch", *scores])
     for one in experiments:
-        _, begin, end = _epochs(one, columns, choice)
+        begin, end, _ = _part(columns.epochs(one), choice).indices(one.epochs)
         values = [one.hyperparameters.get(name) for name in hyperparameters]
         fixed = [one.experiment_id, one.fold, *values]
         rows = one.rows()

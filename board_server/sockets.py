@@ -43,7 +43,7 @@ async def subscribe() -> None:
     text = websocket.args.get("after", "-1")
     if not re.fullmatch(r"-1|[0-9]{1,12}", text):
         raise WrongRequest(f"after: found {text[:40]!r}; write the id of the last event that you have, or -1")
-    run = board().store.run(_run_id())
+    run = await board().store.opened(_run_id())
     await websocket.accept()
     await _with_silent_client(board().subscriptions.serve(run, int(text), websocket.send))
 
@@ -56,12 +56,12 @@ async def grid_searches() -> None:
 
 
 async def _send_lists(here: Board) -> tuple[int, str]:
-    sent, sent_at = None, 0.0
+    sent, sent_at = b"", 0.0
     while not here.closing.is_set():
-        listed = await here.listed()
+        listed = await here.listed(max_age_seconds=_LIST_SECONDS)
         if listed != sent or time.monotonic() - sent_at > BEAT_SECONDS:
             sent, sent_at = listed, time.monotonic()
-            await websocket.send(msgspec.json.encode({"grid_searches": listed}).decode())
+            await websocket.send(f'{{"grid_searches":{listed.decode()}}}')
         await here.pause(_LIST_SECONDS)
     return 1001, "the board is shutting down"
 
@@ -71,16 +71,18 @@ async def publish() -> None:
     """Take in a run's events, and acknowledge each frame."""
     here = board()
     run = here.store.receiving(_run_id())
-    await websocket.accept()
-    here.num_sockets += 1
     run.publisher_came()
+    here.num_sockets += 1
     try:
+        await run.prepare()
+        await websocket.accept()
         while not here.closing.is_set():
             receiving, _ = await first_of(websocket.receive(), here.closing.wait())
             if receiving.cancelled() or not receiving.done():
                 break
+            frame = receiving.result()
             try:
-                answer, num_new = _received(run, receiving.result())
+                answer, num_new = _received(run, frame)
             except RequestError as error:
                 here.count_refused()
                 details = {"ack": run.log.head.event_id - 1, **error_answer(error)}
@@ -88,7 +90,7 @@ async def publish() -> None:
                 await asyncio.sleep(_ANSWER_SECONDS)
                 await _close(error.close_code, str(error)[:100])
                 return
-            here.count_received(num_new)
+            here.count_received(num_new, len(frame or b""))
             await websocket.send(msgspec.json.encode(answer).decode())
         await _close(1012, "the board is restarting")
     finally:

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from typing import Any
+import logging
+import math
+import time
 
+import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
 from quart import current_app
 
@@ -15,7 +18,9 @@ from board_server.listing import Listing
 from board_server.live import Subscriptions
 from board_server.store import Store
 
+_LOG = logging.getLogger("board_server")
 _FOLLOW_SECONDS = 0.1
+_METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "POST", "DELETE")
 
 
 class Board:
@@ -29,13 +34,19 @@ class Board:
         self.subscriptions = Subscriptions(self.closing)
         self.exporter = Exporter()
         self.num_sockets = 0
+        self.signing_in = asyncio.Lock()
         self._listing_lock = asyncio.Lock()
+        self._listed, self._listed_at = b"[]", -math.inf
         self._make_metrics()
 
-    async def listed(self) -> list[dict[str, Any]]:
-        """Return the summaries of all runs."""
+    async def listed(self, *, max_age_seconds: float = 0.0) -> bytes:
+        """Return the summaries of all runs as JSON; many who ask at about the same time get one look's answer."""
+        asked = time.monotonic()
         async with self._listing_lock:
-            return await asyncio.to_thread(self.listing.summaries)
+            if self._listed_at < asked - max_age_seconds:
+                self._listed_at = time.monotonic()
+                self._listed = msgspec.json.encode(await asyncio.to_thread(self.listing.summaries))
+            return self._listed
 
     def begin(self) -> None:
         """Follow the logs of local runs; called when the server starts."""
@@ -44,16 +55,20 @@ class Board:
     async def end(self) -> None:
         """Let everybody go, and bring what was published to the disk."""
         self.closing.set()
-        await self._following
-        self.store.close()
-        self.exporter.close()
+        try:
+            await self._following
+        finally:
+            self.store.close()
+            self.exporter.close()
 
     async def _follow(self) -> None:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""
         while not self.closing.is_set():
             for run in self.store.watched():
-                with contextlib.suppress(OSError):  # a log that cannot be read just now is looked at again
+                try:
                     run.refresh()
+                except Exception as error:  # a log that cannot be read just now is looked at again
+                    _LOG.warning("cannot follow run=%s: %s", run.run_id, error)
             await self.pause(_FOLLOW_SECONDS)
 
     async def pause(self, seconds: float) -> None:
@@ -61,15 +76,15 @@ class Board:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(self.closing.wait(), seconds)
 
-    def count_received(self, num_events: int) -> None:
+    def count_received(self, num_events: int, num_bytes: int) -> None:
         self._received.inc(num_events)
-        self.subscriptions.ration.taken_in()
+        self.subscriptions.ration.taken_in(num_bytes)
 
     def count_refused(self) -> None:
         self._refused.inc()
 
     def count_request(self, method: str, status: int) -> None:
-        self._requests.labels(method, str(status)).inc()
+        self._requests.labels(method if method in _METHODS else "other", str(status)).inc()
 
     def _make_metrics(self) -> None:
         self.metrics = registry = CollectorRegistry()

@@ -14,7 +14,7 @@ import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from board_server.errors import Conflict, NotFound, TryLater, WrongRequest
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest
 from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
@@ -27,6 +27,9 @@ EXPERIMENT_FILES = ("experiment_config.json", "model_card.json", "model_card.md"
 _ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
+_MAX_NEAREST = 200  # names that a wrong one is compared with
+_MANY_BYTES = 1 << 23  # more of a log is counted in a thread
+_LINGER_SECONDS = 5.0
 
 
 def checked_id(value: str, what: str) -> str:
@@ -65,26 +68,36 @@ class Run:
         self.num_publishers = 0
         self.num_subscribers = 0
         self._writer: EventLog | None = None
+        self._opening = asyncio.Lock()
         self._waiting: set[asyncio.Future[None]] = set()
+        self._told = self.log.generation, self.log.head
 
     @property
     def is_published(self) -> bool:
         return os.path.exists(os.path.join(self.folder, PUBLISHED_MARK))
 
     @property
-    def is_written(self) -> bool:
-        """Whether somebody holds the log for writing: a local process, or a publisher through this server."""
-        return self._writer is not None or self.num_publishers > 0 or is_being_written(self.log.path)
+    def is_busy(self) -> bool:
+        return bool(self.num_publishers or self.num_subscribers or self._waiting or self._writer)
+
+    # -- following -------------------------------------------------------------------------------------------------
 
     def refresh(self) -> None:
         """Look for lines that a local process has appended, and wake who waits for them."""
-        generation = self.log.generation
-        if self.log.refresh():
-            if self.log.generation != generation:
+        self.log.refresh()
+        if (self.log.generation, self.log.head) != self._told:
+            if self.log.generation != self._told[0]:
                 self.close_writer()  # the file that it writes is no longer the run's
-            self.wake()
+            self._wake()
 
-    def wake(self) -> None:
+    async def catch_up(self) -> None:
+        """Refresh; what takes long is done in a thread."""
+        if self.log.unread_bytes() > _MANY_BYTES:
+            await asyncio.to_thread(self.log.refresh)
+        self.refresh()
+
+    def _wake(self) -> None:
+        self._told = self.log.generation, self.log.head
         for waiting in list(self._waiting):
             if not waiting.done():
                 waiting.set_result(None)
@@ -96,6 +109,37 @@ class Run:
         waiting.add_done_callback(self._waiting.discard)
         return waiting
 
+    # -- being published -------------------------------------------------------------------------------------------
+
+    def publisher_came(self) -> None:
+        self.num_publishers += 1
+
+    def publisher_left(self) -> None:
+        """Close the log a while after the last publisher has left; it may come again at once."""
+        self.num_publishers -= 1
+        if not self.num_publishers:
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._close_if_idle)
+
+    def _close_if_idle(self) -> None:
+        if not self.num_publishers:
+            self.close_writer()
+
+    async def prepare(self) -> None:
+        """Open a published log for writing, repaired and summed up, in a thread: it may be large."""
+        async with self._opening:
+            if self._writer is None and self.is_published and os.path.exists(self.log.path):
+                opening = asyncio.ensure_future(asyncio.to_thread(self._open_writer))
+                opening.add_done_callback(self._adopt)  # also where this client does not wait for it
+                with contextlib.suppress(RequestError):  # said when something is to be appended
+                    await asyncio.shield(opening)
+            self.refresh()
+            await asyncio.to_thread(self.log.crc32)
+
+    def _adopt(self, opening: asyncio.Future[EventLog]) -> None:
+        if not opening.cancelled() and opening.exception() is None:
+            self._writer = opening.result()
+            self._close_if_idle()
+
     def append(self, first_event_id: int, lines: Sequence[bytes]) -> None:
         """Append published events, the first of which is to get the id `first_event_id`.
 
@@ -105,28 +149,27 @@ class Run:
         """
         try:
             if self._writer is None:
+                self._make_folder()
                 self._writer = self._open_writer()
+                self.log.refresh()  # opening may have cut off a torn end
             if self.log.head.event_id != first_event_id:
                 raise Conflict(f"the log has {self.log.head.event_id} events by now")
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
             raise TryLater(f"the board's disk refuses: {error.__cause__ or error}") from error
-        self.log.appended(len(lines), sum(map(len, lines)) + len(lines))
-        self.wake()
+        self.log.appended(lines)
+        self._wake()
 
     def _open_writer(self) -> EventLog:
-        self._make_folder()
         if not self.is_published:
             raise self._local()
         try:
-            writer = EventLog.open(self.log.path)
+            return EventLog.open(self.log.path, counted=(self.log.head.offset, self.log.head.event_id))
         except MlgymError as error:
             if is_being_written(self.log.path):
                 raise self._local() from error
             raise TryLater(f"the board cannot write the log of {self.run_id!r}: {error.__cause__ or error}") from error
-        self.log.refresh()  # opening may have cut off a torn end
-        return writer
 
     def _local(self) -> Conflict:
         return Conflict(
@@ -141,17 +184,25 @@ class Run:
                 writer.close()
             self.log.refresh()
 
-    def publisher_came(self) -> None:
-        self.num_publishers += 1
-
-    def publisher_left(self) -> None:
-        self.num_publishers -= 1
-        if not self.num_publishers:
-            self.close_writer()
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.num_publishers or self.num_subscribers or self._waiting or self._writer)
+    def _make_folder(self) -> None:
+        """Make the folder of a new run; a folder that somebody else has made is not taken over."""
+        if self.is_published or os.path.exists(self.log.path):
+            return
+        if os.path.lexists(self.folder):
+            raise Conflict(
+                f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
+            )
+        try:
+            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
+            os.mkdir(self.folder)
+        except OSError as error:  # also where somebody has made it this moment
+            raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+        try:
+            write_whole(os.path.join(self.folder, PUBLISHED_MARK), b"")
+        except TryLater:
+            with contextlib.suppress(OSError):
+                os.rmdir(self.folder)
+            raise
 
     # -- files beside the log --------------------------------------------------------------------------------------
 
@@ -166,10 +217,6 @@ class Run:
             raise NotFound(f"no file {name[:140]!r}{nearest(name, allowed)} Files here: {', '.join(allowed)}")
         middle = () if experiment_id is None else (str(experiment_id),)
         return os.path.join(self.folder, *middle, name)
-
-    def _make_folder(self) -> None:
-        if not os.path.exists(self.log.path) and not self.is_published:
-            write_whole(os.path.join(self.folder, PUBLISHED_MARK), b"")
 
     def require_received(self) -> None:
         """Make the folder of a run that is new; refuse what would change one that is not the board's to change.
@@ -198,26 +245,25 @@ class Store:
             return []
 
     def run(self, run_id: str) -> Run:
+        """Return a run.
+
+        Raises:
+            WrongRequest: no id; NotFound: no such run.
+        """
+        run = self._find(run_id)
+        if run is None:
+            newest = sorted(self.names(), reverse=True)[:_MAX_NEAREST]
+            raise NotFound(f"no run {run_id!r}{nearest(run_id, newest)} GET grid_searches lists them")
+        return run
+
+    async def opened(self, run_id: str) -> Run:
         """Return a run, its log looked at anew.
 
         Raises:
             WrongRequest: no id; NotFound: no such run.
         """
-        checked_id(run_id, "grid_search_id")
-        run = self._known.get(run_id)
-        if run is None:
-            folder = os.path.join(self.folder, run_id)
-            if not os.path.isfile(os.path.join(folder, LOG_NAME)) and not os.path.isfile(
-                os.path.join(folder, PUBLISHED_MARK)
-            ):
-                raise NotFound(f"no run {run_id!r}{nearest(run_id, self.names())} GET grid_searches lists them")
-            run = self._remember(Run(folder))
-        elif not os.path.isdir(run.folder):
-            if not run.is_busy:
-                del self._known[run_id]
-            raise NotFound(f"no run {run_id!r}; it was deleted, or has no event yet")
-        self._known.move_to_end(run_id)
-        run.refresh()
+        run = self.run(run_id)
+        await run.catch_up()
         return run
 
     def receiving(self, run_id: str) -> Run:
@@ -226,11 +272,23 @@ class Store:
         Raises:
             WrongRequest: no id.
         """
-        try:
-            return self.run(run_id)
-        except NotFound:
-            known = self._known.get(run_id)
-            return known if known is not None else self._remember(Run(os.path.join(self.folder, run_id)))
+        run = self._find(run_id) or self._known.get(run_id)
+        return run if run is not None else self._remember(Run(os.path.join(self.folder, run_id)))
+
+    def _find(self, run_id: str) -> Run | None:
+        folder = os.path.join(self.folder, checked_id(run_id, "grid_search_id"))
+        is_there = any(os.path.isfile(os.path.join(folder, name)) for name in (LOG_NAME, PUBLISHED_MARK))
+        run = self._known.get(run_id)
+        if not is_there:
+            if run is not None:
+                run.refresh()
+                if not run.is_busy:
+                    del self._known[run_id]
+            return None
+        if run is None:
+            return self._remember(Run(folder))
+        self._known.move_to_end(run_id)
+        return run
 
     def projecting(self, run: Run) -> Projected:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""

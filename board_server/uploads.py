@@ -26,16 +26,17 @@ async def _admit() -> None:
 async def publish(run_id: str) -> Response:
     """Take in a frame of events, as `/ws/publish` does."""
     run = board().store.receiving(run_id)
-    frame = await request.data
     run.publisher_came()
     try:
+        frame = await request.data
+        await run.prepare()
         answer, num_new = receive(run, frame)
     except RequestError as error:
         board().count_refused()
         return json_response({"ack": run.log.head.event_id - 1, **error_answer(error)}, error.status)
     finally:
         run.publisher_left()
-    board().count_received(num_new)
+    board().count_received(num_new, len(frame))
     return json_response(answer, 409 if "expected" in answer else 200)
 
 
@@ -78,7 +79,7 @@ async def post_checkpoint(run_id: str, experiment_id: str, epoch: str, resource:
 @uploads.delete("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
 async def delete_checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str | None = None) -> Response:
     """Delete what was uploaded of a checkpoint."""
-    run = board().store.run(run_id)
+    run = await board().store.opened(run_id)
     if resource is not None:
         checkpoints.checked_resource(resource)
     who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")

@@ -23,6 +23,7 @@ from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.registry import registrations
 
 LOG_NAME = "event_storage.log"
+_RECEIVED_MARK = ".published"  # which a board puts beside what it received
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
 
 
@@ -152,7 +153,16 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
 
 
 def read_config(run_dir: str) -> dict[str, Any]:
-    """Return a run's resolved config, after its config file registered its own components."""
+    """Return a run's resolved config, after its config file registered its own components.
+
+    Raises:
+        MlgymError: it cannot be read, or it came from another machine: reading it means to execute it.
+    """
+    if os.path.exists(os.path.join(run_dir, _RECEIVED_MARK)):
+        raise MlgymError(
+            f"{run_dir}: this run was published to a board by another machine, and this would execute its config.py. "
+            f"If you trust it, remove {_RECEIVED_MARK} from its folder"
+        )
     record = read_json(os.path.join(run_dir, "run.json"))
     config_file = os.path.join(run_dir, "config.py")
     source = _known_as(record.get("config_file") or config_file)

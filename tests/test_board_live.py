@@ -392,7 +392,7 @@ def test_a_store_that_may_only_be_read_is_still_shown(tmp_path):
     with board(tmp_path) as server:
         with server.publisher("remote") as publisher:
             answer = say(publisher, frame(0))
-            assert answer["ack"] == -1 and "disk refuses" in answer["error"]
-        assert server.request("PUT", "/grid_searches/remote/config.json", b"{}")[0] == 503
+            assert answer["ack"] == -1 and "no published run" in answer["error"]
+        assert server.request("PUT", "/grid_searches/remote/config.json", b"{}")[0] == 409
         assert [run["grid_search_id"] for run in server.json("/grid_searches")] == [RUN]
         assert server.json(f"/grid_searches/{RUN}")["status"] == "DONE"

@@ -267,7 +267,8 @@ def test_files_of_a_run_are_served_as_what_they_are(tmp_path):
         (f"/grid_searches/{RUN}/scores?epochs=1-2-3", 400, "epochs"),
         (f"/grid_searches/{RUN}/scores?format=xml", 400, "json, csv, binary"),
         (f"/grid_searches/{RUN}/scores?columns=loss", 400, "allowed is time"),
-        (f"/grid_searches/{RUN}/scores?experiments=0-999999999", 400, "a million"),
+        (f"/grid_searches/{RUN}/scores?experiments={'0,' * 1000}0", 400, "at most 1000"),
+        (f"/grid_searches/{RUN}/config.json", 404, "not there (yet)"),
         (f"/grid_searches/{RUN}/events?after=x", 400, "id of an event"),
         (f"/grid_searches/{RUN}/events?limit=0", 400, "from 1 to 10000"),
         (f"/checkpoints/{RUN}/0/1/weights", 404, "model, optimizer"),
@@ -432,3 +433,180 @@ def test_names_with_markup_are_text_on_the_plain_page(tmp_path):
         "script-src" not in headers["Content-Security-Policy"]
         and "default-src 'self'" in headers["Content-Security-Policy"]
     )
+
+
+# --- what a hard day brings ------------------------------------------------------------------------------------------
+
+
+def test_a_client_that_leaves_while_its_answer_is_made_spoils_nothing(tmp_path):
+    """The thread that projects goes on after the request was cancelled, and another request comes."""
+    write_run(tmp_path, study_events(experiments=20, epochs=1_500))
+    app = create_app(Store(tmp_path), Access())
+
+    async def ask():
+        client = app.test_client()
+        for delay in (0.0, 0.005, 0.02, 0.05):
+            leaving = asyncio.ensure_future(client.get(f"/grid_searches/{RUN}/experiments"))
+            await asyncio.sleep(delay)
+            leaving.cancel()
+        many = [client.get(f"/grid_searches/{RUN}/experiments") for _ in range(3)]
+        return [await answer.get_json() for answer in await asyncio.gather(*many)]
+
+    expected = [1_500] * 20
+    assert [[row["epochs"] for row in rows] for rows in asyncio.run(ask())] == [expected] * 3
+
+
+def test_memory_is_given_back_of_idle_runs_alone(tmp_path, monkeypatch):
+    import board_server.store as module
+
+    monkeypatch.setattr(module, "_MAX_PROJECTED", 2)
+    for number in range(6):
+        write_run(tmp_path, study_events(f"run-{number}", experiments=5, epochs=400), f"run-{number}")
+    app = create_app(Store(tmp_path), Access())
+
+    async def ask():
+        client = app.test_client()
+        paths = [f"/grid_searches/run-{number % 6}/experiments?config=0" for number in range(24)]
+        answers = await asyncio.gather(*(client.get(path) for path in paths))
+        await client.get(paths[0])
+        return [[row["epochs"] for row in await answer.get_json()] for answer in answers]
+
+    assert asyncio.run(ask()) == [[400] * 5] * 24
+    store = app.extensions["board"].store
+    assert sum(store.run(f"run-{number}").projected.is_loaded for number in range(6)) <= 3
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"epoch": 10**400},
+        {"epoch": -(2**60)},
+        {"metric_scores": [{"metric": "accuracy", "split": "val", "score": 10**400}]},
+        {"metric_scores": [{"metric": f"m{n}", "split": "val", "score": 1} for n in range(1_100)]},
+        {"experiment_id": [1]},
+        {"loss_scores": None},
+    ],
+)
+def test_one_strange_event_does_not_hide_the_others(tmp_path, strange):
+    events = study_events()
+    events[9] = {**events[9], "payload": {**events[9]["payload"], **strange}}
+    path = write_run(tmp_path, [])
+    path.write_text("".join(json.dumps(event) + "\n" for event in events))
+    client = Client(tmp_path)
+    for _ in range(2):
+        run = client.json(f"/grid_searches/{RUN}")
+        assert run["num_malformed"] == 1 and run["status"] == "DONE"
+        assert sorted(row["epochs"] for row in client.json(f"/grid_searches/{RUN}/experiments")) == [3, 4, 4]
+        assert client(f"/grid_searches/{RUN}/scores?format=binary")[0] == 200
+
+
+def test_an_epoch_without_a_score_is_no_divergence(tmp_path):
+    """A metric of every third epoch has a curve of every third epoch."""
+    events = study_events(experiments=1, epochs=6)
+    for event in events:
+        if event["event_type"] == "evaluation_result" and event["payload"]["epoch"] % 3:
+            event["payload"]["metric_scores"] = []
+    write_run(tmp_path, events)
+    client = Client(tmp_path)
+    found = {one["name"]: one for one in client.json(f"/grid_searches/{RUN}/scores")["series"]}
+    assert found["val/accuracy"]["epochs"] == [3, 6] and found["val/accuracy"]["scores"] == [0.3, 0.6]
+    assert found["val/accuracy"]["total"] == 2 and found["train/loss"]["epochs"] == [1, 2, 3, 4, 5, 6]
+    binary = decoded(client(f"/grid_searches/{RUN}/scores?format=binary")[2])[1]
+    assert binary[0, "val/accuracy"] == ([3, 6], [0.3, 0.6], 2)
+    rows = list(csv.DictReader(io.StringIO(client(f"/grid_searches/{RUN}/scores?format=csv")[2].decode())))
+    assert [row["val/accuracy"] for row in rows] == ["", "", "0.3", "", "", "0.6"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "status", "part"),
+    [
+        ("bytes=0-9", 206, slice(0, 10)),
+        ("bytes=-5", 206, slice(-5, None)),
+        ("bytes=20-", 206, slice(20, None)),
+        ("bytes=0-1000000", 206, slice(None)),
+        ("bytes=-1000000", 206, slice(None)),
+        ("bytes=0-1,5-6", 200, slice(None)),
+        ("bytes=5-1", 200, slice(None)),
+        ("lines=1-2", 200, slice(None)),
+        ("bytes=1000000-", 416, None),
+        ("bytes=-0", 416, None),
+    ],
+)
+def test_ranges_of_a_file(client, tmp_path, asked, status, part):
+    whole = (tmp_path / RUN / "event_storage.log").read_bytes()
+    found, headers, body = client(f"/grid_searches/{RUN}/event_storage.log", headers={"Range": asked})
+    assert found == status
+    if status == 416:
+        assert headers["Content-Range"] == f"bytes */{len(whole)}"
+    else:
+        assert body == whole[part] and headers["Accept-Ranges"] == "bytes"
+        assert headers["Content-Type"] == "text/plain; charset=utf-8" and headers["Cache-Control"] == "no-cache"
+
+
+@pytest.mark.parametrize(
+    "meta",
+    [
+        "[]",
+        "{",
+        "7",
+        '{"experiments": 1, "row_epochs": [], "kept": [], "wanted": []}',
+        '{"experiments": [0], "row_epochs": [], "kept": [], "wanted": []}',
+        '{"experiments": ["x"], "row_epochs": ["y"], "kept": [], "wanted": []}',
+        '{"experiments": [0], "row_epochs": [1], "kept": [[[1], 2]], "wanted": []}',
+        "[" * 100_000,
+    ],
+)
+def test_damaged_checkpoints_hide_nothing(client, tmp_path, meta):
+    for step, text in (
+        ("4", '{"experiments": [0], "row_epochs": [4], "kept": [[0, 2]], "wanted": [[0, 2]]}'),
+        ("5", meta),
+    ):
+        folder = tmp_path / RUN / "checkpoints" / "group_0" / step / "meta"
+        folder.mkdir(parents=True)
+        (folder / "metadata").write_text(text)
+    listed = client.json(f"/checkpoint_list/{RUN}")
+    assert [(one["experiment_id"], one["epoch"]) for one in listed] == [(0, 2), (0, 4)]
+    assert client.json(f"/grid_searches/{RUN}/experiments")[0]["last_checkpoint_id"] == 4
+
+
+def test_the_same_upload_several_times_at_once_ends_whole(tmp_path):
+    app, data = create_app(Store(tmp_path), Access()), bytes(range(256)) * 4_000
+
+    async def upload():
+        client = app.test_client()
+        put = [
+            client.post("/checkpoints/remote/0/1/model", data=data, headers={"Repr-Digest": digest(data)})
+            for _ in range(6)
+        ]
+        statuses = [answer.status_code for answer in await asyncio.gather(*put)]
+        whole = await client.get("/checkpoints/remote/0/1/model")
+        return statuses, await whole.get_data(as_text=False)
+
+    statuses, whole = asyncio.run(upload())
+    assert statuses == [201] * 6 and whole == data
+
+
+def test_methods_that_nobody_knows_are_counted_as_one(client):
+    for number in range(20):
+        client("/healthz", f"ODD{number}")
+    text = client("/metrics")[2].decode()
+    assert 'method="other"' in text and "ODD" not in text
+
+
+def test_signing_in_takes_no_more_than_a_token(tmp_path):
+    client = Client(tmp_path, Access(token="secret"))
+    assert client("/session", "POST", data=b"x" * 100_000)[0] == 413
+    assert client("/session", "POST", data=b'{"token": "secret"}')[0] == 201
+
+
+def test_a_log_that_was_replaced_is_never_unchanged(tmp_path):
+    path = write_run(tmp_path, study_events())
+    client = Client(tmp_path)
+    for part in ("", "/experiments", "/scores"):
+        tag = client(f"/grid_searches/{RUN}{part}")[1]["ETag"]
+        other = path.read_bytes().replace(b"a study", b"another", 1).replace(b"2.4", b"9.9")
+        assert len(other) == path.stat().st_size
+        path.write_bytes(other)
+        for asked in (client, Client(tmp_path)):  # also by a board that was restarted
+            assert asked(f"/grid_searches/{RUN}{part}", headers={"If-None-Match": tag})[0] == 200
+        path.write_bytes(path.read_bytes().replace(b"another", b"a study", 1).replace(b"9.9", b"2.4"))

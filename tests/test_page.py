@@ -10,6 +10,7 @@ import sys
 import pytest
 from boards import BoardProcess
 from browsers import PAGE, STATIC, Tab, agrees, browser, prefixed  # noqa: F401
+from safetensors.numpy import load_file
 
 from benchmarks.synthetic_runs import events, write_run, write_strange_runs
 from mlgym_jax.events import EventLog, project, read_events
@@ -221,6 +222,14 @@ def test_a_selection_is_what_the_log_says_and_is_exported(open_tab, storage, tmp
     assert [(one["experiment_id"], one["epoch"], one["score"], one["hyperparameters"]) for one in chosen] == [
         (one.experiment_id, epoch, score, one.hyperparameters) for (epoch, score), one in best
     ]
+
+
+def test_a_trained_model_is_downloaded_by_a_click(open_tab, storage, tmp_path):
+    page = open_tab().go(f"runs/{DIGITS}/experiments/3")
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="model", exact=False).filter(has_text="↓").first.click()
+    downloading.value.save_as(tmp_path / "model.safetensors")
+    assert load_file(tmp_path / "model.safetensors")
 
 
 def test_names_with_markup_are_text_and_strange_runs_are_shown(open_tab):

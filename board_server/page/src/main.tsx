@@ -3,7 +3,8 @@
 import { render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./styles/base.css";
-import "./styles/parts.css";
+import "./styles/controls.css";
+import "./styles/data.css";
 import "./styles/pages.css";
 import { address, formatAddressOf, navigate, reading, readSession, setView, store, view } from "./app";
 import { Empty } from "./controls";

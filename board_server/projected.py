@@ -10,7 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from board_server.run_log import Cursor, RunLog
-from mlgym_jax.events import ExperimentView, RunView, apply, decode
+from mlgym_jax.events import ExperimentView, RunView, apply_lines
 
 Found = TypeVar("Found")
 
@@ -100,18 +100,6 @@ class Projected:
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break
-            for line in lines:
-                self._take_in(line)
+            apply_lines(self._view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])
             self._cursor = cursor
         return make(self._view, self._columns, self._cursor.event_id - 1)
-
-    def _take_in(self, line: bytes) -> None:
-        """Take in one line; a damaged one must not hide the others."""
-        try:
-            if len(line) > MAX_LINE_BYTES:
-                raise ValueError("too long")
-            event = decode(line)
-        except ValueError:
-            self._view.num_malformed += 1
-            return
-        apply(self._view, event)

@@ -14,12 +14,14 @@ from quart import current_app
 
 from board_server.auth import Access
 from board_server.checkpoints import Exporter
+from board_server.errors import RequestError
 from board_server.listing import Listing
 from board_server.live import Subscriptions
 from board_server.store import Store
 
 _LOG = logging.getLogger("board_server")
 _FOLLOW_SECONDS = 0.1
+_WARMED_BYTES = 1 << 30
 _METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "POST", "DELETE")
 
 
@@ -51,15 +53,25 @@ class Board:
     def begin(self) -> None:
         """Follow the logs of local runs; called when the server starts."""
         self._following = asyncio.ensure_future(self._follow())
+        self._warming = asyncio.ensure_future(self._warm())
 
     async def end(self) -> None:
         """Let everybody go, and bring what was published to the disk."""
         self.closing.set()
+        self._warming.cancel()
         try:
             await self._following
         finally:
             self.store.close()
             self.exporter.close()
+
+    async def _warm(self) -> None:
+        """Read the newest run, which is what people open a board for, before they ask."""
+        with contextlib.suppress(RequestError, OSError, LookupError):
+            newest = msgspec.json.decode(await self.listed())[0]
+            if newest["bytes"] <= _WARMED_BYTES:
+                run = await self.store.opened(newest["grid_search_id"])
+                await self.store.projecting(run).read(lambda *_: None)
 
     async def _follow(self) -> None:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""

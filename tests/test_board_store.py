@@ -292,5 +292,5 @@ def test_a_received_runs_config_is_not_executed_by_whoever_reads_it(tmp_path):
     result = mg.load_run(tmp_path / "remote")
     assert result.status == "DONE" and result.experiments[0].history["val/accuracy"][-1] == 0.4
     for use in (lambda: mg.resume(tmp_path / "remote"), result.experiments[0].restore):
-        with pytest.raises(MlgymError, match="If you trust it, remove .published"):
+        with pytest.raises(MlgymError, match="If you trust it, remove"):
             use()

@@ -282,3 +282,81 @@ def test_a_refit_is_no_candidate_and_the_newest_counts():
     assert [item.experiment_id for item in view.candidates] == [0]
     assert [(item.experiment_id, item.refit) for item in view.refits] == [(2, origin), (3, origin)]
     assert "refit" not in written[0]["payload"]
+
+
+# --- lines ---------------------------------------------------------------------------------------------------------
+
+NUMBERS = st.one_of(
+    st.floats(), st.integers(-(2**70), 2**70), st.sampled_from(["NaN", "-Infinity", "x", None, True, [1]])
+)
+SCORES = st.lists(
+    st.fixed_dictionaries(
+        {"split": st.sampled_from(["train", "val", 7]), "score": NUMBERS},
+        optional={
+            "metric": st.sampled_from(["a", "b/1"]),
+            "loss": st.sampled_from(["loss", "loss/x"]),
+            "more": st.none(),
+        },
+    ),
+    max_size=3,
+)
+RESULTS = st.fixed_dictionaries(
+    {"experiment_id": st.sampled_from([0, 1, 2**63, "0", True]), "epoch": st.integers(-1, 6) | NUMBERS},
+    optional={
+        "metric_scores": SCORES,
+        "loss_scores": SCORES,
+        "seconds": NUMBERS,
+        "grid_search_id": NUMBERS,
+        "x": st.none(),
+    },
+)
+
+
+@given(
+    st.lists(st.tuples(RESULTS, st.sampled_from([1, 10**15, 10**17, -5, 1.5, None])), max_size=8),
+    st.lists(st.integers(0, 300), max_size=3),
+)
+def test_lines_say_what_their_events_say(results, damages):
+    """Whatever stands in them, and however they are damaged."""
+    lines = []
+    for payload, now_ms in results:
+        line = bytearray(ev.encode({"event_type": "evaluation_result", "creation_ts": now_ms, "payload": payload}))
+        for place in damages:
+            if place < len(line):
+                line[place] ^= 1 << place % 7
+        lines.append(bytes(line))
+    assert_same(lines)
+
+
+def assert_same(lines):
+    by_line, by_event, num_damaged = ev.RunView(), ev.RunView(), 0
+    ev.apply_lines(by_line, lines)
+    for line in lines:
+        try:
+            ev.apply(by_event, ev.decode(line))
+        except ValueError:
+            num_damaged += 1
+    by_event.num_malformed += num_damaged
+    assert repr(by_line) == repr(by_event)
+    return by_line
+
+
+def test_a_log_read_by_lines_is_the_log():
+    """With scores that come and go, epochs out of order and again, other experiments, an end and a resumption."""
+    names = [["val/a", "train/loss"], ["val/a"], ["val/b", "train/loss"]]
+    lines = [
+        ev.encode(
+            ev.run_started("run", name="n", config_hash="c", num_experiments=3, num_groups=1, resumed=False, now_ms=1)
+        )
+    ]
+    for number in range(200):
+        few = names[0] if number < 90 else names[number % 3]
+        scores = {name: (math.nan, math.inf, number / 7)[number % 3] for name in few}
+        epoch = number // 3 + (5 if number % 50 == 49 else 0) - (3 if number % 70 == 69 else 0)
+        fields = {"experiment_id": number % 3, "epoch": max(epoch, 0), "seconds": 0.1, "now_ms": number}
+        lines.append(ev.encode(ev.evaluation_result("run", scores=scores, **fields)))
+        if number == 120:
+            lines.append(ev.encode(ev.experiment_stopped("run", experiment_id=1, epoch=40, reason="early", now_ms=2)))
+            lines.append(ev.encode(ev.job_status("run", experiment_id=1, job_id="1", status="DONE", now_ms=2)))
+    view = assert_same(lines)
+    assert view.num_malformed == 0 and view.experiments[0].epochs > 40

@@ -30,6 +30,7 @@ Synopsis:
 from mlgym_jax.events.codec import Event, decode, decode_number, encode
 from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
+from mlgym_jax.events.results import apply_lines
 from mlgym_jax.events.schema import (
     checkpoint_saved,
     checkpoint_skipped,
@@ -57,6 +58,7 @@ __all__ = [
     "RunView",
     "Sink",
     "apply",
+    "apply_lines",
     "checkpoint_saved",
     "checkpoint_skipped",
     "decode",

@@ -22,7 +22,7 @@ RunState = Literal["INIT", "RUNNING", "DONE", "FAILED", "INTERRUPTED"]
 Payload = Mapping[str, Any]
 
 _MAX_SCORES = 1_000  # of one experiment
-_EXACT = range(-(2**53), 2**53 + 1)  # the integers that every reader of JSON keeps
+LARGEST = 2**53  # of the integers that every reader of JSON keeps
 
 
 @dataclass(slots=True)
@@ -98,8 +98,12 @@ class ExperimentView:
     def _row(self, index: int) -> dict[str, float]:
         if not self._logged:
             return {name: values[index] for name, values in self.history.items()}
-        everywhere = b"\1" * self.epochs
-        return {n: values[index] for n, values in self.history.items() if self._logged.get(n, everywhere)[index]}
+        found = {}
+        for name, values in self.history.items():
+            logged = self._logged.get(name)
+            if logged is None or logged[index]:
+                found[name] = values[index]
+        return found
 
     def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int) -> bool:
         """Take in one epoch's scores; the first ones of an epoch win. Return whether they were taken."""
@@ -192,7 +196,7 @@ def apply(view: RunView, event: Event) -> None:
         if handler is None:
             return
         payload, now_ms = event["payload"], event["creation_ts"]
-        if now_ms not in _EXACT:
+        if not _is_exact(now_ms):
             raise ValueError(f"creation_ts: found {now_ms}")
         handler(view, payload, now_ms)
         if view.started_ms is None:
@@ -201,6 +205,10 @@ def apply(view: RunView, event: Event) -> None:
             view.run_id = payload.get("grid_search_id")
     except (KeyError, TypeError, ValueError, AttributeError, ArithmeticError):
         view.num_malformed += 1  # one strange event must not make the whole run unreadable
+
+
+def _is_exact(value: object) -> bool:
+    return isinstance(value, int) and abs(value) <= LARGEST
 
 
 def _run_started(view: RunView, payload: Payload, _now_ms: int) -> None:
@@ -254,7 +262,7 @@ def _experiment_status(view: RunView, payload: Payload, _now_ms: int) -> None:
 
 def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
     scores, epoch, seconds = scores_of(payload), payload["epoch"], payload.get("seconds")
-    if not isinstance(epoch, int) or epoch not in _EXACT:
+    if not _is_exact(epoch):
         raise TypeError(f"epoch: found {epoch!r}, not an integer of at most 2**53")
     experiment = view.experiment(payload["experiment_id"])
     taken = experiment._add_epoch(epoch, scores, math.nan if seconds is None else float(seconds), now_ms)

@@ -49,7 +49,7 @@ class HalfNet(nn.Module):
         x = nn.Dense(3, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)(x.astype(jnp.bfloat16)) * scale
         return x.astype(jnp.float32)
 """
-NNX = 'config.model = component("nnx_net")'
+NNX = 'config.model = component("exported_nnx")'
 NNX_TOP = """
 class NnxNet(nnx.Module):
     def __init__(self, rngs):
@@ -60,8 +60,8 @@ class NnxNet(nnx.Module):
         return self.layers[1](nnx.relu(self.norm(self.layers[0](x))))
 
 
-@register("model", "nnx_net")
-def nnx_net():
+@register("model", "exported_nnx")
+def exported_nnx():
     return NnxNet
 """
 STUDIES = {"rich": (RICH, RICH_TOP), "bfloat16": (BFLOAT16, BFLOAT16_TOP), "nnx": (NNX, NNX_TOP)}

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATIC, Tab, agrees, browser, prefixed  # noqa: F401
+from browsers import PAGE, STATIC, Tab, agrees, browser, lacking, prefixed  # noqa: F401
 from safetensors.numpy import load_file
 
 from benchmarks.synthetic_runs import events, write_run, write_strange_runs
@@ -78,7 +78,7 @@ def rows(page, label="Experiments"):
 def test_every_view_is_accessible_fits_a_phone_and_asks_only_its_server(open_tab, theme):
     axe = PAGE / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():
-        pytest.skip("axe-core is not installed; `make test` installs it where npm is")
+        lacking("axe-core is not installed; `make test` installs it where npm is")
     tab = open_tab(color_scheme=theme)
     tab.context.add_init_script(path=axe)
     problems = []
@@ -300,7 +300,7 @@ def test_a_token_is_asked_for_once_and_forgotten_on_request(open_tab, tmp_path):
 
 def test_the_page_is_small_and_names_no_other_place():
     if not (STATIC / "index.html").exists():
-        pytest.skip("the page is not built; `make page` builds it")
+        lacking("the page is not built; `make page` builds it")
     files = [*(STATIC / "assets").glob("*.js"), *(STATIC / "assets").glob("*.css")]
     assert sum(len(gzip.compress(file.read_bytes(), 9)) for file in files) <= 60_000
     for file in [*files, STATIC / "index.html"]:
@@ -319,6 +319,6 @@ def test_the_page_is_small_and_names_no_other_place():
 @pytest.mark.parametrize("script", ["test", "check"])
 def test_the_pages_own_checks_pass(script):
     if not os.path.exists(PAGE / "node_modules" / "axe-core"):
-        pytest.skip("the page's packages are not installed; `make test` installs them where npm is")
+        lacking("the page's packages are not installed; `make test` installs them where npm is")
     done = subprocess.run(["npm", "run", "--silent", script], cwd=PAGE, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -4,6 +4,7 @@ import gzip
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 
@@ -296,6 +297,57 @@ def test_a_token_is_asked_for_once_and_forgotten_on_request(open_tab, tmp_path):
     page.get_by_role("button", name="Sign out").click()
     page.get_by_label("Token").wait_for()
     board.stop()
+
+
+@pytest.mark.parametrize("while_away", [False, True])
+def test_a_run_made_anew_under_its_id_is_shown_anew(open_tab, board, storage, while_away):
+    """Also where the new log is the longer one: nothing of the old is kept."""
+    run_id = f"anew-{while_away}"
+    folder = storage / run_id
+    write_run(storage, run_id, num_experiments=3, num_epochs=20, seed=1)
+    tab = open_tab()
+    tab.go(f"runs/{run_id}/analysis")
+    tab.wait_until("() => board.store.value?.run?.curves.size === 3 && board.store.value.loading.value === 0")
+    agrees(tab, folder / "event_storage.log")
+    shutil.rmtree(folder)
+    if while_away:
+        tab.page.get_by_text(f"no run '{run_id}'").first.wait_for()
+    write_run(storage, run_id, num_experiments=3, num_epochs=50, seed=2)
+    tab.wait_until("() => board.store.value?.run?.experiments.get(0)?.epochs === 50")
+    tab.wait_until("() => board.store.value.run.curves.size === 3 && board.store.value.loading.value === 0")
+    agrees(tab, folder / "event_storage.log")
+
+
+def test_scores_that_fail_are_asked_for_again_but_not_in_a_storm(open_tab):
+    tab = open_tab()
+    asked = []
+    tab.page.route("**/scores?*", lambda route: (asked.append(1), route.fulfill(status=500, body="{}")))
+    tab.go(f"runs/{DIGITS}/analysis")
+    tab.page.wait_for_timeout(3_000)
+    assert 1 <= len(asked) <= 6
+    tab.page.unroute("**/scores?*")
+    tab.wait_until("() => board.store.value.run.curves.size > 0 && board.store.value.loading.value === 0")
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        "constructor=1",
+        "columns=abc&c.status==DONE",
+        "c.constructor==1",
+        "group=constructor",
+        "zoom=0..5&logx=1",
+        "zoom=-5..5&logx=1",
+        "rule=top 3 by val/f1 where constructor != 3",
+        "sort=toString&c.valueOf==1",
+    ],
+)
+@pytest.mark.parametrize("tab_name", ["", "/analysis", "/selection"])
+def test_no_address_blanks_the_page(open_tab, parameters, tab_name):
+    tab = open_tab()
+    tab.go(f"runs/{DIGITS}{tab_name}?{parameters}")
+    tab.wait_until(SHOWN)
+    tab.wait_until("() => document.querySelector('#main').innerText.trim().length > 100")
 
 
 def test_the_page_is_small_and_names_no_other_place():

@@ -1,5 +1,6 @@
 /** Which experiments a view shows: a text or /regular expression/ over all cells, and one condition a column. */
 
+import { formatValue } from "./format";
 import type { Experiment } from "./run_state";
 import type { Json } from "./wire";
 
@@ -36,13 +37,17 @@ export function toCell(value: Json | undefined): Cell {
   return JSON.stringify(value);
 }
 
+/** Which way a score is better. */
+export type ModeOf = (score: string) => "max" | "min";
+const GREATEST: ModeOf = () => "max";
+
 /** The value of a column: a field, a hyperparameter, a score (its last value), or `best <score>`. */
-export function cellOf(experiment: Experiment, column: string, mode: "max" | "min" = "max"): Cell {
-  const field = FIELDS[column];
-  if (field) return field(experiment);
+export function cellOf(experiment: Experiment, column: string, modeOf: ModeOf = GREATEST): Cell {
+  if (Object.hasOwn(FIELDS, column)) return FIELDS[column]!(experiment);
   if (Object.hasOwn(experiment.hyperparameters, column)) return toCell(experiment.hyperparameters[column]);
-  if (column.startsWith("best ")) return experiment.best[column.slice(5)]?.[mode]?.[1] ?? null;
-  return experiment.last[column] ?? null;
+  const score = column.replace(/^best /, "");
+  if (!Object.hasOwn(experiment.last, score)) return null;
+  return column === score ? experiment.last[score]! : (experiment.best[score]?.[modeOf(score)]?.[1] ?? null);
 }
 
 /** Read `text` as words that must all occur, or as `/a regular expression/`. */
@@ -100,6 +105,11 @@ export function parseCondition(text: string): Checked<Test> {
     return { ok: true, value: (cell) => wanted.some((one) => sameCell(cell, one)) };
   }
   const found = parseText(trimmed);
+  if (trimmed && !Number.isNaN(Number(trimmed)) && found.ok)
+    return {
+      ok: true,
+      value: (cell) => (typeof cell === "number" ? sameCell(cell, trimmed) : found.value(cell ?? "")),
+    };
   return found.ok ? { ok: true, value: (cell) => found.value(cell === null ? "" : String(cell)) } : found;
 }
 
@@ -111,7 +121,10 @@ export function sameCell(cell: Cell, wanted: string): boolean {
 /** All that the text filter looks at. */
 export function haystack(experiment: Experiment): string {
   const { hyperparameters: swept } = experiment;
-  const values = Object.keys(swept).map((name) => `${name}=${toCell(swept[name])}`);
+  const values = Object.keys(swept).map((name) => {
+    const [exact, shown] = [String(toCell(swept[name])), formatValue(swept[name])];
+    return `${name}=${exact}${shown === exact ? "" : ` ${name}=${shown}`}`;
+  });
   const fields = [experiment.status, experiment.stopReason, experiment.device, experiment.error].filter(
     Boolean,
   );
@@ -122,7 +135,7 @@ export function filterExperiments(
   experiments: Iterable<Experiment>,
   q: string,
   columns: Readonly<Record<string, string>>,
-  mode: "max" | "min" = "max",
+  modeOf = GREATEST,
 ): Experiment[] {
   const words = q ? parseText(q) : null;
   const tests: [string, Test][] = [];
@@ -133,20 +146,16 @@ export function filterExperiments(
   const kept: Experiment[] = [];
   for (const experiment of experiments) {
     if (words?.ok && !words.value(haystack(experiment))) continue;
-    if (tests.every(([column, test]) => test(cellOf(experiment, column, mode)))) kept.push(experiment);
+    if (tests.every(([column, test]) => test(cellOf(experiment, column, modeOf)))) kept.push(experiment);
   }
   return kept;
 }
 
 /** Order by a column, `-column` downwards; what has no value (or NaN) comes last either way. */
-export function sortExperiments(
-  experiments: Experiment[],
-  sort: string,
-  mode: "max" | "min" = "max",
-): Experiment[] {
+export function sortExperiments(experiments: Experiment[], sort: string, modeOf = GREATEST): Experiment[] {
   const down = sort.startsWith("-");
   const column = down ? sort.slice(1) : sort;
-  const keyed = experiments.map((experiment) => ({ experiment, cell: cellOf(experiment, column, mode) }));
+  const keyed = experiments.map((experiment) => ({ experiment, cell: cellOf(experiment, column, modeOf) }));
   const missing = (cell: Cell) => cell === null || Number.isNaN(cell);
   keyed.sort((a, b) => {
     if (missing(a.cell) || missing(b.cell))

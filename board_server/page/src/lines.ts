@@ -1,8 +1,8 @@
 /** From a run's curves and a view's state to the lines of a chart. Derived arrays are kept as long as their curve. */
 
-import { colourOf, type Rgb } from "./colours";
+import { colourOf } from "./colours";
 import type { Curve } from "./curve";
-import { cellOf, hyperparameterNames } from "./filter";
+import { cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
 import type { Line } from "./raster";
@@ -19,6 +19,12 @@ export function scoreMode(run: Run, name: string): "max" | "min" {
   if (name === run.monitor) return run.mode;
   return /loss|error|perplexity|brier|calibration|mse|mae|nll/i.test(name) ? "min" : "max";
 }
+
+/** The same for all scores of a run. */
+export const modesOf =
+  (run: Run): ModeOf =>
+  (name) =>
+    scoreMode(run, name);
 
 function valuesOf(run: Run, name: string, curve: Curve, shape: Shape): ArrayLike<number> {
   if (!shape.smooth && !shape.best) return curve.values;
@@ -127,8 +133,7 @@ export function groupsOf(
   const groups = new Map<string, Experiment[]>();
   for (const experiment of experiments) {
     const cell = cellOf(experiment, group);
-    const key =
-      group === "(all)" ? "all experiments" : `${group} = ${cell === null ? "(none)" : formatValue(cell)}`;
+    const key = group === "(all)" ? "all experiments" : `${group} = ${cell ?? "(none)"}`;
     const members = groups.get(key);
     if (members) members.push(experiment);
     else groups.set(key, [experiment]);
@@ -149,5 +154,3 @@ export function describe(experiment: Experiment | undefined): string {
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
   return [`#${experiment.id}`, ...fold, ...swept].join(" · ");
 }
-
-export const rgbCss = (rgb: Rgb) => `rgb(${rgb.join(" ")})`;

@@ -9,9 +9,15 @@ export interface LiveOptions {
   path: () => string;
   onFrame: (frame: unknown, bytes: number) => void;
   onState: (state: Connection, retryMs: number | null) => void;
+  /** What was subscribed to is no longer the same. */
+  onReplaced?: () => void;
   /** Asked when an attempt failed: may it go on? A refusal by the server cannot be seen on a WebSocket. */
-  diagnose: () => Promise<"retry" | "denied" | "gone">;
+  diagnose: () => Promise<Verdict>;
 }
+
+type Verdict = "retry" | "denied" | "gone";
+const REPLACED = 4000; // the code by which a board ends a subscription to a log that it has no more
+const REFUSED_MS = 10_000;
 
 export function backoffMs(attempt: number, random = Math.random()): number {
   return Math.min(10_000, 400 * 2 ** attempt) * (0.75 + random / 2);
@@ -68,7 +74,8 @@ export class LiveSocket {
         console.warn("a frame could not be read", error);
       }
     };
-    socket.onclose = () => this.ended(socket, lived);
+    socket.onclose = ({ code }) =>
+      code === REPLACED ? this.options.onReplaced?.() : this.ended(socket, lived);
   }
 
   private ended(socket: WebSocket | null, lived: boolean): void {
@@ -77,11 +84,19 @@ export class LiveSocket {
     socket.close();
     const wait = backoffMs(this.attempt++);
     this.options.onState("offline", wait);
+    this.later(wait, lived ? "retry" : null);
+  }
+
+  private later(wait: number, known: Verdict | null): void {
     this.timer = window.setTimeout(async () => {
-      const verdict = lived ? "retry" : await this.options.diagnose();
+      const verdict = known === "retry" ? known : await this.options.diagnose();
       if (this.closed || this.socket) return;
-      if (verdict === "retry") this.open();
-      else this.options.onState(verdict, null);
+      if (verdict !== "retry") {
+        this.options.onState(verdict, null);
+        this.later(REFUSED_MS, verdict);
+      } else if (known === "gone")
+        this.options.onReplaced?.(); // it is there again, made anew
+      else this.open();
     }, wait);
   }
 }

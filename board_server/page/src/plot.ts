@@ -88,7 +88,7 @@ export class Plot {
   }
 
   private xExtent(model: PlotModel): [number, number] {
-    if (model.zoom) return [...model.zoom];
+    if (model.zoom && !(model.logx && model.zoom[0] <= 0)) return [...model.zoom];
     let [low, high] = [Infinity, -Infinity];
     for (const { x, kx, ox, n } of model.lines) {
       if (!n) continue;

@@ -6,7 +6,7 @@
  * `parseRule` says where a text cannot be read, and `applyRule` chooses.
  */
 
-import { type Cell, type Checked, cellOf, parseRegex, sameCell } from "./filter";
+import { type Cell, type Checked, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
 import type { Experiment } from "./run_state";
 
 export type Condition =
@@ -231,12 +231,13 @@ export interface Chosen {
 }
 
 /** Choose experiments: those without a finite score are never chosen; of equal ones the smaller id comes first. */
-export function applyRule(rule: Rule, experiments: Iterable<Experiment>, mode: "max" | "min"): Chosen[] {
-  const direction = rule.mode ?? mode;
+export function applyRule(rule: Rule, experiments: Iterable<Experiment>, modeOf: ModeOf): Chosen[] {
+  const direction = rule.mode ?? modeOf(rule.by);
+  const directionOf: ModeOf = (score) => (score === rule.by ? direction : modeOf(score));
   const sign = direction === "max" ? -1 : 1;
   const found: Chosen[] = [];
   for (const experiment of experiments) {
-    if (rule.where && !holds(rule.where, (name) => cellOf(experiment, name, direction))) continue;
+    if (rule.where && !holds(rule.where, (name) => cellOf(experiment, name, directionOf))) continue;
     const best = experiment.best[rule.by]?.[direction];
     const score = rule.at === "best" ? best?.[1] : experiment.last[rule.by];
     if (score === undefined || !Number.isFinite(score)) continue;
@@ -246,7 +247,7 @@ export function applyRule(rule: Rule, experiments: Iterable<Experiment>, mode: "
   if (rule.top === null) return found;
   const counts = new Map<Cell, number>();
   return found.filter(({ experiment }) => {
-    const key = rule.per === null ? null : cellOf(experiment, rule.per, direction);
+    const key = rule.per === null ? null : cellOf(experiment, rule.per, directionOf);
     const count = (counts.get(key) ?? 0) + 1;
     counts.set(key, count);
     return count <= rule.top!;

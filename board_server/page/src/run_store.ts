@@ -17,6 +17,7 @@ import {
 } from "./wire";
 
 const QUIET_MS = 10_000; // a run that says nothing for so long may have lost its writer
+const RETRY_MS = 5000; // after an answer that failed
 const UPDATE_MS = 250; // four updates a second are as much as an eye follows
 /** Up to so many points a score is loaded whole; above, it is decimated, and said so. */
 export const limits = { points: 2_000_000 };
@@ -95,8 +96,9 @@ export class RunStore {
     } catch (error) {
       if (this.closed) return;
       this.error.value = error as Error;
-      if (error instanceof RequestError && error.status === 0)
-        setTimeout(() => !this.closed && this.load(), 2000);
+      const status = error instanceof RequestError ? error.status : -1;
+      if (status === 0 || status === 404)
+        setTimeout(() => !this.closed && this.load(), status ? RETRY_MS : 2000);
     }
   }
 
@@ -104,6 +106,7 @@ export class RunStore {
     this.socket = new LiveSocket({
       path: () => `ws/subscribe?grid_search_id=${encode(this.id)}&after=${this.run.eventId}`,
       onFrame: (frame, bytes) => this.take(frame as Frame, bytes),
+      onReplaced: () => location.reload(), // the run was made anew under the same id: nothing known of it holds
       onState: (state, retryMs) => {
         connection.value = { state, retryAt: retryMs === null ? null : Date.now() + retryMs };
       },
@@ -123,7 +126,7 @@ export class RunStore {
     if (frame.event_id === "batched_events") {
       const head = frame.last_event_id;
       if (head !== undefined && head < this.run.eventId) {
-        location.reload(); // the run was made anew under the same id: nothing known of it holds
+        location.reload(); // made anew, too
         return;
       }
       this.count(frame.data, bytes, frame.data.length > 1);
@@ -236,11 +239,13 @@ export class RunStore {
         mergeCurves(run.times, newer.get(TIMES)!);
       }
     } catch (error) {
-      for (const name of names) this.asked.delete(name); // asked again when a view next wants it
+      setTimeout(() => {
+        for (const name of names) this.asked.delete(name); // asked again if a view still wants it
+        this.version.value++;
+      }, RETRY_MS);
       for (const name of scores) run.curves.delete(name);
       if (newer.has(TIMES)) run.times = null;
       if ((error as RequestError).status !== 0) this.error.value = error as Error;
-      else setTimeout(() => !this.closed && names.forEach((name) => void this.need(name)), 2000);
     } finally {
       this.loading.value--;
       this.version.value++;

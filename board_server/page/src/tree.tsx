@@ -1,5 +1,6 @@
 /** Any JSON as nested lists of names and values. */
 
+import { toCell } from "./filter";
 import { formatValue } from "./format";
 import type { Json, JsonObject } from "./wire";
 
@@ -57,6 +58,6 @@ export function flatten(
   if (isObject(value))
     for (const [name, inner] of Object.entries(value))
       flatten(inner, prefix ? `${prefix}.${name}` : name, into);
-  else into[prefix] = formatValue(value);
+  else into[prefix] = String(toCell(value));
   return into;
 }

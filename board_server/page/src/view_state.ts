@@ -69,10 +69,11 @@ export function readView(params: Params): { view: ViewState; foreign: string[] }
       const ends = text.split("..").map(Number);
       if (ends.length === 2 && ends[0]! < ends[1]!) view.zoom = [ends[0]!, ends[1]!];
       else foreign.push(key);
-    } else if (key in CHOICES) {
+    } else if (Object.hasOwn(CHOICES, key)) {
       if (CHOICES[key as keyof ViewState]!.includes(text)) (view as Record<string, unknown>)[key] = text;
       else foreign.push(key);
-    } else if (key in DEFAULTS) (view as Record<string, unknown>)[key] = text;
+    } else if (key !== "columns" && Object.hasOwn(DEFAULTS, key))
+      (view as Record<string, unknown>)[key] = text;
     else foreign.push(key);
   }
   return { view, foreign };

@@ -16,6 +16,30 @@ const test = (text: string, cell: Cell) => {
   return found.value(cell);
 };
 
+describe("best scores", () => {
+  const best = (id: number, low: number, high: number) =>
+    experiment(id, {
+      last: { "val/loss": high, "val/f1": low },
+      best: { "val/loss": { min: [2, low], max: [1, high] }, "val/f1": { min: [1, low], max: [3, high] } },
+    });
+  const both = [best(0, 0.1, 0.9), best(1, 0.3, 0.4)];
+  const modes = (score: string) => (score === "val/loss" ? "min" : "max");
+  it("are each score's own, whatever a run monitors", () => {
+    expect(ids(filterExperiments(both, "", { "best val/loss": "<0.2" }, modes))).toEqual([0]);
+    expect(ids(filterExperiments(both, "", { "best val/f1": ">0.5" }, modes))).toEqual([0]);
+    expect(ids(sortExperiments(both, "-best val/loss", modes))).toEqual([1, 0]);
+  });
+  it("are not what an object has from birth", () => {
+    for (const name of ["constructor", "best constructor", "toString"])
+      expect(ids(filterExperiments(both, "", { [name]: "=" }))).toEqual([0, 1]);
+  });
+  it("of a number that is seen are found by it", () => {
+    expect(ids(filterExperiments(all, "", { lr: "1e-4" }))).toEqual([10]);
+    expect(ids(filterExperiments(all, "", { experiment_id: "1" }))).toEqual([1]);
+    expect(ids(filterExperiments(all, "lr=1e-4", {}))).toEqual([10]);
+  });
+});
+
 describe("text filters", () => {
   it("want all words, in any order and case", () => {
     expect(ids(filterExperiments(all, "ADAM done", {}))).toEqual([0, 2]);

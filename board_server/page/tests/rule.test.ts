@@ -31,7 +31,8 @@ const all = [
   experiment(3, 0.001, 1, 0.8, 0.75),
   { ...newExperiment(4), best: { "val/f1": { min: null, max: null } }, last: { "val/f1": NaN } },
 ];
-const chosen = (text: string) => applyRule(rule(text), all, "max").map(({ experiment: { id } }) => id);
+const MODES = (score: string) => (score.endsWith("loss") ? "min" : "max");
+const chosen = (text: string) => applyRule(rule(text), all, MODES).map(({ experiment: { id } }) => id);
 
 describe("a rule", () => {
   it("reads in full", () => {
@@ -67,7 +68,7 @@ describe("a rule", () => {
     expect(chosen("all by val/f1 max")).toEqual([2, 0, 1, 3]);
     expect(chosen("top 2 by val/f1 max at last")).toEqual([1, 3]);
     expect(chosen("all by val/f1 min at last")).toEqual([0, 2, 3, 1]);
-    expect(applyRule(rule("top 1 by val/f1"), all, "max")[0]).toMatchObject({ score: 0.95, epoch: 4 });
+    expect(applyRule(rule("top 1 by val/f1"), all, MODES)[0]).toMatchObject({ score: 0.95, epoch: 4 });
   });
   it("takes conditions, and so many per group", () => {
     expect(chosen("top 5 by val/f1 max where optimizer.learning_rate < 0.05 and status = DONE")).toEqual([
@@ -77,6 +78,7 @@ describe("a rule", () => {
     expect(chosen('all by val/f1 max where "a b" = "x y" and not status != DONE')).toEqual([0, 1, 3]);
     expect(chosen("all by val/f1 max where optimizer.learning_rate in (0.1, 0.01)")).toEqual([0, 1]);
     expect(chosen("all by nothing max")).toEqual([]);
+    expect(chosen("all by val/f1 where constructor = x")).toEqual([]);
   });
 });
 

@@ -9,7 +9,7 @@ import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
 import type { Curve } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue } from "../format";
-import { describe, groupsOf, type Lines, linesOf, scoreMode } from "../lines";
+import { describe, groupsOf, type Lines, linesOf, modesOf, scoreMode } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
 import { pointsEach, type RunStore, TIMES } from "../run_store";
@@ -125,7 +125,7 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
   const picked = new Set(pick);
   const mode = scoreMode(run, rankBy);
   const ranked = useMemo(
-    () => sortExperiments([...experiments], `${mode === "max" ? "-" : ""}best ${rankBy}`, mode),
+    () => sortExperiments([...experiments], `${mode === "max" ? "-" : ""}best ${rankBy}`, () => mode),
     [experiments, rankBy, mode, version],
   );
   const box = useRef<HTMLDivElement>(null);
@@ -186,7 +186,7 @@ export function Analysis({ store }: { store: RunStore }) {
   const { run } = store;
   const state = view.value;
   const experiments = useMemo(
-    () => filterExperiments(run.experiments.values(), state.q, state.columns, run.mode),
+    () => filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run)),
     // Columns such as the status change with each event; without filters only new experiments do.
     [
       run,

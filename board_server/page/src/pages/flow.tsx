@@ -12,7 +12,7 @@ import {
   sortExperiments,
 } from "../filter";
 import { formatDuration, formatNumber, formatTime, formatValue } from "../format";
-import { scoreMode } from "../lines";
+import { modesOf, scoreMode } from "../lines";
 import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { type Column, Table } from "../table";
@@ -43,7 +43,13 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
         </>
       ),
     },
-    { id: "status", title: "Job", label: "Job status", width: 84, cell: (e) => <Status status={e.status} /> },
+    {
+      id: "status",
+      title: "Job",
+      label: "Job status",
+      width: 84,
+      cell: (e) => <Status status={shownStatus(run, e.status)} />,
+    },
     {
       id: "model_status",
       title: "Model",
@@ -220,6 +226,11 @@ export function ActiveFilters({ shown, total }: { shown: number; total: number }
   );
 }
 
+/** What has not ended in a run that nobody writes any more does not run. */
+function shownStatus(run: Run, status: string): string {
+  return run.status === "LOST" && /INIT|RUNNING/.test(status) ? "LOST" : status;
+}
+
 export function Flow({ store }: { store: RunStore }) {
   void store.version.value;
   const { run } = store;
@@ -229,12 +240,8 @@ export function Flow({ store }: { store: RunStore }) {
   const visible = chosen
     .map((id) => columns.find((column) => column.id === id))
     .filter((column) => column !== undefined);
-  const sortMode = sort.includes("best ") ? scoreMode(run, sort.split("best ")[1]!) : run.mode;
-  const rows = sortExperiments(
-    filterExperiments(run.experiments.values(), q, filters, sortMode),
-    sort,
-    sortMode,
-  );
+  const modes = modesOf(run);
+  const rows = sortExperiments(filterExperiments(run.experiments.values(), q, filters, modes), sort, modes);
   const picked = new Set(pick);
   const counts = new Map<string, number>();
   for (const { status } of run.experiments.values()) counts.set(status, (counts.get(status) ?? 0) + 1);
@@ -253,7 +260,7 @@ export function Flow({ store }: { store: RunStore }) {
               title={`Show only ${status}`}
               onClick={() => setView({ columns: { ...filters, status: filters.status ? "" : `=${status}` } })}
             >
-              <Status status={status} note={count.toLocaleString("en")} />
+              <Status status={shownStatus(run, status)} note={count.toLocaleString("en")} />
             </button>
           ))}
         </span>

@@ -7,7 +7,7 @@ import { Empty, Field, Select } from "../controls";
 import { cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
 import { formatNumber } from "../format";
 import { Parallel, Scatter, type Scored, scaleOf } from "../hyperparameter_charts";
-import { describe, scoreMode } from "../lines";
+import { describe, modesOf, scoreMode } from "../lines";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
@@ -32,7 +32,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
   const mode = state.mode || scoreMode(run, by);
   const swept = hyperparameterNames(run.experiments.values());
   const { pool, scored, left, importance, scales } = useMemo(() => {
-    const pool = filterExperiments(run.experiments.values(), state.q, state.columns, run.mode);
+    const pool = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
     const scored: Scored[] = [];
     for (const experiment of pool) {
       const score = state.at === "best" ? experiment.best[by]?.[mode]?.[1] : experiment.last[by];

@@ -3,9 +3,9 @@
 import { useEffect, useState } from "preact/hooks";
 import { download, runAddress, setView, view } from "../app";
 import { configOf } from "../configs";
-import { FIELD_NAMES, filterExperiments, hyperparameterNames } from "../filter";
+import { FIELD_NAMES, filterExperiments, hyperparameterNames, toCell } from "../filter";
 import { csv, formatNumber, formatValue } from "../format";
-import { scoreMode } from "../lines";
+import { modesOf, scoreMode } from "../lines";
 import { applyRule, parseRule, type Rule } from "../rule";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
@@ -71,7 +71,7 @@ function Differences({ store, ids }: { store: RunStore; ids: readonly number[] }
         Object.fromEntries(
           Object.entries(store.run.experiments.get(ids[i]!)?.hyperparameters ?? {}).map(([k, v]) => [
             k,
-            formatValue(v),
+            String(toCell(v)),
           ]),
         );
       if (!stale) setConfigs(found.map((config, i) => (config ? flatten(config) : own(i))));
@@ -133,9 +133,9 @@ export function Selection({ store }: { store: RunStore }) {
   const text = state.rule || usual;
   const parsed = parseRule(text); // names that a foreign address brings choose nothing, and are marked
   const rule: Rule | null = parsed.ok ? parsed.value : null;
-  const pool = filterExperiments(run.experiments.values(), state.q, state.columns, run.mode);
+  const pool = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
   const mode = rule?.mode ?? (rule ? scoreMode(run, rule.by) : run.mode);
-  const chosen = rule ? applyRule(rule, pool, mode) : [];
+  const chosen = rule ? applyRule(rule, pool, modesOf(run)) : [];
   const ids = chosen.slice(0, COMPARED).map(({ experiment }) => experiment.id);
   const rows = chosen.map((one, i) => ({ ...one, place: i + 1 }));
   type Row = (typeof rows)[number];
@@ -235,7 +235,7 @@ export function Selection({ store }: { store: RunStore }) {
                 ...chosen.map(({ experiment: e, score, epoch }) => [
                   e.id,
                   e.fold,
-                  ...swept.map((name) => formatValue(e.hyperparameters[name])),
+                  ...swept.map((name) => toCell(e.hyperparameters[name])),
                   score,
                   epoch,
                 ]),

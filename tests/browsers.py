@@ -72,8 +72,12 @@ class Tab:
     def wait_until(self, script, argument=None):
         """Wait until a function in the page returns something true; the page's policy forbids Playwright's own way."""
         for _ in range(SLOW_MS // 50):
-            if found := self.page.evaluate(script, argument):
-                return found
+            try:
+                if found := self.page.evaluate(script, argument):
+                    return found
+            except Exception as error:
+                if "context was destroyed" not in str(error):  # the page is loading itself anew
+                    raise
             self.page.wait_for_timeout(50)
         raise AssertionError(f"never became true: {script} {argument}; wrong: {self.wrong}")
 

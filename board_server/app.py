@@ -24,7 +24,8 @@ from werkzeug.exceptions import HTTPException
 
 from board_server.auth import Access, is_loopback
 from board_server.connections import BoundedConnection
-from board_server.errors import RequestError, TooLarge, TryLater, WrongRequest
+from board_server.errors import RequestError, TooLarge, WrongRequest, disk_refuses
+from board_server.live import error_answer
 from board_server.openapi import document
 from board_server.rest import json_response, rest
 from board_server.sockets import sockets
@@ -170,7 +171,7 @@ async def _refused(error: RequestError) -> Response:
         headers["Retry-After"] = "1"
     if error.status == 416:
         headers["Content-Range"] = f"bytes */{error.details['size']}"
-    return json_response({**error.details, "error": str(error)}, error.status, headers)
+    return json_response(error_answer(error), error.status, headers)
 
 
 async def _http_error(error: HTTPException) -> Response:
@@ -190,7 +191,7 @@ async def _http_error(error: HTTPException) -> Response:
 
 async def _failed(error: Exception) -> Response:
     if isinstance(error, OSError):
-        return await _refused(TryLater(f"the board's disk refuses: {error.strerror}"))
+        return await _refused(disk_refuses(error))
     _LOG.exception("an answer failed path=%r", _path())
     return json_response({"error": "the board failed to answer this; its log says why"}, 500)
 

@@ -27,7 +27,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest, disk_refuses
 from board_server.store import Run
 
 RESOURCES: tuple[str, ...] = ("model", "optimizer", "lr_scheduler", "stateful_components")
@@ -200,7 +200,7 @@ def receive_chunk(path: str, data: bytes, *, first: int, total: int, digest: str
         try:
             return _receive_chunk(path, f"{path}.part", data, first, total, digest)
         except OSError as error:
-            raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+            raise disk_refuses(error) from error
 
 
 def _receive_chunk(path: str, part: str, data: bytes, first: int, total: int, digest: str | None) -> int:

@@ -62,3 +62,8 @@ class TryLater(RequestError):
     """The disk is full, or the server is busy or ending: the same request may be taken later."""
 
     status, close_code = 503, 1013
+
+
+def disk_refuses(error: OSError) -> TryLater:
+    """Return what to answer when the system refuses to read or write a file."""
+    return TryLater(f"the board's disk refuses: {error.strerror}")

@@ -13,11 +13,12 @@ import msgspec
 from quart import Blueprint, Response, request, send_file
 
 from board_server import checkpoints, scores
+from board_server.addresses import checked_after, checked_number
 from board_server.errors import NoSuchRange, NotFound, WrongRequest
 from board_server.live import read_frame
 from board_server.projected import Columns
 from board_server.state import board
-from board_server.store import Run, checked_number
+from board_server.store import Run
 from mlgym_jax.events import ExperimentView, RunView, encode
 
 rest = Blueprint("rest", __name__)
@@ -179,12 +180,10 @@ async def run_scores(run_id: str) -> Response:
 async def events(run_id: str) -> Response:
     """Return events as they are in the log, behind `after`."""
     run = await board().store.opened(run_id)
-    after, limit = request.args.get("after", "-1"), request.args.get("limit", "1000")
-    if not re.fullmatch(r"-1|[0-9]{1,12}", after):
-        raise WrongRequest(f"after: found {after[:40]!r}; write the id of an event, or -1 for all")
+    after, limit = checked_after(request.args.get("after", "-1")), request.args.get("limit", "1000")
     if not re.fullmatch(r"[0-9]{1,9}", limit) or not 1 <= int(limit) <= _MAX_EVENTS:
         raise WrongRequest(f"limit: found {limit[:40]!r}; write a number from 1 to {_MAX_EVENTS}")
-    cursor = run.log.seek(int(after) + 1)
+    cursor = run.log.seek(after + 1)
     frame = read_frame(run, cursor, max_bytes=_EVENTS_BYTES, max_events=int(limit))
     return Response(frame.batch(run.log.head.event_id - 1), content_type="application/json")
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import re
 import time
 from typing import Any
 
 import msgspec
 from quart import Blueprint, websocket
 
-from board_server.errors import RequestError, TryLater, WrongRequest
+from board_server.addresses import checked_after
+from board_server.errors import RequestError, TryLater, WrongRequest, disk_refuses
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
 from board_server.state import Board, board
 from board_server.store import Run
@@ -40,12 +40,10 @@ async def _admit() -> None:
 @sockets.websocket("/ws/subscribe")
 async def subscribe() -> None:
     """Send a run's events behind `after`, then each new one."""
-    text = websocket.args.get("after", "-1")
-    if not re.fullmatch(r"-1|[0-9]{1,12}", text):
-        raise WrongRequest(f"after: found {text[:40]!r}; write the id of the last event that you have, or -1")
+    after = checked_after(websocket.args.get("after", "-1"))
     run = await board().store.opened(_run_id())
     await websocket.accept()
-    await _with_silent_client(board().subscriptions.serve(run, int(text), websocket.send))
+    await _with_silent_client(board().subscriptions.serve(run, after, websocket.send))
 
 
 @sockets.websocket("/ws/grid_searches")
@@ -102,7 +100,7 @@ def _received(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]
     try:
         return receive(run, frame)
     except OSError as error:
-        raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+        raise disk_refuses(error) from error
 
 
 def _run_id() -> str:
@@ -125,7 +123,8 @@ async def _with_silent_client(serving: Any) -> None:
             except TimeoutError:
                 code, reason = 1013, "too slow: nothing was taken for a minute"
             except OSError as error:
-                code, reason = 1013, f"the board's disk refuses: {error.strerror}"
+                refused = disk_refuses(error)
+                code, reason = refused.close_code, str(refused)
         else:
             code, reason = 1008, "this socket only sends"
         listening.cancel()

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import re
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest
+from board_server.addresses import checked_id, is_id
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses
 from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
@@ -24,37 +24,11 @@ LOG_NAME = "event_storage.log"
 PUBLISHED_MARK = ".published"
 RUN_FILES = ("config.py", "config.json", "run.json")
 EXPERIMENT_FILES = ("experiment_config.json", "model_card.json", "model_card.md")
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
 _MAX_NEAREST = 200  # names that a wrong one is compared with
 _MANY_BYTES = 1 << 23  # more of a log is counted in a thread
 _LINGER_SECONDS = 5.0
-
-
-def checked_id(value: str, what: str) -> str:
-    """Return an id that may be a part of a path.
-
-    Raises:
-        WrongRequest: it may not.
-    """
-    if not _ID.fullmatch(value) or value.startswith("."):
-        raise WrongRequest(
-            f"{what}: {value[:140]!r} is no id; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -, "
-            "not beginning with a dot"
-        )
-    return value
-
-
-def checked_number(value: str, what: str) -> int:
-    """Return a number of a path, such as an experiment's id.
-
-    Raises:
-        WrongRequest: it is none.
-    """
-    if not re.fullmatch(r"[0-9]{1,9}", value):
-        raise WrongRequest(f"{what}: {value[:40]!r} is no number; write it in decimal digits, such as 0")
-    return int(value)
 
 
 class Run:
@@ -196,7 +170,7 @@ class Run:
             os.makedirs(os.path.dirname(self.folder), exist_ok=True)
             os.mkdir(self.folder)
         except OSError as error:  # also where somebody has made it this moment
-            raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+            raise disk_refuses(error) from error
         try:
             write_whole(os.path.join(self.folder, PUBLISHED_MARK), b"")
         except TryLater:
@@ -240,7 +214,7 @@ class Store:
         """List the ids of the runs in the folder."""
         try:
             with os.scandir(self.folder) as entries:
-                return [entry.name for entry in entries if _ID.fullmatch(entry.name) and entry.name[0] != "."]
+                return [entry.name for entry in entries if is_id(entry.name)]
         except FileNotFoundError:
             return []
 
@@ -342,4 +316,4 @@ def write_whole(path: str, data: bytes) -> None:
         if temporary is not None:
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
-        raise TryLater(f"the board's disk refuses: {error.strerror}") from error
+        raise disk_refuses(error) from error

@@ -8,11 +8,12 @@ import os
 from quart import Blueprint, Response, request
 
 from board_server import checkpoints
+from board_server.addresses import checked_number
 from board_server.errors import NotFound, RequestError, TooLarge
 from board_server.live import error_answer, receive
 from board_server.rest import json_response
 from board_server.state import board
-from board_server.store import LOG_NAME, checked_number, write_whole
+from board_server.store import LOG_NAME, write_whole
 
 uploads = Blueprint("uploads", __name__)
 

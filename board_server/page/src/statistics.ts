@@ -1,7 +1,5 @@
 /** What charts compute from curves: smoothing, best so far, mean and band, and how much a hyperparameter matters. */
 
-import type { Curve } from "./curve";
-
 /** An exponential moving average, corrected for its start (as Adam's): weight 0 is the curve itself. NaN stays NaN. */
 export function smooth(values: ArrayLike<number>, n: number, weight: number): Float64Array {
   const out = new Float64Array(n);
@@ -176,5 +174,3 @@ export function extent(
     if (value > into[1]) into[1] = value;
   }
 }
-
-export type Points = Pick<Curve, "values" | "n"> & { epochs: ArrayLike<number> };

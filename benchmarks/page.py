@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.synthetic_runs import write_run
 
-_ARGUMENTS = [
+CHROMIUM_ARGUMENTS = [
     "--headless",
     "--no-sandbox",
     "--disable-gpu",
@@ -110,7 +110,7 @@ def main() -> None:
         write_run(storage, "big", num_experiments=options.experiments, num_epochs=options.epochs, diverged=20, failed=5)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
     with _board(storage) as url, sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*_ARGUMENTS])
+        browser = playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_ARGUMENTS])
         page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
         address = f"{url}/#/runs/big/analysis"
         print(f"{options.experiments} experiments x {options.epochs} epochs x 3 scores")

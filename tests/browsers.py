@@ -10,21 +10,12 @@ import threading
 
 import pytest
 
+from benchmarks.page import CHROMIUM_ARGUMENTS
 from mlgym_jax.events import project, read_events
 
 ROOT = pathlib.Path(__file__).parent.parent
 PAGE = ROOT / "board_server" / "page"
 STATIC = ROOT / "board_server" / "static"
-ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 SLOW_MS = 20_000  # for machines that do many things at once
 
 
@@ -186,6 +177,6 @@ def browser():
     if not (STATIC / "index.html").exists():
         lacking("the page is not built; `make page` builds it")
     with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
         yield started
         started.close()

@@ -118,8 +118,8 @@ def main() -> None:
         print(f"first chart, server warm   {_first_chart(page, address):6.2f} s")
         page.wait_for_timeout(500)
         page.evaluate(_WATCH)
-        box = page.locator(".u-over").first.bounding_box()
-        x, y = box["x"], box["y"]
+        box = page.locator(".plot").first.bounding_box()
+        x, y = box["x"] + 54, box["y"] + 8  # the corner of the lines
 
         def drag(left: float, right: float) -> Callable[[], object]:
             def step() -> None:

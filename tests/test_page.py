@@ -169,7 +169,7 @@ def test_every_step_from_the_runs_to_an_experiment_works_by_keyboard(open_tab):
     page.keyboard.press("Enter")
     rows(page).first.wait_for()
     page.keyboard.press("2")
-    page.get_by_role("img", name="Chart of val/f1").wait_for()
+    page.get_by_role("group", name="Chart of val/f1").wait_for()
     page.keyboard.press("1")
     rows(page).first.focus()
     page.keyboard.press("ArrowDown")
@@ -186,10 +186,51 @@ def test_every_step_from_the_runs_to_an_experiment_works_by_keyboard(open_tab):
     page.get_by_role("table", name="Runs").wait_for()
 
 
+def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
+    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
+    losses = {number: one.history["val/loss"] for number, one in view.experiments.items()}
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    chart = page.get_by_role("group", name="Chart of val/loss")
+    tip = chart.get_by_role("status")
+    chart.focus()
+    page.keyboard.press("ArrowRight")  # the chosen one, in the middle
+    page.keyboard.press("End")
+    assert tip.locator("b").inner_text() == f"{losses[3][-1]:.5f}"
+    assert tip.locator("small").inner_text() == "epoch 6"
+    page.keyboard.press("ArrowLeft")
+    assert tip.locator("b").inner_text() == f"{losses[3][-2]:.5f}"
+    page.keyboard.press("ArrowUp")
+    above = min((values[-2], number) for number, values in losses.items() if values[-2] > losses[3][-2])
+    assert tip.locator("span").inner_text().startswith(f"#{above[1]} ")
+    page.keyboard.press("Enter")
+    page.get_by_text("2 chosen").wait_for()
+    page.keyboard.press("+")  # half of 1..6, around epoch 5
+    assert page.evaluate("board.view.value.zoom") == [3, 5.5]
+    page.keyboard.press("-")
+    assert page.evaluate("board.view.value.zoom") is None
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+
+
+def test_a_drag_over_a_chart_zooms_all_of_them_and_a_double_click_shows_everything(open_tab):
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
+    box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
+    left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
+    page.mouse.move(left + width / 5, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(left + width * 3 / 5, box["y"] + 90, steps=4)
+    page.mouse.up()
+    low, high = page.evaluate("board.view.value.zoom")
+    assert (low, high) == (pytest.approx(2, abs=0.02), pytest.approx(4, abs=0.02))
+    page.mouse.dblclick(left + 50, box["y"] + 60)
+    assert page.evaluate("board.view.value.zoom") is None
+
+
 def test_what_cannot_be_read_is_marked_and_the_last_good_one_stays(open_tab):
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
-    page.get_by_role("img", name="Chart of val/loss").wait_for()
+    page.get_by_role("group", name="Chart of val/loss").wait_for()
     field = page.get_by_label("Scores")
     field.fill("(loss")
     assert field.get_attribute("aria-invalid") == "true"
@@ -245,7 +286,7 @@ def test_names_with_markup_are_text_and_strange_runs_are_shown(open_tab):
     page.get_by_role("heading", name="FloatingPointError: overflow").wait_for()
     page.get_by_text("Traceback (most recent call last)").wait_for()
     page = tab.show("runs/all-nan/analysis")
-    page.get_by_role("img", name="Chart of val/loss").wait_for()
+    page.get_by_role("group", name="Chart of val/loss").wait_for()
     page = tab.show("runs/nowhere")
     page.get_by_role("heading", name="This run is not in the store").wait_for()
     assert page.evaluate("document.querySelectorAll('#page img, #page script').length") == 0

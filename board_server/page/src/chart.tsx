@@ -110,8 +110,9 @@ export function Chart(props: ChartProps) {
         class="plot"
         ref={host}
         style={{ height: `${height}px` }}
-        role="img"
-        aria-label={`Chart of ${title}`}
+        role="group"
+        tabIndex={0}
+        aria-label={`Chart of ${title}. Arrow keys read its values, plus and minus zoom.`}
       />
     </figure>
   );

@@ -15,13 +15,13 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
 }
 
 /** A number beside an axis, as short as it can be. */
-export function formatTick(value: number): string {
+export function formatTick(value: number, digits = 4): string {
   const size = Math.abs(value);
   if (size >= 1e5 && size < 1e12)
-    return value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: 4 });
+    return value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: digits });
   return Number.isInteger(value) && size < 1e5
     ? value.toLocaleString("en")
-    : formatValue(Number(value.toPrecision(4)));
+    : formatValue(Number(value.toPrecision(digits)));
 }
 
 /** A hyperparameter's value as it would be written in a config. */

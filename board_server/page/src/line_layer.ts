@@ -9,6 +9,30 @@ export interface BandShape {
   readonly high: ArrayLike<number>;
 }
 
+/** Runs of points `[from, to)` that share their ends: whether all members of a mean are in it. Others are one run. */
+export function runs(line: Line): [from: number, to: number, whole: boolean][] {
+  const { count, members = 0, n } = line;
+  if (!count) return [[0, n, true]];
+  const found: [number, number, boolean][] = [];
+  for (let i = 1; i < n; i++) {
+    const whole = count[i]! >= members && count[i - 1]! >= members;
+    const last = found.at(-1);
+    if (last && last[2] === whole) last[1] = i + 1;
+    else found.push([i - 1, i + 1, whole]);
+  }
+  return found.length ? found : [[0, n, true]];
+}
+
+const part = (line: Line, from: number, to: number): Line =>
+  from === 0 && to === line.n
+    ? line
+    : {
+        ...line,
+        x: Array.prototype.slice.call(line.x, from, to),
+        y: Array.prototype.slice.call(line.y, from, to),
+        n: to - from,
+      };
+
 export interface Mark {
   readonly x: number;
   readonly y: number;
@@ -28,7 +52,15 @@ export function drawLines(
 ): void {
   if (!lines.length) return;
   if (lines.length <= STROKED) {
-    for (const line of lines) stroke(context, line, xAxis, yAxis, css(line.rgb, alpha), width);
+    for (const line of lines) {
+      if (line.raw)
+        stroke(context, { ...line, y: line.raw }, xAxis, yAxis, css(line.rgb, alpha * 0.3), width);
+      for (const [from, to, whole] of runs(line)) {
+        context.setLineDash(whole ? [] : [5 * width, 3 * width]); // not all members are in this part of a mean
+        stroke(context, part(line, from, to), xAxis, yAxis, css(line.rgb, alpha), width);
+      }
+      context.setLineDash([]);
+    }
     return;
   }
   const [columns, rows] = [xAxis.size, yAxis.size];

@@ -15,6 +15,14 @@ export interface Line {
   readonly y: ArrayLike<number>;
   readonly n: number;
   readonly rgb: Rgb;
+  /** The logged values, where `y` is smoothed. */
+  readonly raw?: ArrayLike<number>;
+  /** Of a mean: how many of its members have a finite value at point i. */
+  readonly count?: ArrayLike<number>;
+  /** Of a mean: how many members there are. */
+  readonly members?: number;
+  /** Of a mean: where members stop being finite, x in the axis' units, and their last finite y or NaN. */
+  readonly marks?: readonly (readonly [x: number, y: number])[];
 }
 
 /** Data to pixels; `log` takes the logarithm first. */
@@ -29,6 +37,12 @@ export function toPixel(axis: Axis, value: number): number {
   if (axis.log)
     return ((Math.log(value) - Math.log(axis.min)) / (Math.log(axis.max) - Math.log(axis.min))) * axis.size;
   return ((value - axis.min) / (axis.max - axis.min)) * axis.size;
+}
+
+export function toValue(axis: Axis, pixel: number): number {
+  const share = pixel / axis.size;
+  if (axis.log) return axis.min * (axis.max / axis.min) ** share;
+  return axis.min + share * (axis.max - axis.min);
 }
 
 /** Indices of a line's points within `from` to `to` on x, and one on either side. */

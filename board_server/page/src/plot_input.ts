@@ -1,0 +1,120 @@
+/** What pointer and keyboard do to a chart. */
+
+import { EDGE } from "./axes";
+import { nearestPoint, type Plot, xExtent, xOf } from "./plot";
+import type { Line } from "./raster";
+
+const MOVED = 4; // pixels from which a press is a drag
+
+/** Listen until the returned function is called. */
+export function listen(plot: Plot): () => void {
+  const { host, events } = plot;
+  const stop = new AbortController();
+  const on = <K extends keyof HTMLElementEventMap>(
+    name: K,
+    handle: (event: HTMLElementEventMap[K]) => void,
+  ) => host.addEventListener(name, (event) => plot.model && handle(event), { signal: stop.signal });
+  const place = (event: PointerEvent): [left: number, top: number] => {
+    const box = host.getBoundingClientRect();
+    return [event.clientX - box.left - EDGE.left, event.clientY - box.top - EDGE.top];
+  };
+  const leave = () => {
+    plot.selection = at = null;
+    plot.point(null);
+    plot.moveCursor(null);
+  };
+  const hover = (event: PointerEvent) => {
+    const [left, top] = place(event);
+    at = plot.nearest(left, top);
+    plot.point(at);
+    plot.moveCursor(plot.xAt(left));
+  };
+  const zoomAround = (x: number, factor: number) => {
+    const [{ min, max, log }] = plot.axes();
+    const [first, last] = xExtent({ ...plot.model!, zoom: null });
+    const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
+    const from = Math.max(first, back(f(x) - (f(x) - f(min)) * factor));
+    const to = Math.min(last, back(f(x) + (f(max) - f(x)) * factor));
+    events.zoom(from > first || to < last ? [from, to] : null);
+  };
+
+  let pressed: number | null = null; // where, from the left
+  let at: [Line, number] | null = null;
+
+  on("pointerdown", (event) => {
+    if (event.button !== 0) return;
+    pressed = place(event)[0];
+    host.setPointerCapture(event.pointerId);
+    hover(event);
+  });
+  on("pointermove", (event) => {
+    const [left] = place(event);
+    if (pressed !== null)
+      plot.selection = Math.abs(left - pressed) < MOVED ? null : [plot.xAt(pressed), plot.xAt(left)];
+    hover(event);
+  });
+  on("pointerup", (event) => {
+    if (pressed === null) return;
+    const range = plot.selection;
+    plot.selection = pressed = null;
+    const [{ min, max }] = plot.axes();
+    if (range) events.zoom([Math.max(min, Math.min(...range)), Math.min(max, Math.max(...range))]);
+    else if (event.pointerType === "mouse" && at) events.pick(at[0].id); // a touch only points
+    plot.moveCursor(plot.xAt(place(event)[0]));
+  });
+  on("pointercancel", () => {
+    pressed = null; // the page scrolls
+    leave();
+  });
+  on("pointerleave", (event) => event.pointerType === "mouse" && leave());
+  on("blur", leave);
+  on("dblclick", () => events.zoom(null));
+
+  on("keydown", (event) => {
+    if (event.ctrlKey || event.metaKey || event.altKey) return;
+    const { lines } = plot.model!;
+    const [{ min, max }, yAxis] = plot.axes();
+    const known = at && lines.find(({ id }) => id === at![0].id); // its values may have become more meanwhile
+    at = at && known ? [known, nearestPoint(known, xOf(...at))] : null;
+    const middle = (min + max) / 2;
+    const inside = (line: Line, i: number) => i >= 0 && xOf(line, i) >= min && xOf(line, i) <= max;
+    const show = (line: Line, i: number) => {
+      if (!inside(line, i)) return;
+      at = [line, i];
+      plot.point(at);
+      plot.moveCursor(xOf(line, i));
+    };
+    const along = (steps: number) => at && show(at[0], Math.max(0, Math.min(at[0].n - 1, at[1] + steps)));
+    const across = (sign: number) => {
+      if (!at) return;
+      const [from, x] = [sign * plot.yOf(...at, yAxis), xOf(...at)];
+      let next: [Line, number] | null = null;
+      let gap = Infinity;
+      for (const line of lines) {
+        const i = nearestPoint(line, x);
+        const away = inside(line, i) ? sign * plot.yOf(line, i, yAxis) - from : -1;
+        const beyond = away > 0 || (away === 0 && sign * (line.id - at[0].id) > 0);
+        if (beyond && away < gap) [next, gap] = [[line, i], away];
+      }
+      if (next) show(...next);
+    };
+    // Keys that read begin at the chosen line, or at the first.
+    if (!at && /^(Arrow|Home|End)/.test(event.key)) {
+      const line = lines.find(({ id }) => plot.model!.chosen.has(id)) ?? lines[0];
+      if (line) show(line, nearestPoint(line, middle));
+    } else if (event.key === "ArrowLeft") along(event.shiftKey ? -10 : -1);
+    else if (event.key === "ArrowRight") along(event.shiftKey ? 10 : 1);
+    else if (event.key === "ArrowUp") across(-1);
+    else if (event.key === "ArrowDown") across(1);
+    else if (event.key === "Home") at && show(at[0], nearestPoint(at[0], min));
+    else if (event.key === "End") at && show(at[0], nearestPoint(at[0], max));
+    else if (event.key === "+" || event.key === "=") zoomAround(at ? xOf(...at) : middle, 0.5);
+    else if (event.key === "-") zoomAround(at ? xOf(...at) : middle, 2);
+    else if (event.key === "Enter") at && events.pick(at[0].id);
+    else if (event.key === "Escape") leave();
+    else return;
+    event.preventDefault();
+    event.stopPropagation();
+  });
+  return () => stop.abort();
+}

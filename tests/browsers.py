@@ -10,7 +10,6 @@ import threading
 
 import pytest
 
-from benchmarks.page import CHROMIUM_ARGUMENTS
 from mlgym_jax.events import project, read_events
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -166,17 +165,3 @@ def lacking(what):
     if os.environ.get("CI"):
         pytest.fail(what)
     pytest.skip(what)
-
-
-@pytest.fixture(scope="session")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    path = chromium()
-    if path is None:
-        lacking("no Chromium; `make test` installs one where apt-get is")
-    if not (STATIC / "index.html").exists():
-        lacking("the page is not built; `make page` builds it")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
-        yield started
-        started.close()

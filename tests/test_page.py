@@ -6,17 +6,16 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATIC, Tab, agrees, browser, lacking, prefixed  # noqa: F401
+from browsers import PAGE, STATIC, agrees, lacking, prefixed
+from page_fixtures import DIGITS, SHOWN, rows
 from safetensors.numpy import load_file
 
-from benchmarks.synthetic_runs import events, write_run, write_strange_runs
+from benchmarks.synthetic_runs import events, write_run
 from mlgym_jax.events import EventLog, project, read_events
 
-DIGITS = "digits"
 VIEWS = {
     "runs": "runs",
     "flow": f"runs/{DIGITS}",
@@ -30,49 +29,6 @@ VIEWS = {
     "no results": "runs/no-results/analysis",
     "settings": "settings",
 }
-SHOWN = "() => !/Loading/.test(document.querySelector('#main').innerText) && !document.querySelector('#main [title=x]')"
-
-
-@pytest.fixture(scope="module")
-def storage(tmp_path_factory):
-    """A folder with one real run and several strange ones."""
-    folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", "--config.num_epochs=6"]
-    subprocess.run(
-        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"],
-        check=True,
-        capture_output=True,
-        cwd=PAGE.parent.parent,
-    )
-    write_strange_runs(str(folder))
-    return folder
-
-
-@pytest.fixture(scope="module")
-def board(storage):
-    process = BoardProcess(storage)
-    yield process
-    process.stop()
-
-
-@pytest.fixture
-def open_tab(browser, board):  # noqa: F811
-    tabs = []
-
-    def open_one(url=board.url, **options):
-        tabs.append(Tab(browser, url, **options))
-        return tabs[-1]
-
-    yield open_one
-    for tab in tabs:
-        tab.close()
-    for tab in tabs:
-        assert tab.wrong == []
-        assert tab.foreign() == []
-
-
-def rows(page, label="Experiments"):
-    return page.get_by_role("table", name=label, exact=True).locator(".body .row")
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -96,7 +52,7 @@ def test_every_view_is_accessible_fits_a_phone_and_asks_only_its_server(open_tab
     assert problems == []
 
 
-def test_a_live_run_appears_and_its_state_is_the_logs_after_an_absence_and_a_restart(open_tab, storage, browser):  # noqa: F811
+def test_a_live_run_appears_and_its_state_is_the_logs_after_an_absence_and_a_restart(open_tab, storage, browser):
     log_path = storage / "live" / "event_storage.log"
     all_events = list(events("live", num_experiments=5, num_epochs=60, diverged=1, name="live study"))
     parts = [all_events[k * len(all_events) // 5 : (k + 1) * len(all_events) // 5] for k in range(5)]
@@ -186,47 +142,6 @@ def test_every_step_from_the_runs_to_an_experiment_works_by_keyboard(open_tab):
     page.get_by_role("table", name="Runs").wait_for()
 
 
-def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
-    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
-    losses = {number: one.history["val/loss"] for number, one in view.experiments.items()}
-    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
-    chart = page.get_by_role("group", name="Chart of val/loss")
-    tip = chart.get_by_role("status")
-    chart.focus()
-    page.keyboard.press("ArrowRight")  # the chosen one, in the middle
-    page.keyboard.press("End")
-    assert tip.locator("b").inner_text() == f"{losses[3][-1]:.5f}"
-    assert tip.locator("small").inner_text() == "epoch 6"
-    page.keyboard.press("ArrowLeft")
-    assert tip.locator("b").inner_text() == f"{losses[3][-2]:.5f}"
-    page.keyboard.press("ArrowUp")
-    above = min((values[-2], number) for number, values in losses.items() if values[-2] > losses[3][-2])
-    assert tip.locator("span").inner_text().startswith(f"#{above[1]} ")
-    page.keyboard.press("Enter")
-    page.get_by_text("2 chosen").wait_for()
-    page.keyboard.press("+")  # half of 1..6, around epoch 5
-    assert page.evaluate("board.view.value.zoom") == [3, 5.5]
-    page.keyboard.press("-")
-    assert page.evaluate("board.view.value.zoom") is None
-    page.keyboard.press("Escape")
-    assert tip.is_hidden()
-
-
-def test_a_drag_over_a_chart_zooms_all_of_them_and_a_double_click_shows_everything(open_tab):
-    tab = open_tab()
-    page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
-    box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
-    left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
-    page.mouse.move(left + width / 5, box["y"] + 60)
-    page.mouse.down()
-    page.mouse.move(left + width * 3 / 5, box["y"] + 90, steps=4)
-    page.mouse.up()
-    low, high = page.evaluate("board.view.value.zoom")
-    assert (low, high) == (pytest.approx(2, abs=0.02), pytest.approx(4, abs=0.02))
-    page.mouse.dblclick(left + 50, box["y"] + 60)
-    assert page.evaluate("board.view.value.zoom") is None
-
-
 def test_what_cannot_be_read_is_marked_and_the_last_good_one_stays(open_tab):
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
@@ -301,18 +216,6 @@ def test_an_address_with_foreign_state_shows_the_rest_and_says_so(open_tab):
     page.get_by_text("4 of 12 experiments").wait_for()
     page.get_by_role("button", name="Tidy up").click()
     assert page.get_by_text("This address also asks for").count() == 0
-
-
-def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
-    write_run(str(storage), "long", num_experiments=2, num_epochs=1500)
-    tab = open_tab()
-    page = tab.go("runs")
-    page.evaluate("board.limits.points = 1000")
-    tab.show("runs/long/analysis?scores=val/loss")
-    page.get_by_text(re.compile(r"[\d,]+ of 3,000 points")).wait_for()
-    tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
-    tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
-    assert any("epochs=1-100" in address for address in tab.asked)
 
 
 def test_the_page_works_behind_a_proxys_prefix(open_tab, board):

@@ -1,6 +1,7 @@
 /** Draw the axes of a chart: a grid, and its numbers left and below. */
 
 import { type Axis, toPixel } from "./raster";
+import type { Pen } from "./svg";
 import { type Kind, ticks } from "./ticks";
 
 /** Room around the lines, in CSS pixels. */
@@ -10,13 +11,7 @@ export const token = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
 /** The context's origin is the corner of the lines; `ratio` is device pixels a CSS pixel. */
-export function drawAxes(
-  context: CanvasRenderingContext2D,
-  xAxis: Axis,
-  yAxis: Axis,
-  xKind: Kind,
-  ratio: number,
-): void {
+export function drawAxes(context: Pen, xAxis: Axis, yAxis: Axis, xKind: Kind, ratio: number): void {
   context.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
   const [grid, quiet] = [token("--grid"), token("--quiet")];
   context.lineWidth = Math.max(1, Math.round(ratio));

@@ -3,7 +3,8 @@
 import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { focused, setView, togglePick } from "./app";
+import { download, focused, setView, togglePick } from "./app";
+import { Menu } from "./controls";
 import { Plot, type PlotModel } from "./plot";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
@@ -23,23 +24,28 @@ function schedule(): void {
 }
 
 function drawOne(): void {
-  scheduled = false;
   const [first] = waiting;
   if (first) {
     waiting.delete(first[0]);
     first[1]();
   }
-  if (!waiting.size) {
-    performance.clearMarks(DRAWN);
-    performance.mark(DRAWN);
+  if (waiting.size) {
+    setTimeout(drawOne);
+    return;
   }
-  schedule();
+  scheduled = false;
+  performance.clearMarks(DRAWN);
+  performance.mark(DRAWN);
 }
 
 interface ChartProps {
   title: string;
   note?: ComponentChildren;
   height?: number;
+  /** Where all its logged values are to be had. */
+  csv?: string | null;
+  wide?: boolean;
+  onWide?: () => void;
   /** Called when the chart is in sight and something it shows may have changed. */
   build: () => PlotModel;
   /** Called once the chart comes into sight: time to load. */
@@ -55,6 +61,9 @@ export function Chart(props: ChartProps) {
     note,
     height = 240,
     build,
+    csv,
+    wide,
+    onWide,
     onVisible,
     syncKey = "analysis",
     onZoom,
@@ -85,7 +94,7 @@ export function Chart(props: ChartProps) {
   useLayoutEffect(() => {
     if (!visible) return;
     onVisible?.();
-    plot.current ??= new Plot(host.current!, height, syncKey, {
+    plot.current ??= new Plot(host.current!, syncKey, {
       zoom: (range) => (zoom.current ? zoom.current(range) : setView({ zoom: range }, false)),
       focus: (id) => {
         focused.value = id;
@@ -101,15 +110,37 @@ export function Chart(props: ChartProps) {
   useSignalEffect(() => plot.current?.setFocus(focused.value));
 
   return (
-    <figure class="chart">
+    <figure class={`chart ${wide ? "wide" : ""}`}>
       <figcaption>
         <h2>{title}</h2>
+        <span class="space" />
         {note && <small>{note}</small>}
+        <Menu label="⋯" name={`More of ${title}`}>
+          {onWide && (
+            <button type="button" onClick={onWide}>
+              {wide ? "Smaller" : "Larger"}
+            </button>
+          )}
+          <button
+            type="button"
+            onClick={() =>
+              plot.current &&
+              download(`${title.replace(/\W+/g, "-")}.svg`, plot.current.svg(title), "image/svg+xml")
+            }
+          >
+            Save as SVG
+          </button>
+          {csv && (
+            <a class="button" href={csv} download>
+              Logged values as CSV
+            </a>
+          )}
+        </Menu>
       </figcaption>
       <div
         class="plot"
         ref={host}
-        style={{ height: `${height}px` }}
+        style={{ height: `${wide ? 520 : height}px` }}
         role="group"
         tabIndex={0}
         aria-label={`Chart of ${title}. Arrow keys read its values, plus and minus zoom.`}

@@ -184,7 +184,15 @@ export function Bar({ value, of, label }: { value: number; of: number; label: st
 }
 
 /** A button that opens a box of further controls; Escape and a click elsewhere close it. */
-export function Menu({ label, children }: { label: ComponentChildren; children: ComponentChildren }) {
+export function Menu({
+  label,
+  name,
+  children,
+}: {
+  label: ComponentChildren;
+  name?: string;
+  children: ComponentChildren;
+}) {
   const box = useRef<HTMLDetailsElement>(null);
   useEffect(() => {
     const close = (event: Event) => {
@@ -205,7 +213,9 @@ export function Menu({ label, children }: { label: ComponentChildren; children: 
   }, []);
   return (
     <details class="menu" ref={box}>
-      <summary>{label}</summary>
+      <summary aria-label={name} title={name}>
+        {label}
+      </summary>
       <div class="box">{children}</div>
     </details>
   );

@@ -2,6 +2,7 @@
 
 import { css, type Rgb } from "./colours";
 import { type Axis, type Line, paint, spans, toPixel, unmultiply, within } from "./raster";
+import type { Pen } from "./svg";
 
 export interface BandShape {
   readonly line: Line;
@@ -43,7 +44,7 @@ export interface Mark {
 export const STROKED = 48;
 
 export function drawLines(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   lines: readonly Line[],
   xAxis: Axis,
   yAxis: Axis,
@@ -51,7 +52,7 @@ export function drawLines(
   width: number,
 ): void {
   if (!lines.length) return;
-  if (lines.length <= STROKED) {
+  if (lines.length <= STROKED || !(context instanceof CanvasRenderingContext2D)) {
     for (const line of lines) {
       if (line.raw)
         stroke(context, { ...line, y: line.raw }, xAxis, yAxis, css(line.rgb, alpha * 0.3), width);
@@ -79,7 +80,7 @@ export function drawLines(
 }
 
 export function stroke(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   line: Line,
   xAxis: Axis,
   yAxis: Axis,
@@ -128,7 +129,7 @@ export function stroke(
   context.stroke();
 }
 
-export function drawBand(context: CanvasRenderingContext2D, band: BandShape, xAxis: Axis, yAxis: Axis): void {
+export function drawBand(context: Pen, band: BandShape, xAxis: Axis, yAxis: Axis): void {
   const { line } = band;
   const [from, to] = within(line, xAxis.min, xAxis.max);
   const point = (i: number, values: ArrayLike<number>) => {
@@ -144,7 +145,7 @@ export function drawBand(context: CanvasRenderingContext2D, band: BandShape, xAx
 
 /** A cross where a line became NaN or infinite. */
 export function drawMarks(
-  context: CanvasRenderingContext2D,
+  context: Pen,
   marks: readonly Mark[],
   xAxis: Axis,
   yAxis: Axis,

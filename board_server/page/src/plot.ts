@@ -5,11 +5,11 @@
 
 import { drawAxes, EDGE, token } from "./axes";
 import { css } from "./colours";
-import { lowerBound } from "./curve";
 import { type BandShape, drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
 import { listen } from "./plot_input";
-import { type Axis, divergences, type Line, toPixel, toValue, within } from "./raster";
-import { extent } from "./statistics";
+import { xExtent, yExtent } from "./ranges";
+import { type Axis, divergences, type Line, nearestPoint, toPixel, toValue, xOf } from "./raster";
+import { type Pen, SvgPen } from "./svg";
 import { showTip } from "./tip";
 
 export interface PlotModel {
@@ -17,6 +17,8 @@ export interface PlotModel {
   bands: readonly BandShape[];
   logx: boolean;
   logy: boolean;
+  /** Outliers do not stretch y. */
+  cut: boolean;
   xKind: "epoch" | "step" | "time";
   zoom: readonly [number, number] | null;
   chosen: ReadonlySet<number>;
@@ -40,20 +42,19 @@ export class Plot {
   focusId: number | null = null;
   /** The range on x that is being selected. */
   selection: [number, number] | null = null;
-  private readonly height: number;
   private readonly peers: Set<Plot>;
   private readonly lower = document.createElement("canvas");
   private readonly upper = document.createElement("canvas");
   private readonly deafen: () => void;
   private width = 0;
+  private height = 0;
   private xRange: [number, number] = [0, 1];
   private yRange: [number, number] = [0, 1];
   /** Where the pointer is on x, in the chart's units; the same for all charts that are synchronised. */
   private cursor: number | null = null;
 
-  constructor(host: HTMLElement, height: number, syncKey: string, events: PlotEvents) {
+  constructor(host: HTMLElement, syncKey: string, events: PlotEvents) {
     this.host = host;
-    this.height = height;
     this.events = events;
     this.tip.className = "tip";
     this.tip.hidden = true;
@@ -74,14 +75,14 @@ export class Plot {
     this.model = model;
     this.xRange = xExtent(model);
     this.yRange = yExtent(model, this.xRange);
-    this.width = this.host.clientWidth;
-    this.draw();
+    this.resize(true);
   }
 
-  resize(): void {
-    const width = this.host.clientWidth;
-    if (!this.model || !width || width === this.width) return;
-    this.width = width;
+  resize(always = false): void {
+    const { clientWidth, clientHeight } = this.host;
+    if (!this.model || (!always && clientWidth === this.width && clientHeight === this.height)) return;
+    this.width = clientWidth;
+    this.height = clientHeight;
     this.draw();
   }
 
@@ -91,9 +92,8 @@ export class Plot {
     this.drawUpper();
   }
 
-  /** The axes in device pixels. */
-  axes(): [Axis, Axis] {
-    const ratio = devicePixelRatio || 1;
+  /** The axes in device pixels, or so many a CSS pixel. */
+  axes(ratio = devicePixelRatio || 1): [Axis, Axis] {
     const size = (whole: number, before: number, after: number) =>
       Math.max(1, Math.round((whole - before - after) * ratio));
     return [
@@ -104,52 +104,86 @@ export class Plot {
 
   /** What is at a place of the chart, in CSS pixels from the corner of the lines. */
   xAt(left: number): number {
-    return toValue(this.axes()[0], left * (devicePixelRatio || 1));
+    return toValue(this.axes(1)[0], left);
   }
 
   private context(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
     const ratio = devicePixelRatio || 1;
     const [width, height] = [Math.round(this.width * ratio), Math.round(this.height * ratio)];
     const context = canvas.getContext("2d")!;
+    context.setTransform(1, 0, 0, 1, 0, 0);
     if (canvas.width !== width || canvas.height !== height) {
       canvas.width = width;
       canvas.height = height;
     } else context.clearRect(0, 0, width, height);
-    context.setTransform(1, 0, 0, 1, Math.round(EDGE.left * ratio), Math.round(EDGE.top * ratio));
+    context.translate(Math.round(EDGE.left * ratio), Math.round(EDGE.top * ratio));
     return context;
   }
 
   private draw(): void {
-    const { model } = this;
-    if (!model || !this.width) return;
-    const ratio = devicePixelRatio || 1;
-    const [xAxis, yAxis] = this.axes();
-    this.lower.getContext("2d")!.setTransform(1, 0, 0, 1, 0, 0);
-    const context = this.context(this.lower);
-    drawAxes(context, xAxis, yAxis, model.xKind === "time" ? "time" : "count", ratio);
+    if (!this.model || !this.width) return;
+    this.drawLower(this.context(this.lower), devicePixelRatio || 1);
+    this.drawUpper();
+  }
+
+  private drawLower(context: Pen, ratio: number): void {
+    const { bands, chosen, lines, xKind } = this.model!;
+    const [xAxis, yAxis] = this.axes(ratio);
+    drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", ratio);
     context.save();
     context.beginPath();
     context.rect(0, 0, xAxis.size, yAxis.size);
     context.clip();
-    for (const band of model.bands) drawBand(context, band, xAxis, yAxis);
-    const { chosen } = model;
-    const some = chosen.size > 0 && model.lines.some(({ id }) => chosen.has(id));
-    const faint = some ? model.lines.filter(({ id }) => !chosen.has(id)) : [];
-    const strong = some ? model.lines.filter(({ id }) => chosen.has(id)) : model.lines;
+    for (const band of bands) drawBand(context, band, xAxis, yAxis);
+    const some = chosen.size > 0 && lines.some(({ id }) => chosen.has(id));
+    const faint = some ? lines.filter(({ id }) => !chosen.has(id)) : [];
+    const strong = some ? lines.filter(({ id }) => chosen.has(id)) : lines;
     drawLines(context, faint, xAxis, yAxis, 0.16, ratio);
     const alpha = strong.length > 300 ? 0.45 : strong.length > STROKED ? 0.7 : 1;
     drawLines(context, strong, xAxis, yAxis, alpha, (some ? 1.8 : 1.3) * ratio);
     const marks = strong.flatMap((line) => marksOf(line).map(([x, y]) => ({ x, y, rgb: line.rgb })));
     drawMarks(context, marks, xAxis, yAxis, ratio);
     context.restore();
-    this.drawUpper();
+  }
+
+  /** The chart as it is now, with its title and, of few lines, their names. */
+  svg(title: string): string {
+    const { chosen, label, lines, xKind } = this.model!;
+    const pen = new SvgPen();
+    const [head, foot] = [26, 20];
+    this.drawLower(pen, 1);
+    pen.fillStyle = token("--ink");
+    pen.textAlign = "left";
+    pen.fillText(title, 0, -12);
+    pen.textAlign = "center";
+    const bottom = this.height - EDGE.top;
+    pen.fillText(xKind === "time" ? "time" : xKind, (this.width - EDGE.left - EDGE.right) / 2, bottom + 6);
+    pen.textAlign = "left";
+    const some = lines.filter(({ id }) => chosen.has(id));
+    const named = some.length ? some : lines;
+    const shown = named.length > 24 ? [] : named;
+    shown.forEach((line, i) => {
+      const y = bottom + foot + 6 + 16 * i;
+      pen.fillStyle = css(line.rgb);
+      pen.fillRect(0, y - 5, 10, 10);
+      pen.fillStyle = token("--ink");
+      pen.fillText(label(line.id), 16, y);
+    });
+    const height = head + this.height + foot + 16 * shown.length;
+    const names = shown.map((line) => EDGE.left + 24 + pen.measureText(label(line.id)).width);
+    return pen.document(
+      Math.ceil(Math.max(this.width, ...names)),
+      height,
+      EDGE.left,
+      head + EDGE.top,
+      token("--surface"),
+    );
   }
 
   private drawUpper(): void {
     if (!this.model || !this.width) return;
     const ratio = devicePixelRatio || 1;
     const [xAxis, yAxis] = this.axes();
-    this.upper.getContext("2d")!.setTransform(1, 0, 0, 1, 0, 0);
     const context = this.context(this.upper);
     context.save();
     context.beginPath();
@@ -243,50 +277,5 @@ export class Plot {
 
 const ends = ([min, max]: [number, number]) => ({ min, max });
 
-export const xOf = (line: Line, i: number): number => line.x[i]! * line.kx + line.ox;
-
-export function nearestPoint(line: Line, place: number): number {
-  if (!line.n) return -1;
-  const x = (place - line.ox) / line.kx;
-  const i = Math.min(line.n - 1, lowerBound(line.x, line.n, x));
-  return i > 0 && x - line.x[i - 1]! < line.x[i]! - x ? i - 1 : i;
-}
-
 const marksOf = (line: Line) =>
   line.marks ?? divergences(line).map(([i, y]): [number, number] => [xOf(line, i), y]);
-
-/** All that a chart shows on x. */
-export function xExtent(model: PlotModel): [number, number] {
-  const { logx, zoom } = model;
-  if (zoom && !(logx && zoom[0] <= 0)) return [...zoom];
-  let [low, high] = [Infinity, -Infinity];
-  for (const line of model.lines) {
-    if (!line.n) continue;
-    let first = xOf(line, 0);
-    if (logx && first <= 0) first = xOf(line, Math.min(1, line.n - 1));
-    low = Math.min(low, logx ? Math.max(first, 1e-3) : first);
-    high = Math.max(high, xOf(line, line.n - 1));
-  }
-  if (low < high) return [low, high];
-  if (!Number.isFinite(low)) return logx ? [1, 10] : [0, 1];
-  return logx ? [low / 2, low * 2] : [low - 0.5, low + 0.5];
-}
-
-function yExtent(model: PlotModel, [from, to]: [number, number]): [number, number] {
-  const { logy, lines } = model;
-  const range: [number, number] = [Infinity, -Infinity];
-  for (const line of lines) {
-    extent(line.y, ...within(line, from, to), logy, range);
-    if (line.raw && lines.length <= STROKED) extent(line.raw, ...within(line, from, to), logy, range);
-  }
-  for (const { line, low, high } of model.bands) {
-    extent(low, ...within(line, from, to), logy, range);
-    extent(high, ...within(line, from, to), logy, range);
-  }
-  const [low, high] = range;
-  if (!(low <= high)) return logy ? [0.1, 1] : [0, 1];
-  if (logy)
-    return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
-  const margin = (high - low) * 0.05 || Math.abs(high) * 0.1 || 0.5;
-  return [low - margin, high + margin];
-}

@@ -1,8 +1,9 @@
 /** What pointer and keyboard do to a chart. */
 
 import { EDGE } from "./axes";
-import { nearestPoint, type Plot, xExtent, xOf } from "./plot";
-import type { Line } from "./raster";
+import type { Plot } from "./plot";
+import { xExtent } from "./ranges";
+import { type Line, nearestPoint, xOf } from "./raster";
 
 const MOVED = 4; // pixels from which a press is a drag
 

@@ -39,6 +39,16 @@ export function toPixel(axis: Axis, value: number): number {
   return ((value - axis.min) / (axis.max - axis.min)) * axis.size;
 }
 
+export const xOf = (line: Line, i: number): number => line.x[i]! * line.kx + line.ox;
+
+/** The point of a line that is nearest to a place on x; -1 if it has none. */
+export function nearestPoint(line: Line, place: number): number {
+  if (!line.n) return -1;
+  const x = (place - line.ox) / line.kx;
+  const i = Math.min(line.n - 1, lowerBound(line.x, line.n, x));
+  return i > 0 && x - line.x[i - 1]! < line.x[i]! - x ? i - 1 : i;
+}
+
 export function toValue(axis: Axis, pixel: number): number {
   const share = pixel / axis.size;
   if (axis.log) return axis.min * (axis.max / axis.min) ** share;

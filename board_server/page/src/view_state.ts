@@ -17,6 +17,8 @@ export interface ViewState {
   group: string; // the hyperparameter to average by
   band: "std" | "range" | "none";
   zoom: readonly [number, number] | null;
+  outliers: "" | "cut"; // what lies far outside does not stretch y
+  wide: string; // the score whose chart is large
   by: string; // the score that pages rank by
   mode: "" | "max" | "min";
   at: "best" | "last";
@@ -38,6 +40,8 @@ export const DEFAULTS: ViewState = {
   group: "",
   band: "std",
   zoom: null,
+  outliers: "",
+  wide: "",
   by: "",
   mode: "",
   at: "best",
@@ -48,6 +52,7 @@ const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   x: ["epoch", "step", "time"],
   best: ["", "max", "min", "auto"],
   band: ["std", "range", "none"],
+  outliers: ["", "cut"],
   mode: ["", "max", "min"],
   at: ["best", "last"],
 };

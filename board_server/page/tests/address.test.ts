@@ -45,6 +45,8 @@ describe("view state", () => {
     best: "auto",
     group: "optimizer.learning_rate",
     band: "range",
+    outliers: "cut",
+    wide: "val/loss",
     zoom: [1.5, 20],
     by: "val/f1",
     mode: "min",

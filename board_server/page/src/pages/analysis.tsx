@@ -2,6 +2,7 @@
 
 import { useSignal, useSignalEffect } from "@preact/signals";
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { formatIds } from "../address";
 import { dark, focused, runAddress, setView, togglePick, view } from "../app";
 import { Chart } from "../chart";
 import { colourOf, css } from "../colours";
@@ -15,6 +16,7 @@ import type { Experiment, Run } from "../run_state";
 import { pointsEach, type RunStore, TIMES } from "../run_store";
 import { orderScores } from "../score_order";
 import { Table } from "../table";
+import { encode } from "../wire";
 import { ActiveFilters, FilterField } from "./flow";
 
 interface ScoreChartProps {
@@ -80,6 +82,7 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
       bands,
       logx: state.logx,
       logy: state.logy,
+      cut: state.outliers === "cut",
       xKind: shape.x,
       zoom: state.zoom,
       chosen: new Set(state.group ? [] : state.pick),
@@ -87,6 +90,12 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
       label: (id) => labels.get(id) ?? describe(run.experiments.get(id)),
     };
   };
+  const csv = useMemo(() => {
+    const ids = experiments.length === run.experiments.size ? "" : formatIds(experiments.map(({ id }) => id));
+    if (ids.split(",").length > 1000) return null; // more than the server takes
+    const which = ids && `&experiments=${ids}`;
+    return `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
+  }, [experiments, run.experiments.size]);
   const { shown, total } = seen ? lines() : { shown: 0, total: 0 };
   const note =
     !used || (total === 0 && store.loading.value > 0)
@@ -101,6 +110,9 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
       title={name}
       note={note}
       build={build}
+      csv={csv}
+      wide={state.wide === name}
+      onWide={() => setView({ wide: state.wide === name ? "" : name })}
       {...(height ? { height } : {})}
       {...(state.group ? { onPick: () => {} } : {})}
       onVisible={() => {
@@ -257,6 +269,15 @@ export function Analysis({ store }: { store: RunStore }) {
               ["min", "least so far"],
             ]}
             onChange={(best) => setView({ best })}
+          />
+          <Select
+            label="Range of y"
+            value={state.outliers}
+            options={[
+              ["", "all values"],
+              ["cut", "without outliers"],
+            ]}
+            onChange={(outliers) => setView({ outliers })}
           />
           <Select
             label="Rank experiments by"

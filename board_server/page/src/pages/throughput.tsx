@@ -17,6 +17,7 @@ function model(x: number[], y: number[], label: string): PlotModel {
     bands: [],
     logx: false,
     logy: false,
+    cut: false,
     xKind: "time",
     zoom: null,
     chosen: new Set(),

@@ -1,0 +1,70 @@
+"""A board with one real run and several strange ones, and tabs in a browser on it."""
+
+import subprocess
+import sys
+
+import pytest
+from boards import BoardProcess
+from browsers import ROOT, STATIC, Tab, chromium, lacking
+
+from benchmarks.page import CHROMIUM_ARGUMENTS
+from benchmarks.synthetic_runs import write_strange_runs
+
+DIGITS = "digits"
+SHOWN = "() => !/Loading/.test(document.querySelector('#main').innerText) && !document.querySelector('#main [title=x]')"
+
+
+@pytest.fixture(scope="session")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    path = chromium()
+    if path is None:
+        lacking("no Chromium; `make test` installs one where apt-get is")
+    if not (STATIC / "index.html").exists():
+        lacking("the page is not built; `make page` builds it")
+    with sync_api.sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=CHROMIUM_ARGUMENTS)
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def storage(tmp_path_factory):
+    """A folder with one real run and several strange ones."""
+    folder = tmp_path_factory.mktemp("runs")
+    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", "--config.num_epochs=6"]
+    subprocess.run(
+        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"],
+        check=True,
+        capture_output=True,
+        cwd=ROOT,
+    )
+    write_strange_runs(str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def board(storage):
+    process = BoardProcess(storage)
+    yield process
+    process.stop()
+
+
+@pytest.fixture
+def open_tab(browser, board):
+    tabs = []
+
+    def open_one(url=board.url, **options):
+        tabs.append(Tab(browser, url, **options))
+        return tabs[-1]
+
+    yield open_one
+    for tab in tabs:
+        tab.close()
+    for tab in tabs:
+        assert tab.wrong == []
+        assert tab.foreign() == []
+
+
+def rows(page, label="Experiments"):
+    return page.get_by_role("table", name=label, exact=True).locator(".body .row")

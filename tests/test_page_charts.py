@@ -1,0 +1,128 @@
+"""The charts of the board's page: read, zoomed, saved."""
+
+import csv
+import re
+from xml.etree import ElementTree
+
+import pytest
+from page_fixtures import DIGITS
+
+from benchmarks.synthetic_runs import events, write_run
+from mlgym_jax.events import EventLog, project, read_events
+
+
+def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
+    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
+    losses = {number: one.history["val/loss"] for number, one in view.experiments.items()}
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    chart = page.get_by_role("group", name="Chart of val/loss")
+    tip = chart.get_by_role("status")
+    chart.focus()
+    page.keyboard.press("ArrowRight")  # the chosen one, in the middle
+    page.keyboard.press("End")
+    assert tip.locator("b").inner_text() == f"{losses[3][-1]:.5f}"
+    assert tip.locator("small").inner_text() == "epoch 6"
+    page.keyboard.press("ArrowLeft")
+    assert tip.locator("b").inner_text() == f"{losses[3][-2]:.5f}"
+    page.keyboard.press("ArrowUp")
+    above = min((values[-2], number) for number, values in losses.items() if values[-2] > losses[3][-2])
+    assert tip.locator("span").inner_text().startswith(f"#{above[1]} ")
+    page.keyboard.press("Enter")
+    page.get_by_text("2 chosen").wait_for()
+    page.keyboard.press("+")  # half of 1..6, around epoch 5
+    assert page.evaluate("board.view.value.zoom") == [3, 5.5]
+    page.keyboard.press("-")
+    assert page.evaluate("board.view.value.zoom") is None
+    page.keyboard.press("Escape")
+    assert tip.is_hidden()
+
+
+def test_a_drag_over_a_chart_zooms_all_of_them_and_a_double_click_shows_everything(open_tab):
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
+    box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
+    left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
+    page.mouse.move(left + width / 5, box["y"] + 60)
+    page.mouse.down()
+    page.mouse.move(left + width * 3 / 5, box["y"] + 90, steps=4)
+    page.mouse.up()
+    low, high = page.evaluate("board.view.value.zoom")
+    assert (low, high) == (pytest.approx(2, abs=0.02), pytest.approx(4, abs=0.02))
+    page.mouse.dblclick(left + 50, box["y"] + 60)
+    assert page.evaluate("board.view.value.zoom") is None
+
+
+def test_a_chart_becomes_a_figure_and_a_table_and_larger(open_tab, storage, tmp_path):
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&q=seed=0")
+    tab.wait_until("() => board.store.value.run?.curves.get('val/loss')?.size === 12")
+    page.get_by_label("More of val/loss").click()
+    with page.expect_download() as downloading:
+        page.get_by_role("button", name="Save as SVG").click()
+    downloading.value.save_as(tmp_path / "figure.svg")
+    figure = ElementTree.parse(tmp_path / "figure.svg").getroot()
+    svg = "{http://www.w3.org/2000/svg}"
+    texts = [element.text for element in figure.iter(f"{svg}text")]
+    assert {"val/loss", "epoch", "6"} <= set(texts)
+    assert sum(text.startswith("#") for text in texts) == 4  # a name for each line
+    curves = [one for one in figure.iter(f"{svg}path") if one.get("fill") == "none" and one.get("d").count("L") == 5]
+    assert len(curves) == 4  # six epochs each
+    with page.expect_download() as downloading:
+        page.get_by_role("link", name="Logged values as CSV").click()
+    downloading.value.save_as(tmp_path / "values.csv")
+    with open(tmp_path / "values.csv", encoding="utf-8") as file:
+        found = {(int(row["experiment_id"]), int(row["epoch"])): float(row["val/loss"]) for row in csv.DictReader(file)}
+    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
+    assert found == {
+        (number, epoch): loss
+        for number, one in view.experiments.items()
+        if one.hyperparameters["seed"] == 0
+        for epoch, loss in enumerate(one.history["val/loss"], 1)
+    }
+    small = page.get_by_role("group", name="Chart of val/loss").bounding_box()
+    page.get_by_role("button", name="Larger").click()
+    tab.wait_until("() => document.querySelector('.plot').clientHeight > 500 && /wide=val/.test(location.hash)")
+    assert page.get_by_role("group", name="Chart of val/loss").bounding_box()["width"] > small["width"] * 1.5
+
+
+def test_outliers_can_be_kept_from_stretching_a_chart(open_tab, storage):
+    """Where one of 40 explodes, the others can still be told apart: SVG shows where a chart ends on y."""
+    log = list(events("outlier", num_experiments=40, num_epochs=30))
+    for event in log:
+        payload = event["payload"]
+        if event["event_type"] == "evaluation_result" and payload["experiment_id"] == 7 and payload["epoch"] > 20:
+            payload["loss_scores"][0]["score"] = 1e6
+    (storage / "outlier").mkdir()
+    with EventLog.open(storage / "outlier" / "event_storage.log") as file:
+        file.append(log)
+    tab = open_tab()
+    page = tab.go("runs/outlier/analysis?scores=train/loss")
+    tab.wait_until("() => board.store.value.run?.curves.get('train/loss')?.size === 40")
+    page.get_by_label("More of train/loss").click()
+
+    def top():
+        with page.expect_download() as downloading:
+            page.get_by_role("button", name="Save as SVG").click()
+        texts = [
+            one.text for one in ElementTree.parse(downloading.value.path()).iter() if one.get("text-anchor") == "end"
+        ]
+        return texts[-1]
+
+    assert top() == "1M"
+    page.locator("summary", has_text=re.compile("^More$")).click()
+    page.get_by_label("Range of y").select_option("cut")
+    page.get_by_label("More of train/loss").click()
+    page.wait_for_timeout(300)
+    assert float(top()) < 3
+
+
+def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
+    write_run(str(storage), "long", num_experiments=2, num_epochs=1500)
+    tab = open_tab()
+    page = tab.go("runs")
+    page.evaluate("board.limits.points = 1000")
+    tab.show("runs/long/analysis?scores=val/loss")
+    page.get_by_text(re.compile(r"[\d,]+ of 3,000 points")).wait_for()
+    tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
+    tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
+    assert any("epochs=1-100" in address for address in tab.asked)

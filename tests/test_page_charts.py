@@ -126,3 +126,24 @@ def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
     tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
     tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     assert any("epochs=1-100" in address for address in tab.asked)
+
+
+def test_a_drag_along_an_axis_of_parallel_coordinates_is_a_filter(open_tab, storage):
+    view = project(event for _, event in read_events(storage / "failures" / "event_storage.log"))
+    scored = [one.hyperparameters for one in view.experiments.values() if one.best("val/accuracy", "max")]
+    rates = sorted(swept["optimizer.learning_rate"] for swept in scored)
+    middle = (rates[0] * rates[-1]) ** 0.5  # of a logarithmic axis
+    tab = open_tab()
+    page = tab.go("runs/failures/hyperparameters")
+    canvas = page.get_by_role("img", name="Parallel coordinates")
+    box = canvas.bounding_box()
+    x, top, bottom = box["x"] + 60 + (box["width"] - 120) / 3, box["y"] + 34, box["y"] + 300 - 14
+    page.mouse.move(x, top - 8)
+    page.mouse.down()
+    page.mouse.move(x, (top + bottom) / 2, steps=5)
+    page.mouse.up()
+    limit = page.evaluate("board.view.value.columns['optimizer.learning_rate']")
+    assert limit.startswith(">=")
+    assert float(limit[2:]) == pytest.approx(middle, rel=0.03)
+    kept = sum(one.hyperparameters["optimizer.learning_rate"] >= float(limit[2:]) for one in view.experiments.values())
+    page.get_by_text(f"{kept} of 20 experiments").wait_for()

@@ -9,6 +9,8 @@ import type { Experiment } from "./run_state";
 
 export interface Scale {
   place: (cell: Cell) => number; // 0 to 1; NaN for a value that has no place
+  /** The condition of a filter for what lies between two places; empty for everything. */
+  between: (low: number, high: number) => string;
   ticks: [number, string][];
   note: string;
 }
@@ -27,9 +29,22 @@ export function scaleOf(values: readonly Cell[]): Scale {
     const place = (value: Cell) =>
       typeof value !== "number" || !Number.isFinite(value) ? NaN : width ? (f(value) - f(low)) / width : 0.5;
     const middle = log ? Math.sqrt(low * high) : (low + high) / 2;
+    const at = (share: number) => {
+      const value = f(low) + share * width;
+      return Number((log ? Math.exp(value) : value).toPrecision(4));
+    };
+    const between = (from: number, to: number) =>
+      from <= 0 && to >= 1
+        ? ""
+        : from <= 0
+          ? `<=${at(to)}`
+          : to >= 1
+            ? `>=${at(from)}`
+            : `${at(from)}..${at(to)}`;
     const ticks = [...new Set(numbers)].length <= 6 ? [...new Set(numbers)] : [low, middle, high];
     return {
       place,
+      between,
       ticks: ticks.map((value) => [place(value), formatNumber(value, 3)]),
       note: log ? "log" : "",
     };
@@ -38,6 +53,11 @@ export function scaleOf(values: readonly Cell[]): Scale {
   const at = new Map(names.map((name, i) => [name, names.length > 1 ? i / (names.length - 1) : 0.5]));
   return {
     place: (value) => at.get(String(value)) ?? NaN,
+    between: (low, high) => {
+      const inside = names.filter((name) => at.get(name)! >= low && at.get(name)! <= high);
+      const escaped = inside.map((name) => name.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+      return inside.length && inside.length < names.length ? `/^(${escaped.join("|")})$/` : "";
+    },
     ticks: names.slice(0, 12).map((name) => [at.get(name)!, name]),
     note: "",
   };
@@ -55,6 +75,7 @@ function Canvas({
   onMove,
   onLeave,
   onClick,
+  onDrag,
   label,
 }: {
   height: number;
@@ -63,8 +84,12 @@ function Canvas({
   onMove: (x: number, y: number, width: number) => void;
   onLeave: () => void;
   onClick: () => void;
+  /** A vertical drag of the mouse, while it goes on and when it ends; it takes the place of the move and the click. */
+  onDrag?: (x: number, from: number, to: number, width: number, ended: boolean) => void;
 }) {
   const canvas = useRef<HTMLCanvasElement>(null);
+  const pressed = useRef<[x: number, y: number] | null>(null);
+  const dragged = useRef(false);
   const now = useRef(draw);
   now.current = draw;
   const paint = () => {
@@ -94,9 +119,28 @@ function Canvas({
       role="img"
       aria-label={label}
       style={{ height: `${height}px` }}
-      onMouseMove={(event) => onMove(event.offsetX, event.offsetY, event.currentTarget.clientWidth)}
-      onMouseLeave={onLeave}
-      onClick={onClick}
+      onPointerDown={(event) => {
+        if (event.pointerType !== "mouse" || event.button !== 0) return;
+        event.currentTarget.setPointerCapture(event.pointerId);
+        pressed.current = [event.offsetX, event.offsetY];
+        dragged.current = false;
+      }}
+      onPointerMove={(event) => {
+        const { clientWidth } = event.currentTarget;
+        const from = pressed.current;
+        if (from && onDrag && Math.abs(event.offsetY - from[1]) > 4) dragged.current = true;
+        if (!from || !dragged.current) onMove(event.offsetX, event.offsetY, clientWidth);
+        else onDrag!(from[0], from[1], event.offsetY, clientWidth, false);
+        if (dragged.current) paint();
+      }}
+      onPointerUp={(event) => {
+        const from = pressed.current;
+        pressed.current = null;
+        if (from && dragged.current)
+          onDrag!(from[0], from[1], event.offsetY, event.currentTarget.clientWidth, true);
+      }}
+      onPointerLeave={onLeave}
+      onClick={() => !dragged.current && onClick()}
     />
   );
 }
@@ -132,14 +176,18 @@ export function Parallel({
   scales,
   by,
   colour,
+  onRange,
 }: {
   scored: readonly Scored[];
   names: readonly string[];
   scales: readonly Scale[];
   by: string;
   colour: (score: number) => string;
+  /** A part of an axis was chosen: the condition that says so. */
+  onRange: (axis: number, condition: string) => void;
 }) {
   const axes = [...names, by];
+  const range = useRef<{ axis: number; from: number; to: number } | null>(null);
   const x = (i: number, width: number) => 60 + ((width - 120) * i) / Math.max(1, axes.length - 1);
   const y = (i: number, one: Scored) => {
     const place = scales[i]!.place(i < names.length ? cellOf(one.experiment, names[i]!) : one.score);
@@ -160,6 +208,13 @@ export function Parallel({
     }
     context.globalAlpha = 1;
     const style = getComputedStyle(document.documentElement);
+    if (range.current) {
+      const { axis, from, to } = range.current;
+      context.fillStyle = style.getPropertyValue("--accent");
+      context.globalAlpha = 0.3;
+      context.fillRect(x(axis, width) - 8, from, 16, to - from);
+      context.globalAlpha = 1;
+    }
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     axes.forEach((_, i) => {
       context.fillStyle = style.getPropertyValue("--quiet");
@@ -195,11 +250,20 @@ export function Parallel({
     }
     focused.value = best;
   };
+  const drag = (px: number, from: number, to: number, width: number, ended: boolean) => {
+    const axis = axes.findIndex((_, i) => Math.abs(x(i, width) - px) < 24);
+    if (axis < 0) return;
+    range.current = ended ? null : { axis, from, to };
+    if (!ended) return;
+    const share = (py: number) => (HEIGHT - EDGE - py) / (HEIGHT - EDGE - TOP);
+    onRange(axis, scales[axis]!.between(share(Math.max(from, to)), share(Math.min(from, to))));
+  };
   return (
     <Canvas
       height={HEIGHT}
       draw={draw}
       onMove={move}
+      onDrag={drag}
       onLeave={leave}
       onClick={pick}
       label={`Parallel coordinates of ${axes.join(", ")}`}

@@ -19,6 +19,8 @@ export interface PlotModel {
   logy: boolean;
   /** Outliers do not stretch y. */
   cut: boolean;
+  /** y begins at 0: amounts, which are compared by their height. */
+  fromZero?: boolean;
   xKind: "epoch" | "step" | "time";
   zoom: readonly [number, number] | null;
   chosen: ReadonlySet<number>;

@@ -52,10 +52,11 @@ export function yExtent(model: PlotModel, [from, to]: [number, number]): [number
     extent(low, ...within(line, from, to), logy, range);
     extent(high, ...within(line, from, to), logy, range);
   }
+  if (model.fromZero) range[0] = Math.min(range[0], 0);
   const [low, high] = range;
   if (!(low <= high)) return logy ? [0.1, 1] : [0, 1];
   if (logy)
     return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
   const margin = (high - low) * 0.05 || Math.abs(high) * 0.1 || 0.5;
-  return [low - margin, high + margin];
+  return [model.fromZero ? low : low - margin, high + margin];
 }

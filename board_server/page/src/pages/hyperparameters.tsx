@@ -110,8 +110,21 @@ export function Hyperparameters({ store }: { store: RunStore }) {
           <Pointed scored={scored} by={by} />
           <section class="card stretch">
             <h2>Parallel coordinates</h2>
-            <p class="none">From blue, the worst rank, to orange, the best.</p>
-            <Parallel scored={scored} names={swept} scales={scales} by={by} colour={colour} />
+            <p class="none">
+              From blue, the worst rank, to orange, the best. Drag along an axis to keep a part of it.
+            </p>
+            <Parallel
+              scored={scored}
+              names={swept}
+              scales={scales}
+              by={by}
+              colour={colour}
+              onRange={(axis, condition) => {
+                const best = mode === scoreMode(run, by) ? `best ${by}` : ""; // what the filter's "best" means
+                const column = swept[axis] ?? (state.at === "best" ? best : by);
+                if (column) setView({ columns: { ...view.value.columns, [column]: condition } });
+              }}
+            />
             <div class="axes">
               {swept.map((name) => (
                 <Field

@@ -18,6 +18,7 @@ function model(x: number[], y: number[], label: string): PlotModel {
     logx: false,
     logy: false,
     cut: false,
+    fromZero: true,
     xKind: "time",
     zoom: null,
     chosen: new Set(),

@@ -37,11 +37,21 @@ def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
     assert tip.is_hidden()
 
 
-def test_a_drag_over_a_chart_zooms_all_of_them_and_a_double_click_shows_everything(open_tab):
+def test_a_pointer_reads_a_line_a_click_chooses_it_and_a_drag_zooms_all_charts(open_tab, storage):
+    view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
     box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
     left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
+    page.mouse.move(left + width * 2 / 5, box["y"] + 120)
+    tip = page.get_by_role("group", name="Chart of val/loss").get_by_role("status")
+    number = int(tip.locator("span").inner_text().split()[0].removeprefix("#"))
+    assert tip.locator("small").inner_text() == "epoch 3"
+    assert tip.locator("b").inner_text() == f"{view.experiments[number].history['val/loss'][2]:.5f}"
+    page.mouse.down()
+    page.mouse.up()
+    page.get_by_text("1 chosen").wait_for()
+    assert page.evaluate("board.view.value.pick") == [number]
     page.mouse.move(left + width / 5, box["y"] + 60)
     page.mouse.down()
     page.mouse.move(left + width * 3 / 5, box["y"] + 90, steps=4)

@@ -19,7 +19,7 @@ from board_server.live import read_frame
 from board_server.projected import Columns
 from board_server.state import board
 from board_server.store import Run
-from mlgym_jax.events import ExperimentView, RunView, encode
+from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode
 
 rest = Blueprint("rest", __name__)
 _MAX_EVENTS = 10_000
@@ -53,7 +53,7 @@ async def grid_search(run_id: str) -> Response:
 def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
     published = run.is_published
     names = list(dict.fromkeys(name for one in view.experiments.values() for name in one.history))
-    monitor, mode = _monitor(names, view.config)
+    monitor, mode = default_monitor(names, view.config)
     return {
         "grid_search_id": run.run_id,
         "name": view.name,
@@ -72,19 +72,6 @@ def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
         "num_malformed": view.num_malformed,
         "published": published,
     }
-
-
-def _monitor(names: list[str], config: Any) -> tuple[str | None, str]:
-    """Choose the score that a run is ranked by: what its config monitors, else the first of the validation split."""
-    for section in ("checkpointing", "early_stopping", "search"):
-        found = config.get(section) if isinstance(config, dict) else None
-        if isinstance(found, dict) and found.get("monitor") in names:
-            return found["monitor"], "min" if found.get("mode") == "min" else "max"
-    for name in names:
-        if name.startswith("val/") and not name.startswith("val/loss"):
-            return name, "max"
-    losses = [name for name in names if name.endswith("/loss")]
-    return (losses[-1], "min") if losses else (names[0] if names else None, "max")
 
 
 @rest.get("/grid_searches/<run_id>/experiments")

@@ -115,12 +115,13 @@ def resume(
                 raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
             config[name] = value
     study = prepare(config, project(read_log(os.path.join(folder, run_folder.LOG_NAME))[0]))
-    recorded = run_folder.read_json(os.path.join(folder, "run.json")).get("data_fingerprint")
-    if recorded not in (None, study.fingerprints()):
-        raise MlgymError(
-            f"{folder}: the data is not what the run was trained on (its fingerprint in run.json differs), so going on "
-            "would mix results; restore the data, or start a new run"
-        )
+    recorded = run_folder.read_json(os.path.join(folder, "run.json")).get("data_fingerprint") or {}
+    for job in study.jobs:
+        if recorded.get(f"group_{job.group.index}") not in (None, job.table.fingerprint):
+            raise MlgymError(
+                f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
+                "run.json differs), so going on would mix results; restore the data, or start a new run"
+            )
     return _launch(folder, study, plan=plan, devices=used, sinks=sinks, boards=boards)
 
 
@@ -208,6 +209,7 @@ def _launch(
             }
             record["launches"].append(launch)
             record["config_hash"] = config_hash(study.config)
+            record["data_fingerprint"] = study.fingerprints()
             run_folder.write_json(os.path.join(run_dir, "run.json"), record)
             run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
             status, meter = "INTERRUPTED", EnergyMeter()
@@ -237,6 +239,9 @@ def _launch(
                     rivals += [] if job.is_refit else trained
                     if not waiting and going_on:
                         longer = _continued(study, rivals, path)
+                        if longer is not study:  # what it trains on is on disk before anything says that it trains
+                            record["data_fingerprint"] = longer.fingerprints()
+                            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
                         recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
                         waiting += longer.jobs[len(study.jobs) :]
                         study = longer

@@ -11,14 +11,15 @@ from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.results import ExperimentResult, RunResult, default_monitor, load_run, summary
+from mlgym_jax.events import default_mode, default_monitor
+from mlgym_jax.results import ExperimentResult, RunResult, load_run, summary
 
 
 def _main(arguments: list[str]) -> int:
     parser = Parser(prog="python -m mlgym_jax.report", description="Report on a run, finished or not.")
     parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
-    parser.add_argument("--mode", choices=("min", "max"), help="which way is better; max unless it is a loss")
+    parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(arguments)
     result = load_run(options.run_dir)
@@ -29,7 +30,7 @@ def _main(arguments: list[str]) -> int:
                 f"--monitor={options.monitor}: no such score{nearest(options.monitor, result.scores)} "
                 f"Scores: {listed(result.scores, 40)}"
             )
-        monitor, mode = options.monitor, "min" if "loss" in options.monitor else "max"
+        monitor, mode = options.monitor, default_mode(options.monitor, result.view.config)
     mode = options.mode or mode
     if options.json:
         json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=False)

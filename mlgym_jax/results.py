@@ -10,9 +10,9 @@ from typing import Any
 
 from mlgym_jax import run_folder
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.events import project, read_log
+from mlgym_jax.events import default_monitor, project, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView
-from mlgym_jax.search.selection import cross_validated, default_monitor, nested_cross_validated
+from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 
 class ExperimentResult:
@@ -159,7 +159,7 @@ class RunResult:
         """Return what was selected over the folds of a cross-validated run; see `search.selection`.
 
         Args:
-            monitor, mode: the score; by default what checkpointing or early stopping monitors. A nested run selects by
+            monitor, mode: the score; by default what `events.default_monitor` chooses. A nested run selects by
                 what its config says, whatever is given here.
 
         Returns:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlgym_jax.components import Components, build_components
 from mlgym_jax.config import plain, replaced, validated
-from mlgym_jax.data.dataset import Table, fingerprint, to_arrays
+from mlgym_jax.data.dataset import Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
 from mlgym_jax.events.projection import RunView
@@ -45,7 +45,7 @@ class Study:
         found: dict[int, tuple[str, str]] = {}
         for job in self.jobs:
             if id(job.table) not in found:
-                found[id(job.table)] = (f"group_{job.group.index}", fingerprint(job.table))
+                found[id(job.table)] = (f"group_{job.group.index}", job.table.fingerprint)
         return dict(found.values())
 
 
@@ -153,11 +153,14 @@ def _jobs(
         by_key.setdefault(static_key(assignment, dynamic), []).append(assignment)
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
     before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
-    components: Components | None = before[-1].components if before else None
+    known = [job.components for job in before]
     search = study.search if refit is None else whole_grid  # nothing competes with a refit
     tables = {id(job.components["dataset"]): job.table for job in study.jobs}
     for key, members in by_key.items():
-        components = build_components(members[0].config, reuse=components)
+        config = members[0].config
+        alike = [parts for parts in known if parts.config.get("dataset") == config.get("dataset")]  # data is dear
+        components = build_components(config, reuse=(alike or known or [None])[-1])
+        known.append(components)
         dataset = components["dataset"]
         if id(dataset) not in tables:
             tables[id(dataset)] = checked_table(to_arrays(dataset))

@@ -12,9 +12,9 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mlgym_jax.events.projection import RunView, apply
+from mlgym_jax.events import RunView, apply, default_monitor
 from mlgym_jax.report import print_table, table
-from mlgym_jax.results import RunResult, default_monitor
+from mlgym_jax.results import RunResult
 
 _PLAIN_INTERVAL_SECONDS = 5.0
 _LEADERS = 5

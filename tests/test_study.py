@@ -12,7 +12,6 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
-from mlgym_jax.data.dataset import fingerprint
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.registry import register
 from mlgym_jax.study import prepare
@@ -68,7 +67,7 @@ def test_each_layer_size_is_a_job_and_data_is_read_once():
     assert ids_of(prepared) == [[0, 1], [2, 3]]
     assert [job.abstract.params["Dense_0"]["kernel"].shape[1] for job in prepared.jobs] == [4, 8]
     assert prepared.jobs[0].table is prepared.jobs[1].table
-    assert prepared.fingerprints() == {"group_0": fingerprint(prepared.jobs[0].table)}
+    assert prepared.fingerprints() == {"group_0": prepared.jobs[0].table.fingerprint}
 
 
 def test_each_dataset_has_its_fingerprint():

@@ -14,6 +14,7 @@ Synopsis:
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -62,6 +63,17 @@ class Table:
     @property
     def num_examples(self) -> int:
         return max(stop for _, stop in self.offsets.values())
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 (hex) of its splits, and each field's name, type, shape and bytes."""
+        digest = hashlib.sha256(json.dumps({name: list(span) for name, span in self.offsets.items()}).encode())
+        for field in sorted(self.arrays):
+            array = np.ascontiguousarray(self.arrays[field])
+            digest.update(json.dumps([field, array.dtype.name, array.shape]).encode())
+            if array.size:
+                digest.update(array.reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
 
 
 def split_length(split: Any) -> int:
@@ -265,14 +277,3 @@ def _check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
 def array_type(array: np.ndarray) -> str:
     """Write type and shape of an array of examples: `float32[n, 64]`."""
     return f"{array.dtype}[{', '.join(['n', *map(str, array.shape[1:])])}]"
-
-
-def fingerprint(table: Table) -> str:
-    """Return the SHA-256 (hex) of a table: its splits, and each field's name, type, shape and bytes."""
-    digest = hashlib.sha256(json.dumps({name: list(span) for name, span in table.offsets.items()}).encode())
-    for field in sorted(table.arrays):
-        array = np.ascontiguousarray(table.arrays[field])
-        digest.update(json.dumps([field, array.dtype.name, array.shape]).encode())
-        if array.size:
-            digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()

@@ -30,6 +30,7 @@ Synopsis:
 from mlgym_jax.events.codec import Event, decode, decode_number, encode
 from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
+from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.results import apply_lines
 from mlgym_jax.events.schema import (
     checkpoint_saved,
@@ -63,6 +64,8 @@ __all__ = [
     "checkpoint_skipped",
     "decode",
     "decode_number",
+    "default_mode",
+    "default_monitor",
     "encode",
     "evaluation_result",
     "experiment_config",

@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from mlgym_jax.config import canonical_json
 from mlgym_jax.errors import ConfigError, described, listed, nearest
-from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.events import ExperimentView, default_monitor
 from mlgym_jax.registry import register
-from mlgym_jax.search.selection import cross_validated, default_monitor, without_seed
+from mlgym_jax.search.selection import cross_validated, without_seed
 from mlgym_jax.search.sweep import Assignment
 
 _FOLDED = ("cross_validation", "nested_cross_validation")

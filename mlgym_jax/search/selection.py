@@ -65,21 +65,6 @@ def nested_cross_validated(
     return {"monitor": monitor, "mode": mode, **_moments(scores), "scores": scores, "selected": selected}
 
 
-def default_monitor(names: Sequence[str], config: Mapping[str, Any] | None) -> tuple[str | None, str]:
-    """Choose what a report ranks by: what some section of the config monitors, else the first val metric."""
-    for section in ("refit", "checkpointing", "early_stopping", "search"):
-        parameters = (config or {}).get(section) or {}
-        if parameters.get("monitor") in names:
-            return parameters["monitor"], parameters.get("mode", "max")
-    for name in names:
-        if name.startswith("val/") and name.split("/")[1] != "loss":
-            return name, "max"
-    for name in ("val/loss", "train/loss"):
-        if name in names:
-            return name, "min"
-    return (names[0] if names else None), "max"
-
-
 def without_seed(hyperparameters: Mapping[str, Any]) -> Hyperparameters:
     """Name a candidate: experiments that differ in their seed alone are one."""
     return {name: value for name, value in hyperparameters.items() if name != "seed"}

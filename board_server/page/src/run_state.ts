@@ -271,20 +271,31 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
   },
 };
 
-/** The score that a run is ranked by, as the server chooses it: what its config monitors, else the first of validation. */
+const LOWER_IS_BETTER = /loss|error|perplexity|brier|calibration|mse|mae|nll/i;
+
+/** The score that a run is ranked by, as the engine and the server choose it: mlgym_jax/events/ranking.py. */
 function chooseMonitor(run: Run): void {
   const { scores } = run;
-  for (const section of ["checkpointing", "early_stopping", "search"]) {
-    const found = run.config?.[section] as JsonObject | null | undefined;
-    if (typeof found?.monitor !== "string" || !scores.includes(found.monitor)) continue;
-    run.monitor = found.monitor;
-    run.mode = found.mode === "min" ? "min" : "max";
+  const member = (value: Json | undefined, key: string): Json | undefined =>
+    typeof value === "object" && value !== null && !Array.isArray(value) ? value[key] : undefined;
+  const modeOf = (name: string) => {
+    const metric = member(member(run.config, "metrics"), name.split("/")[1] ?? "");
+    return LOWER_IS_BETTER.test(`${name} ${member(metric, "component")}`) ? "min" : "max";
+  };
+  for (const section of ["refit", "validation", "checkpointing", "early_stopping", "search"]) {
+    const found = member(run.config, section);
+    const [monitor, mode] = [member(found, "monitor"), member(found, "mode")];
+    if (typeof monitor !== "string" || !scores.includes(monitor)) continue;
+    run.monitor = monitor;
+    run.mode = mode === "min" || mode === "max" ? mode : modeOf(monitor);
     return;
   }
-  const metric = scores.find((name) => name.startsWith("val/") && !name.startsWith("val/loss"));
-  const loss = scores.findLast((name) => name.endsWith("/loss"));
-  run.monitor = metric ?? loss ?? scores[0] ?? null;
-  run.mode = metric === undefined && loss !== undefined ? "min" : "max";
+  const [val, train] = ["val/", "train/"].map((split) => scores.filter((name) => name.startsWith(split)));
+  const metrics = val!.filter((name) => name.split("/")[1] !== "loss");
+  const single = metrics.filter((name) => name.split("/").length === 2);
+  const ranking = [...single, ...metrics, "val/loss", ...val!, "train/loss", ...train!, ...scores];
+  run.monitor = ranking.find((name) => scores.includes(name)) ?? null;
+  run.mode = run.monitor === null ? "max" : modeOf(run.monitor);
 }
 
 export function curveOf(curves: Map<number, Curve>, id: number): Curve {

@@ -4,6 +4,7 @@ import { backoffMs } from "../src/live";
 import { applyEvent, fromDetail, mergeCurves, type Run } from "../src/run_state";
 import { orderScores } from "../src/score_order";
 import type { ExperimentRow, JsonObject, RunDetail } from "../src/wire";
+import cases from "./monitor_cases.json";
 
 const detail = {
   grid_search_id: "r",
@@ -79,6 +80,16 @@ describe("the reducer", () => {
     feed(other, "job_scheduled", { config: { checkpointing: { monitor: "train/loss", mode: "min" } } });
     feed(other, "evaluation_result", result(0, 1, 0.5));
     expect([other.monitor, other.mode]).toEqual(["train/loss", "min"]);
+  });
+  it.each(cases)("ranks by the score that the engine and the server choose: $what", (one) => {
+    const run = empty();
+    feed(run, "job_scheduled", { config: one.config as unknown as JsonObject });
+    const metric_scores = one.scores.map((name) => {
+      const [split, ...metric] = name.split("/");
+      return { split: split!, metric: metric.join("/"), score: 0.5 };
+    });
+    feed(run, "evaluation_result", { experiment_id: 0, epoch: 1, metric_scores, loss_scores: [] });
+    expect([run.monitor, run.mode, run.scores]).toEqual([one.monitor, one.mode, one.scores]);
   });
   it("applies no event twice and never goes back", () => {
     const run = empty();

@@ -15,6 +15,13 @@ export interface Line {
   readonly y: ArrayLike<number>;
   readonly n: number;
   readonly rgb: Rgb;
+  /** Of a mean: how many members are finite at each point, and how many there are. */
+  readonly count?: ArrayLike<number>;
+  readonly members?: number;
+  /** Of a mean: where a member stops being finite, x in the axis' units, y its last finite value. */
+  readonly marks?: readonly [x: number, y: number][];
+  /** Of a smoothed line: the logged values. */
+  readonly raw?: ArrayLike<number>;
 }
 
 /** Data to pixels; `log` takes the logarithm first. */

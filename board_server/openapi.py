@@ -122,8 +122,11 @@ def document() -> dict[str, Any]:
                     _query("names", {"type": "string", "maxLength": 200}, "a glob such as val/*; may be repeated"),
                     _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
                     _query("epochs", _TEXT, "first and last, such as 10-200"),
+                    _query("every", {**_NUMBER, "minimum": 1}, "only epochs that are multiples of it; 1 by default"),
                     _query("points", _NUMBER, "at most about so many points a curve, extremes kept; 0 for all"),
-                    _query("columns", {"enum": ["time"]}, "also when each epoch ended"),
+                    _query(
+                        "columns", {"enum": ["time"]}, "also when each epoch ended, and the seconds trained until then"
+                    ),
                     _query("format", {"enum": ["json", "binary", "csv"]}, "json by default"),
                 ],
                 {

@@ -101,6 +101,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
     progress = None
     if one.progress is not None:
         progress = {key: value for key, value in one.progress.items() if key not in ("grid_search_id", "experiment_id")}
+    seconds = sum(one.epoch_seconds)
     row = {
         "experiment_id": one.experiment_id,
         "job_id": one.job_id,
@@ -117,6 +118,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "finishing_time": one.finishing_time,
         "progress": progress,
         "epochs": one.epochs,
+        "seconds": seconds if math.isfinite(seconds) else None,
         "last": {name: _json_number(value) for name, value in one.last.items()},
         "best": {name: _extremes(one, values) for name, values in one.history.items()},
         "last_checkpoint_id": last_checkpoint,

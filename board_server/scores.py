@@ -28,22 +28,25 @@ class Choice(NamedTuple):
     Attributes:
         names: whether a score's name is wanted.
         experiments: first and last ids of ranges, None for all; epochs: first and last, None for all.
-        points: at most about so many a series, 0 for all; with_times: also when each epoch ended.
+        every: only epochs that are multiples of it; points: at most about so many a series, 0 for all.
+        with_times: also when each epoch ended, and the seconds that were trained until then.
     """
 
     names: Callable[[str], bool]
     experiments: list[tuple[int, int]] | None
     epochs: tuple[int, int] | None
+    every: int
     points: int
     with_times: bool
 
 
 class Series(NamedTuple):
-    """One experiment's curve of one score."""
+    """One experiment's curve of one score; `total` and `last_epoch` are of the log, within the epochs asked for."""
 
     experiment_id: int
     name: str
     total: int
+    last_epoch: int | None
     epochs: np.ndarray
     scores: np.ndarray
 
@@ -61,10 +64,14 @@ def choice(arguments: MultiDict[str, str]) -> Choice:
     columns = arguments.get("columns", "")
     if columns not in ("", "time"):
         raise WrongRequest(f"columns: found {columns!r}; allowed is time")
+    every = arguments.get("every", "1")
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", every):
+        raise WrongRequest(f"every: found {every[:40]!r}; write a number such as 10, or leave it out for every epoch")
     points = arguments.get("points", "0")
     if not re.fullmatch(r"[0-9]{1,7}", points):
         raise WrongRequest(f"points: found {points[:40]!r}; write a number such as 1000, or leave it out for all")
-    return Choice(names, _ranges(experiments) if experiments else None, bounds, int(points), columns == "time")
+    ids = _ranges(experiments) if experiments else None
+    return Choice(names, ids, bounds, int(every), int(points), columns == "time")
 
 
 def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
@@ -110,11 +117,14 @@ def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
                 epochs, scores = columns.scores(experiment, name)
                 part = _part(epochs, choice)
                 epochs, scores = epochs[part], scores[part]
+                total, last_epoch = len(epochs), int(epochs[-1]) if len(epochs) else None
+                if choice.every > 1:
+                    on_grid = epochs % choice.every == 0
+                    epochs, scores = epochs[on_grid], scores[on_grid]
                 kept = _kept(scores, choice.points)
-                if kept is None:
-                    yield Series(experiment.experiment_id, name, len(scores), epochs, scores)
-                else:
-                    yield Series(experiment.experiment_id, name, len(scores), epochs[kept], scores[kept])
+                if kept is not None:
+                    epochs, scores = epochs[kept], scores[kept]
+                yield Series(experiment.experiment_id, name, total, last_epoch, epochs, scores)
 
 
 def _part(epochs: np.ndarray, choice: Choice) -> slice:
@@ -148,12 +158,23 @@ def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
     return kept[kept < len(scores)]
 
 
-def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
-    """Yield (experiment_id, epochs, unix milliseconds at which each had been evaluated)."""
+class Times(NamedTuple):
+    """When one experiment's epochs were evaluated (unix milliseconds), and the seconds trained until then."""
+
+    experiment_id: int
+    epochs: np.ndarray
+    time_ms: np.ndarray
+    seconds: np.ndarray
+
+
+def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[Times]:
+    """Yield the chosen epochs' times; of all of them, not only of each `every`-th."""
     for experiment in chosen(view, choice):
         epochs = columns.epochs(experiment)
         part = _part(epochs, choice)
-        yield experiment.experiment_id, epochs[part], np.array(experiment.evaluated_ms[part], np.float64)
+        seconds = np.cumsum(np.array(experiment.epoch_seconds, np.float64))
+        ended = np.array(experiment.evaluated_ms[part], np.float64)
+        yield Times(experiment.experiment_id, epochs[part], ended, seconds[part])
 
 
 def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
@@ -167,6 +188,7 @@ def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice:
                 "name": one.name,
                 "total": one.total,
                 "shown": len(one.scores),
+                "last_epoch": one.last_epoch,
                 "epochs": one.epochs.tolist(),
                 "scores": one.scores.tolist(),
             }
@@ -175,8 +197,13 @@ def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice:
     }
     if choice.with_times:
         body["times"] = [
-            {"experiment_id": number, "epochs": epochs.tolist(), "time_ms": ended.astype(np.int64).tolist()}
-            for number, epochs, ended in times(view, columns, choice)
+            {
+                "experiment_id": one.experiment_id,
+                "epochs": one.epochs.tolist(),
+                "time_ms": one.time_ms.astype(np.int64).tolist(),
+                "seconds": one.seconds.tolist(),
+            }
+            for one in times(view, columns, choice)
         ]
     return encode(body)
 
@@ -187,7 +214,16 @@ def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choic
     names: dict[str, int] = {}
     table: dict[str, list[Any]] = {
         name: []
-        for name in ("experiment_id", "name", "total", "shown", "first_epoch", "epochs_offset", "scores_offset")
+        for name in (
+            "experiment_id",
+            "name",
+            "total",
+            "shown",
+            "last_epoch",
+            "first_epoch",
+            "epochs_offset",
+            "scores_offset",
+        )
     }
     for one in series(view, columns, choice):
         first_epoch, epochs_offset = arrays.epochs(one.epochs)
@@ -196,6 +232,7 @@ def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choic
             names.setdefault(one.name, len(names)),
             one.total,
             len(one.scores),
+            one.last_epoch,
             first_epoch,
             epochs_offset,
             arrays.add(one.scores.astype("<f8", copy=False)),
@@ -205,10 +242,17 @@ def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choic
     header: dict[str, Any] = {"grid_search_id": run_id, "event_id": event_id, "names": list(names), "series": table}
     if choice.with_times:
         header["times"] = clock = {
-            name: [] for name in ("experiment_id", "shown", "first_epoch", "epochs_offset", "time_offset")
+            name: []
+            for name in ("experiment_id", "shown", "first_epoch", "epochs_offset", "time_offset", "seconds_offset")
         }
-        for number, epochs, ended in times(view, columns, choice):
-            row = number, len(ended), *arrays.epochs(epochs), arrays.add(ended.astype("<f8", copy=False))
+        for one in times(view, columns, choice):
+            row = (
+                one.experiment_id,
+                len(one.epochs),
+                *arrays.epochs(one.epochs),
+                arrays.add(one.time_ms.astype("<f8", copy=False)),
+                arrays.add(one.seconds.astype("<f8", copy=False)),
+            )
             for column, value in zip(clock.values(), row, strict=True):
                 column.append(value)
     head = msgspec.json.encode(header)
@@ -242,7 +286,7 @@ class _Arrays:
 
 
 def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
-    """Yield the chosen scores as lines of CSV, one an experiment and epoch; nothing is thinned."""
+    """Yield the chosen scores as lines of CSV, one an experiment and epoch; `points` thins nothing here."""
     experiments = list(chosen(view, choice))
     hyperparameters = list(dict.fromkeys(name for one in experiments for name in one.hyperparameters))
     scores = list(dict.fromkeys(name for one in experiments for name in one.history if choice.names(name)))
@@ -263,7 +307,9 @@ def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
         fixed = [one.experiment_id, one.fold, *values]
         rows = one.rows()
         for index in range(begin, end):
-            yield written([*fixed, one.epoch_numbers[index], *(rows[index].get(name) for name in scores)])
+            epoch = one.epoch_numbers[index]
+            if epoch % choice.every == 0:
+                yield written([*fixed, epoch, *(rows[index].get(name) for name in scores)])
 
 
 def _harmless(value: Any) -> Any:

@@ -117,7 +117,7 @@ def prefixed(port, prefix):
         one.close()
 
 
-# What the page knows of a run: per experiment its status, and per score its curve.
+# What the page knows of a run: per experiment its status, epochs and seconds trained, and per score its curve.
 STATE = """() => {
   const { run } = board.store.value;
   const curves = {};
@@ -126,7 +126,9 @@ STATE = """() => {
       curves[`${name} ${id}`] = [
         [...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)
       ];
-  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs]]));
+  const experiments = Object.fromEntries(
+    [...run.experiments].map(([id, e]) => [id, [e.status, e.epochs, e.seconds.toFixed(6)]])
+  );
   return { eventId: run.eventId, status: run.status, experiments, curves };
 }"""
 
@@ -140,7 +142,10 @@ def expected(log):
         for number, one in view.experiments.items()
         for name, values in one.history.items()
     }
-    experiments = {str(number): [one.status, one.epochs] for number, one in view.experiments.items()}
+    experiments = {
+        str(number): [one.status, one.epochs, f"{sum(one.epoch_seconds):.6f}"]
+        for number, one in view.experiments.items()
+    }
     return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}
 
 

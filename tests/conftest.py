@@ -20,7 +20,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-pytest_plugins = ["page_fixtures"]  # one browser and one board for all modules that test the page
+pytest_plugins = ["page_fixtures"]  # one board for all modules that test the page
 
 
 @pytest.fixture(scope="session", autouse=True)

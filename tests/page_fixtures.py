@@ -14,7 +14,7 @@ DIGITS = "digits"
 SHOWN = "() => !/Loading/.test(document.querySelector('#main').innerText) && !document.querySelector('#main [title=x]')"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it is open, no other test can run an event loop
 def browser():
     sync_api = pytest.importorskip("playwright.sync_api")
     path = chromium()

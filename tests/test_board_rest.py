@@ -133,7 +133,12 @@ def test_scores_as_json_are_what_was_logged(client):
         4,
     ]
     assert found[0, "train/loss"]["scores"] == [1, 1 / 2, 1 / 3, 1 / 4] and len(found) == 6
-    assert body["times"][1] == {"experiment_id": 1, "epochs": [1, 2, 3, 4], "time_ms": [1010, 1020, 1030, 1040]}
+    assert body["times"][1] == {
+        "experiment_id": 1,
+        "epochs": [1, 2, 3, 4],
+        "time_ms": [1010, 1020, 1030, 1040],
+        "seconds": [0.5, 1.0, 1.5, 2.0],
+    }
 
 
 def decoded(data):
@@ -171,6 +176,7 @@ def test_scores_in_binary_are_those_in_json(tmp_path):
     }
     np.testing.assert_equal(found, expected)
     assert {len(epochs) for epochs, _, _ in found.values()} == {6, 7}
+    assert header["series"]["last_epoch"] == [7, 7, 7, 7]
     assert header["times"]["experiment_id"] == [0, 1] and header["event_id"] == len(events) - 1
     accept = {"Accept": "application/octet-stream"}
     assert client(f"/grid_searches/{RUN}/scores?columns=time", headers=accept)[2][:4] == b"MLG1"
@@ -206,6 +212,55 @@ def test_thinning_keeps_every_extreme_and_divergence_and_says_so(tmp_path):
         "series"
     ]
     assert detail[0]["epochs"] == list(range(1200, 1300)) and detail[0]["total"] == 100
+
+
+def test_every_kth_epoch_is_the_same_grid_for_every_curve(tmp_path):
+    score = np.random.default_rng(0).normal(size=(3, 100))
+    events = study_events(experiments=3, epochs=100, score=lambda number, epoch: score[number, epoch - 1])
+    missing = {(1, 8), (1, 99), (1, 100)}
+    events = [e for e in events if (e["payload"].get("experiment_id"), e["payload"].get("epoch")) not in missing]
+    write_run(tmp_path, events)
+    path = f"/grid_searches/{RUN}/scores?name=val/accuracy&every=4"
+    client = Client(tmp_path)
+    series = client.json(path)["series"]
+    for number, one in enumerate(series):
+        epochs = [epoch for epoch in range(4, 101, 4) if (number, epoch) not in missing]
+        assert one["epochs"] == epochs and one["scores"] == score[number, np.array(epochs) - 1].tolist()
+    assert [one["total"] for one in series] == [100, 97, 100] and [one["last_epoch"] for one in series] == [
+        100,
+        98,
+        100,
+    ]
+    header, found = decoded(client(f"{path}&format=binary")[2])
+    assert [found[number, "val/accuracy"][0] for number in range(3)] == [one["epochs"] for one in series]
+    assert header["series"]["total"] == [100, 97, 100] and header["series"]["last_epoch"] == [100, 98, 100]
+    part = client.json(f"{path}&epochs=10-20")["series"][0]
+    assert (part["epochs"], part["total"], part["last_epoch"]) == ([12, 16, 20], 11, 20)
+    rows = list(csv.DictReader(io.StringIO(client(f"{path}&epochs=10-20&format=csv")[2].decode())))
+    assert [int(row["epoch"]) for row in rows] == 3 * [12, 16, 20]
+
+
+def test_the_seconds_trained_know_no_pause(tmp_path):
+    """The second launch begins a day after the first: the sum of the results' seconds does not grow by it."""
+    seconds, events = np.array([0.5, 0.25, 0.125, 2.0]), study_events(experiments=2)
+    for event in events:
+        if event["event_type"] == "evaluation_result":
+            epoch = event["payload"]["epoch"]
+            event["payload"]["seconds"] = float(seconds[epoch - 1])
+            event["creation_ts"] += 86_400_000 * (epoch > 2)
+            if event["payload"]["experiment_id"] == 1 and epoch == 3:
+                del event["payload"]["seconds"]
+    write_run(tmp_path, events)
+    client = Client(tmp_path)
+    times = client.json(f"/grid_searches/{RUN}/scores?name=&columns=time&epochs=2-4&every=3")["times"]
+    assert times[0]["seconds"] == np.cumsum(seconds)[1:].tolist() and times[0]["epochs"] == [2, 3, 4]
+    assert times[1]["seconds"] == [0.75, "NaN", "NaN"]
+    body = client(f"/grid_searches/{RUN}/scores?name=&columns=time&format=binary")[2]
+    header, columns = json.loads(body[8 : 8 + struct.unpack("<I", body[4:8])[0]]), body[8:]
+    columns = columns[struct.unpack("<I", body[4:8])[0] :]
+    found = [np.frombuffer(columns, "<f8", 4, offset) for offset in header["times"]["seconds_offset"]]
+    np.testing.assert_array_equal(found, [np.cumsum(seconds), [0.5, 0.75, math.nan, math.nan]])
+    assert [row["seconds"] for row in client.json(f"/grid_searches/{RUN}/experiments")] == [seconds.sum(), None]
 
 
 def test_csv_holds_everything_and_no_formula(tmp_path):
@@ -263,6 +318,8 @@ def test_files_of_a_run_are_served_as_what_they_are(tmp_path):
         (f"/grid_searches/{RUN}/.published", 404, "no file"),
         (f"/grid_searches/{RUN}/zero/model_card.json", 400, "no number"),
         (f"/grid_searches/{RUN}/scores?points=-1", 400, "points"),
+        (f"/grid_searches/{RUN}/scores?every=0", 400, "every: found '0'"),
+        (f"/grid_searches/{RUN}/scores?every=2.5", 400, "every"),
         (f"/grid_searches/{RUN}/scores?experiments=a", 400, "write it like 0,3,5-9"),
         (f"/grid_searches/{RUN}/scores?epochs=1-2-3", 400, "epochs"),
         (f"/grid_searches/{RUN}/scores?format=xml", 400, "json, csv, binary"),

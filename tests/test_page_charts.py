@@ -4,6 +4,7 @@ import csv
 import re
 from xml.etree import ElementTree
 
+import numpy as np
 import pytest
 from page_fixtures import DIGITS
 
@@ -135,7 +136,63 @@ def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
     page.get_by_text(re.compile(r"[\d,]+ of 3,000 points")).wait_for()
     tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
     tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
-    assert any("epochs=1-100" in address for address in tab.asked)
+    assert any("epochs=1-100" in address and "experiments" not in address for address in tab.asked)
+    with page.expect_request(lambda request: "epochs=1-200" in request.url) as asked:
+        tab.show("runs/long/experiments/1?zoom=1..200")
+        page.get_by_role("group", name="Chart of val/loss").scroll_into_view_if_needed()
+    assert asked.value.url.endswith("&points=1000&experiments=1&format=binary")
+
+
+MEANS = """() => {
+  const line = board.store.value.drawn.get("val/loss")?.lines[0];
+  return line && ["x", "y", "count"].map((name) => [...line[name]].slice(0, line.n));
+}"""
+
+
+def means_of(log, epochs):
+    """The mean of val/loss over the experiments whose value is finite, and how many these are."""
+    view = project(event for _, event in read_events(log))
+    curves = [dict(zip(one.epoch_numbers, one.history["val/loss"], strict=True)) for one in view.experiments.values()]
+    values = np.array([[curve.get(epoch, np.nan) for epoch in epochs] for curve in curves])
+    return np.nanmean(values, axis=0), np.isfinite(values).sum(0)
+
+
+def test_means_of_a_large_run_are_exact_at_every_kth_epoch_also_live_and_in_a_zoom(open_tab, storage):
+    log_path = storage / "large" / "event_storage.log"
+    log_path.parent.mkdir()
+    all_events = list(events("large", num_experiments=20, num_epochs=1600, diverged=2))
+    epochs = [event["payload"].get("epoch", 0) for event in all_events]
+    cut = epochs.index(1501) + 7  # 7 of 20 experiments have evaluated an epoch that is no multiple of 4 ...
+    later = epochs.index(1510) + 7  # ... and here another one
+    tab = open_tab()
+    tab.go("runs").evaluate("board.limits.points = 10_000")
+    with EventLog.open(log_path) as log:
+
+        def shown(last):
+            tab.wait_until("head => board.store.value?.run?.eventId === head", log.next_event_id - 1)
+            tab.wait_until("last => board.store.value.drawn.get('val/loss')?.lines[0]?.x.at(-1) === last", last)
+            return [np.array(column) for column in tab.page.evaluate(MEANS)]
+
+        log.append(all_events[:cut])
+        tab.show("runs/large/analysis?scores=val/loss&group=(all)")
+        tab.page.get_by_text("every 4th epoch: 7,500 of 30,007 points").wait_for()
+        for end, last in ((cut, 1500), (later, 1508), (len(all_events), 1600)):
+            log.append(all_events[log.next_event_id : end])
+            x, y, count = shown(last)
+            grid = np.arange(4, last + 1, 4)
+            mean, finite = means_of(log_path, grid)
+            np.testing.assert_array_equal(x, grid)
+            np.testing.assert_allclose(y, mean, rtol=1e-12)
+            np.testing.assert_array_equal(count, finite)
+        tab.page.get_by_text("every 4th epoch: 8,000 of 32,000 points").wait_for()
+    tab.show("runs/large/analysis?scores=val/loss&group=(all)&zoom=701..900")
+    tab.wait_until("() => !/points/.test(document.querySelector('figcaption').innerText)")
+    x, y, count = (np.array(column) for column in tab.page.evaluate(MEANS))
+    inside = (x >= 701) & (x <= 900)
+    mean, finite = means_of(log_path, range(701, 901))
+    np.testing.assert_array_equal(x[inside], np.arange(701, 901))
+    np.testing.assert_allclose(y[inside], mean, rtol=1e-12)
+    np.testing.assert_array_equal(count[inside], finite)
 
 
 def test_a_drag_along_an_axis_of_parallel_coordinates_is_a_filter(open_tab, storage):

@@ -33,7 +33,8 @@ class ExperimentView:
         hyperparameters: the swept values, flat.
         refit: of an experiment that trains once more what was selected, from which it was, and by which score.
         history: score name to one value an epoch, ordered as `epoch_numbers`; NaN where an epoch has no such score.
-        epoch_seconds: how long each epoch took; evaluated_ms: when its result was logged.
+        epoch_seconds: the experiment's share of the time that each epoch took, NaN where the log does not say it.
+        evaluated_ms: when each epoch's result was logged.
         progress: the payload of the newest `experiment_status`.
         starting_time, finishing_time, device: as the newest `job_status` gave them.
     """

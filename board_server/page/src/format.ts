@@ -14,6 +14,10 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
     : value.toFixed(digits);
 }
 
+export function ordinal(n: number): string {
+  return n + (/1\d$/.test(`${n}`) ? "th" : (["th", "st", "nd", "rd"][n % 10] ?? "th"));
+}
+
 /** A number beside an axis, as short as it can be. */
 export function formatTick(value: number, digits = 4): string {
   const size = Math.abs(value);

@@ -1,11 +1,11 @@
 /** From a run's curves and a view's state to the lines of a chart. Derived arrays are kept as long as their curve. */
 
 import { colourOf } from "./colours";
-import type { Curve } from "./curve";
+import { Curve, lowerBound } from "./curve";
 import { cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
-import type { Line } from "./raster";
+import { divergences, type Line } from "./raster";
 import type { Experiment, Run } from "./run_state";
 import { bestSoFar, meanAndBand, smooth } from "./statistics";
 import type { ViewState } from "./view_state";
@@ -14,6 +14,7 @@ type Shape = Pick<ViewState, "x" | "smooth" | "best" | "group" | "band">;
 
 const derived = new WeakMap<Curve, { key: string; y: ArrayLike<number> }>();
 const clocks = new WeakMap<Curve, { key: string; x: Float64Array }>();
+const joints = new WeakMap<Curve, { key: string; curve: Curve }>();
 
 export function scoreMode(run: Run, name: string): "max" | "min" {
   if (name === run.monitor) return run.mode;
@@ -34,9 +35,32 @@ function valuesOf(run: Run, name: string, curve: Curve, shape: Shape): ArrayLike
   if (kept?.key === key) return kept.y;
   let y: ArrayLike<number> = curve.values;
   if (mode) y = bestSoFar(y, curve.n, mode);
-  if (shape.smooth) y = smooth(y, curve.n, shape.smooth);
+  if (shape.smooth) y = smooth(y, curve.epochs, curve.n, shape.smooth);
   derived.set(curve, { key, y });
   return y;
+}
+
+/** The detail of a zoom, between what the overview has before and behind it: the best so far does not begin anew. */
+function joined(detail: Curve, overview: Curve | undefined): Curve {
+  if (!overview?.n || !detail.n) return overview ?? detail;
+  const key = `${detail.n}|${overview.n}`;
+  const kept = joints.get(detail);
+  if (kept?.key === key) return kept.curve;
+  const before = lowerBound(overview.epochs, overview.n, detail.epochs[0]!);
+  const behind = lowerBound(overview.epochs, overview.n, detail.lastEpoch + 1);
+  const n = before + detail.n + overview.n - behind;
+  const [epochs, values] = [new Int32Array(n), new Float64Array(n)];
+  for (const [from, to, source, at] of [
+    [0, before, overview, 0],
+    [0, detail.n, detail, before],
+    [behind, overview.n, overview, before + detail.n],
+  ] as const) {
+    epochs.set(source.epochs.subarray(from, to), at);
+    values.set(source.values.subarray(from, to), at);
+  }
+  const curve = new Curve(epochs, values);
+  joints.set(detail, { key, curve });
+  return curve;
 }
 
 /** Steps an epoch, as the experiment's progress tells; 1 where it tells nothing. */
@@ -44,16 +68,37 @@ export function stepsAnEpoch(experiment: Experiment): number {
   return experiment.progress?.num_batches || 1;
 }
 
-/** Seconds since the experiment's start, at the curve's epochs. */
-function clockOf(run: Run, experiment: Experiment, curve: Curve): Float64Array | null {
-  const times = run.times?.get(experiment.id);
+/** Steps an epoch of all of them; NaN if they differ, 1 as long as none tells. */
+export function commonSteps(experiments: readonly Experiment[]): number {
+  const known = new Set(experiments.filter(({ progress }) => progress).map(stepsAnEpoch));
+  return known.size > 1 ? NaN : ([...known][0] ?? 1);
+}
+
+/** What x can be: means are taken at equal epochs, and only where these are equal steps can x be the step. */
+export function xOf(
+  { x, group }: Pick<Shape, "x" | "group">,
+  experiments: readonly Experiment[],
+): Shape["x"] {
+  if (!group) return x;
+  return x === "step" && groupsOf(experiments, group).every(([, members]) => commonSteps(members))
+    ? x
+    : "epoch";
+}
+
+/** Seconds that the experiment had trained at the curve's epochs; if its log does not say, seconds since its first. */
+function clockOf(run: Run, { id }: Experiment, curve: Curve): Float64Array | null {
+  const times = run.times?.get(id);
   if (!times?.n) return null;
-  const start = experiment.started ?? run.startedMs ?? times.values[0]!;
-  const key = `${curve.n}|${times.n}|${start}`;
+  const trained = run.seconds?.get(id);
+  const told = trained?.n ? Number.isFinite(trained.values[trained.n - 1]) : false;
+  const key = `${curve.n}|${times.n}|${told}`;
   const kept = clocks.get(curve);
   if (kept?.key === key) return kept.x;
   const x = new Float64Array(curve.n);
-  for (let i = 0; i < curve.n; i++) x[i] = Math.max(0, (times.at(curve.epochs[i]!) - start) / 1000);
+  for (let i = 0; i < curve.n; i++) {
+    const epoch = curve.epochs[i]!;
+    x[i] = told ? trained!.at(epoch) : Math.max(0, (times.at(epoch) - times.values[0]!) / 1000);
+  }
   for (let i = 1; i < x.length; i++) if (!(x[i]! >= x[i - 1]!)) x[i] = x[i - 1]!; // clocks may go back
   clocks.set(curve, { key, x });
   return x;
@@ -68,7 +113,8 @@ export function lineOf(
   dark: boolean,
 ): Line | null {
   const y = valuesOf(run, name, curve, shape);
-  const base = { id: experiment.id, ox: 0, kx: 1, y, n: curve.n, rgb: colourOf(experiment.id, dark) };
+  const line = { id: experiment.id, ox: 0, kx: 1, y, n: curve.n, rgb: colourOf(experiment.id, dark) };
+  const base = shape.smooth && !shape.group ? { ...line, raw: curve.values } : line;
   if (shape.x === "step") return { ...base, x: curve.epochs, kx: stepsAnEpoch(experiment) };
   if (shape.x === "time") {
     const x = clockOf(run, experiment, curve);
@@ -85,7 +131,10 @@ export interface Lines {
   total: number;
 }
 
-/** All lines of one score: one an experiment, or one with its band a value of the grouping hyperparameter. */
+/**
+ * All lines of one score: one an experiment, or one with its band a value of the grouping hyperparameter.
+ * `overview`: where `curves` are the detail of a zoom, the curves around it.
+ */
 export function linesOf(
   run: Run,
   name: string,
@@ -93,15 +142,17 @@ export function linesOf(
   curves: ReadonlyMap<number, Curve>,
   shape: Shape,
   dark: boolean,
+  overview?: ReadonlyMap<number, Curve>,
 ): Lines {
   const result: Lines = { lines: [], bands: [], labels: new Map(), shown: 0, total: 0 };
   const single: { experiment: Experiment; curve: Curve; line: Line }[] = [];
   for (const experiment of experiments) {
-    const curve = curves.get(experiment.id);
+    const own = curves.get(experiment.id);
+    const curve = own && overview ? joined(own, overview.get(experiment.id)) : own;
     const line = curve && lineOf(run, name, experiment, curve, shape, dark);
     if (!line) continue;
-    result.shown += curve.n;
-    result.total += curve.total;
+    result.shown += own!.n;
+    result.total += own!.total;
     single.push({ experiment, curve, line });
   }
   if (!shape.group) {
@@ -112,15 +163,28 @@ export function linesOf(
   groupsOf(experiments, shape.group).forEach(([label, all], i) => {
     const members = all.map(({ id }) => byId.get(id)).filter((one) => one !== undefined);
     if (!members.length) return;
-    const { epochs, mean, low, high } = meanAndBand(
+    const { epochs, mean, low, high, count } = meanAndBand(
       members.map(({ curve, line }) => ({ epochs: curve.epochs, values: line.y, n: curve.n })),
       shape.band,
     );
-    const kx = shape.x === "step" ? stepsAnEpoch(members[0]!.experiment) : 1;
-    const line: Line = { id: i, x: epochs, kx, ox: 0, y: mean, n: mean.length, rgb: colourOf(i, dark) };
+    const marks = members.flatMap(({ line }) =>
+      divergences(line).map(([at, y]): [number, number] => [line.x[at]! * line.kx, y]),
+    );
+    const line: Line = {
+      id: i,
+      x: epochs,
+      kx: shape.x === "step" ? commonSteps(all) : 1,
+      ox: 0,
+      y: mean,
+      n: mean.length,
+      rgb: colourOf(i, dark),
+      count,
+      members: all.length,
+      marks: marks.filter(([, y]) => Number.isFinite(y)),
+    };
     result.lines.push(line);
     if (shape.band !== "none") result.bands.push({ line, low, high });
-    result.labels.set(i, `${label} · mean of ${members.length}`);
+    result.labels.set(i, label);
   });
   return result;
 }

@@ -3,7 +3,7 @@
  * `applyEvent` changes the state in place (typed arrays would be too large to copy) and reads nothing else.
  */
 
-import { Curve } from "./curve";
+import type { Curves } from "./curve";
 import type { ExperimentRow, GroupRow, Json, JsonObject, LogEvent, Progress, RunDetail } from "./wire";
 import { toNumber } from "./wire";
 
@@ -25,6 +25,8 @@ export interface Experiment {
   finished: number | null;
   progress: Progress | null;
   epochs: number;
+  /** The sum of its results' seconds; NaN where one of them has none. */
+  seconds: number;
   last: Record<string, number>;
   best: Record<string, Best>;
   checkpoint: number;
@@ -46,10 +48,22 @@ export interface Run {
   mismatches: number;
   eventId: number;
   experiments: Map<number, Experiment>;
-  /** Curves that a view asked for: score name -> experiment -> curve. */
-  curves: Map<string, Map<number, Curve>>;
-  /** Unix milliseconds at which each epoch was evaluated; null until a view asks. */
-  times: Map<number, Curve> | null;
+  /** Curves that a view asked for, by the score's name. */
+  curves: Map<string, Curves>;
+  /** The same at every K-th epoch, of runs that are too large for all: means are taken over these. */
+  grids: Map<string, Curves>;
+  /** Parts of curves that a zoom shows. */
+  details: Set<Detail>;
+  /** Unix milliseconds at which each epoch was evaluated, and the seconds trained until then; null until a view asks. */
+  times: Curves | null;
+  seconds: Curves | null;
+}
+
+export interface Detail {
+  name: string;
+  from: number;
+  to: number;
+  curves: Curves;
 }
 
 export function newExperiment(id: number): Experiment {
@@ -69,6 +83,7 @@ export function newExperiment(id: number): Experiment {
     finished: null,
     progress: null,
     epochs: 0,
+    seconds: 0,
     last: {},
     best: {},
     checkpoint: -1,
@@ -93,7 +108,10 @@ export function fromDetail(detail: RunDetail, rows: ExperimentRow[], eventId: nu
     eventId,
     experiments: new Map(rows.map((row) => [row.experiment_id, fromRow(row)])),
     curves: new Map(),
+    grids: new Map(),
+    details: new Set(),
     times: null,
+    seconds: null,
   };
 }
 
@@ -119,6 +137,7 @@ function fromRow(row: ExperimentRow): Experiment {
     finished: row.finishing_time,
     progress: row.progress,
     epochs: row.epochs,
+    seconds: row.seconds ?? NaN,
     last: numbers(row.last),
     best,
     checkpoint: row.last_checkpoint_id,
@@ -224,13 +243,17 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
         run.scores.push(name);
         chooseMonitor(run);
       }
-      const curves = run.curves.get(name);
-      if (curves) curveOf(curves, experiment.id).add(epoch, score);
+      run.curves.get(name)?.of(experiment.id).add(epoch, score);
+      run.grids.get(name)?.of(experiment.id).add(epoch, score);
     }
-    if (run.times) curveOf(run.times, experiment.id).add(epoch, now);
+    for (const { name, from, to, curves } of run.details)
+      if (name in scores && epoch >= from && epoch <= to) curves.of(experiment.id).add(epoch, scores[name]!);
+    run.times?.of(experiment.id).add(epoch, now);
     // Epochs are numbered from 1 without gaps; those that a resumed run repeats are not logged again.
     if (epoch <= experiment.epochs) return;
     experiment.epochs = epoch;
+    experiment.seconds += toNumber(payload.seconds);
+    run.seconds?.of(experiment.id).add(epoch, experiment.seconds);
     experiment.last = scores;
     for (const [name, score] of Object.entries(scores)) {
       if (!Number.isFinite(score)) {
@@ -296,21 +319,4 @@ function chooseMonitor(run: Run): void {
   const ranking = [...single, ...metrics, "val/loss", ...val!, "train/loss", ...train!, ...scores];
   run.monitor = ranking.find((name) => scores.includes(name)) ?? null;
   run.mode = run.monitor === null ? "max" : modeOf(run.monitor);
-}
-
-export function curveOf(curves: Map<number, Curve>, id: number): Curve {
-  let curve = curves.get(id);
-  if (!curve) {
-    curve = new Curve();
-    curves.set(id, curve);
-  }
-  return curve;
-}
-
-/** Put an older `curves` under what arrived since: points of `newer` that are missing are added. */
-export function mergeCurves(loaded: Map<number, Curve>, newer: Map<number, Curve>): void {
-  for (const [id, curve] of newer) {
-    const target = curveOf(loaded, id);
-    for (let i = 0; i < curve.n; i++) target.add(curve.epochs[i]!, curve.values[i]!);
-  }
 }

@@ -1,10 +1,12 @@
 /** One run in the browser: loaded once, then kept up to date by the events that follow. No polling. */
 
 import { batch, signal } from "@preact/signals";
-import type { Curve } from "./curve";
+import { formatIds } from "./address";
+import { Curves } from "./curve";
+import type { Lines } from "./lines";
 import { type Connection, LiveSocket } from "./live";
-import { applyEvent, fromDetail, mergeCurves, type Run } from "./run_state";
-import { decodeScores } from "./scores_binary";
+import { applyEvent, fromDetail, type Run } from "./run_state";
+import { type Decoded, decodeScores } from "./scores_binary";
 import {
   type ExperimentRow,
   encode,
@@ -19,6 +21,7 @@ import {
 const QUIET_MS = 10_000; // a run that says nothing for so long may have lost its writer
 const RETRY_MS = 5000; // after an answer that failed
 const UPDATE_MS = 250; // four updates a second are as much as an eye follows
+const MAX_RANGES = 1000; // of ids, in a request
 /** Up to so many points a score is loaded whole; above, it is decimated, and said so. */
 export const limits = { points: 2_000_000 };
 
@@ -43,6 +46,8 @@ export class RunStore {
   readonly loaded = signal(false);
   readonly loading = signal(0);
   readonly pulses: Pulse[] = [];
+  /** What the chart of each score draws, for whoever compares it with the log. */
+  readonly drawn = new Map<string, Lines>();
   run!: Run;
   private socket: LiveSocket | null = null;
   private timer = 0;
@@ -197,54 +202,79 @@ export class RunStore {
     }, wait);
   }
 
-  /** Ask for whole curves of a score (or "times"); they are there, and kept up to date, from a later version on. */
-  need(name: string): void {
-    if (this.asked.has(name)) return;
-    this.asked.add(name);
-    this.wanted.add(name);
+  /**
+   * Ask for the curves of a score (or TIMES); they are there, and kept up to date, from a later version on.
+   * `grouped`: means will be taken over them.
+   */
+  need(name: string, grouped = false): void {
+    const key = grouped && this.isOnGrid(name) ? GRID + name : name;
+    if (this.asked.has(key)) return;
+    this.asked.add(key);
+    this.wanted.add(key);
     clearTimeout(this.wantTimer);
-    this.wantTimer = window.setTimeout(() => void this.fetchWanted(), 0);
+    this.wantTimer = window.setTimeout(() => {
+      const keys = [...this.wanted];
+      this.wanted = new Set();
+      for (const grid of [true, false]) {
+        const some = keys.filter((key) => key.startsWith(GRID) === grid);
+        if (some.length) void this.fetchWanted(some, grid);
+      }
+    }, 0);
   }
 
-  private async fetchWanted(): Promise<void> {
-    const names = [...this.wanted];
-    this.wanted = new Set();
-    const scores = names.filter((name) => name !== TIMES);
-    const { run } = this;
+  /** What `need` brought; undefined until it is there. */
+  curvesOf(name: string, grouped: boolean): Curves | undefined {
+    if (!grouped || !this.isOnGrid(name)) return this.run.curves.get(name);
+    const grid = this.run.grids.get(name);
+    return grid && grid.every > 1 ? grid : undefined;
+  }
+
+  // A mean over what was decimated would be one over whatever was kept: means are taken at every K-th epoch instead.
+  private isOnGrid(name: string): boolean {
+    return this.run.curves.get(name)?.isThinned ?? this.every > 1;
+  }
+
+  /** Every how many epochs so much of every curve is sent as may be loaded; 1: all. */
+  private get every(): number {
+    return Math.ceil(this.numEpochs / pointsEach(this.run.experiments.size)) || 1;
+  }
+
+  private get numEpochs(): number {
+    return [...this.run.experiments.values()].reduce((most, e) => Math.max(most, e.epochs), 0);
+  }
+
+  private async fetchWanted(keys: string[], grid: boolean): Promise<void> {
+    const { run, every } = this;
+    const names = keys.filter((key) => key !== TIMES).map((key) => key.replace(GRID, ""));
+    const withTimes = keys.includes(TIMES);
+    const target = grid ? run.grids : run.curves;
     // From here on, live points go to these empty curves; the answer is put beneath them.
-    const newer = new Map(names.map((name) => [name, new Map<number, Curve>()]));
-    for (const name of scores) run.curves.set(name, newer.get(name)!);
-    if (newer.has(TIMES)) run.times = newer.get(TIMES)!;
-    const cursor = run.eventId;
-    const count = Math.max(1, run.experiments.size);
-    const epochs = [...run.experiments.values()].reduce((most, e) => Math.max(most, e.epochs), 0);
-    const points = count * epochs > limits.points ? pointsEach(count) : 0;
+    const newer = names.map((name): [string, Curves] => [name, new Curves()]);
+    for (const [name, curves] of newer) target.set(name, curves);
+    const clocks = [new Curves(), new Curves()] as const;
+    if (withTimes) [run.times, run.seconds] = clocks;
+    const points = every > 1 && !grid ? pointsEach(run.experiments.size) : 0;
     this.loading.value++;
     try {
-      let decoded: ReturnType<typeof decodeScores>;
-      do {
-        const query = `${nameQuery(scores)}&format=binary&points=${points}`;
-        const response = await request(
-          `${this.path}/scores?${query}${newer.has(TIMES) ? "&columns=time" : ""}`,
-        );
-        decoded = decodeScores(await response.arrayBuffer());
-      } while (decoded.eventId < cursor); // what was applied before the request must be in the answer
-      for (const name of scores) {
-        const loaded = decoded.scores.get(name) ?? new Map<number, Curve>();
-        mergeCurves(loaded, newer.get(name)!);
-        run.curves.set(name, loaded);
+      const query = `${nameQuery(names)}&points=${points}${withTimes ? "&columns=time" : ""}`;
+      const { scores, times, seconds } = await this.scores(query, grid ? every : 1);
+      for (const [name, curves] of newer) {
+        const loaded = scores.get(name) ?? new Curves(grid ? every : 1);
+        loaded.merge(curves);
+        target.set(name, loaded);
       }
-      if (newer.has(TIMES)) {
-        run.times = decoded.times ?? new Map();
-        mergeCurves(run.times, newer.get(TIMES)!);
+      if (withTimes) {
+        times.merge(clocks[0]);
+        seconds.merge(clocks[1]);
+        [run.times, run.seconds] = [times, seconds];
       }
     } catch (error) {
       setTimeout(() => {
-        for (const name of names) this.asked.delete(name); // asked again if a view still wants it
+        for (const key of keys) this.asked.delete(key); // asked again if a view still wants it
         this.version.value++;
       }, RETRY_MS);
-      for (const name of scores) run.curves.delete(name);
-      if (newer.has(TIMES)) run.times = null;
+      for (const name of names) target.delete(name);
+      if (withTimes) run.times = run.seconds = null;
       if ((error as RequestError).status !== 0) this.error.value = error as Error;
     } finally {
       this.loading.value--;
@@ -252,25 +282,49 @@ export class RunStore {
     }
   }
 
-  /** The detail behind a zoom, for charts whose curves the server decimated. */
+  private async scores(query: string, every: number, init?: RequestInit): Promise<Decoded> {
+    const cursor = this.run.eventId;
+    for (;;) {
+      const path = `${this.path}/scores?${query}&format=binary${every > 1 ? `&every=${every}` : ""}`;
+      const decoded = decodeScores(await (await request(path, init)).arrayBuffer(), every);
+      if (decoded.eventId >= cursor) return decoded; // what was applied before the request must be in the answer
+    }
+  }
+
+  /**
+   * The detail behind a zoom, of some experiments, for charts whose curves the server decimated; kept up to date until
+   * `signal` ends it. `grouped`: means will be taken over it.
+   */
   async detail(
     name: string,
-    from: number,
-    to: number,
-    points: number,
+    ids: readonly number[],
+    range: readonly [number, number],
+    grouped: boolean,
     signal: AbortSignal,
-  ): Promise<Map<number, Curve>> {
-    const epochs = `${Math.max(0, Math.floor(from))}-${Math.ceil(to)}`;
-    const query = `${nameQuery([name])}&format=binary&epochs=${epochs}&points=${points}`;
-    const response = await request(`${this.path}/scores?${query}`, { signal });
-    return decodeScores(await response.arrayBuffer()).scores.get(name) ?? new Map();
+  ): Promise<Curves> {
+    const { run } = this;
+    const [from, to] = [Math.max(0, Math.floor(range[0])), Math.min(999_999_999, Math.ceil(range[1]))];
+    const points = pointsEach(ids.length);
+    const every = grouped ? Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points) : 1;
+    const text = ids.length < run.experiments.size ? formatIds(ids) : "";
+    const some = text && text.split(",").length <= MAX_RANGES ? `&experiments=${text}` : "";
+    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${some}`;
+    const detail = { name, from, to, curves: new Curves() };
+    run.details.add(detail);
+    signal.addEventListener("abort", () => run.details.delete(detail));
+    const { scores } = await this.scores(query, every, { signal });
+    const loaded = scores.get(name) ?? new Curves(every);
+    loaded.merge(detail.curves);
+    detail.curves = loaded;
+    return loaded;
   }
 }
 
 /** How many points of each of so many experiments. */
 export const pointsEach = (count: number) => Math.max(200, Math.floor(limits.points / Math.max(1, count)));
 
-export const TIMES = "(times)"; // no score is called so: a score's name has a split before "/"
+const GRID = "(every) "; // no score's name begins so: it has a split before "/"
+export const TIMES = "(times)"; // nor is one called so
 
 /** Exactly these names; an empty one, which no score has, for none. */
 export function nameQuery(names: readonly string[]): string {

@@ -1,6 +1,6 @@
 /** Decode the binary answer of `grid_searches/<run>/scores` without copying its columns. */
 
-import { Curve } from "./curve";
+import { Curve, Curves } from "./curve";
 
 interface Columns {
   experiment_id: number[];
@@ -13,19 +13,26 @@ interface Header {
   grid_search_id: string;
   event_id: number;
   names: string[];
-  series: Columns & { name: number[]; total: number[]; scores_offset: number[] };
-  times?: (Columns & { time_offset: number[] }) | null;
+  series: Columns & {
+    name: number[];
+    total: number[];
+    last_epoch: (number | null)[];
+    scores_offset: number[];
+  };
+  times?: (Columns & { time_offset: number[]; seconds_offset: number[] }) | null;
 }
 
 export interface Decoded {
   eventId: number;
-  /** score name -> experiment id -> curve */
-  scores: Map<string, Map<number, Curve>>;
-  /** experiment id -> unix milliseconds at each epoch; null when they were not asked for */
-  times: Map<number, Curve> | null;
+  /** By the score's name. */
+  scores: Map<string, Curves>;
+  /** Unix milliseconds at each epoch, and seconds trained until then; empty when they were not asked for. */
+  times: Curves;
+  seconds: Curves;
 }
 
-export function decodeScores(buffer: ArrayBuffer): Decoded {
+/** Read the answer to a request for every `every`-th epoch. */
+export function decodeScores(buffer: ArrayBuffer, every = 1): Decoded {
   const view = new DataView(buffer);
   const magic = buffer.byteLength < 8 ? "" : String.fromCharCode(...new Uint8Array(buffer, 0, 4));
   if (magic !== "MLG1")
@@ -34,35 +41,33 @@ export function decodeScores(buffer: ArrayBuffer): Decoded {
   const header = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 8, length))) as Header;
   const start = 8 + length;
   const { series, times } = header;
-  const scores = new Map<string, Map<number, Curve>>(header.names.map((name) => [name, new Map()]));
+  const scores = new Map(header.names.map((name) => [name, new Curves(every)]));
   series.experiment_id.forEach((id, i) => {
-    const curve = curveAt(buffer, start, series, i, series.scores_offset[i]!, series.total[i]!);
+    const [epochs, values] = columnsAt(buffer, start, series, i, series.scores_offset[i]!);
+    const newest = series.last_epoch[i] ?? undefined;
+    const curve = new Curve(epochs, values, series.total[i]!, every, newest);
     scores.get(header.names[series.name[i]!]!)!.set(id, curve);
   });
-  let clock: Map<number, Curve> | null = null;
-  if (times) {
-    clock = new Map();
-    times.experiment_id.forEach((id, i) => {
-      clock!.set(id, curveAt(buffer, start, times, i, times.time_offset[i]!, times.shown[i]!));
-    });
-  }
-  return { eventId: header.event_id, scores, times: clock };
+  const clocks = { times: new Curves(), seconds: new Curves() };
+  times?.experiment_id.forEach((id, i) => {
+    clocks.times.set(id, new Curve(...columnsAt(buffer, start, times, i, times.time_offset[i]!)));
+    clocks.seconds.set(id, new Curve(...columnsAt(buffer, start, times, i, times.seconds_offset[i]!)));
+  });
+  return { eventId: header.event_id, scores, ...clocks };
 }
 
-function curveAt(
+function columnsAt(
   buffer: ArrayBuffer,
   start: number,
   columns: Columns,
   i: number,
   offset: number,
-  total: number,
-): Curve {
+): [Int32Array, Float64Array] {
   const n = columns.shown[i]!;
   const first = columns.first_epoch[i];
   const at = columns.epochs_offset[i];
   let epochs: Int32Array;
   if (first !== null && first !== undefined) epochs = Int32Array.from({ length: n }, (_, k) => first + k);
   else epochs = n ? new Int32Array(buffer, start + (at ?? 0), n) : new Int32Array(0);
-  const values = n ? new Float64Array(buffer, start + offset, n) : new Float64Array(0);
-  return new Curve(epochs, values, total);
+  return [epochs, n ? new Float64Array(buffer, start + offset, n) : new Float64Array(0)];
 }

@@ -1,18 +1,30 @@
 /** What charts compute from curves: smoothing, best so far, mean and band, and how much a hyperparameter matters. */
 
-/** An exponential moving average, corrected for its start (as Adam's): weight 0 is the curve itself. NaN stays NaN. */
-export function smooth(values: ArrayLike<number>, n: number, weight: number): Float64Array {
+/**
+ * An exponential moving average, corrected for its start (as Adam's): weight 0 is the curve itself. NaN stays NaN.
+ * A value stands for all epochs since the value before it, so that what was decimated is smoothed over as many epochs.
+ */
+export function smooth(
+  values: ArrayLike<number>,
+  epochs: ArrayLike<number>,
+  n: number,
+  weight: number,
+): Float64Array {
   const out = new Float64Array(n);
   let average = 0;
   let past = 1;
+  let before = NaN;
   for (let i = 0; i < n; i++) {
     const value = values[i]!;
     if (!Number.isFinite(value)) {
       out[i] = value;
       continue;
     }
-    average = weight * average + (1 - weight) * value;
-    past *= weight;
+    const distance = epochs[i]! - before;
+    const kept = distance > 1 ? weight ** distance : weight;
+    before = epochs[i]!;
+    average = kept * average + (1 - kept) * value;
+    past *= kept;
     out[i] = average / (1 - past);
   }
   return out;

@@ -71,6 +71,7 @@ export interface ExperimentRow {
   finishing_time: number | null;
   progress: Progress | null;
   epochs: number;
+  seconds: number | null;
   last: Record<string, Score>;
   best: Record<string, { min: Extreme; max: Extreme }>;
   last_checkpoint_id: number;

@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { Curve } from "../src/curve";
+import { Curve, Curves } from "../src/curve";
 import { backoffMs } from "../src/live";
-import { applyEvent, fromDetail, mergeCurves, type Run } from "../src/run_state";
+import { applyEvent, fromDetail, type Run } from "../src/run_state";
 import { orderScores } from "../src/score_order";
 import type { ExperimentRow, JsonObject, RunDetail } from "../src/wire";
 import cases from "./monitor_cases.json";
@@ -93,7 +93,7 @@ describe("the reducer", () => {
   });
   it("applies no event twice and never goes back", () => {
     const run = empty();
-    run.curves.set("val/f1", new Map());
+    run.curves.set("val/f1", new Curves());
     const event = { event_type: "evaluation_result", creation_ts: 1, payload: result(0, 1, 0.5) };
     expect(applyEvent(run, 10, event)).toBe(true);
     expect(applyEvent(run, 10, event)).toBe(false);
@@ -101,6 +101,39 @@ describe("the reducer", () => {
     expect(run.curves.get("val/f1")!.get(0)!.n).toBe(1);
     expect(applyEvent(run, 15, { ...event, payload: result(0, 2, 0.6) })).toBe(true); // damaged lines have no ids
     expect(run.eventId).toBe(15);
+  });
+  it("keeps up grids, the details of zooms, and the seconds trained, which know no pause", () => {
+    const run = empty();
+    run.grids.set("val/f1", new Curves(2));
+    run.times = new Curves();
+    run.seconds = new Curves();
+    const detail = { name: "val/f1", from: 2, to: 3, curves: new Curves() };
+    run.details.add(detail);
+    for (const epoch of [1, 2, 3, 4])
+      feed(
+        run,
+        "evaluation_result",
+        { ...result(0, epoch, epoch / 10), seconds: epoch },
+        epoch > 2 ? 9e9 : 1000,
+      );
+    const shown = (curves: Curves) => {
+      const { epochs, values, n } = curves.of(0);
+      return [...epochs.subarray(0, n)].map((epoch, i) => [epoch, values[i]]);
+    };
+    expect(shown(run.grids.get("val/f1")!)).toEqual([
+      [2, 0.2],
+      [4, 0.4],
+    ]);
+    expect(shown(detail.curves)).toEqual([
+      [2, 0.2],
+      [3, 0.3],
+    ]);
+    expect(shown(run.seconds).map(([, seconds]) => seconds)).toEqual([1, 3, 6, 10]);
+    expect(run.times.of(0).at(3)).toBe(9e9);
+    expect(run.experiments.get(0)!.seconds).toBe(10);
+    const { seconds, ...untold } = result(0, 5, 1);
+    feed(run, "evaluation_result", untold);
+    expect([seconds, run.experiments.get(0)!.seconds]).toEqual([0.1, NaN]);
   });
   it("keeps an error, and forgets it when the experiment is tried again", () => {
     const run = empty();
@@ -126,6 +159,7 @@ describe("the reducer", () => {
       hyperparameters: {},
       status: "RUNNING",
       epochs: 4,
+      seconds: 2.5,
       last: { a: "NaN" },
       best: { a: { min: [1, 0.1], max: null } },
       last_checkpoint_id: -1,
@@ -133,6 +167,7 @@ describe("the reducer", () => {
     const run = fromDetail(detail, [row], 7);
     expect(run.experiments.get(1)!.last.a).toBeNaN();
     expect(run.experiments.get(1)!.best.a).toEqual({ min: [1, 0.1], max: null });
+    expect(run.experiments.get(1)!.seconds).toBe(2.5);
     expect(run.eventId).toBe(7);
   });
 });
@@ -146,15 +181,28 @@ describe("curves", () => {
     expect([curve.at(3), curve.at(6)]).toEqual([30, NaN]);
   });
   it("merge what arrived while the rest was loaded without gap or double", () => {
-    const loaded = new Map([[0, new Curve(Int32Array.of(1, 2, 3), Float64Array.of(1, 2, 3))]]);
+    const loaded = new Curves().set(0, new Curve(Int32Array.of(1, 2, 3), Float64Array.of(1, 2, 3)));
     const newer = new Map([
       [0, new Curve(Int32Array.of(3, 4), Float64Array.of(30, 4))],
       [1, new Curve(Int32Array.of(1), Float64Array.of(9))],
     ]);
-    mergeCurves(loaded, newer);
+    loaded.merge(newer);
     const first = loaded.get(0)!;
     expect([...first.values.subarray(0, first.n)]).toEqual([1, 2, 3, 4]);
     expect(loaded.get(1)!.at(1)).toBe(9);
+  });
+  it("at every third epoch take in only these, but count all, also those that came while it was loaded", () => {
+    const curves = new Curves(3);
+    // The log held 1 to 8; 7 to 10 came meanwhile.
+    curves.set(0, new Curve(Int32Array.of(3, 6), Float64Array.of(3, 6), 8, 3, 8));
+    const newer = new Map([[0, new Curve(Int32Array.of(7, 8, 9, 10), Float64Array.of(7, 8, 9, 10))]]);
+    curves.merge(newer);
+    const curve = curves.get(0)!;
+    expect([[...curve.epochs.subarray(0, curve.n)], curve.total]).toEqual([[3, 6, 9], 10]);
+    for (const epoch of [11, 11, 12]) curve.add(epoch, epoch);
+    expect([curve.lastEpoch, curve.total, curves.isThinned]).toEqual([12, 12, true]);
+    for (const epoch of [1, 2, 3]) curves.of(1).add(epoch, epoch);
+    expect([curves.of(1).n, curves.of(1).total]).toEqual([1, 3]);
   });
   it("leave decimated parts as they are, and append to them", () => {
     const curve = new Curve(Int32Array.of(1, 50, 100), Float64Array.of(1, 2, 3), 100);

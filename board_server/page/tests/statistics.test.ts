@@ -16,13 +16,31 @@ const close = (found: ArrayLike<number>, wanted: number[]) => {
 
 describe("smooth", () => {
   it("equals pandas' ewm(alpha=0.4, adjust=True)", () => {
-    close(smooth([1, 3, 2, 5], 4, 0.6), [1, 2.25, 2.122448979591837, 3.4448529411764706]);
+    close(smooth([1, 3, 2, 5], [1, 2, 3, 4], 4, 0.6), [1, 2.25, 2.122448979591837, 3.4448529411764706]);
   });
   it("is the curve itself with weight 0, and passes over NaN", () => {
-    close(smooth([1, 2], 2, 0), [1, 2]);
-    const found = smooth([1, NaN, 3], 3, 0.5);
+    close(smooth([1, 2], [1, 2], 2, 0), [1, 2]);
+    const found = smooth([1, NaN, 3], [1, 2, 3], 3, 0.5);
     expect(found[1]).toBeNaN();
-    expect(found[2]).toBeCloseTo((0.25 * 1 + 0.5 * 3) / 0.75, 12);
+    expect(found[2]).toBeCloseTo((0.125 * 1 + 0.75 * 3) / 0.875, 12);
+  });
+  it("lets a value stand for all epochs since the one before, as if it had been logged at each", () => {
+    const epochs = [3, 4, 9, 10, 40];
+    const values = [2, -1, 5, 4, 7];
+    // The plain loop, over every epoch from the first on.
+    let [average, past] = [0, 1];
+    const wanted: number[] = [];
+    for (let epoch = 3; epoch <= 40; epoch++) {
+      const at = epochs.findIndex((one) => one >= epoch);
+      average = 0.8 * average + 0.2 * values[at]!;
+      past *= 0.8;
+      if (epochs[at] === epoch) wanted.push(average / (1 - past));
+    }
+    close(smooth(values, epochs, 5, 0.8), wanted);
+    const b = 0.8 ** 5; // in closed form, the third point
+    const parts = [0.2 * 0.8 * b, 0.2 * b, 1 - b];
+    const sum = parts.reduce((one, other) => one + other);
+    expect(wanted[2]).toBeCloseTo((parts[0]! * 2 + parts[1]! * -1 + parts[2]! * 5) / sum, 12);
   });
 });
 

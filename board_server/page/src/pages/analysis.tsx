@@ -7,13 +7,13 @@ import { dark, focused, runAddress, setView, togglePick, view } from "../app";
 import { Chart } from "../chart";
 import { colourOf, css } from "../colours";
 import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
-import type { Curve } from "../curve";
+import type { Curves } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
-import { formatNumber, formatValue } from "../format";
-import { describe, groupsOf, type Lines, linesOf, modesOf, scoreMode } from "../lines";
+import { formatNumber, formatValue, ordinal } from "../format";
+import { commonSteps, describe, groupsOf, type Lines, linesOf, modesOf, scoreMode, xOf } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
-import { pointsEach, type RunStore, TIMES } from "../run_store";
+import { type RunStore, TIMES } from "../run_store";
 import { orderScores } from "../score_order";
 import { Table } from "../table";
 import { encode } from "../wire";
@@ -32,22 +32,21 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
   const { run } = store;
   const version = store.version.value;
   const [seen, setSeen] = useState(false);
-  const detail = useSignal<{ key: string; curves: Map<number, Curve> } | null>(null);
-  const shape = { ...state, x: state.group && state.x === "time" ? ("epoch" as const) : state.x };
-  const curves = seen ? run.curves.get(name) : undefined;
+  const detail = useSignal<{ key: string; curves: Curves } | null>(null);
+  const shape = { ...state, x: xOf(state, experiments) };
+  const curves = seen ? store.curvesOf(name, !!state.group) : undefined;
 
-  const decimated = useMemo(
-    () => [...(curves?.values() ?? [])].some((curve) => curve.total > curve.n),
-    [curves, version],
-  );
+  const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
+  const ids = experiments.map(({ id }) => id);
+  const unit = shape.x === "epoch" ? 1 : shape.x === "step" ? commonSteps(experiments) : NaN; // of x, an epoch
   const zoomKey =
-    decimated && state.zoom && state.x === "epoch" ? `${state.zoom.join("..")}|${experiments.length}` : "";
+    isThinned && state.zoom && unit ? [...state.zoom, unit, curves!.every, formatIds(ids)].join() : "";
   useEffect(() => {
     detail.value = null;
     if (!zoomKey) return;
     const stop = new AbortController();
-    const points = pointsEach(experiments.length);
-    store.detail(name, state.zoom![0], state.zoom![1], points, stop.signal).then(
+    const [from, to] = state.zoom!;
+    store.detail(name, ids, [from / unit, to / unit], !!state.group, stop.signal).then(
       (found) => {
         detail.value = { key: zoomKey, curves: found };
       },
@@ -56,7 +55,8 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
     return () => stop.abort();
   }, [zoomKey]);
 
-  const used = detail.value?.key === zoomKey && zoomKey ? detail.value.curves : curves;
+  const zoomed = zoomKey && detail.value?.key === zoomKey ? detail.value.curves : undefined;
+  const used = zoomed ?? curves;
   const made = useRef<{ key: unknown[]; lines: Lines } | null>(null);
   const lines = (): Lines => {
     const key = [
@@ -71,8 +71,9 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
       dark.value,
     ];
     if (made.current?.key.every((part, i) => part === key[i])) return made.current.lines;
-    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value);
+    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value, zoomed && curves);
     made.current = { key, lines: fresh };
+    store.drawn.set(name, fresh);
     return fresh;
   };
   const build = (): PlotModel => {
@@ -101,7 +102,7 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
     !used || (total === 0 && store.loading.value > 0)
       ? "loading…"
       : total > shown
-        ? `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
+        ? `${used.every > 1 ? `every ${ordinal(used.every)} epoch: ` : ""}${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
         : total === 0
           ? "no values yet"
           : null;
@@ -116,7 +117,7 @@ export function ScoreChart({ store, name, experiments, height }: ScoreChartProps
       {...(height ? { height } : {})}
       {...(state.group ? { onPick: () => {} } : {})}
       onVisible={() => {
-        store.need(name);
+        store.need(name, !!state.group);
         if (shape.x === "time") store.need(TIMES);
         if (!seen) setSeen(true);
       }}
@@ -309,8 +310,10 @@ export function Analysis({ store }: { store: RunStore }) {
             ))}
         </p>
       )}
-      {state.group && state.x === "time" && (
-        <p class="none">Means are taken at equal epochs, so x is the epoch here.</p>
+      {xOf(state, experiments) !== state.x && (
+        <p class="none">
+          Means are taken at equal epochs, which end at different {state.x}s here: x is the epoch.
+        </p>
       )}
       {run.scores.length === 0 ? (
         <Empty title="No results yet">

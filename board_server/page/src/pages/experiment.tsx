@@ -50,7 +50,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           />
         )}
         {e.started && <small>started {formatTime(e.started)}</small>}
-        {e.started && e.finished && <small>took {formatDuration(e.finished - e.started)}</small>}
+        {e.seconds > 0 && <small>trained for {formatDuration(e.seconds * 1000)}</small>}
         {e.device && <small>{e.device}</small>}
         <span class="space" />
         {neighbours[at - 1] !== undefined && (

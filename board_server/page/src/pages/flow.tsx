@@ -145,7 +145,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
       width: 120,
       cell: (e) =>
         e.finished && (
-          <span title={e.started ? `took ${formatDuration(e.finished - e.started)}` : ""}>
+          <span title={e.seconds > 0 ? `trained for ${formatDuration(e.seconds * 1000)}` : ""}>
             {formatTime(e.finished)}
           </span>
         ),

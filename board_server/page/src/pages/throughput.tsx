@@ -7,7 +7,7 @@ import { colourOf } from "../colours";
 import { formatBytes, formatDuration, formatNumber } from "../format";
 import { stepsAnEpoch } from "../lines";
 import type { PlotModel } from "../plot";
-import { ends, type Finished, rates } from "../rates";
+import { type Done, rates, worksOf } from "../rates";
 import { connection, type RunStore, TIMES } from "../run_store";
 
 function model(x: number[], y: number[], label: string): PlotModel {
@@ -33,20 +33,26 @@ export function Throughput({ store }: { store: RunStore }) {
   const { run, pulses } = store;
   useEffect(() => store.need(TIMES), []);
   const numExamples = store.numExamples();
-  const finished: Finished[] = [];
+  const groupOf = new Map(
+    run.groups.flatMap(({ group, experiments }) => experiments.map((id) => [id, group])),
+  );
+  const groups = new Map<number | string, Done[]>();
   let [epochs, steps, total] = [0, 0, 0];
-  for (const [id, clock] of run.times ?? []) {
+  for (const [id, times] of run.times ?? []) {
     const experiment = run.experiments.get(id);
     const amount = numExamples.get(id) || 0;
-    epochs += clock.n;
-    total += amount * clock.n;
-    if (experiment) steps += stepsAnEpoch(experiment) * clock.n;
-    finished.push({ clock, amount });
+    epochs += times.n;
+    total += amount * times.n;
+    if (experiment) steps += stepsAnEpoch(experiment) * times.n;
+    const group = groupOf.get(id) ?? `#${id}`;
+    const done = { times, seconds: run.seconds?.get(id), amount: amount || 1 };
+    const others = groups.get(group);
+    if (others) others.push(done);
+    else groups.set(group, [done]);
   }
   const known = total > 0;
-  const [first, last] = ends(finished);
-  const start = Math.min(run.startedMs ?? first, first);
-  const seconds = (last - start) / 1000;
+  const started = run.startedMs ?? 0;
+  const { x, y, seconds } = rates([...groups.values()].flatMap((group) => worksOf(group, started)));
   const now = Date.now() / 1000;
   const recent = pulses.filter(({ second }) => second > now - 11);
   const perSecond = (pick: (pulse: (typeof pulses)[number]) => number) =>
@@ -68,7 +74,11 @@ export function Throughput({ store }: { store: RunStore }) {
       recent.length ? formatDuration(Math.max(...recent.map(({ delay }) => delay))) : "–",
       "from the event to this page, last 10 s",
     ],
-    ["Examples", `${rate(total)} /s`, `${formatNumber(total)} in all, whole run`],
+    [
+      "Examples",
+      `${rate(total)} /s`,
+      `${formatNumber(total)} in ${formatDuration(seconds * 1000)} of training`,
+    ],
     [
       "Examples now",
       measured.length
@@ -98,10 +108,9 @@ export function Throughput({ store }: { store: RunStore }) {
         <Chart
           title={known ? "training examples a second" : "epochs a second"}
           syncKey="run"
-          note={epochs ? `from ${epochs.toLocaleString("en")} evaluated epochs` : "no epoch yet"}
+          note={epochs ? `while it trained: pauses and compiling are left out` : "no epoch yet"}
           onZoom={() => {}}
           build={() => {
-            const { x, y } = epochs ? rates(finished, start, last) : { x: [], y: [] };
             return model(x, y, known ? "examples a second, all experiments" : "epochs a second");
           }}
         />

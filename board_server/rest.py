@@ -76,7 +76,7 @@ def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
 
 def _monitor(names: list[str], config: Any) -> tuple[str | None, str]:
     """Choose the score that a run is ranked by: what its config monitors, else the first of the validation split."""
-    for section in ("checkpointing", "early_stopping", "search"):
+    for section in ("validation", "refit", "checkpointing", "early_stopping", "search"):
         found = config.get(section) if isinstance(config, dict) else None
         if isinstance(found, dict) and found.get("monitor") in names:
             return found["monitor"], "min" if found.get("mode") == "min" else "max"
@@ -119,6 +119,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "job_id": one.job_id,
         "fold": one.fold,
         "round": one.round,
+        "refit": one.refit,
         "hyperparameters": {name: _json_number(value) for name, value in one.hyperparameters.items()},
         "status": one.status,
         "stop_reason": one.stop_reason,

@@ -127,7 +127,7 @@ STATE = """() => {
       curves[`${name} ${id}`] = [
         [...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)
       ];
-  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs]]));
+  const experiments = Object.fromEntries([...run.experiments].map(([id, e]) => [id, [e.status, e.epochs, e.refit]]));
   return { eventId: run.eventId, status: run.status, experiments, curves };
 }"""
 
@@ -141,7 +141,7 @@ def expected(log):
         for number, one in view.experiments.items()
         for name, values in one.history.items()
     }
-    experiments = {str(number): [one.status, one.epochs] for number, one in view.experiments.items()}
+    experiments = {str(number): [one.status, one.epochs, one.refit] for number, one in view.experiments.items()}
     return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}
 
 

@@ -2,7 +2,7 @@
 
 import { colourOf } from "./colours";
 import type { Curve } from "./curve";
-import { cellOf, hyperparameterNames, type ModeOf } from "./filter";
+import { candidates, cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
 import type { Line } from "./raster";
@@ -131,7 +131,7 @@ export function groupsOf(
   group: string,
 ): [label: string, members: Experiment[]][] {
   const groups = new Map<string, Experiment[]>();
-  for (const experiment of experiments) {
+  for (const experiment of candidates(experiments)) {
     const cell = cellOf(experiment, group);
     const key = group === "(all)" ? "all experiments" : `${group} = ${cell ?? "(none)"}`;
     const members = groups.get(key);
@@ -152,5 +152,5 @@ export function describe(experiment: Experiment | undefined): string {
     (name) => `${name}=${formatValue(experiment.hyperparameters[name])}`,
   );
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
-  return [`#${experiment.id}`, ...fold, ...swept].join(" · ");
+  return [`#${experiment.id}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");
 }

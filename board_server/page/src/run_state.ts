@@ -14,6 +14,8 @@ export interface Experiment {
   jobId: string | null;
   fold: number | null;
   round: number;
+  /** Of one that trains once more what was selected: from which experiments, and by which score. */
+  refit: JsonObject | null;
   hyperparameters: JsonObject;
   status: string;
   stopReason: string | null;
@@ -58,6 +60,7 @@ export function newExperiment(id: number): Experiment {
     jobId: null,
     fold: null,
     round: 0,
+    refit: null,
     hyperparameters: {},
     status: "INIT",
     stopReason: null,
@@ -108,6 +111,7 @@ function fromRow(row: ExperimentRow): Experiment {
     jobId: row.job_id,
     fold: row.fold,
     round: row.round,
+    refit: row.refit ?? null,
     hyperparameters: row.hyperparameters,
     status: row.status,
     stopReason: row.stop_reason,
@@ -188,6 +192,7 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
     experiment.hyperparameters = (payload.hyperparameters as JsonObject) ?? {};
     experiment.fold = number(payload.fold);
     experiment.round = number(payload.round) ?? 0;
+    experiment.refit = (payload.refit as JsonObject | undefined) ?? null;
     experiment.jobId = text(payload.job_id);
   },
   job_status(run, payload) {
@@ -274,7 +279,7 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
 /** The score that a run is ranked by, as the server chooses it: what its config monitors, else the first of validation. */
 function chooseMonitor(run: Run): void {
   const { scores } = run;
-  for (const section of ["checkpointing", "early_stopping", "search"]) {
+  for (const section of ["validation", "refit", "checkpointing", "early_stopping", "search"]) {
     const found = run.config?.[section] as JsonObject | null | undefined;
     if (typeof found?.monitor !== "string" || !scores.includes(found.monitor)) continue;
     run.monitor = found.monitor;

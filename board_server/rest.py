@@ -107,6 +107,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "job_id": one.job_id,
         "fold": one.fold,
         "round": one.round,
+        "refit": one.refit,
         "hyperparameters": {name: _json_number(value) for name, value in one.hyperparameters.items()},
         "status": one.status,
         "stop_reason": one.stop_reason,

@@ -127,7 +127,7 @@ STATE = """() => {
         [...curve.epochs.subarray(0, curve.n)], [...curve.values.subarray(0, curve.n)].map(String)
       ];
   const experiments = Object.fromEntries(
-    [...run.experiments].map(([id, e]) => [id, [e.status, e.epochs, e.seconds.toFixed(6)]])
+    [...run.experiments].map(([id, e]) => [id, [e.status, e.epochs, e.seconds.toFixed(6), e.refit]])
   );
   return { eventId: run.eventId, status: run.status, experiments, curves };
 }"""
@@ -143,7 +143,7 @@ def expected(log):
         for name, values in one.history.items()
     }
     experiments = {
-        str(number): [one.status, one.epochs, f"{sum(one.epoch_seconds):.6f}"]
+        str(number): [one.status, one.epochs, f"{sum(one.epoch_seconds):.6f}", one.refit]
         for number, one in view.experiments.items()
     }
     return {"eventId": pairs[-1][0], "status": view.status, "experiments": experiments, "curves": curves}

@@ -2,8 +2,9 @@
 
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Address, formatAddress, type Params, parseAddress } from "./address";
+import { type Foreign, foreignIn, withoutForeign } from "./foreign";
 import { RunStore } from "./run_store";
-import { readView, type ViewState, writeView } from "./view_state";
+import { DEFAULTS, readView, type ViewState, writeView } from "./view_state";
 import { getJson, type Session } from "./wire";
 
 export interface Settings {
@@ -32,7 +33,16 @@ export const session = signal<Session | null>(null);
 export const helpOpen = signal(false);
 
 export const reading = computed(() => readView(address.value.params));
-export const view = computed(() => reading.value.view);
+// As a text, so that events which change nothing of it change no view.
+const foreignText = computed(() => {
+  const open = store.value;
+  void open?.version.value;
+  const experiments = open?.loaded.value ? [...open.run.experiments.values()] : [];
+  return JSON.stringify(foreignIn(reading.value.view, experiments));
+});
+export const foreign = computed((): Foreign => JSON.parse(foreignText.value));
+/** What the address asks for, as far as the open run has it. */
+export const view = computed(() => withoutForeign(reading.value.view, foreign.value));
 
 const systemDark = matchMedia("(prefers-color-scheme: dark)");
 const systemTheme = signal(systemDark.matches);
@@ -53,42 +63,67 @@ effect(() => {
   }
 });
 
+// Browsers refuse hundreds of changes of the address, so it is written a moment later. Who goes back within that moment
+// leaves an entry of the history with its old address; it is put right when one comes to it again.
+const late = new Map<number, string>();
+let entry: number = history.state ?? Math.random();
+let writing = 0;
+
+const write = (hash: string) => history.replaceState(entry, "", hash);
+const shownHash = () => formatAddress(address.value.path, address.value.params);
+
 addEventListener("hashchange", () => {
-  clearTimeout(writing);
-  address.value = parseAddress(location.hash);
+  if (writing) late.set(entry, shownHash());
+  stopWriting();
+  entry = history.state ?? Math.random();
+  const hash = late.get(entry) ?? location.hash;
+  late.delete(entry);
+  write(hash);
+  address.value = parseAddress(hash);
 });
 
-let writing = 0;
+addEventListener("pagehide", () => {
+  if (writing) write(shownHash());
+});
+
+function stopWriting(): void {
+  clearTimeout(writing);
+  writing = 0;
+}
 
 export function navigate(path: readonly string[], params: Params = {}, replace = false): void {
   const hash = formatAddress(path, params);
-  const now = formatAddress(address.value.path, address.value.params);
+  const now = shownHash();
   if (hash === now) return;
-  clearTimeout(writing);
+  stopWriting();
   if (replace)
-    writing = window.setTimeout(() => history.replaceState(null, "", hash), 150); // browsers refuse hundreds
+    writing = window.setTimeout(() => {
+      writing = 0;
+      write(hash);
+    }, 150);
   else {
-    history.replaceState(null, "", now); // what was not written yet
-    history.pushState(null, "", hash);
+    write(now); // what was not written yet
+    entry = Math.random();
+    history.pushState(entry, "", hash);
   }
   address.value = parseAddress(hash);
 }
 
 /** Change parts of the view's state; its address follows. */
 export function setView(change: Partial<ViewState>, replace = true): void {
-  navigate(address.value.path, writeView({ ...view.value, ...change }), replace);
+  navigate(address.value.path, writeView({ ...reading.value.view, ...change }), replace);
 }
 
 /** The address of a tab of a run; all tabs share the view's state. */
 export function runAddress(run: string, ...rest: string[]): string {
   const same = address.value.path[1] === run;
-  return formatAddress(["runs", run, ...rest], same ? writeView(view.value) : firstView());
+  return formatAddress(["runs", run, ...rest], same ? writeView(reading.value.view) : firstView());
 }
 
 /** A run opened from within the page begins with this browser's settings; an address says everything itself. */
 function firstView(): Params {
   const { smooth, logy } = settings.value;
-  return { ...(smooth ? { smooth: String(smooth) } : {}), ...(logy ? { logy: "1" } : {}) };
+  return writeView({ ...DEFAULTS, smooth, logy, follow: view.value.follow });
 }
 
 // Open and close runs as the address says.

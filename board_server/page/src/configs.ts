@@ -3,13 +3,18 @@
 import type { RunStore } from "./run_store";
 import { type ExperimentRow, encode, getJson, type JsonObject } from "./wire";
 
+const AGAIN_MS = 5000;
 const known = new WeakMap<RunStore, Map<number, Promise<JsonObject | null>>>();
 
 export function configOf(store: RunStore, id: number): Promise<JsonObject | null> {
   const configs = known.get(store) ?? new Map<number, Promise<JsonObject | null>>();
   known.set(store, configs);
-  const config = configs.get(id) ?? load(store.id, id);
+  const kept = configs.get(id);
+  if (kept) return kept;
+  const config = load(store.id, id);
   configs.set(id, config);
+  // What is not there yet is asked for again, but not with each epoch.
+  void config.then((found) => found ?? setTimeout(() => configs.delete(id), AGAIN_MS));
   return config;
 }
 

@@ -1,6 +1,6 @@
 /** Which experiments a view shows: a text or /regular expression/ over all cells, and one condition a column. */
 
-import { formatValue } from "./format";
+import { formatMoment, formatTime, formatValue } from "./format";
 import type { Experiment } from "./run_state";
 import type { Json } from "./wire";
 
@@ -20,6 +20,7 @@ const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
   finished: (e) => e.finished,
   fold: (e) => e.fold,
   round: (e) => e.round,
+  refit: (e) => (e.refit ? "yes" : "no"),
   error: (e) => e.error,
   checkpoint: (e) => (e.checkpoint < 0 ? null : e.checkpoint),
 };
@@ -27,6 +28,11 @@ const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
 /** Progress is reported at most four times a second, results always: the later of the two. */
 export function epochOf(experiment: Experiment): number {
   return Math.max(experiment.epochs, experiment.progress?.current_epoch ?? 0);
+}
+
+/** What is compared and averaged: all but refits, of which nothing was held out. */
+export function candidates(experiments: Iterable<Experiment>): Experiment[] {
+  return [...experiments].filter((experiment) => !experiment.refit);
 }
 
 export const FIELD_NAMES = Object.keys(FIELDS);
@@ -46,8 +52,17 @@ export function cellOf(experiment: Experiment, column: string, modeOf: ModeOf = 
   if (Object.hasOwn(FIELDS, column)) return FIELDS[column]!(experiment);
   if (Object.hasOwn(experiment.hyperparameters, column)) return toCell(experiment.hyperparameters[column]);
   const score = column.replace(/^best /, "");
-  if (!Object.hasOwn(experiment.last, score)) return null;
-  return column === score ? experiment.last[score]! : (experiment.best[score]?.[modeOf(score)]?.[1] ?? null);
+  if (column === score) return Object.hasOwn(experiment.last, score) ? experiment.last[score]! : null;
+  return Object.hasOwn(experiment.best, score) ? (experiment.best[score]![modeOf(score)]?.[1] ?? null) : null;
+}
+
+/** Whether no experiment has such a column, though those of scores may only not have come yet. */
+export function isForeign(column: string, experiments: readonly Experiment[]): boolean {
+  if (!experiments.length || Object.hasOwn(FIELDS, column)) return false;
+  const score = column.replace(/^best /, "");
+  const has = (e: Experiment) =>
+    Object.hasOwn(e.hyperparameters, column) || Object.hasOwn(e.best, score) || Object.hasOwn(e.last, score);
+  return !experiments.some(has) && (!score.includes("/") || experiments.some((e) => e.epochs > 0));
 }
 
 /** Read `text` as words that must all occur, or as `/a regular expression/`. */
@@ -113,6 +128,47 @@ export function parseCondition(text: string): Checked<Test> {
   return found.ok ? { ok: true, value: (cell) => found.value(cell === null ? "" : String(cell)) } : found;
 }
 
+/** Read a date, a date and time, or a time of today, all local; NaN for anything else. */
+function momentOf(text: string): number {
+  const time = /^\d\d?:\d\d(:\d\d)?$/.test(text)
+    ? `${formatMoment(Date.now()).slice(0, 10)} ${text.padStart(5, "0")}`
+    : text;
+  const parts = /^(\d{4}-\d\d-\d\d)(?:[ T](\d\d:\d\d(?::\d\d)?))?$/.exec(time);
+  return parts ? new Date(`${parts[1]}T${parts[2] ?? "00:00"}`).getTime() : NaN;
+}
+
+/** Read a condition of `started` or `finished`: they are seen as texts, and compared as times. */
+function parseTimeFilter(text: string): Checked<Test> {
+  const trimmed = text.trim();
+  const compared = /^(<=|>=|<|>)\s*(.*)$/.exec(trimmed);
+  const range = /^(.+?)\s*\.\.\s*(.+)$/.exec(trimmed);
+  if (compared || range) {
+    const [low, high] = compared ? [momentOf(compared[2]!), 0] : [momentOf(range![1]!), momentOf(range![2]!)];
+    if (Number.isNaN(low + high))
+      return { ok: false, error: "a time is written 2026-01-31, 2026-01-31 14:05 or 14:05" };
+    const fits = compared
+      ? (ms: number) => COMPARE[compared[1]!]!(ms, low)
+      : (ms: number) => ms >= low && ms <= high;
+    return { ok: true, value: (cell) => typeof cell === "number" && fits(cell) };
+  }
+  const seen = parseCondition(trimmed);
+  if (!seen.ok) return seen;
+  const all = trimmed.startsWith("!=");
+  return {
+    ok: true,
+    value: (cell) => {
+      if (typeof cell !== "number") return seen.value(cell);
+      const [shown, full] = [seen.value(formatTime(cell)), seen.value(formatMoment(cell))];
+      return all ? shown && full : shown || full;
+    },
+  };
+}
+
+/** Read the condition of one column. */
+export function parseFilter(column: string, text: string): Checked<Test> {
+  return column === "started" || column === "finished" ? parseTimeFilter(text) : parseCondition(text);
+}
+
 export function sameCell(cell: Cell, wanted: string): boolean {
   if (typeof cell === "number") return wanted !== "" && cell === Number(wanted);
   return (cell ?? "").toLowerCase() === wanted.toLowerCase();
@@ -125,9 +181,13 @@ export function haystack(experiment: Experiment): string {
     const [exact, shown] = [String(toCell(swept[name])), formatValue(swept[name])];
     return `${name}=${exact}${shown === exact ? "" : ` ${name}=${shown}`}`;
   });
-  const fields = [experiment.status, experiment.stopReason, experiment.device, experiment.error].filter(
-    Boolean,
-  );
+  const fields = [
+    experiment.refit && "refit",
+    experiment.status,
+    experiment.stopReason,
+    experiment.device,
+    experiment.error,
+  ].filter(Boolean);
   return [`#${experiment.id}`, ...fields, ...values].join(" ");
 }
 
@@ -140,7 +200,7 @@ export function filterExperiments(
   const words = q ? parseText(q) : null;
   const tests: [string, Test][] = [];
   for (const [column, text] of Object.entries(columns)) {
-    const condition = text ? parseCondition(text) : null;
+    const condition = text ? parseFilter(column, text) : null;
     if (condition?.ok) tests.push([column, condition.value]); // one that cannot be read hides nothing
   }
   const kept: Experiment[] = [];

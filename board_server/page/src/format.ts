@@ -42,12 +42,18 @@ export function formatValue(value: Json | undefined): string {
 
 const two = (n: number) => String(n).padStart(2, "0");
 
-export function formatTime(ms: number | null | undefined): string {
-  if (ms === null || ms === undefined) return "";
+/** Day and time, local: `2026-01-31 14:05:00`. */
+export function formatMoment(ms: number): string {
   const date = new Date(ms);
   const day = `${date.getFullYear()}-${two(date.getMonth() + 1)}-${two(date.getDate())}`;
-  const time = `${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
-  return new Date().toDateString() === date.toDateString() ? time : `${day} ${time}`;
+  return `${day} ${two(date.getHours())}:${two(date.getMinutes())}:${two(date.getSeconds())}`;
+}
+
+/** Of today the time, else the day, too. */
+export function formatTime(ms: number | null | undefined): string {
+  if (ms === null || ms === undefined) return "";
+  const moment = formatMoment(ms);
+  return new Date().toDateString() === new Date(ms).toDateString() ? moment.slice(-8) : moment;
 }
 
 export function formatDuration(ms: number): string {

@@ -2,11 +2,11 @@
 
 import { colourOf } from "./colours";
 import { Curve, lowerBound } from "./curve";
-import { cellOf, hyperparameterNames, type ModeOf } from "./filter";
+import { candidates, cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
 import { divergences, type Line } from "./raster";
-import type { Experiment, Run } from "./run_state";
+import { defaultMode, type Experiment, type Run } from "./run_state";
 import { bestSoFar, meanAndBand, smooth } from "./statistics";
 import type { ViewState } from "./view_state";
 
@@ -16,10 +16,8 @@ const derived = new WeakMap<Curve, { key: string; y: ArrayLike<number> }>();
 const clocks = new WeakMap<Curve, { key: string; x: Float64Array }>();
 const joints = new WeakMap<Curve, { key: string; curve: Curve }>();
 
-export function scoreMode(run: Run, name: string): "max" | "min" {
-  if (name === run.monitor) return run.mode;
-  return /loss|error|perplexity|brier|calibration|mse|mae|nll/i.test(name) ? "min" : "max";
-}
+export const scoreMode = (run: Run, name: string): "max" | "min" =>
+  name === run.monitor ? run.mode : defaultMode(run.config, name);
 
 /** The same for all scores of a run. */
 export const modesOf =
@@ -195,7 +193,7 @@ export function groupsOf(
   group: string,
 ): [label: string, members: Experiment[]][] {
   const groups = new Map<string, Experiment[]>();
-  for (const experiment of experiments) {
+  for (const experiment of candidates(experiments)) {
     const cell = cellOf(experiment, group);
     const key = group === "(all)" ? "all experiments" : `${group} = ${cell ?? "(none)"}`;
     const members = groups.get(key);
@@ -216,5 +214,5 @@ export function describe(experiment: Experiment | undefined): string {
     (name) => `${name}=${formatValue(experiment.hyperparameters[name])}`,
   );
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
-  return [`#${experiment.id}`, ...fold, ...swept].join(" · ");
+  return [`#${experiment.id}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");
 }

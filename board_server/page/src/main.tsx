@@ -1,19 +1,30 @@
 /** The page: which view the address names, and the frame around it. */
 
-import { render } from "preact";
+import { Component, type ComponentChildren, render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./styles/base.css";
 import "./styles/controls.css";
 import "./styles/data.css";
 import "./styles/pages.css";
-import { address, formatAddressOf, navigate, reading, readSession, setView, store, view } from "./app";
+import {
+  address,
+  foreign,
+  formatAddressOf,
+  navigate,
+  reading,
+  readSession,
+  setView,
+  store,
+  view,
+} from "./app";
 import { Empty } from "./controls";
+import type { Foreign } from "./foreign";
 import { Analysis } from "./pages/analysis";
 import { ExperimentPage } from "./pages/experiment";
 import { Flow } from "./pages/flow";
 import { Hyperparameters } from "./pages/hyperparameters";
 import { ModelCard } from "./pages/model_card";
-import { Runs } from "./pages/runs";
+import { Following, Runs } from "./pages/runs";
 import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
 import { Throughput } from "./pages/throughput";
@@ -72,29 +83,69 @@ function NotFound() {
   );
 }
 
+const ASKED: readonly (readonly [Exclude<keyof Foreign, "rule">, string])[] = [
+  ["columns", "the filter of"],
+  ["show", "the column"],
+  ["group", "the mean by"],
+  ["sort", "the order by"],
+  ["by", "the score"],
+];
+
 /** An address may come from another version or another run: what does not fit is said, the rest is shown. */
 function ForeignState({ open }: { open: RunStore }) {
-  const { foreign, view: wanted } = reading.value;
+  const { foreign: keys, view: wanted } = reading.value;
   void open.version.value;
   if (!open.loaded.value) return null;
-  const { experiments, scores } = open.run;
-  const parts = foreign.map((key) => `“${key}”`);
+  const { experiments } = open.run;
+  const found = foreign.value;
+  const quote = (names: readonly string[]) => names.map((name) => `“${name}”`).join(", ");
+  const parts = keys.map((key) => `“${key}”`);
+  for (const [key, words] of ASKED) if (found[key].length) parts.push(`${words} ${quote(found[key])}`);
   const missing = wanted.pick.filter((id) => !experiments.has(id)).length;
   if (missing) parts.push(`${missing} chosen experiments that this run has not`);
-  if (wanted.by && scores.length && !scores.includes(wanted.by)) parts.push(`the score “${wanted.by}”`);
-  if (!parts.length) return null;
+  if (!parts.length && !found.rule.length) return null;
   return (
     <p class="notice" role="status">
-      <span>This address also asks for {parts.join(", ")}; that was left out.</span>
+      <span>
+        {parts.length > 0 && `This address also asks for ${parts.join(", ")}; that was left out. `}
+        {found.rule.length > 0 && `Its rule names ${quote(found.rule)}, which this run has not.`}
+      </span>
       <button
         type="button"
         class="link"
-        onClick={() => setView({ pick: wanted.pick.filter((id) => experiments.has(id)), by: "" })}
+        onClick={() =>
+          setView({
+            ...view.value,
+            pick: wanted.pick.filter((id) => experiments.has(id)),
+            rule: found.rule.length ? "" : wanted.rule,
+          })
+        }
       >
         Tidy up
       </button>
     </p>
   );
+}
+
+/** What one view cannot show must not take the others with it; another address tries anew. */
+class Boundary extends Component<{ children: ComponentChildren }, { error: Error | null }> {
+  override state = { error: null as Error | null };
+  static override getDerivedStateFromError(error: Error) {
+    console.error(error);
+    return { error };
+  }
+  render() {
+    const { error } = this.state;
+    if (!error) return this.props.children;
+    return (
+      <Empty title="This view cannot be shown">
+        <p>Something in it went wrong: {String(error.message ?? error)}</p>
+        <button type="button" onClick={() => location.reload()}>
+          Reload
+        </button>
+      </Empty>
+    );
+  }
 }
 
 function Page() {
@@ -116,20 +167,23 @@ function Page() {
   return (
     <Shell>
       <Notice />
-      {open && <ForeignState open={open} />}
-      {open ? (
-        <RunPage key={open.id} open={open} />
-      ) : path[0] === "settings" ? (
-        <SettingsPage />
-      ) : path.length <= 1 ? (
-        path[0] === "runs" ? (
-          <Runs />
-        ) : path.length ? (
+      {open && view.value.follow && <Following />}
+      <Boundary key={path.join("/")}>
+        {open && <ForeignState open={open} />}
+        {open ? (
+          <RunPage key={open.id} open={open} />
+        ) : path[0] === "settings" ? (
+          <SettingsPage />
+        ) : path.length <= 1 ? (
+          path[0] === "runs" ? (
+            <Runs />
+          ) : path.length ? (
+            <NotFound />
+          ) : null
+        ) : (
           <NotFound />
-        ) : null
-      ) : (
-        <NotFound />
-      )}
+        )}
+      </Boundary>
       <Help />
     </Shell>
   );

@@ -22,10 +22,15 @@ const NEEDS: Record<string, readonly string[]> = {
   search: [],
 };
 
+interface Line {
+  path: string;
+  text: string;
+}
+
 interface Box {
   section: string;
   component: string;
-  lines: string[];
+  lines: Line[];
   column: number;
   x: number;
   y: number;
@@ -36,14 +41,21 @@ const WIDTH = 182;
 const GAP = 38;
 const LINE = 16;
 
-function linesOf(value: JsonObject): string[] {
+function linesOf(section: string, value: JsonObject): Line[] {
   return Object.entries(value)
     .filter(([name]) => name !== "component")
-    .map(([name, inner]) =>
-      isObject(inner) && typeof inner.component === "string"
-        ? `${name}: ${inner.component}`
-        : `${name} = ${formatValue(inner)}`,
-    );
+    .map(([name, inner]) => ({
+      path: section ? `${section}.${name}` : name,
+      text:
+        isObject(inner) && typeof inner.component === "string"
+          ? `${name}: ${inner.component}`
+          : `${name} = ${formatValue(inner)}`,
+    }));
+}
+
+/** Whether a value, or one inside of it, is swept. */
+export function isSwept(path: string, swept: Readonly<Record<string, Json>>): boolean {
+  return Object.keys(swept).some((name) => name === path || name.startsWith(`${path}.`));
 }
 
 export function layout(config: JsonObject): {
@@ -52,9 +64,9 @@ export function layout(config: JsonObject): {
   width: number;
   height: number;
 } {
-  const sections = Object.entries(config).filter((entry): entry is [string, JsonObject] =>
-    isObject(entry[1]),
-  );
+  const isSection = (entry: [string, Json]): entry is [string, JsonObject] => isObject(entry[1]);
+  const entries = Object.entries(config);
+  const sections = entries.filter(isSection);
   const present = new Set(sections.map(([name]) => name));
   // Of several ways to get the data only the nearest is an edge.
   const needs = (name: string): string[] => {
@@ -63,11 +75,13 @@ export function layout(config: JsonObject): {
   };
   const depth = (name: string): number => Math.max(-1, ...needs(name).map(depth)) + 1;
   const heights: number[] = [];
-  const boxes = sections
+  const rest = Object.fromEntries(entries.filter((entry) => !isSection(entry) && entry[1] !== null));
+  const boxes = [...sections, ["", rest] as const]
+    .filter(([section, value]) => section || Object.keys(value).length)
     .map(([section, value]) => ({ section, value, column: depth(section) }))
     .sort((a, b) => a.column - b.column)
     .map(({ section, value, column }): Box => {
-      const lines = linesOf(value);
+      const lines = linesOf(section, value);
       const component = typeof value.component === "string" ? value.component : "";
       const height = (component ? 46 : 30) + lines.length * LINE;
       const y = heights[column] ?? 0;
@@ -116,20 +130,24 @@ export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonl
           <g key={box.section} transform={`translate(${box.x} ${box.y})`}>
             <rect width={WIDTH} height={box.height} rx="7" />
             <text class="section" x="12" y="18">
-              {box.section}
+              {box.section || "run"}
             </text>
-            <text class="component" x="12" y="34">
+            <text
+              class={`component ${isSwept(`${box.section}.component`, swept) || box.section in swept ? "swept" : ""}`}
+              x="12"
+              y="34"
+            >
               {cut(box.component, 22)}
             </text>
             {box.lines.map((line, i) => (
               <text
-                key={line}
+                key={line.path}
                 x="12"
                 y={(box.component ? 54 : 38) + i * LINE}
-                class={`${box.section}.${line.split(" ")[0]}` in swept ? "swept" : ""}
+                class={isSwept(line.path, swept) ? "swept" : ""}
               >
-                {cut(line, 26)}
-                <title>{line}</title>
+                {cut(line.text, 26)}
+                <title>{line.text}</title>
               </text>
             ))}
           </g>

@@ -1,13 +1,12 @@
 /**
  * The language of selections, small enough to say in one line:
  *
- *   top 5 by val/accuracy max at best where optimizer.learning_rate < 0.01 and status = DONE per fold
+ *   top 5 by val/accuracy max at best mean over fold, seed where optimizer.learning_rate < 0.01 per model.width
  *
- * `parseRule` says where a text cannot be read, and `applyRule` chooses.
+ * `parseRule` says where a text cannot be read; `choose.ts` chooses by a rule.
  */
 
-import { type Cell, type Checked, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
-import type { Experiment } from "./run_state";
+import { type Checked, parseRegex } from "./filter";
 
 export type Condition =
   | { kind: "and"; parts: Condition[] }
@@ -19,8 +18,9 @@ export type Condition =
 export interface Rule {
   top: number | null; // null: all
   by: string;
-  mode: "max" | "min" | null; // null: as the run's monitor
+  mode: "max" | "min" | null; // null: as the score's name says
   at: "best" | "last";
+  over: string[]; // what experiments may differ in that are averaged
   where: Condition | null;
   per: string | null;
 }
@@ -82,7 +82,7 @@ class Parser {
   }
 
   rule(): Rule {
-    const rule: Rule = { top: null, by: "", mode: null, at: "best", where: null, per: null };
+    const rule: Rule = { top: null, by: "", mode: null, at: "best", over: [], where: null, per: null };
     if (this.word("top")) {
       const count = this.next("a whole number after “top”");
       if (!/^[1-9]\d{0,5}$/.test(count.text)) this.fail(`“${count.text}” is no whole number above 0`, count);
@@ -99,12 +99,17 @@ class Parser {
         this.fail(`“at ${at.text}”: write “at best” or “at last”`, at);
       rule.at = at.text as "best" | "last";
     }
+    if (this.word("mean")) {
+      if (!this.word("over")) this.fail("“over <name>” must follow “mean”", this.peek());
+      do rule.over.push(this.name("a name after “mean over”"));
+      while (this.word(","));
+    }
     if (this.word("where")) rule.where = this.or();
     if (this.word("per")) rule.per = this.name("a name after “per”");
     const rest = this.peek();
     if (rest)
       this.fail(
-        `“${rest.text}” is not expected here; the parts are: top … by … max|min at … where … per …`,
+        `“${rest.text}” is not expected here; the parts are: top … by … max|min at … mean over … where … per …`,
         rest,
       );
     return rule;
@@ -185,7 +190,23 @@ class Parser {
   }
 }
 
-const KEYWORDS = new Set(["top", "all", "by", "max", "min", "at", "where", "per", "and", "or", "not", "in"]);
+const KEYWORDS = new Set("top all by max min at mean over where per and or not in".split(" "));
+
+/** A name as it stands in a rule. */
+export function quoted(name: string): string {
+  return /^[^\s<>=~!(),"]+$/.test(name) && !KEYWORDS.has(name) ? name : `"${name.replace(/["\\]/g, "\\$&")}"`;
+}
+
+/** All names that a rule uses. */
+export function namesIn(rule: Rule): string[] {
+  const inside = (condition: Condition): string[] =>
+    "parts" in condition
+      ? condition.parts.flatMap(inside)
+      : "part" in condition
+        ? inside(condition.part)
+        : [condition.name];
+  return [rule.by, ...rule.over, ...(rule.where ? inside(rule.where) : []), ...(rule.per ? [rule.per] : [])];
+}
 
 /** Read a rule; `known` may object to a name with a sentence. */
 export function parseRule(
@@ -198,58 +219,4 @@ export function parseRule(
     if (!(error instanceof RuleError)) throw error;
     return { ok: false, error: error.message, at: error.at, length: error.length };
   }
-}
-
-function holds(condition: Condition, cell: (name: string) => Cell): boolean {
-  if (condition.kind === "and") return condition.parts.every((part) => holds(part, cell));
-  if (condition.kind === "or") return condition.parts.some((part) => holds(part, cell));
-  if (condition.kind === "not") return !holds(condition.part, cell);
-  const found = cell(condition.name);
-  if (condition.kind === "in") return condition.values.some((value) => sameCell(found, value));
-  const { op, value } = condition;
-  if (op === "=") return sameCell(found, value);
-  if (op === "!=") return !sameCell(found, value);
-  if (op === "~") {
-    const regex = parseRegex(value);
-    return regex.ok && regex.value(found === null ? "" : String(found));
-  }
-  if (typeof found !== "number") return false;
-  const limit = Number(value);
-  return op === "<"
-    ? found < limit
-    : op === "<="
-      ? found <= limit
-      : op === ">"
-        ? found > limit
-        : found >= limit;
-}
-
-export interface Chosen {
-  experiment: Experiment;
-  score: number;
-  epoch: number;
-}
-
-/** Choose experiments: those without a finite score are never chosen; of equal ones the smaller id comes first. */
-export function applyRule(rule: Rule, experiments: Iterable<Experiment>, modeOf: ModeOf): Chosen[] {
-  const direction = rule.mode ?? modeOf(rule.by);
-  const directionOf: ModeOf = (score) => (score === rule.by ? direction : modeOf(score));
-  const sign = direction === "max" ? -1 : 1;
-  const found: Chosen[] = [];
-  for (const experiment of experiments) {
-    if (rule.where && !holds(rule.where, (name) => cellOf(experiment, name, directionOf))) continue;
-    const best = experiment.best[rule.by]?.[direction];
-    const score = rule.at === "best" ? best?.[1] : experiment.last[rule.by];
-    if (score === undefined || !Number.isFinite(score)) continue;
-    found.push({ experiment, score, epoch: rule.at === "best" ? best![0] : experiment.epochs });
-  }
-  found.sort((a, b) => sign * (a.score - b.score) || a.experiment.id - b.experiment.id);
-  if (rule.top === null) return found;
-  const counts = new Map<Cell, number>();
-  return found.filter(({ experiment }) => {
-    const key = rule.per === null ? null : cellOf(experiment, rule.per, directionOf);
-    const count = (counts.get(key) ?? 0) + 1;
-    counts.set(key, count);
-    return count <= rule.top!;
-  });
 }

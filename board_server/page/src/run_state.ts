@@ -14,6 +14,8 @@ export interface Experiment {
   jobId: string | null;
   fold: number | null;
   round: number;
+  /** Of one that trains once more what was selected: from which experiments, and by which score. */
+  refit: JsonObject | null;
   hyperparameters: JsonObject;
   status: string;
   stopReason: string | null;
@@ -72,6 +74,7 @@ export function newExperiment(id: number): Experiment {
     jobId: null,
     fold: null,
     round: 0,
+    refit: null,
     hyperparameters: {},
     status: "INIT",
     stopReason: null,
@@ -126,6 +129,7 @@ function fromRow(row: ExperimentRow): Experiment {
     jobId: row.job_id,
     fold: row.fold,
     round: row.round,
+    refit: row.refit ?? null,
     hyperparameters: row.hyperparameters,
     status: row.status,
     stopReason: row.stop_reason,
@@ -207,6 +211,7 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
     experiment.hyperparameters = (payload.hyperparameters as JsonObject) ?? {};
     experiment.fold = number(payload.fold);
     experiment.round = number(payload.round) ?? 0;
+    experiment.refit = (payload.refit as JsonObject | undefined) ?? null;
     experiment.jobId = text(payload.job_id);
   },
   job_status(run, payload) {
@@ -296,21 +301,24 @@ const HANDLERS: Record<string, (run: Run, payload: JsonObject, now: number) => v
 
 const LOWER_IS_BETTER = /loss|error|perplexity|brier|calibration|mse|mae|nll/i;
 
+const member = (value: Json | undefined, key: string): Json | undefined =>
+  typeof value === "object" && value !== null && !Array.isArray(value) ? value[key] : undefined;
+
+/** `min` for a loss or an error, by the name of the score or of the metric's component: mlgym_jax/events/ranking.py. */
+export function defaultMode(config: JsonObject | null, name: string): "max" | "min" {
+  const metric = member(member(config ?? undefined, "metrics"), name.split("/")[1] ?? "");
+  return LOWER_IS_BETTER.test(`${name} ${member(metric, "component")}`) ? "min" : "max";
+}
+
 /** The score that a run is ranked by, as the engine and the server choose it: mlgym_jax/events/ranking.py. */
 function chooseMonitor(run: Run): void {
   const { scores } = run;
-  const member = (value: Json | undefined, key: string): Json | undefined =>
-    typeof value === "object" && value !== null && !Array.isArray(value) ? value[key] : undefined;
-  const modeOf = (name: string) => {
-    const metric = member(member(run.config, "metrics"), name.split("/")[1] ?? "");
-    return LOWER_IS_BETTER.test(`${name} ${member(metric, "component")}`) ? "min" : "max";
-  };
   for (const section of ["refit", "validation", "checkpointing", "early_stopping", "search"]) {
     const found = member(run.config, section);
     const [monitor, mode] = [member(found, "monitor"), member(found, "mode")];
     if (typeof monitor !== "string" || !scores.includes(monitor)) continue;
     run.monitor = monitor;
-    run.mode = mode === "min" || mode === "max" ? mode : modeOf(monitor);
+    run.mode = mode === "min" || mode === "max" ? mode : defaultMode(run.config, monitor);
     return;
   }
   const [val, train] = ["val/", "train/"].map((split) => scores.filter((name) => name.startsWith(split)));
@@ -318,5 +326,5 @@ function chooseMonitor(run: Run): void {
   const single = metrics.filter((name) => name.split("/").length === 2);
   const ranking = [...single, ...metrics, "val/loss", ...val!, "train/loss", ...train!, ...scores];
   run.monitor = ranking.find((name) => scores.includes(name)) ?? null;
-  run.mode = run.monitor === null ? "max" : modeOf(run.monitor);
+  run.mode = run.monitor === null ? "max" : defaultMode(run.config, run.monitor);
 }

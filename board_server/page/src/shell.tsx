@@ -162,7 +162,7 @@ function RunHead() {
 const SHORTCUTS: readonly (readonly [string, string])[] = [
   ["r", "all runs"],
   ["1 … 5", "Flow, Analysis, Hyperparameters, Selection, Throughput"],
-  ["/", "go to the filter"],
+  ["/", "go to the filter, in Selection to the rule"],
   ["↑ ↓ PgUp PgDn Home End", "move in a table"],
   ["Enter", "open the row"],
   ["z", "all epochs again (also a double click on a chart)"],

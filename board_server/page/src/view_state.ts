@@ -23,6 +23,8 @@ export interface ViewState {
   mode: "" | "max" | "min";
   at: "best" | "last";
   rule: string;
+  follow: boolean; // open the next run that appears
+  compare: "" | "chosen"; // what the selection compares: the rule's, or the chosen ones
 }
 
 export const DEFAULTS: ViewState = {
@@ -46,6 +48,8 @@ export const DEFAULTS: ViewState = {
   mode: "",
   at: "best",
   rule: "",
+  follow: false,
+  compare: "",
 };
 
 const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
@@ -55,6 +59,7 @@ const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   outliers: ["", "cut"],
   mode: ["", "max", "min"],
   at: ["best", "last"],
+  compare: ["", "chosen"],
 };
 
 /** Read parameters; `foreign` names those that do not fit and were passed over. */
@@ -65,7 +70,7 @@ export function readView(params: Params): { view: ViewState; foreign: string[] }
     if (key.startsWith("c.")) view.columns[key.slice(2)] = text;
     else if (key === "show") view.show = text.split(",").map(unescapeComma).filter(Boolean);
     else if (key === "pick") view.pick = parseIds(text);
-    else if (key === "logx" || key === "logy") view[key] = text === "1";
+    else if (key === "logx" || key === "logy" || key === "follow") view[key] = text === "1";
     else if (key === "smooth") {
       const weight = Number(text);
       if (weight >= 0 && weight < 1) view.smooth = weight;

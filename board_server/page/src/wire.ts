@@ -60,6 +60,7 @@ export interface ExperimentRow {
   job_id: string | null;
   fold: number | null;
   round: number;
+  refit?: JsonObject | null;
   hyperparameters: JsonObject;
   status: string;
   stop_reason: string | null;

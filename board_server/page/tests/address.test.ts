@@ -51,6 +51,8 @@ describe("view state", () => {
     by: "val/f1",
     mode: "min",
     at: "last",
+    compare: "chosen",
+    follow: true,
     rule: 'top 5 by val/f1 where "a b" = 1',
   };
   it("survives an address", () => {

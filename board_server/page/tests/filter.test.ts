@@ -1,5 +1,14 @@
 import { describe, expect, it } from "vitest";
-import { type Cell, filterExperiments, parseCondition, parseText, sortExperiments } from "../src/filter";
+import {
+  type Cell,
+  candidates,
+  filterExperiments,
+  isForeign,
+  parseCondition,
+  parseFilter,
+  parseText,
+  sortExperiments,
+} from "../src/filter";
 import { type Experiment, newExperiment } from "../src/run_state";
 
 const experiment = (id: number, more: Partial<Experiment>): Experiment => ({ ...newExperiment(id), ...more });
@@ -90,5 +99,58 @@ describe("sorting", () => {
     expect(ids(sortExperiments(all, "val/f1"))).toEqual([0, 10, 1, 2]);
     expect(ids(sortExperiments(all, "-val/f1"))).toEqual([10, 0, 1, 2]);
     expect(ids(sortExperiments(all, "-experiment_id"))).toEqual([10, 2, 1, 0]);
+  });
+});
+
+describe("times", () => {
+  const at = (text: string) => new Date(text).getTime();
+  const ms = at("2026-01-31T14:05:09");
+  const today = new Date();
+  today.setHours(14, 5, 9);
+  it.each([
+    ["14:0", ms, true],
+    ["15:", ms, false],
+    ["2026-01-31", ms, true],
+    ["=2026-01-31 14:05:09", ms, true],
+    ["!=2026-01-31 14:05:09", ms, false],
+    ["> 2026-01-31", ms, true],
+    ["> 2026-01-31 14:06", ms, false],
+    ["<= 2026-01-31T14:05:09", ms, true],
+    ["< 2026-01-31", ms, false],
+    ["2026-01-01..2026-02-01", ms, true],
+    ["2026-02-01..2026-03-01", ms, false],
+    ["/^2026.*09$/", ms, true],
+    ["> 9:00", today.getTime(), true],
+    ["< 14:05", today.getTime(), false],
+    ["=14:05:09", today.getTime(), true],
+    ["> 2026-01-01", null, false],
+  ] as [string, Cell, boolean][])("%s of %s is %s", (text, cell, wanted) => {
+    const found = parseFilter("started", text);
+    expect(found.ok && found.value(cell)).toBe(wanted);
+  });
+  it.each(["> noon", "2026-01-01..x", "< 12"])("%s cannot be read", (text) => {
+    expect(parseFilter("finished", text)).toMatchObject({ ok: false });
+  });
+});
+
+describe("refits", () => {
+  const refit = experiment(3, { refit: { experiments: [0, 1] } });
+  it("are found, and are no candidates", () => {
+    expect(ids(filterExperiments([...all, refit], "refit", {}))).toEqual([3]);
+    expect(ids(filterExperiments([...all, refit], "", { refit: "=yes" }))).toEqual([3]);
+    expect(ids(candidates([...all, refit]))).toEqual([0, 1, 2, 10]);
+  });
+});
+
+describe("a column that a run has not", () => {
+  it("is foreign, but not a score before the first result", () => {
+    expect(
+      ["lr", "name", "val/f1", "best val/f1", "status", "refit"].filter((one) => isForeign(one, all)),
+    ).toEqual([]);
+    expect(isForeign("width", all)).toBe(true);
+    expect(isForeign("constructor", all)).toBe(true);
+    expect(isForeign("val/gone", all)).toBe(false);
+    expect(isForeign("val/gone", [...all, experiment(11, { epochs: 1 })])).toBe(true);
+    expect(isForeign("width", [])).toBe(false);
   });
 });

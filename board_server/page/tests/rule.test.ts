@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
-import { applyRule, parseRule, type Rule } from "../src/rule";
+import { applyRule } from "../src/choose";
+import { namesIn, parseRule, quoted, type Rule } from "../src/rule";
 import { type Experiment, newExperiment } from "../src/run_state";
 
 const rule = (text: string): Rule => {
@@ -32,19 +33,21 @@ const all = [
   { ...newExperiment(4), best: { "val/f1": { min: null, max: null } }, last: { "val/f1": NaN } },
 ];
 const MODES = (score: string) => (score.endsWith("loss") ? "min" : "max");
-const chosen = (text: string) => applyRule(rule(text), all, MODES).map(({ experiment: { id } }) => id);
+const chosen = (text: string) =>
+  applyRule(rule(text), all, MODES).map(({ members: [one] }) => one!.experiment.id);
 
 describe("a rule", () => {
   it("reads in full", () => {
     expect(
       rule(
-        'top 5 by val/f1 max at last where not (status = FAILED or lr in (1, 2)) and "a b" ~ "^x" per fold',
+        'top 5 by val/f1 max at last mean over fold, "the seed" where not (status = FAILED or lr in (1, 2)) and "a b" ~ "^x" per fold',
       ),
     ).toEqual({
       top: 5,
       by: "val/f1",
       mode: "max",
       at: "last",
+      over: ["fold", "the seed"],
       where: {
         kind: "and",
         parts: [
@@ -93,6 +96,8 @@ describe("errors", () => {
     ["top 5 by where", 9, "score's name"],
     ["top 5 by a at noon", 14, "at best"],
     ["top 5 by a max extra", 15, "not expected"],
+    ["top 5 by a mean fold", 16, "“over <name>”"],
+    ["top 5 by a mean over fold,", 26, "a name after"],
     ["top 5 by a where", 16, "condition"],
     ["top 5 by a where lr", 19, "is missing"],
     ["top 5 by a where lr < x", 22, "number"],
@@ -111,4 +116,17 @@ describe("errors", () => {
     const found = parseRule("top 5 by val/acc", (name) => (name === "val/acc" ? "no such score" : null));
     expect(found).toMatchObject({ ok: false, at: 9, length: 7, error: "no such score" });
   });
+});
+
+describe("names", () => {
+  it("are found wherever a rule has them", () => {
+    const text = "top 1 by a mean over b where (c = 1 or not d in (2)) and e ~ x per f";
+    expect(namesIn(rule(text))).toEqual(["a", "b", "c", "d", "e", "f"]);
+  });
+  it.each(["val/f1", "a b", 'say "x"', "mean", "back\\slash \\", "a(b)"])(
+    "%j is read as it was quoted",
+    (name) => {
+      expect(rule(`all by ${quoted(name)} max`).by).toBe(name);
+    },
+  );
 });

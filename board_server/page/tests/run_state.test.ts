@@ -53,7 +53,9 @@ describe("the reducer", () => {
       hyperparameters: { lr: 0.1 },
       fold: 2,
       round: 1,
+      refit: { monitor: "val/f1", mode: "max", experiments: [1, 2] },
     });
+    expect(run.experiments.get(3)!.refit).toEqual({ monitor: "val/f1", mode: "max", experiments: [1, 2] });
     feed(run, "job_status", { experiment_id: 3, status: "RUNNING", starting_time: 5, device: "cpu:0" });
     feed(run, "evaluation_result", result(3, 1, 0.5));
     feed(run, "evaluation_result", result(3, 2, "NaN"));

@@ -24,11 +24,13 @@ interface ScoreChartProps {
   name: string;
   experiments: readonly Experiment[];
   height?: number;
+  /** Of one experiment there is no mean. */
+  ungrouped?: boolean;
 }
 
 /** One score's chart; where the server decimated, a zoom fetches the detail. */
-export function ScoreChart({ store, name, experiments, height }: ScoreChartProps) {
-  const state = view.value;
+export function ScoreChart({ store, name, experiments, height, ungrouped }: ScoreChartProps) {
+  const state = ungrouped ? { ...view.value, group: "" } : view.value;
   const { run } = store;
   const version = store.version.value;
   const [seen, setSeen] = useState(false);

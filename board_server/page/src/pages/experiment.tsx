@@ -1,9 +1,12 @@
 /** One experiment: how far it is, its curves, its whole pipeline, its checkpoints, and why it failed if it did. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
+import { formatIds } from "../address";
 import { runAddress, view } from "../app";
+import { ChartChips } from "../chart_chips";
 import { configOf } from "../configs";
 import { Bar, Empty, Status } from "../controls";
+import { epochOf } from "../filter";
 import { formatDuration, formatNumber, formatTime } from "../format";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
@@ -19,10 +22,10 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   const e = run.experiments.get(id);
   const [config, setConfig] = useState<JsonObject | null>(null);
   const [checkpoints, setCheckpoints] = useState<CheckpointRow[] | null>(null);
-  const [only] = useState(() => (e ? [e] : []));
+  const only = useMemo(() => (e ? [e] : []), [e]);
   useEffect(() => {
     void configOf(store, id).then(setConfig);
-  }, [id]);
+  }, [id, config ? null : e?.status, config ? null : e?.epochs]);
   useEffect(() => {
     getJson<CheckpointRow[]>(`checkpoint_list/${encode(run.id)}/${id}`).then(setCheckpoints, () =>
       setCheckpoints([]),
@@ -42,13 +45,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
     <div class="page sheet">
       <div class="bartop">
         <Status status={e.status} note={e.stopReason} />
-        {e.progress && (
-          <Bar
-            label="epoch"
-            value={Math.max(e.epochs, e.progress.current_epoch)}
-            of={e.progress.num_epochs}
-          />
-        )}
+        {e.progress && <Bar label="epoch" value={epochOf(e)} of={e.progress.num_epochs} />}
         {e.started && <small>started {formatTime(e.started)}</small>}
         {e.seconds > 0 && <small>trained for {formatDuration(e.seconds * 1000)}</small>}
         {e.device && <small>{e.device}</small>}
@@ -77,6 +74,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
               ...e.hyperparameters,
               ...(e.fold === null ? {} : { fold: e.fold }),
               ...(e.round ? { round: e.round } : {}),
+              ...(e.refit ? { "refit of experiments": formatIds(e.refit.experiments as number[]) } : {}),
             }}
           />
         </section>
@@ -150,9 +148,10 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
       </section>
       <section>
         <h2>Curves</h2>
+        <ChartChips ungrouped />
         <div class="charts">
           {names.map((name) => (
-            <ScoreChart key={name} store={store} name={name} experiments={only} height={190} />
+            <ScoreChart key={name} store={store} name={name} experiments={only} height={190} ungrouped />
           ))}
         </div>
       </section>

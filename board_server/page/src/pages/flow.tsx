@@ -3,11 +3,12 @@
 import { runAddress, setView, togglePick, view } from "../app";
 import { Bar, Field, Menu, Status } from "../controls";
 import {
+  candidates,
   cellOf,
   epochOf,
   filterExperiments,
   hyperparameterNames,
-  parseCondition,
+  parseFilter,
   parseText,
   sortExperiments,
 } from "../filter";
@@ -40,6 +41,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
             onChange={() => togglePick(e.id)}
           />
           <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+          {e.refit && <small class="tag">refit</small>}
         </>
       ),
     },
@@ -57,7 +59,11 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
       width: 124,
       cell: (e) => (
         <span title={e.error ?? ""}>
-          {e.status === "FAILED" ? e.error : String(cellOf(e, "model_status") ?? "").toLowerCase()}
+          {e.status === "FAILED"
+            ? e.error
+            : shownStatus(run, e.status) === "LOST"
+              ? "" // what it did when it was last heard of, it does no more
+              : String(cellOf(e, "model_status") ?? "").toLowerCase()}
         </span>
       ),
     },
@@ -136,6 +142,7 @@ function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] }
   const more: Column<Experiment>[] = [
     { id: "fold", title: "Fold", label: "Fold", width: 60, numeric: true, cell: (e) => e.fold },
     { id: "round", title: "Round", label: "Round", width: 64, numeric: true, cell: (e) => e.round },
+    { id: "refit", title: "Refit", label: "Refit", width: 60, cell: (e) => cellOf(e, "refit") },
     { id: "device", title: "Device", label: "Device", width: 90, cell: (e) => e.device },
     { id: "started", title: "Start", label: "Start", width: 90, cell: (e) => formatTime(e.started) },
     {
@@ -226,6 +233,18 @@ export function ActiveFilters({ shown, total }: { shown: number; total: number }
   );
 }
 
+/** Says where refits are, and why they are not among what is compared. */
+export function RefitNote({ run }: { run: Run }) {
+  const count = run.experiments.size - candidates(run.experiments.values()).length;
+  if (!count) return null;
+  return (
+    <p class="none">
+      {count} {count > 1 ? "refits are" : "refit is"} left out: a refit trains on all data, so its scores do
+      not compare.
+    </p>
+  );
+}
+
 /** What has not ended in a run that nobody writes any more does not run. */
 function shownStatus(run: Run, status: string): string {
   return run.status === "LOST" && /INIT|RUNNING/.test(status) ? "LOST" : status;
@@ -303,8 +322,8 @@ export function Flow({ store }: { store: RunStore }) {
             label={`Filter ${column.label}`}
             hidden
             value={filters[column.id] ?? ""}
-            placeholder={column.numeric ? "< 1, 2..5" : "="}
-            check={parseCondition}
+            placeholder={column.numeric ? "< 1" : "text"}
+            check={(text) => parseFilter(column.id, text)}
             onCommit={(text) => setView({ columns: { ...view.value.columns, [column.id]: text } })}
           />
         )}

@@ -4,14 +4,14 @@ import { useMemo } from "preact/hooks";
 import { dark, focused, setView, view } from "../app";
 import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
-import { cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
+import { candidates, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
 import { formatNumber } from "../format";
 import { Parallel, Scatter, type Scored, scaleOf } from "../hyperparameter_charts";
 import { describe, modesOf, scoreMode } from "../lines";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
-import { ActiveFilters, FilterField } from "./flow";
+import { ActiveFilters, FilterField, RefitNote } from "./flow";
 
 function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
   const one = scored.find(({ experiment }) => experiment.id === focused.value);
@@ -31,8 +31,9 @@ export function Hyperparameters({ store }: { store: RunStore }) {
   const by = run.scores.includes(state.by) ? state.by : (run.monitor ?? orderScores(run.scores)[0] ?? "");
   const mode = state.mode || scoreMode(run, by);
   const swept = hyperparameterNames(run.experiments.values());
-  const { pool, scored, left, importance, scales } = useMemo(() => {
-    const pool = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
+  const { fits, scored, left, importance, scales } = useMemo(() => {
+    const fits = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
+    const pool = candidates(fits);
     const scored: Scored[] = [];
     for (const experiment of pool) {
       const score = state.at === "best" ? experiment.best[by]?.[mode]?.[1] : experiment.last[by];
@@ -54,7 +55,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
       ...swept.map((name) => scaleOf(scored.map(({ experiment }) => cellOf(experiment, name)))),
       scaleOf(scores),
     ];
-    return { pool, scored, left: pool.length - scored.length, importance, scales };
+    return { fits, scored, left: pool.length - scored.length, importance, scales };
   }, [run, version, state.q, state.columns, by, mode, state.at]);
   const scoreScale = scales[swept.length]!;
   // By rank: one diverged experiment would otherwise make all others look alike.
@@ -97,7 +98,8 @@ export function Hyperparameters({ store }: { store: RunStore }) {
           onChange={(at) => setView({ at })}
         />
       </div>
-      <ActiveFilters shown={pool.length} total={run.experiments.size} />
+      <ActiveFilters shown={fits.length} total={run.experiments.size} />
+      <RefitNote run={run} />
       {left > 0 && (
         <p class="none">
           {left} of them have no finite {by || "score"} and are not drawn.

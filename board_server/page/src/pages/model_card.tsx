@@ -20,15 +20,33 @@ const TITLES: Record<string, string> = {
 };
 
 export function ModelCard({ store, id }: { store: RunStore; id: number }) {
+  void store.version.value;
   const { run } = store;
+  const e = run.experiments.get(id);
   const [card, setCard] = useState<JsonObject | null>(null);
   const [problem, setProblem] = useState("");
+  const [tries, setTries] = useState(0);
   useEffect(() => {
-    getJson<JsonObject>(`model-card/${encode(run.id)}/${id}`).then(setCard, (error) =>
-      setProblem((error as Error).message),
+    let stale = false;
+    let timer = 0;
+    getJson<JsonObject>(`model-card/${encode(run.id)}/${id}`).then(
+      (found) => {
+        if (stale) return;
+        setCard(found);
+        setProblem("");
+      },
+      (error) => {
+        if (stale) return;
+        setProblem((error as Error).message);
+        timer = window.setTimeout(() => setTries(tries + 1), 5000 * 2 ** tries);
+      },
     );
-  }, [id]);
-  if (problem)
+    return () => {
+      stale = true;
+      clearTimeout(timer);
+    };
+  }, [id, run.status, e?.status, tries]); // it is written a moment after the run has ended
+  if (problem && !card)
     return (
       <Empty title="This experiment has no model card yet">
         <p>{problem}</p>

@@ -1,8 +1,8 @@
 /** All runs in the store, the latest first, kept up to date by the server. */
 
 import { signal } from "@preact/signals";
-import { useEffect } from "preact/hooks";
-import { address, navigate, runAddress } from "../app";
+import { useEffect, useRef, useState } from "preact/hooks";
+import { address, navigate, runAddress, setView, view } from "../app";
 import { Empty, Field, Status, Toggle } from "../controls";
 import { parseText } from "../filter";
 import { formatAgo, formatBytes, formatTime } from "../format";
@@ -66,7 +66,8 @@ const COLUMNS: Column<RunRow>[] = [
   { id: "id", title: "Id", label: "Id", width: 200, cell: (run) => <code>{run.grid_search_id}</code> },
 ];
 
-export function Runs() {
+/** The list of runs, kept up to date as long as something shows or follows it. */
+function useRuns(): RunRow[] | null {
   useEffect(() => {
     const socket = new LiveSocket({
       path: () => "ws/grid_searches",
@@ -88,23 +89,45 @@ export function Runs() {
     });
     return () => socket.close();
   }, []);
+  return runs.value;
+}
+
+/** Open each run that appears from now on, where one follows. */
+function useFollow(list: RunRow[] | null): void {
+  const newest = list?.[0]?.grid_search_id;
+  const known = useRef(list);
+  useEffect(() => {
+    const before = known.current;
+    known.current = list;
+    if (view.value.follow && before && newest && !before.some((run) => run.grid_search_id === newest))
+      location.hash = runAddress(newest, "analysis");
+  }, [list === null, newest]);
+}
+
+/** What a run's page says while the newest is followed. */
+export function Following() {
+  useFollow(useRuns());
+  return (
+    <p class="active">
+      <button type="button" class="chip" onClick={() => setView({ follow: false })}>
+        the next run that appears is opened <span aria-hidden="true">×</span>
+      </button>
+    </p>
+  );
+}
+
+export function Runs() {
+  const list = useRuns();
+  useFollow(list);
+  const [, tick] = useState(0);
+  useEffect(() => {
+    const timer = setInterval(() => tick((n) => n + 1), 10_000); // “2 min ago” grows older
+    return () => clearInterval(timer);
+  }, []);
 
   const { params } = address.value;
   const q = params.q ?? "";
-  const follow = params.follow === "1";
   const change = (more: Record<string, string>) => navigate(["runs"], { ...params, ...more }, true);
-  const list = runs.value;
-  const newest = list?.[0];
-
-  // Follow the newest: open it when it appears while one watches.
-  useEffect(() => {
-    if (!follow || list === null) return;
-    const known = sessionStorage.getItem("newest");
-    const latest = newest?.grid_search_id ?? "";
-    sessionStorage.setItem("newest", latest);
-    if (known !== null && latest && known !== latest) location.hash = runAddress(latest, "analysis");
-  }, [follow, list === null, newest?.grid_search_id]);
-
   if (runsConnection.value.state === "denied") return <SignIn />;
   const words = parseText(q);
   const shown = (list ?? []).filter(
@@ -125,7 +148,7 @@ export function Runs() {
         />
         <Toggle
           label="Follow the newest"
-          value={follow}
+          value={view.value.follow}
           onChange={(on) => change({ follow: on ? "1" : "" })}
         />
         <span class="space" />

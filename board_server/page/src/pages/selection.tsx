@@ -1,201 +1,136 @@
 /** Choose experiments by a rule that can be read, shared and repeated; then compare them. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useMemo } from "preact/hooks";
 import { download, runAddress, setView, view } from "../app";
-import { configOf } from "../configs";
-import { FIELD_NAMES, filterExperiments, hyperparameterNames, toCell } from "../filter";
-import { csv, formatNumber, formatValue } from "../format";
+import { ChartChips } from "../chart_chips";
+import { applyRule, type Chosen, memberOf, summary } from "../choose";
+import { Toggle } from "../controls";
+import { Differences } from "../differences";
+import { candidates, FIELD_NAMES, filterExperiments, hyperparameterNames, isForeign } from "../filter";
+import { formatNumber, formatValue } from "../format";
 import { modesOf, scoreMode } from "../lines";
-import { applyRule, parseRule, type Rule } from "../rule";
+import { parseRule, quoted, type Rule } from "../rule";
+import { RuleField } from "../rule_field";
+import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
+import { selectionCsv, selectionJson } from "../selection_export";
 import { type Column, Table } from "../table";
-import { flatten } from "../tree";
 import { ScoreChart } from "./analysis";
-import { ActiveFilters, FilterField } from "./flow";
+import { ActiveFilters, FilterField, RefitNote } from "./flow";
 
-const COMPARED = 12; // more columns or curves than this nobody compares by eye
+const COMPARED = 12; // more columns than this nobody compares by eye
 
-interface RuleFieldProps {
-  value: string;
-  known: (name: string) => string | null;
-  onCommit: (text: string) => void;
+/** The rule of a run for which none was written: as the engine selects, over folds and seeds where there are folds. */
+function usualRule(run: Run, swept: readonly string[]): string {
+  const main = run.monitor ?? orderScores(run.scores)[0];
+  if (!main) return "";
+  const hasFolds = candidates(run.experiments.values()).some(({ fold }) => fold !== null);
+  const over = hasFolds ? ` mean over fold${swept.includes("seed") ? ", seed" : ""}` : "";
+  return `top 5 by ${quoted(main)} ${scoreMode(run, main)}${over}`;
 }
 
-/** A text whose wrong part is underlined where it stands. */
-function RuleField({ value, known, onCommit }: RuleFieldProps) {
-  const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
-  const parsed = parseRule(text, known);
-  const [at, length] = parsed.ok ? [text.length, 0] : [parsed.at ?? 0, parsed.length ?? 1];
-  return (
-    <div class="rule">
-      <label for="rule">Rule</label>
-      <div class="stack">
-        <div class="behind" aria-hidden="true">
-          {text.slice(0, at)}
-          {!parsed.ok && <mark>{text.slice(at, at + length) || " "}</mark>}
-          {text.slice(at + length)}
-        </div>
-        <textarea
-          id="rule"
-          rows={2}
-          spellcheck={false}
-          value={text}
-          data-shortcut="/"
-          aria-invalid={!parsed.ok}
-          aria-describedby="rule-says"
-          onInput={(event) => {
-            const next = event.currentTarget.value;
-            setText(next);
-            if (parseRule(next, known).ok) onCommit(next);
-          }}
-        />
-      </div>
-      <p id="rule-says" role="status" class={parsed.ok ? "none" : "error"}>
-        {parsed.ok
-          ? "top 5 by <score> max|min at best|last where <name> < 0.01 and status = DONE per <name>"
-          : `${parsed.error} — the last rule that could be read stays in force.`}
-      </p>
-    </div>
-  );
+function stateOf(experiment: Experiment, score: string): string {
+  const last = experiment.last[score];
+  const diverged = experiment.status !== "FAILED" && last !== undefined && !Number.isFinite(last);
+  return diverged ? "diverged" : experiment.status.toLowerCase();
 }
 
-function Differences({ store, ids }: { store: RunStore; ids: readonly number[] }) {
-  const [configs, setConfigs] = useState<Record<string, string>[] | null>(null);
-  const key = ids.join();
-  useEffect(() => {
-    let stale = false;
-    void Promise.all(ids.map((id) => configOf(store, id))).then((found) => {
-      const own = (i: number) =>
-        Object.fromEntries(
-          Object.entries(store.run.experiments.get(ids[i]!)?.hyperparameters ?? {}).map(([k, v]) => [
-            k,
-            String(toCell(v)),
-          ]),
-        );
-      if (!stale) setConfigs(found.map((config, i) => (config ? flatten(config) : own(i))));
-    });
-    return () => {
-      stale = true;
-    };
-  }, [key]);
-  if (!configs || configs.length !== ids.length) return <p class="none">Loading configs…</p>;
-  const names = [...new Set(configs.flatMap((config) => Object.keys(config)))];
-  const differing = names.filter((name) => new Set(configs.map((config) => config[name])).size > 1);
-  if (!differing.length) return <p class="none">Their configs do not differ.</p>;
-  return (
-    <div class="scroll" tabIndex={0} role="group" aria-label="Differences of configs">
-      <table class="plain">
-        <thead>
-          <tr>
-            <th>Config</th>
-            {ids.map((id) => (
-              <th key={id}>
-                <a href={runAddress(store.id, "experiments", String(id))}>{id}</a>
-              </th>
-            ))}
-          </tr>
-        </thead>
-        <tbody>
-          {differing.map((name) => (
-            <tr key={name}>
-              <th>{name}</th>
-              {configs.map((config, i) => (
-                <td key={ids[i]}>{config[name] ?? "–"}</td>
-              ))}
-            </tr>
-          ))}
-        </tbody>
-      </table>
-      <small>{names.length - differing.length} entries are the same for all.</small>
-    </div>
-  );
+/** `done`, or `4 done, 1 failed` of several. */
+function statesOf({ members }: Chosen, score: string): string {
+  const counts = new Map<string, number>();
+  for (const { experiment } of members) {
+    const state = stateOf(experiment, score);
+    counts.set(state, (counts.get(state) ?? 0) + 1);
+  }
+  return [...counts].map(([state, n]) => (members.length > 1 ? `${n} ${state}` : state)).join(", ");
 }
+
+type Row = Chosen & { place: number };
+
+function columnsOf(run: Run, rule: Rule, mode: string, swept: readonly string[]): Column<Row>[] {
+  const averaged = rule.over.length > 0;
+  const column = (id: string, title: string, width: number, cell: Column<Row>["cell"], numeric = true) => ({
+    id,
+    title,
+    label: "",
+    width,
+    numeric,
+    cell,
+  });
+  const means = [
+    column("deviation", "Deviation", 88, ({ deviation }) => formatNumber(deviation, 5)),
+    column("of", "Scored", 72, ({ scored, of }) => (
+      <span class={scored < of ? "bad" : ""}>
+        {scored} of {of}
+      </span>
+    )),
+  ];
+  return [
+    column("place", "Place", 60, ({ place }) => place),
+    column(
+      "id",
+      averaged ? "Members" : "Id",
+      averaged ? 150 : 84,
+      ({ members }) =>
+        members.map(({ experiment: { id, fold, refit } }) => (
+          <span key={id}>
+            <a href={runAddress(run.id, "experiments", String(id))}>{id}</a>{" "}
+            {!averaged && <small>{refit ? "refit" : fold === null ? "" : `fold ${fold}`}</small>}
+          </span>
+        )),
+      false,
+    ),
+    column(
+      "score",
+      `${averaged ? "mean of " : ""}${mode} ${rule.by}`,
+      averaged ? 180 : 130,
+      ({ scored, score }) => (scored ? formatNumber(score, 5) : <span class="bad">none</span>),
+    ),
+    ...(averaged ? means : []),
+    column("epoch", "Epoch", 64, ({ scored, epoch }) => (scored ? epoch : "")),
+    column("status", "Status", averaged ? 150 : 90, (row) => statesOf(row, rule.by), false),
+    ...swept
+      .filter((name) => !rule.over.includes(name))
+      .map((name) =>
+        column(name, name, Math.max(90, name.length * 7), ({ members }) =>
+          formatValue(members[0]!.experiment.hyperparameters[name]),
+        ),
+      ),
+  ];
+}
+
+const NO_RULE: Rule = { top: null, by: "", mode: null, at: "best", over: [], where: null, per: null };
 
 export function Selection({ store }: { store: RunStore }) {
   void store.version.value;
   const { run } = store;
   const state = view.value;
-  const swept = hyperparameterNames(run.experiments.values());
-  const known = (name: string): string | null => {
-    if (
-      FIELD_NAMES.includes(name) ||
-      swept.includes(name) ||
-      run.scores.includes(name) ||
-      run.scores.includes(name.replace(/^best /, ""))
-    )
-      return null;
-    return `“${name}” is neither a score, a hyperparameter nor a field of this run; there are: ${[...run.scores, ...swept, ...FIELD_NAMES].join(", ")}`;
-  };
-  const main = run.monitor ?? orderScores(run.scores)[0] ?? "";
-  const usual = main ? `top 5 by ${main} ${scoreMode(run, main)}` : "";
+  const all = [...run.experiments.values()];
+  const swept = hyperparameterNames(all);
+  const known = (name: string): string | null =>
+    isForeign(name, all)
+      ? `“${name}” is neither a score, a hyperparameter nor a field of this run; there are: ${[...run.scores, ...swept, ...FIELD_NAMES].join(", ")}`
+      : null;
+  const usual = usualRule(run, swept);
   const text = state.rule || usual;
   const parsed = parseRule(text); // names that a foreign address brings choose nothing, and are marked
-  const rule: Rule | null = parsed.ok ? parsed.value : null;
-  const pool = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
-  const mode = rule?.mode ?? (rule ? scoreMode(run, rule.by) : run.mode);
-  const chosen = rule ? applyRule(rule, pool, modesOf(run)) : [];
-  const ids = chosen.slice(0, COMPARED).map(({ experiment }) => experiment.id);
-  const rows = chosen.map((one, i) => ({ ...one, place: i + 1 }));
-  type Row = (typeof rows)[number];
-  const columns: Column<Row>[] = [
-    { id: "place", title: "Place", label: "", width: 60, numeric: true, cell: (row) => row.place },
-    {
-      id: "id",
-      title: "Id",
-      label: "",
-      width: 56,
-      cell: (row) => (
-        <a href={runAddress(run.id, "experiments", String(row.experiment.id))}>{row.experiment.id}</a>
-      ),
-    },
-    {
-      id: "score",
-      title: `${mode} ${rule?.by ?? ""}`,
-      label: "",
-      width: 130,
-      numeric: true,
-      cell: (row) => formatNumber(row.score, 5),
-    },
-    { id: "epoch", title: "Epoch", label: "", width: 64, numeric: true, cell: (row) => row.epoch },
-    {
-      id: "status",
-      title: "Status",
-      label: "",
-      width: 90,
-      cell: (row) => row.experiment.status.toLowerCase(),
-    },
-    ...swept.map(
-      (name): Column<Row> => ({
-        id: name,
-        title: name,
-        label: "",
-        width: Math.max(90, name.length * 7),
-        numeric: true,
-        cell: (row) => formatValue(row.experiment.hyperparameters[name]),
-      }),
-    ),
-  ];
-  const exportRows = () => ({
-    format: "mlgym_jax.selection",
-    version: 1,
-    grid_search_id: run.id,
-    config_hash: run.configHash,
-    event_id: run.eventId,
-    rule: text,
-    mode,
-    filter: { q: state.q, columns: state.columns },
-    chosen: chosen.map(({ experiment, score, epoch }) => ({
-      experiment_id: experiment.id,
-      fold: experiment.fold,
-      score,
-      epoch,
-      hyperparameters: experiment.hyperparameters,
-    })),
-  });
-  const compared = ids.map((id) => run.experiments.get(id)!);
-  const metric = rule ? rule.by.slice(rule.by.indexOf("/")) : "";
+  const byHand = state.compare === "chosen";
+  const rule = { ...(parsed.ok ? parsed.value : NO_RULE), ...(byHand ? { over: [] } : {}) };
+  const pool = filterExperiments(all, state.q, state.columns, modesOf(run));
+  const mode = rule.mode ?? scoreMode(run, rule.by);
+  const picked = state.pick.map((id) => run.experiments.get(id)).filter((one) => one !== undefined);
+  const chosen = byHand
+    ? picked.map((one) => summary([memberOf(rule, mode, one)], 1))
+    : parsed.ok
+      ? applyRule(rule, pool, modesOf(run), all)
+      : [];
+  const first = chosen.slice(0, COMPARED).map(({ members }) => members);
+  const members = chosen.flatMap((one) => one.members.map(({ experiment }) => experiment));
+  const compared = first.flat().map(({ experiment }) => experiment);
+  // The same list as long as it holds the same, so that charts keep their lines.
+  const drawn = useMemo(() => compared, [run, compared.map(({ id }) => id).join()]);
+  const metric = rule.by.slice(rule.by.indexOf("/"));
   return (
     <div class="page sheet">
       <RuleField
@@ -207,71 +142,80 @@ export function Selection({ store }: { store: RunStore }) {
         <FilterField />
         <ActiveFilters shown={pool.length} total={run.experiments.size} />
         <span class="space" />
+        {(picked.length > 0 || byHand) && (
+          <Toggle
+            label={`Compare the ${picked.length} chosen`}
+            value={byHand}
+            onChange={(on) => setView({ compare: on ? "chosen" : "" })}
+          />
+        )}
         <button
           type="button"
-          disabled={!chosen.length}
-          onClick={() => setView({ pick: chosen.map(({ experiment }) => experiment.id) })}
+          disabled={!chosen.length || byHand}
+          onClick={() => setView({ pick: members.map(({ id }) => id) })}
           title="Highlight them on every tab"
         >
-          Choose these {chosen.length}
+          Choose these {members.length}
         </button>
         <button
           type="button"
-          disabled={!rule}
+          disabled={!chosen.length}
           onClick={() =>
-            download(`${run.id}-selection.json`, JSON.stringify(exportRows(), null, 2), "application/json")
+            download(
+              `${run.id}-selection.json`,
+              selectionJson(run, state, text, rule, mode, chosen),
+              "application/json",
+            )
           }
         >
           JSON
         </button>
         <button
           type="button"
-          disabled={!rule}
-          onClick={() =>
-            download(
-              `${run.id}-selection.csv`,
-              csv([
-                ["experiment_id", "fold", ...swept, rule?.by ?? "", "epoch"],
-                ...chosen.map(({ experiment: e, score, epoch }) => [
-                  e.id,
-                  e.fold,
-                  ...swept.map((name) => toCell(e.hyperparameters[name])),
-                  score,
-                  epoch,
-                ]),
-              ]),
-              "text/csv",
-            )
-          }
+          disabled={!chosen.length}
+          onClick={() => download(`${run.id}-selection.csv`, selectionCsv(swept, rule, chosen), "text/csv")}
         >
           CSV
         </button>
       </div>
-      <div class="chosen" style={{ height: `${Math.min(6, Math.max(1, rows.length)) * 34 + 36}px` }}>
+      {!byHand && <RefitNote run={run} />}
+      {!byHand && chosen.some(({ scored, of }) => scored < of) && (
+        <p class="none">Candidates of which not all members have a score come after all others.</p>
+      )}
+      <div class="chosen" style={{ height: `${Math.min(6, Math.max(1, chosen.length)) * 34 + 36}px` }}>
         <Table
           label="Chosen experiments"
-          rows={rows}
-          columns={columns}
-          keyOf={(row) => row.experiment.id}
-          onOpen={(row) => (location.hash = runAddress(run.id, "experiments", String(row.experiment.id)))}
+          rows={chosen.map((one, i) => ({ ...one, place: i + 1 }))}
+          columns={columnsOf(run, rule, mode, swept)}
+          keyOf={({ members: [one] }) => one!.experiment.id}
+          onOpen={({ members: [one] }) =>
+            (location.hash = runAddress(run.id, "experiments", String(one!.experiment.id)))
+          }
         />
       </div>
-      {rule && chosen.length === 0 && (
-        <p class="none">No experiment fits: none has a finite {rule.by}, or the conditions exclude all.</p>
+      {chosen.length === 0 && (
+        <p class="none">
+          {byHand
+            ? "None is chosen: tick some in Flow, or click lines in Analysis."
+            : parsed.ok
+              ? `No experiment fits: none has a finite ${rule.by}, or the conditions exclude all.`
+              : "No results yet."}
+        </p>
       )}
-      {ids.length > 0 && (
+      {first.length > 0 && (
         <>
           <section>
             <h2>What differs{chosen.length > COMPARED && ` (the first ${COMPARED})`}</h2>
-            <Differences store={store} ids={ids} />
+            <Differences store={store} columns={first} over={rule.over} />
           </section>
           <section>
             <h2>Curves</h2>
+            <ChartChips />
             <div class="charts">
               {orderScores(run.scores)
                 .filter((name) => name.endsWith(metric) || /\/loss$/.test(name))
                 .map((name) => (
-                  <ScoreChart key={name} store={store} name={name} experiments={compared} height={200} />
+                  <ScoreChart key={name} store={store} name={name} experiments={drawn} height={200} />
                 ))}
             </div>
           </section>

@@ -1,0 +1,34 @@
+/** Says what the address does to curves on pages that have no control for it, and removes it. */
+
+import { setView, view } from "./app";
+import { DEFAULTS, type ViewState } from "./view_state";
+
+export function ChartChips({ ungrouped }: { ungrouped?: boolean }) {
+  const { x, logx, logy, smooth, best, group, zoom } = view.value;
+  const set: Partial<Record<keyof ViewState, string | false | null>> = {
+    group: !ungrouped && group && (group === "(all)" ? "mean of all" : `mean by ${group}`),
+    smooth: smooth > 0 && `smoothing ${smooth.toFixed(2)}`,
+    best: best && (best === "auto" ? "best so far" : `${best} so far`),
+    x: x !== "epoch" && `x: ${x}`,
+    logx: logx && "log x",
+    logy: logy && "log y",
+    zoom: zoom && `zoom ${zoom.map((end) => Number(end.toPrecision(4))).join("–")}`,
+  };
+  const chips = Object.entries(set).filter(([, text]) => text) as [keyof ViewState, string][];
+  if (!chips.length) return null;
+  return (
+    <p class="active">
+      {chips.map(([key, text]) => (
+        <button
+          type="button"
+          class="chip"
+          key={key}
+          title="Leave this out"
+          onClick={() => setView({ [key]: DEFAULTS[key] })}
+        >
+          {text} <span aria-hidden="true">×</span>
+        </button>
+      ))}
+    </p>
+  );
+}

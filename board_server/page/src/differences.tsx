@@ -1,0 +1,81 @@
+/** The entries of several experiments' configs that are not the same for all. */
+
+import { useEffect, useState } from "preact/hooks";
+import { formatIds } from "./address";
+import { runAddress } from "./app";
+import type { Member } from "./choose";
+import { configOf } from "./configs";
+import { toCell } from "./filter";
+import type { RunStore } from "./run_store";
+import { flatten } from "./tree";
+
+interface DifferencesProps {
+  store: RunStore;
+  /** One list a column: the members of a candidate, which differ in nothing but what is averaged over. */
+  columns: readonly (readonly Member[])[];
+  over: readonly string[];
+}
+
+export function Differences({ store, columns, over }: DifferencesProps) {
+  const [configs, setConfigs] = useState<Record<string, string>[] | null>(null);
+  const firsts = columns.map((members) => members[0]!.experiment);
+  const key = firsts.map(({ id }) => id).join();
+  useEffect(() => {
+    let stale = false;
+    void Promise.all(firsts.map(({ id }) => configOf(store, id))).then((found) => {
+      const own = (i: number) =>
+        Object.fromEntries(
+          Object.entries(firsts[i]!.hyperparameters).map(([k, v]) => [k, String(toCell(v))]),
+        );
+      if (!stale) setConfigs(found.map((config, i) => (config ? flatten(config) : own(i))));
+    });
+    return () => {
+      stale = true;
+    };
+  }, [key]);
+  if (!configs || configs.length !== columns.length) return <p class="none">Loading configs…</p>;
+  const names = [...new Set(configs.flatMap((config) => Object.keys(config)))].filter(
+    (name) => !over.includes(name),
+  );
+  const differing = names.filter((name) => new Set(configs.map((config) => config[name])).size > 1);
+  if (!differing.length) return <p class="none">Their configs do not differ.</p>;
+  return (
+    <div class="scroll" tabIndex={0} role="group" aria-label="Differences of configs">
+      <table class="plain">
+        <thead>
+          <tr>
+            <th>Config</th>
+            {columns.map((members, i) => {
+              const { id, fold, refit } = members[0]!.experiment;
+              return (
+                <th key={id}>
+                  {members.length > 1 ? (
+                    <>
+                      {i + 1}. <small>{formatIds(members.map(({ experiment }) => experiment.id))}</small>
+                    </>
+                  ) : (
+                    <>
+                      <a href={runAddress(store.id, "experiments", String(id))}>{id}</a>
+                      <small>{refit ? " refit" : fold === null ? "" : ` fold ${fold}`}</small>
+                    </>
+                  )}
+                </th>
+              );
+            })}
+          </tr>
+        </thead>
+        <tbody>
+          {differing.map((name) => (
+            <tr key={name}>
+              <th>{name}</th>
+              {configs.map((config, i) => (
+                <td key={firsts[i]!.id}>{config[name] ?? "–"}</td>
+              ))}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+      <small>{names.length - differing.length} entries are the same for all.</small>
+    </div>
+  );
+}

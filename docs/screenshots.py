@@ -31,6 +31,7 @@ VIEWS = {
     "groups": "runs/sweep/analysis?group=model.width&scores=val",
     "hyperparameters": "runs/sweep/hyperparameters",
     "selection": "runs/digits/selection?rule=top 4 by val/f1 max where seed in (0, 1) and status = DONE",
+    "folds": "runs/folds-2/selection",
     "throughput": "runs/sweep/throughput",
     "experiment": "runs/digits/experiments/7",
     "failure": "runs/failures/experiments/1",

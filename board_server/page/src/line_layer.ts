@@ -42,6 +42,7 @@ export interface Mark {
 
 /** Up to so many lines a canvas path each looks best and is fast enough. */
 export const STROKED = 48;
+const SOFT = 300;
 
 export function drawLines(
   context: Pen,
@@ -71,7 +72,7 @@ export function drawLines(
   const high = new Float32Array(columns);
   for (const line of lines) {
     spans(line, xAxis, yAxis, low, high);
-    paint(pixels, columns, rows, low, high, line.rgb, alpha, width);
+    paint(pixels, columns, rows, low, high, line.rgb, alpha, width, lines.length <= SOFT);
   }
   unmultiply(image.data);
   const layer = new OffscreenCanvas(columns, rows);

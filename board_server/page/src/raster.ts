@@ -111,8 +111,9 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
 }
 
 /**
- * Blend spans, `width` pixels thick and with soft ends, into premultiplied pixels. The channels of a pixel are moved
- * towards the colour two at a time in one integer multiplication, which may be off by one in 255.
+ * Blend spans, `width` pixels thick, into premultiplied pixels: with soft ends, or in whole pixels, which is twice as
+ * fast and cannot be told apart where hundreds of lines lie over each other. The channels of a pixel are moved towards
+ * the colour two at a time in one integer multiplication, which may be off by one in 255.
  */
 export function paint(
   pixels: Uint32Array,
@@ -123,16 +124,21 @@ export function paint(
   [r, g, b]: Rgb,
   alpha: number,
   width: number,
+  soft = true,
 ): void {
   const even = r | (b << 16); // little endian: red and blue, green and opacity
   const odd = g | (255 << 16);
+  let share = (alpha * 256) | 0;
   for (let c = 0; c < columns; c++) {
     const top = low[c]! - width / 2;
     const bottom = high[c]! + width / 2;
-    const last = Math.min(rows - 1, Math.floor(bottom));
-    for (let row = Math.max(0, Math.floor(top)); row <= last; row++) {
-      const cover = Math.min(bottom, row + 1) - Math.max(top, row);
-      const share = ((cover >= 1 ? alpha : cover * alpha) * 256) | 0;
+    if (!(bottom > top)) continue;
+    const last = bottom < rows ? bottom | 0 : rows - 1;
+    for (let row = top > 0 ? top | 0 : 0; row <= last; row++) {
+      if (soft) {
+        const cover = Math.min(bottom, row + 1) - Math.max(top, row);
+        share = ((cover >= 1 ? alpha : cover * alpha) * 256) | 0;
+      }
       const at = row * columns + c;
       const pixel = pixels[at]!;
       const rb = pixel & 0xff00ff;

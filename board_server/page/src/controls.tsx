@@ -48,7 +48,7 @@ export function Field({
     onCommit(text);
   };
   useEffect(() => {
-    timer.current = window.setTimeout(flush, 60); // not at each key of a fast typist
+    timer.current = window.setTimeout(flush);
     return () => clearTimeout(timer.current);
   }, [text]);
   return (

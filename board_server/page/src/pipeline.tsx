@@ -37,7 +37,7 @@ interface Box {
   height: number;
 }
 
-const WIDTH = 182;
+const WIDTH = 198;
 const GAP = 38;
 const LINE = 16;
 

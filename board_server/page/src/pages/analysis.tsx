@@ -215,7 +215,7 @@ export function Analysis({ store }: { store: RunStore }) {
   const swept = hyperparameterNames(run.experiments.values());
   const rankBy = run.scores.includes(state.by) ? state.by : (run.monitor ?? names[0] ?? "");
   const groups: [string, string][] = [
-    ["", "one line an experiment"],
+    ["", "one line per experiment"],
     ["(all)", "mean of all"],
     ...swept.map((name): [string, string] => [name, `mean by ${name}`]),
   ];

@@ -158,7 +158,7 @@ def experiment_status(
 def evaluation_result(
     grid_search_id: str, *, experiment_id: int, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int
 ) -> Event:
-    """Build the event of all scores of one epoch, which took `seconds`.
+    """Build the event of all scores of one epoch; `seconds` is the experiment's share of the time that it took.
 
     Args:
         scores: flat, `{"train/loss": 0.3, "val/accuracy": 0.9, "val/recall_at_k/1": 0.8}`: the part before the first

@@ -5,7 +5,7 @@ import { Curve, lowerBound } from "./curve";
 import { candidates, cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
-import { divergences, type Line } from "./raster";
+import { divergences, type Line, xOf } from "./raster";
 import { defaultMode, type Experiment, type Run } from "./run_state";
 import { bestSoFar, meanAndBand, smooth } from "./statistics";
 import type { ViewState } from "./view_state";
@@ -73,7 +73,7 @@ export function commonSteps(experiments: readonly Experiment[]): number {
 }
 
 /** What x can be: means are taken at equal epochs, and only where these are equal steps can x be the step. */
-export function xOf(
+export function xKindOf(
   { x, group }: Pick<Shape, "x" | "group">,
   experiments: readonly Experiment[],
 ): Shape["x"] {
@@ -165,9 +165,6 @@ export function linesOf(
       members.map(({ curve, line }) => ({ epochs: curve.epochs, values: line.y, n: curve.n })),
       shape.band,
     );
-    const marks = members.flatMap(({ line }) =>
-      divergences(line).map(([at, y]): [number, number] => [line.x[at]! * line.kx, y]),
-    );
     const line: Line = {
       id: i,
       x: epochs,
@@ -178,7 +175,9 @@ export function linesOf(
       rgb: colourOf(i, dark),
       count,
       members: all.length,
-      marks: marks.filter(([, y]) => Number.isFinite(y)),
+      marks: members.flatMap(({ line }) =>
+        divergences(line).map(([at, y]): [number, number] => [xOf(line, at), y]),
+      ),
     };
     result.lines.push(line);
     if (shape.band !== "none") result.bands.push({ line, low, high });

@@ -291,6 +291,12 @@ export class RunStore {
     }
   }
 
+  /** What asks for these experiments alone; nothing where these are all, null where it is more than the server takes. */
+  idsQuery(ids: readonly number[]): string | null {
+    const text = ids.length < this.run.experiments.size ? formatIds(ids) : "";
+    return text.split(",").length > MAX_RANGES ? null : text && `&experiments=${text}`;
+  }
+
   /**
    * The detail behind a zoom, of some experiments, for charts whose curves the server decimated; kept up to date until
    * `signal` ends it. `grouped`: means will be taken over it.
@@ -305,10 +311,9 @@ export class RunStore {
     const { run } = this;
     const [from, to] = [Math.max(0, Math.floor(range[0])), Math.min(999_999_999, Math.ceil(range[1]))];
     const points = pointsEach(ids.length);
-    const every = grouped ? Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points) : 1;
-    const text = ids.length < run.experiments.size ? formatIds(ids) : "";
-    const some = text && text.split(",").length <= MAX_RANGES ? `&experiments=${text}` : "";
-    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${some}`;
+    const every = grouped ? Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points)) : 1;
+    const which = this.idsQuery(ids) ?? "";
+    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${which}`;
     const detail = { name, from, to, curves: new Curves() };
     run.details.add(detail);
     signal.addEventListener("abort", () => run.details.delete(detail));

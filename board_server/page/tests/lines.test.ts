@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Curve, Curves } from "../src/curve";
-import { commonSteps, linesOf, xOf } from "../src/lines";
+import { commonSteps, linesOf, xKindOf } from "../src/lines";
 import { type Experiment, fromDetail, newExperiment, type Run } from "../src/run_state";
 import { DEFAULTS } from "../src/view_state";
 import type { Progress, RunDetail } from "../src/wire";
@@ -58,7 +58,7 @@ describe("x as time", () => {
 describe("x as step", () => {
   const some = [experiment(0, 0.1, 10), experiment(1, 0.1, 10), experiment(2, 0.2, 25), experiment(3, 0.2)];
   it("of a mean is its members' where they agree", () => {
-    expect(xOf({ x: "step", group: "lr" }, some)).toBe("step");
+    expect(xKindOf({ x: "step", group: "lr" }, some)).toBe("step");
     const data = curves(...some.map(({ id }) => curve([1, 2, 4], [id, id, id])));
     const { lines } = linesOf(run(), "l", some, data, shape({ x: "step", group: "lr" }), false);
     expect(lines.map(xs)).toEqual([
@@ -67,9 +67,9 @@ describe("x as step", () => {
     ]);
   });
   it("of a mean falls back to the epoch where they do not, and so does time", () => {
-    expect(xOf({ x: "step", group: "(all)" }, some)).toBe("epoch");
-    expect(xOf({ x: "time", group: "lr" }, some)).toBe("epoch");
-    expect(xOf({ x: "time", group: "" }, some)).toBe("time");
+    expect(xKindOf({ x: "step", group: "(all)" }, some)).toBe("epoch");
+    expect(xKindOf({ x: "time", group: "lr" }, some)).toBe("epoch");
+    expect(xKindOf({ x: "time", group: "" }, some)).toBe("time");
     expect([commonSteps(some), commonSteps(some.slice(2)), commonSteps([])]).toEqual([NaN, 25, 1]);
   });
 });
@@ -89,7 +89,14 @@ describe("means", () => {
     const [line] = lines;
     expect([...(line!.y as Float64Array)]).toEqual([2, 3, 3, 4]);
     expect([...(line!.count as Uint32Array)]).toEqual([2, 2, 1, 1]);
-    expect([line!.members, line!.marks, labels.get(0)]).toEqual([4, [[3, 4]], "all experiments"]);
+    expect([line!.members, line!.marks, labels.get(0)]).toEqual([
+      4,
+      [
+        [3, 4],
+        [1, NaN],
+      ],
+      "all experiments",
+    ]);
     expect([...(bands[0]!.high as Float64Array)]).toEqual([3, 4, 3, 4]);
   });
 });

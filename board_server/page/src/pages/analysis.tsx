@@ -10,7 +10,7 @@ import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
 import type { Curves } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue, ordinal } from "../format";
-import { commonSteps, describe, groupsOf, type Lines, linesOf, modesOf, scoreMode, xOf } from "../lines";
+import { commonSteps, describe, groupsOf, type Lines, linesOf, modesOf, scoreMode, xKindOf } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
 import { type RunStore, TIMES } from "../run_store";
@@ -35,7 +35,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
   const version = store.version.value;
   const [seen, setSeen] = useState(false);
   const detail = useSignal<{ key: string; curves: Curves } | null>(null);
-  const shape = { ...state, x: xOf(state, experiments) };
+  const shape = { ...state, x: xKindOf(state, experiments) };
   const curves = seen ? store.curvesOf(name, !!state.group) : undefined;
 
   const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
@@ -94,10 +94,10 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
     };
   };
   const csv = useMemo(() => {
-    const ids = experiments.length === run.experiments.size ? "" : formatIds(experiments.map(({ id }) => id));
-    if (ids.split(",").length > 1000) return null; // more than the server takes
-    const which = ids && `&experiments=${ids}`;
-    return `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
+    const which = store.idsQuery(ids);
+    return which === null
+      ? null
+      : `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
   }, [experiments, run.experiments.size]);
   const { shown, total } = seen ? lines() : { shown: 0, total: 0 };
   const note =
@@ -312,7 +312,7 @@ export function Analysis({ store }: { store: RunStore }) {
             ))}
         </p>
       )}
-      {xOf(state, experiments) !== state.x && (
+      {xKindOf(state, experiments) !== state.x && (
         <p class="none">
           Means are taken at equal epochs, which end at different {state.x}s here: x is the epoch.
         </p>

@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from page_fixtures import DIGITS
+from page_fixtures import DIGITS, see
 
 from benchmarks.synthetic_runs import events, write_run
 from mlgym_jax.events import EventLog, project, read_events
@@ -15,7 +15,9 @@ from mlgym_jax.events import EventLog, project, read_events
 def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
     view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
     losses = {number: one.history["val/loss"] for number, one in view.experiments.items()}
-    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    see(tab, "val/loss", 12)
     chart = page.get_by_role("group", name="Chart of val/loss")
     tip = chart.get_by_role("status")
     chart.focus()
@@ -42,6 +44,7 @@ def test_a_pointer_reads_a_line_a_click_chooses_it_and_a_drag_zooms_all_charts(o
     view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
+    see(tab, "val/loss", 12)
     box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
     left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
     page.mouse.move(left + width * 2 / 5, box["y"] + 120)
@@ -66,7 +69,7 @@ def test_a_pointer_reads_a_line_a_click_chooses_it_and_a_drag_zooms_all_charts(o
 def test_a_chart_becomes_a_figure_and_a_table_and_larger(open_tab, storage, tmp_path):
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&q=seed=0")
-    tab.wait_until("() => board.store.value.run?.curves.get('val/loss')?.size === 12")
+    see(tab, "val/loss", 4)
     page.get_by_label("More of val/loss").click()
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Save as SVG").click()
@@ -108,7 +111,7 @@ def test_outliers_can_be_kept_from_stretching_a_chart(open_tab, storage):
         file.append(log)
     tab = open_tab()
     page = tab.go("runs/outlier/analysis?scores=train/loss")
-    tab.wait_until("() => board.store.value.run?.curves.get('train/loss')?.size === 40")
+    see(tab, "train/loss", 40)
     page.get_by_label("More of train/loss").click()
 
     def top():

@@ -178,7 +178,7 @@ export function linesOf(
       rgb: colourOf(i, dark),
       count,
       members: all.length,
-      marks: marks.filter(([, y]) => Number.isFinite(y)),
+      marks,
     };
     result.lines.push(line);
     if (shape.band !== "none") result.bands.push({ line, low, high });

@@ -89,7 +89,14 @@ describe("means", () => {
     const [line] = lines;
     expect([...(line!.y as Float64Array)]).toEqual([2, 3, 3, 4]);
     expect([...(line!.count as Uint32Array)]).toEqual([2, 2, 1, 1]);
-    expect([line!.members, line!.marks, labels.get(0)]).toEqual([4, [[3, 4]], "all experiments"]);
+    expect([line!.members, line!.marks, labels.get(0)]).toEqual([
+      4,
+      [
+        [3, 4],
+        [1, NaN],
+      ],
+      "all experiments",
+    ]);
     expect([...(bands[0]!.high as Float64Array)]).toEqual([3, 4, 3, 4]);
   });
 });

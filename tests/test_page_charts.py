@@ -217,3 +217,32 @@ def test_a_drag_along_an_axis_of_parallel_coordinates_is_a_filter(open_tab, stor
     assert float(limit[2:]) == pytest.approx(middle, rel=0.03)
     kept = sum(one.hyperparameters["optimizer.learning_rate"] >= float(limit[2:]) for one in view.experiments.values())
     page.get_by_text(f"{kept} of 20 experiments").wait_for()
+
+
+def test_a_zoom_of_seconds_is_none_of_epochs(open_tab):
+    """Means have epochs on x: what was zoomed in time before they were asked for shows all, and a new zoom counts."""
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&x=time&zoom=0.01..0.02&group=seed")
+    see(tab, "val/loss", 3)
+    chart = page.get_by_role("group", name="Chart of val/loss")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    assert chart.get_by_role("status").locator("small").inner_text() == "epoch 6 · mean of 4 of 4"
+    page.keyboard.press("+")
+    tab.wait_until("() => board.view.value.zoom[1] === 6 && board.view.value.x === 'epoch'")
+
+
+def test_a_chart_of_nothing_offers_no_values(open_tab):
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&q=nothing-is-called-so")
+    page.get_by_label("More of val/loss").click()
+    page.get_by_role("button", name="Save as SVG").wait_for()
+    assert page.get_by_role("link", name="Logged values as CSV").count() == 0
+
+
+def test_what_changes_charts_out_of_sight_is_said(open_tab):
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&best=auto&outliers=cut")
+    page.get_by_role("button", name="best so far").wait_for()
+    page.get_by_role("button", name="y without outliers").click()
+    page.get_by_role("button", name="y without outliers").wait_for(state="hidden")
+    assert page.evaluate("board.view.value.outliers") == ""

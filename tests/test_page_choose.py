@@ -196,6 +196,11 @@ def test_a_view_that_fails_leaves_the_others(browser, board):
     page.get_by_role("button", name="Reload").wait_for()
     page.get_by_role("link", name="Throughput").click()
     page.get_by_role("heading", name="This view cannot be shown").wait_for(state="hidden")
+    tab.show("runs/plain/hyperparameters")
+    page.get_by_role("heading", name="This view cannot be shown").wait_for()
+    page.evaluate("board.store.value.run.experiments.get(3).hyperparameters = {}")
+    tab.show("runs/plain/hyperparameters?at=last")  # another address of the same view tries anew, too
+    page.get_by_role("heading", name="Parallel coordinates").wait_for()
     assert tab.wrong
     tab.close()
 

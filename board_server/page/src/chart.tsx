@@ -6,6 +6,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { download, focused, setView, togglePick } from "./app";
 import { Menu } from "./controls";
 import { Plot, type PlotModel } from "./plot";
+import type { ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
 const waiting = new Map<object, () => void>();
@@ -55,6 +56,8 @@ interface ChartProps {
   /** Called once the chart comes into sight: time to load. */
   onVisible?: () => void;
   syncKey?: string;
+  /** What its x is, which a zoom says, too. */
+  x?: ViewState["x"];
   /** Its lines are no experiments: it has a zoom of its own, and none is chosen. */
   apart?: boolean;
   onPick?: (id: number) => void;
@@ -71,14 +74,15 @@ export function Chart(props: ChartProps) {
     onWide,
     onVisible,
     syncKey = "analysis",
+    x = "epoch",
     apart,
     onPick = togglePick,
   } = props;
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const [visible, setVisible] = useState(false);
-  const picked = useRef(onPick);
-  picked.current = onPick; // what is drawn changes, the plot stays
+  const now = useRef({ onPick, x });
+  now.current = { onPick, x }; // what is drawn changes, the plot stays
   const [zoom, setZoom] = useState<[number, number] | null>(null);
 
   useEffect(() => {
@@ -101,11 +105,12 @@ export function Chart(props: ChartProps) {
     if (!visible) return;
     onVisible?.();
     plot.current ??= new Plot(host.current!, syncKey, {
-      zoom: (range) => (apart ? setZoom(range) : setView({ zoom: range }, false)),
+      zoom: (range) =>
+        apart ? setZoom(range) : setView({ zoom: range, ...(range && { x: now.current.x }) }, false),
       focus: (id) => {
         if (!apart) focused.value = id;
       },
-      pick: (id) => apart || picked.current(id),
+      pick: (id) => apart || now.current.onPick(id),
     });
     const one = plot.current;
     drawSoon(one, () => {

@@ -236,3 +236,19 @@ def test_the_newest_run_is_followed_from_run_to_run(tab, storage):
         tab.wait_until("hash => location.hash === hash", f"#/runs/{run_id}/analysis?follow=1")
     page.get_by_role("button", name="the next run that appears").click()
     tab.wait_until("() => location.hash === '#/runs/next-2/analysis'")
+
+
+def test_a_list_is_written_the_same_everywhere(tab, storage):
+    log = list(events("lists", num_experiments=2, num_epochs=1))
+    for event in log:
+        if event["event_type"] == "experiment_config":
+            event["payload"]["hyperparameters"] = {"model.features": [32] * event["payload"]["experiment_id"]}
+    write_events(str(storage), "lists", log)
+    for number, shown in enumerate(("[]", "[32]")):
+        page = tab.go(f"runs/lists/experiments/{number}")
+        page.locator("section", has_text="Hyperparameters").get_by_text(shown, exact=True).wait_for()
+
+
+def test_what_hides_all_experiments_is_said(tab):
+    page = tab.go("runs/plain/hyperparameters?c.model.width=>9999")
+    page.get_by_role("heading", name="No experiment fits the filters").wait_for()

@@ -61,6 +61,13 @@ def test_keys_read_what_a_zoom_shows_to_its_ends(open_tab, storage):
     for key, epoch in (("ArrowRight", 3), ("End", 4), ("Home", 3), ("ArrowLeft", 3)):
         page.keyboard.press(key)
         assert tip.locator("small").inner_text() == f"epoch {epoch}", key
+    tab.show(f"runs/{DIGITS}/analysis?scores=val/loss&logx=1")
+    see(tab, "val/loss", 12)
+    chart.focus()
+    for key in ("ArrowRight", "+", "-"):
+        page.keyboard.press(key)
+        page.wait_for_timeout(100)
+    assert page.evaluate("board.view.value.zoom") is None  # all of x again, logarithms or not
     # The first experiments of this run failed at epoch 10, before what the zoom shows.
     tab.show("runs/failures/analysis?scores=val/loss&zoom=20..30&pick=0")
     see(tab, "val/loss", 20)

@@ -15,6 +15,8 @@ export interface Scale {
   note: string;
 }
 
+const NONE = "(none)";
+
 /** Numbers on a line (logarithmic when they span two decades), anything else side by side. */
 export function scaleOf(values: readonly Cell[]): Scale {
   const numbers = values.filter(
@@ -29,9 +31,12 @@ export function scaleOf(values: readonly Cell[]): Scale {
     const place = (value: Cell) =>
       typeof value !== "number" || !Number.isFinite(value) ? NaN : width ? (f(value) - f(low)) / width : 0.5;
     const middle = log ? Math.sqrt(low * high) : (low + high) / 2;
+    // As many digits as tell values of this axis apart.
+    const size = Math.log10(Math.max(Math.abs(low), Math.abs(high)) / width);
+    const digits = log || !Number.isFinite(size) ? 4 : Math.max(4, Math.min(15, Math.ceil(size) + 4));
     const at = (share: number) => {
       const value = f(low) + share * width;
-      return Number((log ? Math.exp(value) : value).toPrecision(4));
+      return Number((log ? Math.exp(value) : value).toPrecision(digits));
     };
     const between = (from: number, to: number) =>
       from <= 0 && to >= 1
@@ -49,13 +54,16 @@ export function scaleOf(values: readonly Cell[]): Scale {
       note: log ? "log" : "",
     };
   }
-  const names = [...new Set(values.map(String))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
+  const nameOf = (value: Cell) => (value === null ? NONE : String(value));
+  const names = [...new Set(values.map(nameOf))].sort((a, b) => a.localeCompare(b, "en", { numeric: true }));
   const at = new Map(names.map((name, i) => [name, names.length > 1 ? i / (names.length - 1) : 0.5]));
   return {
-    place: (value) => at.get(String(value)) ?? NaN,
+    place: (value) => at.get(nameOf(value)) ?? NaN,
     between: (low, high) => {
       const inside = names.filter((name) => at.get(name)! >= low && at.get(name)! <= high);
-      const escaped = inside.map((name) => name.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"));
+      const escaped = inside.map((name) =>
+        name === NONE ? "" : name.replace(/[.*+?^${}()|[\]\\/]/g, "\\$&"),
+      );
       return inside.length && inside.length < names.length ? `/^(${escaped.join("|")})$/` : "";
     },
     ticks: names.slice(0, 12).map((name) => [at.get(name)!, name]),

@@ -287,7 +287,7 @@ export class Plot {
     const right = left > this.width / 2;
     this.tip.style.left = right ? "" : `${left + 14}px`;
     this.tip.style.right = right ? `${this.width - left + 14}px` : "";
-    this.tip.style.top = `${Math.max(0, Math.min(this.height - 60, this.yOf(...at) / ratio - 24))}px`;
+    this.tip.style.top = `${Math.max(0, Math.min(this.height - this.tip.offsetHeight, this.yOf(...at) / ratio - 24))}px`;
   }
 }
 

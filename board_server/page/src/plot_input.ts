@@ -35,7 +35,8 @@ export function listen(plot: Plot): () => void {
     const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
     const from = Math.max(first, back(f(x) - (f(x) - f(min)) * factor));
     const to = Math.min(last, back(f(x) + (f(max) - f(x)) * factor));
-    events.zoom(from > first || to < last ? [from, to] : null);
+    const hair = (last - first) * 1e-9; // logarithms round
+    events.zoom(from > first + hair || to < last - hair ? [from, to] : null);
   };
 
   let pressed: number | null = null; // where, from the left

@@ -106,7 +106,15 @@ export function Hyperparameters({ store }: { store: RunStore }) {
         </p>
       )}
       {!swept.length || !scored.length ? (
-        <Empty title={swept.length ? "No scores yet" : "Nothing is swept in this run"} />
+        <Empty
+          title={
+            !swept.length
+              ? "Nothing is swept in this run"
+              : fits.length
+                ? "No scores yet"
+                : "No experiment fits the filters"
+          }
+        />
       ) : (
         <>
           <Pointed scored={scored} by={by} />

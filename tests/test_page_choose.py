@@ -138,6 +138,7 @@ def test_the_chosen_ones_are_compared_as_the_address_says(tab):
     page.get_by_role("button", name="Compare the 2 chosen").click()
     tab.wait_until("() => location.hash.includes('compare=chosen')")
     tab.wait_until(CHOSEN, 2)
+    assert page.get_by_role("columnheader", name="Place").count() == 0  # who is compared is not ranked
     heads = page.get_by_role("group", name="Differences of configs").locator("thead a")
     tab.wait_until("() => document.querySelectorAll('.scroll thead a').length === 2")
     assert heads.all_inner_texts() == ["2", "5"]

@@ -66,5 +66,11 @@ def open_tab(browser, board):
         assert tab.foreign() == []
 
 
+def see(tab, name, lines):
+    """Wait until the chart of a score has drawn so many lines."""
+    tab.wait_until("([name, n]) => board.store.value?.drawn?.get(name)?.lines.length === n", [name, lines])
+    tab.page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done, 150)))")
+
+
 def rows(page, label="Experiments"):
     return page.get_by_role("table", name=label, exact=True).locator(".body .row")

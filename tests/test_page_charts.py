@@ -6,7 +6,7 @@ from xml.etree import ElementTree
 
 import numpy as np
 import pytest
-from page_fixtures import DIGITS
+from page_fixtures import DIGITS, see
 
 from benchmarks.synthetic_runs import events, write_run
 from mlgym_jax.events import EventLog, project, read_events
@@ -15,7 +15,9 @@ from mlgym_jax.events import EventLog, project, read_events
 def test_a_chart_is_read_zoomed_and_chosen_from_by_keyboard(open_tab, storage):
     view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
     losses = {number: one.history["val/loss"] for number, one in view.experiments.items()}
-    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&pick=3")
+    see(tab, "val/loss", 12)
     chart = page.get_by_role("group", name="Chart of val/loss")
     tip = chart.get_by_role("status")
     chart.focus()
@@ -42,6 +44,7 @@ def test_a_pointer_reads_a_line_a_click_chooses_it_and_a_drag_zooms_all_charts(o
     view = project(event for _, event in read_events(storage / DIGITS / "event_storage.log"))
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=loss")
+    see(tab, "val/loss", 12)
     box = page.get_by_role("group", name="Chart of val/loss").bounding_box()
     left, width = box["x"] + 54, box["width"] - 54 - 16  # epochs 1 to 6 lie between the margins
     page.mouse.move(left + width * 2 / 5, box["y"] + 120)
@@ -66,7 +69,7 @@ def test_a_pointer_reads_a_line_a_click_chooses_it_and_a_drag_zooms_all_charts(o
 def test_a_chart_becomes_a_figure_and_a_table_and_larger(open_tab, storage, tmp_path):
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&q=seed=0")
-    tab.wait_until("() => board.store.value.run?.curves.get('val/loss')?.size === 12")
+    see(tab, "val/loss", 4)
     page.get_by_label("More of val/loss").click()
     with page.expect_download() as downloading:
         page.get_by_role("button", name="Save as SVG").click()
@@ -108,7 +111,7 @@ def test_outliers_can_be_kept_from_stretching_a_chart(open_tab, storage):
         file.append(log)
     tab = open_tab()
     page = tab.go("runs/outlier/analysis?scores=train/loss")
-    tab.wait_until("() => board.store.value.run?.curves.get('train/loss')?.size === 40")
+    see(tab, "train/loss", 40)
     page.get_by_label("More of train/loss").click()
 
     def top():
@@ -137,6 +140,9 @@ def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
     tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
     tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     assert any("epochs=1-100" in address and "experiments" not in address for address in tab.asked)
+    with page.expect_request(lambda request: "epochs=200-301" in request.url):
+        tab.show("runs/long/analysis?scores=val/loss&x=time&zoom=2.005..3.005")  # an epoch takes 0.01 s
+    tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     with page.expect_request(lambda request: "epochs=1-200" in request.url) as asked:
         tab.show("runs/long/experiments/1?zoom=1..200")
         page.get_by_role("group", name="Chart of val/loss").scroll_into_view_if_needed()
@@ -214,3 +220,32 @@ def test_a_drag_along_an_axis_of_parallel_coordinates_is_a_filter(open_tab, stor
     assert float(limit[2:]) == pytest.approx(middle, rel=0.03)
     kept = sum(one.hyperparameters["optimizer.learning_rate"] >= float(limit[2:]) for one in view.experiments.values())
     page.get_by_text(f"{kept} of 20 experiments").wait_for()
+
+
+def test_a_zoom_of_seconds_is_none_of_epochs(open_tab):
+    """Means have epochs on x: what was zoomed in time before they were asked for shows all, and a new zoom counts."""
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/analysis?scores=val/loss&x=time&zoom=0.01..0.02&group=seed")
+    see(tab, "val/loss", 3)
+    chart = page.get_by_role("group", name="Chart of val/loss")
+    chart.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("End")
+    assert chart.get_by_role("status").locator("small").inner_text() == "epoch 6 · mean of 4 of 4"
+    page.keyboard.press("+")
+    tab.wait_until("() => board.view.value.zoom[1] === 6 && board.view.value.x === 'epoch'")
+
+
+def test_a_chart_of_nothing_offers_no_values(open_tab):
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&q=nothing-is-called-so")
+    page.get_by_label("More of val/loss").click()
+    page.get_by_role("button", name="Save as SVG").wait_for()
+    assert page.get_by_role("link", name="Logged values as CSV").count() == 0
+
+
+def test_what_changes_charts_out_of_sight_is_said(open_tab):
+    page = open_tab().go(f"runs/{DIGITS}/analysis?scores=val/loss&best=auto&outliers=cut")
+    page.get_by_role("button", name="best so far").wait_for()
+    page.get_by_role("button", name="y without outliers").click()
+    page.get_by_role("button", name="y without outliers").wait_for(state="hidden")
+    assert page.evaluate("board.view.value.outliers") == ""

@@ -138,6 +138,7 @@ def test_the_chosen_ones_are_compared_as_the_address_says(tab):
     page.get_by_role("button", name="Compare the 2 chosen").click()
     tab.wait_until("() => location.hash.includes('compare=chosen')")
     tab.wait_until(CHOSEN, 2)
+    assert page.get_by_role("columnheader", name="Place").count() == 0  # who is compared is not ranked
     heads = page.get_by_role("group", name="Differences of configs").locator("thead a")
     tab.wait_until("() => document.querySelectorAll('.scroll thead a').length === 2")
     assert heads.all_inner_texts() == ["2", "5"]
@@ -196,6 +197,11 @@ def test_a_view_that_fails_leaves_the_others(browser, board):
     page.get_by_role("button", name="Reload").wait_for()
     page.get_by_role("link", name="Throughput").click()
     page.get_by_role("heading", name="This view cannot be shown").wait_for(state="hidden")
+    tab.show("runs/plain/hyperparameters")
+    page.get_by_role("heading", name="This view cannot be shown").wait_for()
+    page.evaluate("board.store.value.run.experiments.get(3).hyperparameters = {}")
+    tab.show("runs/plain/hyperparameters?at=last")  # another address of the same view tries anew, too
+    page.get_by_role("heading", name="Parallel coordinates").wait_for()
     assert tab.wrong
     tab.close()
 
@@ -231,3 +237,19 @@ def test_the_newest_run_is_followed_from_run_to_run(tab, storage):
         tab.wait_until("hash => location.hash === hash", f"#/runs/{run_id}/analysis?follow=1")
     page.get_by_role("button", name="the next run that appears").click()
     tab.wait_until("() => location.hash === '#/runs/next-2/analysis'")
+
+
+def test_a_list_is_written_the_same_everywhere(tab, storage):
+    log = list(events("lists", num_experiments=2, num_epochs=1))
+    for event in log:
+        if event["event_type"] == "experiment_config":
+            event["payload"]["hyperparameters"] = {"model.features": [32] * event["payload"]["experiment_id"]}
+    write_events(str(storage), "lists", log)
+    for number, shown in enumerate(("[]", "[32]")):
+        page = tab.go(f"runs/lists/experiments/{number}")
+        page.locator("section", has_text="Hyperparameters").get_by_text(shown, exact=True).wait_for()
+
+
+def test_what_hides_all_experiments_is_said(tab):
+    page = tab.go("runs/plain/hyperparameters?c.model.width=>9999")
+    page.get_by_role("heading", name="No experiment fits the filters").wait_for()

@@ -30,9 +30,10 @@ export function drawAxes(context: Pen, xAxis: Axis, yAxis: Axis, xKind: Kind, ra
     const x = Math.round(toPixel(xAxis, value));
     line(x, 0, x, yAxis.size);
     const half = context.measureText(text).width / 2;
-    if (x - half < free) continue; // on a log axis numbers come ever closer
-    context.fillText(text, x, yAxis.size + 8 * ratio);
-    free = x + half + 8 * ratio;
+    const middle = Math.min(x, xAxis.size + (EDGE.right - 2) * ratio - half); // the last one is not cut off
+    if (middle - half < free) continue; // on a log axis numbers come ever closer
+    context.fillText(text, middle, yAxis.size + 8 * ratio);
+    free = middle + half + 8 * ratio;
   }
   context.textAlign = "right";
   context.textBaseline = "middle";

@@ -6,6 +6,7 @@ import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { download, focused, setView, togglePick } from "./app";
 import { Menu } from "./controls";
 import { Plot, type PlotModel } from "./plot";
+import type { ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
 const waiting = new Map<object, () => void>();
@@ -27,7 +28,11 @@ function drawOne(): void {
   const [first] = waiting;
   if (first) {
     waiting.delete(first[0]);
-    first[1]();
+    try {
+      first[1]();
+    } catch (error) {
+      console.error(error); // one chart that cannot be drawn must not stop the others
+    }
   }
   if (waiting.size) {
     setTimeout(drawOne);
@@ -51,7 +56,10 @@ interface ChartProps {
   /** Called once the chart comes into sight: time to load. */
   onVisible?: () => void;
   syncKey?: string;
-  onZoom?: (range: [number, number] | null) => void;
+  /** What its x is, which a zoom says, too. */
+  x?: ViewState["x"];
+  /** Its lines are no experiments: it has a zoom of its own, and none is chosen. */
+  apart?: boolean;
   onPick?: (id: number) => void;
 }
 
@@ -66,14 +74,16 @@ export function Chart(props: ChartProps) {
     onWide,
     onVisible,
     syncKey = "analysis",
-    onZoom,
+    x = "epoch",
+    apart,
     onPick = togglePick,
   } = props;
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const [visible, setVisible] = useState(false);
-  const zoom = useRef(onZoom);
-  zoom.current = onZoom;
+  const now = useRef({ onPick, x });
+  now.current = { onPick, x }; // what is drawn changes, the plot stays
+  const [zoom, setZoom] = useState<[number, number] | null>(null);
 
   useEffect(() => {
     const element = host.current!;
@@ -95,19 +105,23 @@ export function Chart(props: ChartProps) {
     if (!visible) return;
     onVisible?.();
     plot.current ??= new Plot(host.current!, syncKey, {
-      zoom: (range) => (zoom.current ? zoom.current(range) : setView({ zoom: range }, false)),
+      zoom: (range) =>
+        apart ? setZoom(range) : setView({ zoom: range, ...(range && { x: now.current.x }) }, false),
       focus: (id) => {
-        focused.value = id;
+        if (!apart) focused.value = id;
       },
-      pick: onPick,
+      pick: (id) => apart || now.current.onPick(id),
     });
     const one = plot.current;
     drawSoon(one, () => {
-      if (one === plot.current) one.update(build());
+      if (one === plot.current) one.update(apart ? { ...build(), zoom } : build());
     });
   });
 
-  useSignalEffect(() => plot.current?.setFocus(focused.value));
+  useSignalEffect(() => {
+    const id = focused.value; // read in any case: there may be no plot yet
+    if (!apart) plot.current?.setFocus(id);
+  });
 
   return (
     <figure class={`chart ${wide ? "wide" : ""}`}>
@@ -124,7 +138,7 @@ export function Chart(props: ChartProps) {
           <button
             type="button"
             onClick={() =>
-              plot.current &&
+              plot.current?.model &&
               download(`${title.replace(/\W+/g, "-")}.svg`, plot.current.svg(title), "image/svg+xml")
             }
           >

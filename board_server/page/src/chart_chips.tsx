@@ -3,18 +3,29 @@
 import { setView, view } from "./app";
 import { DEFAULTS, type ViewState } from "./view_state";
 
-export function ChartChips({ ungrouped }: { ungrouped?: boolean }) {
-  const { x, logx, logy, smooth, best, group, zoom } = view.value;
+const round = (end: number) => (end >= 1000 ? Math.round(end) : Number(end.toPrecision(4)));
+
+interface ChartChipsProps {
+  ungrouped?: boolean;
+  /** What has no control in sight; left out: all. */
+  only?: readonly (keyof ViewState)[];
+}
+
+export function ChartChips({ ungrouped, only }: ChartChipsProps) {
+  const { x, logx, logy, smooth, best, outliers, group, zoom } = view.value;
   const set: Partial<Record<keyof ViewState, string | false | null>> = {
     group: !ungrouped && group && (group === "(all)" ? "mean of all" : `mean by ${group}`),
     smooth: smooth > 0 && `smoothing ${smooth.toFixed(2)}`,
     best: best && (best === "auto" ? "best so far" : `${best} so far`),
+    outliers: outliers && "y without outliers",
     x: x !== "epoch" && `x: ${x}`,
     logx: logx && "log x",
     logy: logy && "log y",
-    zoom: zoom && `zoom ${zoom.map((end) => Number(end.toPrecision(4))).join("–")}`,
+    zoom: zoom && `zoom ${zoom.map(round).join("–")}`,
   };
-  const chips = Object.entries(set).filter(([, text]) => text) as [keyof ViewState, string][];
+  const chips = Object.entries(set).filter(
+    ([key, text]) => text && (only?.includes(key as keyof ViewState) ?? true),
+  ) as [keyof ViewState, string][];
   if (!chips.length) return null;
   return (
     <p class="active">

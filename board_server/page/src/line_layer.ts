@@ -97,9 +97,13 @@ export function stroke(
     const low = new Float32Array(xAxis.size);
     const high = new Float32Array(xAxis.size);
     spans(line, xAxis, yAxis, low, high);
+    let drawn = false;
     for (let c = 0; c < xAxis.size; c++) {
-      if (low[c]! > high[c]!) continue;
-      context.lineTo(c + 0.5, low[c]!);
+      const before = drawn;
+      drawn = low[c]! <= high[c]!;
+      if (!drawn) continue; // nothing finite: the line does not go on across it
+      if (before) context.lineTo(c + 0.5, low[c]!);
+      else context.moveTo(c + 0.5, low[c]!);
       context.lineTo(c + 0.5, high[c]!);
     }
     context.stroke();

@@ -128,15 +128,15 @@ function ForeignState({ open }: { open: RunStore }) {
 }
 
 /** What one view cannot show must not take the others with it; another address tries anew. */
-class Boundary extends Component<{ children: ComponentChildren }, { error: Error | null }> {
-  override state = { error: null as Error | null };
+class Boundary extends Component<{ children: ComponentChildren }, { error: Error | null; at: unknown }> {
+  override state = { error: null as Error | null, at: null as unknown };
   static override getDerivedStateFromError(error: Error) {
     console.error(error);
-    return { error };
+    return { error, at: address.peek() };
   }
   render() {
-    const { error } = this.state;
-    if (!error) return this.props.children;
+    const { error, at } = this.state;
+    if (!error || at !== address.value) return this.props.children;
     return (
       <Empty title="This view cannot be shown">
         <p>Something in it went wrong: {String(error.message ?? error)}</p>

@@ -42,6 +42,8 @@ export class Plot {
   readonly tip = document.createElement("div");
   model: PlotModel | null = null;
   focusId: number | null = null;
+  /** The line that is pointed at or read, and its point. */
+  at: [Line, number] | null = null;
   /** The range on x that is being selected. */
   selection: [number, number] | null = null;
   private readonly peers: Set<Plot>;
@@ -74,10 +76,21 @@ export class Plot {
   }
 
   update(model: PlotModel): void {
+    const same = this.model?.xKind === model.xKind;
     this.model = model;
     this.xRange = xExtent(model);
     this.yRange = yExtent(model, this.xRange);
     this.resize(true);
+    if (this.at) this.pointAnew(same ? xOf(...this.at) : NaN);
+  }
+
+  /** Say of the same line what it shows now; nothing, if it is gone or no longer in sight. */
+  private pointAnew(x: number): void {
+    const line = this.model!.lines.find(({ id }) => id === this.at![0].id);
+    const i = line ? nearestPoint(line, x) : -1;
+    const [from, to] = this.xRange;
+    this.point(line && i >= 0 && xOf(line, i) >= from && xOf(line, i) <= to ? [line, i] : null);
+    if (!this.at) this.drawUpper();
   }
 
   resize(always = false): void {
@@ -262,6 +275,7 @@ export class Plot {
 
   /** Say what a line is and what it shows at a point; null: nothing. */
   point(at: [Line, number] | null): void {
+    this.at = at;
     const id = at ? at[0].id : null;
     this.focusId = id;
     this.events.focus(id);
@@ -273,7 +287,7 @@ export class Plot {
     const right = left > this.width / 2;
     this.tip.style.left = right ? "" : `${left + 14}px`;
     this.tip.style.right = right ? `${this.width - left + 14}px` : "";
-    this.tip.style.top = `${Math.max(0, Math.min(this.height - 60, this.yOf(...at) / ratio - 24))}px`;
+    this.tip.style.top = `${Math.max(0, Math.min(this.height - this.tip.offsetHeight, this.yOf(...at) / ratio - 24))}px`;
   }
 }
 

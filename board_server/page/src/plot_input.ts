@@ -20,14 +20,13 @@ export function listen(plot: Plot): () => void {
     return [event.clientX - box.left - EDGE.left, event.clientY - box.top - EDGE.top];
   };
   const leave = () => {
-    plot.selection = at = null;
+    plot.selection = pressed = null;
     plot.point(null);
     plot.moveCursor(null);
   };
   const hover = (event: PointerEvent) => {
     const [left, top] = place(event);
-    at = plot.nearest(left, top);
-    plot.point(at);
+    plot.point(plot.nearest(left, top));
     plot.moveCursor(plot.xAt(left));
   };
   const zoomAround = (x: number, factor: number) => {
@@ -36,11 +35,11 @@ export function listen(plot: Plot): () => void {
     const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
     const from = Math.max(first, back(f(x) - (f(x) - f(min)) * factor));
     const to = Math.min(last, back(f(x) + (f(max) - f(x)) * factor));
-    events.zoom(from > first || to < last ? [from, to] : null);
+    const hair = (last - first) * 1e-9; // logarithms round
+    events.zoom(from > first + hair || to < last - hair ? [from, to] : null);
   };
 
   let pressed: number | null = null; // where, from the left
-  let at: [Line, number] | null = null;
 
   on("pointerdown", (event) => {
     if (event.button !== 0) return;
@@ -58,15 +57,14 @@ export function listen(plot: Plot): () => void {
     if (pressed === null) return;
     const range = plot.selection;
     plot.selection = pressed = null;
-    const [{ min, max }] = plot.axes();
-    if (range) events.zoom([Math.max(min, Math.min(...range)), Math.min(max, Math.max(...range))]);
-    else if (event.pointerType === "mouse" && at) events.pick(at[0].id); // a touch only points
+    if (range) {
+      const [{ min, max }] = plot.axes();
+      const [from, to] = [Math.max(min, Math.min(...range)), Math.min(max, Math.max(...range))];
+      if (from < to) events.zoom([from, to]); // else it was beside the lines
+    } else if (event.pointerType === "mouse" && plot.at) events.pick(plot.at[0].id); // a touch only points
     plot.moveCursor(plot.xAt(place(event)[0]));
   });
-  on("pointercancel", () => {
-    pressed = null; // the page scrolls
-    leave();
-  });
+  on("pointercancel", leave); // the page scrolls
   on("pointerleave", (event) => event.pointerType === "mouse" && leave());
   on("blur", leave);
   on("dblclick", () => events.zoom(null));
@@ -75,14 +73,12 @@ export function listen(plot: Plot): () => void {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
     const { lines } = plot.model!;
     const [{ min, max }, yAxis] = plot.axes();
-    const known = at && lines.find(({ id }) => id === at![0].id); // its values may have become more meanwhile
-    at = at && known ? [known, nearestPoint(known, xOf(...at))] : null;
+    const { at } = plot;
     const middle = (min + max) / 2;
     const inside = (line: Line, i: number) => i >= 0 && xOf(line, i) >= min && xOf(line, i) <= max;
     const show = (line: Line, i: number) => {
       if (!inside(line, i)) return;
-      at = [line, i];
-      plot.point(at);
+      plot.point([line, i]);
       plot.moveCursor(xOf(line, i));
     };
     const along = (steps: number) => at && show(at[0], Math.max(0, Math.min(at[0].n - 1, at[1] + steps)));
@@ -99,16 +95,21 @@ export function listen(plot: Plot): () => void {
       }
       if (next) show(...next);
     };
-    // Keys that read begin at the chosen line, or at the first.
+    const end = (line: Line, place: number, step: number) => {
+      const i = nearestPoint(line, place);
+      show(line, inside(line, i) ? i : i + step);
+    };
+    // Keys that read begin at the chosen line, or at the first, of those in sight.
     if (!at && /^(Arrow|Home|End)/.test(event.key)) {
-      const line = lines.find(({ id }) => plot.model!.chosen.has(id)) ?? lines[0];
+      const seen = lines.filter((line) => inside(line, nearestPoint(line, middle)));
+      const line = seen.find(({ id }) => plot.model!.chosen.has(id)) ?? seen[0];
       if (line) show(line, nearestPoint(line, middle));
     } else if (event.key === "ArrowLeft") along(event.shiftKey ? -10 : -1);
     else if (event.key === "ArrowRight") along(event.shiftKey ? 10 : 1);
     else if (event.key === "ArrowUp") across(-1);
     else if (event.key === "ArrowDown") across(1);
-    else if (event.key === "Home") at && show(at[0], nearestPoint(at[0], min));
-    else if (event.key === "End") at && show(at[0], nearestPoint(at[0], max));
+    else if (event.key === "Home") at && end(at[0], min, 1);
+    else if (event.key === "End") at && end(at[0], max, -1);
     else if (event.key === "+" || event.key === "=") zoomAround(at ? xOf(...at) : middle, 0.5);
     else if (event.key === "-") zoomAround(at ? xOf(...at) : middle, 2);
     else if (event.key === "Enter") at && events.pick(at[0].id);

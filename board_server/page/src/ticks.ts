@@ -58,16 +58,23 @@ export function ticks(axis: Axis, space: number, kind: Kind): Tick[] {
   const values = axis.log
     ? logarithmic(axis, space, kind)
     : linear(axis, Math.max(2, axis.size / space), kind);
-  const step = axis.log || values.length < 2 ? 0 : values[1]! - values[0]!;
+  const gap = values.length < 2 ? 0 : values[1]! - values[0]!;
+  const step = values.every((value, i) => !i || Math.abs(value - values[i - 1]! - gap) < gap * 1e-3)
+    ? gap
+    : 0;
   return values.map((value) => ({ value, text: tickText(value, step, kind) }));
 }
 
 /** A number that can be told from its neighbours, `step` away; 0: they are no equal steps. */
 function tickText(value: number, step: number, kind: Kind): string {
-  if (kind === "time") return formatDuration(value * 1000);
   const size = Math.abs(value);
-  if (size < step * 1e-6) return "0";
   const decimals = step ? Math.ceil(-Math.log10(step) - 1e-9) : 0;
+  if (kind === "time") {
+    if (step && (step < 1 || size < 120)) return `${size.toFixed(Math.max(0, decimals))} s`;
+    const seconds = step && step < 60 && size >= 7200 ? ` ${Math.round(size % 60)} s` : "";
+    return formatDuration(value * 1000) + seconds;
+  }
+  if (size < step * 1e-6) return "0";
   if (decimals > 0 && decimals <= 10 && size < 1e5 && size >= 1e-3) return value.toFixed(decimals);
   return formatTick(value, Math.max(4, Math.floor(Math.log10(size)) + 1 + decimals));
 }

@@ -27,7 +27,7 @@ export function Tree({ value }: { value: Json | undefined }) {
   if (!isObject(value))
     return (
       <>
-        {Array.isArray(value)
+        {Array.isArray(value) && value.length
           ? value
               .map((one) => formatValue(one))
               .join(value.some((one) => typeof one === "string") ? " " : " × ")

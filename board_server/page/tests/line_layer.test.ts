@@ -1,5 +1,6 @@
-import { describe, expect, it } from "vitest";
-import { runs } from "../src/line_layer";
+import { describe, expect, it, vi } from "vitest";
+import { drawLines, runs } from "../src/line_layer";
+import { SvgPen } from "../src/svg";
 
 const mean = (count: number[], members: number) => ({
   id: 0,
@@ -11,6 +12,29 @@ const mean = (count: number[], members: number) => ({
   rgb: [0, 0, 0] as const,
   count,
   members,
+});
+
+describe("a line of more points than columns", () => {
+  it("does not go on across what is not finite", () => {
+    const n = 3000;
+    const y = Array.from({ length: n }, (_, i) => (i < 1000 || i >= 1800 ? 0.5 + 0.1 * (i % 2) : NaN));
+    const line = { id: 0, x: y.map((_, i) => i), kx: 1, ox: 0, y, n, rgb: [0, 0, 0] as const };
+    const pen = new SvgPen();
+    const axis = (max: number, size: number) => ({ min: 0, max, size, log: false });
+    vi.stubGlobal("CanvasRenderingContext2D", class {});
+    drawLines(pen, [line], axis(n - 1, 300), axis(1, 100), 1, 1);
+    vi.unstubAllGlobals();
+    const parts = pen.parts.join("").match(/M[^M"]*/g)!;
+    expect(parts).toHaveLength(2);
+    const xs = parts.map((part) =>
+      part
+        .slice(1)
+        .split("L")
+        .map((point) => Number(point.split(" ")[0])),
+    );
+    expect(Math.max(...xs[0]!)).toBeCloseTo(99.5, 5);
+    expect(Math.min(...xs[1]!)).toBeCloseTo(180.5, 5);
+  });
 });
 
 describe("runs", () => {

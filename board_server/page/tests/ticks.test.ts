@@ -45,6 +45,28 @@ describe("ticks", () => {
     ]);
     expect(roundStep(20 * 86_400, 5, "time")).toBe(5 * 86_400);
   });
+  it("can be told from each other on any part of a time axis, also a logarithmic one", () => {
+    for (const log of [false, true])
+      for (const [min, max] of [
+        [3, 3.3],
+        [10, 14],
+        [118, 121],
+        [7200, 7230],
+        [90_000, 90_100],
+        [0.912, 0.9124],
+      ] as const) {
+        const found = texts(axis(min, max, 600, log), 60, "time");
+        expect(found.length).toBeGreaterThan(2);
+        expect(new Set(found).size).toBe(found.length);
+      }
+    expect(texts(axis(10, 11, 200), 60, "time")).toEqual(["10.0 s", "10.5 s", "11.0 s"]);
+    expect(texts(axis(7200, 7230, 300), 60, "time")[1]).toBe("2 h 00 min 10 s");
+  });
+  it("can be told from each other on a small part of a log axis", () => {
+    const found = texts(axis(0.91234, 0.91238, 400, true), 60, "number");
+    expect(found.length).toBeGreaterThan(2);
+    expect(new Set(found).size).toBe(found.length);
+  });
   it("are none on an axis without a width", () => {
     expect(ticks(axis(1, 1, 100), 60, "number")).toEqual([]);
     expect(ticks(axis(0, Infinity, 100), 60, "number")).toEqual([]);

@@ -5,12 +5,13 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatIds } from "../address";
 import { dark, focused, runAddress, setView, togglePick, view } from "../app";
 import { Chart } from "../chart";
+import { ChartChips } from "../chart_chips";
 import { colourOf, css } from "../colours";
 import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
 import type { Curves } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue, ordinal } from "../format";
-import { commonSteps, describe, groupsOf, type Lines, linesOf, modesOf, scoreMode, xKindOf } from "../lines";
+import { describe, epochsOf, groupsOf, type Lines, linesOf, modesOf, scoreMode, xKindOf } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
 import { type RunStore, TIMES } from "../run_store";
@@ -36,19 +37,18 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
   const [seen, setSeen] = useState(false);
   const detail = useSignal<{ key: string; curves: Curves } | null>(null);
   const shape = { ...state, x: xKindOf(state, experiments) };
+  const zoom = shape.x === state.x ? state.zoom : null; // one of seconds is none of epochs
   const curves = seen ? store.curvesOf(name, !!state.group) : undefined;
 
   const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
   const ids = experiments.map(({ id }) => id);
-  const unit = shape.x === "epoch" ? 1 : shape.x === "step" ? commonSteps(experiments) : NaN; // of x, an epoch
-  const zoomKey =
-    isThinned && state.zoom && unit ? [...state.zoom, unit, curves!.every, formatIds(ids)].join() : "";
+  const range = isThinned && zoom ? epochsOf(run, zoom, shape.x, experiments) : null;
+  const zoomKey = range ? [...range, curves!.every, formatIds(ids)].join() : "";
   useEffect(() => {
     detail.value = null;
     if (!zoomKey) return;
     const stop = new AbortController();
-    const [from, to] = state.zoom!;
-    store.detail(name, ids, [from / unit, to / unit], !!state.group, stop.signal).then(
+    store.detail(name, ids, range!, !!state.group, stop.signal).then(
       (found) => {
         detail.value = { key: zoomKey, curves: found };
       },
@@ -87,14 +87,14 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       logy: state.logy,
       cut: state.outliers === "cut",
       xKind: shape.x,
-      zoom: state.zoom,
+      zoom,
       chosen: new Set(state.group ? [] : state.pick),
       dark: dark.value,
       label: (id) => labels.get(id) ?? describe(run.experiments.get(id)),
     };
   };
   const csv = useMemo(() => {
-    const which = store.idsQuery(ids);
+    const which = experiments.length ? store.idsQuery(ids) : null;
     return which === null
       ? null
       : `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
@@ -114,6 +114,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       note={note}
       build={build}
       csv={csv}
+      x={shape.x}
       wide={state.wide === name}
       onWide={() => setView({ wide: state.wide === name ? "" : name })}
       {...(height ? { height } : {})}
@@ -176,7 +177,7 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
                   checked={picked.has(e.id)}
                   onChange={() => togglePick(e.id)}
                 />
-                <i style={{ background: css(colourOf(e.id, dark.value)) }} />
+                {!group && <i style={{ background: css(colourOf(e.id, dark.value)) }} />}
                 <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
                 <small>{Object.values(e.hyperparameters).map(formatValue).join(" · ")}</small>
               </span>
@@ -300,6 +301,7 @@ export function Analysis({ store }: { store: RunStore }) {
         </div>
       </div>
       <ActiveFilters shown={experiments.length} total={run.experiments.size} />
+      <ChartChips only={["best", "outliers"]} />
       {state.group && (
         <p class="active">
           {groupsOf(experiments, state.group)

@@ -7,7 +7,7 @@ import { ChartChips } from "../chart_chips";
 import { configOf } from "../configs";
 import { Bar, Empty, Status } from "../controls";
 import { epochOf } from "../filter";
-import { formatDuration, formatNumber, formatTime } from "../format";
+import { formatDuration, formatNumber, formatTime, formatValue } from "../format";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
@@ -71,7 +71,12 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           <h2>Hyperparameters</h2>
           <Tree
             value={{
-              ...e.hyperparameters,
+              ...Object.fromEntries(
+                Object.entries(e.hyperparameters).map(([name, value]) => [
+                  name,
+                  Array.isArray(value) ? formatValue(value) : value, // [32], as in all tables
+                ]),
+              ),
               ...(e.fold === null ? {} : { fold: e.fold }),
               ...(e.round ? { round: e.round } : {}),
               ...(e.refit ? { "refit of experiments": formatIds(e.refit.experiments as number[]) } : {}),

@@ -6,9 +6,10 @@ import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
 import { candidates, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
 import { formatNumber } from "../format";
-import { Parallel, Scatter, type Scored, scaleOf } from "../hyperparameter_charts";
+import { Parallel, Scatter, type Scored } from "../hyperparameter_charts";
 import { describe, modesOf, scoreMode } from "../lines";
 import type { RunStore } from "../run_store";
+import { scaleOf } from "../scales";
 import { orderScores } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
 import { ActiveFilters, FilterField, RefitNote } from "./flow";
@@ -106,7 +107,15 @@ export function Hyperparameters({ store }: { store: RunStore }) {
         </p>
       )}
       {!swept.length || !scored.length ? (
-        <Empty title={swept.length ? "No scores yet" : "Nothing is swept in this run"} />
+        <Empty
+          title={
+            !swept.length
+              ? "Nothing is swept in this run"
+              : fits.length
+                ? "No scores yet"
+                : "No experiment fits the filters"
+          }
+        />
       ) : (
         <>
           <Pointed scored={scored} by={by} />

@@ -48,7 +48,13 @@ function statesOf({ members }: Chosen, score: string): string {
 
 type Row = Chosen & { place: number };
 
-function columnsOf(run: Run, rule: Rule, mode: string, swept: readonly string[]): Column<Row>[] {
+function columnsOf(
+  run: Run,
+  rule: Rule,
+  mode: string,
+  swept: readonly string[],
+  ranked: boolean,
+): Column<Row>[] {
   const averaged = rule.over.length > 0;
   const column = (id: string, title: string, width: number, cell: Column<Row>["cell"], numeric = true) => ({
     id,
@@ -67,7 +73,7 @@ function columnsOf(run: Run, rule: Rule, mode: string, swept: readonly string[])
     )),
   ];
   return [
-    column("place", "Place", 60, ({ place }) => place),
+    ...(ranked ? [column("place", "Place", 60, ({ place }) => place)] : []),
     column(
       "id",
       averaged ? "Members" : "Id",
@@ -186,7 +192,7 @@ export function Selection({ store }: { store: RunStore }) {
         <Table
           label="Chosen experiments"
           rows={chosen.map((one, i) => ({ ...one, place: i + 1 }))}
-          columns={columnsOf(run, rule, mode, swept)}
+          columns={columnsOf(run, rule, mode, swept, !byHand)}
           keyOf={({ members: [one] }) => one!.experiment.id}
           onOpen={({ members: [one] }) =>
             (location.hash = runAddress(run.id, "experiments", String(one!.experiment.id)))

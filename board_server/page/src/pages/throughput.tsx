@@ -109,7 +109,7 @@ export function Throughput({ store }: { store: RunStore }) {
           title={known ? "training examples a second" : "epochs a second"}
           syncKey="run"
           note={epochs ? `while it trained: pauses and compiling are left out` : "no epoch yet"}
-          onZoom={() => {}}
+          apart
           build={() => {
             return model(x, y, known ? "examples a second, all experiments" : "epochs a second");
           }}
@@ -118,7 +118,7 @@ export function Throughput({ store }: { store: RunStore }) {
           title="events a second"
           syncKey="live"
           note="received here since this page was opened"
-          onZoom={() => {}}
+          apart
           build={() => {
             const begin = pulses[0]?.second ?? 0;
             const x: number[] = [];

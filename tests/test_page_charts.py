@@ -140,6 +140,9 @@ def test_decimation_is_said_and_a_zoom_fetches_the_detail(open_tab, storage):
     tab.show("runs/long/analysis?scores=val/loss&zoom=1..100")
     tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     assert any("epochs=1-100" in address and "experiments" not in address for address in tab.asked)
+    with page.expect_request(lambda request: "epochs=200-301" in request.url):
+        tab.show("runs/long/analysis?scores=val/loss&x=time&zoom=2.005..3.005")  # an epoch takes 0.01 s
+    tab.wait_until("() => !/ of .* points/.test(document.querySelector('figcaption').innerText)")
     with page.expect_request(lambda request: "epochs=1-200" in request.url) as asked:
         tab.show("runs/long/experiments/1?zoom=1..200")
         page.get_by_role("group", name="Chart of val/loss").scroll_into_view_if_needed()

@@ -102,6 +102,29 @@ function clockOf(run: Run, { id }: Experiment, curve: Curve): Float64Array | nul
   return x;
 }
 
+/** Between which epochs these experiments are within a range on x; null where none is, or it is not known yet. */
+export function epochsOf(
+  run: Run,
+  range: readonly [number, number],
+  x: Shape["x"],
+  experiments: readonly Experiment[],
+): [number, number] | null {
+  if (x === "epoch") return [...range];
+  let [from, to] = [Infinity, -Infinity];
+  for (const experiment of experiments) {
+    let ends = range.map((end) => end / stepsAnEpoch(experiment));
+    if (x === "time") {
+      const times = run.times?.get(experiment.id);
+      const clock = times && clockOf(run, experiment, times);
+      if (!clock || !(clock.at(-1)! >= range[0])) continue;
+      const [first, last] = range.map((end) => lowerBound(clock, times.n, end));
+      ends = [times.epochs[Math.max(0, first! - 1)]!, last! < times.n ? times.epochs[last!]! : Infinity];
+    } else if (!experiment.progress) continue;
+    [from, to] = [Math.min(from, ends[0]!), Math.max(to, ends[1]!)];
+  }
+  return from <= to ? [from, to] : null;
+}
+
 export function lineOf(
   run: Run,
   name: string,

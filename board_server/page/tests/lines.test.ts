@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { Curve, Curves } from "../src/curve";
-import { commonSteps, linesOf, xOf } from "../src/lines";
+import { commonSteps, epochsOf, linesOf, xOf } from "../src/lines";
 import { type Experiment, fromDetail, newExperiment, type Run } from "../src/run_state";
 import { DEFAULTS } from "../src/view_state";
 import type { Progress, RunDetail } from "../src/wire";
@@ -52,6 +52,28 @@ describe("x as time", () => {
       false,
     );
     expect(xs(lines[0]!)).toEqual([0, 2, 2]); // a clock that goes back stands still
+  });
+});
+
+describe("a range on x", () => {
+  const seen = run();
+  seen.times = curves(curve([1, 2, 3, 4], [1, 2, 3, 4]), curve([1, 2, 3, 4, 5, 6], [1, 2, 3, 4, 5, 6]));
+  seen.seconds = curves(
+    curve([1, 2, 3, 4], [1, 2, 3, 4]),
+    curve([1, 2, 3, 4, 5, 6], [0.5, 1, 1.5, 2, 2.5, 3]),
+  );
+  const some = [experiment(0, 0.1, 10), experiment(1, 0.1, 25), experiment(2)];
+  it("is the range of epochs in which one of the experiments is there", () => {
+    expect(epochsOf(seen, [3, 7], "epoch", some)).toEqual([3, 7]);
+    expect(epochsOf(seen, [50, 100], "step", some)).toEqual([2, 10]);
+    expect(epochsOf(seen, [1.6, 2.2], "time", some)).toEqual([1, 5]);
+  });
+  it("has no end where it goes on, so that it stays the same while more comes", () => {
+    expect(epochsOf(seen, [1.6, 9], "time", some)).toEqual([1, Infinity]);
+  });
+  it("is none before the times are known, or behind them", () => {
+    expect(epochsOf(run(), [1, 2], "time", some)).toBeNull();
+    expect(epochsOf(seen, [5, 6], "time", some)).toBeNull();
   });
 });
 

@@ -11,7 +11,7 @@ import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
 import type { Curves } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue, ordinal } from "../format";
-import { commonSteps, describe, groupsOf, type Lines, linesOf, modesOf, scoreMode, xOf } from "../lines";
+import { describe, epochsOf, groupsOf, type Lines, linesOf, modesOf, scoreMode, xOf } from "../lines";
 import type { PlotModel } from "../plot";
 import type { Experiment, Run } from "../run_state";
 import { type RunStore, TIMES } from "../run_store";
@@ -42,14 +42,13 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
 
   const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
   const ids = experiments.map(({ id }) => id);
-  const unit = shape.x === "epoch" ? 1 : shape.x === "step" ? commonSteps(experiments) : NaN; // of x, an epoch
-  const zoomKey = isThinned && zoom && unit ? [...zoom, unit, curves!.every, formatIds(ids)].join() : "";
+  const range = isThinned && zoom ? epochsOf(run, zoom, shape.x, experiments) : null;
+  const zoomKey = range ? [...range, curves!.every, formatIds(ids)].join() : "";
   useEffect(() => {
     detail.value = null;
     if (!zoomKey) return;
     const stop = new AbortController();
-    const [from, to] = zoom!;
-    store.detail(name, ids, [from / unit, to / unit], !!state.group, stop.signal).then(
+    store.detail(name, ids, range!, !!state.group, stop.signal).then(
       (found) => {
         detail.value = { key: zoomKey, curves: found };
       },

@@ -1,8 +1,6 @@
-import { describe, expect, it, vi } from "vitest";
-
-vi.mock("../src/app", () => ({}));
-const { scaleOf } = await import("../src/hyperparameter_charts");
-const { parseCondition } = await import("../src/filter");
+import { describe, expect, it } from "vitest";
+import { parseCondition } from "../src/filter";
+import { scaleOf } from "../src/scales";
 
 const kept = (values: (number | string | null)[], low: number, high: number) => {
   const condition = parseCondition(scaleOf(values).between(low, high));

@@ -253,3 +253,15 @@ def test_a_list_is_written_the_same_everywhere(tab, storage):
 def test_what_hides_all_experiments_is_said(tab):
     page = tab.go("runs/plain/hyperparameters?c.model.width=>9999")
     page.get_by_role("heading", name="No experiment fits the filters").wait_for()
+
+
+def test_means_say_that_refits_are_left_out(tab):
+    page = tab.go(f"runs/{CV}/analysis?group=fold")
+    page.get_by_text("2 refits are left out").wait_for()
+    tab.show(f"runs/{CV}/analysis")
+    page.get_by_text("2 refits are left out").wait_for(state="hidden")
+
+
+def test_groups_that_are_not_named_are_counted(tab, storage):
+    write_run(str(storage), "many", num_experiments=30, num_epochs=2)
+    tab.go("runs/many/analysis?group=optimizer.learning_rate").get_by_text("and 6 more", exact=True).wait_for()

@@ -142,10 +142,16 @@ export function drawBand(context: Pen, band: BandShape, xAxis: Axis, yAxis: Axis
     context.lineTo(toPixel(xAxis, line.x[i]! * line.kx + line.ox), yAxis.size - toPixel(yAxis, value));
   };
   context.fillStyle = css(line.rgb, 0.16);
-  context.beginPath();
-  for (let i = from; i < to; i++) point(i, band.low);
-  for (let i = to - 1; i >= from; i--) point(i, band.high);
-  context.fill();
+  for (let first = from; first < to; first++) {
+    let last = first;
+    while (last < to && Number.isFinite(line.y[last]!)) last++;
+    if (last === first) continue; // no band across what is not finite
+    context.beginPath();
+    for (let i = first; i < last; i++) point(i, band.low);
+    for (let i = last - 1; i >= first; i--) point(i, band.high);
+    context.fill();
+    first = last;
+  }
 }
 
 /** A cross where a line became NaN or infinite. */

@@ -35,10 +35,7 @@ export function xExtent(model: PlotModel): [number, number] {
   if (zoom && !(logx && zoom[0] <= 0)) return [...zoom];
   let [low, high] = [Infinity, -Infinity];
   for (const line of model.lines) {
-    if (!line.n) {
-      for (const [x] of line.marks ?? []) [low, high] = [Math.min(low, x), Math.max(high, x)];
-      continue;
-    }
+    if (!line.n) continue;
     let first = xOf(line, 0);
     if (logx && first <= 0) first = xOf(line, Math.min(1, line.n - 1));
     low = Math.min(low, logx ? Math.max(first, 1e-3) : first);

@@ -1,6 +1,6 @@
 /** A rule's text, whose wrong part is underlined where it stands. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useLayoutEffect, useState } from "preact/hooks";
 import { parseRule } from "./rule";
 
 interface RuleFieldProps {
@@ -11,7 +11,7 @@ interface RuleFieldProps {
 
 export function RuleField({ value, known, onCommit }: RuleFieldProps) {
   const [text, setText] = useState(value);
-  useEffect(() => setText(value), [value]);
+  useLayoutEffect(() => setText(value), [value]); // before the next key, which must not be lost
   const parsed = parseRule(text, known);
   const wrong = !parsed.ok && text + value !== ""; // before the first result there is no rule to be wrong
   const [at, length] = wrong ? [parsed.at ?? 0, parsed.length ?? 1] : [text.length, 0];

@@ -1,4 +1,4 @@
-/** Where hyperparameters and scores stand on an axis of their own. */
+/** Where values stand on an axis, and the filter for a part of it. */
 
 import type { Cell } from "./filter";
 import { formatNumber } from "./format";

@@ -50,7 +50,10 @@ export interface Band {
   count: Uint32Array;
 }
 
-/** Mean and band over curves at each epoch where at least one has a finite value. `std`: one sample deviation. */
+/**
+ * Mean and band over the finite values of curves at each of their epochs; NaN where there is none, across which no line
+ * may go on. `std`: one sample deviation.
+ */
 export function meanAndBand(
   curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
   band: "std" | "range" | "none",
@@ -63,6 +66,7 @@ export function meanAndBand(
       last = Math.max(last, epochs[n - 1]!);
     }
   const size = last >= first ? last - first + 1 : 0;
+  const seen = new Uint8Array(size);
   const count = new Uint32Array(size);
   const mean = new Float64Array(size);
   const squares = new Float64Array(size);
@@ -71,8 +75,9 @@ export function meanAndBand(
   for (const { epochs, values, n } of curves)
     for (let i = 0; i < n; i++) {
       const value = values[i]!;
-      if (!Number.isFinite(value)) continue;
       const at = epochs[i]! - first;
+      seen[at] = 1;
+      if (!Number.isFinite(value)) continue;
       const delta = value - mean[at]!;
       count[at]!++;
       mean[at]! += delta / count[at]!; // Welford: no difference of large squares
@@ -83,7 +88,8 @@ export function meanAndBand(
   let kept = 0;
   const epochs = new Float64Array(size);
   for (let at = 0; at < size; at++) {
-    if (!count[at]) continue;
+    if (!seen[at]) continue;
+    if (!count[at]) mean[at] = low[at] = high[at] = NaN;
     const deviation = count[at]! > 1 ? Math.sqrt(squares[at]! / (count[at]! - 1)) : 0;
     epochs[kept] = first + at;
     low[kept] = band === "range" ? low[at]! : band === "std" ? mean[at]! - deviation : mean[at]!;

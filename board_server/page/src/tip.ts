@@ -23,10 +23,12 @@ export function showTip(tip: HTMLElement, model: PlotModel, line: Line, i: numbe
     ...(logged === undefined ? [] : [`smoothed; logged ${formatNumber(logged, 5)}`]),
     ...(line.count ? [`mean of ${formatNumber(line.count[i]!)} of ${formatNumber(line.members)}`] : []),
   ];
-  tip.replaceChildren(
+  const made = [
     swatch,
     element("b", Number.isFinite(value) ? formatNumber(value, 5) : `diverged (${formatNumber(value)})`),
     element("small", parts.join(" · ")),
     element("span", model.label(line.id)),
-  );
+  ];
+  const same = made.map(({ textContent }) => textContent).join("") === tip.textContent;
+  if (!same) tip.replaceChildren(...made); // else a screen reader would say it again with each update
 }

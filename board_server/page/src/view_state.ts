@@ -77,7 +77,8 @@ export function readView(params: Params): { view: ViewState; foreign: string[] }
       else foreign.push(key);
     } else if (key === "zoom") {
       const ends = text.split("..").map(Number);
-      if (ends.length === 2 && ends[0]! < ends[1]!) view.zoom = [ends[0]!, ends[1]!];
+      if (ends.length === 2 && ends[0]! < ends[1]! && ends.every(Number.isFinite))
+        view.zoom = [ends[0]!, ends[1]!];
       else foreign.push(key);
     } else if (Object.hasOwn(CHOICES, key)) {
       if (CHOICES[key as keyof ViewState]!.includes(text)) (view as Record<string, unknown>)[key] = text;

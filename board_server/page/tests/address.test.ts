@@ -68,6 +68,8 @@ describe("view state", () => {
     const { view, foreign } = readView({ smooth: "7", x: "parsec", zoom: "9..1", tomorrow: "1", q: "ok" });
     expect(view).toEqual({ ...DEFAULTS, q: "ok" });
     expect(foreign.sort()).toEqual(["smooth", "tomorrow", "x", "zoom"]);
+    for (const zoom of ["1..Infinity", "-1e999..5", "1", "a..b"])
+      expect(readView({ zoom })).toMatchObject({ view: { zoom: null }, foreign: ["zoom"] });
   });
 });
 

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from "vitest";
-import { drawLines, runs } from "../src/line_layer";
+import { drawBand, drawLines, runs } from "../src/line_layer";
 import { SvgPen } from "../src/svg";
 
 const mean = (count: number[], members: number) => ({
@@ -34,6 +34,18 @@ describe("a line of more points than columns", () => {
     );
     expect(Math.max(...xs[0]!)).toBeCloseTo(99.5, 5);
     expect(Math.min(...xs[1]!)).toBeCloseTo(180.5, 5);
+  });
+});
+
+describe("a band", () => {
+  it("does not go on across what is not finite", () => {
+    const pen = new SvgPen();
+    const line = { ...mean([2, 2, 0, 2, 2], 2), y: [1, 1, NaN, 1, 1] };
+    const axis = (min: number, max: number) => ({ min, max, size: 100, log: false });
+    drawBand(pen, { line, low: [0, 0, NaN, 0, 0], high: [2, 2, NaN, 2, 2] }, axis(0, 4), axis(0, 2));
+    expect(pen.parts).toHaveLength(2);
+    expect(pen.parts.join("")).not.toContain("NaN");
+    expect(pen.parts[1]).toContain("M75 100L100 100L100 0L75 0");
   });
 });
 

@@ -60,12 +60,13 @@ describe("meanAndBand", () => {
     close(band.mean, [2, 4, 4]);
     close(band.high, [2 + Math.SQRT2, 4 + 2 * Math.SQRT2, 4 + Math.SQRT2]);
   });
-  it("counts only finite values, and leaves out epochs without any", () => {
+  it("counts only finite values, and is NaN where there are none", () => {
     const band = meanAndBand([curve([1, 2, 4], [1, NaN, 8]), curve([4, 5], [2, 6])], "range");
-    expect([...band.epochs]).toEqual([1, 4, 5]);
-    expect([...band.count]).toEqual([1, 2, 1]);
-    expect([...band.low]).toEqual([1, 2, 6]);
-    expect([...band.high]).toEqual([1, 8, 6]);
+    expect([...band.epochs]).toEqual([1, 2, 4, 5]);
+    expect([...band.mean]).toEqual([1, NaN, 5, 6]);
+    expect([...band.count]).toEqual([1, 0, 2, 1]);
+    expect([...band.low]).toEqual([1, NaN, 2, 6]);
+    expect([...band.high]).toEqual([1, NaN, 8, 6]);
   });
   it("is empty without curves", () => {
     expect(meanAndBand([], "std").epochs.length).toBe(0);

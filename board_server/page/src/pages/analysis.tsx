@@ -18,7 +18,7 @@ import { type RunStore, TIMES } from "../run_store";
 import { orderScores } from "../score_order";
 import { Table } from "../table";
 import { encode } from "../wire";
-import { ActiveFilters, FilterField } from "./flow";
+import { ActiveFilters, FilterField, RefitNote } from "./flow";
 
 interface ScoreChartProps {
   store: RunStore;
@@ -128,6 +128,8 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
   );
 }
 
+const NAMED = 24; // of so many groups the colours are named
+
 interface LegendProps {
   run: Run;
   experiments: readonly Experiment[];
@@ -215,12 +217,13 @@ export function Analysis({ store }: { store: RunStore }) {
   const names = orderScores(run.scores).filter((name) => !wanted?.ok || wanted.value(name));
   const swept = hyperparameterNames(run.experiments.values());
   const rankBy = run.scores.includes(state.by) ? state.by : (run.monitor ?? names[0] ?? "");
-  const groups: [string, string][] = [
+  const choices: [string, string][] = [
     ["", "one line per experiment"],
     ["(all)", "mean of all"],
     ...swept.map((name): [string, string] => [name, `mean by ${name}`]),
   ];
-  if (experiments.some((e) => e.fold !== null)) groups.push(["fold", "mean by fold"]);
+  if (experiments.some((e) => e.fold !== null)) choices.push(["fold", "mean by fold"]);
+  const groups = state.group ? groupsOf(experiments, state.group) : [];
   return (
     <div class="page">
       <div class="bartop controls">
@@ -232,7 +235,12 @@ export function Analysis({ store }: { store: RunStore }) {
           check={(text) => parseRegex(text)}
           onCommit={(scores) => setView({ scores })}
         />
-        <Select label="Lines" value={state.group} options={groups} onChange={(group) => setView({ group })} />
+        <Select
+          label="Lines"
+          value={state.group}
+          options={choices}
+          onChange={(group) => setView({ group })}
+        />
         {state.group && (
           <Select
             label="Band"
@@ -302,16 +310,16 @@ export function Analysis({ store }: { store: RunStore }) {
       </div>
       <ActiveFilters shown={experiments.length} total={run.experiments.size} />
       <ChartChips only={["best", "outliers"]} />
+      {state.group && <RefitNote run={run} />}
       {state.group && (
         <p class="active">
-          {groupsOf(experiments, state.group)
-            .slice(0, 24)
-            .map(([label, members], i) => (
-              <span class="key" key={label}>
-                <i style={{ background: css(colourOf(i, dark.value)) }} />
-                {label} <small>{members.length}</small>
-              </span>
-            ))}
+          {groups.slice(0, NAMED).map(([label, members], i) => (
+            <span class="key" key={label}>
+              <i style={{ background: css(colourOf(i, dark.value)) }} />
+              {label} <small>{members.length}</small>
+            </span>
+          ))}
+          {groups.length > NAMED && <small>and {groups.length - NAMED} more</small>}
         </p>
       )}
       {xKindOf(state, experiments) !== state.x && (

@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import errno
 import logging
 import os
 import re
+import resource
 import signal
 import socket
 import sys
@@ -22,11 +24,13 @@ from hypercorn.config import Config
 
 from board_server.app import create_app
 from board_server.auth import Access, is_loopback
-from board_server.connections import tell_applications_of_odd_ends
+from board_server.connections import mend_hypercorn
 from board_server.live import MAX_FRAME_BYTES
 from board_server.store import Store
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
+
+_MIN_FILES = 4096  # so many may be open, where the system allows it: 1,000 WebSockets, idle connections, logs
 
 # A peer whose machine went away is noticed by the system within about a minute (seconds; the last one milliseconds).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
@@ -103,6 +107,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return listening
 
 
+def _allow_many_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < _MIN_FILES:
+        wanted = _MIN_FILES if hard < 0 else min(_MIN_FILES, hard)
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def _store(folder: str) -> Store:
     if not folder or (os.path.exists(folder) and not os.path.isdir(folder)):
         raise _WrongOption(f"--event_storage={folder}: it is no folder; name the one that holds the runs")
@@ -118,12 +130,12 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     name = f"[{host}]" if ":" in host else host
     there = "" if os.path.isdir(store.folder) else ", which is not there yet"
     print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
-    tell_applications_of_odd_ends()
+    mend_hypercorn()
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.websocket_max_message_size = MAX_FRAME_BYTES
     config.h11_max_incomplete_size = 1 << 16
-    config.keep_alive_timeout = 10  # so long a connection may outlive its client
+    config.keep_alive_timeout = 10  # so long a connection may wait for a request
     config.include_server_header = False
     config.graceful_timeout = 5.0
     config.errorlog = logging.getLogger("board_server")
@@ -143,6 +155,7 @@ def main() -> int:
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
+    _allow_many_files()
     asyncio.run(_serve(store, access, listening))
     return 0
 

@@ -1,15 +1,19 @@
-"""What the server below does not do for a WebSocket by itself: hold back a fast client, notice an odd one."""
+"""What the server below does not do by itself: hold back a fast client, notice an odd one, bound the idle ones."""
 
 from __future__ import annotations
 
 import asyncio
 
+from hypercorn.asyncio import run as hypercorn_run
+from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.protocol import h2, h11
 from hypercorn.protocol.events import Event, StreamClosed
 from hypercorn.protocol.ws_stream import WSStream
 from hypercorn.typing import WebsocketScope
 from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
+
+MAX_IDLE = 256  # connections that wait for a request; a browser opens six
 
 
 class BoundedConnection(ASGIWebsocketConnection):
@@ -33,6 +37,34 @@ class _ToldStream(WSStream):
             await self.app_put({"type": "websocket.disconnect", "code": 1006})
 
 
-def tell_applications_of_odd_ends() -> None:
-    """Let Hypercorn use that stream; called once, before it serves."""
+class _BoundedServer(TCPServer):
+    """A connection that ends with its client, and while it is idle also when too many others are.
+
+    Hypercorn 0.18 bounds how long a connection waits for its next request, but neither how many do, nor does it
+    notice before then that an idle client is gone.
+    """
+
+    idle: dict[TCPServer, asyncio.Task] = {}  # noqa: RUF012  # of all connections, the longest idle first
+
+    async def _idle_timeout(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.idle[self] = task
+        if len(self.idle) > MAX_IDLE:
+            longest = next(iter(self.idle))
+            self.idle.pop(longest).cancel()
+            longest.writer.close()
+        try:
+            await super()._idle_timeout()
+        finally:
+            self.idle.pop(self, None)
+
+    async def _read_data(self) -> None:
+        await super()._read_data()
+        await self.idle_task.stop()
+
+
+def mend_hypercorn() -> None:
+    """Let Hypercorn use these classes; called once, before it serves."""
     h11.WSStream = h2.WSStream = _ToldStream  # type: ignore[misc]
+    hypercorn_run.TCPServer = _BoundedServer  # type: ignore[misc]

@@ -33,7 +33,7 @@ def test_idle_connections_keep_nobody_out(tmp_path, words):
             connection(stack, server.port, words)
         began = time.monotonic()
         assert server.get("/healthz")[0] == 200
-        assert time.monotonic() - began < 1
+        assert time.monotonic() - began < 8  # no idle one ends by itself before 10 s
         assert first.recv(1) == b""  # the one that was idle longest made room
         assert say(publisher, frame(0)) == {"ack": 0}
 
@@ -44,7 +44,7 @@ def test_a_connection_ends_with_its_client(tmp_path):
         with contextlib.ExitStack() as stack:
             for words in (b"", REQUEST[:20], REQUEST) * 10:
                 connection(stack, server.port, words)
-        limit = time.monotonic() + 3  # less than a connection may be idle
+        limit = time.monotonic() + 8  # less than a connection may be idle
         while server.open_files() > before:
             assert time.monotonic() < limit
             time.sleep(0.01)

@@ -19,7 +19,7 @@ from PIL import Image
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 sys.path.insert(0, ROOT)
 
-from benchmarks.synthetic_runs import events, write_run, write_strange_runs  # noqa: E402
+from benchmarks.synthetic_runs import events, write_strange_runs  # noqa: E402
 from mlgym_jax.events import EventLog  # noqa: E402
 
 IMAGES = os.path.join(ROOT, "docs", "images")
@@ -31,7 +31,7 @@ VIEWS = {
     "groups": "runs/sweep/analysis?group=model.width&scores=val",
     "hyperparameters": "runs/sweep/hyperparameters",
     "selection": "runs/digits/selection?rule=top 4 by val/f1 max where seed in (0, 1) and status = DONE",
-    "folds": "runs/folds-2/selection",
+    "folds": "runs/tabular/selection",
     "throughput": "runs/sweep/throughput",
     "experiment": "runs/digits/experiments/7",
     "failure": "runs/failures/experiments/1",
@@ -49,13 +49,14 @@ def main() -> None:
     os.makedirs(IMAGES, exist_ok=True)
     now = int(time.time() * 1000)
     with tempfile.TemporaryDirectory() as storage, EventLog.open(_made(storage, "sweep")) as log:
-        command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", f"--event_storage={storage}"]
-        subprocess.run([*command, "--run_id=digits"], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
-        _anonymise(os.path.join(storage, "digits"))
+        command = [sys.executable, "-m", "mlgym_jax.run", f"--event_storage={storage}"]
+        for run_id, *options in [
+            ("tabular", "--config=configs/tabular.py", "--config.num_epochs=4"),
+            ("digits", "--config=configs/gs.py"),
+        ]:
+            subprocess.run([*command, f"--run_id={run_id}", *options], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
+            _anonymise(os.path.join(storage, run_id), options)
         write_strange_runs(storage)
-        write_run(
-            storage, "folds-2", num_experiments=30, num_epochs=20, folds=5, name="five folds", start_ms=now - 7_200_000
-        )
         sweep = events(
             "sweep",
             num_experiments=80,
@@ -101,7 +102,7 @@ def _made(storage: str, run_id: str) -> str:
     return os.path.join(storage, run_id, "event_storage.log")
 
 
-def _anonymise(run: str) -> None:
+def _anonymise(run: str, options: list[str]) -> None:
     """Write the command as a reader would type it: which machine made the pictures is nobody's concern."""
     for folder, _, names in os.walk(run):
         if "model_card.json" not in names:
@@ -109,7 +110,7 @@ def _anonymise(run: str) -> None:
         path = os.path.join(folder, "model_card.json")
         with open(path, encoding="utf-8") as file:
             card = json.load(file)
-        card["command"] = ["python", "-m", "mlgym_jax.run", "--config=configs/gs.py"]
+        card["command"] = ["python", "-m", "mlgym_jax.run", *options]
         with open(path, "w", encoding="utf-8") as file:
             json.dump(card, file)
 

@@ -8,7 +8,7 @@ run: $(VENV)/.installed
 	$(BIN)/python -m mlgym_jax.run --config=configs/gs.py $(ARGS)
 
 test: $(VENV)/.installed page-tools
-	$(BIN)/python -m pytest -n 2 $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 # The board's page, as a wheel carries it.
 page: $(VENV)/.installed

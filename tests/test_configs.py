@@ -1,5 +1,6 @@
 """The published configs, shrunk, from end to end; the snippets of the README run as they stand."""
 
+import functools
 import re
 
 import numpy as np
@@ -18,7 +19,12 @@ CONFIGS = {
     "imbalanced": ({"num_epochs": 4}, 12, 1, {"val/balanced_accuracy": 0.90, "val/recall/class_1": 0.90}),
     "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, {"val/accuracy": 0.90}),
     "regression": ({"num_epochs": 10, "model.features": ()}, 3, 1, {"val/r2": 0.35}),
-    "tabular": ({"num_epochs": 5, "validation.folds": 3}, 12, 3, {"val/auroc": 0.98, "val/aupr": 0.97}),
+    "tabular": (
+        {"num_epochs": 5, "validation.folds": 3, "model.features": (32,)},
+        6,
+        2,
+        {"val/auroc": 0.98, "val/aupr": 0.97},
+    ),
     "warm_start": ({"num_epochs": 10}, 3, 1, {"val/accuracy": 0.93}),
 }
 
@@ -27,10 +33,22 @@ def test_every_published_config_is_tested():
     assert {path.stem for path in (ROOT / "configs").glob("*.py")} == set(CONFIGS)
 
 
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Return a function from the name of a config to its run, which is trained once."""
+
+    @functools.cache
+    def run(name):
+        config = mg.load_config(ROOT / f"configs/{name}.py", overrides=CONFIGS[name][0])
+        return mg.run(config, tmp_path_factory.mktemp(name))
+
+    return run
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_published_config_trains(name, tmp_path):
-    overrides, num_experiments, num_programs, reached = CONFIGS[name]
-    result = mg.run(mg.load_config(ROOT / f"configs/{name}.py", overrides=overrides), tmp_path)
+def test_a_published_config_trains(name, trained):
+    _, num_experiments, num_programs, reached = CONFIGS[name]
+    result = trained(name)
     assert result.status == "DONE"
     assert len(result.experiments) == num_experiments
     assert len(result.view.groups) == num_programs
@@ -38,9 +56,8 @@ def test_a_published_config_trains(name, tmp_path):
         assert result.best(name).best_score(name)[1] >= score
 
 
-def test_fine_tuning_begins_with_what_was_learnt(tmp_path):
-    config = ROOT / "configs/warm_start.py"
-    first = mg.run(mg.load_config(config, overrides={"num_epochs": 8}), tmp_path)
+def test_fine_tuning_begins_with_what_was_learnt(trained, tmp_path):
+    config, first = ROOT / "configs/warm_start.py", trained("warm_start")
     tuned = mg.run(mg.load_config(f"{config}:{first.run_dir}"), tmp_path)
     scratch = mg.run(mg.load_config(f"{config}:{first.run_dir}", overrides={"warm_start": None}), tmp_path)
     means = [np.mean([max(item.history["val/accuracy"]) for item in run.experiments]) for run in (tuned, scratch)]

@@ -85,15 +85,16 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
             np.testing.assert_allclose(eight[name], values, rtol=0, atol=1e-6)
 
 
-@pytest.fixture
-def twelve(tmp_path):
+@pytest.fixture(scope="module")
+def twelve(tmp_path_factory):
     """Twelve experiments whose program is of one batch, and how they end where there is memory."""
     edit = (
         "config.model = component('mlp', features=(6,)); config.seed = grid(0, 1, 2);"
         "config.optimizer = component('adam', learning_rate=grid(1e-3, 1e-2, 3e-2, 1e-1))"
     )
-    path = small(tmp_path, edit)
-    return path, mg.run(mg.load_config(path), tmp_path / "whole", plan="vmap", devices=1)
+    folder = tmp_path_factory.mktemp("twelve")
+    path = small(folder, edit)
+    return path, mg.run(mg.load_config(path), folder / "whole", plan="vmap", devices=1)
 
 
 def assert_same_numbers(one, other):

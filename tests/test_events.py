@@ -301,8 +301,14 @@ def test_a_sink_that_raises_is_dropped_with_a_warning_and_the_others_go_on(path)
 
 def test_fsync_comes_soon_but_never_more_often_than_the_interval(path, monkeypatch):
     synced, real = [], os.fsync
+
+    def fsync(fd):
+        number = log.next_event_id  # before, as more may be appended while it lasts
+        real(fd)
+        synced.append((time.monotonic(), number))
+
     with ev.EventLog.open(path, fsync_interval_seconds=0.1) as log:
-        monkeypatch.setattr(os, "fsync", lambda fd: (real(fd), synced.append((time.monotonic(), log.next_event_id))))
+        monkeypatch.setattr(os, "fsync", fsync)
         for n in range(60):
             log.append([numbered(n)])
             time.sleep(0.005)

@@ -52,12 +52,8 @@ def board(storage):
 
 
 @pytest.fixture
-def tab(browser, board):
-    one = Tab(browser, board.url)
-    yield one
-    one.close()
-    assert one.wrong == []
-    assert one.foreign() == []
+def tab(open_tab):
+    return open_tab()
 
 
 def exported(page, button, path):

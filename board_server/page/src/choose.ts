@@ -1,8 +1,9 @@
 /** What a rule chooses: experiments, or candidates whose score is the mean over their members. */
 
-import { type Cell, candidates, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
+import { type Cell, COMPARE, candidates, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
 import type { Condition, Rule } from "./rule";
 import type { Experiment } from "./run_state";
+import { groupBy } from "./statistics";
 
 export interface Member {
   experiment: Experiment;
@@ -33,14 +34,7 @@ function holds(condition: Condition, cell: (name: string) => Cell): boolean {
     return regex.ok && regex.value(found === null ? "" : String(found));
   }
   if (typeof found !== "number") return false;
-  const limit = Number(value);
-  return op === "<"
-    ? found < limit
-    : op === "<="
-      ? found <= limit
-      : op === ">"
-        ? found > limit
-        : found >= limit;
+  return COMPARE[op]!(found, Number(value));
 }
 
 /** The sum without the rounding of its parts (Shewchuk), as the engine's: folds in another order must stay a tie. */
@@ -62,17 +56,6 @@ function exactSum(values: readonly number[]): number {
 }
 
 const mean = (values: readonly number[]) => exactSum(values) / values.length;
-
-export function groupBy<T, K>(values: readonly T[], keyOf: (value: T) => K): Map<K, T[]> {
-  const groups = new Map<K, T[]>();
-  for (const value of values) {
-    const key = keyOf(value);
-    const group = groups.get(key);
-    if (group) group.push(value);
-    else groups.set(key, [value]);
-  }
-  return groups;
-}
 
 /** All that experiments of one candidate agree in. */
 function candidateOf({ fold, hyperparameters }: Experiment, over: readonly string[]): string {

@@ -86,7 +86,7 @@ export function parseRegex(body: string, flags = "i"): Checked<(haystack: string
   }
 }
 
-const COMPARE: Record<string, (a: number, b: number) => boolean> = {
+export const COMPARE: Record<string, (a: number, b: number) => boolean> = {
   "<": (a, b) => a < b,
   "<=": (a, b) => a <= b,
   ">": (a, b) => a > b,

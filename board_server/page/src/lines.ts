@@ -7,7 +7,7 @@ import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
 import { divergences, type Line, xOf } from "./raster";
 import { defaultMode, type Experiment, type Run } from "./run_state";
-import { bestSoFar, meanAndBand, smooth } from "./statistics";
+import { bestSoFar, groupBy, meanAndBand, smooth } from "./statistics";
 import type { ViewState } from "./view_state";
 
 type Shape = Pick<ViewState, "x" | "smooth" | "best" | "group" | "band">;
@@ -214,14 +214,9 @@ export function groupsOf(
   experiments: readonly Experiment[],
   group: string,
 ): [label: string, members: Experiment[]][] {
-  const groups = new Map<string, Experiment[]>();
-  for (const experiment of candidates(experiments)) {
-    const cell = cellOf(experiment, group);
-    const key = group === "(all)" ? "all experiments" : `${group} = ${cell ?? "(none)"}`;
-    const members = groups.get(key);
-    if (members) members.push(experiment);
-    else groups.set(key, [experiment]);
-  }
+  const groups = groupBy(candidates(experiments), (experiment) =>
+    group === "(all)" ? "all experiments" : `${group} = ${cellOf(experiment, group) ?? "(none)"}`,
+  );
   const value = (members: Experiment[]) => cellOf(members[0]!, group);
   return [...groups].sort(
     ([a, one], [b, other]) =>

@@ -42,6 +42,17 @@ export function bestSoFar(values: ArrayLike<number>, n: number, mode: "max" | "m
   return out;
 }
 
+export function groupBy<T, K>(values: readonly T[], keyOf: (value: T) => K): Map<K, T[]> {
+  const groups = new Map<K, T[]>();
+  for (const value of values) {
+    const key = keyOf(value);
+    const group = groups.get(key);
+    if (group) group.push(value);
+    else groups.set(key, [value]);
+  }
+  return groups;
+}
+
 export interface Band {
   epochs: Float64Array;
   mean: Float64Array;

@@ -11,7 +11,7 @@ import sys  # noqa: E402
 import tempfile  # noqa: E402
 
 import mlgym_jax as mg  # noqa: E402
-import mlgym_jax.experiment  # noqa: E402  (imports jax, flax, optax and orbax, timed apart)
+import mlgym_jax.recording.launch  # noqa: E402  (imports jax, flax, optax and orbax, timed apart)
 
 IMPORTED = time.perf_counter()
 

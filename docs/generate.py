@@ -6,14 +6,14 @@ python docs/generate.py [--check]
 import pathlib
 import sys
 
-from mlgym_jax.registry import kinds, registrations, shared
+from mlgym_jax.components.registry import kinds, registrations, shared
 
 TARGET = pathlib.Path(__file__).with_name("components.md")
 # Kinds whose parameters are Optax's own, with what is not available and why.
 OPTAX = {
-    "loss": ("mlgym_jax.core.losses", "NOT_LOSSES"),
-    "optimizer": ("mlgym_jax.core.optimizers", "NOT_OPTIMIZERS"),
-    "schedule": ("mlgym_jax.core.optimizers", "NOT_SCHEDULES"),
+    "loss": ("mlgym_jax.losses.of_optax", "NOT_LOSSES"),
+    "optimizer": ("mlgym_jax.optimizers.of_optax", "NOT_OPTIMIZERS"),
+    "schedule": ("mlgym_jax.optimizers.of_optax", "NOT_SCHEDULES"),
 }
 HEAD = """# Components
 

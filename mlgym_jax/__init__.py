@@ -20,26 +20,26 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 _PUBLIC = {
-    "component": "mlgym_jax.config",
-    "grid": "mlgym_jax.config",
-    "uniform": "mlgym_jax.config",
-    "log_uniform": "mlgym_jax.config",
-    "int_uniform": "mlgym_jax.config",
-    "load_config": "mlgym_jax.config_file",
-    "register": "mlgym_jax.registry",
-    "build": "mlgym_jax.components",
-    "Components": "mlgym_jax.components",
+    "component": "mlgym_jax.config.words",
+    "grid": "mlgym_jax.config.words",
+    "uniform": "mlgym_jax.config.words",
+    "log_uniform": "mlgym_jax.config.words",
+    "int_uniform": "mlgym_jax.config.words",
+    "load_config": "mlgym_jax.config.file",
+    "register": "mlgym_jax.components.registry",
+    "build": "mlgym_jax.study.build",
+    "Components": "mlgym_jax.components.graph",
     "make_program": "mlgym_jax.core.program",
     "Program": "mlgym_jax.core.program",
     "TrainState": "mlgym_jax.core.state",
-    "Metric": "mlgym_jax.core.metrics",
-    "mean_of": "mlgym_jax.core.metrics",
+    "Metric": "mlgym_jax.core.metric",
+    "mean_of": "mlgym_jax.core.metric",
     "Dataset": "mlgym_jax.data.dataset",
-    "run": "mlgym_jax.experiment",
-    "resume": "mlgym_jax.experiment",
-    "load_run": "mlgym_jax.results",
-    "RunResult": "mlgym_jax.results",
-    "ExperimentResult": "mlgym_jax.results",
+    "run": "mlgym_jax.recording.launch",
+    "resume": "mlgym_jax.recording.launch",
+    "load_run": "mlgym_jax.reading.results",
+    "RunResult": "mlgym_jax.reading.results",
+    "ExperimentResult": "mlgym_jax.reading.results",
     "MlgymError": "mlgym_jax.errors",
     "ConfigError": "mlgym_jax.errors",
 }
@@ -47,28 +47,28 @@ _PUBLIC = {
 __all__ = ["__version__", *sorted(_PUBLIC)]  # pyright: ignore[reportUnsupportedDunderAll]
 
 if TYPE_CHECKING:
-    from mlgym_jax.components import Components as Components
-    from mlgym_jax.components import build as build
-    from mlgym_jax.config import component as component
-    from mlgym_jax.config import grid as grid
-    from mlgym_jax.config import int_uniform as int_uniform
-    from mlgym_jax.config import log_uniform as log_uniform
-    from mlgym_jax.config import uniform as uniform
-    from mlgym_jax.config_file import load_config as load_config
-    from mlgym_jax.core.metrics import Metric as Metric
-    from mlgym_jax.core.metrics import mean_of as mean_of
+    from mlgym_jax.components.graph import Components as Components
+    from mlgym_jax.components.registry import register as register
+    from mlgym_jax.config.file import load_config as load_config
+    from mlgym_jax.config.words import component as component
+    from mlgym_jax.config.words import grid as grid
+    from mlgym_jax.config.words import int_uniform as int_uniform
+    from mlgym_jax.config.words import log_uniform as log_uniform
+    from mlgym_jax.config.words import uniform as uniform
+    from mlgym_jax.core.metric import Metric as Metric
+    from mlgym_jax.core.metric import mean_of as mean_of
     from mlgym_jax.core.program import Program as Program
     from mlgym_jax.core.program import make_program as make_program
     from mlgym_jax.core.state import TrainState as TrainState
     from mlgym_jax.data.dataset import Dataset as Dataset
     from mlgym_jax.errors import ConfigError as ConfigError
     from mlgym_jax.errors import MlgymError as MlgymError
-    from mlgym_jax.experiment import resume as resume
-    from mlgym_jax.experiment import run as run
-    from mlgym_jax.registry import register as register
-    from mlgym_jax.results import ExperimentResult as ExperimentResult
-    from mlgym_jax.results import RunResult as RunResult
-    from mlgym_jax.results import load_run as load_run
+    from mlgym_jax.reading.results import ExperimentResult as ExperimentResult
+    from mlgym_jax.reading.results import RunResult as RunResult
+    from mlgym_jax.reading.results import load_run as load_run
+    from mlgym_jax.recording.launch import resume as resume
+    from mlgym_jax.recording.launch import run as run
+    from mlgym_jax.study.build import build as build
 
 
 def __getattr__(name: str) -> Any:

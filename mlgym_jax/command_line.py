@@ -80,7 +80,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _field_of_config(name: str) -> str | None:
-    from mlgym_jax.config import FIELDS, SECTIONS
+    from mlgym_jax.config.words import FIELDS, SECTIONS
 
     field = name.lstrip("-")
     return field if field.partition(".")[0] in (*FIELDS, *SECTIONS) else None
@@ -112,6 +112,6 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 def parse_overrides(config: Any, texts: dict[str, str]) -> dict[str, Any]:
     """Read override texts in view of the fields that they replace."""
-    from mlgym_jax.config_file import current_value, parse_value
+    from mlgym_jax.config.file import current_value, parse_value
 
     return {name: parse_value(text, current_value(config, name)) for name, text in texts.items()}

@@ -16,7 +16,7 @@ from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError
 
 if TYPE_CHECKING:
-    from mlgym_jax.checkpoint.kept import KeptCheckpoints
+    from mlgym_jax.checkpoint.rows import KeptCheckpoints
 
 _RESOURCES = ("model", "optimizer", "lr_scheduler", "stateful_components")
 
@@ -49,7 +49,7 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
     if options.requests:
         os.nice(19)  # whoever asks for many is beside a training, which goes first
-    from mlgym_jax.checkpoint.kept import KeptCheckpoints  # here, so that a wrong request is answered at once
+    from mlgym_jax.checkpoint.rows import KeptCheckpoints  # here, so that a wrong request is answered at once
 
     kept = KeptCheckpoints(options.run_dir)
     if options.list:
@@ -75,7 +75,7 @@ def _serve(kept: KeptCheckpoints, run_dir: str, lines: Iterable[str]) -> None:
 
 
 def _write(kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, resource: str, output: str) -> None:
-    from mlgym_jax.warm_start import write_arrays
+    from mlgym_jax.checkpoint.safetensors_files import write_arrays
 
     metadata = {
         "run_id": os.path.basename(os.path.abspath(run_dir)),

@@ -9,13 +9,13 @@ import os
 import sys
 import time
 
-from mlgym_jax import run_folder
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.publishing import Boards
 from mlgym_jax.publishing.board import BoardPublisher
 from mlgym_jax.publishing.following import FollowedRun
 from mlgym_jax.publishing.publication import tell
+from mlgym_jax.run_folder import folder as run_folder
 
 _PROGRESS_SECONDS = 2.0
 

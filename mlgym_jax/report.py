@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
-from mlgym_jax.results import ExperimentResult, RunResult, load_run, summary
+from mlgym_jax.reading.results import load_run
+from mlgym_jax.reading.summary import summary
+from mlgym_jax.reading.table import print_table
 
 
 def _main(arguments: list[str]) -> int:
@@ -38,102 +39,6 @@ def _main(arguments: list[str]) -> int:
     else:
         print_table(result, monitor, mode)
     return DONE
-
-
-def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
-    """Print the experiments of a run, best first."""
-    from rich.console import Console
-
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
-    console.print(table(result.view, monitor, mode, limit))
-    for item in [*result.experiments, *result.refit]:
-        if item.error:
-            console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
-    selection = result.selection(monitor, mode)
-    if selection is not None:
-        console.print(_selected(*selection))
-    for item in result.refit:
-        console.print(_refitted(item))
-    if "refit" in (result.view.config or {}) and not result.refit and result.status in ("DONE", "FAILED"):
-        console.print("refit: none, as no candidate has a finite score on every fold")
-    if result.damaged_lines:
-        console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
-
-
-def _refitted(item: ExperimentResult) -> str:
-    seed = f", seed {item.hyperparameters['seed']}" if "seed" in item.hyperparameters else ""
-    planned = (item.config or {}).get("num_epochs")
-    scores = ", ".join(f"{name} {score:.4f}" for name, score in item.last.items() if _telling(name))
-    chosen = _words({name: value for name, value in item.hyperparameters.items() if name != "seed"})
-    by = (item.selected_by or {}).get("monitor")
-    return (
-        f"refit on all training data: experiment {item.experiment_id}{seed}, {chosen}, selected by {by}: "
-        f"{item.status}, {item.num_epochs} of {planned} epochs" + (f"; {scores}" if scores else "")
-    )
-
-
-def _telling(name: str) -> bool:
-    return name == "train/loss" or not name.startswith("train/")
-
-
-def _selected(kind: str, found: dict[str, Any] | None) -> str:
-    name = kind.replace("_", " ")
-    if found is None:
-        return f"{name}: not every fold has a score yet"
-    spread = "" if found["std"] is None else f" ± {found['std']:.4f}"
-    score = found["monitor"] if kind == "cross_validation" else "test/" + found["monitor"].removeprefix("val/")
-    chosen = found["selected"] if isinstance(found["selected"], list) else [found["selected"]]
-    words = [_words(item) for item in chosen]
-    picked = " | ".join(words) if len(set(words)) > 1 else words[0]
-    return f"{name}: {score} {found['mean']:.4f}{spread} over {len(found['scores'])} folds; selected: {picked}"
-
-
-def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -> Any:
-    """Return a rich table of a run's experiments, best first, those without a score last."""
-    from rich.table import Table
-    from rich.text import Text
-
-    experiments = view.candidates
-    best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
-    sign = -1 if mode == "max" else 1
-
-    def rank(item: Any) -> tuple[bool, float, int]:
-        found = best[item.experiment_id]
-        return found is None, sign * found[1] if found else 0.0, item.experiment_id
-
-    names = list(dict.fromkeys(name for item in experiments for name in item.hyperparameters))
-    folds = any(item.fold is not None for item in experiments)
-    scores = list(dict.fromkeys(name for item in experiments for name in item.history))
-    last = [name for name in scores if name != monitor and (name.endswith("/loss") or name.startswith("val/"))][:4]
-    grid = Table(title=f"{view.run_id} {view.name or ''} {view.status}", title_justify="left")
-    grid.add_column("id", justify="right")
-    for name in names:
-        grid.add_column(name, justify="right", overflow="fold")
-    if folds:
-        grid.add_column("fold", justify="right")
-    grid.add_column("status")
-    grid.add_column("epochs", justify="right")
-    if monitor:
-        grid.add_column(f"best {monitor}", justify="right", style="bold")
-    for name in last:
-        grid.add_column(name, justify="right")
-    for item in sorted(experiments, key=rank)[:limit]:
-        found = best[item.experiment_id]
-        status = item.status + (f" ({item.stop_reason})" if item.stop_reason else "")
-        row = [str(item.experiment_id), *(_shown(item.hyperparameters.get(name)) for name in names)]
-        row += [str(item.fold)] * folds + [status, str(item.epochs)]
-        row += [f"{found[1]:.4f} @ {found[0]}" if found else "-"] * bool(monitor)
-        row += [f"{item.last[name]:.4f}" if name in item.last else "-" for name in last]
-        grid.add_row(*(Text(cell) for cell in row))
-    return grid
-
-
-def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
-
-
-def _words(hyperparameters: dict[str, Any]) -> str:
-    return "; ".join(f"{key}={_shown(value)}" for key, value in hyperparameters.items()) or "the only one"
 
 
 def main() -> None:

@@ -10,9 +10,10 @@ import sys
 import tempfile
 from typing import Any
 
-from mlgym_jax import run_folder
 from mlgym_jax.command_line import DONE, FAILED, Parser, guarded
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder import provenance
 
 
 def _main(arguments: list[str]) -> int:
@@ -47,8 +48,8 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
     Raises:
         MlgymError: no such run or experiment, or nothing was recorded to compare with.
     """
-    from mlgym_jax.experiment import repeat
-    from mlgym_jax.results import load_run
+    from mlgym_jax.reading.results import load_run
+    from mlgym_jax.recording.launch import repeat
 
     logged = load_run(run_dir)
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
@@ -76,7 +77,7 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
 
 def changed_versions(recorded: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     """Return what is installed in other versions than a run recorded: name -> (then, now)."""
-    now = run_folder.versions()
+    now = provenance.versions()
     then = recorded.get("versions", {})
     return {name: (then.get(name), now.get(name)) for name in now if then.get(name) != now.get(name)}
 

@@ -67,7 +67,7 @@ def _main(arguments: list[str]) -> int:
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
-    from mlgym_jax.terminal import Terminal  # here, so that a wrong request is answered at once
+    from mlgym_jax.reading.terminal import Terminal  # here, so that a wrong request is answered at once
 
     with Terminal(quiet=options.quiet) as terminal:
         shared = {"plan": options.plan, "devices": options.devices, "board": boards, "sinks": [terminal]}
@@ -75,12 +75,12 @@ def _main(arguments: list[str]) -> int:
             if options.resume is not None:
                 result = _resume(options, texts, shared)
             else:
-                from mlgym_jax.config_file import load_config, override
+                from mlgym_jax.config.file import load_config, override
 
                 config = load_config(str(options.config))
                 for name, value in parse_overrides(config, texts).items():
                     override(config, name, value)
-                from mlgym_jax.experiment import run
+                from mlgym_jax.recording.launch import run
 
                 result = run(config, options.event_storage, run_id=options.run_id, **shared)
         except (KeyboardInterrupt, DiskError) as stop:
@@ -102,11 +102,11 @@ def _main(arguments: list[str]) -> int:
 
 
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
-    from mlgym_jax import run_folder
-    from mlgym_jax.config import ConfigDict, is_sweep, validated
-    from mlgym_jax.config_file import load_config, override
+    from mlgym_jax.config.file import load_config, override
+    from mlgym_jax.config.words import ConfigDict, is_sweep, validated
     from mlgym_jax.events import read_log
-    from mlgym_jax.experiment import resume
+    from mlgym_jax.recording.launch import resume
+    from mlgym_jax.run_folder import folder as run_folder
 
     run_dir = run_folder.find(options.event_storage, options.resume)
     recorded = run_folder.read_json(os.path.join(run_dir, "config.json"))
@@ -142,7 +142,7 @@ class _CallableModule(types.ModuleType):
     """`mlgym_jax.run` is this module and, in the Python API, a function; importing one must not hide the other."""
 
     def __call__(self, *arguments: Any, **keywords: Any) -> Any:
-        from mlgym_jax.experiment import run
+        from mlgym_jax.recording.launch import run
 
         return run(*arguments, **keywords)
 

@@ -35,7 +35,7 @@ def data_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test register what it likes, and forget it afterwards."""
-    from mlgym_jax import registry
+    from mlgym_jax.components import registry
 
     registry.kinds()  # what is built in, first
     monkeypatch.setattr(registry, "_registry", {kind: dict(names) for kind, names in registry._registry.items()})

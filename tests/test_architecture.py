@@ -11,50 +11,132 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 PACKAGE = ROOT / "mlgym_jax"
 
-# Each stage may import from its own and from those before it.
+# Each stage may import from those before it; a room from itself, too.
 STAGES = [
     ["errors"],
-    ["events", "registry"],
-    ["config", "config_file", "parameters", "core"],
-    ["models", "data", "search"],
-    ["components", "command_line"],
-    ["tracing"],
-    ["study_checks"],
-    ["job"],
-    ["study", "execution", "checkpoint", "run_folder", "publishing"],
-    ["results", "recorder", "warm_start", "model_card", "energy"],
-    ["group_checkpoints", "tuning", "report"],
-    ["training"],
-    ["experiment", "terminal"],
-    ["run", "reproduce", "export", "publish"],
+    ["events", "config"],
+    ["components"],
+    ["core"],
+    ["models", "losses", "metrics", "optimizers", "data", "search"],
+    ["run_folder", "execution"],
+    ["checkpoint", "publishing"],
+    ["study"],
+    ["reading"],
+    ["recording"],
+    ["command_line"],
+    ["run", "report", "reproduce", "export", "publish", "__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
+# Rooms of one stage that may be read by others of it: Optax's losses are read as its optimizers are.
+BESIDE = {"losses": {"optimizers"}}
 
 
-def imports(path):
-    """Yield the modules of this package that a file imports, wherever in the file."""
+def modules(package):
+    """Return the dotted names of a package's modules, `__init__` aside: name -> path."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package.parent).with_suffix("").parts
+        if "page" not in parts:
+            found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return found
+
+
+def imports(path, package):
+    """Yield the dotted names of the package's own modules that a file imports, wherever in the file."""
+    known = modules(package)
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "mlgym_jax":
-            parts = node.module.split(".")
-            yield from [parts[1]] if len(parts) > 1 else [alias.name for alias in node.names]
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package.name:
+            for alias in node.names:
+                inside = f"{node.module}.{alias.name}"
+                yield inside if inside in known else node.module
         elif isinstance(node, ast.Import):
-            yield from (alias.name.split(".")[1] for alias in node.names if alias.name.startswith("mlgym_jax."))
+            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == package.name)
 
 
-@pytest.mark.parametrize(
-    "path", [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"], ids=lambda p: str(p.name)
-)
+def room(module):
+    return module.split(".")[1] if "." in module else module
+
+
+def upward(path, package, stage, beside):
+    """Return what a file imports that does not stand before it."""
+    own = room(".".join(path.relative_to(package.parent).with_suffix("").parts))
+    rooms = {room(name) for name in imports(path, package)} - {own, package.name}
+    return {name for name in rooms if stage[name] >= stage[own]} - beside.get(own, set())
+
+
+FILES = [path for path in modules(PACKAGE).values() if path != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_imports_point_one_way(path):
-    part = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    # The Python API stands on everything; only these few load a later stage, lazily, by their nature.
-    allowed = {"results": {"study", "checkpoint"}}.get(part, set())
-    later = {name for name in imports(path) if STAGE[name] > STAGE[part]} - allowed
-    assert not later, f"{path.name} ({part}) imports {later}"
+    assert not upward(path, PACKAGE, STAGE, BESIDE)
 
 
-def test_every_part_has_its_stage():
-    parts = {p.relative_to(PACKAGE).parts[0].removesuffix(".py") for p in PACKAGE.rglob("*.py")} - {"__init__"}
-    assert parts == set(STAGE)
+def test_every_room_has_its_stage_and_every_stage_its_rooms():
+    assert {room(name) for name in modules(PACKAGE)} - {PACKAGE.name} == set(STAGE)
+
+
+@pytest.mark.parametrize("own", [name for names in STAGES for name in names])
+def test_each_entry_of_the_table_can_fail(own, tmp_path):
+    """A module that imports every room is told of all that do not stand before its own, and of nothing else."""
+    package = tmp_path / PACKAGE.name
+    for name in STAGE:
+        (package / name).mkdir(parents=True)
+        (package / name / "module.py").write_text("")
+    path = package / own / "module.py"
+    path.write_text("\n".join(f"from mlgym_jax.{name} import module" for name in STAGE))
+    before = {name for name in STAGE if STAGE[name] < STAGE[own]} | BESIDE.get(own, set())
+    assert upward(path, package, STAGE, BESIDE) == set(STAGE) - before - {own}
+
+
+def test_no_exception_is_for_nothing():
+    arrows = {(room(name), room(other)) for name, path in modules(PACKAGE).items() for other in imports(path, PACKAGE)}
+    assert all((one, other) in arrows for one, others in BESIDE.items() for other in others)
+
+
+def circles(graph):
+    """Return a circle of a graph {name: names}, or []."""
+    done = set()
+
+    def visit(name, trail):
+        if name in trail:
+            return [*trail[trail.index(name) :], name]
+        if name in done:
+            return []
+        for other in sorted(graph.get(name, ())):
+            if found := visit(other, (*trail, name)):
+                return found
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name, ()))), [])
+
+
+def test_circles_are_seen():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
+    assert circles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+@pytest.mark.parametrize("package", [PACKAGE, ROOT / "board_server", ROOT / "benchmarks"], ids=lambda p: p.name)
+def test_no_circles_inside_of_rooms_either(package):
+    # A package whose __init__ gathers its modules' names is no part of a circle: nothing in it imports the package.
+    graph = {name: {*imports(path, package)} for name, path in modules(package).items()}
+    assert not circles(graph)
+
+
+PAGE = ROOT / "board_server" / "page" / "src"
+
+
+def test_the_page_has_no_circles_either():
+    graph = {}
+    for path in [*PAGE.rglob("*.ts"), *PAGE.rglob("*.tsx")]:
+        found = re.findall(r'^(?:import|export)\b[^;]*?from\s+"(\.[^"]+)"', path.read_text(encoding="utf-8"), re.M)
+        names = {(path.parent / other).resolve() for other in found}
+        graph[str(path.with_suffix("").relative_to(PAGE))] = {
+            str(name.relative_to(PAGE)) for name in names if name.is_relative_to(PAGE)
+        }
+    assert len(graph) > 30 and any(graph.values())
+    assert not circles(graph)
 
 
 @pytest.mark.parametrize("module", ["orbax"])
@@ -71,7 +153,7 @@ def test_what_runs_beside_a_training_needs_neither_jax_nor_numpy(module):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "board_server").glob("*.py")), ids=lambda p: p.name)
 def test_the_board_knows_events_alone(path):
-    assert set(imports(path)) <= {"events", "errors"}
+    assert {room(name) for name in imports(path, PACKAGE)} <= {"events", "errors"}
 
 
 def test_importing_the_package_does_not_import_jax():
@@ -83,6 +165,11 @@ def test_files_stay_short():
     files = [*PACKAGE.rglob("*.py"), *(ROOT / "board_server").rglob("*.py")]
     long = {str(p.relative_to(ROOT)): n for p in files if (n := len(p.read_text().splitlines())) > 350}
     assert not long
+
+
+def test_every_room_says_what_belongs_there():
+    for path in PACKAGE.rglob("__init__.py"):
+        assert len(ast.get_docstring(ast.parse(path.read_text())) or "") > 40, path
 
 
 def test_the_component_page_is_what_the_registry_holds():

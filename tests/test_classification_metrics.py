@@ -6,9 +6,10 @@ import pytest
 import sklearn.metrics as sk
 from metric_cases import IDS, SHAPES, assert_equal, classification, evaluate
 
-from mlgym_jax.core import agreement_metrics, top_k_metrics
-from mlgym_jax.core import classification_metrics as metrics
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.metrics import agreement as agreement_metrics
+from mlgym_jax.metrics import classification as metrics
+from mlgym_jax.metrics import top_k as top_k_metrics
 
 AVERAGES = ("macro", "micro", "weighted", "none")
 BETA = 0.5

@@ -12,11 +12,12 @@ from flax import nnx
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
-from mlgym_jax import registry
-from mlgym_jax.components import build, build_components, check_section, graph
-from mlgym_jax.config import component, grid, plain
+from mlgym_jax.components import registry
+from mlgym_jax.components.graph import build_components, check_section, graph
+from mlgym_jax.components.registry import register
+from mlgym_jax.config.words import component, grid, plain
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
+from mlgym_jax.study.build import build
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 

@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
-from mlgym_jax.registry import registrations
+from mlgym_jax.components.registry import registrations
 
 _spec = importlib.util.spec_from_file_location("generate", ROOT / "docs/generate.py")
 generate = importlib.util.module_from_spec(_spec)

@@ -9,9 +9,9 @@ import sklearn.utils
 from flax import linen as nn
 
 import mlgym_jax as mg
+from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.scoring import loss_values
 from mlgym_jax.errors import ConfigError, MlgymError
-from mlgym_jax.registry import lookup
 
 RNG = np.random.default_rng(0)
 LOGITS = jnp.asarray(RNG.normal(size=(7, 3)), jnp.float32)

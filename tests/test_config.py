@@ -14,7 +14,8 @@ import pytest
 from conftest import ROOT
 from ml_collections import ConfigDict
 
-from mlgym_jax.config import (
+from mlgym_jax.config.file import load_config
+from mlgym_jax.config.words import (
     canonical_json,
     component,
     config_hash,
@@ -28,7 +29,6 @@ from mlgym_jax.config import (
     validated,
     walk,
 )
-from mlgym_jax.config_file import load_config
 from mlgym_jax.errors import ConfigError, MlgymError
 
 PUBLISHED = sorted(path.name for path in (ROOT / "configs").glob("*.py"))
@@ -137,7 +137,7 @@ def test_the_hash_minds_neither_order_nor_container_but_every_value():
 
 def test_the_hash_is_the_same_in_every_process():
     code = (
-        "from mlgym_jax.config import *; from mlgym_jax.config_file import load_config; "
+        "from mlgym_jax.config.words import *; from mlgym_jax.config.file import load_config; "
         "print(*(config_hash(validated(load_config(f'configs/{name}.py'))) for name in ('gs', 'cnn')))"
     )
     here = [config_hash(validated(load_config(ROOT / "configs" / name))) for name in ("gs.py", "cnn.py")]

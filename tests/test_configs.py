@@ -8,7 +8,7 @@ import pytest
 from conftest import ROOT
 
 import mlgym_jax as mg
-from mlgym_jax.study import prepare
+from mlgym_jax.study.expand import prepare
 
 # name -> (overrides, experiments, compiled programs, {score: what this little training reaches})
 CONFIGS = {

@@ -150,7 +150,7 @@ def test_the_package_imports_neither_jax_nor_scikit_learn_and_reading_needs_no_n
     code = """
         import sys
         sys.addaudithook(lambda event, _: 1 / 0 if event in ("socket.connect", "socket.getaddrinfo") else None)
-        from mlgym_jax.data import builders, datasets, folds, loaders, validation
+        from mlgym_jax.data import tfds_builders, datasets, folds, loaders, validation
         assert "tensorflow_datasets" not in sys.modules
         datasets.digits(data_dir=sys.argv[1])
         print([name for name in ("jax", "flax", "sklearn", "tensorflow") if name in sys.modules])
@@ -175,7 +175,7 @@ def test_generating_needs_no_network_prints_nothing_and_keeps_the_random_state(t
 
 
 def test_the_folder_is_the_argument_else_the_variable_else_the_cache_home(tmp_path, monkeypatch):
-    from mlgym_jax.data.builders import cache_folder
+    from mlgym_jax.data.tfds_builders import cache_folder
 
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("MLGYM_JAX_DATA_DIR", raising=False)

@@ -1,6 +1,6 @@
 """The energy meter against a counter whose readings the test chooses."""
 
-from mlgym_jax.energy import EnergyMeter
+from mlgym_jax.recording.energy import EnergyMeter
 
 
 def counter(folder, name, microjoules):

@@ -14,10 +14,10 @@ import safetensors.numpy
 from study_files import finish, here, small, start
 
 import mlgym_jax as mg
-from mlgym_jax.checkpoint.kept import RESOURCES
-from mlgym_jax.core.from_optax import path_name
+from mlgym_jax.checkpoint.rows import RESOURCES
+from mlgym_jax.checkpoint.safetensors_files import read_safetensors
 from mlgym_jax.core.state import raw_key
-from mlgym_jax.warm_start import read_safetensors
+from mlgym_jax.core.trees import path_name
 
 # Batch statistics, an optimizer of several parts with state in each, two groups, epochs kept beside the newest.
 RICH = """

@@ -16,12 +16,12 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component
-from mlgym_jax.data.builders import make_builder
 from mlgym_jax.data.csv_files import csv
 from mlgym_jax.data.dataset import to_arrays
-from mlgym_jax.data.files import npz, text
-from mlgym_jax.data.measured_datasets import breast_cancer, diabetes, wine
-from mlgym_jax.data.prepared import tfds
+from mlgym_jax.data.npz_and_text import npz, text
+from mlgym_jax.data.sklearn_tables import breast_cancer, diabetes, wine
+from mlgym_jax.data.tfds import tfds
+from mlgym_jax.data.tfds_builders import make_builder
 from mlgym_jax.errors import ConfigError
 
 # Tables that scikit-learn ships

@@ -8,8 +8,9 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid, log_uniform
-from mlgym_jax.experiment import repeat
-from mlgym_jax.search.halving import Contender, successive_halving
+from mlgym_jax.recording.launch import repeat
+from mlgym_jax.search.contest import Contender
+from mlgym_jax.search.halving import successive_halving
 
 
 def config_of(**sections):

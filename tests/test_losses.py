@@ -6,9 +6,10 @@ import numpy as np
 import optax
 import pytest
 
-from mlgym_jax.core import from_optax, losses
+from mlgym_jax.components.registry import lookup, registrations
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.registry import lookup, registrations
+from mlgym_jax.losses import of_optax as losses
+from mlgym_jax.optimizers import signatures
 
 RNG = np.random.default_rng(0)
 B, C, T = 6, 4, 5
@@ -94,7 +95,7 @@ CASES = {
         lambda o, b: optax.losses.triplet_margin_loss(o, b["positives"], b["negatives"], margin=0.5),
     ),
 }
-NAMES = [entry.name for entry in registrations("loss") if entry.origin == from_optax.__file__]
+NAMES = [entry.name for entry in registrations("loss") if entry.origin == signatures.__file__]
 
 
 def as_batch(given):
@@ -130,7 +131,7 @@ def test_has_finite_gradients_with_every_number_traced(name):
 
 def test_every_public_loss_is_registered_or_listed():
     public = {
-        name for name, item in from_optax.public_functions(optax.losses).items() if item.__module__.startswith("optax")
+        name for name, item in signatures.public_functions(optax.losses).items() if item.__module__.startswith("optax")
     }
     assert public == set(NAMES) | set(losses.NOT_LOSSES)
 

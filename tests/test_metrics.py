@@ -11,15 +11,16 @@ from hypothesis import strategies as st
 from jax.sharding import PartitionSpec
 from metric_cases import compute_all, evaluate, quick_jit
 
-from mlgym_jax.core import classification_metrics, metrics
-from mlgym_jax.core.metrics import summed
+from mlgym_jax.components.registry import lookup, registrations
+from mlgym_jax.core import metric as metrics
+from mlgym_jax.core.metric import summed
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.registry import lookup, registrations
+from mlgym_jax.metrics import classification as classification_metrics
 
 SIZE, CLASSES = 11, 4
 REGRESSION = {"mse", "mae", "rmse", "r2", "explained_variance"}
-NAMES = [entry.name for entry in registrations("metric") if "mlgym_jax/core" in entry.origin]
+NAMES = [entry.name for entry in registrations("metric") if "mlgym_jax/metrics" in entry.origin]
 
 
 @functools.cache

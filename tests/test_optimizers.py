@@ -9,9 +9,10 @@ import optax
 import optax.contrib
 import pytest
 
-from mlgym_jax.core import from_optax, optimizers
+from mlgym_jax.components.registry import lookup, registrations
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.registry import lookup, registrations
+from mlgym_jax.optimizers import of_optax as optimizers
+from mlgym_jax.optimizers import signatures
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*deprecated:DeprecationWarning")
 PARAMS = {
@@ -128,7 +129,7 @@ INNER = ("inner", "fast_optimizer", "base_optimizer")
 
 
 def names(kind):
-    return [entry.name for entry in registrations(kind) if entry.origin == from_optax.__file__]
+    return [entry.name for entry in registrations(kind) if entry.origin == signatures.__file__]
 
 
 def minimal(entry):
@@ -188,10 +189,10 @@ def test_schedule_equals_optax(name):
 def test_every_public_function_is_registered_or_listed():
     public = {
         name
-        for name, item in from_optax.public_functions(optax).items()
+        for name, item in signatures.public_functions(optax).items()
         if not getattr(item, "__module__", "").startswith("optax.losses")
     }
-    public |= {f"contrib.{name}" for name in from_optax.public_functions(optax.contrib)} | {"MultiSteps"}
+    public |= {f"contrib.{name}" for name in signatures.public_functions(optax.contrib)} | {"MultiSteps"}
     known = {*names("optimizer"), *names("schedule"), *optimizers.NOT_OPTIMIZERS, *optimizers.NOT_SCHEDULES}
     assert public == known
     assert not set(names("optimizer")) & set(optimizers.NOT_OPTIMIZERS)
@@ -273,7 +274,7 @@ def test_a_swept_schedule_equals_optax_in_one_program(name, given):
     def traced(swept):
         return jax.vmap(entry.factory(**still, **swept))(counts)
 
-    by_optax = from_optax.by_optax_rules(function(name)(**given))
+    by_optax = signatures.by_optax_rules(function(name)(**given))
     expected = [by_optax(int(count)) for count in counts]
     found = traced({key: jnp.asarray(value) for key, value in swept.items()})
     np.testing.assert_allclose(found, np.asarray(expected, np.float32), rtol=1e-6, atol=1e-7)

@@ -8,7 +8,7 @@ from test_halving import config_of
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid, int_uniform, log_uniform
-from mlgym_jax.experiment import repeat
+from mlgym_jax.recording.launch import repeat
 
 SEARCH = {"num_trials": 6, "num_parallel": 2, "monitor": "val/loss", "mode": "min"}
 

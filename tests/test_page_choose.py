@@ -13,7 +13,7 @@ from browsers import PAGE, STATE, Tab, expected
 
 from benchmarks.synthetic_runs import events, write_events, write_run
 from mlgym_jax.events import EventLog
-from mlgym_jax.results import load_run
+from mlgym_jax.reading.results import load_run
 
 CV = "tabular"
 CHOSEN = """count => {

@@ -10,9 +10,9 @@ import numpy as np
 import optax
 import pytest
 
+from mlgym_jax.components.parameters import check_parameters
+from mlgym_jax.components.registry import lookup, register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.parameters import check_parameters
-from mlgym_jax.registry import lookup, register
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 

@@ -16,7 +16,7 @@ from mlgym_jax.core.state import ORDER, key_for
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.plan import Plan, choose_plan, holds_primitive, parse_plan
-from mlgym_jax.study import prepare
+from mlgym_jax.study.expand import prepare
 
 
 class _Normalised(nn.Module):

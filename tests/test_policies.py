@@ -5,8 +5,8 @@ import math
 import pytest
 
 from mlgym_jax.checkpoint import policies
-from mlgym_jax.core import early_stopping
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.search import early_stopping
 
 NAN, INF = math.nan, math.inf
 

@@ -5,8 +5,8 @@ import pytest
 import sklearn.metrics as sk
 from metric_cases import IDS, SHAPES, assert_equal, classification, evaluate, sigmoid, softmax
 
-from mlgym_jax.core import probability_metrics as metrics
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.metrics import probability as metrics
 
 BINS = 10
 

@@ -9,8 +9,8 @@ from test_board_rest import Client
 
 from mlgym_jax import events as ev
 from mlgym_jax import report
+from mlgym_jax.components.registry import registrations
 from mlgym_jax.events import default_mode, default_monitor
-from mlgym_jax.registry import registrations
 from mlgym_jax.search.refit import rule, selected
 
 ROOT = pathlib.Path(__file__).parent.parent

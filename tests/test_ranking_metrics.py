@@ -10,8 +10,8 @@ import sklearn.metrics as sk
 from metric_cases import IDS, SHAPES, assert_equal, classification, evaluate, softmax
 from sklearn.preprocessing import label_binarize
 
-from mlgym_jax.core import ranking_metrics as metrics
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.metrics import ranking as metrics
 
 AVERAGES = ("macro", "weighted", "none")
 K = 6

@@ -11,10 +11,10 @@ from ml_collections import ConfigDict
 
 from mlgym_jax import component, grid
 from mlgym_jax.core.epoch import make_epoch
-from mlgym_jax.core.from_optax import by_optax_rules
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.plan import Plan
-from mlgym_jax.study import prepare
+from mlgym_jax.optimizers.signatures import by_optax_rules
+from mlgym_jax.study.expand import prepare
 
 RATES = (0.01, 0.05)
 EPOCHS = 4

@@ -24,10 +24,10 @@ from study_files import assert_same_bits, assert_same_outcome, events, here, out
 import mlgym_jax as mg
 from mlgym_jax import component, grid, register
 from mlgym_jax.data.cross_validation import cross_validation
-from mlgym_jax.experiment import repeat
+from mlgym_jax.recording.launch import repeat
 from mlgym_jax.report import _main as report
 from mlgym_jax.reproduce import reproduce
-from mlgym_jax.study import prepare
+from mlgym_jax.study.expand import prepare
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 NESTED = {"outer_folds": 2, "inner_folds": 2, "monitor": "val/accuracy", "mode": "max"}

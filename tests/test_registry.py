@@ -4,11 +4,11 @@ import pytest
 from flax import linen as nn
 from flax import nnx
 
-from mlgym_jax import registry
-from mlgym_jax.config_file import load_config
+from mlgym_jax.components import registry
+from mlgym_jax.components.parameters import check_parameters
+from mlgym_jax.components.registry import find_kind, lookup, register
+from mlgym_jax.config.file import load_config
 from mlgym_jax.errors import ConfigError, MlgymError, closest, described, likely, listed, nearest
-from mlgym_jax.parameters import check_parameters
-from mlgym_jax.registry import find_kind, lookup, register
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 

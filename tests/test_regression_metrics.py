@@ -6,9 +6,9 @@ import pytest
 import sklearn.metrics as sk
 from metric_cases import assert_equal, evaluate
 
-from mlgym_jax.core import regression_metrics as metrics
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.metrics import regression as metrics
 
 
 def regression(size, width, number, seed):

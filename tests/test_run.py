@@ -14,8 +14,8 @@ from sklearn.metrics import accuracy_score
 from study_files import assert_same_bits, edit_log, events, finish, here, scores, small, start, write
 
 import mlgym_jax as mg
-from mlgym_jax import run_folder
-from mlgym_jax.config import canonical_json, validated
+from mlgym_jax.config.words import canonical_json, validated
+from mlgym_jax.run_folder import folder as run_folder
 
 DIGITS = """
 from ml_collections import ConfigDict

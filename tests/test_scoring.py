@@ -13,11 +13,11 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
+from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.epoch import draw, make_epoch
-from mlgym_jax.core.from_optax import by_optax_rules
-from mlgym_jax.core.post_processors import process
+from mlgym_jax.core.post_processing import process
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import lookup
+from mlgym_jax.optimizers.signatures import by_optax_rules
 
 NUM_EXAMPLES = 61
 

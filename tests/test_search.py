@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import scipy.stats
 
-from mlgym_jax.config import component, grid, int_uniform, log_uniform, plain, uniform
+from mlgym_jax.components.registry import lookup
+from mlgym_jax.config.words import component, grid, int_uniform, log_uniform, plain, uniform
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import lookup
 from mlgym_jax.search.sweep import expand
 
 

@@ -12,9 +12,9 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
-from mlgym_jax.study import prepare
+from mlgym_jax.study.expand import prepare
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 

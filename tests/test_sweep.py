@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mlgym_jax.config import canonical_json, component, grid, plain, uniform
+from mlgym_jax.components.registry import register
+from mlgym_jax.config.words import canonical_json, component, grid, plain, uniform
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, parameter_owner, static_key
 from mlgym_jax.search.sweep import count, expand, swept_paths, value_at
 

@@ -15,8 +15,8 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 History = Sequence[Mapping[str, float]]
 

@@ -21,9 +21,9 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from mlgym_jax.checkpoint.saved import Kept, Saved, checksums, from_json, to_json
-from mlgym_jax.core.from_optax import path_name
+from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
 from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import DiskError, MlgymError
 
 

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from mlgym_jax.core.modules import adapt
-from mlgym_jax.core.post_processors import process
+from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 

@@ -10,10 +10,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.metrics import Metric, mean_of
+from mlgym_jax.components.registry import shared_parameters
+from mlgym_jax.core.metric import Metric, mean_of
 from mlgym_jax.core.state import Batch, MetricState, Outputs
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
-from mlgym_jax.registry import shared_parameters
 
 _MEAN = mean_of(lambda values, batch: values)
 

@@ -17,10 +17,10 @@ from typing import Literal
 
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.data.validation import Fold, assign_stratified, class_indices, random_numbers
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 
 @dataclasses.dataclass(frozen=True)

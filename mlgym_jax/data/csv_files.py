@@ -15,10 +15,10 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
-from mlgym_jax.data.files import Task, file_at, unreadable
+from mlgym_jax.data.npz_and_text import Task, file_at, unreadable
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import register
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 

@@ -7,9 +7,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, nearest
-from mlgym_jax.registry import register
 
 _DIGITS_MAX_VALUE = 16
 
@@ -38,7 +38,7 @@ def digits(*, data_dir: str | None = None, scale: bool = True, flat: bool = True
     Raises:
         ConfigError: the folder cannot be read or written.
     """
-    from mlgym_jax.data.builders import load_arrays
+    from mlgym_jax.data.tfds_builders import load_arrays
 
     arrays = load_arrays(
         "mlgym_digits",

@@ -18,10 +18,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
 from mlgym_jax.data.transforms import column_numbers
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 Fitted = dict[str, Any]
 Batch = dict[str, Any]

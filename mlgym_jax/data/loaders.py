@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 
 @dataclasses.dataclass(frozen=True)

@@ -13,9 +13,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import register
 
 Sampler = Callable[[Mapping[str, jax.Array]], jax.Array]
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, to_arrays
 from mlgym_jax.data.folds import make_folds
-from mlgym_jax.registry import register
 
 
 @register("steps_per_epoch", "of_data", needs=("dataset", "validation", "loader"))

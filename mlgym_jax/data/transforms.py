@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
 from mlgym_jax.data.validation import random_numbers
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import register
 
 Arrays = dict[str, np.ndarray]
 Label = int | str

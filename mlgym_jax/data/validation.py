@@ -18,9 +18,9 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 Fold = dict[str, np.ndarray]
 Validation = Callable[[Dataset, int], list[Fold]]

@@ -28,10 +28,10 @@ Synopsis:
 """
 
 from mlgym_jax.events.codec import Event, decode, decode_number, encode
+from mlgym_jax.events.fast_lines import apply_lines, project_log
 from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
 from mlgym_jax.events.ranking import default_mode, default_monitor
-from mlgym_jax.events.results import apply_lines
 from mlgym_jax.events.schema import (
     checkpoint_saved,
     checkpoint_skipped,
@@ -79,6 +79,7 @@ __all__ = [
     "job_status",
     "line_left_out",
     "project",
+    "project_log",
     "read_events",
     "read_log",
     "resume_mismatch",

@@ -240,7 +240,7 @@ def read_events(path: str | os.PathLike[str], *, after: int = -1) -> Iterator[tu
     Raises:
         MlgymError: there is no such log.
     """
-    for event_id, line in _lines(path, max(after + 1, 0)):
+    for event_id, line in read_lines(path, max(after + 1, 0)):
         try:
             event = decode(line)
         except ValueError:
@@ -255,7 +255,7 @@ def read_log(path: str | os.PathLike[str]) -> tuple[list[Event], list[int]]:
         MlgymError: there is no such log.
     """
     events, damaged = [], []
-    for event_id, line in _lines(path, 0):
+    for event_id, line in read_lines(path):
         try:
             events.append(decode(line))
         except ValueError:
@@ -263,7 +263,12 @@ def read_log(path: str | os.PathLike[str]) -> tuple[list[Event], list[int]]:
     return events, damaged
 
 
-def _lines(path: str | os.PathLike[str], start: int) -> Iterator[tuple[int, bytes]]:
+def read_lines(path: str | os.PathLike[str], start: int = 0) -> Iterator[tuple[int, bytes]]:
+    """Yield `(event_id, line)` of all whole lines from the event `start` on, as they are.
+
+    Raises:
+        MlgymError: there is no such log.
+    """
     try:
         file = open(path, "rb", buffering=BLOCK_BYTES)  # noqa: SIM115 (closed below)
     except OSError as error:

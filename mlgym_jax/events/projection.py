@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events.codec import Event, decode_number
 from mlgym_jax.events.schema import scores_of
 
@@ -166,6 +166,32 @@ class RunView:
         found = [view for view in self.experiments.values() if view.refit is not None]
         newest = max((view.round for view in found), default=0)
         return [view for view in found if view.round == newest]
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the scores that were recorded."""
+        return list(dict.fromkeys(name for view in self.candidates for name in view.history))
+
+    def best(self, monitor: str, mode: str = "max") -> tuple[ExperimentView, int]:
+        """Return the candidate with the best score over all its epochs, and that epoch; ties go to the smaller id.
+
+        Raises:
+            MlgymError: an unknown monitor or mode, or no finite score.
+        """
+        if mode not in ("min", "max"):
+            raise MlgymError(f"mode: 'min' or 'max' is expected, found {mode!r}")
+        if monitor not in self.scores:
+            raise MlgymError(f"no score {monitor!r}{nearest(monitor, self.scores)} Scores: {listed(self.scores, 40)}")
+        sign = 1 if mode == "max" else -1
+        scored = [
+            (sign * best[1], -view.experiment_id, view, best[0])
+            for view in self.candidates
+            if (best := view.best(monitor, mode))
+        ]
+        if not scored:
+            raise MlgymError(f"{monitor} is finite in no epoch of any experiment")
+        *_, view, epoch = max(scored, key=lambda entry: entry[:2])
+        return view, epoch
 
     def experiment(self, experiment_id: int) -> ExperimentView:
         """Return the view of one experiment, made if there is none yet."""

@@ -7,9 +7,9 @@ from typing import Any, cast
 import jax
 from flax import linen as nn
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.models.mlp import Activation, checked_rate, output_size
-from mlgym_jax.registry import register
 
 
 class CNN(nn.Module):

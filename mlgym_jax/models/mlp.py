@@ -7,8 +7,8 @@ from typing import Any, Literal, cast
 import jax
 from flax import linen as nn
 
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "sigmoid", "softplus"]
 

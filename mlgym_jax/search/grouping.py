@@ -6,8 +6,8 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config import canonical_json, dotted, is_component, replaced
-from mlgym_jax.registry import Registration, find_kind, lookup
+from mlgym_jax.components.registry import Registration, find_kind, lookup
+from mlgym_jax.config.words import canonical_json, dotted, is_component, replaced
 from mlgym_jax.search.sweep import Assignment
 
 # Swept at the top level, these are array arguments of the compiled program.

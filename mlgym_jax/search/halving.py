@@ -15,31 +15,12 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
-from mlgym_jax.config import canonical_json
+from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.registry import register
+from mlgym_jax.search.contest import Contender, History
 from mlgym_jax.search.sweep import Assignment, Strategy, whole_grid
-
-History = Sequence[Mapping[str, float]]
-
-
-class Contender(NamedTuple):
-    """How an experiment competes: experiments of one contest and candidate stay or stop together.
-
-    Attributes:
-        contest: the outer fold of nested cross validation, whose selection may not see another's scores; else 0.
-        candidate: its hyperparameters without the seed; folds and seeds of one candidate are averaged.
-    """
-
-    contest: int
-    candidate: str
-
-
-def candidate_of(assignment: Assignment) -> str:
-    """Name the hyperparameters of an assignment without the seed."""
-    return canonical_json({name: value for name, value in assignment.hyperparameters.items() if name != "seed"})
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,10 +8,10 @@ import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted
+from mlgym_jax.components.registry import register
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import register
-from mlgym_jax.search.halving import Contender, History, candidate_of
+from mlgym_jax.search.contest import Contender, History, candidate_of
 from mlgym_jax.search.sweep import Assignment, assigned, product, swept_paths, value_at, variants
 
 

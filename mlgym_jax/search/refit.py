@@ -10,10 +10,10 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
-from mlgym_jax.config import canonical_json
+from mlgym_jax.components.registry import register
+from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 from mlgym_jax.events import ExperimentView, default_monitor
-from mlgym_jax.registry import register
 from mlgym_jax.search.selection import cross_validated, without_seed
 from mlgym_jax.search.sweep import Assignment
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config import canonical_json
+from mlgym_jax.config.words import canonical_json
 from mlgym_jax.events.projection import ExperimentView
 
 Hyperparameters = dict[str, Any]

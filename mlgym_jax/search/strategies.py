@@ -2,7 +2,7 @@
 
 Synopsis:
 
-    >>> from mlgym_jax.config import component, log_uniform, plain
+    >>> from mlgym_jax.config.words import component, log_uniform, plain
     >>> from mlgym_jax.search.strategies import random
     >>> study = plain({"optimizer": component("adam", learning_rate=log_uniform(1e-4, 1e-1))})
     >>> [round(a.hyperparameters["optimizer.learning_rate"], 6) for a in random(num_experiments=2, seed=0)(study)]
@@ -16,9 +16,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, plain, replaced
+from mlgym_jax.components.registry import register
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, plain, replaced
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.registry import register
 from mlgym_jax.search.sweep import Assignment, Strategy, assigned, product, swept_paths, value_at, variants
 
 

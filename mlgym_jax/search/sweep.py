@@ -8,10 +8,10 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config import MAX_EXPERIMENTS, Path, dotted, is_component, is_sweep, replaced, sweeps, walk
+from mlgym_jax.components.parameters import check_parameters
+from mlgym_jax.components.registry import find_kind, lookup
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_component, is_sweep, replaced, sweeps, walk
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.parameters import check_parameters
-from mlgym_jax.registry import find_kind, lookup
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,0 +1,105 @@
+"""The checks on a component's parameters: names, types, values, before anything is built."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from mlgym_jax.components.registry import Registration, annotations_of
+from mlgym_jax.errors import ConfigError, described, kind_of, listed, nearest
+
+
+def check_parameters(entry: Registration, given: Mapping[str, Any], path: str) -> dict[str, Any]:
+    """Check names and plain types of a component's parameters; return them, converted where that loses nothing.
+
+    Values that are not plain data (built components, traced arrays) pass unchecked.
+    """
+    if not entry.takes_any:
+        for name in given:
+            if name not in entry.parameters:
+                raise ConfigError(
+                    f"{path}.{name}",
+                    f"unknown parameter of {entry.kind} {entry.name!r}{nearest(name, entry.parameters)} "
+                    f"Parameters: {listed(entry.parameters, 20)}",
+                )
+    for name, parameter in entry.parameters.items():
+        if parameter.default is parameter.empty and name not in given:
+            raise ConfigError(
+                f"{path}.{name}",
+                f"missing; {entry.kind} {entry.name!r} requires it: component({entry.name!r}, {name}=…)",
+            )
+    annotations = annotations_of(entry.factory)
+    return {
+        name: _checked(value, annotations.get(name), entry, name, f"{path}.{name}") for name, value in given.items()
+    }
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, tuple | list):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, Mapping):  # a nested component stands for what it will build, so its type is not known yet
+        return "component" not in value and all(_is_plain(item) for item in value.values())
+    return value is None or isinstance(value, bool | int | float | str)
+
+
+def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: str) -> Any:
+    if annotation is None:
+        return value
+    if not _is_plain(value):
+        _check_built(value, annotation, entry, path)
+        return value
+    try:
+        converted = msgspec.convert(value, annotation)
+        return tuple(converted) if isinstance(converted, list) else converted  # the plain form has no lists
+    except msgspec.ValidationError as error:
+        choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+        hint = nearest(value, choices) if choices and isinstance(value, str) else "."
+        where = str(error).rpartition(" - at `$")[2].strip("`") if " - at `$" in str(error) else ""
+        raise ConfigError(
+            path + where.replace("[", ".").replace("]", ""),
+            f"wrong {'value' if choices else 'type'}: found {described(value)}, {entry.kind} {entry.name!r} takes "
+            f"{_words(annotation)} as {name}{hint}",
+        ) from None
+    except TypeError:  # an annotation that is no plain type, such as optax.ScalarOrSchedule
+        default = entry.parameters[name].default if name in entry.parameters else None
+        numeric = isinstance(default, int | float) and not isinstance(default, bool)
+        if isinstance(value, str) and (numeric or "Schedule" in str(annotation)):
+            raise ConfigError(
+                path, f"wrong type: found {value!r}, {entry.kind} {entry.name!r} takes a number as {name}."
+            ) from None
+        return value
+
+
+def _check_built(value: Any, annotation: Any, entry: Registration, path: str) -> None:
+    """Refuse a nested component that built something else than a number or a function of the step (a schedule)."""
+    numeric = annotation in (int, float) or {int, float} & {*typing.get_args(annotation)}
+    if numeric and not (callable(value) or hasattr(value, "dtype") or type(value) in (dict, tuple, list)):
+        raise ConfigError(
+            path,
+            f"wrong type: {entry.kind} {entry.name!r} takes a number or a schedule, the component built "
+            f"{described(value)}",
+        )
+
+
+def _words(annotation: Any) -> str:
+    """Write a type as a user would: `an integer or None`."""
+    arguments = typing.get_args(annotation)
+    origin = typing.get_origin(annotation)
+    if annotation is None or annotation is type(None):
+        return "None"
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, arguments))
+    if origin is tuple and arguments:
+        plurals = {int: "integers", float: "numbers", str: "strings"}
+        if ... in arguments:
+            return f"a tuple of {plurals.get(arguments[0]) or _words(arguments[0])}"
+        return f"({', '.join(map(_words, arguments))})"
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(map(_words, arguments))
+    if isinstance(annotation, type) and origin is None:
+        return kind_of(annotation)
+    return str(annotation).replace("typing.", "")

@@ -1,0 +1,331 @@
+"""Named component factories: `@register(kind, name, needs=, dynamic=)`.
+
+Synopsis:
+
+    >>> from mlgym_jax.components.registry import register, lookup
+    >>> @register("greeting", "hello")
+    ... def hello(*, name: str = "world"):
+    ...     return f"hello {name}"
+    >>> lookup("greeting", "hello").factory(name="you")
+    'hello you'
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import importlib
+import inspect
+import os
+import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from mlgym_jax.errors import ConfigError, MlgymError, likely, listed, nearest
+
+# Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
+_BUILTIN_MODULES = (
+    "mlgym_jax.checkpoint.policies",
+    "mlgym_jax.checkpoint.warm_start",
+    "mlgym_jax.data.cross_validation",
+    "mlgym_jax.data.csv_files",
+    "mlgym_jax.data.datasets",
+    "mlgym_jax.data.encodings",
+    "mlgym_jax.data.loaders",
+    "mlgym_jax.data.npz_and_text",
+    "mlgym_jax.data.samplers",
+    "mlgym_jax.data.sklearn_tables",
+    "mlgym_jax.data.steps_per_epoch",
+    "mlgym_jax.data.tfds",
+    "mlgym_jax.data.transforms",
+    "mlgym_jax.data.validation",
+    "mlgym_jax.losses.composite",
+    "mlgym_jax.losses.of_optax",
+    "mlgym_jax.metrics.agreement",
+    "mlgym_jax.metrics.classification",
+    "mlgym_jax.metrics.probability",
+    "mlgym_jax.metrics.ranking",
+    "mlgym_jax.metrics.regression",
+    "mlgym_jax.metrics.top_k",
+    "mlgym_jax.models",
+    "mlgym_jax.models.post_processors",
+    "mlgym_jax.optimizers.averaging",
+    "mlgym_jax.optimizers.of_optax",
+    "mlgym_jax.optimizers.schedules",
+    "mlgym_jax.search.early_stopping",
+    "mlgym_jax.search.halving",
+    "mlgym_jax.search.optuna_search",
+    "mlgym_jax.search.refit",
+    "mlgym_jax.search.strategies",
+)
+_PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
+_registry: dict[str, dict[str, Registration]] = {}
+_builtins_loaded = False
+# kind -> what adds the parameters that all components of the kind share, and which of these are dynamic.
+_shared: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {}
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Registration:
+    """One registered factory.
+
+    Attributes:
+        needs: keyword parameter -> config section that is built first and passed by that keyword.
+        dynamic: names of parameters that one compiled program can sweep; None stands for every numeric one.
+    """
+
+    kind: str
+    name: str
+    factory: Callable[..., Any]
+    needs: Mapping[str, str]
+    dynamic: frozenset[str] | None
+    parameters: Mapping[str, inspect.Parameter]
+    takes_any: bool
+    origin: str
+
+    def is_dynamic(self, parameter: str) -> bool:
+        return self.dynamic is None or parameter in self.dynamic
+
+    def wants_integer(self, parameter: str) -> bool:
+        """Tell whether `parameter` counts something, so that a swept value must stay an integer."""
+        found = self.parameters.get(parameter)
+        if found is None:
+            return False
+        annotation = annotations_of(self.factory).get(parameter)
+        numeric = {annotation, *typing.get_args(annotation)} & {int, float} if annotation is not None else set()
+        if numeric:
+            return float not in numeric
+        return isinstance(found.default, int) and not isinstance(found.default, bool)
+
+    def summary(self) -> str:
+        """Return the first line of the factory's docstring."""
+        return (inspect.getdoc(self.factory) or "").split("\n")[0]
+
+
+def register(
+    kind: str,
+    name: str | None = None,
+    *,
+    needs: tuple[str, ...] | Mapping[str, str] = (),
+    dynamic: tuple[str, ...] | bool = (),
+) -> Callable[[Any], Any]:
+    """Register a factory (a function, or a Flax Module class) as component `name` of `kind`.
+
+    Args:
+        kind: `model`, `loss`, `metric`, `dataset`, … or a kind of your own.
+        name: the name used in a config; by default the function's.
+        needs: sections of the config that are built first and passed by keyword.
+        dynamic: parameters that may be swept inside one compiled program (they arrive as traced arrays); True for
+            all numeric ones.
+
+    Raises:
+        MlgymError: the name is taken by a component that another file registered, or a need or a dynamic parameter is
+            no parameter of the factory.
+    """
+    if not isinstance(kind, str):
+        raise MlgymError("@register needs a kind: write @register('model', 'my_name'), 'loss', 'metric', …")
+
+    def decorate(factory: Any) -> Any:
+        label = name or factory.__name__
+        if "/" in kind + label or not (kind and label):
+            raise MlgymError(f"@register({kind!r}, {label!r}): kind and name are not empty and hold no '/'")
+        if not factory.__module__.startswith("mlgym_jax."):
+            _load_builtins()  # so that who takes the name of a built-in component is told, and not the built-in one
+        module_class = inspect.isclass(factory)
+        signature = _signature(factory)
+        own_needs = dict(needs) if isinstance(needs, Mapping) else {need: need for need in needs}
+        parameters = {
+            key: parameter
+            for key, parameter in signature.parameters.items()
+            if parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+            and not (module_class and key in ("parent", "name", "rngs"))
+        }
+        takes_any = any(p.kind is p.VAR_KEYWORD for p in signature.parameters.values())
+        own_dynamic = () if dynamic is True else tuple(dynamic or ())
+        for word, declared in (("needs", own_needs), ("dynamic", own_dynamic)):
+            for key in declared:
+                if key not in parameters and not takes_any:
+                    fix = f"def {factory.__name__}({key}, *, …)" if word == "needs" else f"{key}=…"
+                    raise MlgymError(
+                        f"@register({kind!r}, {label!r}, {word}=…): {key!r} is no parameter of {factory.__name__}"
+                        f"{nearest(key, parameters)} Write `{fix}` there. Parameters: {listed(parameters)}"
+                    )
+        entry = Registration(
+            kind=kind,
+            name=label,
+            factory=_module_class_factory(factory) if module_class else factory,
+            needs=own_needs,
+            dynamic=None if dynamic is True else frozenset(own_dynamic),
+            parameters={key: value for key, value in parameters.items() if key not in own_needs},
+            takes_any=takes_any,
+            origin=_origin(factory),
+        )
+        known = _registry.setdefault(kind, {}).get(label)
+        if known is not None and known.origin != entry.origin:
+            own = known.origin.startswith(_PACKAGE)
+            raise MlgymError(
+                f"@register({kind!r}, {label!r}): the name is taken by {'mlgym_jax itself' if own else known.origin}; "
+                "choose another name, "
+                f"such as {'my_' + label!r}"
+            )
+        _registry[kind][label] = entry
+        return factory
+
+    return decorate
+
+
+def shared_parameters(kind: str, *, dynamic: tuple[str, ...] = ()) -> Callable[[Any], Any]:
+    """Give every component of `kind` further parameters: those of the decorated `(built, *, …) -> built`.
+
+    A component that has a parameter of such a name itself keeps its own.
+    """
+
+    def decorate(extend: Any) -> Any:
+        _shared[kind] = (extend, frozenset(dynamic))
+        return extend
+
+    return decorate
+
+
+@functools.cache
+def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozenset[str]) -> Registration:
+    _, *keywords = inspect.signature(extend).parameters.values()
+    added = {item.name: item for item in keywords if item.name not in {*entry.parameters, *entry.needs}}
+
+    @functools.wraps(entry.factory)
+    def factory(**given: Any) -> Any:
+        shared = {name: given.pop(name) for name in added if name in given}
+        built = entry.factory(**given)
+        return extend(built, **shared) if shared else built
+
+    hints = annotations_of(extend)
+    factory.__annotations__ = {
+        **annotations_of(entry.factory),
+        **{name: hints[name] for name in added if name in hints},
+    }
+    return dataclasses.replace(
+        entry,
+        factory=factory,
+        dynamic=None if entry.dynamic is None else entry.dynamic | (dynamic & set(added)),
+        parameters={**entry.parameters, **added},
+    )
+
+
+def _signature(factory: Any) -> inspect.Signature:
+    """Return the signature of a function, or of a class's `__init__`: NNX's metaclass shows `*args, **kwargs`."""
+    if not inspect.isclass(factory):
+        return inspect.signature(factory)
+    own = inspect.signature(factory.__init__)
+    return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+def _origin(factory: Any) -> str:
+    """Name the file that a factory comes from: a file read again may replace its own components."""
+    try:
+        source = inspect.getsourcefile(factory)
+        return os.path.realpath(source) if source else factory.__module__
+    except TypeError:
+        return getattr(factory, "__module__", "unknown")
+
+
+def _module_class_factory(module_class: type) -> Callable[..., Any]:
+    """Make a factory of a Flax Module class: Linen classes are called, NNX ones wait for their rngs."""
+
+    def build(**parameters: Any) -> Any:
+        if "rngs" in _signature(module_class).parameters:
+            return lambda rngs: module_class(**parameters, rngs=rngs)
+        return module_class(**parameters)
+
+    build.__doc__ = module_class.__doc__
+    build.__name__ = module_class.__name__
+    build.__signature__ = _signature(module_class)  # type: ignore[attr-defined]
+    own = annotations_of(module_class)
+    build.__annotations__ = own if dataclasses.is_dataclass(module_class) else annotations_of(module_class.__init__)
+    return build
+
+
+def _load_builtins() -> None:
+    global _builtins_loaded
+    if not _builtins_loaded:
+        _builtins_loaded = True
+        for module in _BUILTIN_MODULES:
+            importlib.import_module(module)
+
+
+def kinds() -> list[str]:
+    """List the registered kinds."""
+    _load_builtins()
+    return sorted(_registry)
+
+
+def registrations(kind: str | None = None) -> Iterator[Registration]:
+    """Iterate over what is registered, by kind and name."""
+    _load_builtins()
+    for a_kind in [kind] if kind else sorted(_registry):
+        for name in sorted(_registry.get(a_kind, {})):
+            yield _registry[a_kind][name]
+
+
+def shared(kind: str) -> dict[str, inspect.Parameter]:
+    """Return the parameters that every component of a kind takes besides its own."""
+    _load_builtins()
+    if kind not in _shared:
+        return {}
+    _, *keywords = inspect.signature(_shared[kind][0]).parameters.values()
+    return {item.name: item for item in keywords}
+
+
+def lookup(kind: str, name: str, path: str = "") -> Registration:
+    """Return the factory `name` of `kind`; a ConfigError at `path` names the nearest match."""
+    _load_builtins()
+    if kind not in _registry:
+        raise ConfigError(
+            path, f"unknown kind {kind!r}{nearest(kind, _registry)} Kinds: {listed(sorted(_registry), 30)}"
+        )
+    if name not in _registry[kind]:
+        others = [other for other in sorted(_registry) if name in _registry[other]]
+        if others:
+            fix = f"; write component('…', learning_rate=component({name!r}, …))" if others == ["schedule"] else ""
+            raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
+        raise ConfigError(
+            path,
+            f"unknown {kind} {name!r}{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}. "
+            f"Register your own with @register({kind!r}, {name or '…'!r}).",
+        )
+    entry = _registry[kind][name]
+    return _extended(entry, *_shared[kind]) if kind in _shared else entry
+
+
+def find_kind(name: str, section: str, path: str, parent_kind: str | None = None) -> tuple[str, str]:
+    """Resolve a component's (kind, name): said outright, by its section, by its parent, or by its name alone."""
+    _load_builtins()
+    if "/" in name:
+        kind, _, short = name.partition("/")
+        return kind, short
+    singular = section[:-1] if section.endswith("s") and section not in _registry else section
+    if singular in _registry:
+        return singular, name
+    if parent_kind and name in _registry[parent_kind]:
+        return parent_kind, name
+    having = [kind for kind, names in _registry.items() if name in names]
+    if len(having) == 1:
+        return having[0], name
+    if having:
+        spelled = " or ".join(f"component({kind + '/' + name!r}, …)" for kind in sorted(having))
+        raise ConfigError(path, f"{name!r} is registered for several kinds; write {spelled}")
+    every = {known for names in _registry.values() for known in names}
+    raise ConfigError(
+        path,
+        f"unknown component {name!r}{nearest(name, every)} {section!r} is no kind{nearest(section, _registry)} Kinds: "
+        f"{listed(sorted(_registry), 30)}. "
+        f"Say the kind outright: component('kind/{name}', …)",
+    )
+
+
+@functools.cache
+def annotations_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of a factory's parameters, resolved."""
+    try:
+        return typing.get_type_hints(factory)
+    except Exception:  # hints that only a type checker can resolve say nothing at run time
+        return {}

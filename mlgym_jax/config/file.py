@@ -1,0 +1,293 @@
+"""Config files: loading one, overriding its fields by dotted path, reading values from a command line."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import inspect
+import os
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from mlgym_jax.config.words import (
+    FIELDS,
+    SECTIONS,
+    component,
+    grid,
+    int_uniform,
+    is_component,
+    is_sweep,
+    log_uniform,
+    uniform,
+)
+from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
+
+
+def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
+    """Load `FILE` or `FILE:ARG` (handed to its `get_config`) and apply overrides by dotted path.
+
+    Raises:
+        MlgymError: the file is not there, raises, or returns no ConfigDict; ConfigError: an override does not fit.
+    """
+    config = _read_config_file(os.fspath(path))
+    for name, value in (overrides or {}).items():
+        override(config, name, value)
+    object.__setattr__(config, "_source_file", _split_argument(os.fspath(path))[0])
+    return config
+
+
+def source_file(config: Any) -> str | None:
+    """Return the file that a config was loaded from, if it was."""
+    try:
+        return object.__getattribute__(config, "_source_file")
+    except AttributeError:
+        return None
+
+
+def _split_argument(path: str) -> tuple[str, str | None]:
+    head, colon, argument = path.partition(".py:")
+    return (head + ".py", argument) if colon else (path, None)
+
+
+def _read_config_file(path: str) -> ConfigDict:
+    file, argument = _split_argument(path)
+    _check_there(file)
+    make_importable(file)
+    try:
+        get_config = _get_config_of(file)
+        given = () if argument is None else (argument,)
+        _check_takes(get_config, given)
+        config = get_config(*given)
+    except MlgymError as error:
+        where = _where(error, file)
+        raise MlgymError(f"--config={path}: {where}{error}") from error
+    except (Exception, SystemExit) as error:
+        raise MlgymError(f"--config={path}: {_where(error, file)}{_said(error)}") from error
+    if not isinstance(config, ConfigDict):
+        hint = "return ConfigDict(…)" if isinstance(config, Mapping) else "end it with `return config`"
+        raise MlgymError(
+            f"--config={path}: an ml_collections.ConfigDict is expected, get_config() returned {described(config)}; "
+            f"{hint}"
+        )
+    return config
+
+
+def _check_there(file: str) -> None:
+    if os.path.isfile(file):
+        return
+    folder = file if os.path.isdir(file) else os.path.dirname(file) or "."
+    names: list[str] = []
+    with contextlib.suppress(OSError):  # a folder that may not be read has nothing to propose
+        names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
+    if folder == file:
+        raise MlgymError(f"--config={file}: a folder; name a file in it. There are: {listed(names)}")
+    hint = f"{nearest(os.path.basename(file), names)} " if names else ". "
+    there = f"In {folder} there are: {listed(names)}" if os.path.isdir(folder) else f"There is no folder {folder!r}"
+    raise MlgymError(f"--config={file}: no such file{hint}{there}")
+
+
+def _get_config_of(file: str) -> Callable[..., Any]:
+    """Execute a config file, always anew, as a module of its own and return its `get_config`."""
+    path = os.path.abspath(file)
+    name = f"mlgym_jax_config_{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    module = sys.modules[name] = types.ModuleType(name)  # where dataclasses and type hints look for a class's names
+    module.__file__ = path
+    with open(path, "rb") as source:
+        code = compile(source.read(), path, "exec", dont_inherit=True)
+    exec(code, module.__dict__)
+    found = module.__dict__.get("get_config")
+    if found is None:
+        functions = [key for key, value in module.__dict__.items() if callable(value)]
+        raise MlgymError(f"there is no function get_config(){nearest('get_config', functions)} {_WANTED}")
+    if not callable(found):
+        raise MlgymError(f"get_config is {described(found)}, not a function. {_WANTED}")
+    return found
+
+
+_WANTED = "Write `def get_config(): …` that returns an ml_collections.ConfigDict."
+
+
+def _check_takes(get_config: Callable[..., Any], given: tuple[str, ...]) -> None:
+    try:
+        inspect.signature(get_config).bind(*given)
+    except TypeError as error:
+        hint = f"it was given {given[0]!r}, from FILE:ARG" if given else "hand it one: --config=FILE:ARG"
+        raise MlgymError(f"get_config does not fit: {error}; {hint}") from None
+
+
+def make_importable(file: str) -> None:
+    """Let a config file import the modules beside it."""
+    folder = os.path.dirname(os.path.abspath(file))
+    if folder not in sys.path:
+        sys.path.append(folder)
+
+
+def _where(error: BaseException, file: str) -> str:
+    """Name the last line of the user's file that an exception passed through."""
+    path = os.path.abspath(file)
+    line = error.lineno if isinstance(error, SyntaxError) and error.filename == path else None
+    trace = error.__traceback__
+    while trace is not None:
+        if trace.tb_frame.f_code.co_filename == path:
+            line = trace.tb_lineno
+        trace = trace.tb_next
+    return f"line {line}: " if line else ""
+
+
+def _said(error: BaseException) -> str:
+    """Put an exception of a config file in one line, with what to do about those that ml_collections is known for."""
+    if isinstance(error, SyntaxError):
+        code = f": {error.text.strip()}" if error.text and error.text.strip() else ""
+        place = "" if error.filename is None else f" ({os.path.basename(error.filename)}, line {error.lineno})"
+        return f"{type(error).__name__}: {error.msg}{place}{code}"
+    text = " ".join(str(error).split())
+    if isinstance(error, TypeError) and text.startswith("Could not override field"):
+        text += "; a ConfigDict keeps the type of a field's first value: write the final value at once, or begin with "
+        text += "ConfigDict(type_safe=False)"
+    return f"{type(error).__name__}: {text}" if text else type(error).__name__
+
+
+def override(config: ConfigDict, name: str, value: Any) -> None:
+    """Set the field at dotted path `name` in place; a swept field takes one value, or several as another grid.
+
+    Raises:
+        ConfigError: no such field, or a value of another type than the field's.
+    """
+    *parents, last = name.split(".")
+    holder: Any = config
+    for depth, key in enumerate(parents):
+        holder = _child(holder, key, ".".join(parents[: depth + 1]), name)
+    if isinstance(holder, list | tuple):
+        raise ConfigError(name, "an element of a list cannot be overridden by itself; override the whole list")
+    if not isinstance(holder, ConfigDict):
+        raise ConfigError(name, f"config.{'.'.join(parents)} is {described(holder)} and has no fields")
+    if last not in holder:
+        known = sorted({*FIELDS, *SECTIONS, *holder} if not parents else holder)
+        may_be_new = is_component(holder) or (_is_section_of_components(parents, holder) and value is not None)
+        if not (may_be_new or (not parents and last in known)):
+            raise ConfigError(name, f"no such field{nearest(last, known)} Fields here: {listed(known, 30)}")
+    current: Any = holder.get(last, _default(name))
+    takes_component = _is_section_of_components(parents, holder) or (not parents and last in SECTIONS)
+    value = _in_place_of(current, value, name, takes_component=takes_component)
+    with holder.ignore_type(), holder.unlocked():
+        if last in holder:
+            del holder[last]  # a ConfigDict refuses to replace a section by a plain value
+        holder[last] = value
+
+
+def _is_section_of_components(parents: list[str], holder: Any) -> bool:
+    plain_dict = len(parents) == 1 and not (is_component(holder) or is_sweep(holder))
+    return plain_dict and all(is_component(item) or is_sweep(item) or item is None for item in holder.values())
+
+
+def _in_place_of(current: Any, value: Any, name: str, *, takes_component: bool) -> Any:
+    """Return an override as it is stored in place of the current value, or raise."""
+    swept = list(current.get("values", ())) if is_sweep(current) else []
+    if isinstance(value, str) and (takes_component or any(is_component(item) for item in (current, *swept))):
+        return component(value)
+    if is_sweep(current):
+        # Several values in place of a grid are another grid; of tuples it takes tuples.
+        of_tuples = any(isinstance(item, list | tuple) for item in swept)
+        if isinstance(value, list | tuple) and of_tuples == any(isinstance(item, list | tuple) for item in value):
+            return grid(*value)
+        return value
+    if is_component(current) or is_sweep(value) or is_component(value):
+        return value
+    return _fitting(value, current, name)
+
+
+def _child(holder: Any, key: str, path: str, name: str) -> Any:
+    if isinstance(holder, list | tuple) and key.isdigit() and int(key) < len(holder):
+        return holder[int(key)]
+    if isinstance(holder, ConfigDict) and key in holder:
+        return holder[key]
+    if isinstance(holder, list | tuple):
+        raise ConfigError(path, f"no such element, so {name!r} cannot be overridden; there are 0 to {len(holder) - 1}")
+    known = sorted(holder) if isinstance(holder, ConfigDict) else []
+    raise ConfigError(
+        path, f"no such field, so {name!r} cannot be overridden{nearest(key, known)} Fields here: {listed(known, 30)}"
+    )
+
+
+def _fitting(value: Any, current: Any, name: str) -> Any:
+    """Return `value` in the type of the field's current value, or raise."""
+    if current is None or value is None:
+        return value
+    if isinstance(current, bool) or isinstance(value, bool):
+        fits = isinstance(current, bool) and isinstance(value, bool)
+    elif isinstance(current, float) and isinstance(value, int):
+        return float(value)
+    elif isinstance(current, tuple | list):
+        fits = isinstance(value, tuple | list)
+    else:
+        fits = isinstance(value, type(current))
+    if not fits:
+        many = isinstance(value, tuple | list)
+        hint = f"; to sweep it write grid({', '.join(map(repr, value))})" if many else ""
+        raise ConfigError(
+            name,
+            f"wrong type: found {described(value)}, {kind_of(type(current))} is expected, such as "
+            f"{described(current)}{hint}",
+        )
+    return value
+
+
+_CALLS = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform, "int_uniform": int_uniform}
+_CALLS["component"] = component
+
+
+def parse_value(text: str, current: Any = None) -> Any:
+    """Read a command-line value: a Python literal, `grid(…)` and friends, `component(…)`, otherwise a string.
+
+    A field that holds a string takes the text as it stands, but for these calls and None.
+    """
+    text = text.strip()
+    if text.lower() in ("true", "false") and not isinstance(current, str):
+        return text.lower() == "true"
+    try:
+        node = ast.parse(text, mode="eval").body
+        if isinstance(current, str) and text != "None" and not _is_call(node):
+            return text
+        return _evaluated(node)
+    except (ValueError, SyntaxError, TypeError):
+        if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
+            raise MlgymError(
+                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01) or component('name', …)"
+            ) from None
+        return text
+
+
+def _is_call(node: ast.expr) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CALLS
+
+
+def _evaluated(node: ast.expr) -> Any:
+    if isinstance(node, ast.Call) and _is_call(node):
+        keywords = {word.arg: _evaluated(word.value) for word in node.keywords if word.arg}
+        return _CALLS[ast.unparse(node.func)](*[_evaluated(argument) for argument in node.args], **keywords)
+    if isinstance(node, ast.Tuple | ast.List):
+        return tuple(_evaluated(item) for item in node.elts)
+    if isinstance(node, ast.Dict) and None not in node.keys:
+        return {ast.literal_eval(k): _evaluated(v) for k, v in zip(node.keys, node.values, strict=True) if k}
+    return ast.literal_eval(node)
+
+
+def current_value(config: ConfigDict, name: str) -> Any:
+    """Return the value at a dotted path, a field's default where it is not set, or None where there is none."""
+    value: Any = config
+    for key in name.split("."):
+        if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
+            value = value[int(key)]
+        else:
+            value = value.get(key, _default(name)) if isinstance(value, ConfigDict) else None
+    return value
+
+
+def _default(name: str) -> Any:
+    return FIELDS[name][1] if name in FIELDS else None

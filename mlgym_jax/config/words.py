@@ -1,0 +1,342 @@
+"""Study configs: the words to write them, their validated plain form and its hash.
+
+A config is an `ml_collections.ConfigDict`. A component is stored as `{"component": name, **parameters}`, a sweep as
+plain data (`{"sweep": "absolute", "values": [...]}` for `grid`). Below this module only the plain form travels:
+nested dicts, tuples and numbers, as `plain` returns it.
+
+Synopsis:
+
+    >>> from ml_collections import ConfigDict
+    >>> from mlgym_jax.config.words import component, grid, canonical_json, plain
+    >>> config = ConfigDict()
+    >>> config.optimizer = component("adam", learning_rate=grid(1e-3, 1e-2))
+    >>> canonical_json(plain(config))
+    '{"optimizer":{"component":"adam","learning_rate":{"sweep":"absolute","values":[0.001,0.01]}}}'
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import numbers
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
+from ml_collections import ConfigDict
+
+from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
+
+Path = tuple[str, ...]
+
+# Top-level fields that are no components: name -> (type, default, what it says). None as default: required.
+FIELDS: dict[str, tuple[type, Any, str]] = {
+    "name": (str, "study", "the study's name"),
+    "seed": (int, 0, "the seed of parameters, batch order and dropout; may be swept"),
+    "split_seed": (int, 0, "the seed of the validation split, the same for every experiment unless swept"),
+    "num_epochs": (int, None, "passes over the training part"),
+    "strict": (bool, False, "an experiment's numbers do not depend on which or how many others run beside it"),
+    "checkpoint_interval_seconds": (float, 30.0, "seconds between checkpoint writes; 0 writes each epoch"),
+    "evaluation_splits": (tuple, ("train", "val", "test"), "splits that are evaluated after each epoch, where present"),
+}
+# More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
+MAX_EXPERIMENTS = 100_000
+# Sections that are components; True: required.
+SECTIONS: dict[str, bool] = {
+    "dataset": True,
+    "validation": False,
+    "loader": False,
+    "model": True,
+    "loss": True,
+    "optimizer": True,
+    "metrics": False,
+    "post_processors": False,
+    "encoding": False,
+    "sampler": False,
+    "averaging": False,
+    "warm_start": False,
+    "early_stopping": False,
+    "checkpointing": False,
+    "search": False,
+    "refit": False,
+}
+# Sections that hold components by names of the user's own, with an example.
+_OF_COMPONENTS = {
+    "metrics": "accuracy=component('accuracy')",
+    "post_processors": "probability=component('softmax')",
+}
+DEFAULT_SECTIONS = {
+    "validation": {"component": "holdout", "val": 0.2},
+    "loader": {"component": "in_memory"},
+    "checkpointing": {"component": "last"},
+}
+
+
+def component(name: str, /, **parameters: Any) -> ConfigDict:
+    """Name a registered component and its parameters, for a section of a config."""
+    if not isinstance(name, str):
+        raise MlgymError(f"component(…): the first argument is a registered name, found {described(name)}")
+    if "component" in parameters:
+        raise MlgymError(f"component({name!r}, component=…): no parameter can have this name")
+    # Not type safe, so that a config made from another may put a grid in place of a number.
+    return ConfigDict({"component": name, **parameters}, allow_dotted_keys=True, type_safe=False)
+
+
+def grid(*values: Any) -> ConfigDict:
+    """Sweep over `values`; several grids in a config make their product."""
+    if len(values) > MAX_EXPERIMENTS:
+        raise MlgymError(f"grid(…): found {len(values):,} values; a run takes {MAX_EXPERIMENTS:,} experiments at most")
+    return ConfigDict({"sweep": "absolute", "values": list(values)})
+
+
+def uniform(low: float, high: float) -> ConfigDict:
+    """Sample uniformly from [low, high) in a random search."""
+    return ConfigDict({"sweep": "uniform", "low": low, "high": high})
+
+
+def log_uniform(low: float, high: float) -> ConfigDict:
+    """Sample with a uniform logarithm from [low, high) in a random search."""
+    return ConfigDict({"sweep": "log_uniform", "low": low, "high": high})
+
+
+def int_uniform(low: int, high: int) -> ConfigDict:
+    """Sample integers uniformly from low to high, both included, in a random search."""
+    return ConfigDict({"sweep": "int_uniform", "low": low, "high": high})
+
+
+def is_component(value: Any) -> bool:
+    """Tell whether a section names a component."""
+    return isinstance(value, Mapping | ConfigDict) and "component" in value
+
+
+def is_sweep(value: Any) -> bool:
+    """Tell whether a value is a sweep marker."""
+    return isinstance(value, Mapping | ConfigDict) and "sweep" in value
+
+
+def dotted(path: Path) -> str:
+    """Write a path as users do: `optimizer.learning_rate`."""
+    return ".".join(path)
+
+
+def plain(value: Any, path: Path = ()) -> Any:
+    """Turn a config into plain data (dicts, tuples, str, bool, int, float, None).
+
+    Raises:
+        ConfigError: a value that cannot be recorded, such as a function or an array, with its path.
+    """
+    if isinstance(value, ConfigDict | Mapping):
+        if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
+            return {str(key): _plain_values(item, path) for key, item in value.items()}
+        return {str(key): plain(item, (*path, str(key))) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
+    if isinstance(value, ml_collections.FieldReference):
+        return plain(value.get(), path)
+    if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
+        return plain(value.item(), path)  # NumPy's and JAX's scalars
+    if value is None or isinstance(value, bool):
+        return value
+    if isinstance(value, str):
+        return _text(value, path)
+    if isinstance(value, numbers.Integral):
+        return int(value)
+    if isinstance(value, numbers.Real):
+        number = float(value)
+        if math.isfinite(number):
+            return number
+        raise ConfigError(dotted(path), f"{number} cannot be recorded in JSON; leave it out or use a finite number")
+    if hasattr(value, "tolist"):
+        raise ConfigError(dotted(path), "an array cannot be recorded in a config; write a list, array.tolist()")
+    raise ConfigError(
+        dotted(path),
+        f"found {described(value, 60)}; a {type(value).__name__} cannot be recorded in a config, so the run could not "
+        "be repeated from it. Name it (a string, a number, a component) or register a component that makes it",
+    )
+
+
+def _plain_values(value: Any, path: Path) -> Any:
+    return tuple(plain(item, path) for item in value) if isinstance(value, list | tuple) else plain(value, path)
+
+
+def _text(value: str, path: Path) -> str:
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ConfigError(dotted(path), f"found {value!r}, which is no text that UTF-8 can write") from None
+    return str(value)
+
+
+def canonical_json(config: Mapping[str, Any]) -> str:
+    """Serialise a plain config: sorted keys, no spaces; `json.loads` of it gives the config back."""
+    return json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the canonical JSON, as hex."""
+    return hashlib.sha256(canonical_json(config).encode()).hexdigest()
+
+
+def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Iterate depth first over (path, value) of everything inside plain data, itself first."""
+    yield path, value
+    if isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from walk(value[key], (*path, key))
+    elif isinstance(value, tuple | list):
+        for index, item in enumerate(value):
+            yield from walk(item, (*path, str(index)))
+
+
+def sweeps(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
+    """Iterate over (path, marker) of every sweep in plain data; one among another's values has that one's path."""
+    if is_sweep(value):
+        yield path, value
+        values = value.get("values")
+        for item in values if isinstance(values, tuple) else ():
+            yield from sweeps(item, path)
+    elif isinstance(value, Mapping):
+        for key in sorted(value):
+            yield from sweeps(value[key], (*path, key))
+    elif isinstance(value, tuple):
+        for index, item in enumerate(value):
+            yield from sweeps(item, (*path, str(index)))
+
+
+def replaced(value: Any, path: Path, new: Any) -> Any:
+    """Return plain data with the value at `path` replaced; nothing is changed in place."""
+    if not path:
+        return new
+    head, *rest = path
+    if isinstance(value, Mapping):
+        return {**value, head: replaced(value[head], tuple(rest), new)}
+    return tuple(replaced(item, tuple(rest), new) if str(i) == head else item for i, item in enumerate(value))
+
+
+def validated(config: Any) -> dict[str, Any]:
+    """Return the plain form of a config with defaults filled in, its top level checked.
+
+    Raises:
+        ConfigError: an unknown or missing field or section, a wrong type, an empty sweep.
+    """
+    if not isinstance(config, ConfigDict | Mapping):
+        raise MlgymError(f"a config is an ml_collections.ConfigDict, found {type(config).__name__}")
+    study = plain(config)
+    for name, value in study.items():
+        _check_top_level(name, value)
+    for name, required in SECTIONS.items():
+        if required and study.get(name) is None:
+            like = nearest(name, [other for other in study if other not in SECTIONS and other not in FIELDS])
+            hint = f"{like} Write" if like != "." else "; write"
+            raise ConfigError(name, f"missing{hint} config.{name} = component(…)")
+    for name, default in DEFAULT_SECTIONS.items():
+        if study.get(name) is None:
+            study[name] = default
+    study = {name: value for name, value in study.items() if value is not None}
+    for name, (_, default, meaning) in FIELDS.items():
+        if name not in study:
+            if default is None:
+                raise ConfigError(name, f"missing: {meaning}; write config.{name} = …")
+            study[name] = default
+    for path, marker in sweeps(study):
+        _check_sweep(marker, path)
+    return study
+
+
+def _choices(value: Any) -> list[Any]:
+    """List the values that a field may take, those of its sweep and of sweeps inside it."""
+    if not is_sweep(value):
+        return [value]
+    values = value.get("values")
+    return [choice for item in values for choice in _choices(item)] if isinstance(values, tuple) else []
+
+
+def _check_top_level(name: str, value: Any) -> None:
+    if name == "search" and is_sweep(value):
+        raise ConfigError(name, "a search cannot be swept itself; write config.search = component(…)")
+    for choice in _choices(value):
+        if value is None and name not in FIELDS:
+            continue
+        if name in FIELDS:
+            _check_field(name, choice)
+        elif name in SECTIONS:
+            _check_section(name, choice)
+        elif not is_component(choice) and choice is not None and not _holds_components(choice):
+            known = [*FIELDS, *SECTIONS]
+            raise ConfigError(
+                name,
+                f"unknown field{nearest(name, known)} Fields: {listed(FIELDS)}; sections: {listed(SECTIONS, 20)}; "
+                "a section of your own must be a component",
+            )
+
+
+def _check_field(name: str, value: Any) -> None:
+    kind, _, meaning = FIELDS[name]
+    if kind is bool and isinstance(value, bool):
+        return
+    if not isinstance(value, (kind, int) if kind is float else kind) or isinstance(value, bool):
+        raise ConfigError(name, f"{kind_of(kind)} is expected, found {described(value)} ({meaning})")
+    if name in ("seed", "split_seed") and not 0 <= value < 2**32:
+        raise ConfigError(name, f"found {value!r}, allowed are 0 to 4294967295 ({meaning})")
+    least = {"num_epochs": 1, "checkpoint_interval_seconds": 0}.get(name)
+    if least is not None and value < least:
+        raise ConfigError(name, f"at least {least} is expected, found {value!r} ({meaning})")
+    if name == "evaluation_splits" and not all(isinstance(item, str) for item in value):
+        raise ConfigError(name, f"strings are expected, found {described(value)} ({meaning})")
+    if name == "evaluation_splits" and len({*value}) < len(value):
+        raise ConfigError(name, f"a split is named twice in {described(value)} ({meaning})")
+
+
+def _check_section(name: str, value: Any) -> None:
+    if name not in _OF_COMPONENTS:
+        if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
+            example = "component('selected')" if name == "refit" else "component('…')"
+            example = f"component({value!r}, …)" if isinstance(value, str) and value else example
+            raise ConfigError(
+                name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
+            )
+        return
+    if value is not None and (is_component(value) or not isinstance(value, Mapping) or not _holds_components(value)):
+        raise ConfigError(
+            name,
+            f"components by names of your own are expected, found {described(value)}; "
+            f"write config.{name} = dict({_OF_COMPONENTS[name]})",
+        )
+    for key in value or ():
+        if "/" in key or "." in key or not key or (name, key) == ("metrics", "loss"):
+            why = "is the score of the loss itself" if key == "loss" else "is no name of a score"
+            raise ConfigError(f"{name}.{key}", f"{key!r} {why}; choose another name, of letters, digits and _")
+
+
+def _holds_components(value: Any) -> bool:
+    if not isinstance(value, Mapping):
+        return False
+    return all(is_component(choice) or choice is None for item in value.values() for choice in _choices(item))
+
+
+_RANGES = ("uniform", "log_uniform", "int_uniform")
+
+
+def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
+    kind = value["sweep"]
+    if path[0] == "refit":
+        raise ConfigError(dotted(path), "a refit trains what was selected and cannot be swept itself; write one value")
+    if any("." in key for key in path):
+        raise ConfigError(dotted(path), "a key with a dot cannot lead to a sweep; rename it")
+    if kind == "absolute":
+        if not isinstance(value.get("values"), tuple) or not value["values"]:
+            raise ConfigError(dotted(path), "empty sweep; write grid(value, …) with at least one value")
+        return
+    if kind not in _RANGES:
+        raise ConfigError(
+            dotted(path), f"unknown sweep {described(kind)}{nearest(kind, _RANGES)} Use grid, {', '.join(_RANGES)}."
+        )
+    low: Any = value.get("low")
+    high: Any = value.get("high")
+    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high)) or not low < high:
+        raise ConfigError(dotted(path), f"{kind}(low, high) needs numbers with low < high, found {low!r}, {high!r}")
+    if kind == "log_uniform" and low <= 0:
+        raise ConfigError(dotted(path), f"log_uniform(low, high) needs low > 0, found {low!r}")
+    if kind == "int_uniform" and not all(isinstance(x, int) for x in (low, high)):
+        raise ConfigError(dotted(path), f"int_uniform(low, high) needs integers, found {low!r}, {high!r}")

@@ -1,0 +1,163 @@
+"""What a metric is: mergeable, masked states, so that a split's score is exact however it was cut into batches.
+
+Synopsis:
+
+    >>> import jax.numpy as jnp
+    >>> from mlgym_jax.metrics.classification import accuracy
+    >>> metric = accuracy()
+    >>> batch = {"targets": jnp.array([1, 0, 1]), "mask": jnp.array([True, True, False])}
+    >>> state = metric.update(metric.init(), jnp.array([[0.1, 0.9], [0.2, 0.8], [0.3, 0.7]]), batch)
+    >>> float(metric.compute(metric.merge(metric.init(), state)))
+    0.5
+
+The registered metrics are in `mlgym_jax.metrics`. Rows whose `batch["mask"]` is False count nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.errors import MlgymError
+
+Batch = Mapping[str, Any]
+
+
+class Metric(NamedTuple):
+    """Four pure functions around a state `S`, a tree of arrays.
+
+    Attributes:
+        init: () -> S of no example.
+        update: (S, outputs, batch) -> S; rows with `batch["mask"]` False change nothing.
+        merge: (S, S) -> S of both, in any order.
+        compute: S -> float[], or {name: float[]}.
+        gathers: whether S keeps every example: leaves with a leading axis of examples, one of them a bool mask of those
+            that count, `merge` their concatenation.
+        every: it is computed in the epochs `every`, 2 `every`, …
+        output: the name of the output that it reads, the model's or a post-processor's; by default the model's whole.
+    """
+
+    init: Callable[[], Any]
+    update: Callable[[Any, Any, Batch], Any]
+    merge: Callable[[Any, Any], Any]
+    compute: Callable[[Any], Any]
+    gathers: bool = False
+    every: int = 1
+    output: str | None = None
+
+
+class Sum(NamedTuple):
+    """A float32 sum, or an array of sums, with what rounding lost of it (Neumaier, 1974)."""
+
+    total: jax.Array
+    lost: jax.Array
+
+    @property
+    def value(self) -> jax.Array:
+        return self.total + self.lost
+
+
+def zero_sum(*shape: int) -> Sum:
+    """Return the sums of nothing."""
+    return Sum(jnp.zeros(shape, jnp.float32), jnp.zeros(shape, jnp.float32))
+
+
+def add(one: Sum, other: Sum) -> Sum:
+    """Add two sums; infinities and NaN stay what they are."""
+    total = one.total + other.total
+    larger = jnp.where(jnp.abs(one.total) >= jnp.abs(other.total), one.total, other.total)
+    smaller = jnp.where(jnp.abs(one.total) >= jnp.abs(other.total), other.total, one.total)
+    lost = jnp.where(jnp.isfinite(total), (larger - total) + smaller, 0.0)
+    return Sum(total, one.lost + other.lost + lost)
+
+
+def summed(values: jax.Array) -> Sum:
+    """Add float32[n, …] over n, pair by pair, with the error of one rounding instead of n of them."""
+    if not values.shape[0]:
+        return zero_sum(*values.shape[1:])
+    found = Sum(values, jnp.zeros_like(values))
+    while (size := found.total.shape[0]) > 1:
+        half = -(-size // 2)
+        rest = [(0, 2 * half - size), *((0, 0) for _ in values.shape[1:])]
+        second = Sum(*(jnp.pad(leaf[half:], rest) for leaf in found))
+        found = add(Sum(*(leaf[:half] for leaf in found)), second)
+    return Sum(found.total[0], found.lost[0])
+
+
+class Mean(NamedTuple):
+    """The state of a mean: the sum, and of how many."""
+
+    sum: Sum
+    count: jax.Array
+
+
+_PLAIN_SUM = 128  # Of so few values a plain sum is exact enough, and the cheapest in a training step.
+
+
+def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
+    """Return the metric that is the mean of a value an example, `per_example(outputs, batch) -> float[batch]`.
+
+    The sum is compensated (Neumaier, 1974), so that millions of float32 values lose no digits. Without any example the
+    mean is NaN.
+
+    Raises:
+        MlgymError: in `update`, if the values are not one an example.
+    """
+
+    def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
+        values, mask = jnp.asarray(per_example(outputs, batch)), batch["mask"]
+        if values.shape != mask.shape:
+            raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
+        return add_means(state, mean_state(values.astype(jnp.float32), mask))
+
+    return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
+
+
+def mean_state(values: jax.Array, mask: jax.Array) -> Mean:
+    """Return the state of the mean of float32[n, …] over n, where the mask, bool[n], is True."""
+    kept = jnp.where(mask.reshape(-1, *(1 for _ in values.shape[1:])), values, 0.0)
+    total = Sum(kept.sum(axis=0), jnp.zeros(kept.shape[1:], jnp.float32)) if len(kept) <= _PLAIN_SUM else summed(kept)
+    return Mean(total, mask.sum(dtype=jnp.int32))
+
+
+def add_means(one: Mean, other: Mean) -> Mean:
+    """Merge the states of two means."""
+    return Mean(add(one.sum, other.sum), one.count + other.count)
+
+
+def mean_value(state: Mean) -> jax.Array:
+    """Return the mean, NaN of nothing."""
+    mean = state.sum.value / jnp.maximum(state.count, 1).astype(jnp.float32)
+    return jnp.where(state.count > 0, mean, jnp.nan)
+
+
+def gathering(init: Callable[[], Any], rows: Callable[[Any, Batch], Any], compute: Callable[[Any], Any]) -> Metric:
+    """Return the metric that keeps what it needs of each example, and computes it of all of them at once.
+
+    Args:
+        init: () -> S with zero rows.
+        rows: (outputs, batch) -> S, a tree of arrays `[batch, …]`, one of them the mask; where that is False, `compute`
+            ignores the row, so that S may also be a part of a larger array of zeros.
+        compute: S -> scores.
+    """
+
+    def update(state: Any, outputs: Any, batch: Batch) -> Any:
+        return merge(state, rows(outputs, batch))
+
+    def merge(one: Any, other: Any) -> Any:
+        # Without rows it is not known either how many positions an example has.
+        if not len(jax.tree.leaves(one)[0]):
+            return other
+        if not len(jax.tree.leaves(other)[0]):
+            return one
+        return jax.tree.map(lambda a, b: jnp.concatenate([a, b]), one, other)
+
+    return Metric(init, update, merge, compute, gathers=True)
+
+
+def shape_of(array: Any) -> str:
+    """Write an array's dtype and shape, `float32[2, 3]`."""
+    return f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"

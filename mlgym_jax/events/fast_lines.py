@@ -1,0 +1,108 @@
+"""Evaluation results straight from their lines: they are most of a log, and reading them typed takes half the time."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterable
+
+import msgspec
+
+from mlgym_jax.events.codec import decode
+from mlgym_jax.events.log import read_lines
+from mlgym_jax.events.projection import LARGEST, RunView, apply
+
+_START = b'{"event_type":"evaluation_result",'
+
+
+class _Metric(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    metric: str
+    split: str
+    score: float | str
+
+
+class _Loss(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    loss: str
+    split: str
+    score: float | str
+
+
+class _Payload(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    experiment_id: int
+    epoch: int
+    metric_scores: list[_Metric]
+    loss_scores: list[_Loss]
+    grid_search_id: str | None = None
+    seconds: float | str | None = None
+
+
+class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """An `evaluation_result` as this version writes it; any other form is read without types."""
+
+    event_type: str
+    creation_ts: int
+    payload: _Payload
+
+
+_DECODER = msgspec.json.Decoder(_Event)
+
+
+def project_log(path: str | os.PathLike[str]) -> tuple[RunView, list[int]]:
+    """Return what a log on disk says about its run, and the numbers of its damaged lines.
+
+    Raises:
+        MlgymError: there is no such log.
+    """
+    view = RunView()
+    return view, apply_lines(view, (line for _, line in read_lines(path)))
+
+
+def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
+    """Bring `view` up to date with more lines of a log, as `apply` does with their events; count the damaged ones.
+
+    Returns:
+        Which of the lines are damaged.
+
+    Most lines are results of experiments that train, with the scores of the epoch before: those are taken in here,
+    faster than through `apply`, where all others go.
+    """
+    read, experiments = _DECODER.decode, view.experiments
+    damaged: list[int] = []
+    for number, line in enumerate(lines):
+        if line.startswith(_START):
+            try:
+                event = read(line)
+                payload = event.payload
+                experiment, epoch = experiments[payload.experiment_id], payload.epoch
+                numbers, history = experiment.epoch_numbers, experiment.history
+                scores = [(f"{one.split}/{one.metric}", float(one.score)) for one in payload.metric_scores]
+                for one in payload.loss_scores:
+                    scores.append((f"{one.split}/{one.loss}", float(one.score)))
+                seconds = payload.seconds
+                seconds = math.nan if seconds is None else float(seconds)
+                if (
+                    experiment.status == view.status == "RUNNING"
+                    and experiment.stop_epoch is None
+                    and numbers[-1] < epoch <= LARGEST
+                    and abs(event.creation_ts) <= LARGEST
+                    and view.run_id is not None
+                    and not experiment._logged
+                    and len(scores) == len(history)
+                    and history.keys() == {name for name, _ in scores}
+                ):
+                    for name, score in scores:
+                        history[name].append(score)
+                    numbers.append(epoch)
+                    experiment.epoch_seconds.append(seconds)
+                    experiment.evaluated_ms.append(event.creation_ts)
+                    continue
+            except (ValueError, LookupError):
+                pass  # not as it usually is: `apply` knows what to do
+        try:
+            event = decode(line)
+        except ValueError:
+            view.num_malformed += 1
+            damaged.append(number)
+            continue
+        apply(view, event)
+    return damaged

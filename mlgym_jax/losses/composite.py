@@ -1,0 +1,201 @@
+"""Losses made of losses, regularisers of parameters, and what every loss may be told besides its own parameters.
+
+Synopsis, in a config:
+
+    config.loss = component(
+        "sum",
+        losses=dict(
+            digit=component("softmax_cross_entropy", output="digit", target="digit_label"),
+            even=component("sigmoid_binary_cross_entropy", output="even", target="parity", weight=0.5),
+            decay=component("l2_regularizer", paths="kernel$", weight=grid(1e-4, 1e-3)),
+        ),
+    )
+
+The scores are then `train/loss`, the weighted sum, and `train/loss/digit`, `train/loss/even`, `train/loss/decay`, each
+before its weight, so that they stay comparable when weights are swept.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.components.registry import register, shared_parameters
+from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
+from mlgym_jax.core.state import Batch, Outputs
+from mlgym_jax.core.trees import path_name
+from mlgym_jax.errors import MlgymError, listed
+
+Loss = Callable[..., jax.Array]
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """A loss that reads one output and one field of the batch, times a weight.
+
+    Attributes:
+        output: the model's output to read; all of them by default.
+        target: the field of the batch that stands in for `targets`.
+        weight: a factor, which may be traced.
+    """
+
+    loss: Loss
+    output: str | None = None
+    target: str | None = None
+    weight: Any = 1.0
+
+    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+        values = self.unweighted(outputs, batch, params)
+        return values * jnp.asarray(self.weight, values.dtype)
+
+    def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
+        """Return float[batch], before the weight."""
+        return _values(self.loss, pick(outputs, self.output), with_target(batch, self.target), params)
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        return part_names(self.loss)
+
+    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+        """Return float[batch] of each part of the inner loss."""
+        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), params)  # type: ignore
+
+
+@shared_parameters("loss", dynamic=("weight",))
+def _reading(loss: Loss, *, output: str | None = None, target: str | None = None, weight: float = 1.0) -> Loss:
+    """Add `output` and `target`, the names of what it reads, and `weight`, a factor that may be swept."""
+    return Reading(loss, output, target, weight)
+
+
+def _values(loss: Loss, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
+    return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sum:
+    losses: Mapping[str, Loss]
+
+    @property
+    def part_names(self) -> tuple[str, ...]:
+        return tuple(self.losses)
+
+    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+        values = [_values(loss, outputs, batch, params) for loss in self.losses.values()]
+        return sum(values[1:], start=values[0])
+
+    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+        return {
+            name: loss.unweighted(outputs, batch, params)
+            if isinstance(loss, Reading)
+            else _values(loss, outputs, batch, params)
+            for name, loss in self.losses.items()
+        }
+
+
+@register("loss", "sum")
+def weighted_sum(*, losses: dict) -> Loss:
+    """Add up named losses, each times its own `weight`; each is reported as `loss/<name>` before its weight.
+
+    Raises:
+        MlgymError: no losses, or something that is no loss.
+    """
+    if not isinstance(losses, Mapping) or not losses:
+        raise MlgymError(f"sum: write losses=dict(name=component('…', weight=…), …); found {losses!r}")
+    for name, loss in losses.items():
+        if not callable(loss):
+            raise MlgymError(f"sum: losses.{name} takes a component, found {loss!r}")
+    return _Sum(dict(losses))
+
+
+@register("loss", "class_weighted")
+def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"] = "balanced") -> Loss:
+    """Multiply each example's loss by the weight of its class.
+
+    Args:
+        loss: a component, such as `component("softmax_cross_entropy")`.
+        weights: one a class; `balanced` is n / (num_classes * n_c) with the counts n_c of the fold's training part, as
+            in scikit-learn's `compute_class_weight`. A class that does not occur there has weight 0.
+
+    Raises:
+        MlgymError: targets that are no class numbers, or, without counts in the batch, `balanced`.
+    """
+
+    def weigh(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+        targets = jnp.asarray(batch["targets"])
+        if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
+            raise MlgymError(f"class_weighted takes integer targets [batch], found {targets.dtype.name}{targets.shape}")
+        values = _values(loss, outputs, batch, params)
+        return values * class_weights(weights, batch)[targets].astype(values.dtype)
+
+    return weigh
+
+
+def class_weights(weights: tuple[float, ...] | str, batch: Batch) -> jax.Array:
+    """Return float32[num_classes], from numbers or from the batch's `class_counts`."""
+    if not isinstance(weights, str):
+        return jnp.asarray(weights, jnp.float32)
+    if "class_counts" not in batch:
+        raise MlgymError(
+            "class_weighted(weights='balanced') needs batch['class_counts'], int[num_classes] of the training part; "
+            "a run adds it where the data set says its num_classes"
+        )
+    counts = jnp.asarray(batch["class_counts"]).astype(jnp.float32)
+    balanced = counts.sum() / (counts.shape[0] * jnp.maximum(counts, 1.0))
+    return jnp.where(counts > 0, balanced, 0.0)
+
+
+@register("loss", "lp", dynamic=("p", "root"))
+def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
+    """Average |output - target|^p over an example's outputs, and take the `root`-th root of it.
+
+    lp(p=1) is the mean absolute error, lp(p=2) the mean squared error, lp(p=2, root=2) its root for each example.
+    """
+
+    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
+        outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
+        if outputs.shape == (*targets.shape, 1):
+            outputs = outputs[..., 0]
+        if outputs.shape != targets.shape:
+            raise MlgymError(f"lp takes targets of the outputs' shape {outputs.shape}, found {targets.shape}")
+        distance = jnp.abs(outputs - targets.astype(outputs.dtype))
+        # A power of 0 has no gradient that a sum would survive: 0^p is 0 with gradient 0 here.
+        zero = distance == 0
+        powers = jnp.where(zero, 0.0, jnp.where(zero, 1.0, distance) ** jnp.asarray(p, distance.dtype))
+        mean = powers.mean(axis=tuple(range(1, powers.ndim)))
+        none = mean == 0
+        return jnp.where(none, 0.0, jnp.where(none, 1.0, mean) ** (1 / jnp.asarray(root, mean.dtype)))
+
+    return loss
+
+
+@register("loss", "l1_regularizer")
+def l1_regularizer(*, paths: str = "") -> Loss:
+    """Sum the magnitudes of the parameters whose path, such as `Dense_0/kernel`, the regular expression is found in."""
+    return _regularizer("l1_regularizer", paths, jnp.abs)
+
+
+@register("loss", "l2_regularizer")
+def l2_regularizer(*, paths: str = "") -> Loss:
+    """Sum the squares of the parameters whose path, such as `Dense_0/kernel`, the regular expression is found in."""
+    return _regularizer("l2_regularizer", paths, jnp.square)
+
+
+def _regularizer(name: str, paths: str, penalty: Callable[[jax.Array], jax.Array]) -> Loss:
+    try:
+        expression = re.compile(paths)
+    except re.error as error:
+        raise MlgymError(f"{name}: paths={paths!r} is no regular expression: {error}") from error
+
+    def loss(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+        leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
+        found = [penalty(leaf).sum() for path, leaf in leaves.items() if expression.search(path)]
+        if not found:
+            raise MlgymError(f"{name}: paths={paths!r} is found in no parameter. Parameters: {listed(leaves, 40)}")
+        return jnp.broadcast_to(sum(found[1:], start=found[0]), batch["mask"].shape)
+
+    return loss

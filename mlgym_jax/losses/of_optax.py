@@ -1,0 +1,188 @@
+"""Losses: every loss of optax by its own name, `(outputs, batch) -> float[batch]`, unreduced.
+
+Synopsis:
+
+    >>> import jax.numpy as jnp
+    >>> from mlgym_jax.components.registry import lookup
+    >>> loss = lookup("loss", "huber_loss").factory(delta=1.0)
+    >>> loss(jnp.array([[0.0], [3.0]]), {"targets": jnp.array([0, 0])}).tolist()
+    [0.0, 2.5]
+
+Conventions that hold for all of them:
+
+- The model's outputs are the first parameter of optax's function, `batch["targets"]` its labels or targets. Other
+  arrays that it requires (`logit_paddings`, `positives`, …), and `where` and `weights` where it takes them, are found
+  by their names in the outputs, if these are a dict, or else in the batch.
+- Outputs `[batch, 1]` meet targets `[batch]` as `[batch]`, and the other way round: nothing is ever broadcast.
+- A loss over distributions (`softmax_cross_entropy`, `kl_divergence`, `dice_loss`, …) takes integer targets, too.
+- What remains besides the batch, such as positions, is averaged. A loss that relates the examples of a batch to each
+  other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in
+  it, so drop the last, partial batch.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+import optax.losses
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.optimizers.signatures import by_optax_rules, make_factory, numbers, plain_parameters, public_functions
+
+NOT_LOSSES = {
+    "cosine_similarity": "grows as the outputs come nearer to the targets; the loss is cosine_distance",
+    "ctc_loss_with_forward_probs": "returns forward probabilities, too; the loss is ctc_loss",
+    "make_fenchel_young_loss": "makes a loss of a function, which no config holds; register your own loss",
+    "smooth_labels": "changes labels; it computes no loss",
+}
+
+# Targets are one class number for each output vector.
+_INTEGER = {
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
+    "multiclass_sparsemax_loss",
+    "ntxent",
+    "softmax_cross_entropy_with_integer_labels",
+}
+# Targets are a distribution for each output vector; class numbers are made one.
+_DISTRIBUTION = {
+    "convex_kl_divergence",
+    "dice_loss",
+    "generalized_kl_divergence",
+    "kl_divergence",
+    "multiclass_generalized_dice_loss",
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
+    "softmax_cross_entropy",
+}
+# Shapes are what optax checks.
+_FREE = {"ctc_loss", "triplet_margin_loss"}
+_TARGETS = ("labels", "targets", "log_targets")
+_OPTIONAL_ARRAYS = ("where", "weights")
+# Never plain data, or (without the activation) checked by optax on values that a compiled program does not have.
+_LEFT_OUT = (*_OPTIONAL_ARRAYS, "reduce_fn", "apply_softmax", "apply_sigmoid")
+
+
+def _register_losses() -> None:
+    for name, function in public_functions(optax, optax.losses).items():
+        if function.__module__.startswith("optax.losses") and name not in NOT_LOSSES:
+            factory = _factory(name, function)
+            register("loss", name, dynamic=numbers(factory, leave_out=("blank_id", "norm_degree")))(factory)
+
+
+def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    found = inspect.signature(function).parameters
+    first, *others = (key for key, parameter in found.items() if parameter.default is parameter.empty)
+    # `targets=None` of the regression losses is no parameter of the config either.
+    arrays = [*others, *(key for key in _TARGETS if key in found and key not in others)]
+    optional = [key for key in _OPTIONAL_ARRAYS if key in found]
+    parameters = plain_parameters(function, leave_out=(first, *arrays, *_LEFT_OUT))
+    if "class_weights" in parameters:
+        annotation = tuple[float, ...] | None
+        parameters["class_weights"] = parameters["class_weights"].replace(annotation=annotation)
+    fixed = {"reduce_fn": None} if "reduce_fn" in found else {}
+    call = by_optax_rules(function)
+
+    def build(given: dict[str, Any]) -> Callable[[Any, Mapping[str, Any]], jax.Array]:
+        settings = {**fixed, **given}
+        if settings.get("class_weights") is not None:
+            settings["class_weights"] = jnp.asarray(settings["class_weights"], jnp.float32)
+
+        def loss(outputs: Any, batch: Mapping[str, Any]) -> jax.Array:
+            of_outputs = outputs if isinstance(outputs, Mapping) else {}
+            scores = _field(name, first, of_outputs, {}) if of_outputs else jnp.asarray(outputs)
+            inputs = {}
+            for key in arrays:
+                in_batch = {**batch, key: batch["targets"]} if key in _TARGETS and "targets" in batch else batch
+                inputs[key] = _field(name, key, of_outputs, in_batch)
+            for key in optional:
+                if key in of_outputs or key in batch:
+                    inputs[key] = _field(name, key, of_outputs, batch)
+            used = call
+            target = next((key for key in arrays if key in _TARGETS), None)
+            if target is not None:
+                axis = settings.get("axis", -1) if name != "dice_loss" else -1
+                scores, inputs[target] = _matched(name, scores, inputs[target], axis)
+                if name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
+                    used = by_optax_rules(optax.softmax_cross_entropy_with_integer_labels)
+            try:
+                values = used(scores, **inputs, **settings)
+            except (ValueError, AssertionError) as error:
+                shapes = ", ".join(f"{key} {_shape(value)}" for key, value in inputs.items())
+                raise MlgymError(f"loss {name!r}: {error} (outputs {_shape(scores)}, {shapes})") from error
+            return _per_example(values, scores.shape[0])
+
+        return loss
+
+    return make_factory(name, function, parameters.values(), build)
+
+
+def _field(name: str, key: str, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> jax.Array:
+    if key in outputs:
+        return jnp.asarray(outputs[key])
+    if key in batch:
+        return jnp.asarray(batch[key])
+    wanted = "targets" if key in _TARGETS else key
+    raise MlgymError(
+        f"loss {name!r} needs {wanted!r}, in the model's outputs (a dict) or in the batch (a field of the dataset)"
+        f"{nearest(wanted, [*outputs, *batch])} Outputs: {listed(outputs)}. Batch: {listed(batch)}."
+    )
+
+
+def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tuple[jax.Array, jax.Array]:
+    """Bring outputs and targets to the shapes and dtypes that optax's function `name` takes; never broadcast."""
+    if name in _FREE:
+        return outputs, targets
+    if name in _INTEGER or name in _DISTRIBUTION:
+        classes = _without(outputs.shape, axis)
+        if targets.shape == (*classes, 1) and targets.shape != outputs.shape:
+            targets = targets[..., 0]
+        integer = jnp.issubdtype(targets.dtype, jnp.integer) or targets.dtype == jnp.bool_
+        if integer and targets.shape == classes:
+            targets = targets.astype(jnp.int32)
+            if name in _DISTRIBUTION and name != "softmax_cross_entropy":
+                targets = jax.nn.one_hot(targets, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
+            return outputs, targets
+        if name in _DISTRIBUTION and targets.shape == outputs.shape:
+            return outputs, targets.astype(outputs.dtype)
+        either = f" or distributions of shape {outputs.shape}" if name in _DISTRIBUTION else ""
+        raise MlgymError(
+            f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
+            f"it takes integer targets of shape {classes}{either}"
+        )
+    if outputs.shape == (*targets.shape, 1):
+        outputs = outputs[..., 0]
+    elif targets.shape == (*outputs.shape, 1):
+        targets = targets[..., 0]
+    if outputs.shape != targets.shape:
+        raise MlgymError(
+            f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
+            f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]"
+        )
+    return outputs, targets.astype(outputs.dtype)
+
+
+def _without(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
+    """Return a shape without its class axis or axes."""
+    axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
+    left_out = {item % len(shape) for item in axes} if shape else set()
+    return tuple(size for item, size in enumerate(shape) if item not in left_out)
+
+
+def _per_example(values: jax.Array, batch_size: int) -> jax.Array:
+    if values.ndim == 0:
+        return jnp.broadcast_to(values, (batch_size,))
+    return values.mean(axis=tuple(range(1, values.ndim)))
+
+
+def _shape(array: jax.Array) -> str:
+    return f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
+
+
+_register_losses()

@@ -1,0 +1,284 @@
+"""Metrics of predicted classes: accuracy, precision, recall, F-scores, the confusion matrix.
+
+Synopsis:
+
+    >>> import jax.numpy as jnp
+    >>> from mlgym_jax.metrics.classification import confusion_matrix
+    >>> metric = confusion_matrix(num_classes=2)
+    >>> batch = {"targets": jnp.array([1, 0, 1]), "mask": jnp.ones(3, bool)}
+    >>> state = metric.update(metric.init(), jnp.array([0.5, 2.0, -1.0]), batch)
+    >>> {name: int(count) for name, count in metric.compute(state).items()}["true_1/predicted_0"]
+    1
+
+Their states count examples by class in integers, so they are exact in any order. Outputs, targets and `threshold` are
+those of `core.metrics`; outputs of integers are classes that were predicted already, such as those of `argmax`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.metrics.examples import number_of_classes, predicted_classes, ratio, read_examples
+
+Average = Literal["macro", "micro", "weighted", "binary", "none"]
+Normalize = Literal["none", "true", "predicted", "all"]
+
+
+class Counts(NamedTuple):
+    """Numbers of examples by class, int32[classes]: predicted rightly, predicted, and there."""
+
+    hit: jax.Array
+    predicted: jax.Array
+    actual: jax.Array
+
+
+@register("metric", "accuracy")
+def accuracy(*, threshold: float = 0.0) -> Metric:
+    """Average whether the predicted class is the target; without any example NaN.
+
+    Args:
+        threshold: a single output above it predicts class 1; 0.0 for logits, 0.5 for probabilities.
+    """
+
+    def update(state: Any, outputs: Any, batch: Batch) -> Any:
+        found = read_examples("accuracy", outputs, batch)
+        hit = (predicted_classes(found, threshold) == found.targets) & found.mask
+        return merge(state, (hit.sum(dtype=jnp.int32), found.mask.sum(dtype=jnp.int32)))
+
+    def merge(one: Any, other: Any) -> Any:
+        return one[0] + other[0], one[1] + other[1]
+
+    def compute(state: Any) -> jax.Array:
+        return jnp.where(state[1] > 0, ratio(*state), jnp.nan)
+
+    return Metric(lambda: (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), update, merge, compute)
+
+
+@register("metric", "balanced_accuracy", needs=("dataset",))
+def balanced_accuracy(
+    dataset: Any = None, *, adjusted: bool = False, num_classes: int | None = None, threshold: float = 0.0
+) -> Metric:
+    """Mean of the recalls of the classes that occur in the targets; scikit-learn's `balanced_accuracy_score`.
+
+    Args:
+        adjusted: scale it so that guessing scores 0: (score - 1/c) / (1 - 1/c) with c classes that occur.
+
+    Without any example it is NaN; adjusted, also with one class alone.
+    """
+
+    def compute(counts: Counts) -> jax.Array:
+        present = (counts.actual > 0).sum(dtype=jnp.int32).astype(jnp.float32)
+        score = ratio(counts.hit, counts.actual).sum() / present
+        return (score - 1 / present) / (1 - 1 / present) if adjusted else score
+
+    classes = number_of_classes("balanced_accuracy", dataset, num_classes)
+    return of_counts("balanced_accuracy", classes, threshold, compute)
+
+
+@register("metric", "precision", needs=("dataset",))
+def precision(
+    dataset: Any = None,
+    *,
+    average: Average = "macro",
+    num_classes: int | None = None,
+    positive_class: int = 1,
+    threshold: float = 0.0,
+) -> Metric:
+    """Share of a class's predictions that are right, averaged over classes; scikit-learn's `precision_score`.
+
+    The parameters are those of `f1`.
+    """
+
+    def score(counts: Counts) -> jax.Array:
+        return ratio(counts.hit, counts.predicted)
+
+    return _averaged("precision", score, dataset, average, num_classes, positive_class, threshold)
+
+
+@register("metric", "recall", needs=("dataset",))
+def recall(
+    dataset: Any = None,
+    *,
+    average: Average = "macro",
+    num_classes: int | None = None,
+    positive_class: int = 1,
+    threshold: float = 0.0,
+) -> Metric:
+    """Share of a class's examples that are found, averaged over classes; scikit-learn's `recall_score`.
+
+    The parameters are those of `f1`.
+    """
+
+    def score(counts: Counts) -> jax.Array:
+        return ratio(counts.hit, counts.actual)
+
+    return _averaged("recall", score, dataset, average, num_classes, positive_class, threshold)
+
+
+@register("metric", "f1", needs=("dataset",))
+def f1(
+    dataset: Any = None,
+    *,
+    average: Average = "macro",
+    num_classes: int | None = None,
+    positive_class: int = 1,
+    threshold: float = 0.0,
+) -> Metric:
+    """Harmonic mean of precision and recall, averaged over classes; scikit-learn's `f1_score`.
+
+    Args:
+        average: `macro` is the mean over the classes that occur in targets or predictions (scikit-learn's
+            `labels=None`), `weighted` weighs it by their numbers of examples, `micro` counts all classes together,
+            `binary` is the score of `positive_class`, and `none` gives one score a class, `{"class_0": …}`.
+        num_classes: by default the dataset's.
+        threshold: a single output above it predicts class 1.
+
+    A division by zero gives 0, as with scikit-learn's `zero_division=0`.
+
+    Raises:
+        MlgymError: no number of classes; a positive class that is none; in `update`, outputs of another number.
+    """
+
+    def score(counts: Counts) -> jax.Array:
+        return ratio(2 * counts.hit, counts.predicted + counts.actual)
+
+    return _averaged("f1", score, dataset, average, num_classes, positive_class, threshold)
+
+
+@register("metric", "fbeta", needs=("dataset",))
+def fbeta(
+    dataset: Any = None,
+    *,
+    beta: float = 2.0,
+    average: Average = "macro",
+    num_classes: int | None = None,
+    positive_class: int = 1,
+    threshold: float = 0.0,
+) -> Metric:
+    """Mean of precision and recall that values recall `beta` times as much; scikit-learn's `fbeta_score`.
+
+    F = (1 + beta^2) precision recall / (beta^2 precision + recall). The other parameters are those of `f1`.
+
+    References:
+        van Rijsbergen, Information Retrieval, 1979.
+    """
+
+    def score(counts: Counts) -> jax.Array:
+        squared = beta * beta
+        total = squared * counts.actual.astype(jnp.float32) + counts.predicted.astype(jnp.float32)
+        quotient = (1 + squared) * counts.hit.astype(jnp.float32) / jnp.where(total > 0, total, 1.0)
+        return jnp.where(total > 0, quotient, 0.0)
+
+    return _averaged("fbeta", score, dataset, average, num_classes, positive_class, threshold)
+
+
+@register("metric", "specificity", needs=("dataset",))
+def specificity(
+    dataset: Any = None,
+    *,
+    average: Average = "macro",
+    num_classes: int | None = None,
+    positive_class: int = 1,
+    threshold: float = 0.0,
+) -> Metric:
+    """Share of the examples of other classes that are not taken for a class, TN / (TN + FP), averaged over classes.
+
+    The parameters are those of `f1`.
+    """
+
+    def score(counts: Counts) -> jax.Array:
+        others = counts.predicted.sum() - counts.actual
+        return ratio(others - (counts.predicted - counts.hit), others)
+
+    def micro(counts: Counts) -> jax.Array:
+        others = (counts.predicted.sum() - counts.actual).astype(jnp.float32).sum()
+        wrong = (counts.predicted - counts.hit).sum().astype(jnp.float32)
+        return jnp.where(others > 0, 1 - wrong / jnp.where(others > 0, others, 1.0), 0.0)
+
+    return _averaged("specificity", score, dataset, average, num_classes, positive_class, threshold, micro)
+
+
+@register("metric", "confusion_matrix", needs=("dataset",))
+def confusion_matrix(
+    dataset: Any = None, *, normalize: Normalize = "none", num_classes: int | None = None, threshold: float = 0.0
+) -> Metric:
+    """Count the examples by target and predicted class; scikit-learn's `confusion_matrix`.
+
+    Args:
+        normalize: divide by the number of examples of the target (`true`) or of the predicted class (`predicted`), or
+            by the number of all; 0 where that is 0.
+
+    Returns one number for each pair of classes, `{"true_0/predicted_0": …, "true_0/predicted_1": …}`.
+    """
+    classes = number_of_classes("confusion_matrix", dataset, num_classes)
+
+    def update(state: jax.Array, outputs: Any, batch: Batch) -> jax.Array:
+        found = read_examples("confusion_matrix", outputs, batch, classes)
+        every = jnp.arange(classes, dtype=jnp.int32)[None, :]
+        actual = ((found.targets[:, None] == every) & found.mask[:, None]).astype(jnp.float32)
+        predicted = (predicted_classes(found, threshold)[:, None] == every).astype(jnp.float32)
+        # Products of 0 and 1 and their sums up to 2^24 are exact in the precision of any matrix unit.
+        return state + (actual.T @ predicted).astype(jnp.int32)
+
+    def compute(state: jax.Array) -> dict[str, jax.Array]:
+        axes = {"none": None, "true": (1,), "predicted": (0,), "all": (0, 1)}[normalize]
+        table = state.astype(jnp.float32)
+        if axes is not None:
+            table = ratio(state, jnp.broadcast_to(state.sum(axis=axes, keepdims=True), state.shape))
+        return {
+            f"true_{true}/predicted_{predicted}": table[true, predicted]
+            for true in range(classes)
+            for predicted in range(classes)
+        }
+
+    return Metric(lambda: jnp.zeros((classes, classes), jnp.int32), update, lambda a, b: a + b, compute)
+
+
+def _averaged(
+    name: str,
+    score: Callable[[Counts], jax.Array],
+    dataset: Any,
+    average: str,
+    num_classes: int | None,
+    positive_class: int,
+    threshold: float,
+    micro: Callable[[Counts], jax.Array] | None = None,
+) -> Metric:
+    """Return the metric that is one score a class, averaged."""
+    classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
+
+    def compute(counts: Counts) -> Any:
+        if average == "micro":
+            return micro(counts) if micro else score(Counts(*(item.sum() for item in counts)))
+        scores = score(counts)
+        if average == "none":
+            return {f"class_{index}": scores[index] for index in range(classes)}
+        if average == "binary":
+            return scores[positive_class]
+        weights = counts.actual if average == "weighted" else (counts.predicted + counts.actual > 0).astype(jnp.int32)
+        return ratio((scores * weights.astype(jnp.float32)).sum(), weights.sum())
+
+    return of_counts(name, classes, threshold, compute)
+
+
+def of_counts(name: str, classes: int, threshold: float, compute: Callable[[Counts], Any]) -> Metric:
+    """Return the metric computed of each class's hits, predictions and examples."""
+
+    def update(state: Counts, outputs: Any, batch: Batch) -> Counts:
+        found = read_examples(name, outputs, batch, classes)
+        every = jnp.arange(classes, dtype=jnp.int32)[None, :]
+        is_predicted = (predicted_classes(found, threshold)[:, None] == every) & found.mask[:, None]
+        is_actual = (found.targets[:, None] == every) & found.mask[:, None]
+        counted = (is_predicted & is_actual, is_predicted, is_actual)
+        return merge(state, Counts(*(item.sum(axis=0, dtype=jnp.int32) for item in counted)))
+
+    def merge(one: Counts, other: Counts) -> Counts:
+        return Counts(*(a + b for a, b in zip(one, other, strict=True)))
+
+    return Metric(lambda: Counts(*(jnp.zeros((classes,), jnp.int32) for _ in range(3))), update, merge, compute)

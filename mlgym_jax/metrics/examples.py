@@ -1,0 +1,161 @@
+"""What metrics of classes share: reading outputs and targets, classes, probabilities, averages over classes.
+
+Where a metric takes classes, it takes them as
+
+- outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and
+  every position counts as an example, but for those that a field `where` of the targets' shape calls False;
+- outputs and targets both `[batch, …, classes]`, more than one class: one-hot targets, whose argmax is the class;
+- outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}: class 1 above `threshold`,
+  which is 0.0 for logits; use 0.5 for probabilities.
+
+Where a metric takes probabilities, `from_logits=True` makes them of the outputs by softmax, or of single outputs by the
+logistic function; `from_logits=False` takes the outputs as they are, single ones as those of class 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.core.metric import Batch, shape_of
+from mlgym_jax.errors import MlgymError
+
+OneVsRest = Literal["macro", "weighted", "binary", "none"]
+
+
+class Examples(NamedTuple):
+    """Outputs with their target classes, every position by itself, n = batch x positions.
+
+    Attributes:
+        outputs: float32[n, classes], or [n] of single outputs; integers [n] are classes that were predicted already.
+        targets: int32[n].
+        mask: bool[n].
+    """
+
+    outputs: jax.Array
+    targets: jax.Array
+    mask: jax.Array
+
+    @property
+    def single(self) -> bool:
+        return self.outputs.ndim == 1
+
+
+def read_examples(name: str, outputs: Any, batch: Batch, num_classes: int | None = None) -> Examples:
+    """Bring a metric's outputs and targets into one form, whichever of those in this module's docstring they have.
+
+    Raises:
+        MlgymError: their shapes do not match, or there are not `num_classes` outputs.
+    """
+    outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
+    if jnp.issubdtype(outputs.dtype, jnp.floating):
+        outputs = outputs.astype(jnp.float32)
+    if outputs.shape in ((mask.shape[0],), (mask.shape[0], 1)):
+        if targets.size != outputs.size:
+            raise mismatch(name, outputs, targets)
+        outputs, targets = outputs.reshape(-1), targets.reshape(-1)
+    elif is_class_number(outputs) and outputs.shape == targets.shape:
+        pass
+    else:
+        if num_classes is not None and outputs.shape[-1] != num_classes:
+            raise MlgymError(f"{name}: {num_classes} classes are expected, found outputs {shape_of(outputs)}")
+        if targets.shape == (*outputs.shape[:-1], 1):
+            targets = targets[..., 0]
+        if targets.shape == outputs.shape:
+            targets = targets.argmax(axis=-1)
+        if targets.shape != outputs.shape[:-1]:
+            raise mismatch(name, outputs, targets)
+    mask = jnp.broadcast_to(mask.reshape(*mask.shape, *(1 for _ in targets.shape[mask.ndim :])), targets.shape)
+    if "where" in batch and jnp.shape(batch["where"]) == targets.shape:
+        mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
+    flat = outputs.reshape(-1) if outputs.shape == targets.shape else outputs.reshape(-1, outputs.shape[-1])
+    return Examples(flat, targets.reshape(-1).astype(jnp.int32), mask.reshape(-1))
+
+
+def is_class_number(outputs: jax.Array) -> bool:
+    """Tell outputs that are classes already, such as an argmax, from scores."""
+    return jnp.issubdtype(outputs.dtype, jnp.integer) or outputs.dtype == jnp.bool_
+
+
+def predicted_classes(found: Examples, threshold: float) -> jax.Array:
+    """Return int32[n], the class of the highest output, or whether a single output is above `threshold`."""
+    if is_class_number(found.outputs):
+        return found.outputs.astype(jnp.int32)
+    if found.single:
+        return (found.outputs > threshold).astype(jnp.int32)
+    return found.outputs.argmax(axis=-1).astype(jnp.int32)
+
+
+def probabilities(found: Examples, from_logits: bool) -> jax.Array:
+    """Return float32[n, classes], two classes of single outputs; 0 where the mask is False."""
+    outputs = found.outputs.astype(jnp.float32)
+    if found.single:
+        of_one, of_other = (
+            (jax.nn.sigmoid(outputs), jax.nn.sigmoid(-outputs)) if from_logits else (outputs, 1 - outputs)
+        )
+        by_class = jnp.stack([of_other, of_one], axis=-1)
+    else:
+        by_class = jax.nn.softmax(outputs, axis=-1) if from_logits else outputs
+    return jnp.where(found.mask[:, None], by_class, 0.0)
+
+
+def number_of_classes(name: str, dataset: Any, num_classes: int | None, positive_class: int | None = None) -> int:
+    """Return the number of classes, the dataset's by default.
+
+    Raises:
+        MlgymError: neither says it, or the positive class is none of them.
+    """
+    classes = num_classes if num_classes is not None else getattr(dataset, "num_classes", None)
+    if classes is None:
+        raise MlgymError(f"{name}: the dataset names no number of classes; write component({name!r}, num_classes=…)")
+    if positive_class is not None and not 0 <= positive_class < classes:
+        raise MlgymError(f"{name}: positive_class is one of 0 … {classes - 1}; found {positive_class}")
+    return classes
+
+
+def over_classes(
+    average: OneVsRest, scores: jax.Array, weights: jax.Array, defined: jax.Array, positive_class: int
+) -> Any:
+    """Average one score a class over the classes where it is defined; NaN if that is none.
+
+    Args:
+        average: `macro`, the plain mean; `weighted`, by `weights`; `binary`, the score of `positive_class` alone;
+            `none`, each by itself, `{"class_0": …}`.
+        scores: float32[classes].
+        weights: int32[classes], the numbers of examples.
+        defined: bool[classes].
+    """
+    if average == "none":
+        each = jnp.where(defined, scores, jnp.nan)
+        return {f"class_{index}": each[index] for index in range(len(scores))}
+    if average == "binary":
+        return jnp.where(defined, scores, jnp.nan)[positive_class]
+    counted = jnp.where(defined, weights if average == "weighted" else 1, 0).astype(jnp.float32)
+    total = counted.sum()
+    mean = jnp.where(counted > 0, scores * counted, 0.0).sum() / jnp.where(total > 0, total, 1.0)
+    return jnp.where(total > 0, mean, jnp.nan)
+
+
+def ratio(count: jax.Array, total: jax.Array) -> jax.Array:
+    """Divide in float32; 0 where the total is 0."""
+    quotient = count.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
+    return jnp.where(total > 0, quotient, 0.0)
+
+
+def by_example(values: jax.Array, batch_size: int) -> jax.Array:
+    """Bring [batch x positions, …] to [batch, …] or, with several positions, [batch, positions, …]."""
+    positions = values.shape[0] // batch_size
+    return values if positions == 1 else values.reshape(batch_size, positions, *values.shape[1:])
+
+
+def flat_rows(values: jax.Array, *rest: int) -> jax.Array:
+    """Undo `by_example`: return [rows, *rest]."""
+    return values.reshape(values.size // math.prod(rest), *rest)
+
+
+def mismatch(name: str, outputs: Any, targets: Any) -> MlgymError:
+    """Return the error that names both shapes."""
+    return MlgymError(f"{name}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match")

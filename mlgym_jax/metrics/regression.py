@@ -1,0 +1,206 @@
+"""Metrics of numbers: squared and absolute errors, explained variance.
+
+Synopsis:
+
+    >>> import jax.numpy as jnp
+    >>> from mlgym_jax.metrics.regression import r2
+    >>> metric = r2()
+    >>> batch = {"targets": jnp.array([3.0, -0.5, 2.0, 7.0]), "mask": jnp.ones(4, bool)}
+    >>> round(float(metric.compute(metric.update(metric.init(), jnp.array([2.5, 0.0, 2.0, 8.0]), batch))), 3)
+    0.949
+
+Outputs and targets have one shape; outputs `[batch, 1]` also meet targets `[batch]`, as one column, and the other way
+round.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.core.metric import (
+    Batch,
+    Mean,
+    Metric,
+    Sum,
+    add,
+    add_means,
+    mean_of,
+    mean_state,
+    mean_value,
+    summed,
+    zero_sum,
+)
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.metrics.examples import mismatch
+
+
+@register("metric", "mse")
+def mse() -> Metric:
+    """Mean squared error over all elements; outputs `[batch, 1]` meet targets `[batch]` as one column."""
+    return mean_of(lambda outputs, batch: jnp.square(_errors("mse", outputs, batch)).mean(axis=1))
+
+
+@register("metric", "mae")
+def mae() -> Metric:
+    """Mean absolute error over all elements; outputs `[batch, 1]` meet targets `[batch]` as one column."""
+    return mean_of(lambda outputs, batch: jnp.abs(_errors("mae", outputs, batch)).mean(axis=1))
+
+
+@register("metric", "rmse", needs=("dataset",))
+def rmse(dataset: Any = None, *, num_outputs: int | None = None) -> Metric:
+    """Root of the mean squared error, averaged over outputs; scikit-learn's `root_mean_squared_error`.
+
+    Without any example it is NaN. The parameter is that of `r2`.
+    """
+    width = _width(dataset, num_outputs)
+
+    def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
+        errors = _columns("rmse", _errors("rmse", outputs, batch), width)
+        return add_means(state, mean_state(jnp.square(errors), batch["mask"]))
+
+    def compute(state: Mean) -> jax.Array:
+        return jnp.sqrt(mean_value(state)).mean()
+
+    return Metric(lambda: Mean(zero_sum(width), jnp.zeros((), jnp.int32)), update, add_means, compute)
+
+
+@register("metric", "r2", needs=("dataset",))
+def r2(dataset: Any = None, *, num_outputs: int | None = None) -> Metric:
+    """Coefficient of determination, averaged over outputs; scikit-learn's `r2_score`.
+
+    1 - sum of squared errors / sum of squared differences of the targets from their mean.
+
+    Args:
+        num_outputs: elements of an example's target; by default those of the dataset's, or else 1.
+
+    Where an output's targets are all equal, its score is 1 if there is no error and 0 otherwise. With fewer than two
+    examples it is NaN.
+
+    Raises:
+        MlgymError: in `update`, outputs of another number of elements.
+    """
+
+    def score(errors: _Moments, targets: _Moments, count: jax.Array) -> jax.Array:
+        missed = errors.squares.value + count * jnp.square(errors.mean.value)
+        return _explained(missed, targets.squares.value, count >= 2)
+
+    return _of_moments("r2", _width(dataset, num_outputs), score)
+
+
+@register("metric", "explained_variance", needs=("dataset",))
+def explained_variance(dataset: Any = None, *, num_outputs: int | None = None) -> Metric:
+    """Share of the targets' variance that the outputs explain; scikit-learn's `explained_variance_score`.
+
+    1 - variance of the errors / variance of the targets, averaged over outputs. The parameter and the case of equal
+    targets are those of `r2`. Without any example it is NaN.
+    """
+
+    def score(errors: _Moments, targets: _Moments, count: jax.Array) -> jax.Array:
+        return _explained(errors.squares.value, targets.squares.value, count >= 1)
+
+    return _of_moments("explained_variance", _width(dataset, num_outputs), score)
+
+
+class _Moments(NamedTuple):
+    """Means, as sums of two numbers, and the sums of squared differences from them; float32[outputs]."""
+
+    mean: Sum
+    squares: Sum
+
+
+class _State(NamedTuple):
+    count: jax.Array
+    errors: _Moments
+    targets: _Moments
+
+
+def _of_moments(name: str, width: int, score: Callable[..., jax.Array]) -> Metric:
+    """Return the metric `score(errors, targets, count) -> float32[outputs]`, averaged over outputs."""
+
+    def init() -> _State:
+        nothing = _Moments(zero_sum(width), zero_sum(width))
+        return _State(jnp.zeros((), jnp.int32), nothing, nothing)
+
+    def update(state: _State, outputs: Any, batch: Batch) -> _State:
+        errors, mask = _columns(name, _errors(name, outputs, batch), width), batch["mask"]
+        targets = jnp.asarray(batch["targets"]).astype(jnp.float32).reshape(errors.shape)
+        return merge(state, _State(mask.sum(dtype=jnp.int32), _moments(errors, mask), _moments(targets, mask)))
+
+    def merge(one: _State, other: _State) -> _State:
+        counts = one.count, other.count
+        errors, targets = _merged(one.errors, other.errors, *counts), _merged(one.targets, other.targets, *counts)
+        return _State(one.count + other.count, errors, targets)
+
+    def compute(state: _State) -> jax.Array:
+        return score(state.errors, state.targets, state.count.astype(jnp.float32)).mean()
+
+    return Metric(init, update, merge, compute)
+
+
+def _moments(values: jax.Array, mask: jax.Array) -> _Moments:
+    """Return the moments of float32[n, outputs] over n.
+
+    They are taken around the first value, so that a constant has no variance at all and an offset costs no digits.
+    """
+    first = jnp.where(mask.any(), values[jnp.argmax(mask)], 0.0)
+    shifted = jnp.where(mask[:, None], values - first[None, :], 0.0)
+    mean = summed(shifted).value / jnp.maximum(mask.sum(dtype=jnp.int32), 1).astype(jnp.float32)
+    squares = summed(jnp.where(mask[:, None], jnp.square(shifted - mean[None, :]), 0.0))
+    return _Moments(add(Sum(first, jnp.zeros_like(first)), Sum(mean, jnp.zeros_like(mean))), squares)
+
+
+def _merged(one: _Moments, other: _Moments, count: jax.Array, other_count: jax.Array) -> _Moments:
+    """Merge moments (Chan, Golub and LeVeque, Updating formulae, 1979)."""
+    share = other_count.astype(jnp.float32) / jnp.maximum(count + other_count, 1).astype(jnp.float32)
+    apart = (other.mean.total - one.mean.total) + (other.mean.lost - one.mean.lost)
+    moved = one.mean.lost + apart * share
+    mean = add(Sum(one.mean.total, jnp.zeros_like(moved)), Sum(moved, jnp.zeros_like(moved)))
+    between = jnp.square(apart) * (count.astype(jnp.float32) * share)
+    squares = add(add(one.squares, other.squares), Sum(between, jnp.zeros_like(between)))
+    both = _Moments(mean, squares)
+    both = jax.tree.map(lambda merged, only: jnp.where(count == 0, only, merged), both, other)
+    return jax.tree.map(lambda merged, only: jnp.where(other_count == 0, only, merged), both, one)
+
+
+def _explained(missed: jax.Array, total: jax.Array, defined: jax.Array) -> jax.Array:
+    share = missed / jnp.where(total == 0, 1.0, total)
+    share = jnp.where((total == 0) & ~jnp.isnan(missed), (missed > 0).astype(jnp.float32), share)
+    return jnp.where(defined, 1 - share, jnp.nan)
+
+
+def _errors(name: str, outputs: Any, batch: Batch) -> jax.Array:
+    """Return outputs - targets, float32[batch, elements]."""
+    outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
+    size = batch["mask"].shape[0]
+    if outputs.shape != targets.shape and {outputs.shape, targets.shape} != {(size,), (size, 1)}:
+        raise mismatch(name, outputs, targets)
+    return (outputs.astype(jnp.float32) - targets.astype(jnp.float32).reshape(outputs.shape)).reshape(size, -1)
+
+
+def _columns(name: str, errors: jax.Array, width: int) -> jax.Array:
+    if errors.shape[1] != width:
+        raise MlgymError(
+            f"{name}: {width} outputs an example are expected, found {errors.shape[1]}; "
+            f"write component({name!r}, num_outputs={errors.shape[1]})"
+        )
+    return errors
+
+
+def _width(dataset: Any, num_outputs: int | None) -> int:
+    """Return how many elements a target has: said, or seen in the dataset's first training example."""
+    if num_outputs is not None:
+        return num_outputs
+    train = (getattr(dataset, "splits", None) or {}).get("train")
+    if train is None:
+        return 1
+    targets = train.get("targets") if isinstance(train, Mapping) else train[0].get("targets")
+    shape = getattr(targets, "shape", ())
+    width = 1
+    for size in shape[1:] if isinstance(train, Mapping) else shape:
+        width *= size
+    return width

@@ -1,0 +1,262 @@
+"""Optimizers, gradient transformations and schedules: those of optax, by their own names and with their own parameters.
+
+Synopsis:
+
+    >>> from mlgym_jax import component
+    >>> schedule = component("cosine_decay_schedule", init_value=1e-3, decay_steps=1000)
+    >>> adamw = component("adamw", learning_rate=schedule, mask="kernel$")
+    >>> optimizer = component("chain", transforms=[component("clip_by_global_norm", max_norm=1.0), adamw])
+
+What differs from optax, so that plain data says it:
+
+- A mask (`mask`, `weight_decay_mask`, `freeze_mask`, …) is a regular expression that is searched in the parameters'
+  paths: `adamw(weight_decay=1e-2, mask="kernel$")`, `masked(inner=…, mask="^Dense_0/")`.
+- `partition` and `multi_transform` take `param_labels` as pairs (regular expression, label), of which the first match
+  counts: `partition(transforms={"slow": …, "fast": …}, param_labels=[("^head/", "fast"), ("", "slow")])`.
+- dtypes are names, `mu_dtype="bfloat16"`. Inner transformations and schedules are components.
+- `lookahead` keeps the slow parameters in its own state; the model trains and is evaluated with the fast ones.
+- `contrib.<name>` are those of `optax.contrib`. The schedule-free ones are evaluated where they take gradients.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import optax
+import optax.contrib
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.core.trees import path_name
+from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.optimizers import signatures
+from mlgym_jax.optimizers.schedules import TRACED
+
+_NEEDS_FUNCTION = "takes a function, which no config holds; register an optimizer of your own that calls it"
+_PER_EXAMPLE = "wants the gradient of each example, and the training step computes that of the batch"
+_TOOL = "a function on arrays or trees, no gradient transformation"
+
+NOT_OPTIMIZERS = {
+    "conditionally_mask": _NEEDS_FUNCTION,
+    "conditionally_transform": _NEEDS_FUNCTION,
+    "inject_hyperparams": "puts values into the optimizer's state; swept values already are arguments of the program",
+    "inject_stateful_hyperparams": "see inject_hyperparams",
+    "measure_with_ema": _NEEDS_FUNCTION,
+    "monitor": _NEEDS_FUNCTION,
+    "snapshot": _NEEDS_FUNCTION,
+    "stateless": _NEEDS_FUNCTION,
+    "stateless_with_tree_map": _NEEDS_FUNCTION,
+    "with_extra_args_support": "the training step wraps every optimizer in it",
+    "contrib.differentially_private_aggregate": _PER_EXAMPLE,
+    "contrib.dpsgd": _PER_EXAMPLE,
+    "contrib.hutchinson_estimator_diag_hessian": "wants the loss as obj_fn, which the training step does not pass",
+    "contrib.sophia": "wants the loss as obj_fn, which the training step does not pass",
+    "contrib.scale_by_muon": "wants the matrix axes of every parameter; contrib.muon finds them",
+    "contrib.schedule_free_eval_params": "computes parameters of a state; it makes no transformation",
+    **dict.fromkeys(
+        (
+            "apply_updates",
+            "bias_correction",
+            "global_norm",
+            "incremental_update",
+            "init_empty_state",
+            "matrix_inverse_pth_root",
+            "microbatch",
+            "multi_normal",
+            "nnls",
+            "per_example_global_norm_clip",
+            "per_example_layer_norm_clip",
+            "periodic_update",
+            "power_iteration",
+            "safe_increment",
+            "safe_int32_increment",
+            "safe_norm",
+            "safe_root_mean_squares",
+            "scale_gradient",
+            "skip_large_updates",
+            "skip_not_finite",
+            "tree_map_params",
+            "update_infinity_moment",
+            "update_moment",
+            "update_moment_per_elem_norm",
+            "value_and_grad_from_state",
+        ),
+        _TOOL,
+    ),
+}
+NOT_SCHEDULES = {
+    "inject_hyperparams": "makes an optimizer of an optimizer, no schedule",
+    "inject_stateful_hyperparams": "makes an optimizer of an optimizer, no schedule",
+}
+
+# Parameters that are no plain data, or that optax deprecates (`seed` for `key`).
+_LEFT_OUT = {
+    "add_noise": ("seed",),
+    "noisy_sgd": ("seed",),
+    "scale_by_factored_rms": ("decay_rate_fn",),
+    "contrib.adopt": ("clip_value_fn",),
+    "contrib.scale_by_adopt": ("clip_value_fn",),
+    "contrib.galore": ("weight_dimension_numbers",),
+    "contrib.scale_by_galore": ("weight_dimension_numbers",),
+    "contrib.muon": ("muon_weight_dimension_numbers",),
+    "contrib.sam": ("opaque_mode", "batch_axis_name"),
+}
+# Functions that return a transformation without saying so.
+_NOT_ANNOTATED = ("MultiSteps", "contrib.dog", "contrib.dowg", "scale_by_factored_rms")
+# Numbers that are shapes: never arguments of a compiled program.
+_SHAPES = ("memory_size", "min_dim_size_to_factor", "num_betas", "rank")
+_INNER = ("inner", "opt", "optimizer", "fast_optimizer", "base_optimizer", "adv_optimizer", "linesearch")
+
+
+def _partition(given: dict[str, Any]) -> optax.GradientTransformation:
+    transforms, pairs = dict(given.pop("transforms")), given.pop("param_labels")
+    expressions = [(re.compile(pattern), label) for pattern, label in pairs]
+    for _, label in expressions:
+        if label not in transforms:
+            raise MlgymError(f"param_labels: no transform {label!r}{nearest(label, transforms)} {listed(transforms)}")
+
+    def label_of(path: Any, _: Any) -> str:
+        name = path_name(path)
+        for expression, label in expressions:
+            if expression.search(name):
+                return label
+        raise MlgymError(f"param_labels: no expression matches parameter {name!r}; end with ('', label) for the rest")
+
+    return optax.partition(transforms, lambda params: jax.tree_util.tree_map_with_path(label_of, params), **given)
+
+
+def _selective_transform(given: dict[str, Any]) -> optax.GradientTransformation:
+    mask = given["freeze_mask"]
+    pairs = [(mask, "freeze")] if isinstance(mask, str) else [("", "freeze")] if mask else []
+    transforms = {"train": given["optimizer"], "freeze": optax.set_to_zero()}
+    return _partition({"transforms": transforms, "param_labels": [*pairs, ("", "train")]})
+
+
+def _lookahead(given: dict[str, Any]) -> optax.GradientTransformation:
+    pair: Any = optax.lookahead(**given)
+
+    def init(params: Any) -> Any:
+        return params, pair.init(optax.LookaheadParams.init_synced(params))
+
+    def update(updates: Any, state: Any, params: Any = None) -> Any:
+        slow, inner = state
+        change, inner = pair.update(updates, inner, optax.LookaheadParams(params, slow))
+        return change.fast, (optax.apply_updates(slow, change.slow), inner)
+
+    return optax.GradientTransformation(init, update)
+
+
+def _multi_steps(given: dict[str, Any]) -> optax.GradientTransformation:
+    if given.get("should_skip_update_fn"):
+        given["should_skip_update_fn"] = getattr(optax, given["should_skip_update_fn"])
+    every = given["every_k_schedule"]
+    if not callable(every):  # optax knows an int, but not a traced one
+        given["every_k_schedule"] = lambda step: every
+    return optax.MultiSteps(**given).gradient_transformation()
+
+
+def _sam(given: dict[str, Any]) -> optax.GradientTransformation:
+    # It says that it takes extra arguments and raises at those that it does not know.
+    tx = optax.contrib.sam(**given)
+    return optax.GradientTransformation(tx.init, lambda updates, state, params=None: tx.update(updates, state, params))
+
+
+def _boundaries(name: str) -> Callable[[dict[str, Any]], optax.Schedule]:
+    def build(given: dict[str, Any]) -> optax.Schedule:
+        scales = given.get("boundaries_and_scales")
+        if scales is not None:
+            pairs = scales.items() if isinstance(scales, Mapping) else scales
+            given["boundaries_and_scales"] = {int(step): scale for step, scale in pairs}
+        return getattr(optax, name)(**given)
+
+    return build
+
+
+_BUILD: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "MultiSteps": _multi_steps,
+    "add_noise": lambda given: optax.add_noise(**{"key": 0, **given}),
+    "chain": lambda given: optax.chain(*given["transforms"]),
+    "contrib.sam": _sam,
+    "lookahead": _lookahead,
+    "multi_transform": _partition,
+    "named_chain": lambda given: optax.named_chain(*(tuple(pair) for pair in given["transforms"])),
+    "noisy_sgd": lambda given: optax.noisy_sgd(**{"key": 0, **given}),
+    "partition": _partition,
+    "piecewise_constant_schedule": _boundaries("piecewise_constant_schedule"),
+    "piecewise_interpolate_schedule": _boundaries("piecewise_interpolate_schedule"),
+    "selective_transform": _selective_transform,
+}
+# name -> parameter -> (type, default) where optax's own signature does not say what a config writes.
+_PARAMETERS: dict[str, dict[str, tuple[Any, Any]]] = {
+    "MultiSteps": {"should_skip_update_fn": (Literal["skip_not_finite"] | None, None)},
+    "add_noise": {"key": (int, 0)},
+    "chain": {"transforms": (..., ...)},
+    "join_schedules": {"boundaries": (tuple[int, ...], ...)},
+    "named_chain": {"transforms": (..., ...)},
+    "multi_transform": {"param_labels": (tuple[tuple[str, str], ...], ...)},
+    "noisy_sgd": {"key": (int, 0)},
+    "partition": {"param_labels": (tuple[tuple[str, str], ...], ...)},
+}
+
+
+def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[..., Any]:
+    parameters = signatures.plain_parameters(function, _LEFT_OUT.get(name, ()))
+    for key, (annotation, default) in _PARAMETERS.get(name, {}).items():
+        parameters[key] = signatures.keyword(key, annotation, default)
+    own = _BUILD.get(name, lambda given: function(**given))
+
+    def build(given: dict[str, Any]) -> Any:
+        given = signatures.with_dtypes(given)
+        for key in given:
+            if key in _INNER:
+                _check_transform(name, key, given[key])
+            elif key.endswith("mask") and isinstance(given[key], str) and name != "selective_transform":
+                given[key] = signatures.path_mask(given[key])
+        if "transforms" in given:
+            given["transforms"] = _checked_transforms(name, given["transforms"])
+        if kind == "schedule":
+            swept = any(isinstance(value, jax.Array) for value in given.values())
+            make = signatures.by_optax_rules(TRACED[name]) if swept and name in TRACED else None
+            return signatures.by_optax_rules(make(**given) if make else own(given))
+        tx = own(given)
+        return type(tx)(signatures.by_optax_rules(tx.init), signatures.by_optax_rules(tx.update))
+
+    return signatures.make_factory(name, function, parameters.values(), build)
+
+
+def _checked_transforms(name: str, transforms: Any) -> Any:
+    items = transforms.items() if isinstance(transforms, Mapping) else enumerate(transforms)
+    for key, item in items:
+        _check_transform(name, f"transforms.{key}", item[1] if name == "named_chain" else item)
+    return transforms
+
+
+def _check_transform(name: str, key: str, value: Any) -> None:
+    if value is not None and not callable(getattr(value, "update", None)):
+        raise MlgymError(
+            f"{name}: {key} takes a component, such as component('sgd', learning_rate=0.1); found {value!r}"
+        )
+
+
+def _register_all() -> None:
+    functions = {**signatures.public_functions(optax), "MultiSteps": optax.MultiSteps}
+    contributed = signatures.public_functions(optax.contrib)
+    for name, function in {**functions, **{f"contrib.{name}": item for name, item in contributed.items()}}.items():
+        module = getattr(function, "__module__", "")
+        if name in NOT_OPTIMIZERS or name in NOT_SCHEDULES or module.startswith("optax.losses"):
+            continue
+        kind = "schedule" if module.startswith("optax.schedules") else "optimizer"
+        if kind == "optimizer" and name not in _NOT_ANNOTATED and not _returns_transformation(function):
+            continue
+        factory = _factory(name, function, kind)
+        register(kind, name, dynamic=signatures.numbers(factory, leave_out=_SHAPES))(factory)
+
+
+def _returns_transformation(function: Callable[..., Any]) -> bool:
+    return "GradientTransformation" in str(inspect.signature(function).return_annotation)
+
+
+_register_all()

@@ -1,0 +1,43 @@
+"""A run as the plain data that `report --json` prints."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from mlgym_jax.reading.results import ExperimentResult, RunResult
+
+
+def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
+    """Return what `report --json` prints; these keys are pinned.
+
+    `refit` is there where the config asks for one: [] until all folds have trained.
+    """
+
+    def number(value: float) -> float | str:
+        return (
+            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        )
+
+    def entry(item: ExperimentResult) -> dict[str, Any]:
+        return {
+            "experiment_id": item.experiment_id,
+            "hyperparameters": item.hyperparameters,
+            "fold": item.fold,
+            "status": item.status,
+            "epochs": item.num_epochs,
+            "last": {name: number(score) for name, score in item.last.items()},
+        }
+
+    experiments = []
+    for item in result.experiments:
+        best = item.best_score(monitor, mode) if monitor else None
+        told = {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None
+        experiments.append({**entry(item), "best": told})
+    found: dict[str, Any] = {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
+    selection = result.selection(monitor, mode)
+    if selection is not None:
+        found[selection[0]] = selection[1]
+    if "refit" in (result.view.config or {}):
+        found["refit"] = [{**entry(item), "selected_by": dict(item.selected_by or {})} for item in result.refit]
+    return found

@@ -1,0 +1,263 @@
+"""Train one group and cause the effects of each epoch: events, comparison with the log, checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import os
+import sys
+import time
+import traceback
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from mlgym_jax.checkpoint.store import CheckpointStore
+from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.events import schema
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.engine import EpochReport, History, Verdict, fit, judge
+from mlgym_jax.execution.interruption import Interruption
+from mlgym_jax.execution.plan import Plan
+from mlgym_jax.recording.group_checkpoints import (
+    Event,
+    GroupTraining,
+    Rivals,
+    copy_wanted,
+    finish_save,
+    own_checkpoint,
+    save,
+    wanted_epochs,
+)
+from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.study.job import Job
+
+
+def train_group(
+    run_dir: str,
+    job: Job,
+    plan: Plan,
+    recorder: Recorder,
+    *,
+    devices: Sequence[jax.Device],
+    static_because: Mapping[str, str],
+    rivals: Rivals = (),
+) -> Rivals:
+    """Train a group to its end; a failure of its program is recorded and leaves other groups unharmed.
+
+    Returns:
+        What its experiments have trained, of which a later group's are the rivals.
+
+    Raises:
+        DiskError: the disk refused a write. KeyboardInterrupt: after a last checkpoint.
+    """
+    ids = job.group.ids
+    views = [recorder.logged.experiments.get(number) for number in ids]
+    training = GroupTraining(
+        job,
+        recorder,
+        CheckpointStore(os.path.join(run_dir, "checkpoints", f"group_{job.group.index}"), job.abstract),
+        logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
+        histories=[[] for _ in ids],
+        row_epochs=[0 for _ in ids],
+        rivals=rivals,
+        written=(0, time.monotonic()),
+    )
+    try:
+        _train(training, plan, devices, static_because)
+    except (DiskError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        message = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
+        trace = traceback.format_exc()
+        if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
+            raise DiskError(f"group {job.group.index}: its last checkpoint was not written: {message}") from error
+        for row, number in enumerate(ids):
+            if number not in recorder.ended:
+                recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
+    finally:
+        training.store.close()
+    return list(zip(job.contenders, training.histories, strict=True))
+
+
+def _train(
+    training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
+) -> None:
+    job, recorder = training.job, training.recorder
+    runner = GroupRunner(
+        job.program,
+        make_epoch(job.program, job.shape, job.components),
+        job.shape,
+        plan,
+        devices=devices,
+        data=dict(job.table.arrays),
+        folds=job.fold_tables,
+        fold_of_row=job.fold_of_row,
+        names=job.names,
+    )
+    # The order of initialisation, which must not change:
+    #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
+    #   2. the warm start, else
+    #   3. scratch.
+    done, state = own_checkpoint(training)
+    num_epochs = job.group.config["num_epochs"]
+    left = _stopped(training, training.histories, done) if 0 < done < num_epochs else {}
+    for row, history in enumerate(training.histories):
+        training.wanted[row] = wanted_epochs(training, row)
+        verdict = judge(history, job.early_stopping)
+        if verdict is None and row in left:
+            verdict = Verdict(left[row])
+        if done >= num_epochs or verdict is not None or len(history) < done:
+            recorder.log.append(_end(training, row, verdict))
+    if done >= num_epochs or all(number in recorder.ended for number in training.ids):
+        return
+    fresh = state is None
+    seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+    if fresh:
+        _warm_start(training, runner)
+    platform, last = devices[0].platform, plan.num_devices - 1
+    name = f"{platform}:0-{last}" if last else f"{platform}:0"
+    apart = [f"{path} is static: {why}" for path, why in static_because.items()]
+    compiled = _compiled(training, runner.plan, seconds, apart)
+    going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
+    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
+    with Interruption() as interruption:
+        _fit(training, runner, done + 1, interruption)
+
+
+def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequence[str] = ()) -> Event:
+    job = training.job
+    return training.recorder.event(
+        schema.group_compiled,
+        group=job.group.index,
+        experiments=training.ids,
+        plan=str(plan),
+        reason="; ".join([plan.reason, *apart]),
+        compile_seconds=seconds,
+        num_examples=max(job.folds.sizes["train"]),
+    )
+
+
+def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interruption: Interruption) -> None:
+    job, report = training.job, None
+    num_epochs, interval = (job.group.config[name] for name in ("num_epochs", "checkpoint_interval_seconds"))
+    reports = fit(
+        runner,
+        training.histories,
+        num_epochs=num_epochs,
+        first_epoch=first_epoch,
+        early_stopping=job.early_stopping,
+        stopped=functools.partial(_stopped, training),
+        intervals=job.intervals,
+    )
+    try:
+        for report in reports:
+            if report.replanned is not None:
+                training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
+            training.recorder.log.append(_events(training, report))
+            copy_wanted(training, report)
+            if interruption.requested:
+                break
+            if time.monotonic() - training.written[1] >= interval:
+                save(training, report)
+    finally:
+        # Also after an interruption or a failure: what was trained since the last write is not lost.
+        if report is not None and not isinstance(sys.exc_info()[1], DiskError):
+            save(training, report)
+            finish_save(training)
+
+
+def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
+    """Put what the config's warm start brings into every row of a group that was just initialised."""
+    loaded = training.job.warm_start()
+    if loaded is None:
+        return
+    runner.start(loaded.applied(runner.snapshot().states()))
+    training.recorder.emit(
+        schema.warm_started,
+        group=training.job.group.index,
+        experiments=training.ids,
+        source=loaded.source,
+        loaded=loaded.names,
+        left=loaded.left,
+        mismatched=loaded.mismatched,
+        checksum=loaded.checksum,
+    )
+
+
+def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
+    """Turn an epoch report into events; epochs that the log holds already are compared instead."""
+    recorder, job = training.recorder, training.job
+    events: list[Event] = []
+    progress = recorder.status_due() or report.epoch == job.group.config["num_epochs"]
+    splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
+    for row, scores in report.scores.items():
+        number = training.ids[row]
+        training.row_epochs[row] = report.epoch
+        if report.epoch in training.logged[row]:
+            events += recorder.compare(number, report.epoch, training.logged[row][report.epoch], scores)
+        else:
+            seconds = report.seconds / len(report.scores)
+            fields = {"experiment_id": number, "epoch": report.epoch, "scores": scores, "seconds": seconds}
+            events.append(recorder.event(schema.evaluation_result, **fields))
+        if progress:
+            events.append(
+                recorder.event(
+                    schema.experiment_status,
+                    experiment_id=number,
+                    status="TRAINING",
+                    num_epochs=job.group.config["num_epochs"],
+                    current_epoch=report.epoch,
+                    splits=splits,
+                    current_split=splits[-1],
+                    num_batches=job.shape.num_steps,
+                    current_batch=job.shape.num_steps,
+                )
+            )
+        if row in report.ended or report.epoch == job.group.config["num_epochs"]:
+            events += _end(training, row, report.ended.get(row))
+    if report.compacted is not None:
+        rows = [training.ids[row] for row in report.compacted]
+        events.append(recorder.event(schema.group_compacted, group=job.group.index, epoch=report.epoch, rows=rows))
+    return events
+
+
+def _stopped(training: GroupTraining, histories: Sequence[History], epoch: int) -> Mapping[int, str]:
+    """Ask a search that drops the worst which rows train no further, and why."""
+    stopped = getattr(training.job.search, "stopped", None)
+    if stopped is None:
+        return {}
+    rivals, others = zip(*training.rivals, strict=True) if training.rivals else ((), ())
+    found = stopped((*training.job.contenders, *rivals), (*histories, *others), epoch)
+    return {row: reason for row, reason in found.items() if row < len(histories)}
+
+
+def _settled(training: GroupTraining, row: int) -> bool:
+    """Tell whether the log holds an experiment's end: what it trains again is only compared."""
+    before = training.recorder.logged.experiments.get(training.ids[row])
+    if before is None or before.status not in ("DONE", "FAILED"):
+        return False
+    history = [training.logged[row][epoch] for epoch in sorted(training.logged[row])]
+    if before.status == "FAILED":
+        verdict = judge(history, training.job.early_stopping)
+        return verdict is not None and verdict.error is not None  # one that its program failed is tried again
+    return before.stop_epoch is not None or len(history) >= training.job.group.config["num_epochs"]
+
+
+def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:
+    """Build the events of an experiment's end, once; a resumed run may find that they are in the log."""
+    recorder, number, epoch = training.recorder, training.ids[row], len(training.histories[row])
+    if number in recorder.ended:
+        return []
+    recorder.ended.add(number)
+    if verdict is not None and verdict.error is not None:
+        recorder.failed.add(number)
+    if _settled(training, row):
+        return []
+    if verdict is not None and verdict.error is not None:
+        return recorder.fail(number, epoch, verdict.error, verdict.stacktrace)
+    stopped = []
+    if verdict is not None:
+        fields = {"experiment_id": number, "epoch": epoch, "reason": verdict.reason}
+        stopped.append(recorder.event(schema.experiment_stopped, **fields))
+    return [*stopped, recorder.job(number, "DONE")]

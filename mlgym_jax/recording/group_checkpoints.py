@@ -1,0 +1,137 @@
+"""Where one group's training stands, and writing it to checkpoints."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from mlgym_jax.checkpoint.store import CheckpointStore, Kept
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.events import schema
+from mlgym_jax.execution.engine import EpochReport, History
+from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.search.contest import Contender
+from mlgym_jax.study.job import Job
+
+Event = dict[str, Any]
+Rivals = Sequence[tuple[Contender, History]]
+
+
+@dataclasses.dataclass
+class GroupTraining:
+    """Where a group's training stands.
+
+    Attributes:
+        logged: row -> the epochs that the log held before this launch; repeated ones are compared with them.
+        histories: row -> the epochs trained, up to now.
+        rivals: the experiments that other groups have trained, with whom a search may compare this one's.
+        row_epochs: row -> how many epochs of its history were recorded.
+        pending: copies of rows that a strategy wants and no checkpoint holds yet.
+        wanted: row -> the epochs that its strategy wants kept.
+        written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
+        unfinished: what to log of a checkpoint once it is whole.
+    """
+
+    job: Job
+    recorder: Recorder
+    store: CheckpointStore
+    logged: list[dict[int, dict[str, float]]]
+    histories: list[History]
+    row_epochs: list[int]
+    rivals: Rivals = ()
+    pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)
+    wanted: dict[int, set[int]] = dataclasses.field(default_factory=dict)
+    written: tuple[int, float] = (0, 0.0)
+    unfinished: Event | None = None
+
+    @property
+    def ids(self) -> list[int]:
+        return self.job.group.ids
+
+
+def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
+    """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
+    recorder, ids = training.recorder, training.ids
+
+    def skipped(step: int, error: str) -> None:
+        recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, step=step, error=error)
+
+    def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
+        if list(experiments) != ids:
+            return f"it holds the experiments {list(experiments)}, not {ids}"
+        for row, epochs in enumerate(row_epochs):
+            missing = next((epoch for epoch in range(1, epochs + 1) if epoch not in training.logged[row]), None)
+            if missing is not None:
+                return (
+                    f"it is after epoch {epochs} of experiment {ids[row]}, whose epoch {missing} the log does not hold"
+                )
+        return None
+
+    found = training.store.restore_newest(skipped, ahead_of_log)
+    if found is None:
+        return 0, None
+    saved, state = found
+    for row, epochs in enumerate(saved.row_epochs):
+        training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
+        training.row_epochs[row] = epochs
+    training.written = (saved.epoch, time.monotonic())
+    return saved.epoch, state
+
+
+def wanted_epochs(training: GroupTraining, row: int) -> set[int]:
+    """Ask the strategy which epochs of a row to keep."""
+    history = training.histories[row]
+    try:
+        return set(training.job.checkpointing(history)) if history else set()
+    except Exception as error:
+        raise MlgymError(f"checkpointing raised {type(error).__name__}: {error}") from error
+
+
+def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
+    """Copy to the host the rows of this epoch that a strategy wants; forget copies that it wants no more."""
+    ids = training.ids
+    training.wanted = {**training.wanted, **{row: wanted_epochs(training, row) for row in report.scores}}
+    new = [row for row in report.scores if report.epoch in training.wanted[row]]
+    epochs_of = {ids[row]: epochs for row, epochs in training.wanted.items()}
+    training.pending = {who: state for who, state in training.pending.items() if who[1] in epochs_of[who[0]]}
+    if new:
+        for row, state in zip(new, report.snapshot.rows(new), strict=True):
+            training.pending[ids[row], report.epoch] = state
+
+
+def save(training: GroupTraining, report: EpochReport) -> None:
+    """Start writing a checkpoint in the background, once the one before is whole."""
+    if training.written[0] == report.epoch:
+        return
+    finish_save(training)
+    started = time.perf_counter()
+    wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
+    size = training.store.save(
+        report.snapshot.states(),
+        epoch=report.epoch,
+        experiments=training.ids,
+        row_epochs=training.row_epochs,
+        kept=training.pending,
+        wanted=wanted,
+    )
+    training.unfinished = training.recorder.event(
+        schema.checkpoint_saved,
+        group=training.job.group.index,
+        epoch=report.epoch,
+        kept=sorted(list(who) for who in wanted),
+        bytes=size,
+        seconds=time.perf_counter() - started,
+    )
+    training.pending = {}
+    training.written = (report.epoch, time.monotonic())
+
+
+def finish_save(training: GroupTraining) -> None:
+    """Wait until the checkpoint that is being written is on disk, and log it."""
+    training.store.finish()
+    event, training.unfinished = training.unfinished, None
+    if event is not None:
+        training.recorder.log.append([event])

@@ -1,0 +1,231 @@
+"""Model cards: what an experiment's model is, what it learnt from, how well it does, and what made it.
+
+A card is a projection of the run's log, its `run.json` and the resolved study; `model_card.json` holds it as data,
+`model_card.md` for people. The headings follow Mitchell et al., Model Cards for Model Reporting (2019).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.core.trees import path_name
+from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.study.job import Job
+
+_MAX_CLASSES = 1000
+
+
+def model_card(
+    job: Job, view: ExperimentView, record: Mapping[str, Any], estimate: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
+    """Return the card of one experiment as plain data; what is not known is None with a reason.
+
+    Args:
+        record: the run's `run.json`.
+        estimate: what the folds said of a refit: {"score", "mean", "std", "num_folds"}.
+    """
+    config = view.config or {}
+    return {
+        "format": 1,
+        "name": config.get("name"),
+        "experiment_id": view.experiment_id,
+        "hyperparameters": dict(view.hyperparameters),
+        "fold": view.fold,
+        "refit": None if view.refit is None else {**view.refit, "estimate": estimate},
+        "status": view.status,
+        "error": view.error,
+        "model": _model(job, config),
+        "data": _data(job, view.experiment_id, record, config),
+        "training": {
+            "num_epochs": view.epochs,
+            "planned_epochs": config.get("num_epochs"),
+            "num_steps_per_epoch": job.shape.num_steps,
+            "batch_size": job.shape.batch_size,
+            "seed": config.get("seed"),
+            "split_seed": config.get("split_seed"),
+            "seconds": round(sum(view.epoch_seconds), 3),
+            "stop_reason": view.stop_reason,
+            **{name: config.get(name) for name in ("loss", "optimizer", "early_stopping", "sampler", "averaging")},
+            "warm_start": config.get("warm_start"),
+        },
+        "evaluation": {
+            "metrics": config.get("metrics", {}),
+            "last": {name: _number(score) for name, score in view.last.items()},
+            "best": {name: _best(view, name) for name in view.history},
+        },
+        "environment": {
+            name: record.get(name) for name in ("versions", "platform", "processor", "memory_bytes", "xla_flags")
+        }
+        | {"devices": record["launches"][-1].get("devices") if record.get("launches") else None},
+        "command": record.get("command"),
+        "git": record.get("git"),
+        "energy": _energy(record),
+        "pipeline": config,
+    }
+
+
+def _model(job: Job, config: Mapping[str, Any]) -> dict[str, Any]:
+    leaves = jax.tree_util.tree_leaves_with_path(job.abstract.params)
+    layers = {path_name(path): {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for path, leaf in leaves}
+    outputs = jax.eval_shape(job.program.predict, job.abstract, dict(job.sample))
+    shown = jax.tree.map(lambda leaf: f"{leaf.dtype.name}[{', '.join(['batch', *map(str, leaf.shape[1:])])}]", outputs)
+    return {
+        "component": config.get("model"),
+        "num_parameters": sum(int(np.prod(leaf.shape)) for _, leaf in leaves),
+        "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for _, leaf in leaves),
+        "parameters": layers,
+        "outputs": shown,
+    }
+
+
+def _data(job: Job, experiment_id: int, record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    fold = int(job.fold_of_row[job.group.ids.index(experiment_id)])
+    splits = {}
+    for split, indices in job.folds.indices.items():
+        rows = indices[fold][job.folds.mask[split][fold]]
+        splits[split] = {"num_examples": len(rows), **_targets(job.table.arrays.get("targets"), rows)}
+    return {
+        "dataset": config.get("dataset"),
+        "validation": config.get("validation"),
+        "encoding": config.get("encoding"),
+        "fields": {
+            name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name}
+            for name, array in job.table.arrays.items()
+        },
+        "num_classes": job.components["dataset"].num_classes,
+        "splits": splits,
+        "fingerprint": record.get("data_fingerprint"),
+    }
+
+
+def _targets(targets: np.ndarray | None, rows: np.ndarray) -> dict[str, Any]:
+    """Describe the distribution of a split's targets: counts of classes, or moments of numbers."""
+    if targets is None or targets.ndim != 1:
+        return {}
+    values = targets[rows]
+    if np.issubdtype(values.dtype, np.integer):
+        labels, counts = np.unique(values, return_counts=True)
+        if len(labels) > _MAX_CLASSES:
+            return {"num_labels": len(labels)}
+        return {"labels": {str(label): int(count) for label, count in zip(labels, counts, strict=True)}}
+    numbers = values.astype(np.float64)
+    found = {"mean": numbers.mean(), "std": numbers.std(), "min": numbers.min(), "max": numbers.max()}
+    return {"targets": {name: float(value) for name, value in found.items()}}
+
+
+def _best(view: ExperimentView, name: str) -> dict[str, Any]:
+    """Return the largest and the smallest score with their epochs: a card does not know which is better."""
+    found = {mode: view.best(name, mode) for mode in ("max", "min")}
+    return {mode: {"epoch": best[0], "score": best[1]} if best else None for mode, best in found.items()}
+
+
+def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Add up the launches' measured energy; None where any of them could not measure it."""
+    measured = [launch["energy"] for launch in record.get("launches", ()) if launch.get("energy")]
+    found: dict[str, Any] = {"scope": "all of the run's experiments and whatever else ran on the machine meanwhile"}
+    for name in ("processor_joules", "gpu_joules"):
+        values = [energy.get(name) for energy in measured]
+        known = bool(values) and all(value is not None for value in values)
+        found[name] = sum(values) if known else None
+    reasons: dict[str, str] = {}
+    for energy in measured:
+        reasons.update(energy.get("reasons", {}))
+    found["reasons"] = reasons if measured else {"all": "the run was not measured to its end"}
+    return found
+
+
+def _number(value: float) -> float | str:
+    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def to_markdown(card: Mapping[str, Any]) -> str:
+    """Write a card for people."""
+    model, data, training, evaluation = (card[part] for part in ("model", "data", "training", "evaluation"))
+    lines = [
+        f"# Model card: {card['name']}, experiment {card['experiment_id']}",
+        "",
+        f"Status: {card['status']}" + (f" ({card['error']})" if card["error"] else ""),
+        "",
+        *_refit(card["refit"]),
+        *_table("Hyperparameter", "Value", card["hyperparameters"].items()),
+        "## Model",
+        "",
+        f"{_component(model['component'])}, {model['num_parameters']:,} parameters "
+        f"({model['parameter_bytes']:,} bytes). Outputs: {_shown(model['outputs'])}",
+        "",
+        *_table("Parameter", "Shape", ((name, leaf["shape"]) for name, leaf in model["parameters"].items())),
+        "## Data",
+        "",
+        f"{_component(data['dataset'])}, split by {_component(data['validation'])}. "
+        f"Fingerprint (SHA-256): {', '.join((data['fingerprint'] or {}).values()) or 'unknown'}",
+        "",
+        *_table(
+            "Split",
+            "Examples and targets",
+            (
+                (name, f"{split['num_examples']:,}; " + _shown(split.get("labels") or split.get("targets") or {}))
+                for name, split in data["splits"].items()
+            ),
+        ),
+        "## Training",
+        "",
+        *_table("", "", ((name, _component(value)) for name, value in training.items() if value is not None)),
+        "## Evaluation",
+        "",
+        *_table("Score after the last epoch", "", evaluation["last"].items()),
+        "## Environment",
+        "",
+        *_table("", "", ((name, _shown(value)) for name, value in card["environment"].items() if value)),
+        f"Command: `{' '.join(card['command'] or [])}`",
+        "",
+        f"Git: {_shown(card['git'] or {}) or 'no repository'}",
+        "",
+        "## Energy",
+        "",
+        *_table("", "", ((name, _shown(value)) for name, value in card["energy"].items())),
+    ]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def _refit(refit: Mapping[str, Any] | None) -> list[str]:
+    if refit is None:
+        return []
+    estimate = refit["estimate"]
+    found = [
+        f"A refit: selected by {refit['monitor']} from experiments {', '.join(map(str, refit['experiments']))}, and "
+        "trained once more on all of the training split. Nothing was held out of it, so scores of the split train do "
+        "not say how well it does on new data."
+    ]
+    if estimate:
+        spread = "" if estimate["std"] is None else f" ± {estimate['std']:.4f}"
+        own = ", which is optimistic, as it selected by that score" if estimate["score"] == refit["monitor"] else ""
+        found.append(f" The folds did: {estimate['score']} {estimate['mean']:.4f}{spread} over {estimate['num_folds']}")
+        found.append(f"{own}.")
+    return ["".join(found), ""]
+
+
+def _component(value: Any) -> str:
+    if not isinstance(value, Mapping) or "component" not in value:
+        return _shown(value)
+    parameters = ", ".join(f"{name}={_component(item)}" for name, item in value.items() if name != "component")
+    return f"{value['component']}({parameters})"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}: {_component(item)}" for name, item in value.items())
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_component, value)) + "]"
+    return "unknown" if value is None else f"{value:.6g}" if isinstance(value, float) else str(value)
+
+
+def _table(left: str, right: str, rows: Any) -> list[str]:
+    cells = [(str(name), _shown(value).replace("|", "\\|").replace("\n", " ")) for name, value in rows]
+    if not cells:
+        return []
+    return [f"| {left} | {right} |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in cells), ""]

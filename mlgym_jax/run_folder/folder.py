@@ -1,0 +1,184 @@
+"""A run's folder: its id, the files that let it be repeated, and reading them back."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import types
+from collections.abc import Mapping
+from typing import Any
+
+from mlgym_jax.components.registry import registrations
+from mlgym_jax.config.file import make_importable
+from mlgym_jax.config.words import canonical_json
+from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+
+LOG_NAME = "event_storage.log"
+_RECEIVED_MARK = ".published"  # which a board puts beside what it received
+
+
+def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
+    """Make a new run's folder and return its path; the id is the UTC time, with -2, -3… where that is taken.
+
+    Raises:
+        MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
+    """
+    if run_id is not None:
+        check_id(run_id, "--run_id")
+    stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
+    try:
+        os.makedirs(event_storage, exist_ok=True)
+        for attempt in range(1, 10_000):
+            folder = os.path.join(event_storage, stamp if attempt == 1 else f"{stamp}-{attempt}")
+            try:
+                os.mkdir(folder)
+                return folder
+            except FileExistsError:
+                if run_id is not None:
+                    raise MlgymError(
+                        f"--run_id={run_id}: {folder} is there already; go on with it by --resume={run_id}, "
+                        "or choose another id"
+                    ) from None
+    except OSError as error:
+        kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
+        raise kind(
+            f"--event_storage={event_storage}: it cannot hold a run's folder ({error.strerror}: {error.filename}); "
+            "name a folder that can be written"
+        ) from error
+    raise MlgymError(f"{event_storage}: no free run id for {stamp}")
+
+
+def check_id(run_id: str, what: str = "run id") -> None:
+    """Refuse what is no run's id.
+
+    Raises:
+        MlgymError: see there.
+    """
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id) or run_id in (".", ".."):
+        raise MlgymError(f"{what}={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
+
+
+def find(event_storage: str, run_id: str) -> str:
+    """Return the folder of an existing run.
+
+    Raises:
+        MlgymError: there is none; the nearest id is named.
+    """
+    folder = os.path.join(event_storage, run_id)
+    if os.path.isfile(os.path.join(folder, LOG_NAME)):
+        return folder
+    inside = runs_in(folder)
+    if inside:
+        raise MlgymError(f"{folder} is no run's folder, but holds runs: {listed(inside[::-1], 5)}; name one of them")
+    runs = runs_in(event_storage)
+    raise MlgymError(
+        f"no run {run_id!r} in {event_storage!r}{nearest(run_id, runs)} Runs there: {listed(runs[::-1], 5)}"
+    )
+
+
+def runs_in(folder: str) -> list[str]:
+    """Return the ids of the runs in a folder, sorted."""
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []
+    return [name for name in names if os.path.isfile(os.path.join(folder, name, LOG_NAME))]
+
+
+def require(run_dir: str | os.PathLike[str]) -> str:
+    """Return `run_dir` if it is a run's folder, by absolute path, else say what is there."""
+    folder = os.path.abspath(os.fspath(run_dir))
+    return find(os.path.dirname(folder), os.path.basename(folder))
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file whole or not at all."""
+    temporary = f"{path}.tmp"
+    try:
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        with open(temporary, "w", encoding="utf-8") as file:
+            file.write(text)
+        os.replace(temporary, path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def write_json(path: str, data: Any) -> None:
+    """Write indented JSON, whole or not at all."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        MlgymError: it is missing or damaged.
+    """
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except (OSError, ValueError) as error:
+        raise MlgymError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
+
+
+def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> None:
+    """Write `config.json`, resolved, and `config.py`, the file as given (or one that says the same)."""
+    write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study)))
+    target = os.path.join(run_dir, "config.py")
+    if source is not None:
+        try:
+            shutil.copyfile(source, target)
+        except OSError as error:
+            raise DiskError(f"{target}: cannot be written: {error.strerror}") from error
+        return
+    write_text(
+        target,
+        '"""Written from a config that was made in Python; config.json beside it holds the values."""\n'
+        "import json\nimport pathlib\n\nfrom ml_collections import ConfigDict\n\n\n"
+        "def get_config():\n"
+        '    return ConfigDict(json.loads(pathlib.Path(__file__).with_name("config.json").read_text()))\n',
+    )
+
+
+def read_config(run_dir: str) -> dict[str, Any]:
+    """Return a run's resolved config, after its config file registered its own components.
+
+    Raises:
+        MlgymError: it cannot be read, or it came from another machine: reading it means to execute it.
+    """
+    if os.path.exists(os.path.join(run_dir, _RECEIVED_MARK)):
+        raise MlgymError(
+            f"{run_dir}: this run was published to a board by another machine, and this would execute its config.py. "
+            f"If you trust it, remove {_RECEIVED_MARK} from its folder"
+        )
+    record = read_json(os.path.join(run_dir, "run.json"))
+    config_file = os.path.join(run_dir, "config.py")
+    source = _known_as(record.get("config_file") or config_file)
+    make_importable(source)
+    # What the run recorded counts, under the name of the file that it was copied from: so it finds what lies beside
+    # that file, and may replace the components that the file registered in this process.
+    module = sys.modules["mlgym_jax_config"] = types.ModuleType("mlgym_jax_config")
+    module.__file__ = source
+    try:
+        with open(config_file, "rb") as file:
+            exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
+    except Exception as error:
+        raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
+    return read_json(os.path.join(run_dir, "config.json"))
+
+
+def _known_as(source: str) -> str:
+    """Return the name by which a file has registered components already, if it has."""
+    if os.path.exists(source):
+        for origin in {entry.origin for entry in registrations()}:
+            if os.path.exists(origin) and os.path.samefile(origin, source):
+                return origin
+    return source

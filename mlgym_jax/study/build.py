@@ -1,0 +1,28 @@
+"""The functional API's way in: the components of a config, to write a loop of one's own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mlgym_jax.components.graph import Components, build_components
+from mlgym_jax.config.words import validated
+from mlgym_jax.search.grouping import dynamic_paths
+from mlgym_jax.search.sweep import expand
+
+
+def build(config: Any) -> Components:
+    """Build the components of a config; of a sweep, those of its first experiment, dynamic values left open.
+
+    The swept values that one program can take as arrays stand in `components.hyperparams` (the first experiment's) and
+    are arguments of `make_program(components).init`.
+    """
+    study = validated(config)
+    assignments = expand(study)
+    first = assignments[0]
+    components = build_components(first.config)
+    hyperparams = {
+        path: first.hyperparameters[path]
+        for path in dynamic_paths(assignments)
+        if "." in path and path in first.hyperparameters
+    }
+    return components.opened(hyperparams)

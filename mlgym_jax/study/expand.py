@@ -1,0 +1,198 @@
+"""From a config to groups that are ready to compile: everything that can be wrong is found here, before any effect.
+
+Reads data (through the dataset component) but writes nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.components.graph import Components, build_components
+from mlgym_jax.config.words import plain, replaced, validated
+from mlgym_jax.data.dataset import Table, to_arrays
+from mlgym_jax.data.fold_tables import one_class_parts
+from mlgym_jax.data.folds import Folds, join_folds, make_folds
+from mlgym_jax.events.projection import RunView
+from mlgym_jax.search.contest import Contender, History
+from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
+from mlgym_jax.search.refit import assignments as refit_assignments
+from mlgym_jax.search.refit import choose, rule
+from mlgym_jax.search.sweep import Assignment, Strategy, expand, strategy_of, whole_grid
+from mlgym_jax.study.checks import check_refit, check_rungs, check_values, checked_table
+from mlgym_jax.study.job import Job, make_job
+from mlgym_jax.study.tracing import NotTraceable
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Study:
+    """A whole config, resolved: its experiments in order, and the jobs that train them."""
+
+    config: Mapping[str, Any]
+    experiments: tuple[Experiment, ...]
+    jobs: tuple[Job, ...]
+    static_because: Mapping[str, str]
+    search: Strategy
+
+    def fingerprints(self) -> dict[str, str]:
+        """Return the SHA-256 of each distinct table of data, by the first group that uses it."""
+        found: dict[int, tuple[str, str]] = {}
+        for job in self.jobs:
+            if id(job.table) not in found:
+                found[id(job.table)] = (f"group_{job.group.index}", job.table.fingerprint)
+        return dict(found.values())
+
+
+def prepare(config: Any, logged: RunView | None = None) -> Study:
+    """Resolve a config into jobs.
+
+    Args:
+        logged: what a run has recorded, of which what a search proposed, and the refit, are resolved, too.
+
+    Raises:
+        ConfigError: anything in the config that cannot be run, with its path.
+    """
+    plain = validated(config)
+    search = strategy_of(plain)
+    rounds = _rounds(plain, logged) if logged is not None and hasattr(search, "propose") else {}
+    rounds = rounds or {0: expand(plain)}
+    check_values(plain, rounds[0][0])
+    refits = {view.round: view for view in logged.experiments.values() if view.refit} if logged is not None else {}
+    study = Study(plain, (), (), {}, search)
+    for number in sorted({*rounds, *refits}):
+        if number in rounds:
+            study = extended(study, rounds[number])
+        if number == 0:
+            check_refit(plain, [(job.group.config, job.components, job.names) for job in study.jobs])
+        if number not in rounds:
+            view = refits[number]
+            study = _refitted(study, view.refit or {}, (view.config or {})["num_epochs"])
+    return study
+
+
+def proposed(study: Study, finished: Sequence[tuple[Contender, History]]) -> list[Assignment]:
+    """Ask the search what to try next, given all that has trained; [] where it has nothing more to propose."""
+    if not hasattr(study.search, "propose"):
+        return []
+    return study.search.propose(_without_search(study.config), finished)
+
+
+def refitted(study: Study, logged: RunView) -> Study | None:
+    """Return a study with what its section `refit` asks for, given all that has trained; itself if that is there.
+
+    Returns:
+        None where a refit is asked for, and nothing can be selected.
+    """
+    refit = study.jobs[0].components.get("refit")
+    if refit is None:
+        return study
+    found = choose(refit, logged.candidates, *rule(refit, study.config, study.jobs[0].names))
+    return None if found is None else _refitted(study, *found)
+
+
+def _refitted(study: Study, origin: Mapping[str, Any], num_epochs: int) -> Study:
+    assignments = refit_assignments([study.experiments[n].assignment for n in origin["experiments"]], num_epochs)
+    there = [experiment for experiment in study.experiments if experiment.refit is not None]
+    if [e.assignment for e in there if e.round == there[-1].round] == assignments:
+        return study
+    return extended(study, assignments, refit=origin)
+
+
+def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str, Any] | None = None) -> Study:
+    """Return a study with more experiments, which make groups of their own; `refit` as in `Experiment`."""
+    dynamic = dynamic_paths(assignments)
+    because = dict(study.static_because)
+    dynamic = [path for path in dynamic if path not in because]
+    while True:
+        try:
+            experiments, jobs = _jobs(study, assignments, dynamic, because, refit)
+            return dataclasses.replace(
+                study,
+                experiments=(*study.experiments, *experiments),
+                jobs=(*study.jobs, *jobs),
+                static_because=because,
+            )
+        except NotTraceable as error:
+            for path in error.paths:
+                because[path] = error.reason
+            dynamic = [path for path in dynamic if path not in error.paths]
+
+
+def _rounds(plain_config: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignment]]:
+    """Return what a search has proposed so far, round by round."""
+    rounds: dict[int, list[Assignment]] = {}
+    for view in logged.candidates:
+        if view.config is not None and not view.fold:
+            config = _without_search(plain_config)
+            named = {name: plain(value) for name, value in view.hyperparameters.items()}
+            for name, value in named.items():
+                config = replaced(config, tuple(name.split(".")), value)
+            rounds.setdefault(view.round, []).append(Assignment(named, config))
+    return rounds
+
+
+def _without_search(config: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in config.items() if name != "search"}
+
+
+def _jobs(
+    study: Study,
+    assignments: Sequence[Assignment],
+    dynamic: Sequence[str],
+    static: Mapping[str, str],
+    refit: Mapping[str, Any] | None,
+) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
+    by_key: dict[str, list[Assignment]] = {}
+    for assignment in assignments:
+        by_key.setdefault(static_key(assignment, dynamic), []).append(assignment)
+    built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
+    before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
+    known = [job.components for job in before]
+    search = study.search if refit is None else whole_grid  # nothing competes with a refit
+    tables = {id(job.components["dataset"]): job.table for job in study.jobs}
+    for key, members in by_key.items():
+        config = members[0].config
+        alike = [parts for parts in known if parts.config.get("dataset") == config.get("dataset")]  # data is dear
+        components = build_components(config, reuse=(alike or known or [None])[-1])
+        known.append(components)
+        dataset = components["dataset"]
+        if id(dataset) not in tables:
+            tables[id(dataset)] = checked_table(to_arrays(dataset))
+        built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
+    warnings = [
+        text for parts, table, folds, _ in built.values() for text in one_class_parts(parts["dataset"], table, folds)
+    ]
+    if warnings:
+        _LOG.warning(
+            "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
+        )
+    experiments: list[Experiment] = []
+    first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
+    for assignment in assignments:
+        _, _, folds, first_fold = built[static_key(assignment, dynamic)]
+        num_folds = folds.num_folds // len(first_fold)
+        for fold in range(num_folds):
+            number = first + len(experiments)
+            experiments.append(Experiment(number, assignment, fold, num_folds, number_of_round, refit))
+    jobs = []
+    for group in make_groups(experiments, dynamic):
+        group = dataclasses.replace(group, index=len(study.jobs) + group.index)
+        job = make_job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, search)
+        jobs.append(job)
+    num_epochs = max(job.group.config["num_epochs"] for job in jobs)
+    check_rungs(search, [job.intervals for job in jobs], num_epochs)
+    return tuple(experiments), tuple(jobs)
+
+
+def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:
+    """Return the folds of every split seed of a group, one after the other, and where each seed's begin."""
+    seeds = list(dict.fromkeys(member.config["split_seed"] for member in members))
+    parts = [make_folds(components["dataset"], table, components["validation"], seed) for seed in seeds]
+    starts = np.cumsum([0, *(part.num_folds for part in parts)]).tolist()
+    return join_folds(parts), dict(zip(seeds, starts, strict=False))

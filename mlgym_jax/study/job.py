@@ -1,0 +1,197 @@
+"""One group with everything that its training needs: program, folds, arrays, shapes; traced, not compiled."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlgym_jax.components.graph import Components
+from mlgym_jax.core.epoch import EpochShape, epoch_shape
+from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.core.scoring import interval_of, named
+from mlgym_jax.core.state import TrainState
+from mlgym_jax.data.dataset import Table
+from mlgym_jax.data.fold_tables import fold_tables
+from mlgym_jax.data.folds import Folds
+from mlgym_jax.search.contest import Contender, candidate_of
+from mlgym_jax.search.grouping import Group, open_paths, parameter_owner
+from mlgym_jax.search.sweep import Strategy, value_at
+from mlgym_jax.study.checks import check_monitor, evaluated_splits
+from mlgym_jax.study.tracing import traced_steps
+
+# Evaluation batches hold about this many input numbers unless the loader says otherwise.
+_EVAL_ELEMENTS = 1 << 20
+# So many values of a dynamic hyperparameter are handed to their factory before training.
+_MAX_BUILT = 100
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """One group with everything that its training needs, traced but not compiled.
+
+    Attributes:
+        fold_tables: what the program knows of the folds; see `data.fold_tables`.
+        names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
+        intervals: every how many epochs each of them is computed.
+        abstract: shapes of one experiment's TrainState.
+        traced: the jaxpr of one training step.
+        fold_of_row: int32[rows], each experiment's number in the fold table.
+        seeds: uint32[rows].
+        hyperparams: dotted path -> [rows].
+        contenders: of each experiment, with whom it competes in a search that drops the worst.
+    """
+
+    group: Group
+    components: Components
+    program: Program
+    shape: EpochShape
+    table: Table
+    folds: Folds
+    fold_tables: Mapping[str, Any]
+    names: tuple[str, ...]
+    intervals: Mapping[str, int]
+    abstract: TrainState
+    traced: Any
+    fold_of_row: np.ndarray
+    seeds: np.ndarray
+    hyperparams: Mapping[str, np.ndarray]
+    sample: Mapping[str, np.ndarray]
+    search: Strategy
+    contenders: tuple[Contender, ...]
+
+    def encoder_of(self, experiment_id: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
+        """Return the pure function that turns a raw batch into what the model of an experiment reads."""
+        fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
+        return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
+
+    def warm_start(self) -> Any:
+        """Return what the section `warm_start` brings to this group's states; None without one.
+
+        Raises:
+            ConfigError: it does not fit.
+        """
+        source = self.components.get("warm_start")
+        return None if source is None else source(self.abstract)
+
+    @property
+    def is_refit(self) -> bool:
+        return self.group.experiments[0].refit is not None
+
+    @property
+    def early_stopping(self) -> Callable[[Any], bool] | None:
+        return self.components.get("early_stopping")
+
+    @property
+    def checkpointing(self) -> Callable[[Any], set[int]]:
+        return self.components["checkpointing"]
+
+
+def make_job(
+    group: Group,
+    components: Components,
+    table: Table,
+    folds: Folds,
+    first_fold: Mapping[int, int],
+    static: Mapping[str, str],
+    search: Strategy,
+) -> Job:
+    """Lay out a group's folds, trace its steps and check what depends on both.
+
+    Args:
+        first_fold: split seed -> the number of its first fold in `folds`.
+        static: the hyperparameters that cannot be traced, and why.
+
+    Raises:
+        ConfigError: what does not fit together.
+    """
+    config = group.config
+    swept = [path for path in group.dynamic if "." in path and path in group.experiments[0].assignment.hyperparameters]
+    if config["strict"]:  # a number is an argument of the program whether it is swept or not: the same program, always
+        swept += [path for path in open_paths(config) if path not in swept and path not in static]
+        swept.sort()
+    hyperparams = {path: _values(group, path) for path in swept}
+    row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
+    for path in swept:
+        values = _given(group, path)
+        for value in list(dict.fromkeys(values))[:_MAX_BUILT]:
+            components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
+    components = components.opened({path: values[0] for path, values in hyperparams.items()})
+    program = make_program(components)
+    loader = components["loader"]
+    sizes = dict(folds.sizes)
+    loader.num_steps(min(sizes["train"]))
+    indices = folds.indices["train"][0, : loader.batch_size]
+    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
+    sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
+    abstract, traced, scores = traced_steps(components, program, key, batch, row)
+    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
+    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
+    shape = epoch_shape(
+        sizes,
+        batch_size=loader.batch_size,
+        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        shuffle=loader.shuffle,
+        drop_last=loader.drop_last,
+        evaluated=evaluated,
+        has_model_state=bool(jax.tree.leaves(abstract.model_state)),
+    )
+    splits = evaluated if "train" in evaluated else ("train", *evaluated)
+    names = tuple(f"{split}/{score}" for split in splits for score in scores)
+    metrics = components.get("metrics", {})
+    intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
+    for section in ("early_stopping", "checkpointing", "validation"):
+        check_monitor(section, components.get(section), names)
+    check_monitor("search", search, names)
+    contest_of = getattr(components["validation"], "outer_of", lambda fold: 0)
+    return Job(
+        group=group,
+        components=components,
+        program=program,
+        shape=shape,
+        table=table,
+        folds=folds,
+        fold_tables=tables,
+        names=names,
+        intervals=intervals,
+        abstract=abstract,
+        traced=traced,
+        fold_of_row=np.array(
+            [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments], np.int32
+        ),
+        seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
+        hyperparams=hyperparams,
+        sample=sample,
+        search=search,
+        contenders=tuple(Contender(contest_of(e.fold), candidate_of(e.assignment)) for e in group.experiments),
+    )
+
+
+def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch as the program sees it: with a mask, and what fold number `fold` makes of it."""
+    batch = {**batch, "mask": np.ones(len(jax.tree.leaves(batch["inputs"])[0]), bool)}
+    if "class_counts" in tables:
+        batch["class_counts"] = tables["class_counts"][fold]
+    encoding = components.get("encoding")
+    if encoding is None:
+        return batch
+    with named("encoding"):
+        return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
+
+
+def _given(group: Group, path: str) -> list[Any]:
+    return [value_at(experiment.assignment.config, tuple(path.split("."))) for experiment in group.experiments]
+
+
+def _values(group: Group, path: str) -> np.ndarray:
+    """Return a dynamic hyperparameter's value of each row: int32 where it counts something, else float32."""
+    values = _given(group, path)
+    owner = parameter_owner(group.config, path.split("."))
+    integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
+    return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)

@@ -1,0 +1,55 @@
+"""Trace the steps of a group before anything compiles: what does not fit is found here, with its config path."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+
+from mlgym_jax.components.graph import Components
+from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.errors import ConfigError, MlgymError
+
+
+class NotTraceable(Exception):
+    """Swept values that a component needs as Python numbers; they split the sweep into groups instead."""
+
+    def __init__(self, paths: Sequence[str], reason: str):
+        self.paths, self.reason = tuple(paths), reason
+
+
+def traced_steps(
+    components: Components, program: Program, key: Any, batch: Any, row: Any
+) -> tuple[Any, Any, list[str]]:
+    """Trace a training and an evaluation step: every shape error shows here, with a config path."""
+    try:
+        abstract = jax.eval_shape(program.init, key, batch, row)
+        traced = jax.make_jaxpr(program.train_step)(abstract, batch)
+        scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
+    except Exception as error:
+        reason = str(error).strip().split("\n")[0]
+        # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
+        # step can be traced with numbers in their place.
+        if row and _traceable(components, key, batch, {}):
+            blamed = [path for path in row if not _traceable(components, key, batch, {path: row[path]})]
+            raise NotTraceable(blamed or list(row), reason) from error
+        if isinstance(error, MlgymError):
+            raise
+        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
+    for name, score in scores.items():
+        if score.shape != ():
+            raise ConfigError(
+                "loss" if name == "loss" else f"metrics.{name}",
+                f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
+            )
+    return abstract, traced.jaxpr, list(scores)
+
+
+def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:
+    program = make_program(components.opened({path: components.hyperparams[path] for path in row}))
+    try:
+        jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
+    except Exception:
+        return False
+    return True

@@ -1,0 +1,121 @@
+"""`--plan=tune`: measure the plans of a group on a few steps, take the fastest, and remember it for the next time."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.compile_cache import cache_home, machine
+from mlgym_jax.execution.memory import is_out_of_memory
+from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, choose_plan
+from mlgym_jax.study.job import Job
+
+_NUM_STEPS = 8
+_ROUNDS = 3
+
+
+def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False) -> Plan:
+    """Return the plan that is fastest for a group here; measured once per program, number of experiments and machine.
+
+    Each candidate is compiled for an epoch of at most 8 training steps, evaluations in proportion, and timed on it.
+    """
+    known, key = _read(), _key(job, devices, strict)
+    if key in known:
+        plan = _planned(job, devices, known[key], strict)
+        return dataclasses.replace(plan, reason="the fastest when it was measured before")
+    seconds: dict[str, float] = {}
+    for batching in BATCHINGS:
+        for loop in LOOPS:
+            if not (strict and batching == "vmap"):
+                plan = _planned(job, devices, f"{batching}+{loop}", strict)
+                seconds[f"{batching}+{loop}"] = _measured(job, devices, plan)
+    best = min(seconds, key=lambda name: seconds[name])
+    _write({**known, key: best})
+    steps = min(_NUM_STEPS, job.shape.num_steps)
+    shown = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in sorted(seconds.items(), key=lambda it: it[1]))
+    return dataclasses.replace(_planned(job, devices, best, strict), reason=f"measured on {steps} steps: {shown}")
+
+
+def _planned(job: Job, devices: Sequence[jax.Device], name: str, strict: bool) -> Plan:
+    number = len(job.group.experiments)
+    return choose_plan(name, traced=job.traced, num_experiments=number, num_devices=len(devices), strict=strict)
+
+
+def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
+    """Return the seconds of a short epoch of the whole group; infinite where there is no memory for it."""
+    share = min(1.0, _NUM_STEPS / job.shape.num_steps)
+    shape = job.shape
+    if share < 1:
+        batches = {s: (max(1, round(n * share)), size) for s, (n, size) in shape.eval_batches.items()}
+        shape = dataclasses.replace(shape, num_steps=_NUM_STEPS, eval_batches=batches, tail=0)
+    runner = GroupRunner(
+        job.program,
+        make_epoch(job.program, shape, job.components),
+        shape,
+        plan,
+        devices=devices,
+        data=dict(job.table.arrays),
+        folds=job.fold_tables,
+        fold_of_row=job.fold_of_row,
+        names=job.names,
+    )
+    active = np.ones(len(job.group.experiments), bool)
+    try:
+        runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+        taken = []
+        for epoch in range(1, _ROUNDS + 2):
+            started = time.perf_counter()
+            runner.read_scores(runner.epoch(active, epoch))
+            taken.append(time.perf_counter() - started)
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return float("inf")
+    return min(taken[1:])
+
+
+def _key(job: Job, devices: Sequence[jax.Device], strict: bool) -> str:
+    """Name what a measurement depends on: the traced step, the sizes of an epoch, how many experiments and devices."""
+    program = re.sub(r"0x[0-9a-f]+", "", str(job.traced))
+    what = [program, repr(job.shape), len(job.group.experiments), devices[0].device_kind, len(devices), strict]
+    return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
+
+
+def _file() -> Path | None:
+    home = cache_home()
+    return None if home is None else home / "plans" / f"{machine()}.json"
+
+
+def _read() -> dict[str, str]:
+    """Return the plans that were measured before; none where the file is missing or damaged."""
+    file = _file()
+    try:
+        found = json.loads(file.read_text(encoding="utf-8")) if file else {}
+    except (OSError, ValueError):
+        return {}
+    names = {f"{batching}+{loop}" for batching in BATCHINGS for loop in LOOPS}
+    return {key: name for key, name in found.items() if name in names} if isinstance(found, dict) else {}
+
+
+def _write(plans: dict[str, str]) -> None:
+    file = _file()
+    if file is None:
+        return
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        draft = file.with_suffix(f".{os.getpid()}")
+        draft.write_text(json.dumps(plans, indent=1), encoding="utf-8")
+        os.replace(draft, file)
+    except OSError:
+        return  # a cache that cannot be written is none

@@ -13,8 +13,9 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax.components import registry
-from mlgym_jax.components.graph import build_components, check_section, graph
+from mlgym_jax.components.graph import build_components, graph
 from mlgym_jax.components.registry import register
+from mlgym_jax.components.tree import resolved
 from mlgym_jax.config.words import component, grid, plain
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.build import build
@@ -227,9 +228,9 @@ def test_a_schedule_is_no_optimizer():
 
 
 def test_one_section_can_be_checked_by_itself(calls):
-    check_section("cart", plain(component("two", color="blue")))
+    resolved(plain({"cart": component("two", color="blue")}))
     with pytest.raises(ConfigError, match=r"config\.wheels\.front\.size: wrong type|config\.wheels\.front\.sice"):
-        check_section("wheels", plain({"front": component("round", sice=2)}))
+        resolved(plain({"wheels": {"front": component("round", sice=2)}}))
 
 
 # --- rebuilding ------------------------------------------------------------------------------------------------------

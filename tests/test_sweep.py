@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.components.tree import owner_of, resolved
 from mlgym_jax.config.words import canonical_json, component, grid, plain, uniform
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, parameter_owner, static_key
+from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
 from mlgym_jax.search.sweep import count, expand, swept_paths, value_at
 
 # No database: it would be written beside the sources.
@@ -228,7 +229,9 @@ def test_parameters_of_ones_own_are_dynamic_where_declared():
 
 def test_the_owner_of_a_path_is_the_component_whose_parameter_stands_there():
     transforms = (component("sgd", learning_rate=component("constant_schedule", value=1.0)),)
-    config = study(optimizer=component("chain", transforms=transforms), metrics={"f": component("f1", average="macro")})
+    config = resolved(
+        study(optimizer=component("chain", transforms=transforms), metrics={"f": component("f1", average="macro")})
+    )
     expected = {
         "model.features": ("model", "mlp"),
         "optimizer.transforms.0.learning_rate": ("optimizer", "sgd"),
@@ -239,7 +242,7 @@ def test_the_owner_of_a_path_is_the_component_whose_parameter_stands_there():
         "model.features.0": None,
     }
     for path, owner in expected.items():
-        found = parameter_owner(config, path.split("."))
+        found = owner_of(config, path.split("."))
         assert (found and (found.kind, found.name)) == owner, path
 
 

@@ -9,15 +9,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from mlgym_jax.components.registry import Registration, annotations_of
+from mlgym_jax.components.factories import annotations_of
+from mlgym_jax.components.registry import Registration
 from mlgym_jax.errors import ConfigError, described, kind_of, listed, nearest
 
 
-def check_parameters(entry: Registration, given: Mapping[str, Any], path: str) -> dict[str, Any]:
+def check_parameters(
+    entry: Registration, given: Mapping[str, Any], path: str, only: str | None = None
+) -> dict[str, Any]:
     """Check names and plain types of a component's parameters; return them, converted where that loses nothing.
 
-    Values that are not plain data (built components, traced arrays) pass unchecked.
+    Values that are not plain data (components, sweeps, traced arrays) pass unchecked; `only` checks one value alone.
     """
+    annotations = annotations_of(entry.factory)
+    if only is not None:
+        return {only: _checked(given[only], annotations.get(only), entry, only, f"{path}.{only}")}
     if not entry.takes_any:
         for name in given:
             if name not in entry.parameters:
@@ -32,7 +38,6 @@ def check_parameters(entry: Registration, given: Mapping[str, Any], path: str) -
                 f"{path}.{name}",
                 f"missing; {entry.kind} {entry.name!r} requires it: component({entry.name!r}, {name}=…)",
             )
-    annotations = annotations_of(entry.factory)
     return {
         name: _checked(value, annotations.get(name), entry, name, f"{path}.{name}") for name, value in given.items()
     }
@@ -41,8 +46,8 @@ def check_parameters(entry: Registration, given: Mapping[str, Any], path: str) -
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(_is_plain(item) for item in value)
-    if isinstance(value, Mapping):  # a nested component stands for what it will build, so its type is not known yet
-        return "component" not in value and all(_is_plain(item) for item in value.values())
+    if isinstance(value, Mapping):  # what a component builds, or a sweep chooses, is not known yet
+        return not {"component", "sweep"} & {*value} and all(_is_plain(item) for item in value.values())
     return value is None or isinstance(value, bool | int | float | str)
 
 
@@ -77,7 +82,9 @@ def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: 
 def _check_built(value: Any, annotation: Any, entry: Registration, path: str) -> None:
     """Refuse a nested component that built something else than a number or a function of the step (a schedule)."""
     numeric = annotation in (int, float) or {int, float} & {*typing.get_args(annotation)}
-    if numeric and not (callable(value) or hasattr(value, "dtype") or type(value) in (dict, tuple, list)):
+    if numeric and not (
+        callable(value) or hasattr(value, "dtype") or isinstance(value, Mapping) or type(value) in (tuple, list)
+    ):
         raise ConfigError(
             path,
             f"wrong type: {entry.kind} {entry.name!r} takes a number or a schedule, the component built "

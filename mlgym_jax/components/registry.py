@@ -21,6 +21,7 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mlgym_jax.components.factories import annotations_of, module_class_factory, origin_of, signature_of
 from mlgym_jax.errors import ConfigError, MlgymError, likely, listed, nearest
 
 # Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
@@ -63,6 +64,8 @@ _registry: dict[str, dict[str, Registration]] = {}
 _builtins_loaded = False
 # kind -> what adds the parameters that all components of the kind share, and which of these are dynamic.
 _shared: dict[str, tuple[Callable[..., Any], frozenset[str]]] = {}
+# kind -> what brings the things that factories of the kind return into one form.
+_adapters: dict[str, Callable[[Any], Any]] = {}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -72,6 +75,7 @@ class Registration:
     Attributes:
         needs: keyword parameter -> config section that is built first and passed by that keyword.
         dynamic: names of parameters that one compiled program can sweep; None stands for every numeric one.
+        as_written: names of parameters that take parts of a config as they are, components among them unbuilt.
     """
 
     kind: str
@@ -82,6 +86,7 @@ class Registration:
     parameters: Mapping[str, inspect.Parameter]
     takes_any: bool
     origin: str
+    as_written: frozenset[str] = frozenset()
 
     def is_dynamic(self, parameter: str) -> bool:
         return self.dynamic is None or parameter in self.dynamic
@@ -108,6 +113,7 @@ def register(
     *,
     needs: tuple[str, ...] | Mapping[str, str] = (),
     dynamic: tuple[str, ...] | bool = (),
+    as_written: tuple[str, ...] = (),
 ) -> Callable[[Any], Any]:
     """Register a factory (a function, or a Flax Module class) as component `name` of `kind`.
 
@@ -117,6 +123,7 @@ def register(
         needs: sections of the config that are built first and passed by keyword.
         dynamic: parameters that may be swept inside one compiled program (they arrive as traced arrays); True for
             all numeric ones.
+        as_written: parameters that take a part of a config as it is written, components in it unbuilt.
 
     Raises:
         MlgymError: the name is taken by a component that another file registered, or a need or a dynamic parameter is
@@ -132,7 +139,7 @@ def register(
         if not factory.__module__.startswith("mlgym_jax."):
             _load_builtins()  # so that who takes the name of a built-in component is told, and not the built-in one
         module_class = inspect.isclass(factory)
-        signature = _signature(factory)
+        signature = signature_of(factory)
         own_needs = dict(needs) if isinstance(needs, Mapping) else {need: need for need in needs}
         parameters = {
             key: parameter
@@ -153,12 +160,13 @@ def register(
         entry = Registration(
             kind=kind,
             name=label,
-            factory=_module_class_factory(factory) if module_class else factory,
+            factory=module_class_factory(factory) if module_class else factory,
             needs=own_needs,
             dynamic=None if dynamic is True else frozenset(own_dynamic),
             parameters={key: value for key, value in parameters.items() if key not in own_needs},
             takes_any=takes_any,
-            origin=_origin(factory),
+            origin=origin_of(factory),
+            as_written=frozenset(as_written),
         )
         known = _registry.setdefault(kind, {}).get(label)
         if known is not None and known.origin != entry.origin:
@@ -187,6 +195,21 @@ def shared_parameters(kind: str, *, dynamic: tuple[str, ...] = ()) -> Callable[[
     return decorate
 
 
+def adapts(kind: str) -> Callable[[Any], Any]:
+    """Let the decorated `(built) -> built` bring whatever factories of `kind` return into one form."""
+
+    def decorate(adapter: Any) -> Any:
+        _adapters[kind] = adapter
+        return adapter
+
+    return decorate
+
+
+def adapted(kind: str, built: Any) -> Any:
+    """Return what a factory of `kind` built in the form that the engine uses."""
+    return _adapters[kind](built) if kind in _adapters else built
+
+
 @functools.cache
 def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozenset[str]) -> Registration:
     _, *keywords = inspect.signature(extend).parameters.values()
@@ -209,39 +232,6 @@ def _extended(entry: Registration, extend: Callable[..., Any], dynamic: frozense
         dynamic=None if entry.dynamic is None else entry.dynamic | (dynamic & set(added)),
         parameters={**entry.parameters, **added},
     )
-
-
-def _signature(factory: Any) -> inspect.Signature:
-    """Return the signature of a function, or of a class's `__init__`: NNX's metaclass shows `*args, **kwargs`."""
-    if not inspect.isclass(factory):
-        return inspect.signature(factory)
-    own = inspect.signature(factory.__init__)
-    return own.replace(parameters=list(own.parameters.values())[1:])
-
-
-def _origin(factory: Any) -> str:
-    """Name the file that a factory comes from: a file read again may replace its own components."""
-    try:
-        source = inspect.getsourcefile(factory)
-        return os.path.realpath(source) if source else factory.__module__
-    except TypeError:
-        return getattr(factory, "__module__", "unknown")
-
-
-def _module_class_factory(module_class: type) -> Callable[..., Any]:
-    """Make a factory of a Flax Module class: Linen classes are called, NNX ones wait for their rngs."""
-
-    def build(**parameters: Any) -> Any:
-        if "rngs" in _signature(module_class).parameters:
-            return lambda rngs: module_class(**parameters, rngs=rngs)
-        return module_class(**parameters)
-
-    build.__doc__ = module_class.__doc__
-    build.__name__ = module_class.__name__
-    build.__signature__ = _signature(module_class)  # type: ignore[attr-defined]
-    own = annotations_of(module_class)
-    build.__annotations__ = own if dataclasses.is_dataclass(module_class) else annotations_of(module_class.__init__)
-    return build
 
 
 def _load_builtins() -> None:
@@ -320,12 +310,3 @@ def find_kind(name: str, section: str, path: str, parent_kind: str | None = None
         f"{listed(sorted(_registry), 30)}. "
         f"Say the kind outright: component('kind/{name}', …)",
     )
-
-
-@functools.cache
-def annotations_of(factory: Callable[..., Any]) -> dict[str, Any]:
-    """Return the type hints of a factory's parameters, resolved."""
-    try:
-        return typing.get_type_hints(factory)
-    except Exception:  # hints that only a type checker can resolve say nothing at run time
-        return {}

@@ -169,8 +169,8 @@ def _text(value: str, path: Path) -> str:
 
 
 def canonical_json(config: Mapping[str, Any]) -> str:
-    """Serialise a plain config: sorted keys, no spaces; `json.loads` of it gives the config back."""
-    return json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    """Serialise a plain config, or a resolved one: sorted keys, no spaces; `json.loads` of it gives the plain one."""
+    return json.dumps(config, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=dict)
 
 
 def config_hash(config: Mapping[str, Any]) -> str:

@@ -19,16 +19,17 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
-from mlgym_jax.data.validation import Fold, assign_stratified, class_indices, random_numbers
+from mlgym_jax.data.validation import Fold, Validation, assign_stratified, class_indices, random_numbers
 from mlgym_jax.errors import ConfigError
 
 
 @dataclasses.dataclass(frozen=True)
-class CrossValidation:
+class CrossValidation(Validation):
     """Each of `folds` parts of the training split validates once, what is left trains."""
 
     folds: int
     stratified: bool
+    monitor = None
 
     def __call__(self, dataset: Dataset, seed: int) -> list[Fold]:
         rows = np.arange(split_length(dataset.splits["train"]))
@@ -37,7 +38,7 @@ class CrossValidation:
 
 
 @dataclasses.dataclass(frozen=True)
-class NestedCrossValidation:
+class NestedCrossValidation(Validation):
     """Each of `outer_folds` parts tests once; the rest is cut into `inner_folds` parts, each of which validates once.
 
     Fold number `outer * inner_folds + inner` trains on what neither tests nor validates.

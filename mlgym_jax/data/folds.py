@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.data.dataset import Dataset, Table
+from mlgym_jax.data.validation import Validation
 from mlgym_jax.errors import ConfigError, listed
 
 _FIRST_SPLITS = ("train", "val", "test")
@@ -37,7 +38,7 @@ class Folds:
 def make_folds(
     dataset: Dataset,
     table: Table,
-    validation: Callable[[Dataset, int], Any],
+    validation: Validation | Callable[[Dataset, int], Any],
     split_seed: int,
 ) -> Folds:
     """Ask a validation function for its folds, check them, and lay them out as index arrays into `table`.

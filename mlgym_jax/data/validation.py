@@ -13,21 +13,56 @@ Synopsis:
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from mlgym_jax.components.registry import register
+from mlgym_jax.components.registry import adapts, register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
-Validation = Callable[[Dataset, int], list[Fold]]
+
+
+@runtime_checkable
+class Validation(Protocol):
+    """What a section `validation` builds: a pure function of (dataset, seed) to folds.
+
+    Attributes:
+        monitor: the score that selection over its folds reads, so that a study without it is refused; None for none.
+    """
+
+    monitor: str | None
+
+    def __call__(self, dataset: Dataset, seed: int) -> Any: ...
+
+    def outer_of(self, fold: int) -> int:
+        """Return the contest of a fold number: folds of different ones take no part in each other's selection."""
+        return 0
+
+
+@dataclasses.dataclass(frozen=True)
+class OfFunction(Validation):
+    """Folds that a plain function makes, which all belong to one contest."""
+
+    make: Callable[[Dataset, int], Any]
+    monitor = None
+
+    def __call__(self, dataset: Dataset, seed: int) -> Any:
+        return self.make(dataset, seed)
+
+
+@adapts("validation")
+def as_validation(built: Any) -> Any:
+    """Let a plain function `(dataset, seed) -> folds` be a validation."""
+    return OfFunction(built) if callable(built) and not isinstance(built, Validation) else built
 
 
 @register("validation", "holdout")
-def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) -> Validation:
+def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) -> Callable[[Dataset, int], list[Fold]]:
     """Hold out a random part of the training split for validation, and one for testing.
 
     A held-out part of fraction `f` of `n` examples has `ceil(f * n)` of them, as in scikit-learn; the rest trains.

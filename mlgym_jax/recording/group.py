@@ -224,11 +224,8 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
 
 def _stopped(training: GroupTraining, histories: Sequence[History], epoch: int) -> Mapping[int, str]:
     """Ask a search that drops the worst which rows train no further, and why."""
-    stopped = getattr(training.job.search, "stopped", None)
-    if stopped is None:
-        return {}
     rivals, others = zip(*training.rivals, strict=True) if training.rivals else ((), ())
-    found = stopped((*training.job.contenders, *rivals), (*histories, *others), epoch)
+    found = training.job.search.stopped((*training.job.contenders, *rivals), (*histories, *others), epoch)
     return {row: reason for row, reason in found.items() if row < len(histories)}
 
 

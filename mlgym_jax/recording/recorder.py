@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from mlgym_jax.components.tree import unresolved
 from mlgym_jax.config.words import canonical_json, config_hash
 from mlgym_jax.events import EventLog, schema
 from mlgym_jax.events.projection import RunView
@@ -79,7 +80,7 @@ class Recorder:
             fields = {
                 "experiment_id": number,
                 "job_id": self.job_id(number),
-                "config": assignment.config,
+                "config": unresolved(assignment.config),
                 "hyperparameters": assignment.hyperparameters,
                 "fold": experiment.fold if experiment.num_folds > 1 else None,
                 "round": experiment.round,

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mlgym_jax.config.words import canonical_json
-from mlgym_jax.search.sweep import Assignment
 
 History = Sequence[Mapping[str, float]]
 
@@ -23,6 +22,6 @@ class Contender(NamedTuple):
     candidate: str
 
 
-def candidate_of(assignment: Assignment) -> str:
+def candidate_of(hyperparameters: Mapping[str, Any]) -> str:
     """Name the hyperparameters of an assignment without the seed."""
-    return canonical_json({name: value for name, value in assignment.hyperparameters.items() if name != "seed"})
+    return canonical_json({name: value for name, value in hyperparameters.items() if name != "seed"})

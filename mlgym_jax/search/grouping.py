@@ -6,9 +6,9 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components.registry import Registration, find_kind, lookup
-from mlgym_jax.config.words import canonical_json, dotted, is_component, replaced
-from mlgym_jax.search.sweep import Assignment
+from mlgym_jax.components.tree import owner_of, unresolved
+from mlgym_jax.config.words import canonical_json, dotted, replaced
+from mlgym_jax.search.strategy import Assignment
 
 # Swept at the top level, these are array arguments of the compiled program.
 DYNAMIC_FIELDS = ("seed", "split_seed")
@@ -92,29 +92,12 @@ def open_paths(config: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def parameter_owner(config: Mapping[str, Any], path: Sequence[str]) -> Registration | None:
-    """Return the registered factory whose parameter stands at `path`; None where that is not a component's own."""
-    *holders, parameter = path
-    owner: Any = config
-    entry, key = None, ""
-    for depth, part in enumerate(holders):
-        owner = owner[int(part)] if isinstance(owner, tuple) else owner[part]
-        if depth == 0 or not (part.isdigit() or entry is None):
-            key = part  # inside a section of components, `metrics.f1`, the section names the kind
-        if is_component(owner):
-            if not isinstance(owner["component"], str):
-                return None  # the name itself is swept
-            kind, name = find_kind(owner["component"], key, dotted(tuple(path)), entry.kind if entry else None)
-            entry = lookup(kind, name, dotted(tuple(holders)))
-    return entry if is_component(owner) and parameter not in ("component", "needs") else None
-
-
 def _is_dynamic(config: Mapping[str, Any], path: tuple[str, ...], value: Any) -> bool:
     if len(path) == 1:
         return path[0] in DYNAMIC_FIELDS
     if path[0] in _STATIC_SECTIONS or not isinstance(value, int | float) or isinstance(value, bool):
         return False
-    owner = parameter_owner(config, path)
+    owner = owner_of(config, path)
     return owner is not None and owner.is_dynamic(path[-1])
 
 
@@ -131,7 +114,7 @@ def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> li
 
 def static_key(assignment: Assignment, dynamic: Sequence[str]) -> str:
     """Return the canonical JSON of a config with its dynamic values taken out."""
-    config = assignment.config
+    config = unresolved(assignment.config)
     for path in dynamic:
         if path in assignment.hyperparameters:
             config = replaced(config, tuple(path.split(".")), None)

@@ -12,19 +12,23 @@ Synopsis:
 from __future__ import annotations
 
 import dataclasses
+import logging
 import math
 import statistics
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.search.contest import Contender, History
-from mlgym_jax.search.sweep import Assignment, Strategy, whole_grid
+from mlgym_jax.search.strategy import Assignment, Finished, Strategy
+from mlgym_jax.search.sweep import WHOLE_GRID
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True)
-class SuccessiveHalving:
+class SuccessiveHalving(Strategy):
     """Asks another search for the experiments, and says at each rung which of them train no further."""
 
     eta: int
@@ -32,9 +36,25 @@ class SuccessiveHalving:
     monitor: str
     mode: str
     search: Strategy
+    is_adaptive = False
 
-    def __call__(self, study: Mapping[str, Any]) -> list[Assignment]:
-        return self.search(study)
+    def propose(self, study: Mapping[str, Any], finished: Finished) -> list[Assignment]:
+        try:
+            return [] if finished else self.search.propose(study, finished)
+        except ConfigError as error:
+            raise error.moved("search", "search.search") from error
+
+    def check(self, intervals: Sequence[Mapping[str, int]], num_epochs: int) -> None:
+        """Refuse to halve by a score that is not there in time; warn where nothing will ever be halved."""
+        every = max(every[self.monitor] for every in intervals)
+        if every > self.min_epochs:
+            raise ConfigError(
+                "search.min_epochs", f"found {self.min_epochs}, but {self.monitor} is computed every {every} epochs"
+            )
+        if num_epochs <= self.min_epochs:
+            _LOG.warning(
+                "config.search.min_epochs is %d and num_epochs %d: nothing will be halved", self.min_epochs, num_epochs
+            )
 
     def rung_before(self, epoch: int) -> int | None:
         """Return the rung below the one at `epoch`, 0 below the first; None where `epoch` is no rung."""
@@ -84,7 +104,7 @@ def successive_halving(
     min_epochs: int,
     monitor: str,
     mode: Literal["min", "max"],
-    search: Callable[[Mapping[str, Any]], list[Assignment]] | None = None,
+    search: Strategy | None = None,
 ) -> SuccessiveHalving:
     """Train all experiments for `min_epochs`, the best 1/eta of them to eta times as many, and so on.
 
@@ -103,7 +123,7 @@ def successive_halving(
         raise ConfigError("search.eta", f"found {eta}; of eta experiments one goes on, so at least 2 is needed")
     if min_epochs < 1:
         raise ConfigError("search.min_epochs", f"found {min_epochs}; at least 1 epoch is needed to compare anything")
-    return SuccessiveHalving(eta, min_epochs, monitor, mode, search or whole_grid)
+    return SuccessiveHalving(eta, min_epochs, monitor, mode, search or WHOLE_GRID)
 
 
 def _ordinal(number: int) -> str:

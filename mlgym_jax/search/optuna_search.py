@@ -12,11 +12,12 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.contest import Contender, History, candidate_of
-from mlgym_jax.search.sweep import Assignment, assigned, product, swept_paths, value_at, variants
+from mlgym_jax.search.strategy import Assignment, Finished, Strategy
+from mlgym_jax.search.sweep import assigned, product, swept_paths, value_at, variants
 
 
 @register("search", "optuna")
-class OptunaSearch:
+class OptunaSearch(Strategy):
     """Let a sampler of Optuna propose `num_parallel` trials at a time, which train as one group, `num_trials` in all.
 
     A trial's value is the mean over its folds and seeds (grids of the field `seed` belong to every trial) of each
@@ -31,6 +32,9 @@ class OptunaSearch:
     Raises:
         ConfigError: Optuna is not installed, it has no such sampler or pruner, or there is nothing to propose.
     """
+
+    is_adaptive = True
+    monitor: str  # of a search that proposes from scores, not None
 
     def __init__(
         self,
@@ -58,10 +62,7 @@ class OptunaSearch:
         self._pruner = ("pruner", pruner or "NopPruner", dict(pruner_parameters or {}))
         self._new_study()  # what is wrong is found now
 
-    def __call__(self, study: Mapping[str, Any]) -> list[Assignment]:
-        return self.propose(study, ())
-
-    def propose(self, study: Mapping[str, Any], finished: Sequence[tuple[Contender, History]]) -> list[Assignment]:
+    def propose(self, study: Mapping[str, Any], finished: Finished) -> list[Assignment]:
         """Return the next trials' assignments, [] after the last, given all experiments that have trained.
 
         The trials up to here are asked for and told again, so that the sampler is in the state that it would be in.
@@ -81,14 +82,14 @@ class OptunaSearch:
             new: dict[str, list[Assignment]] = {}
             for trial in asked:
                 assignments = _assignments(study, paths, trial.params)
-                candidate = candidate_of(assignments[0])
+                candidate = candidate_of(assignments[0].hyperparameters)
                 if candidate not in values:
                     new.setdefault(candidate, assignments)
             if new and len(values) < self.num_trials:
                 return [assignment for assignments in new.values() for assignment in assignments]
             for trial in asked:
-                known = values.get(candidate_of(_assignments(study, paths, trial.params)[0]), [math.nan])
-                if not self._told(trials, trial, statistics.fmean(known)):
+                candidate = candidate_of(_assignments(study, paths, trial.params)[0].hyperparameters)
+                if not self._told(trials, trial, statistics.fmean(values.get(candidate, [math.nan]))):
                     return []
         return []
 

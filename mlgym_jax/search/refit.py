@@ -11,11 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.components.tree import resolved
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 from mlgym_jax.events import ExperimentView, default_monitor
 from mlgym_jax.search.selection import cross_validated, without_seed
-from mlgym_jax.search.sweep import Assignment
+from mlgym_jax.search.strategy import Assignment
 
 _FOLDED = ("cross_validation", "nested_cross_validation")
 
@@ -129,9 +130,11 @@ def assignments(trained: Sequence[Assignment], num_epochs: int) -> list[Assignme
 def _refitted(config: Mapping[str, Any], num_epochs: int) -> dict[str, Any]:
     """Return a config that trains on all of the training split for so many epochs, and keeps the last."""
     kept = {name: value for name, value in config.items() if name not in ("early_stopping", "refit")}
-    return {
-        **kept,
-        "num_epochs": num_epochs,
-        "validation": {"component": "holdout", "val": 0.0},
-        "checkpointing": {"component": "last"},
-    }
+    return resolved(
+        {
+            **kept,
+            "num_epochs": num_epochs,
+            "validation": {"component": "holdout", "val": 0.0},
+            "checkpointing": {"component": "last"},
+        }
+    )

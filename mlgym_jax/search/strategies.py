@@ -2,10 +2,12 @@
 
 Synopsis:
 
+    >>> from mlgym_jax.components.tree import resolved
     >>> from mlgym_jax.config.words import component, log_uniform, plain
     >>> from mlgym_jax.search.strategies import random
-    >>> study = plain({"optimizer": component("adam", learning_rate=log_uniform(1e-4, 1e-1))})
-    >>> [round(a.hyperparameters["optimizer.learning_rate"], 6) for a in random(num_experiments=2, seed=0)(study)]
+    >>> study = resolved(plain({"optimizer": component("adam", learning_rate=log_uniform(1e-4, 1e-1))}))
+    >>> drawn = random(num_experiments=2, seed=0).propose(study, ())
+    >>> [round(assignment.hyperparameters["optimizer.learning_rate"], 6) for assignment in drawn]
     [0.006991, 0.024238]
 """
 
@@ -17,9 +19,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, plain, replaced
+from mlgym_jax.components.tree import placed
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, plain
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.search.sweep import Assignment, Strategy, assigned, product, swept_paths, value_at, variants
+from mlgym_jax.search.strategy import Assignment, Once, Strategy
+from mlgym_jax.search.sweep import assigned, product, swept_paths, value_at, variants
 
 
 @register("search", "grid")
@@ -30,7 +34,7 @@ def grid(*, linked: tuple[tuple[str, ...], ...] = ()) -> Strategy:
         linked: groups of dotted paths whose grids have equally many values: the first of each go together, the second,
             and so on, as in `linked=(("optimizer.learning_rate", "loader.batch_size"),)`.
     """
-    return lambda study: product(study, _axes(study, linked))
+    return Once(lambda study: product(study, _axes(study, linked)))
 
 
 def _axes(study: Mapping[str, Any], linked: Sequence[Sequence[str]]) -> list[tuple[Path, ...]]:
@@ -82,7 +86,7 @@ def random(*, num_experiments: int, seed: int = 0) -> Strategy:
             for number in range(num_experiments)
         ]
 
-    return search
+    return Once(search)
 
 
 def _drawn(marker: Mapping[str, Any], path: Path, seed: int, number: int) -> tuple[dict[str, Any], Any]:
@@ -107,7 +111,7 @@ def _uniform(seed: int, number: int, name: str) -> float:
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
-@register("search", "list")
+@register("search", "list", as_written=("experiments",))
 def explicit(*, experiments: tuple[dict, ...]) -> Strategy:
     """Try just these experiments: each says the fields that it changes, `{"optimizer.learning_rate": 1e-3, …}`.
 
@@ -135,7 +139,7 @@ def explicit(*, experiments: tuple[dict, ...]) -> Strategy:
             ]
         return found
 
-    return search
+    return Once(search)
 
 
 def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
@@ -158,8 +162,6 @@ def _changed(config: Mapping[str, Any], path: Path, value: Any, where: str) -> M
         if key not in inside:
             raise ConfigError(f"{where}.{dotted(path)}", f"no such field{nearest(str(key), map(str, inside))}")
         holder = inside[key]
-    if not isinstance(holder, Mapping):
-        return replaced(config, path, value)
-    if last not in holder and "component" not in holder:
+    if isinstance(holder, Mapping) and last not in holder and "component" not in holder:
         raise ConfigError(f"{where}.{dotted(path)}", f"no such field{nearest(last, holder)}")
-    return replaced(config, tuple(holders), {**holder, last: value}) if holders else {**config, last: value}
+    return placed(config, path, value)

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components.parameters import check_parameters
-from mlgym_jax.components.registry import find_kind, lookup
-from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_component, is_sweep, replaced, sweeps, walk
+from mlgym_jax.components.graph import build_alone
+from mlgym_jax.components.tree import placed, resolved, unresolved
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_sweep, sweeps, walk
 from mlgym_jax.errors import ConfigError
-
-
-@dataclasses.dataclass(frozen=True)
-class Assignment:
-    """One point of the sweep: the swept values, flat by dotted path, and the config that they resolve to."""
-
-    hyperparameters: Mapping[str, Any]
-    config: Mapping[str, Any]
-
-
-# Takes a study without its section `search`. One with a method `stopped` also ends experiments (see `search.halving`),
-# one with `propose` goes on proposing from what has trained (see `search.optuna_search`).
-Strategy = Callable[[Mapping[str, Any]], list[Assignment]]
+from mlgym_jax.search.strategy import Assignment, Finished, Once, Strategy
 
 
 def swept_paths(study: Mapping[str, Any]) -> list[Path]:
@@ -46,19 +33,35 @@ def _count_at(marker: Mapping[str, Any]) -> int:
 
 
 def expand(study: Mapping[str, Any]) -> list[Assignment]:
-    """Return every assignment that a study's search tries; without a section `search`, the product of all grids.
+    """Return every assignment that a study's search tries first; without a section `search`, the product of all grids.
 
     Raises:
         ConfigError: a range marker (`uniform`, …) without a random search to draw from it, too many assignments, or
             what the search says.
     """
-    return strategy_of(study)({key: value for key, value in study.items() if key != "search"})
+    study = resolved(study)
+    return proposed_by(strategy_of(study), study, ())
 
 
 def strategy_of(study: Mapping[str, Any]) -> Strategy:
-    """Build what a study's section `search` names; without one, the product of all grids."""
+    """Build what a resolved study's section `search` names; without one, the product of all grids."""
     section = study.get("search")
-    return whole_grid if section is None else _built(section, "search")
+    return WHOLE_GRID if section is None else build_alone(section)
+
+
+def proposed_by(strategy: Strategy, study: Mapping[str, Any], finished: Finished) -> list[Assignment]:
+    """Ask a strategy what to try next.
+
+    Raises:
+        ConfigError: what it says, or that it failed, at the place of the search.
+    """
+    try:
+        return strategy.propose({name: value for name, value in study.items() if name != "search"}, finished)
+    except ConfigError:
+        raise
+    except Exception as error:
+        name = f" {study['search'].entry.name!r}" if "search" in study else ""
+        raise ConfigError("search", f"search{name} failed: {type(error).__name__}: {error}") from error
 
 
 def whole_grid(study: Mapping[str, Any]) -> list[Assignment]:
@@ -66,27 +69,7 @@ def whole_grid(study: Mapping[str, Any]) -> list[Assignment]:
     return product(study, [(path,) for path in swept_paths(study)])
 
 
-def _built(section: Mapping[str, Any], where: str) -> Strategy:
-    kind, name = find_kind(section["component"], "search", where)
-    entry = lookup(kind, name, where)
-    parameters = {key: value for key, value in section.items() if key != "component"}
-    if is_component(parameters.get("search")):
-        parameters["search"] = _built(parameters["search"], f"{where}.search")
-    parameters = check_parameters(entry, parameters, where)
-
-    def located(call: Callable[..., Any], *arguments: Any, **named: Any) -> Any:
-        try:
-            return call(*arguments, **named)
-        except ConfigError as error:
-            # What a search inside of this one says stands at its place already.
-            raise error if error.path.startswith(f"{where}.search") else error.moved("search", where) from error
-        except Exception as error:
-            raise ConfigError(where, f"search {name!r} failed: {type(error).__name__}: {error}") from error
-
-    strategy = located(entry.factory, **parameters)
-    if where == "search" and hasattr(strategy, "stopped"):
-        return strategy
-    return lambda study: located(strategy, study)
+WHOLE_GRID = Once(whole_grid)
 
 
 def product(study: Mapping[str, Any], axes: Sequence[tuple[Path, ...]]) -> list[Assignment]:
@@ -122,8 +105,8 @@ def product(study: Mapping[str, Any], axes: Sequence[tuple[Path, ...]]) -> list[
 def assigned(study: Mapping[str, Any], chosen: Sequence[tuple[Path, tuple[dict[str, Any], Any]]]) -> Assignment:
     """Put chosen values into a study: path, (swept values by dotted path, what stands at the path)."""
     config, named = study, {}
-    for path, (values, resolved) in chosen:
-        config = replaced(config, path, resolved)
+    for path, (values, value) in chosen:
+        config = placed(config, path, value)
         named.update(values)
     return Assignment(named, config)
 
@@ -137,11 +120,11 @@ def variants(marker: Mapping[str, Any], path: Path) -> list[tuple[dict[str, Any]
             continue
         inner = [(inside, variants(value_at(value, inside), (*path, *inside))) for inside in swept_paths(value)]
         for choices in itertools.product(*(choices for _, choices in inner)):
-            resolved, named = value, {}
+            chosen, named = value, {}
             for (inside, _), (values, result) in zip(inner, choices, strict=True):
-                resolved = replaced(resolved, inside, result)
+                chosen = placed(chosen, inside, result, at=path)
                 named.update(values)
-            found.append(({dotted(path): resolved, **named}, resolved))
+            found.append(({dotted(path): unresolved(chosen), **named}, chosen))
     return found
 
 

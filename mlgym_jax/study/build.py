@@ -16,8 +16,7 @@ def build(config: Any) -> Components:
     The swept values that one program can take as arrays stand in `components.hyperparams` (the first experiment's) and
     are arguments of `make_program(components).init`.
     """
-    study = validated(config)
-    assignments = expand(study)
+    assignments = expand(validated(config))
     first = assignments[0]
     components = build_components(first.config)
     hyperparams = {

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components.graph import Components, check_section, graph
-from mlgym_jax.config.words import FIELDS, replaced
+from mlgym_jax.components.graph import Components, graph
+from mlgym_jax.components.tree import placed
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.search.halving import SuccessiveHalving
 from mlgym_jax.search.refit import assignments, rule
-from mlgym_jax.search.sweep import Assignment, Strategy, swept_paths, value_at, variants
-
-_LOG = logging.getLogger(__name__)
+from mlgym_jax.search.strategy import Assignment
+from mlgym_jax.search.sweep import swept_paths, value_at, variants
 
 
 def check_values(study: Mapping[str, Any], first: Assignment) -> None:
@@ -23,11 +20,9 @@ def check_values(study: Mapping[str, Any], first: Assignment) -> None:
     study = {name: value for name, value in study.items() if name != "search"}
     for path in swept_paths(study):
         for _, value in variants(value_at(study, path), path):
-            config = replaced(first.config, path, value)
-            if isinstance(value, Mapping):
+            config = placed(first.config, path, value)
+            if isinstance(value, Mapping):  # another component may need other sections
                 graph(config)
-            elif path[0] not in FIELDS:
-                check_section(path[0], config[path[0]])
 
 
 def checked_table(table: Table) -> Table:
@@ -42,21 +37,6 @@ def checked_table(table: Table) -> Table:
     if "mask" in fields:
         raise ConfigError("dataset", "its examples have a field 'mask', a name that the engine itself uses; rename it")
     return table
-
-
-def check_rungs(search: Strategy, intervals: Sequence[Mapping[str, int]], num_epochs: int) -> None:
-    """Refuse a search that halves by a score which is not there in time; warn of one that never halves."""
-    if not isinstance(search, SuccessiveHalving):
-        return
-    every = max(every[search.monitor] for every in intervals)
-    if every > search.min_epochs:
-        raise ConfigError(
-            "search.min_epochs", f"found {search.min_epochs}, but {search.monitor} is computed every {every} epochs"
-        )
-    if num_epochs <= search.min_epochs:
-        _LOG.warning(
-            "config.search.min_epochs is %d and num_epochs %d: nothing will be halved", search.min_epochs, num_epochs
-        )
 
 
 def check_refit(
@@ -78,11 +58,7 @@ def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[s
 
 
 def check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
-    """Refuse a policy that is none, or that reads a score which will not exist."""
-    if policy is None:
-        return
-    if not callable(policy):
-        raise ConfigError(section, f"a callable (history) is expected, found {type(policy).__name__}")
+    """Refuse what reads a score that will not exist."""
     monitor = getattr(policy, "monitor", None)
     if monitor is not None and monitor not in names:
         raise ConfigError(

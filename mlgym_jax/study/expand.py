@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.components.graph import Components, build_components
-from mlgym_jax.config.words import plain, replaced, validated
+from mlgym_jax.components.tree import placed, resolved
+from mlgym_jax.config.words import plain, validated
 from mlgym_jax.data.dataset import Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
@@ -22,8 +23,9 @@ from mlgym_jax.search.contest import Contender, History
 from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
 from mlgym_jax.search.refit import assignments as refit_assignments
 from mlgym_jax.search.refit import choose, rule
-from mlgym_jax.search.sweep import Assignment, Strategy, expand, strategy_of, whole_grid
-from mlgym_jax.study.checks import check_refit, check_rungs, check_values, checked_table
+from mlgym_jax.search.strategy import Assignment, Strategy
+from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
+from mlgym_jax.study.checks import check_refit, check_values, checked_table
 from mlgym_jax.study.job import Job, make_job
 from mlgym_jax.study.tracing import NotTraceable
 
@@ -32,9 +34,14 @@ _LOG = logging.getLogger(__name__)
 
 @dataclasses.dataclass(frozen=True)
 class Study:
-    """A whole config, resolved: its experiments in order, and the jobs that train them."""
+    """A whole config, resolved: its experiments in order, and the jobs that train them.
+
+    Attributes:
+        config: the plain config, validated; tree: the same, resolved.
+    """
 
     config: Mapping[str, Any]
+    tree: Mapping[str, Any]
     experiments: tuple[Experiment, ...]
     jobs: tuple[Job, ...]
     static_because: Mapping[str, str]
@@ -59,12 +66,13 @@ def prepare(config: Any, logged: RunView | None = None) -> Study:
         ConfigError: anything in the config that cannot be run, with its path.
     """
     plain = validated(config)
-    search = strategy_of(plain)
-    rounds = _rounds(plain, logged) if logged is not None and hasattr(search, "propose") else {}
-    rounds = rounds or {0: expand(plain)}
-    check_values(plain, rounds[0][0])
+    tree = resolved(plain)
+    search = strategy_of(tree)
+    rounds = _rounds(tree, logged) if logged is not None and search.is_adaptive else {}
+    rounds = rounds or {0: proposed_by(search, tree, ())}
+    check_values(tree, rounds[0][0])
     refits = {view.round: view for view in logged.experiments.values() if view.refit} if logged is not None else {}
-    study = Study(plain, (), (), {}, search)
+    study = Study(plain, tree, (), (), {}, search)
     for number in sorted({*rounds, *refits}):
         if number in rounds:
             study = extended(study, rounds[number])
@@ -78,9 +86,7 @@ def prepare(config: Any, logged: RunView | None = None) -> Study:
 
 def proposed(study: Study, finished: Sequence[tuple[Contender, History]]) -> list[Assignment]:
     """Ask the search what to try next, given all that has trained; [] where it has nothing more to propose."""
-    if not hasattr(study.search, "propose"):
-        return []
-    return study.search.propose(_without_search(study.config), finished)
+    return proposed_by(study.search, study.tree, finished) if study.search.is_adaptive else []
 
 
 def refitted(study: Study, logged: RunView) -> Study | None:
@@ -124,21 +130,17 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
-def _rounds(plain_config: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignment]]:
+def _rounds(tree: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignment]]:
     """Return what a search has proposed so far, round by round."""
     rounds: dict[int, list[Assignment]] = {}
     for view in logged.candidates:
         if view.config is not None and not view.fold:
-            config = _without_search(plain_config)
+            config = {name: value for name, value in tree.items() if name != "search"}
             named = {name: plain(value) for name, value in view.hyperparameters.items()}
             for name, value in named.items():
-                config = replaced(config, tuple(name.split(".")), value)
+                config = placed(config, tuple(name.split(".")), value)
             rounds.setdefault(view.round, []).append(Assignment(named, config))
     return rounds
-
-
-def _without_search(config: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in config.items() if name != "search"}
 
 
 def _jobs(
@@ -154,7 +156,7 @@ def _jobs(
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
     before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
     known = [job.components for job in before]
-    search = study.search if refit is None else whole_grid  # nothing competes with a refit
+    search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
     tables = {id(job.components["dataset"]): job.table for job in study.jobs}
     for key, members in by_key.items():
         config = members[0].config
@@ -186,7 +188,7 @@ def _jobs(
         job = make_job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, search)
         jobs.append(job)
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)
-    check_rungs(search, [job.intervals for job in jobs], num_epochs)
+    search.check([job.intervals for job in jobs], num_epochs)
     return tuple(experiments), tuple(jobs)
 
 

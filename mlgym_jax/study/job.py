@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
@@ -19,8 +20,9 @@ from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.search.contest import Contender, candidate_of
-from mlgym_jax.search.grouping import Group, open_paths, parameter_owner
-from mlgym_jax.search.sweep import Strategy, value_at
+from mlgym_jax.search.grouping import Group, open_paths
+from mlgym_jax.search.strategy import Strategy
+from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.checks import check_monitor, evaluated_splits
 from mlgym_jax.study.tracing import traced_steps
 
@@ -149,7 +151,7 @@ def make_job(
     for section in ("early_stopping", "checkpointing", "validation"):
         check_monitor(section, components.get(section), names)
     check_monitor("search", search, names)
-    contest_of = getattr(components["validation"], "outer_of", lambda fold: 0)
+    contest_of = components["validation"].outer_of
     return Job(
         group=group,
         components=components,
@@ -169,7 +171,9 @@ def make_job(
         hyperparams=hyperparams,
         sample=sample,
         search=search,
-        contenders=tuple(Contender(contest_of(e.fold), candidate_of(e.assignment)) for e in group.experiments),
+        contenders=tuple(
+            Contender(contest_of(e.fold), candidate_of(e.assignment.hyperparameters)) for e in group.experiments
+        ),
     )
 
 
@@ -192,6 +196,6 @@ def _given(group: Group, path: str) -> list[Any]:
 def _values(group: Group, path: str) -> np.ndarray:
     """Return a dynamic hyperparameter's value of each row: int32 where it counts something, else float32."""
     values = _given(group, path)
-    owner = parameter_owner(group.config, path.split("."))
+    owner = owner_of(group.config, path.split("."))
     integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
     return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)

@@ -1,0 +1,53 @@
+"""What a factory says of itself: its parameters and their types, and the file that it comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import os
+import typing
+from collections.abc import Callable
+from typing import Any
+
+
+def signature_of(factory: Any) -> inspect.Signature:
+    """Return the signature of a function, or of a class's `__init__`: NNX's metaclass shows `*args, **kwargs`."""
+    if not inspect.isclass(factory):
+        return inspect.signature(factory)
+    own = inspect.signature(factory.__init__)
+    return own.replace(parameters=list(own.parameters.values())[1:])
+
+
+def origin_of(factory: Any) -> str:
+    """Name the file that a factory comes from: a file read again may replace its own components."""
+    try:
+        source = inspect.getsourcefile(factory)
+        return os.path.realpath(source) if source else factory.__module__
+    except TypeError:
+        return getattr(factory, "__module__", "unknown")
+
+
+def module_class_factory(module_class: type) -> Callable[..., Any]:
+    """Make a factory of a Flax Module class: Linen classes are called, NNX ones wait for their rngs."""
+
+    def build(**parameters: Any) -> Any:
+        if "rngs" in signature_of(module_class).parameters:
+            return lambda rngs: module_class(**parameters, rngs=rngs)
+        return module_class(**parameters)
+
+    build.__doc__ = module_class.__doc__
+    build.__name__ = module_class.__name__
+    build.__signature__ = signature_of(module_class)  # type: ignore[attr-defined]
+    own = annotations_of(module_class)
+    build.__annotations__ = own if dataclasses.is_dataclass(module_class) else annotations_of(module_class.__init__)
+    return build
+
+
+@functools.cache
+def annotations_of(factory: Callable[..., Any]) -> dict[str, Any]:
+    """Return the type hints of a factory's parameters, resolved."""
+    try:
+        return typing.get_type_hints(factory)
+    except Exception:  # hints that only a type checker can resolve say nothing at run time
+        return {}

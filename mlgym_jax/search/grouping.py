@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components.tree import owner_of, unresolved
+from mlgym_jax.components.tree import owner_of
 from mlgym_jax.config.words import canonical_json, dotted, replaced
 from mlgym_jax.search.strategy import Assignment
 
@@ -103,9 +103,13 @@ def _is_dynamic(config: Mapping[str, Any], path: tuple[str, ...], value: Any) ->
 
 def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> list[Group]:
     """Gather experiments whose configs are equal but for the dynamic paths, in order of their first experiment."""
+    keys: dict[int, str] = {}  # the folds of an assignment share it
     members: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        members.setdefault(static_key(experiment.assignment, dynamic), []).append(experiment)
+        assignment = experiment.assignment
+        if id(assignment) not in keys:
+            keys[id(assignment)] = static_key(assignment, dynamic)
+        members.setdefault(keys[id(assignment)], []).append(experiment)
     return [
         Group(index, tuple(group), group[0].assignment.config, tuple(dynamic))
         for index, group in enumerate(members.values())
@@ -114,7 +118,7 @@ def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> li
 
 def static_key(assignment: Assignment, dynamic: Sequence[str]) -> str:
     """Return the canonical JSON of a config with its dynamic values taken out."""
-    config = unresolved(assignment.config)
+    config = assignment.config
     for path in dynamic:
         if path in assignment.hyperparameters:
             config = replaced(config, tuple(path.split(".")), None)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,9 +115,11 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     dynamic = dynamic_paths(assignments)
     because = dict(study.static_because)
     dynamic = [path for path in dynamic if path not in because]
+    before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
+    parts = Parts([job.components for job in before], {id(job.components["dataset"]): job.table for job in study.jobs})
     while True:
         try:
-            experiments, jobs = _jobs(study, assignments, dynamic, because, refit)
+            experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
             return dataclasses.replace(
                 study,
                 experiments=(*study.experiments, *experiments),
@@ -128,6 +130,33 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             for path in error.paths:
                 because[path] = error.reason
             dynamic = [path for path in dynamic if path not in error.paths]
+
+
+@dataclasses.dataclass
+class Parts:
+    """What was built and read for some groups, for others to share.
+
+    Attributes:
+        built: components, in the order of their making.
+        tables: id of a dataset among them -> its table.
+    """
+
+    built: list[Components]
+    tables: dict[int, Table]
+
+    def components_of(self, config: Mapping[str, Any]) -> Components:
+        """Build a config's components; what is equal to what was built before is shared, data before all else."""
+        alike = [parts for parts in self.built if parts.config.get("dataset") == config.get("dataset")]
+        components = build_components(config, reuse=(alike or self.built or [None])[-1])
+        self.built.append(components)
+        return components
+
+    def table_of(self, components: Components) -> Table:
+        """Return the data of components, read once."""
+        dataset = components["dataset"]
+        if id(dataset) not in self.tables:
+            self.tables[id(dataset)] = checked_table(to_arrays(dataset))
+        return self.tables[id(dataset)]
 
 
 def _rounds(tree: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignment]]:
@@ -149,47 +178,42 @@ def _jobs(
     dynamic: Sequence[str],
     static: Mapping[str, str],
     refit: Mapping[str, Any] | None,
+    parts: Parts,
 ) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
-    by_key: dict[str, list[Assignment]] = {}
-    for assignment in assignments:
-        by_key.setdefault(static_key(assignment, dynamic), []).append(assignment)
+    keys = [static_key(assignment, dynamic) for assignment in assignments]
+    members: dict[str, list[Assignment]] = {}
+    for key, assignment in zip(keys, assignments, strict=True):
+        members.setdefault(key, []).append(assignment)
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
-    before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
-    known = [job.components for job in before]
-    search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
-    tables = {id(job.components["dataset"]): job.table for job in study.jobs}
-    for key, members in by_key.items():
-        config = members[0].config
-        alike = [parts for parts in known if parts.config.get("dataset") == config.get("dataset")]  # data is dear
-        components = build_components(config, reuse=(alike or known or [None])[-1])
-        known.append(components)
-        dataset = components["dataset"]
-        if id(dataset) not in tables:
-            tables[id(dataset)] = checked_table(to_arrays(dataset))
-        built[key] = (components, tables[id(dataset)], *_folds(components, tables[id(dataset)], members))
-    warnings = [
-        text for parts, table, folds, _ in built.values() for text in one_class_parts(parts["dataset"], table, folds)
-    ]
-    if warnings:
-        _LOG.warning(
-            "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
-        )
+    for key, alike in members.items():
+        components = parts.components_of(alike[0].config)
+        table = parts.table_of(components)
+        built[key] = (components, table, *_folds(components, table, alike))
+    _warn_of_one_class(built.values())
     experiments: list[Experiment] = []
     first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
-    for assignment in assignments:
-        _, _, folds, first_fold = built[static_key(assignment, dynamic)]
+    for key, assignment in zip(keys, assignments, strict=True):
+        _, _, folds, first_fold = built[key]
         num_folds = folds.num_folds // len(first_fold)
         for fold in range(num_folds):
             number = first + len(experiments)
             experiments.append(Experiment(number, assignment, fold, num_folds, number_of_round, refit))
+    search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
     jobs = []
-    for group in make_groups(experiments, dynamic):
+    for group, key in zip(make_groups(experiments, dynamic), members, strict=True):
         group = dataclasses.replace(group, index=len(study.jobs) + group.index)
-        job = make_job(group, *built[static_key(group.experiments[0].assignment, dynamic)], static, search)
-        jobs.append(job)
+        jobs.append(make_job(group, *built[key], static, search))
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)
     search.check([job.intervals for job in jobs], num_epochs)
     return tuple(experiments), tuple(jobs)
+
+
+def _warn_of_one_class(built: Iterable[tuple[Components, Table, Folds, Any]]) -> None:
+    warnings = [text for parts, table, folds, _ in built for text in one_class_parts(parts["dataset"], table, folds)]
+    if warnings:
+        _LOG.warning(
+            "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
+        )
 
 
 def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:

@@ -3,10 +3,13 @@
 import math
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mlgym_jax.checkpoint import policies
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.search import early_stopping
+from mlgym_jax.search.histories import Epochs
 
 NAN, INF = math.nan, math.inf
 
@@ -103,3 +106,44 @@ def test_bad_parameters_name_their_path(make, path):
 def test_policies_say_what_they_monitor():
     assert policies.best(monitor="val/f1", mode="max").monitor == "val/f1"
     assert early_stopping.threshold(monitor="val/f1", mode="max", value=1.0).monitor == "val/f1"
+
+
+POLICIES = [
+    early_stopping.no_improvement(monitor="s", mode="max", window_epochs=2, min_relative=0.1),
+    early_stopping.no_improvement(monitor="s", mode="min", window_epochs=1),
+    early_stopping.threshold(monitor="s", mode="min", value=0.5),
+    early_stopping.nan(monitor="s"),
+    policies.best(monitor="s", mode="min", num_keep=2),
+    policies.best(monitor="s", mode="max", num_keep=3),
+]
+SCORES = st.one_of(st.none(), st.floats(-2, 2), st.sampled_from([0.0, math.nan, math.inf, -math.inf]))
+
+
+@settings(deadline=None, database=None)
+@given(st.lists(SCORES, max_size=12))
+def test_a_history_that_grows_is_judged_as_one_that_is_read_at_once(scores):
+    grown = Epochs()
+    for score in scores:
+        grown.append({} if score is None else {"s": score})
+        for policy in POLICIES:
+            assert policy(grown) == policy(list(grown))
+
+
+def test_what_grew_is_looked_at_once():
+    class Counted(dict):
+        looked_at = 0
+
+        def get(self, *arguments):
+            self.looked_at += 1
+            return super().get(*arguments)
+
+        def __getitem__(self, name):
+            self.looked_at += 1
+            return super().__getitem__(name)
+
+    for policy in POLICIES:
+        history = Epochs()
+        for number in range(50):
+            history.append(Counted(s=float(number % 7)))
+            policy(history)
+        assert max(scores.looked_at for scores in history) == 1

@@ -10,6 +10,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,19 +18,29 @@ from typing import Literal
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.search.histories import folded
 
 History = Sequence[Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)
-class Monitoring:
-    """A strategy that names the score it reads, so that the engine can check that it will exist."""
+class BestEpochs:
+    """The strategy `best`; it names the score it reads, so that the engine can check that it will exist."""
 
     monitor: str
-    choose: Callable[[Sequence[float]], set[int]]
+    mode: Literal["min", "max"]
+    num_keep: int
 
     def __call__(self, history: History) -> set[int]:
-        return self.choose([epoch.get(self.monitor, math.nan) for epoch in history])
+        return {epoch for _, epoch in folded(history, self, list, self._with)}
+
+    def _with(self, best: list[tuple[float, int]], epoch: int, scores: Mapping[str, float]) -> list[tuple[float, int]]:
+        """Keep the best, (score so that smaller is better, epoch), with one more epoch."""
+        score = scores.get(self.monitor, math.nan)
+        if math.isfinite(score):
+            bisect.insort(best, (-score if self.mode == "max" else score, epoch))
+            del best[self.num_keep :]
+        return best
 
 
 @register("checkpointing", "last")
@@ -57,7 +68,7 @@ def keep_all() -> Callable[[History], set[int]]:
 
 
 @register("checkpointing", "best")
-def best(*, monitor: str, mode: Literal["min", "max"], num_keep: int = 1) -> Monitoring:
+def best(*, monitor: str, mode: Literal["min", "max"], num_keep: int = 1) -> BestEpochs:
     """Keep the `num_keep` best epochs by a score; of equal ones the earlier, of those that are not finite none.
 
     Raises:
@@ -65,10 +76,4 @@ def best(*, monitor: str, mode: Literal["min", "max"], num_keep: int = 1) -> Mon
     """
     if num_keep < 1:
         raise ConfigError("checkpointing.num_keep", f"at least 1 is expected, found {num_keep}")
-    sign = -1 if mode == "max" else 1
-
-    def choose(scores: Sequence[float]) -> set[int]:
-        finite = [(sign * score, epoch) for epoch, score in enumerate(scores, 1) if math.isfinite(score)]
-        return {epoch for _, epoch in sorted(finite)[:num_keep]}
-
-    return Monitoring(monitor, choose)
+    return BestEpochs(monitor, mode, num_keep)

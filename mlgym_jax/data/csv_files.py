@@ -7,6 +7,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import collections
 import csv as csv_module
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -86,10 +87,11 @@ def csv(
                 f"dataset.{parameter}", f"{file!r} has the columns {listed(own_names)}; expected {listed(names)}"
             )
     chosen = _chosen(names, target, features, ignore, categorical)
+    place = {name: number for number, name in enumerate(names)}
     columns: dict[str, list[np.ndarray]] = {}
     values: dict[str, tuple[str, ...]] = {}
     for name in (*chosen, target):
-        texts = [[row[names.index(name)].strip() for row in file.rows] for file in files.values()]
+        texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
         words = name != target and not any(_number(text) is not None for part in texts for text in part)
         if words or name in categorical or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
@@ -133,7 +135,7 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
                 f"{path}, line {line}: found {len(row)} fields, the first line has {width}{hint}",
             )
     names = [name.strip() for name in rows[0]] if header and rows else [str(number) for number in range(width)]
-    twice = [name for name in names if names.count(name) > 1]
+    twice = [name for name, times in collections.Counter(names).items() if times > 1]
     if twice:
         raise ConfigError(f"dataset.{parameter}", f"{path}, line {lines[0]}: two columns are named {twice[0]!r}")
     if header:

@@ -30,6 +30,7 @@ from mlgym_jax.recording.group_checkpoints import (
     wanted_epochs,
 )
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
 
 
@@ -58,7 +59,7 @@ def train_group(
         recorder,
         CheckpointStore(os.path.join(run_dir, "checkpoints", f"group_{job.group.index}"), job.abstract),
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
-        histories=[[] for _ in ids],
+        histories=[Epochs() for _ in ids],
         row_epochs=[0 for _ in ids],
         rivals=rivals,
         written=(0, time.monotonic()),

@@ -10,6 +10,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -17,30 +18,68 @@ from typing import Literal
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.search.histories import folded
 
 History = Sequence[Mapping[str, float]]
 Mode = Literal["min", "max"]
 
 
 @dataclasses.dataclass(frozen=True)
-class Policy:
-    """A decision over a history that names the score it reads, so that the engine can check that it will exist."""
+class LastScore:
+    """A decision over the newest score; epochs in which it was not due count for nothing.
+
+    Attributes:
+        monitor: the score, so that the engine can check that it will exist.
+    """
 
     monitor: str
-    decide: Callable[[Sequence[float]], bool]
+    stops: Callable[[float], bool]
 
     def __call__(self, history: History) -> bool:
-        # An epoch in which the score was not due counts for nothing.
-        return self.decide([epoch[self.monitor] for epoch in history if self.monitor in epoch])
+        newest = next((scores[self.monitor] for scores in reversed(history) if self.monitor in scores), None)
+        return newest is not None and self.stops(newest)
 
 
-def _worst(scores: Sequence[float], mode: Mode) -> list[float]:
-    """Return the scores so that larger is better, NaN and infinities the worst of all."""
-    return [(score if mode == "max" else -score) if math.isfinite(score) else -math.inf for score in scores]
+@dataclasses.dataclass
+class _Window:
+    """The best score before the window, and the scores within it; larger is better, not finite the worst of all."""
+
+    before: float | None = None
+    within: collections.deque[float] = dataclasses.field(default_factory=collections.deque)
+
+
+@dataclasses.dataclass(frozen=True)
+class NoImprovement:
+    """The policy `no_improvement`; epochs in which its score was not due count for nothing."""
+
+    monitor: str
+    mode: Mode
+    window_epochs: int
+    min_relative: float
+
+    def __call__(self, history: History) -> bool:
+        window = folded(history, self, _Window, self._with)
+        if window.before is None:
+            return False
+        within = max(window.within)
+        if not math.isfinite(window.before):
+            return not math.isfinite(within)
+        return not within - window.before > self.min_relative * abs(window.before)
+
+    def _with(self, window: _Window, _epoch: int, scores: Mapping[str, float]) -> _Window:
+        if self.monitor not in scores:
+            return window
+        score = scores[self.monitor]
+        good = (score if self.mode == "max" else -score) if math.isfinite(score) else -math.inf
+        window.within.append(good)
+        if len(window.within) > self.window_epochs:
+            leaving = window.within.popleft()
+            window.before = leaving if window.before is None else max(window.before, leaving)
+        return window
 
 
 @register("early_stopping", "no_improvement")
-def no_improvement(*, monitor: str, mode: Mode, window_epochs: int, min_relative: float = 0.0) -> Policy:
+def no_improvement(*, monitor: str, mode: Mode, window_epochs: int, min_relative: float = 0.0) -> NoImprovement:
     """Stop when the last `window_epochs` epochs brought no improvement on the best before them.
 
     With b the best score before the window and w the best within it, an improvement is w - b > min_relative * |b| for
@@ -55,29 +94,16 @@ def no_improvement(*, monitor: str, mode: Mode, window_epochs: int, min_relative
     if min_relative < 0:
         raise ConfigError("early_stopping.min_relative", f"at least 0 is expected, found {min_relative}")
 
-    def decide(scores: Sequence[float]) -> bool:
-        if len(scores) <= window_epochs:
-            return False
-        good = _worst(scores, mode)
-        before, within = max(good[:-window_epochs]), max(good[-window_epochs:])
-        if not math.isfinite(before):
-            return not math.isfinite(within)
-        return not within - before > min_relative * abs(before)
-
-    return Policy(monitor, decide)
+    return NoImprovement(monitor, mode, window_epochs, min_relative)
 
 
 @register("early_stopping", "threshold")
-def threshold(*, monitor: str, mode: Mode, value: float) -> Policy:
+def threshold(*, monitor: str, mode: Mode, value: float) -> LastScore:
     """Stop once the score has reached `value`: at least it for mode `max`, at most it for `min`."""
-
-    def decide(scores: Sequence[float]) -> bool:
-        return bool(scores) and (scores[-1] >= value if mode == "max" else scores[-1] <= value)
-
-    return Policy(monitor, decide)
+    return LastScore(monitor, lambda score: score >= value if mode == "max" else score <= value)
 
 
 @register("early_stopping", "nan")
-def nan(*, monitor: str = "train/loss") -> Policy:
+def nan(*, monitor: str = "train/loss") -> LastScore:
     """Stop once the score is not finite. A train/loss that is not finite ends an experiment as failed in any case."""
-    return Policy(monitor, lambda scores: bool(scores) and not math.isfinite(scores[-1]))
+    return LastScore(monitor, lambda score: not math.isfinite(score))

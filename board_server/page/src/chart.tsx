@@ -5,7 +5,8 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { download, focused, setView, togglePick } from "./app";
 import { Menu } from "./controls";
-import { Plot, type PlotModel } from "./plot";
+import { Plot } from "./plot";
+import type { PlotModel } from "./plot_model";
 import type { ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.

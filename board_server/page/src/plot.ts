@@ -5,38 +5,17 @@
 
 import { drawAxes, EDGE, token } from "./axes";
 import { css } from "./colours";
-import { type BandShape, drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
-import { listen } from "./plot_input";
+import { drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
+import { listen, type PlotEvents, type Pointable } from "./plot_input";
+import type { PlotModel } from "./plot_model";
 import { xExtent, yExtent } from "./ranges";
 import { type Axis, divergences, type Line, nearestPoint, toPixel, toValue, xOf } from "./raster";
 import { type Pen, SvgPen } from "./svg";
 import { showTip } from "./tip";
 
-export interface PlotModel {
-  lines: readonly Line[];
-  bands: readonly BandShape[];
-  logx: boolean;
-  logy: boolean;
-  /** Outliers do not stretch y. */
-  cut: boolean;
-  /** y begins at 0: amounts, which are compared by their height. */
-  fromZero?: boolean;
-  xKind: "epoch" | "step" | "time";
-  zoom: readonly [number, number] | null;
-  chosen: ReadonlySet<number>;
-  dark: boolean;
-  label: (id: number) => string;
-}
-
-export interface PlotEvents {
-  zoom: (range: [number, number] | null) => void;
-  focus: (id: number | null) => void;
-  pick: (id: number) => void;
-}
-
 const synchronised = new Map<string, Set<Plot>>();
 
-export class Plot {
+export class Plot implements Pointable {
   readonly host: HTMLElement;
   readonly events: PlotEvents;
   readonly tip = document.createElement("div");

@@ -1,14 +1,39 @@
 /** What pointer and keyboard do to a chart. */
 
 import { EDGE } from "./axes";
-import type { Plot } from "./plot";
+import type { PlotModel } from "./plot_model";
 import { xExtent } from "./ranges";
-import { type Line, nearestPoint, xOf } from "./raster";
+import { type Axis, type Line, nearestPoint, xOf } from "./raster";
+
+export interface PlotEvents {
+  zoom: (range: [number, number] | null) => void;
+  focus: (id: number | null) => void;
+  pick: (id: number) => void;
+}
+
+/** A chart that can be pointed at: places are CSS pixels from the corner of its lines. */
+export interface Pointable {
+  readonly host: HTMLElement;
+  readonly events: PlotEvents;
+  readonly model: PlotModel | null;
+  /** The line that is pointed at or read, and its point. */
+  readonly at: [Line, number] | null;
+  /** The range on x that is being selected. */
+  selection: [number, number] | null;
+  axes(): [Axis, Axis];
+  /** What is at a place on x. */
+  xAt(left: number): number;
+  nearest(left: number, top: number): [Line, number] | null;
+  /** Where a point is from the top, in device pixels. */
+  yOf(line: Line, i: number, yAxis?: Axis): number;
+  point(at: [Line, number] | null): void;
+  moveCursor(x: number | null): void;
+}
 
 const MOVED = 4; // pixels from which a press is a drag
 
 /** Listen until the returned function is called. */
-export function listen(plot: Plot): () => void {
+export function listen(plot: Pointable): () => void {
   const { host, events } = plot;
   const stop = new AbortController();
   const on = <K extends keyof HTMLElementEventMap>(

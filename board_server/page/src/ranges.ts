@@ -1,7 +1,7 @@
 /** What part of x and y a chart shows. */
 
 import { STROKED } from "./line_layer";
-import type { PlotModel } from "./plot";
+import type { PlotModel } from "./plot_model";
 import { type Line, within, xOf } from "./raster";
 import { extent } from "./statistics";
 

@@ -2,7 +2,7 @@
 
 import { css } from "./colours";
 import { formatDuration, formatNumber } from "./format";
-import type { PlotModel } from "./plot";
+import type { PlotModel } from "./plot_model";
 import type { Line } from "./raster";
 
 function element(tag: "b" | "small" | "span", text: string): HTMLElement {

@@ -1,6 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { formatDuration } from "../src/format";
-import type { PlotModel } from "../src/plot";
+import type { PlotModel } from "../src/plot_model";
 import { xExtent, yExtent } from "../src/ranges";
 import type { Line } from "../src/raster";
 

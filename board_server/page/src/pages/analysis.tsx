@@ -12,7 +12,7 @@ import type { Curves } from "../curve";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
 import { formatNumber, formatValue, ordinal } from "../format";
 import { describe, epochsOf, groupsOf, type Lines, linesOf, modesOf, scoreMode, xKindOf } from "../lines";
-import type { PlotModel } from "../plot";
+import type { PlotModel } from "../plot_model";
 import type { Experiment, Run } from "../run_state";
 import { type RunStore, TIMES } from "../run_store";
 import { orderScores } from "../score_order";

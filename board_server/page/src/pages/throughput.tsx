@@ -6,7 +6,7 @@ import { Chart } from "../chart";
 import { colourOf } from "../colours";
 import { formatBytes, formatDuration, formatNumber } from "../format";
 import { stepsAnEpoch } from "../lines";
-import type { PlotModel } from "../plot";
+import type { PlotModel } from "../plot_model";
 import { type Done, rates, worksOf } from "../rates";
 import { connection, type RunStore, TIMES } from "../run_store";
 

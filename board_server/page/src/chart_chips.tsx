@@ -1,6 +1,7 @@
 /** Says what the address does to curves on pages that have no control for it, and removes it. */
 
 import { setView, view } from "./app";
+import { Chip } from "./controls";
 import { DEFAULTS, type ViewState } from "./view_state";
 
 const round = (end: number) => (end >= 1000 ? Math.round(end) : Number(end.toPrecision(4)));
@@ -30,15 +31,9 @@ export function ChartChips({ ungrouped, only }: ChartChipsProps) {
   return (
     <p class="active">
       {chips.map(([key, text]) => (
-        <button
-          type="button"
-          class="chip"
-          key={key}
-          title="Leave this out"
-          onClick={() => setView({ [key]: DEFAULTS[key] })}
-        >
-          {text} <span aria-hidden="true">×</span>
-        </button>
+        <Chip key={key} title="Leave this out" onRemove={() => setView({ [key]: DEFAULTS[key] })}>
+          {text}
+        </Chip>
       ))}
     </p>
   );

@@ -169,6 +169,23 @@ export function Status({ status, note }: { status: string; note?: string | null 
   );
 }
 
+/** Says one thing that is in force; a click ends it. */
+export function Chip({
+  title,
+  onRemove,
+  children,
+}: {
+  title?: string;
+  onRemove: () => void;
+  children: ComponentChildren;
+}) {
+  return (
+    <button type="button" class="chip" title={title} onClick={onRemove}>
+      {children} <span aria-hidden="true">×</span>
+    </button>
+  );
+}
+
 export function Bar({ value, of, label }: { value: number; of: number; label: string }) {
   const share = of > 0 ? Math.min(1, value / of) : 0;
   return (

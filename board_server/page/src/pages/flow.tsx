@@ -1,7 +1,7 @@
 /** The flow board: where every experiment of a run is. */
 
 import { runAddress, setView, togglePick, view } from "../app";
-import { Bar, Field, Menu, Status } from "../controls";
+import { Bar, Chip, Field, Menu, Status } from "../controls";
 import {
   candidates,
   cellOf,
@@ -209,20 +209,18 @@ export function ActiveFilters({ shown, total }: { shown: number; total: number }
           : `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} experiments`}
       </small>
       {active.map(([column, text]) => (
-        <button
-          type="button"
-          class="chip"
+        <Chip
           key={column}
           title="Remove this filter"
-          onClick={() => setView({ columns: { ...columns, [column]: "" } })}
+          onRemove={() => setView({ columns: { ...columns, [column]: "" } })}
         >
-          {column} {text} <span aria-hidden="true">×</span>
-        </button>
+          {column} {text}
+        </Chip>
       ))}
       {pick.length > 0 && (
-        <button type="button" class="chip" title="Choose none" onClick={() => setView({ pick: [] })}>
-          {pick.length} chosen <span aria-hidden="true">×</span>
-        </button>
+        <Chip title="Choose none" onRemove={() => setView({ pick: [] })}>
+          {pick.length} chosen
+        </Chip>
       )}
       {(q || active.length > 0) && (
         <button type="button" class="link" onClick={() => setView({ q: "", columns: {} })}>

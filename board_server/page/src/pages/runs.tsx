@@ -3,7 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect, useRef, useState } from "preact/hooks";
 import { address, navigate, runAddress, setView, view } from "../app";
-import { Empty, Field, Status, Toggle } from "../controls";
+import { Chip, Empty, Field, Status, Toggle } from "../controls";
 import { parseText } from "../filter";
 import { formatAgo, formatBytes, formatTime } from "../format";
 import { type Connection, LiveSocket } from "../live";
@@ -109,9 +109,7 @@ export function Following() {
   useFollow(useRuns());
   return (
     <p class="active">
-      <button type="button" class="chip" onClick={() => setView({ follow: false })}>
-        the next run that appears is opened <span aria-hidden="true">×</span>
-      </button>
+      <Chip onRemove={() => setView({ follow: false })}>the next run that appears is opened</Chip>
     </p>
   );
 }

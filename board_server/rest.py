@@ -119,12 +119,26 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "finishing_time": one.finishing_time,
         "progress": progress,
         "epochs": one.epochs,
+        "epoch_ranges": _ranges(one.epoch_numbers),
         "seconds": seconds if math.isfinite(seconds) else None,
         "last": {name: _json_number(value) for name, value in one.last.items()},
         "best": {name: _extremes(one, values) for name, values in one.history.items()},
         "last_checkpoint_id": last_checkpoint,
     }
     return {**row, "experiment_config": one.config} if with_config else row
+
+
+def _ranges(epochs: list[int]) -> list[list[int]]:
+    """Return rising numbers as ranges, [first, last] each; mostly it is one."""
+    ranges: list[list[int]] = []
+    if epochs and epochs[-1] - epochs[0] == len(epochs) - 1:
+        return [[epochs[0], epochs[-1]]]
+    for epoch in epochs:
+        if ranges and ranges[-1][1] == epoch - 1:
+            ranges[-1][1] = epoch
+        else:
+            ranges.append([epoch, epoch])
+    return ranges
 
 
 def _json_number(value: Any) -> Any:

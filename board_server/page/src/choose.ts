@@ -1,5 +1,6 @@
 /** What a rule chooses: experiments, or candidates whose score is the mean over their members. */
 
+import { lastEpoch } from "./epoch_ranges";
 import { type Cell, COMPARE, candidates, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
 import type { Condition, Rule } from "./rule";
 import type { Experiment } from "./run_state";
@@ -68,7 +69,9 @@ function candidateOf({ fold, hyperparameters }: Experiment, over: readonly strin
 export function memberOf(rule: Rule, direction: "max" | "min", experiment: Experiment): Member {
   const best = experiment.best[rule.by]?.[direction];
   const [epoch, score] =
-    rule.at === "best" ? (best ?? [0, NaN]) : [experiment.epochs, experiment.last[rule.by] ?? NaN];
+    rule.at === "best"
+      ? (best ?? [0, NaN])
+      : [lastEpoch(experiment.epochRanges), experiment.last[rule.by] ?? NaN];
   return { experiment, score: Number.isFinite(score) ? score : null, epoch };
 }
 

@@ -1,7 +1,8 @@
 /** The resolved configs of single experiments: from their files, or from the list where a run has no files. */
 
+import type { JsonObject } from "./json";
 import type { RunStore } from "./run_store";
-import { type ExperimentRow, encode, getJson, type JsonObject } from "./wire";
+import { type ExperimentRow, encode, getJson } from "./wire";
 
 const AGAIN_MS = 5000;
 const known = new WeakMap<RunStore, Map<number, Promise<JsonObject | null>>>();

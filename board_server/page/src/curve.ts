@@ -62,6 +62,13 @@ export class Curve {
     return true;
   }
 
+  /** Of a running sum: put in an epoch that comes late, by which all that follows grows. */
+  insertPart(epoch: number, amount: number): void {
+    const at = lowerBound(this.epochs, this.n, epoch);
+    if (!this.add(epoch, (at ? this.values[at - 1]! : 0) + amount)) return;
+    for (let i = at + 1; i < this.n; i++) this.values[i]! += amount;
+  }
+
   /** The value at an epoch, NaN where there is none. */
   at(epoch: number): number {
     const i = lowerBound(this.epochs, this.n, epoch);

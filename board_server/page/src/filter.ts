@@ -1,8 +1,9 @@
 /** Which experiments a view shows: a text or /regular expression/ over all cells, and one condition a column. */
 
+import { lastEpoch } from "./epoch_ranges";
 import { formatMoment, formatTime, formatValue } from "./format";
+import type { Json } from "./json";
 import type { Experiment } from "./run_state";
-import type { Json } from "./wire";
 
 export type Cell = string | number | null;
 export type Checked<T> = { ok: true; value: T } | { ok: false; error: string; at?: number; length?: number };
@@ -27,7 +28,7 @@ const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
 
 /** Progress is reported at most four times a second, results always: the later of the two. */
 export function epochOf(experiment: Experiment): number {
-  return Math.max(experiment.epochs, experiment.progress?.current_epoch ?? 0);
+  return Math.max(lastEpoch(experiment.epochRanges), experiment.progress?.current_epoch ?? 0);
 }
 
 /** What is compared and averaged: all but refits, of which nothing was held out. */

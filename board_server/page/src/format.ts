@@ -1,6 +1,6 @@
 /** Numbers, times and sizes as text. */
 
-import type { Json } from "./wire";
+import type { Json } from "./json";
 
 export function formatNumber(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined) return "";

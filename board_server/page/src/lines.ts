@@ -5,8 +5,9 @@ import { Curve, lowerBound } from "./curve";
 import { candidates, cellOf, hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
 import type { BandShape } from "./line_layer";
+import { defaultMode } from "./monitor";
 import { divergences, type Line, xOf } from "./raster";
-import { defaultMode, type Experiment, type Run } from "./run_state";
+import type { Experiment, Run } from "./run_state";
 import { bestSoFar, groupBy, meanAndBand, smooth } from "./statistics";
 import type { ViewState } from "./view_state";
 

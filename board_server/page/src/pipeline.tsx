@@ -1,8 +1,7 @@
 /** A config's components as a graph: what an experiment's data go through, from left to right. */
 
 import { formatValue } from "./format";
-import { isObject } from "./tree";
-import type { Json, JsonObject } from "./wire";
+import { isObject, type Json, type JsonObject } from "./json";
 
 /** Which sections a section works on. Not in the config itself: it is how the engine puts components together. */
 const NEEDS: Record<string, readonly string[]> = {

@@ -3,9 +3,11 @@
 import { batch, signal } from "@preact/signals";
 import { formatIds } from "./address";
 import { Curves } from "./curve";
+import { lastEpoch } from "./epoch_ranges";
 import type { Lines } from "./lines";
 import { type Connection, LiveSocket } from "./live";
-import { applyEvent, fromDetail, type Run } from "./run_state";
+import { applyEvent, experimentsOf } from "./reducer";
+import { fromDetail, type Run } from "./run_state";
 import { type Decoded, decodeScores } from "./scores_binary";
 import {
   type ExperimentRow,
@@ -89,8 +91,7 @@ export class RunStore {
       ]);
       const experiments = (await rows.json()) as ExperimentRow[];
       if (this.closed) return;
-      // The older of the two heads: what the other knew already is applied again, which changes nothing.
-      const head = Math.min(Number(rows.headers.get("X-Event-Id") ?? detail.event_id), detail.event_id);
+      const head = Number(rows.headers.get("X-Event-Id") ?? detail.event_id);
       this.run = fromDetail(detail, experiments, head);
       batch(() => {
         this.loaded.value = true;
@@ -184,8 +185,8 @@ export class RunStore {
   numExamples(): Map<number, number> {
     const { groups } = this.run;
     if (this.examples?.groups !== groups.length) {
-      const pairs = groups.flatMap(({ experiments, num_examples: n }) =>
-        experiments.map((id): [number, number] => [id, n ?? 0]),
+      const pairs = groups.flatMap((group) =>
+        experimentsOf(group).map((id): [number, number] => [id, group.num_examples ?? 0]),
       );
       this.examples = { groups: groups.length, of: new Map(pairs) };
     }
@@ -240,7 +241,10 @@ export class RunStore {
   }
 
   private get numEpochs(): number {
-    return [...this.run.experiments.values()].reduce((most, e) => Math.max(most, e.epochs), 0);
+    return [...this.run.experiments.values()].reduce(
+      (most, e) => Math.max(most, lastEpoch(e.epochRanges)),
+      0,
+    );
   }
 
   private async fetchWanted(keys: string[], grid: boolean): Promise<void> {

@@ -3,10 +3,10 @@
 import type { Chosen } from "./choose";
 import { toCell } from "./filter";
 import { csv } from "./format";
+import type { JsonObject } from "./json";
 import type { Rule } from "./rule";
 import type { Run } from "./run_state";
 import type { ViewState } from "./view_state";
-import type { JsonObject } from "./wire";
 
 const without = (values: JsonObject, names: readonly string[]): JsonObject =>
   Object.fromEntries(Object.entries(values).filter(([name]) => !names.includes(name)));

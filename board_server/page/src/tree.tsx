@@ -2,10 +2,7 @@
 
 import { toCell } from "./filter";
 import { formatValue } from "./format";
-import type { Json, JsonObject } from "./wire";
-
-export const isObject = (value: Json | undefined): value is JsonObject =>
-  typeof value === "object" && value !== null && !Array.isArray(value);
+import { isObject, type Json, type JsonObject } from "./json";
 
 /** What a model card says of an array: one line is enough. */
 const isArrayType = (value: JsonObject): value is { dtype: string; shape: Json[] } =>

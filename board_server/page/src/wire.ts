@@ -1,8 +1,8 @@
 /** What the server sends, as its contract names it, and the requests for it. All addresses are relative to the page. */
 
+import type { JsonObject } from "./json";
+
 export type Score = number | "NaN" | "Infinity" | "-Infinity";
-export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
-export type JsonObject = { [key: string]: Json };
 
 export interface RunRow {
   grid_search_id: string;
@@ -72,6 +72,7 @@ export interface ExperimentRow {
   finishing_time: number | null;
   progress: Progress | null;
   epochs: number;
+  epoch_ranges: [from: number, to: number][];
   seconds: number | null;
   last: Record<string, Score>;
   best: Record<string, { min: Extreme; max: Extreme }>;
@@ -143,15 +144,4 @@ export function socketAddress(path: string): string {
   address.protocol = address.protocol === "https:" ? "wss:" : "ws:";
   address.hash = "";
   return address.href;
-}
-
-/** Numbers that JSON has not are written as strings. */
-export function toNumber(score: Json | undefined): number {
-  return typeof score === "number"
-    ? score
-    : score === "Infinity"
-      ? Infinity
-      : score === "-Infinity"
-        ? -Infinity
-        : NaN;
 }

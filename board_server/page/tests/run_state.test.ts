@@ -1,9 +1,11 @@
 import { describe, expect, it } from "vitest";
 import { Curve, Curves } from "../src/curve";
+import type { JsonObject } from "../src/json";
 import { backoffMs } from "../src/live";
-import { applyEvent, fromDetail, type Run } from "../src/run_state";
+import { applyEvent } from "../src/reducer";
+import { fromDetail, type Run } from "../src/run_state";
 import { orderScores } from "../src/score_order";
-import type { ExperimentRow, JsonObject, RunDetail } from "../src/wire";
+import type { ExperimentRow, RunDetail } from "../src/wire";
 import cases from "./monitor_cases.json";
 
 const detail = {
@@ -161,12 +163,13 @@ describe("the reducer", () => {
       hyperparameters: {},
       status: "RUNNING",
       epochs: 4,
+      epoch_ranges: [[1, 4]],
       seconds: 2.5,
       last: { a: "NaN" },
       best: { a: { min: [1, 0.1], max: null } },
       last_checkpoint_id: -1,
     } as unknown as ExperimentRow;
-    const run = fromDetail(detail, [row], 7);
+    const run = fromDetail({ ...detail, event_id: 9 }, [row], 7);
     expect(run.experiments.get(1)!.last.a).toBeNaN();
     expect(run.experiments.get(1)!.best.a).toEqual({ min: [1, 0.1], max: null });
     expect(run.experiments.get(1)!.seconds).toBe(2.5);

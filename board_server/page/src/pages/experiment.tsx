@@ -8,11 +8,12 @@ import { configOf } from "../configs";
 import { Bar, Empty, Status } from "../controls";
 import { epochOf } from "../filter";
 import { formatDuration, formatNumber, formatTime, formatValue } from "../format";
+import type { JsonObject } from "../json";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
 import { orderScores } from "../score_order";
 import { Tree } from "../tree";
-import { type CheckpointRow, encode, getJson, type JsonObject } from "../wire";
+import { type CheckpointRow, encode, getJson } from "../wire";
 import { ScoreChart } from "./analysis";
 
 export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {

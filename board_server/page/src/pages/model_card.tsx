@@ -3,9 +3,10 @@
 import { useEffect, useState } from "preact/hooks";
 import { runAddress } from "../app";
 import { Empty } from "../controls";
+import { isObject, type JsonObject } from "../json";
 import type { RunStore } from "../run_store";
-import { isObject, Tree } from "../tree";
-import { encode, getJson, type JsonObject } from "../wire";
+import { Tree } from "../tree";
+import { encode, getJson } from "../wire";
 
 const TITLES: Record<string, string> = {
   hyperparameters: "Hyperparameters",

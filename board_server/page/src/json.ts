@@ -1,0 +1,48 @@
+/** Values of JSON as they are found in logs: each field may be of any type, and NaN and infinities are words. */
+
+export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
+export type JsonObject = { [key: string]: Json };
+
+export function isObject(value: Json | undefined): value is JsonObject {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+export function member(value: Json | undefined, key: string): Json | undefined {
+  return isObject(value) && Object.hasOwn(value, key) ? value[key] : undefined;
+}
+
+/** A field that must be there. */
+export function required(payload: JsonObject, key: string): Json {
+  const value = member(payload, key);
+  if (value === undefined) throw new TypeError(`${key} is missing`);
+  return value;
+}
+
+/** What is written where a text is expected: something else is shown as its JSON. */
+export const text = (value: Json) => (typeof value === "string" ? value : JSON.stringify(value));
+export const textOrNull = (value: Json | undefined) =>
+  value === undefined || value === null ? null : text(value);
+export const numberOrNull = (value: Json | undefined) => (typeof value === "number" ? value : null);
+export const objectOrNull = (value: Json | undefined) => (isObject(value) ? value : null);
+
+export const isInteger = (value: Json | undefined): value is number =>
+  Number.isInteger(value) && Math.abs(value as number) <= 2 ** 53;
+
+/** A number that may be written as a word. */
+export function toFloat(value: Json | undefined): number {
+  if (typeof value === "number") return value;
+  const found = typeof value === "string" && value.trim() ? Number(value) : NaN;
+  if (Number.isNaN(found) && value !== "NaN") throw new TypeError(`no number: ${JSON.stringify(value)}`);
+  return found;
+}
+
+/** The same of what the server has read already: NaN for what is no number. */
+export function toNumber(score: Json | undefined): number {
+  return typeof score === "number"
+    ? score
+    : score === "Infinity"
+      ? Infinity
+      : score === "-Infinity"
+        ? -Infinity
+        : NaN;
+}

@@ -229,7 +229,9 @@ def test_unknown_types_and_fields_are_passed_over():
         {"event_type": "job_status", "creation_ts": 1, "payload": None},
         {"event_type": "job_status", "creation_ts": 1, "payload": {"experiment_id": "zero", "status": "DONE"}},
         {"event_type": "evaluation_result", "creation_ts": 1, "payload": {"experiment_id": 0, "epoch": 1}},
+        {"event_type": "group_compiled", "creation_ts": 1, "payload": []},
         scored(0, "two", val__f1=0.5),
+        {**scored(1, 1), "payload": {**scored(1, 1)["payload"], "seconds": "long"}},
         scored([0], 2, val__f1=0.5),
     ],
 )

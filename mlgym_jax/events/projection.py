@@ -225,6 +225,8 @@ def apply(view: RunView, event: Event) -> None:
         payload, now_ms = event["payload"], event["creation_ts"]
         if not _is_exact(now_ms):
             raise ValueError(f"creation_ts: found {now_ms}")
+        if not isinstance(payload, Mapping):
+            raise TypeError(f"payload: found {type(payload).__name__}, not an object")
         handler(view, payload, now_ms)
         if view.started_ms is None:
             view.started_ms = now_ms
@@ -289,10 +291,11 @@ def _experiment_status(view: RunView, payload: Payload, _now_ms: int) -> None:
 
 def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
     scores, epoch, seconds = scores_of(payload), payload["epoch"], payload.get("seconds")
+    seconds = math.nan if seconds is None else float(seconds)
     if not _is_exact(epoch):
         raise TypeError(f"epoch: found {epoch!r}, not an integer of at most 2**53")
     experiment = view.experiment(payload["experiment_id"])
-    taken = experiment._add_epoch(epoch, scores, math.nan if seconds is None else float(seconds), now_ms)
+    taken = experiment._add_epoch(epoch, scores, seconds, now_ms)
     _set_running(view, experiment)
     if taken and experiment.stop_epoch is not None and epoch > experiment.stop_epoch:
         experiment.stop_epoch = experiment.stop_reason = None  # resumed with more epochs: it goes on after all

@@ -7,8 +7,10 @@ import pytest
 import safetensors.numpy
 from boards import board
 from study_files import finish, small, start
+from test_board_rest import Client
 
 import mlgym_jax as mg
+from mlgym_jax import events as ev
 
 
 @pytest.fixture(scope="module")
@@ -68,6 +70,21 @@ def test_checkpoints_of_a_local_run_are_handed_out_without_executing_its_config(
         row["experiment_id"]: row["last_checkpoint_id"] for row in server.json("/grid_searches/watched/experiments")
     }
     assert last == {one.experiment_id: one.checkpoints[-1] for one in result.experiments}
+
+
+def test_the_newest_step_of_a_group_holds_the_newest_epoch_of_each_of_its_experiments(tmp_path):
+    """By which the page knows them from the events alone, whatever a strategy keeps besides."""
+    halving = "component('successive_halving', min_epochs=1, eta=2, monitor='val/loss', mode='min')"
+    edit = f"config.optimizer.learning_rate = grid(0.1, 0.01, 0.2, 0.001); config.search = {halving}"
+    study = small(tmp_path, f"{edit}; config.num_epochs = 4; config.checkpointing = component('last')")
+    result = mg.run(mg.load_config(study), event_storage=tmp_path, run_id="halved")
+    events = [event for _, event in ev.read_events(f"{result.run_dir}/event_storage.log")]
+    (saved,) = (one["payload"] for one in events if one["event_type"] == "checkpoint_saved")
+    (group,) = (one["payload"]["experiments"] for one in events if one["event_type"] == "group_compiled")
+    epochs = {number: result.experiments[number].num_epochs for number in group}
+    assert sorted(epochs.values()) == [1, 1, 2, 4] and saved["epoch"] == 4 and saved["kept"] == []
+    rows = Client(tmp_path).json("/grid_searches/halved/experiments")
+    assert {row["experiment_id"]: row["last_checkpoint_id"] for row in rows} == epochs
 
 
 def test_a_local_runs_checkpoints_are_not_deleted_by_the_board(run):

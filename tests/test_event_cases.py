@@ -2,8 +2,8 @@
 
 `event_cases.jsonl` holds the logs of several runs, an event a line: `run`, `event`, `why` it is there, and under `disk`
 which step of a checkpoint came or went (`meta` is null) before it. `event_states.jsonl` says what has changed by each
-event in the board's answers, and at the end of each run its curves. It is written, to be read before it is committed, by
-`python tests/test_event_cases.py`; board_server/page/tests/event_cases.test.ts reads both.
+event in the board's answers, and at the end of each run its curves. `python tests/test_event_cases.py` writes it, to be
+read before it is committed; board_server/page/tests/event_cases.test.ts reads both.
 """
 
 import collections
@@ -46,7 +46,7 @@ def answers(client, run_id):
 
 
 def curves(client, run_id):
-    """A run's curves, a row each: score, experiment, epochs, values; and experiment, epochs, when, seconds until then."""
+    """A run's curves (score, experiment, epochs, values), and its times (experiment, epochs, when, seconds until then)."""
     body = client.json(f"/grid_searches/{run_id}/scores?columns=time")
     series = [[one[key] for key in ("name", "experiment_id", "epochs", "scores")] for one in body["series"]]
     times = [
@@ -92,11 +92,8 @@ def found(tmp_path_factory):
 
 
 def test_the_board_says_after_each_event_what_the_page_is_held_to(found):
-    whys = [case.get("why", case["event"]["event_type"]) for case in lines(CASES)]
-    expected = lines(STATES)
-    told = iter(whys)
-    for one, other in zip(found, expected, strict=True):
-        assert one == other, f"{next(told) if 'event_id' in one else 'the curves'}; `python {__file__}` writes it anew"
+    for one, other in zip(found, lines(STATES), strict=True):
+        assert one == other, f"`python {pathlib.Path(__file__).relative_to(ROOT)}` writes {STATES.name} anew"
 
 
 def test_every_type_of_event_is_among_them():

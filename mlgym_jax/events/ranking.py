@@ -17,7 +17,7 @@ def default_monitor(names: Sequence[str], config: Any) -> tuple[str | None, str]
     That is what the config monitors; else a metric of validation, one of a single number first; else its loss; else the
     loss of training. What the split `test` says is for the end: it ranks only where there is nothing else.
 
-    The page chooses alike (`board_server/page/src/run_state.ts`).
+    The page chooses alike (`board_server/page/src/monitor.ts`).
 
     Args:
         names: the scores that there are, such as `val/accuracy`.

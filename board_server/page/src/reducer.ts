@@ -16,7 +16,15 @@ import {
   toFloat,
 } from "./json";
 import { defaultMonitor } from "./monitor";
-import { type Best, type Experiment, markRunning, nameScores, newExperiment, type Run } from "./run_state";
+import {
+  type Best,
+  type Experiment,
+  experimentsOf,
+  markRunning,
+  nameScores,
+  newExperiment,
+  type Run,
+} from "./run_state";
 import type { GroupRow, LogEvent, Progress } from "./wire";
 
 const MAX_SCORES = 1000; // of one experiment
@@ -145,10 +153,6 @@ const OF_EXPERIMENTS = new Map<string, Handler>(
   } satisfies Record<string, Handler>),
 );
 
-/** The experiments that a group's program trains; none where the log does not say it. */
-export const experimentsOf = (group: GroupRow | undefined): readonly number[] =>
-  Array.isArray(group?.experiments) ? group.experiments : [];
-
 function experimentOf(run: Run, payload: JsonObject): Experiment {
   const id = payload.experiment_id;
   if (!isInteger(id)) throw new TypeError(`experiment_id: ${JSON.stringify(id)}`);
@@ -194,12 +198,7 @@ function addResult(
   if (isNewest) experiment.last = scores;
   for (const [name, score] of Object.entries(scores)) best[name] = better(best[name], epoch, score);
   // The names of experiments are those of the run almost always: then their order stays, too.
-  if (
-    newNames.length &&
-    Object.keys(best).join("\n") !== run.scores.join("\n") &&
-    run.eventId > run.heads.run
-  )
-    nameScores(run);
+  if (newNames.length && Object.keys(best).join("\n") !== run.scores.join("\n")) nameScores(run);
   for (const [name, score] of Object.entries(scores)) {
     run.curves.get(name)?.of(id).add(epoch, score);
     run.grids.get(name)?.of(id).add(epoch, score);

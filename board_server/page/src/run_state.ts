@@ -165,6 +165,10 @@ function fromRow(row: ExperimentRow): Experiment {
   };
 }
 
+/** The experiments that a group's program trains; none where the log does not say it. */
+export const experimentsOf = (group: GroupRow | undefined): readonly number[] =>
+  Array.isArray(group?.experiments) ? group.experiments : [];
+
 /** A log without `run_started` runs when one of its experiments does. */
 export function markRunning(run: Run, experiment: Experiment): void {
   if (experiment.status === "RUNNING" && run.status === "INIT") run.status = "RUNNING";

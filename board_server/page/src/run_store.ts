@@ -6,15 +6,15 @@ import { Curves } from "./curve";
 import { lastEpoch } from "./epoch_ranges";
 import type { Lines } from "./lines";
 import { type Connection, LiveSocket } from "./live";
-import { applyEvent, experimentsOf } from "./reducer";
-import { fromDetail, type Run } from "./run_state";
+import { addPulse, type Pulse } from "./pulses";
+import { applyEvent } from "./reducer";
+import { experimentsOf, fromDetail, type Run } from "./run_state";
 import { type Decoded, decodeScores } from "./scores_binary";
 import {
   type ExperimentRow,
   encode,
   type Frame,
   getJson,
-  type Numbered,
   RequestError,
   type RunDetail,
   request,
@@ -31,15 +31,6 @@ export const connection = signal<{ state: Connection; retryAt: number | null }>(
   state: "connecting",
   retryAt: null,
 });
-
-/** Events a second over the last minutes, for the throughput board. */
-export interface Pulse {
-  second: number;
-  events: number;
-  bytes: number;
-  delay: number;
-  examplesPerSecond: number[];
-}
 
 export class RunStore {
   readonly id: string;
@@ -135,10 +126,10 @@ export class RunStore {
         location.reload(); // made anew, too
         return;
       }
-      this.count(frame.data, bytes, frame.data.length > 1);
+      addPulse(this.pulses, this.numExamples(), frame.data, bytes, frame.data.length > 1);
       for (const { event_id, data } of frame.data) applyEvent(this.run, event_id, data);
     } else {
-      this.count([frame], bytes, false);
+      addPulse(this.pulses, this.numExamples(), [frame], bytes, false);
       applyEvent(this.run, frame.event_id, frame.data);
     }
     if (this.run.status === "LOST" && frame.event_id !== "batched_events") this.run.status = "RUNNING"; // it was resumed
@@ -160,25 +151,6 @@ export class RunStore {
       }
       this.listenForSilence(wait * 2);
     }, wait);
-  }
-
-  private count(events: Numbered[], bytes: number, replayed: boolean): void {
-    if (!events.length) return;
-    const second = Math.floor(Date.now() / 1000);
-    let pulse = this.pulses.at(-1);
-    if (pulse?.second !== second) {
-      pulse = { second, events: 0, bytes: 0, delay: 0, examplesPerSecond: [] };
-      this.pulses.push(pulse);
-      if (this.pulses.length > 600) this.pulses.shift();
-    }
-    pulse.events += events.length;
-    pulse.bytes += bytes;
-    if (!replayed) pulse.delay = Math.max(pulse.delay, Date.now() - events.at(-1)!.data.creation_ts);
-    for (const { data } of events) {
-      const seconds = data.event_type === "evaluation_result" ? Number(data.payload.seconds) : 0;
-      const examples = seconds > 0 ? this.numExamples().get(Number(data.payload.experiment_id)) : 0;
-      if (examples) pulse.examplesPerSecond.push(examples / seconds);
-    }
   }
 
   /** Training examples an epoch of each experiment, as its group's program says. */

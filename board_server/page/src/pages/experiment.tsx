@@ -11,10 +11,10 @@ import { formatDuration, formatNumber, formatTime, formatValue } from "../format
 import type { JsonObject } from "../json";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
+import { ScoreChart } from "../score_chart";
 import { orderScores } from "../score_order";
 import { Tree } from "../tree";
 import { type CheckpointRow, encode, getJson } from "../wire";
-import { ScoreChart } from "./analysis";
 
 export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   void store.version.value;

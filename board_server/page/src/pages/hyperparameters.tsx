@@ -4,6 +4,7 @@ import { useMemo } from "preact/hooks";
 import { dark, focused, setView, view } from "../app";
 import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
+import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
 import { formatNumber } from "../format";
 import { Parallel, Scatter, type Scored } from "../hyperparameter_charts";
@@ -12,7 +13,6 @@ import type { RunStore } from "../run_store";
 import { scaleOf } from "../scales";
 import { orderScores } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
-import { ActiveFilters, FilterField, RefitNote } from "./flow";
 
 function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
   const one = scored.find(({ experiment }) => experiment.id === focused.value);

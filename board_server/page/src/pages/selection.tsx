@@ -6,6 +6,7 @@ import { ChartChips } from "../chart_chips";
 import { applyRule, type Chosen, memberOf, summary } from "../choose";
 import { Toggle } from "../controls";
 import { Differences } from "../differences";
+import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, FIELD_NAMES, filterExperiments, hyperparameterNames, isForeign } from "../filter";
 import { formatNumber, formatValue } from "../format";
 import { modesOf, scoreMode } from "../lines";
@@ -13,11 +14,10 @@ import { parseRule, quoted, type Rule } from "../rule";
 import { RuleField } from "../rule_field";
 import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
+import { ScoreChart } from "../score_chart";
 import { orderScores } from "../score_order";
 import { selectionCsv, selectionJson } from "../selection_export";
 import { type Column, Table } from "../table";
-import { ScoreChart } from "./analysis";
-import { ActiveFilters, FilterField, RefitNote } from "./flow";
 
 const COMPARED = 12; // more columns than this nobody compares by eye
 

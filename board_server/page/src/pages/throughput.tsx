@@ -8,6 +8,7 @@ import { formatBytes, formatDuration, formatNumber } from "../format";
 import { stepsAnEpoch } from "../lines";
 import type { PlotModel } from "../plot_model";
 import { type Done, rates, worksOf } from "../rates";
+import { experimentsOf } from "../run_state";
 import { connection, type RunStore, TIMES } from "../run_store";
 
 function model(x: number[], y: number[], label: string): PlotModel {
@@ -33,9 +34,7 @@ export function Throughput({ store }: { store: RunStore }) {
   const { run, pulses } = store;
   useEffect(() => store.need(TIMES), []);
   const numExamples = store.numExamples();
-  const groupOf = new Map(
-    run.groups.flatMap(({ group, experiments }) => experiments.map((id) => [id, group])),
-  );
+  const groupOf = new Map(run.groups.flatMap((group) => experimentsOf(group).map((id) => [id, group.group])));
   const groups = new Map<number | string, Done[]>();
   let [epochs, steps, total] = [0, 0, 0];
   for (const [id, times] of run.times ?? []) {

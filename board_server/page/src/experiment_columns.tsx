@@ -1,0 +1,178 @@
+/** The columns of the table of experiments. */
+
+import { runAddress, togglePick, view } from "./app";
+import { Bar, Status } from "./controls";
+import { cellOf, epochOf, hyperparameterNames } from "./filter";
+import { formatDuration, formatNumber, formatTime, formatValue } from "./format";
+import { scoreMode } from "./lines";
+import type { Experiment, Run } from "./run_state";
+import type { Column } from "./table";
+
+const score = (value: number | undefined) =>
+  value === undefined ? "" : <span class={Number.isFinite(value) ? "" : "bad"}>{formatNumber(value)}</span>;
+
+/** All columns there are, in the order in which they are shown; the first part is shown unless others are chosen. */
+export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] } {
+  const { pick } = view.value;
+  const picked = new Set(pick);
+  const experiments = [...run.experiments.values()];
+  const fixed: Column<Experiment>[] = [
+    {
+      id: "experiment_id",
+      title: "Id",
+      label: "Experiment",
+      width: 74,
+      cell: (e) => (
+        <>
+          <input
+            type="checkbox"
+            aria-label={`Choose experiment ${e.id}`}
+            checked={picked.has(e.id)}
+            onChange={() => togglePick(e.id)}
+          />
+          <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+          {e.refit && <small class="tag">refit</small>}
+        </>
+      ),
+    },
+    {
+      id: "status",
+      title: "Job",
+      label: "Job status",
+      width: 84,
+      cell: (e) => <Status status={shownStatus(run, e.status)} />,
+    },
+    {
+      id: "model_status",
+      title: "Model",
+      label: "Model status",
+      width: 124,
+      cell: (e) => (
+        <span title={e.error ?? ""}>
+          {e.status === "FAILED"
+            ? e.error
+            : shownStatus(run, e.status) === "LOST"
+              ? "" // what it did when it was last heard of, it does no more
+              : String(cellOf(e, "model_status") ?? "").toLowerCase()}
+        </span>
+      ),
+    },
+    {
+      id: "epoch",
+      title: "Epoch",
+      label: "Epoch",
+      width: 104,
+      cell: (e) => <Bar label="epoch" value={epochOf(e)} of={e.progress?.num_epochs ?? e.epochs} />,
+    },
+    {
+      id: "batch",
+      title: "Batch",
+      label: "Batch",
+      width: 104,
+      cell: (e) =>
+        e.progress && <Bar label="batch" value={e.progress.current_batch} of={e.progress.num_batches} />,
+    },
+    {
+      id: "split",
+      title: "Split",
+      label: "Current split",
+      width: 62,
+      cell: (e) => e.progress?.current_split,
+    },
+  ];
+  const swept = hyperparameterNames(experiments).map(
+    (name): Column<Experiment> => ({
+      id: name,
+      title:
+        name.split(".").length > 1 ? (
+          <>
+            <small>{name.split(".").slice(0, -1).join(".")}.</small>
+            {name.split(".").at(-1)}
+          </>
+        ) : (
+          name
+        ),
+      label: name,
+      width: Math.min(190, Math.max(84, name.length * 7.4 + 30)),
+      numeric: experiments.some((e) => typeof e.hyperparameters[name] === "number"),
+      cell: (e) => formatValue(e.hyperparameters[name]),
+    }),
+  );
+  const scores = run.scores.flatMap((name): Column<Experiment>[] => [
+    {
+      id: name,
+      title: name,
+      label: `${name}, latest`,
+      width: Math.max(88, name.length * 7.4 + 30),
+      numeric: true,
+      cell: (e) => score(e.last[name]),
+    },
+    {
+      id: `best ${name}`,
+      title: (
+        <>
+          <small>best</small> {name}
+        </>
+      ),
+      label: `${name}, best (${scoreMode(run, name)})`,
+      width: Math.max(112, name.length * 7.4 + 62),
+      numeric: true,
+      cell: (e) => {
+        const best = e.best[name]?.[scoreMode(run, name)];
+        return (
+          best && (
+            <>
+              {formatNumber(best[1])} <small>@ {best[0]}</small>
+            </>
+          )
+        );
+      },
+    },
+  ]);
+  const more: Column<Experiment>[] = [
+    { id: "fold", title: "Fold", label: "Fold", width: 60, numeric: true, cell: (e) => e.fold },
+    { id: "round", title: "Round", label: "Round", width: 64, numeric: true, cell: (e) => e.round },
+    { id: "refit", title: "Refit", label: "Refit", width: 60, cell: (e) => cellOf(e, "refit") },
+    { id: "device", title: "Device", label: "Device", width: 90, cell: (e) => e.device },
+    { id: "started", title: "Start", label: "Start", width: 90, cell: (e) => formatTime(e.started) },
+    {
+      id: "finished",
+      title: "Finish",
+      label: "Finish",
+      width: 120,
+      cell: (e) =>
+        e.finished && (
+          <span title={e.seconds > 0 ? `trained for ${formatDuration(e.seconds * 1000)}` : ""}>
+            {formatTime(e.finished)}
+          </span>
+        ),
+    },
+    {
+      id: "checkpoint",
+      title: "Checkpoint",
+      label: "Newest kept checkpoint",
+      width: 96,
+      numeric: true,
+      cell: (e) => (e.checkpoint < 0 ? "" : e.checkpoint),
+    },
+  ];
+  const main = [run.monitor, ...run.scores]
+    .filter((name): name is string => name !== null && !name.startsWith("train/"))
+    .slice(0, 3);
+  const usual = [
+    ...fixed.map(({ id }) => id),
+    ...swept.map(({ id }) => id),
+    ...(experiments.some((e) => e.fold !== null) ? ["fold"] : []),
+    ...new Set(main.slice(0, 1).flatMap((name) => [name, `best ${name}`])),
+    ...[...new Set(main.slice(1))].filter((name) => name !== main[0]),
+    "device",
+    "started",
+    "finished",
+  ];
+  return { columns: [...fixed, ...swept, ...scores, ...more], usual };
+}
+
+/** What has not ended in a run that nobody writes any more does not run. */
+export function shownStatus(run: Run, status: string): string {
+  return run.status === "LOST" && /INIT|RUNNING/.test(status) ? "LOST" : status;
+}

@@ -46,7 +46,7 @@ def answers(client, run_id):
 
 
 def curves(client, run_id):
-    """A run's curves (score, experiment, epochs, values), and its times (experiment, epochs, when, seconds until then)."""
+    """A run's curves (score, experiment, epochs, values) and times (experiment, epochs, when, seconds until then)."""
     body = client.json(f"/grid_searches/{run_id}/scores?columns=time")
     series = [[one[key] for key in ("name", "experiment_id", "epochs", "scores")] for one in body["series"]]
     times = [

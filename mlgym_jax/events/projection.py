@@ -297,7 +297,7 @@ def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
     experiment = view.experiment(payload["experiment_id"])
     taken = experiment._add_epoch(epoch, scores, seconds, now_ms)
     _set_running(view, experiment)
-    if taken and experiment.stop_epoch is not None and epoch > experiment.stop_epoch:
+    if taken and isinstance(experiment.stop_epoch, (int, float)) and epoch > experiment.stop_epoch:
         experiment.stop_epoch = experiment.stop_reason = None  # resumed with more epochs: it goes on after all
 
 

@@ -194,10 +194,15 @@ def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         ValueError, TypeError, KeyError: the payload is not one of an evaluation_result.
     """
-    # float() reads "NaN", "Infinity" and "-Infinity" too.
-    scores = {f"{entry['split']}/{entry['metric']}": float(entry["score"]) for entry in payload["metric_scores"]}
-    for entry in payload["loss_scores"]:
-        scores[f"{entry['split']}/{entry['loss']}"] = float(entry["score"])
+    scores = {}
+    for kind, entries in (("metric", payload["metric_scores"]), ("loss", payload["loss_scores"])):
+        if not isinstance(entries, (list, tuple)):
+            raise TypeError(f"{kind}_scores: found {entries!r}, not a list")
+        for entry in entries:
+            split, name = entry["split"], entry[kind]
+            if not (isinstance(split, str) and isinstance(name, str)):
+                raise TypeError(f"{kind}_scores: found {entry!r}; its split and {kind} are names")
+            scores[f"{split}/{name}"] = float(entry["score"])  # float() reads "NaN", "Infinity" and "-Infinity" too
     return scores
 
 

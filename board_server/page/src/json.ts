@@ -18,6 +18,12 @@ export function required(payload: JsonObject, key: string): Json {
   return value;
 }
 
+/** A field that must be a list. */
+export function listOf(value: Json | undefined): Json[] {
+  if (!Array.isArray(value)) throw new TypeError(`no list: ${JSON.stringify(value)}`);
+  return value;
+}
+
 /** What is written where a text is expected: something else is shown as its JSON. */
 export const text = (value: Json) => (typeof value === "string" ? value : JSON.stringify(value));
 export const textOrNull = (value: Json | undefined) =>

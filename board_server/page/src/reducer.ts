@@ -8,6 +8,8 @@ import {
   isInteger,
   isObject,
   type JsonObject,
+  listOf,
+  member,
   numberOrNull,
   objectOrNull,
   required,
@@ -173,8 +175,12 @@ function setRunning(run: Run, experiment: Experiment): void {
 export function scoresOf(payload: JsonObject): Record<string, number> {
   const scores: Record<string, number> = {};
   for (const kind of ["metric", "loss"])
-    for (const entry of payload[`${kind}_scores`] as JsonObject[])
-      scores[`${required(entry, "split")}/${required(entry, kind)}`] = toFloat(entry.score);
+    for (const entry of listOf(payload[`${kind}_scores`])) {
+      const [split, name] = [member(entry, "split"), member(entry, kind)];
+      if (typeof split !== "string" || typeof name !== "string")
+        throw new TypeError(`${kind} without a name`);
+      scores[`${split}/${name}`] = toFloat(member(entry, "score"));
+    }
   return scores;
 }
 

@@ -194,15 +194,10 @@ def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:
     Raises:
         ValueError, TypeError, KeyError: the payload is not one of an evaluation_result.
     """
-    scores = {}
-    for kind, entries in (("metric", payload["metric_scores"]), ("loss", payload["loss_scores"])):
-        if not isinstance(entries, (list, tuple)):
-            raise TypeError(f"{kind}_scores: found {entries!r}, not a list")
-        for entry in entries:
-            split, name = entry["split"], entry[kind]
-            if not (isinstance(split, str) and isinstance(name, str)):
-                raise TypeError(f"{kind}_scores: found {entry!r}; its split and {kind} are names")
-            scores[f"{split}/{name}"] = float(entry["score"])  # float() reads "NaN", "Infinity" and "-Infinity" too
+    scores: dict[str, float] = {}
+    for kind in ("metric", "loss"):
+        for entry in list.copy(payload[f"{kind}_scores"]):  # takes a list and nothing else, as join takes texts
+            scores["/".join((entry["split"], entry[kind]))] = float(entry["score"])  # reads "NaN" and "Infinity", too
     return scores
 
 

@@ -128,19 +128,6 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
     return {**row, "experiment_config": one.config} if with_config else row
 
 
-def _ranges(epochs: list[int]) -> list[list[int]]:
-    """Return rising numbers as ranges, [first, last] each; mostly it is one."""
-    ranges: list[list[int]] = []
-    if epochs and epochs[-1] - epochs[0] == len(epochs) - 1:
-        return [[epochs[0], epochs[-1]]]
-    for epoch in epochs:
-        if ranges and ranges[-1][1] == epoch - 1:
-            ranges[-1][1] = epoch
-        else:
-            ranges.append([epoch, epoch])
-    return ranges
-
-
 def _json_number(value: Any) -> Any:
     if not isinstance(value, float) or math.isfinite(value):
         return value
@@ -156,6 +143,19 @@ def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
         "min": [one.epoch_numbers[values.index(low)], low],
         "max": [one.epoch_numbers[values.index(high)], high],
     }
+
+
+def _ranges(epochs: list[int]) -> list[list[int]]:
+    """Return rising numbers as ranges, [first, last] each; mostly it is one."""
+    ranges: list[list[int]] = []
+    if epochs and epochs[-1] - epochs[0] == len(epochs) - 1:
+        return [[epochs[0], epochs[-1]]]
+    for epoch in epochs:
+        if ranges and ranges[-1][1] == epoch - 1:
+            ranges[-1][1] = epoch
+        else:
+            ranges.append([epoch, epoch])
+    return ranges
 
 
 @rest.get("/grid_searches/<run_id>/scores")

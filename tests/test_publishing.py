@@ -3,6 +3,7 @@
 import json
 import pathlib
 import random
+import re
 import shutil
 import subprocess
 import threading
@@ -20,7 +21,10 @@ from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, decode, encode, evaluation_result, run_finished
 from mlgym_jax.publishing import Address, Boards, Publication
 from mlgym_jax.publishing.board import BoardPublisher
+from mlgym_jax.publishing.checkpoints import CheckpointUploads
 from mlgym_jax.publishing.outgoing import OutgoingLog, Position
+from mlgym_jax.publishing.pace import Pace
+from mlgym_jax.publishing.requests import Requests
 
 RUN = "run-1"
 
@@ -455,28 +459,35 @@ def test_follow_waits_for_a_run_that_nobody_writes_now(board, tmp_path):
     assert there.log(RUN) == log_of(folder)
 
 
-def test_a_checkpoint_goes_on_from_what_an_interrupted_upload_left(board, trained, tmp_path, monkeypatch):
-    from mlgym_jax.publishing import checkpoints
+class _Recorded(Requests):
+    """Requests that remember the first byte of each part that they sent."""
 
+    def __init__(self, address):
+        super().__init__(address)
+        self.sent_from = []
+
+    def send(self, method, path, body=None, headers=None):
+        if headers and (found := re.match(r"bytes (\d+)-", headers.get("Content-Range", ""))):
+            self.sent_from.append(int(found[1]))
+        return super().send(method, path, body, headers)
+
+
+def test_a_checkpoint_goes_on_from_what_an_interrupted_upload_left(board, trained):
     there = board()
     assert here("publish", trained, f"--board={there.url}")[0] == 0
     whole = next(there.storage.rglob("0/*/model.safetensors"))
     data = whole.read_bytes()
     whole.unlink()
-    (there.storage / whole.relative_to(there.storage).parent / "model.safetensors.sha256").unlink()
-    monkeypatch.setattr(checkpoints, "CHUNK_BYTES", 64)
-    posted, real = [], checkpoints.CheckpointUploads._post
-
-    def post(self, where, chunk, first, total, digest):
-        posted.append((first, len(chunk)))
-        return real(self, where, chunk, first, total, digest)
-
-    monkeypatch.setattr(checkpoints.CheckpointUploads, "_post", post)
+    whole.with_name("model.safetensors.sha256").unlink()
+    address = Address.parse(there.url)
     for part, expected in ((data[:100], 100), (b"x" * 100, 100), (b"", 0)):
         whole.with_name("model.safetensors.part").write_bytes(part)
-        posted.clear()
-        assert here("publish", trained, f"--board={there.url}")[0] == 0
-        assert whole.read_bytes() == data and posted[1][0] == expected
+        requests = _Recorded(address)
+        uploads = CheckpointUploads(address, str(trained), trained.name, requests, threading.Event(), chunk_bytes=64)
+        uploads.send_new()
+        requests.close()
+        assert whole.read_bytes() == data and requests.sent_from[1] == expected
+        assert not uploads.are_unsent() and uploads.missing == 0
         whole.unlink()
         whole.with_name("model.safetensors.sha256").unlink()
 
@@ -562,17 +573,20 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_whatever_a_board_does_its_copy_ends_the_same(faulty, tmp_path, monkeypatch, name):
-    monkeypatch.setattr("mlgym_jax.publishing.board._FIRST_DELAY_SECONDS", 0.01)
+def test_whatever_a_board_does_its_copy_ends_the_same(faulty, tmp_path, name):
     there = faulty(FAULTS[name](random.Random(name)))
     folder = written(tmp_path, 4000)
     said = []
     source = _Whole(over=False)
     publisher = BoardPublisher(
-        Address.parse(there.url), str(folder), RUN, str(folder / "event_storage.log"), source, said.append
+        Address.parse(there.url),
+        str(folder),
+        RUN,
+        str(folder / "event_storage.log"),
+        source,
+        said.append,
+        pace=Pace(first_delay=0.01, answer=0.5),
     )
-    publisher.events._ack_seconds = 0.5
-    publisher._threads = publisher._threads[:1]  # this board takes no files
     publisher.start()
     with EventLog.open(folder / "event_storage.log") as log:
         for number in range(4000, 5000, 100):
@@ -604,7 +618,6 @@ def test_frames_are_large_and_few(faulty, tmp_path):
     publisher = BoardPublisher(
         Address.parse(there.url), str(folder), RUN, str(folder / "event_storage.log"), _Whole(), print
     )
-    publisher._threads = publisher._threads[:1]
     publisher.start()
     until(publisher.is_done)
     assert there.log == log_of(folder) and there.connections == 1 and len(there.frames) <= 14

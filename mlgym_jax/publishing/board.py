@@ -12,15 +12,9 @@ from websockets.exceptions import ConnectionClosed
 from mlgym_jax.publishing.address import Address
 from mlgym_jax.publishing.checkpoints import CheckpointUploads
 from mlgym_jax.publishing.files import FileUploads, FollowedByBoard
+from mlgym_jax.publishing.pace import Pace
 from mlgym_jax.publishing.requests import Refused, Requests
 from mlgym_jax.publishing.stream import AnotherRun, EventStream, Source, Stopped
-
-_FIRST_DELAY_SECONDS = 0.2
-_LONGEST_DELAY_SECONDS = 15.0
-_LONGEST_ENDING_DELAY_SECONDS = 1.0  # once somebody waits for the end
-_COMPLAINT_SECONDS = 60.0
-_FILES_SECONDS = 2.0
-_CHECKPOINT_SECONDS = 300.0  # a process is started to read them, so not often while a run goes on
 
 
 class BoardPublisher:
@@ -28,6 +22,7 @@ class BoardPublisher:
 
     Args:
         tell: prints a line for the user.
+        pace: how patient it is.
 
     Attributes:
         reached: whether the board has answered at least once.
@@ -36,9 +31,19 @@ class BoardPublisher:
         changed_at: when something was acknowledged last (monotonic seconds).
     """
 
-    def __init__(self, address: Address, run_dir: str, run_id: str, log_path: str, source: Source, tell: Callable):
+    def __init__(
+        self,
+        address: Address,
+        run_dir: str,
+        run_id: str,
+        log_path: str,
+        source: Source,
+        tell: Callable[[str], None],
+        *,
+        pace: Pace = Pace(),  # noqa: B008  # it is frozen
+    ):
         self.address = address
-        self._source, self._tell = source, tell
+        self._source, self._tell, self._pace = source, tell, pace
         self._news, self._stop, self._verified = threading.Event(), threading.Event(), threading.Event()
         self._ending = threading.Event()
         self._requests = Requests(address)
@@ -50,6 +55,7 @@ class BoardPublisher:
             news=self._news,
             stop=self._stop,
             verified=self._verified,
+            ack_seconds=pace.answer,
             on_progress=self._progressed,
         )
         self.files = FileUploads(address, run_dir, run_id, self._requests, self._stop)
@@ -112,7 +118,7 @@ class BoardPublisher:
     # -- in the threads --------------------------------------------------------------------------------------------
 
     def _keep_trying(self, work: Callable[[], None]) -> None:
-        delay = _FIRST_DELAY_SECONDS
+        delay = self._pace.first_delay
         while not self._stop.is_set():
             began = time.monotonic()
             try:
@@ -131,14 +137,14 @@ class BoardPublisher:
             except Exception as error:  # whatever it is, the training must not notice
                 self._complain(error)
             if self.changed_at > began:
-                delay = _FIRST_DELAY_SECONDS
+                delay = self._pace.first_delay
             self._pause(delay * random.uniform(0.5, 1.0))
-            longest = _LONGEST_ENDING_DELAY_SECONDS if self._ending.is_set() else _LONGEST_DELAY_SECONDS
+            longest = self._pace.longest_ending_delay if self._ending.is_set() else self._pace.longest_delay
             delay = min(2 * delay, longest)
 
     def _pause(self, seconds: float) -> None:
         if self._ending.is_set():
-            self._stop.wait(min(seconds, _LONGEST_ENDING_DELAY_SECONDS))
+            self._stop.wait(min(seconds, self._pace.longest_ending_delay))
         else:
             self._ending.wait(seconds)
 
@@ -154,13 +160,13 @@ class BoardPublisher:
             while True:
                 over = self._source.is_over()
                 self.files.send_changed(self._progressed)
-                if over or time.monotonic() - checkpoints_at > _CHECKPOINT_SECONDS:
+                if over or time.monotonic() - checkpoints_at > self._pace.checkpoints:
                     checkpoints_at = time.monotonic()
                     self.checkpoints.send_new(self._progressed)
                 if over:
                     return
-                self._ending.wait(_FILES_SECONDS)
-                if self._ending.is_set() and self._stop.wait(0 if self._source.is_over() else _FILES_SECONDS):
+                self._ending.wait(self._pace.files)
+                if self._ending.is_set() and self._stop.wait(0 if self._source.is_over() else self._pace.files):
                     raise Stopped
         finally:
             self._requests.close()
@@ -182,7 +188,7 @@ class BoardPublisher:
         now = time.monotonic()
         if self._complained is not None:
             same = self._complained[0] == kind
-            if same or (now - self._complained[1] < _COMPLAINT_SECONDS and kind == "away"):
+            if same or (now - self._complained[1] < self._pace.complaint and kind == "away"):
                 return
         self._complained = (kind, now)
         rest = "" if self._ending.is_set() else ". The run goes on, its log keeps every event, and this is tried again"

@@ -22,12 +22,15 @@ from mlgym_jax.publishing.address import Address
 from mlgym_jax.publishing.files import FollowedByBoard
 from mlgym_jax.publishing.requests import Answer, Requests, refusal
 
-CHUNK_BYTES = 1 << 22
+_CHUNK_BYTES = 1 << 22
 _ATTEMPTS = 3
 
 
 class CheckpointUploads:
     """Uploads every kept checkpoint once, and deletes on the board those that better ones have replaced.
+
+    Args:
+        chunk_bytes: how much of a resource one request carries.
 
     Attributes:
         sent: how many resources the board has got, or had already.
@@ -35,9 +38,18 @@ class CheckpointUploads:
         problem: why the checkpoints could not be read, if they could not.
     """
 
-    def __init__(self, address: Address, run_dir: str, run_id: str, requests: Requests, stop: threading.Event):
+    def __init__(
+        self,
+        address: Address,
+        run_dir: str,
+        run_id: str,
+        requests: Requests,
+        stop: threading.Event,
+        *,
+        chunk_bytes: int = _CHUNK_BYTES,
+    ):
         self._address, self._run_dir, self._run_id = address, run_dir, run_id
-        self._requests, self._stop = requests, stop
+        self._requests, self._stop, self._chunk_bytes = requests, stop, chunk_bytes
         self._done: set[tuple[int, int, str]] = set()
         self._steps: list[str] = []
         self.sent = self.missing = 0
@@ -99,13 +111,13 @@ class CheckpointUploads:
                 return
             whole = base64.b64encode(digest.digest()).decode()
             # A board that has a part of it says how much when it is asked to go on at a wrong place: the last byte.
-            at = self._resumed_at(where, file, total, whole) if total > CHUNK_BYTES else 0
+            at = self._resumed_at(where, file, total, whole) if total > self._chunk_bytes else 0
             failures = 0
             while at < total:
                 if self._stop.is_set():
                     raise InterruptedError("the time for uploads is over")
                 file.seek(at)
-                data = file.read(CHUNK_BYTES)
+                data = file.read(self._chunk_bytes)
                 answer = self._post(where, data, at, total, whole)
                 if answer.status in (200, 201):
                     at += len(data)

@@ -87,7 +87,7 @@ class EventStream:
         news: threading.Event,
         stop: threading.Event,
         verified: threading.Event,
-        ack_seconds: float = 30.0,
+        ack_seconds: float,
         on_progress: Callable[[], None] = lambda: None,
     ):
         self._address, self._run_id, self._source = address, run_id, source

@@ -12,15 +12,14 @@ import logging
 import os
 import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
+from mlgym_jax.checkpoint.late_failures import ignore_late_failures
 from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.trees import path_name
@@ -39,7 +38,7 @@ class CheckpointStore:
         # Orbax tells every step of a save at level WARNING, and the trace of each thread that met a failure at ERROR;
         # the failure itself is raised.
         logging.getLogger("absl").setLevel(logging.CRITICAL)
-        _ignore_late_failures()
+        ignore_late_failures()
         self.folder = os.path.abspath(folder)
         self._abstract = None if abstract is None else _with_raw_key(abstract)
         self._manager: ocp.CheckpointManager | None = None
@@ -259,21 +258,3 @@ class CheckpointStore:
 
 def _with_raw_key(abstract: TrainState) -> TrainState:
     return dataclasses.replace(abstract, key=jax.eval_shape(jax.random.key_data, abstract.key))
-
-
-def _ignore_late_failures() -> None:
-    """Keep traces off the screen that follow a failure which was raised: of the other arrays of the same step."""
-    before = sys.unraisablehook
-    if getattr(before, "ignores_late_failures", False):
-        return
-
-    def hook(found: Any) -> None:
-        write_after_end = found.exc_type is RuntimeError and str(found.exc_value) == "Event loop is closed"
-        code = getattr(found.object, "cr_code", None)  # a coroutine that was reading when another one failed
-        if not (write_after_end or (code is not None and "orbax" in Path(code.co_filename).parts)):
-            before(found)
-
-    hook.ignores_late_failures = True  # type: ignore[attr-defined]
-    sys.unraisablehook = hook
-    # asyncio tells of a task that nobody waits for any more through its logger.
-    logging.getLogger("asyncio").addFilter(lambda record: "orbax" not in record.getMessage())

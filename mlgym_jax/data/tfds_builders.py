@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
-import random
 import shutil
 import tempfile
 import time
@@ -16,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.data.quiet_tfds import quiet_tfds
 from mlgym_jax.errors import ConfigError
 
 _LOG = logging.getLogger(__name__)
@@ -128,7 +127,7 @@ def _generate(name: str, folder: Path, home: Path, recipe: dict[str, Any], read:
     try:
         builder = make_builder(name, folder=work, **recipe)
         try:
-            with _quiet_tfds():
+            with quiet_tfds():
                 builder.download_and_prepare()
             arrays = read(work)
         except RuntimeError as error:  # how ArrayRecord reports, among others, a full disk
@@ -179,21 +178,6 @@ def _remove_abandoned(folder: Path) -> None:
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
                 shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _quiet_tfds():
-    """Keep TFDS's output from the terminal, and its draws of folder names from the user's `random` state."""
-    from tensorflow_datasets.core.utils import tqdm_utils
-
-    active, random_state = tqdm_utils._active, random.getstate()
-    tqdm_utils.display_progress_bar(False)
-    try:
-        with contextlib.redirect_stdout(io.StringIO()):
-            yield
-    finally:
-        tqdm_utils.display_progress_bar(active)
-        random.setstate(random_state)
 
 
 def _first_line(error: BaseException) -> str:

@@ -8,6 +8,7 @@ import jax
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.execution import backend
 
 EXPERIMENT = "experiment"
 
@@ -21,7 +22,7 @@ def use_devices(number: int | None) -> list[jax.Device]:
     if number is not None and number < 1:
         raise MlgymError(f"--devices={number}: at least 1 is expected")
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
-    if not (chosen or _backend_started() or jax.config.values["jax_num_cpu_devices"] > 0):
+    if not (chosen or backend.is_started() or jax.config.values["jax_num_cpu_devices"] > 0):
         jax.config.update("jax_num_cpu_devices", number or _usable_cores())
     devices = jax.local_devices()
     if number is not None and number > len(devices):
@@ -31,12 +32,6 @@ def use_devices(number: int | None) -> list[jax.Device]:
 
 def _usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _backend_started() -> bool:
-    from jax._src import xla_bridge  # no public way to ask without starting it
-
-    return xla_bridge.backends_are_initialized()
 
 
 def experiment_mesh(devices: list[jax.Device]) -> Mesh:

@@ -1,19 +1,37 @@
-"""What the server below does not do by itself: hold back a fast client, notice an odd one, bound the idle ones."""
+"""What the server below does not do by itself: hold back a fast client, notice an odd one, bound idle and large ones.
+
+Wraps, in this file alone, what is no public interface of
+
+- Hypercorn 0.18 (pinned): `WSStream` with `handle`, `app_put`, `buffer` and `WebsocketBuffer`, made in `protocol.h11`
+  and `protocol.h2`; `TCPServer` with `_idle_timeout`, `_read_data`, `idle_task`, `writer`, made in `asyncio.run`;
+- wsproto, as of 1.2: `PerMessageDeflate`, made in Hypercorn's `protocol.ws_stream`, with `_decompressor`,
+  `_inbound_compressed` and `_inbound_is_compressible`;
+- Quart, as of 0.20: `ASGIWebsocketConnection.queue`.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import zlib
+from typing import Any
 
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.protocol import h2, h11
+from hypercorn.protocol import h2, h11, ws_stream
 from hypercorn.protocol.events import Event, StreamClosed
-from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
 from hypercorn.typing import WebsocketScope
 from quart import Quart
 from quart.asgi import ASGIWebsocketConnection
+from wsproto.events import Message
+from wsproto.extensions import PerMessageDeflate
+from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
+
+from board_server.live import MAX_FRAME_BYTES
 
 MAX_IDLE = 256  # connections that wait for a request; a browser opens six
+# Hypercorn measures a text in characters, of at most four bytes each: what inflates to more than this is too large.
+_MAX_INFLATED_BYTES = 4 * MAX_FRAME_BYTES
 
 
 class BoundedConnection(ASGIWebsocketConnection):
@@ -24,11 +42,59 @@ class BoundedConnection(ASGIWebsocketConnection):
         self.queue = asyncio.Queue(maxsize=4)
 
 
-class _ToldStream(WSStream):
+class _BoundedBuffer(WebsocketBuffer):
+    """A message in parts, of which nothing is kept once it is too large.
+
+    Hypercorn 0.18 refuses such a message, but goes on to add the parts that still come.
+    """
+
+    def extend(self, event: Message) -> None:
+        if self.length > self.max_length:
+            raise FrameTooLargeError
+        super().extend(event)
+
+
+class _BoundedDeflate(PerMessageDeflate):
+    """Compression that inflates no message much further than it may be long.
+
+    wsproto inflates whatever comes: 500 KiB become 512 MiB.
+    """
+
+    _inflated = 0  # bytes of the message that is coming
+
+    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
+        if not self._inbound_compressed or not self._inbound_is_compressible:
+            return data
+        if self._inflated > _MAX_INFLATED_BYTES:
+            return b""
+        assert self._decompressor is not None
+        try:
+            found = self._decompressor.decompress(bytes(data), _MAX_INFLATED_BYTES + 1 - self._inflated)
+        except zlib.error:
+            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
+        self._inflated += len(found)
+        return found
+
+    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
+        ends_message = fin and self._inbound_is_compressible
+        inflated = self._inflated
+        if ends_message:
+            self._inflated = 0
+        if ends_message and inflated > _MAX_INFLATED_BYTES:  # refused already; the rest of it is not looked at
+            self._decompressor = self._inbound_compressed = None
+            return b""
+        return super().frame_inbound_complete(proto, fin)
+
+
+class _MendedStream(WSStream):
     """A stream whose application is told that it ended also where the client spoke before it was accepted.
 
     Hypercorn 0.18 answers 400 to such a client and then waits for ever for an application that waits for messages.
     """
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.buffer = _BoundedBuffer(self.config.websocket_max_message_size)
 
     async def handle(self, event: Event) -> None:
         was_open = not self.closed
@@ -66,5 +132,6 @@ class _BoundedServer(TCPServer):
 
 def mend_hypercorn() -> None:
     """Let Hypercorn use these classes; called once, before it serves."""
-    h11.WSStream = h2.WSStream = _ToldStream  # type: ignore[misc]
+    h11.WSStream = h2.WSStream = _MendedStream  # type: ignore[misc]
+    ws_stream.PerMessageDeflate = _BoundedDeflate  # type: ignore[misc]
     hypercorn_run.TCPServer = _BoundedServer  # type: ignore[misc]

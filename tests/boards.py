@@ -80,6 +80,10 @@ class BoardProcess:
         with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
             return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmRSS"))
 
+    def peak_memory_bytes(self):
+        with open(f"/proc/{self.process.pid}/status", encoding="ascii") as file:
+            return next(1024 * int(line.split()[1]) for line in file if line.startswith("VmHWM"))
+
     def open_files(self):
         return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 

@@ -1,9 +1,13 @@
-"""Idle connections are bounded in number, and end with their clients; the others go on."""
+"""What odd clients cost is bounded: idle ones in number, large messages in memory; the others go on."""
 
+import base64
 import contextlib
+import json
 import resource
 import socket
+import struct
 import time
+import zlib
 
 import pytest
 from boards import board, frame, say
@@ -48,3 +52,57 @@ def test_a_connection_ends_with_its_client(tmp_path):
         while server.open_files() > before:
             assert time.monotonic() < limit
             time.sleep(0.01)
+
+
+def publishing(port, extensions=""):
+    """Open `/ws/publish` as a client that goes on sending after it was refused, as no library's client does."""
+    opened = socket.create_connection(("127.0.0.1", port), timeout=20)
+    key = base64.b64encode(b"0123456789abcdef").decode()
+    opened.sendall(
+        f"GET /ws/publish?grid_search_id=large HTTP/1.1\r\nHost: localhost\r\nConnection: Upgrade\r\n"
+        f"Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n{extensions}\r\n".encode()
+    )
+    answer = b""
+    while not answer.endswith(b"\r\n\r\n"):
+        answer += opened.recv(1)
+    assert answer.startswith(b"HTTP/1.1 101") and bool(extensions) == (b"permessage-deflate" in answer)
+    return opened
+
+
+def part(first_byte, data):
+    """Return a part of a message: its first byte as in RFC 6455 section 5.2, and a mask of zeros."""
+    return struct.pack(">BBQI", first_byte, 0x80 | 127, len(data), 0) + data
+
+
+def test_a_message_without_end_is_refused_and_takes_no_memory(tmp_path):
+    with board(tmp_path) as server, publishing(server.port) as client:
+        before = server.peak_memory_bytes()
+        client.sendall(part(0x01, b" " * (1 << 20)))
+        for _ in range(127):
+            client.sendall(part(0x00, b" " * (1 << 20)))
+        assert client.recv(4) == b"\x88\x02" + struct.pack(">H", 1009)
+        assert server.get("/healthz")[0] == 200
+        assert server.peak_memory_bytes() - before < 64 << 20
+
+
+def test_a_message_that_inflates_to_a_thousand_times_its_size_is_refused_and_takes_no_memory(tmp_path):
+    deflate = zlib.compressobj(9, wbits=-15)
+    data = b"".join(deflate.compress(b" " * (1 << 20)) for _ in range(256)) + deflate.flush(zlib.Z_SYNC_FLUSH)
+    assert len(data) < 1 << 20  # of the size that a frame may have
+    extensions = "Sec-WebSocket-Extensions: permessage-deflate\r\n"
+    with board(tmp_path) as server, publishing(server.port, extensions) as client:
+        before = server.peak_memory_bytes()
+        client.sendall(part(0xC1, data[:-4]))
+        assert client.recv(4) == b"\x88\x02" + struct.pack(">H", 1009)
+        assert server.get("/healthz")[0] == 200
+        assert server.peak_memory_bytes() - before < 64 << 20
+
+
+@pytest.mark.parametrize("text", ["x" * 1_000_000, "é" * 500_000], ids=["ASCII", "two bytes a letter"])
+def test_large_compressed_messages_are_taken_one_after_the_other(tmp_path, text):
+    with board(tmp_path) as server, server.socket("/ws/publish?grid_search_id=run", compression="deflate") as publisher:
+        for number in range(4):
+            event = {"event_type": "note", "creation_ts": 1, "payload": {"text": text}}
+            message = json.dumps({"event_id": number, "data": event}, ensure_ascii=False)
+            assert say(publisher, message) == {"ack": number}
+        assert server.log("run").count(text.encode()) == 4

@@ -27,8 +27,9 @@ Synopsis:
 (2, 0.9)
 """
 
-from mlgym_jax.events.codec import Event, decode, decode_number, encode
+from mlgym_jax.events.codec import Event, decode, encode
 from mlgym_jax.events.fast_lines import apply_lines, project_log
+from mlgym_jax.events.layout import decode_number
 from mlgym_jax.events.log import EventLog, Sink, is_being_written, read_events, read_log
 from mlgym_jax.events.projection import ExperimentView, RunView, apply, project
 from mlgym_jax.events.ranking import default_mode, default_monitor

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.events.codec import Event, decode_number
+from mlgym_jax.events.codec import Event
+from mlgym_jax.events.layout import decode_number
 from mlgym_jax.events.schema import scores_of
 
 ExperimentState = Literal["INIT", "RUNNING", "DONE", "FAILED"]

@@ -10,8 +10,9 @@ import msgspec
 
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.log import read_lines
-from mlgym_jax.events.projection import LARGEST, RunView, apply
+from mlgym_jax.events.projection import LARGEST, apply
 from mlgym_jax.events.schema import EvaluationResult
+from mlgym_jax.events.views import RunView
 
 _START = b'{"event_type":"evaluation_result",'
 

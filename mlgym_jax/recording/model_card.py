@@ -6,7 +6,6 @@ A card is a projection of the run's log, its `run.json` and the resolved study; 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,8 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.trees import path_name
-from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.events.layout import spell_number
+from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.study.job import Job
 
 _MAX_CLASSES = 1000
@@ -55,7 +55,7 @@ def model_card(
         },
         "evaluation": {
             "metrics": config.get("metrics", {}),
-            "last": {name: _number(score) for name, score in view.last.items()},
+            "last": {name: spell_number(score) for name, score in view.last.items()},
             "best": {name: _best(view, name) for name in view.history},
         },
         "environment": {
@@ -137,10 +137,6 @@ def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
         reasons.update(energy.get("reasons", {}))
     found["reasons"] = reasons if measured else {"all": "the run was not measured to its end"}
     return found
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def to_markdown(card: Mapping[str, Any]) -> str:

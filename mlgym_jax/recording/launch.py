@@ -26,7 +26,7 @@ from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
-from mlgym_jax.recording.model_card import model_card, to_markdown
+from mlgym_jax.recording.model_card import model_cards, to_markdown
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance
@@ -306,8 +306,7 @@ def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> 
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
-        for number in job.group.ids:
-            card = model_card(job, result.view.experiments[number], record, estimate)
-            folder = os.path.join(result.run_dir, str(number))
+        for card in model_cards(job, result.view.experiments, record, estimate):
+            folder = os.path.join(result.run_dir, str(card["experiment_id"]))
             run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
             run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

@@ -5,13 +5,7 @@ from __future__ import annotations
 import re
 
 from board_server.errors import WrongRequest
-
-_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
-
-
-def is_id(value: str) -> bool:
-    """Tell whether a text may name a run."""
-    return _ID.fullmatch(value) is not None and not value.startswith(".")
+from mlgym_jax.events.layout import ID_RULE, is_id
 
 
 def checked_id(value: str, what: str) -> str:
@@ -21,10 +15,7 @@ def checked_id(value: str, what: str) -> str:
         WrongRequest: it may not.
     """
     if not is_id(value):
-        raise WrongRequest(
-            f"{what}: {value[:140]!r} is no id; allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -, "
-            "not beginning with a dot"
-        )
+        raise WrongRequest(f"{what}: {value[:140]!r} is no id; allowed are {ID_RULE}")
     return value
 
 

@@ -29,8 +29,10 @@ import msgspec
 
 from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest, disk_refuses
 from board_server.store import Run
+from mlgym_jax.events import layout
+from mlgym_jax.events.files import write_whole
 
-RESOURCES: tuple[str, ...] = ("model", "optimizer", "lr_scheduler", "stateful_components")
+RESOURCES = tuple(layout.RESOURCES)
 MAX_CHUNK_BYTES = 1 << 23
 _MAX_CHECKPOINT_BYTES = 1 << 36
 _EXPORT_SECONDS = 120.0
@@ -68,10 +70,10 @@ def available(run: Run) -> dict[tuple[int, int], list[str]]:
 def _own_rows(run: Run) -> set[tuple[int, int]]:
     """Return the rows that a run's own checkpoints hold: what their strategies keep, and each experiment's last."""
     rows: set[tuple[int, int]] = set()
-    root = os.path.join(run.folder, "checkpoints")
+    root = os.path.join(run.folder, layout.CHECKPOINTS)
     with contextlib.suppress(FileNotFoundError):
         for group in os.listdir(root):
-            if re.fullmatch(r"group_[0-9]+", group):
+            if layout.group_index(group) is not None:
                 rows |= _rows_of_group(os.path.join(root, group))
     return rows
 
@@ -124,7 +126,7 @@ def _numbered(folder: str) -> list[int]:
 
 
 def _received_folder(run: Run) -> str:
-    return os.path.join(run.folder, "checkpoints", "received")
+    return os.path.join(run.folder, layout.CHECKPOINTS, layout.RECEIVED)
 
 
 def received_path(run: Run, experiment_id: int, epoch: int, resource: str) -> str:
@@ -226,8 +228,7 @@ def _receive_chunk(path: str, part: str, data: bytes, first: int, total: int, di
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{path}.sha256")  # of what was here before
     os.replace(part, path)
-    with open(f"{path}.sha256", "w", encoding="ascii") as file:
-        file.write(found)
+    write_whole(f"{path}.sha256", found.encode())  # with whose name that of the file comes to the disk
     return total
 
 

@@ -8,8 +8,8 @@ import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from board_server.store import LOG_NAME, PUBLISHED_MARK, Store
-from mlgym_jax.events import decode, is_being_written
+from board_server.store import Store
+from mlgym_jax.events import decode, is_being_written, layout
 
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 16
@@ -30,8 +30,8 @@ class Listing:
         found, now_ms = {}, int(time.time() * 1000)
         for run_id in self._store.names():
             folder = os.path.join(self._store.folder, run_id)
-            published = os.path.exists(os.path.join(folder, PUBLISHED_MARK))
-            path = os.path.join(folder, LOG_NAME)
+            published = os.path.exists(os.path.join(folder, layout.PUBLISHED_MARK))
+            path = os.path.join(folder, layout.LOG)
             try:
                 status = os.stat(path)
                 if not stat.S_ISREG(status.st_mode):
@@ -68,7 +68,7 @@ class Listing:
         run = self._store.known(run_id)
         if run is not None and run.num_publishers:
             return False
-        return not is_being_written(os.path.join(self._store.folder, run_id, LOG_NAME))
+        return not is_being_written(os.path.join(self._store.folder, run_id, layout.LOG))
 
 
 def _facts(path: str | None, size: int) -> dict[str, Any]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from board_server.checkpoints import RESOURCES
-from board_server.store import EXPERIMENT_FILES, LOG_NAME, RUN_FILES
+from mlgym_jax.events import layout
 
-_ID = {"type": "string", "pattern": "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"}
+_ID = {"type": "string", "pattern": f"^{layout.ID_PATTERN}$"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
 _TEXT = {"type": "string"}
 _OBJECT: dict[str, Any] = {"type": "object"}
@@ -93,10 +93,10 @@ def document() -> dict[str, Any]:
     done = _json(_OBJECT)
     unchanged: dict[int, dict[str, Any]] = {304: {}}
     run_file, experiment_file = (
-        _path("name", {"enum": list(RUN_FILES)}),
-        _path("name", {"enum": list(EXPERIMENT_FILES)}),
+        _path("name", {"enum": list(layout.RUN_FILES)}),
+        _path("name", {"enum": list(layout.EXPERIMENT_FILES)}),
     )
-    readable = _path("name", {"enum": [*RUN_FILES, LOG_NAME]})
+    readable = _path("name", {"enum": [*layout.RUN_FILES, layout.LOG]})
     text = {"text/plain": {"schema": _TEXT}, **_json({})}
     checkpoint_list = _json(_CHECKPOINTS)
     paths = {

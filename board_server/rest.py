@@ -19,7 +19,8 @@ from board_server.live import read_frame
 from board_server.projected import Columns
 from board_server.state import board
 from board_server.store import Run
-from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode
+from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode, layout
+from mlgym_jax.events.layout import spell_number
 
 rest = Blueprint("rest", __name__)
 _MAX_EVENTS = 10_000
@@ -108,7 +109,7 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "fold": one.fold,
         "round": one.round,
         "refit": one.refit,
-        "hyperparameters": {name: _json_number(value) for name, value in one.hyperparameters.items()},
+        "hyperparameters": {name: spell_number(value) for name, value in one.hyperparameters.items()},
         "status": one.status,
         "stop_reason": one.stop_reason,
         "stop_epoch": one.stop_epoch,
@@ -121,17 +122,11 @@ def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[s
         "epochs": one.epochs,
         "epoch_ranges": _ranges(one.epoch_numbers),
         "seconds": seconds if math.isfinite(seconds) else None,
-        "last": {name: _json_number(value) for name, value in one.last.items()},
+        "last": {name: spell_number(value) for name, value in one.last.items()},
         "best": {name: _extremes(one, values) for name, values in one.history.items()},
         "last_checkpoint_id": last_checkpoint,
     }
     return {**row, "experiment_config": one.config} if with_config else row
-
-
-def _json_number(value: Any) -> Any:
-    if not isinstance(value, float) or math.isfinite(value):
-        return value
-    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
@@ -209,7 +204,7 @@ async def experiment_file(run_id: str, experiment_id: str, name: str) -> Respons
 async def model_card(run_id: str, experiment_id: str) -> Response:
     """Return an experiment's model card."""
     run = await board().store.opened(run_id)
-    return await _file(run.path_of("model_card.json", checked_number(experiment_id, "experiment_id")))
+    return await _file(run.path_of(layout.MODEL_CARD, checked_number(experiment_id, "experiment_id")))
 
 
 async def _file(path: str) -> Response:

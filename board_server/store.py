@@ -9,21 +9,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import tempfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
-from board_server.addresses import checked_id, is_id
+from board_server.addresses import checked_id
 from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses
 from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
-from mlgym_jax.events import EventLog, is_being_written
+from mlgym_jax.events import EventLog, is_being_written, layout
+from mlgym_jax.events.files import write_whole
 
-LOG_NAME = "event_storage.log"
-PUBLISHED_MARK = ".published"
-RUN_FILES = ("config.py", "config.json", "run.json")
-EXPERIMENT_FILES = ("experiment_config.json", "model_card.json", "model_card.md")
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
 _MAX_NEAREST = 200  # names that a wrong one is compared with
@@ -37,7 +33,7 @@ class Run:
     def __init__(self, folder: str):
         self.folder = folder
         self.run_id = os.path.basename(folder)
-        self.log = RunLog(os.path.join(folder, LOG_NAME))
+        self.log = RunLog(os.path.join(folder, layout.LOG))
         self.projected = Projected(self.log)
         self.num_publishers = 0
         self.num_subscribers = 0
@@ -48,7 +44,7 @@ class Run:
 
     @property
     def is_published(self) -> bool:
-        return os.path.exists(os.path.join(self.folder, PUBLISHED_MARK))
+        return os.path.exists(os.path.join(self.folder, layout.PUBLISHED_MARK))
 
     @property
     def is_busy(self) -> bool:
@@ -172,7 +168,7 @@ class Run:
         except OSError as error:  # also where somebody has made it this moment
             raise disk_refuses(error) from error
         try:
-            write_whole(os.path.join(self.folder, PUBLISHED_MARK), b"")
+            keep_file(os.path.join(self.folder, layout.PUBLISHED_MARK), b"")
         except TryLater:
             with contextlib.suppress(OSError):
                 os.rmdir(self.folder)
@@ -186,7 +182,7 @@ class Run:
         Raises:
             NotFound: it is no file that a run has.
         """
-        allowed = (*RUN_FILES, LOG_NAME) if experiment_id is None else EXPERIMENT_FILES
+        allowed = (*layout.RUN_FILES, layout.LOG) if experiment_id is None else layout.EXPERIMENT_FILES
         if name not in allowed:
             raise NotFound(f"no file {name[:140]!r}{nearest(name, allowed)} Files here: {', '.join(allowed)}")
         middle = () if experiment_id is None else (str(experiment_id),)
@@ -214,7 +210,7 @@ class Store:
         """List the ids of the runs in the folder."""
         try:
             with os.scandir(self.folder) as entries:
-                return [entry.name for entry in entries if is_id(entry.name)]
+                return [entry.name for entry in entries if layout.is_id(entry.name)]
         except FileNotFoundError:
             return []
 
@@ -251,7 +247,7 @@ class Store:
 
     def _find(self, run_id: str) -> Run | None:
         folder = os.path.join(self.folder, checked_id(run_id, "grid_search_id"))
-        is_there = any(os.path.isfile(os.path.join(folder, name)) for name in (LOG_NAME, PUBLISHED_MARK))
+        is_there = any(os.path.isfile(os.path.join(folder, name)) for name in (layout.LOG, layout.PUBLISHED_MARK))
         run = self._known.get(run_id)
         if not is_there:
             if run is not None:
@@ -295,25 +291,13 @@ class Store:
         return run
 
 
-def write_whole(path: str, data: bytes) -> None:
+def keep_file(path: str, data: bytes) -> None:
     """Write a file whole or not at all, and bring it to the disk.
 
     Raises:
         TryLater: the disk refuses.
     """
-    folder = os.path.dirname(path)
-    temporary = None
     try:
-        os.makedirs(folder, exist_ok=True)
-        fd, temporary = tempfile.mkstemp(prefix=".receiving-", dir=folder)
-        with os.fdopen(fd, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        write_whole(path, data)
     except OSError as error:
-        if temporary is not None:
-            with contextlib.suppress(OSError):
-                os.unlink(temporary)
         raise disk_refuses(error) from error

@@ -13,7 +13,8 @@ from board_server.errors import NotFound, RequestError, TooLarge
 from board_server.live import error_answer, receive
 from board_server.rest import json_response
 from board_server.state import board
-from board_server.store import LOG_NAME, write_whole
+from board_server.store import keep_file
+from mlgym_jax.events import layout
 
 uploads = Blueprint("uploads", __name__)
 
@@ -48,12 +49,12 @@ async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> 
     run = board().store.receiving(run_id)
     number = None if experiment_id is None else checked_number(experiment_id, "experiment_id")
     path = run.path_of(name, number)
-    if name == LOG_NAME:
+    if name == layout.LOG:
         raise NotFound("the log is not put as a file; its events are published")
     data = await request.data
     run.require_received()
     created = not os.path.exists(path)
-    await asyncio.to_thread(write_whole, path, data)
+    await asyncio.to_thread(keep_file, path, data)
     return json_response({"received": len(data)}, 201 if created else 200)
 
 

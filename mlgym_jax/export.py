@@ -14,11 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.layout import RESOURCES
 
 if TYPE_CHECKING:
     from mlgym_jax.checkpoint.rows import KeptCheckpoints
-
-_RESOURCES = ("model", "optimizer", "lr_scheduler", "stateful_components")
 
 
 def _main(arguments: list[str]) -> int:
@@ -31,7 +30,7 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
     parser.add_argument("--experiment", type=int, metavar="ID", help="the experiment")
     parser.add_argument("--epoch", type=int, metavar="N", help="a kept epoch; by default the newest")
-    parser.add_argument("--resource", choices=_RESOURCES, default="model", help="which part of it; model by default")
+    parser.add_argument("--resource", choices=[*RESOURCES], default="model", help="which part of it; model by default")
     parser.add_argument("--output", metavar="FILE", help="the file to write")
     parser.add_argument("--list", action="store_true", help="print what is kept, as JSON")
     parser.add_argument(

@@ -11,6 +11,7 @@ import time
 
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events import layout
 from mlgym_jax.publishing import Boards
 from mlgym_jax.publishing.board import BoardPublisher
 from mlgym_jax.publishing.following import FollowedRun
@@ -49,7 +50,7 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError(f"--wait={options.wait}: seconds from 0 to 86400 are expected")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
     run_dir = run_folder.require(options.run_dir)
-    run_id, log_path = os.path.basename(run_dir), os.path.join(run_dir, run_folder.LOG_NAME)
+    run_id, log_path = os.path.basename(run_dir), os.path.join(run_dir, layout.LOG)
     run_folder.check_id(run_id)
     source = FollowedRun(run_dir, log_path, wait_for_end=options.follow)
     publishers = [BoardPublisher(it, run_dir, run_id, log_path, source, tell) for it in boards.addresses]

@@ -5,7 +5,6 @@ python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 
 from __future__ import annotations
 
-import os
 import sys
 import tempfile
 from typing import Any
@@ -31,7 +30,7 @@ def _main(arguments: list[str]) -> int:
         print(line)
     if differences:
         print(f"{len(differences)} of {num_scores} scores differ")
-        recorded = run_folder.read_json(os.path.join(run_dir, "run.json"))
+        recorded = run_folder.read_record(run_dir)
         for name, (before, now) in changed_versions(recorded).items():
             print(f"{name}: {before} then, {now} now")
         return FAILED
@@ -53,7 +52,7 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
 
     logged = load_run(run_dir)
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
-        repeated = repeat(run_dir, folder, experiment_id)
+        repeated = repeat(run_dir, folder, experiment_id, logged=logged.view)
     again = {item.experiment_id: item for item in repeated.view.experiments.values()}
     differences, num_scores, compared = [], 0, 0
     for item in logged.view.experiments.values():

@@ -70,7 +70,13 @@ def _main(arguments: list[str]) -> int:
     from mlgym_jax.reading.terminal import Terminal  # here, so that a wrong request is answered at once
 
     with Terminal(quiet=options.quiet) as terminal:
-        shared = {"plan": options.plan, "devices": options.devices, "board": boards, "sinks": [terminal]}
+        shared = {
+            "plan": options.plan,
+            "devices": options.devices,
+            "board": boards,
+            "sinks": [terminal],
+            "live": terminal.live,
+        }
         try:
             if options.resume is not None:
                 result = _resume(options, texts, shared)
@@ -104,12 +110,11 @@ def _main(arguments: list[str]) -> int:
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax.config.file import load_config, override
     from mlgym_jax.config.words import ConfigDict, is_sweep, validated
-    from mlgym_jax.events import read_log
     from mlgym_jax.recording.launch import resume
     from mlgym_jax.run_folder import folder as run_folder
 
     run_dir = run_folder.find(options.event_storage, options.resume)
-    recorded = run_folder.read_json(os.path.join(run_dir, "config.json"))
+    recorded = run_folder.read_resolved(run_dir)
     config = load_config(options.config) if options.config else ConfigDict(recorded)
     for name, value in parse_overrides(config, dict(texts)).items():
         override(config, name, value)
@@ -121,7 +126,6 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
                 f"{recorded.get(name)!r}; a resumed run may change only {', '.join(_MAY_CHANGE)}. "
                 "Leave --config out to use the run's own, or start a new run"
             )
-    shared["sinks"][0].preload(read_log(os.path.join(run_dir, run_folder.LOG_NAME))[0])
     changes = {name: wanted[name] for name in _MAY_CHANGE if wanted[name] != recorded[name]}
     fewer = (
         not is_sweep(wanted["num_epochs"])

@@ -3,6 +3,7 @@
 import json
 import re
 
+import msgspec
 import pytest
 from boards import ROOT, RUN, board
 
@@ -36,6 +37,14 @@ def test_an_example_is_what_the_engine_writes(example):
     built = BUILDERS[example["event_type"]](run_id, **fields, now_ms=example["creation_ts"])
     assert ev.decode(ev.encode(built)) == example
     assert ev.project([example]).num_malformed == 0
+
+
+@pytest.mark.parametrize("example", EXAMPLES, ids=lambda example: example["event_type"])
+def test_an_example_shows_every_field_with_its_type(example):
+    kind = schema.TYPES[example["event_type"]]
+    msgspec.convert(example["payload"], kind)
+    left_out = {field.name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
+    assert set(example["payload"]) == set(kind.__struct_fields__) - left_out
 
 
 def test_the_conversations_are_what_a_board_says(tmp_path):

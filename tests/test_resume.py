@@ -5,6 +5,7 @@ import os
 import pathlib
 import shutil
 import signal
+import sys
 
 import pytest
 from study_files import (
@@ -271,6 +272,44 @@ def test_a_run_that_sweeps_its_epochs_is_resumed_as_it_is(study, tmp_path):
     status, _, err = resume(tmp_path / "swept", "--config.num_epochs=3")
     assert (status, len(err.splitlines())) == (2, 1)
     assert "swept" in err
+
+
+@pytest.fixture(scope="session")
+def opened():
+    """Return the files that this process opens for reading; it is emptied by whoever wants to count."""
+    found = []
+
+    def hook(event, arguments):
+        if event == "open" and arguments[2] & os.O_ACCMODE == os.O_RDONLY:
+            found.append(os.path.basename(str(arguments[0])))
+
+    sys.addaudithook(hook)
+    return found
+
+
+READERS = {
+    "resume": lambda run_dir: resume(run_dir)[0],
+    "resume with more epochs": lambda run_dir: resume(run_dir, "--config.num_epochs=9")[0],
+    "report": lambda run_dir: here("report", str(run_dir), "--json")[0],
+    "load_run": lambda run_dir: mg.load_run(run_dir).status != "DONE",
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_a_log_is_read_once(copied, opened, reader):
+    opened.clear()
+    assert READERS[reader](copied) == 0
+    assert opened.count("event_storage.log") == 1
+
+
+def test_other_data_is_refused_and_nothing_is_touched(copied):
+    record = json.loads((copied / "run.json").read_text(encoding="utf-8"))
+    record["data_fingerprint"] = {"group_0": "0" * 64}
+    (copied / "run.json").write_text(json.dumps(record), encoding="utf-8")
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    status, out, err = resume(copied, "--config.num_epochs=9")
+    assert (status, out) == (2, "") and "the data is not what experiment 0 was trained on" in err
+    assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 
 # -- interrupted, or without room --------------------------------------------------------------------------------------

@@ -13,14 +13,13 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Literal
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.events.layout import History
 from mlgym_jax.search.histories import folded
-
-History = Sequence[Mapping[str, float]]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -16,29 +16,23 @@ import numpy as np
 
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import MlgymError, listed
-
-# Resource -> the parts of a TrainState that it holds; together they are the whole of it.
-RESOURCES = {
-    "model": ("params", "model_state"),
-    "optimizer": ("opt_state",),
-    "lr_scheduler": ("step",),
-    "stateful_components": ("key", "hyperparams"),
-}
+from mlgym_jax.events import layout
+from mlgym_jax.events.layout import RESOURCES as RESOURCES
 
 
 class KeptCheckpoints:
     """The checkpoints of a run, finished or still being written."""
 
     def __init__(self, run_dir: str | os.PathLike[str]):
-        self._folder = os.path.join(os.path.abspath(os.fspath(run_dir)), "checkpoints")
+        self._folder = os.path.join(os.path.abspath(os.fspath(run_dir)), layout.CHECKPOINTS)
         self._stores: list[CheckpointStore] = []
         self.load()
 
     def load(self) -> None:
         """Look anew at what is there."""
         names = os.listdir(self._folder) if os.path.isdir(self._folder) else []
-        numbers = sorted(int(name[6:]) for name in names if name.startswith("group_") and name[6:].isdigit())
-        self._stores = [CheckpointStore(os.path.join(self._folder, f"group_{number}")) for number in numbers]
+        numbers = sorted(number for name in names if (number := layout.group_index(name)) is not None)
+        self._stores = [CheckpointStore(os.path.join(self._folder, layout.group_name(number))) for number in numbers]
         for store in self._stores:
             store.load()
 

@@ -29,7 +29,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, listed
-from mlgym_jax.events import project_log
+from mlgym_jax.events import layout, project_log
 from mlgym_jax.run_folder import folder as run_folder
 
 Mode = Literal["min", "max"]
@@ -209,7 +209,7 @@ def from_experiment(
 def _kept_arrays(run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode) -> Arrays:
     """Read an earlier run's kept arrays from its log and checkpoints alone: no config of it is executed."""
     folder = run_folder.require(run_dir)
-    view, _ = project_log(os.path.join(folder, run_folder.LOG_NAME))
+    view, _ = project_log(os.path.join(folder, layout.LOG))
     kept, best_epoch = KeptCheckpoints(folder), None
     if experiment_id is None:
         best, best_epoch = view.best(str(monitor), mode)

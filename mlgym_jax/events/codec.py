@@ -7,14 +7,13 @@ replicated event by event and stay byte-identical.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import msgspec
 
-Event = dict[str, Any]
+from mlgym_jax.events.layout import spell_number
 
-_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+Event = dict[str, Any]
 
 
 def _plain(value: Any) -> Any:
@@ -57,19 +56,14 @@ def decode(line: bytes | str) -> Event:
         raise ValueError("JSON is nested too deeply") from error
 
 
-def decode_number(value: Any) -> Any:
-    """Return the float that "NaN", "Infinity" or "-Infinity" stands for, and any other value as it is."""
-    return _SPELLED.get(value, value) if isinstance(value, str) else value
-
-
 def _spelled(value: Any) -> Any:
     """Copy `value` with non-finite floats spelled out and lone surrogates escaped."""
+    if value is None or type(value) is int:
+        return value
     if isinstance(value, str):
         return value if value.isascii() else value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return spell_number(value)
     if isinstance(value, dict):
         return {_spelled(key): _spelled(item) for key, item in value.items()}
     if isinstance(value, (list, tuple, set, frozenset)):

@@ -10,41 +10,21 @@ import msgspec
 
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.log import read_lines
-from mlgym_jax.events.projection import LARGEST, RunView, apply
+from mlgym_jax.events.projection import LARGEST, apply
+from mlgym_jax.events.schema import EvaluationResult
+from mlgym_jax.events.views import RunView
 
 _START = b'{"event_type":"evaluation_result",'
 
 
-class _Metric(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    metric: str
-    split: str
-    score: float | str
-
-
-class _Loss(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    loss: str
-    split: str
-    score: float | str
-
-
-class _Payload(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    experiment_id: int
-    epoch: int
-    metric_scores: list[_Metric]
-    loss_scores: list[_Loss]
-    grid_search_id: str | None = None
-    seconds: float | str | None = None
-
-
-class _Event(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+class _Result(msgspec.Struct, tag_field="event_type", tag="evaluation_result", gc=False, forbid_unknown_fields=True):
     """An `evaluation_result` as this version writes it; any other form is read without types."""
 
-    event_type: str
     creation_ts: int
-    payload: _Payload
+    payload: EvaluationResult
 
 
-_DECODER = msgspec.json.Decoder(_Event)
+_DECODER = msgspec.json.Decoder(_Result)
 
 
 def project_log(path: str | os.PathLike[str]) -> tuple[RunView, list[int]]:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import os
-from pathlib import Path
 
 from mlgym_jax.events.codec import decode
 
@@ -54,13 +52,3 @@ def count_lines(fd: int, size: int, start: int = 0) -> int:
     """Count the newlines in the bytes from `start` to `size`."""
     blocks = range(start, size, BLOCK_BYTES)
     return sum(os.pread(fd, min(BLOCK_BYTES, size - offset), offset).count(b"\n") for offset in blocks)
-
-
-def fsync_folder(folder: Path) -> None:
-    """Bring a new file's name to the disk; not every file system can."""
-    with contextlib.suppress(OSError):
-        fd = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(fd)
-        finally:
-            os.close(fd)

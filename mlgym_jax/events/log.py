@@ -18,9 +18,11 @@ from pathlib import Path
 
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events.codec import Event, decode, encode
-from mlgym_jax.events.lines import BLOCK_BYTES, count_lines, fsync_folder, repair, write_all
+from mlgym_jax.events.files import fsync_folder
+from mlgym_jax.events.lines import BLOCK_BYTES, count_lines, repair, write_all
 
 Sink = Callable[[int, Sequence[Event]], object]
+Follower = Callable[[Sequence[bytes]], object]
 _LOCK_ATTEMPTS = 5
 
 
@@ -33,7 +35,14 @@ class EventLog:
     """
 
     def __init__(
-        self, path: Path, fd: int, *, fsync_interval_seconds: float, sinks: Iterable[Sink], counted: tuple[int, int]
+        self,
+        path: Path,
+        fd: int,
+        *,
+        fsync_interval_seconds: float,
+        sinks: Iterable[Sink],
+        follower: Follower | None,
+        counted: tuple[int, int],
     ):
         """Take over `fd`, open for appending and locked; `EventLog.open` is the way in."""
         self.path = path
@@ -41,7 +50,7 @@ class EventLog:
         whole_bytes, self.repaired_bytes = repair(fd)
         start, lines = counted if counted[0] <= whole_bytes else (0, 0)
         self._head = whole_bytes, lines + count_lines(fd, whole_bytes, start)
-        self._sinks = list(sinks)
+        self._sinks, self._follower = list(sinks), follower
         self._fsync_interval_seconds = fsync_interval_seconds
         self._lock = threading.RLock()
         self._closed = False
@@ -59,6 +68,7 @@ class EventLog:
         *,
         fsync_interval_seconds: float = 0.2,
         sinks: Iterable[Sink] = (),
+        follower: Follower | None = None,
         counted: tuple[int, int] = (0, 0),
     ) -> EventLog:
         """Create the log, or reopen it for appending and repair a torn end.
@@ -67,6 +77,7 @@ class EventLog:
             fsync_interval_seconds: at most one fsync in so many seconds, in the background.
             sinks: called with `(first_event_id, events)` after each append, in order, on the appending thread. A sink
                 that raises is dropped with a warning; the log goes on.
+            follower: called before them with the lines that `append` has written; it must not raise.
             counted: (bytes, lines) of a beginning that is known to hold so many whole lines, which is not read again.
 
         Raises:
@@ -80,7 +91,14 @@ class EventLog:
         try:
             # The lock is never released by hand: it ends with the last descriptor, so a dead process holds none.
             _lock(fd)
-            log = cls(path, fd, fsync_interval_seconds=fsync_interval_seconds, sinks=sinks, counted=counted)
+            log = cls(
+                path,
+                fd,
+                fsync_interval_seconds=fsync_interval_seconds,
+                sinks=sinks,
+                follower=follower,
+                counted=counted,
+            )
         except BlockingIOError:
             os.close(fd)
             raise MlgymError(
@@ -110,9 +128,11 @@ class EventLog:
             TypeError: an event holds something that JSON cannot; nothing was written.
         """
         events = list(events)
-        data = b"".join([encode(event) + b"\n" for event in events])
+        lines = [encode(event) + b"\n" for event in events]
         with self._lock:
-            first = self._append(data, len(events))
+            first = self._append(b"".join(lines), len(events))
+            if self._follower is not None:
+                self._follower(lines)
             if events:
                 self._tell_sinks(first, events)
         return first

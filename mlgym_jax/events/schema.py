@@ -1,164 +1,295 @@
-"""The events of a run, one pure function each.
+"""The events of a run: each type is one struct, which builds it, reads it strictly, and says what it means.
 
-An event is a plain dict `{"event_type", "creation_ts", "payload"}`. Every builder takes the clock as `now_ms` (unix
-milliseconds); nothing here reads a clock or touches a file. Names of types and fields are a contract with the readers
-of old logs: fields may be added, none is renamed or dropped.
+An event is a plain dict `{"event_type", "creation_ts", "payload"}`; a struct here is a payload, its fields in the order
+of the line. The builder of a type has the type's name and takes the clock as `now_ms` (unix milliseconds); nothing here
+reads a clock or touches a file. Names of types and fields are a contract with the readers of old logs: fields may be
+added, none is renamed or dropped.
+
+Synopsis:
+
+>>> from mlgym_jax.events import schema
+>>> schema.group_compacted("2026-11-23--17-59-10", group=0, epoch=12, rows=[0, 1], now_ms=1_795_456_751_800)["payload"]
+{'grid_search_id': '2026-11-23--17-59-10', 'group': 0, 'epoch': 12, 'rows': [0, 1]}
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
+
+import msgspec
+from msgspec.structs import asdict, fields
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.codec import Event
 
+Number = float | str  # NaN and infinities are words on the wire
 
-def _event(event_type: str, creation_ts: int, **payload: Any) -> Event:
-    return {"event_type": event_type, "creation_ts": creation_ts, "payload": payload}
+
+class Payload(msgspec.Struct, forbid_unknown_fields=True):
+    """What every event says: `grid_search_id` is the run's id."""
+
+    grid_search_id: str
+
+    @classmethod
+    def event(cls, grid_search_id: str, *, now_ms: int, **told: Any) -> Event:
+        """Build the event of this type, of what its struct has.
+
+        Raises:
+            TypeError: a field that the type does not have, or lacks.
+        """
+        return cls(grid_search_id, **told).at(now_ms)
+
+    def at(self, now_ms: int) -> Event:
+        """Return the event that says this, at that time."""
+        payload = asdict(self)
+        event_type, may_lack = _WRITTEN[type(self)]
+        for name in may_lack:
+            if payload[name] is msgspec.UNSET:
+                del payload[name]
+        return {"event_type": event_type, "creation_ts": now_ms, "payload": payload}
 
 
 # --- the run -------------------------------------------------------------------------------------------------------
 
 
-def run_started(
-    grid_search_id: str,
-    *,
-    name: str,
-    config_hash: str,
-    num_experiments: int,
-    num_groups: int,
-    resumed: bool,
-    now_ms: int,
-) -> Event:
-    """Build the event of a run that begins, or goes on (`resumed`)."""
-    return _event(
-        "run_started",
-        now_ms,
-        grid_search_id=grid_search_id,
-        name=name,
-        config_hash=config_hash,
-        num_experiments=num_experiments,
-        num_groups=num_groups,
-        resumed=resumed,
-    )
+class RunStarted(Payload, kw_only=True):
+    """A run begins, or goes on (`resumed`)."""
+
+    name: str
+    config_hash: str
+    num_experiments: int
+    num_groups: int
+    resumed: bool
 
 
-def run_finished(
-    grid_search_id: str,
-    *,
-    status: Literal["DONE", "FAILED", "INTERRUPTED"],
-    num_failed: int,
-    seconds: float,
-    now_ms: int,
-) -> Event:
-    """Build the event of a run that ended; `seconds` is the wall time of this launch."""
-    return _event(
-        "run_finished", now_ms, grid_search_id=grid_search_id, status=status, num_failed=num_failed, seconds=seconds
-    )
+class RunFinished(Payload, kw_only=True):
+    """A run ended; `seconds` is the wall time of this launch."""
+
+    status: Literal["DONE", "FAILED", "INTERRUPTED"]
+    num_failed: int
+    seconds: Number
 
 
-def job_scheduled(grid_search_id: str, *, job_id: str, config: Mapping[str, Any], now_ms: int) -> Event:
-    """Build the event that carries the run's whole resolved config."""
-    return _event("job_scheduled", now_ms, grid_search_id=grid_search_id, job_id=job_id, config=config)
+class JobScheduled(Payload, kw_only=True):
+    """The run's whole resolved config."""
+
+    job_id: str
+    config: Mapping[str, Any]
 
 
-def job_status(
-    grid_search_id: str,
-    *,
-    experiment_id: int,
-    job_id: str,
-    status: Literal["INIT", "RUNNING", "DONE"],
-    now_ms: int,
-    job_type: Literal["CALC", "TERMINATE"] = "CALC",
-    starting_time: int | None = None,
-    finishing_time: int | None = None,
-    error: str | None = None,
-    stacktrace: str | None = None,
-    device: str | None = None,
-) -> Event:
-    """Build an experiment's job status; `DONE` with an `error` means failed. Times are unix milliseconds."""
-    return _event(
-        "job_status",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        job_id=job_id,
-        job_type=job_type,
-        status=status,
-        starting_time=starting_time,
-        finishing_time=finishing_time,
-        error=error,
-        stacktrace=stacktrace,
-        device=device,
-    )
+class JobStatus(Payload, kw_only=True):
+    """An experiment's job; `DONE` with an `error` means failed. Times are unix milliseconds."""
+
+    experiment_id: int
+    job_id: str
+    job_type: Literal["CALC", "TERMINATE"] = "CALC"
+    status: Literal["INIT", "RUNNING", "DONE"]
+    starting_time: int | None = None
+    finishing_time: int | None = None
+    error: str | None = None
+    stacktrace: str | None = None
+    device: str | None = None
 
 
 # --- one experiment ------------------------------------------------------------------------------------------------
 
 
-def experiment_config(
-    grid_search_id: str,
-    *,
-    experiment_id: int,
-    job_id: str,
-    config: Mapping[str, Any],
-    hyperparameters: Mapping[str, Any],
-    now_ms: int,
-    fold: int | None = None,
-    round: int = 0,
-    refit: Mapping[str, Any] | None = None,
-) -> Event:
-    """Build the event of one experiment's own resolved config; `hyperparameters` are the swept values, flat.
+class ExperimentConfig(Payload, kw_only=True):
+    """One experiment's own resolved config.
 
-    `round` counts what a search proposes from earlier results. `refit`, {"monitor", "mode", "experiments"}, is there
-    only of an experiment that trains once more what was selected: by which score, from which experiments.
+    Attributes:
+        hyperparameters: the swept values, flat.
+        fold: None without cross validation.
+        round: counts what a search proposes from earlier results.
+        refit: {"monitor", "mode", "experiments"}: only of an experiment that trains once more what was selected, by
+            which score and from which experiments; no field of any other.
     """
-    return _event(
-        "experiment_config",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        job_id=job_id,
-        config=config,
-        hyperparameters=hyperparameters,
-        **{"fold": fold, "round": round, **({"refit": refit} if refit is not None else {})},
-    )
+
+    experiment_id: int
+    job_id: str
+    config: Mapping[str, Any]
+    hyperparameters: Mapping[str, Any]
+    fold: int | None = None
+    round: int = 0
+    refit: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
-def experiment_status(
-    grid_search_id: str,
-    *,
-    experiment_id: int,
-    status: Literal["TRAINING", "EVALUATING"],
-    num_epochs: int,
-    current_epoch: int,
-    splits: Sequence[str],
-    current_split: str,
-    num_batches: int,
-    current_batch: int,
-    now_ms: int,
-) -> Event:
-    """Build a progress report: where in the epoch and the split the experiment is."""
-    return _event(
-        "experiment_status",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        status=status,
-        num_epochs=num_epochs,
-        current_epoch=current_epoch,
-        splits=splits,
-        current_split=current_split,
-        num_batches=num_batches,
-        current_batch=current_batch,
-    )
+class ExperimentStatus(Payload, kw_only=True):
+    """A progress report: where in the epoch and the split the experiment is."""
+
+    experiment_id: int
+    status: Literal["TRAINING", "EVALUATING"]
+    num_epochs: int
+    current_epoch: int
+    splits: Sequence[str]
+    current_split: str
+    num_batches: int
+    current_batch: int
+
+
+class MetricScore(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A metric's value on one split, in an `EvaluationResult`."""
+
+    metric: str
+    split: str
+    score: Number
+
+
+class LossScore(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A loss's value on one split, in an `EvaluationResult`."""
+
+    loss: str
+    split: str
+    score: Number
+
+
+class EvaluationResult(Payload, kw_only=True, gc=False):
+    """All scores of one epoch; `seconds` is the experiment's share of the time that it took."""
+
+    experiment_id: int
+    epoch: int
+    metric_scores: list[MetricScore]
+    loss_scores: list[LossScore]
+    seconds: Number | None = None  # old logs do not say it
+
+
+class ExperimentStopped(Payload, kw_only=True):
+    """Early stopping, halving or a NaN ended an experiment after `epoch`."""
+
+    experiment_id: int
+    epoch: int
+    reason: str
+
+
+class ExperimentFailed(Payload, kw_only=True):
+    """An error ended an experiment in `epoch`."""
+
+    experiment_id: int
+    epoch: int
+    error: str
+    stacktrace: str | None
+
+
+class ResumeMismatch(Payload, kw_only=True):
+    """A resumed run computed a score again and found it different from the log."""
+
+    experiment_id: int
+    epoch: int
+    key: str
+    logged: Number
+    repeated: Number
+
+
+# --- a group -------------------------------------------------------------------------------------------------------
+
+
+class GroupCompiled(Payload, kw_only=True):
+    """One compiled training program: which experiments it trains, by which plan and why.
+
+    Attributes:
+        num_examples: training examples an experiment and epoch.
+    """
+
+    group: int
+    experiments: Sequence[int]
+    plan: str
+    reason: str
+    compile_seconds: Number
+    num_examples: int | None = None
+
+
+class WarmStarted(Payload, kw_only=True):
+    """Experiments begin with arrays from elsewhere.
+
+    Attributes:
+        loaded: paths of what was loaded; left: of what stays as it was initialised.
+        mismatched: path -> why it was skipped.
+        checksum: CRC-32 of the loaded arrays.
+    """
+
+    group: int
+    experiments: Sequence[int]
+    source: str
+    loaded: Sequence[str]
+    left: Sequence[str]
+    mismatched: Mapping[str, str]
+    checksum: int
+
+
+class GroupCompacted(Payload, kw_only=True):
+    """A group shrank after `epoch` to `rows`, the ids of the experiments that still train."""
+
+    group: int
+    epoch: int
+    rows: Sequence[int]
+
+
+class CheckpointSaved(Payload, kw_only=True):
+    """A group's checkpoint is on disk; `kept` lists its `[experiment_id, epoch]` rows."""
+
+    group: int
+    epoch: int
+    kept: Sequence[Sequence[int]]
+    bytes: int
+    seconds: Number
+
+
+class CheckpointSkipped(Payload, kw_only=True):
+    """A resume passed over a corrupt checkpoint."""
+
+    group: int
+    step: int
+    error: str
+
+
+# --- replication ---------------------------------------------------------------------------------------------------
+
+
+class LineLeftOut(Payload, kw_only=True):
+    """What a board gets in the place of a line that cannot be sent, so that all others keep their ids.
+
+    It is a function of the line alone: its size, its CRC-32, and why (`damaged`, `no event`, `too large`), at time 0.
+    """
+
+    reason: str
+    bytes: int
+    crc32: int
+
+
+# --- types and builders by name --------------------------------------------------------------------------------------
+
+TYPES: dict[str, type[Payload]] = {
+    re.sub(r"\B([A-Z])", r"_\1", kind.__name__).lower(): kind for kind in Payload.__subclasses__()
+}
+# Of each type: its name, and the fields that are left out where they are not given.
+_WRITTEN = {
+    kind: (name, [field.name for field in fields(kind) if field.default is msgspec.UNSET])
+    for name, kind in TYPES.items()
+}
+
+run_started = RunStarted.event
+run_finished = RunFinished.event
+job_scheduled = JobScheduled.event
+job_status = JobStatus.event
+experiment_config = ExperimentConfig.event
+experiment_status = ExperimentStatus.event
+experiment_stopped = ExperimentStopped.event
+experiment_failed = ExperimentFailed.event
+resume_mismatch = ResumeMismatch.event
+group_compiled = GroupCompiled.event
+warm_started = WarmStarted.event
+group_compacted = GroupCompacted.event
+checkpoint_saved = CheckpointSaved.event
+checkpoint_skipped = CheckpointSkipped.event
+line_left_out = LineLeftOut.event
 
 
 def evaluation_result(
     grid_search_id: str, *, experiment_id: int, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int
 ) -> Event:
-    """Build the event of all scores of one epoch; `seconds` is the experiment's share of the time that it took.
+    """Build the event of all scores of one epoch.
 
     Args:
         scores: flat, `{"train/loss": 0.3, "val/accuracy": 0.9, "val/recall_at_k/1": 0.8}`: the part before the first
@@ -176,16 +307,14 @@ def evaluation_result(
             loss_scores.append({"loss": name, "split": split, "score": float(score)})
         else:
             metric_scores.append({"metric": name, "split": split, "score": float(score)})
-    return _event(
-        "evaluation_result",
-        now_ms,
-        grid_search_id=grid_search_id,
+    return EvaluationResult(
+        grid_search_id,
         experiment_id=experiment_id,
         epoch=epoch,
         metric_scores=metric_scores,
         loss_scores=loss_scores,
         seconds=seconds,
-    )
+    ).at(now_ms)
 
 
 def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:
@@ -199,152 +328,3 @@ def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:
         for entry in list.copy(payload[f"{kind}_scores"]):  # takes a list and nothing else, as join takes texts
             scores["/".join((entry["split"], entry[kind]))] = float(entry["score"])  # reads "NaN" and "Infinity", too
     return scores
-
-
-def experiment_stopped(grid_search_id: str, *, experiment_id: int, epoch: int, reason: str, now_ms: int) -> Event:
-    """Build the event of an experiment that early stopping, halving or a NaN ended after `epoch`."""
-    return _event(
-        "experiment_stopped",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        epoch=epoch,
-        reason=reason,
-    )
-
-
-def experiment_failed(
-    grid_search_id: str, *, experiment_id: int, epoch: int, error: str, stacktrace: str | None, now_ms: int
-) -> Event:
-    """Build the event of an experiment that an error ended in `epoch`."""
-    return _event(
-        "experiment_failed",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        epoch=epoch,
-        error=error,
-        stacktrace=stacktrace,
-    )
-
-
-def line_left_out(grid_search_id: str, *, reason: str, bytes: int, crc32: int, now_ms: int = 0) -> Event:
-    """Build what a board gets in the place of a line that cannot be sent, so that all others keep their ids.
-
-    It is a function of the line alone: its size, its CRC-32, and why (`damaged`, `no event`, `too large`).
-    """
-    return _event("line_left_out", now_ms, grid_search_id=grid_search_id, reason=reason, bytes=bytes, crc32=crc32)
-
-
-def resume_mismatch(
-    grid_search_id: str, *, experiment_id: int, epoch: int, key: str, logged: float, repeated: float, now_ms: int
-) -> Event:
-    """Build the event of a score that a resumed run computed again and found different from the log."""
-    return _event(
-        "resume_mismatch",
-        now_ms,
-        grid_search_id=grid_search_id,
-        experiment_id=experiment_id,
-        epoch=epoch,
-        key=key,
-        logged=logged,
-        repeated=repeated,
-    )
-
-
-# --- a group -------------------------------------------------------------------------------------------------------
-
-
-def group_compiled(
-    grid_search_id: str,
-    *,
-    group: int,
-    experiments: Sequence[int],
-    plan: str,
-    reason: str,
-    compile_seconds: float,
-    now_ms: int,
-    num_examples: int | None = None,
-) -> Event:
-    """Build the event of one compiled training program: which experiments it trains, by which plan and why.
-
-    Args:
-        num_examples: training examples an experiment and epoch.
-    """
-    return _event(
-        "group_compiled",
-        now_ms,
-        grid_search_id=grid_search_id,
-        group=group,
-        experiments=experiments,
-        plan=plan,
-        reason=reason,
-        compile_seconds=compile_seconds,
-        num_examples=num_examples,
-    )
-
-
-def warm_started(
-    grid_search_id: str,
-    *,
-    group: int,
-    experiments: Sequence[int],
-    source: str,
-    loaded: Sequence[str],
-    left: Sequence[str],
-    mismatched: Mapping[str, str],
-    checksum: int,
-    now_ms: int,
-) -> Event:
-    """Build the event of experiments that begin with arrays from elsewhere.
-
-    Args:
-        loaded: paths of what was loaded; left: of what stays as it was initialised.
-        mismatched: path -> why it was skipped.
-        checksum: CRC-32 of the loaded arrays.
-    """
-    return _event(
-        "warm_started",
-        now_ms,
-        grid_search_id=grid_search_id,
-        group=group,
-        experiments=experiments,
-        source=source,
-        loaded=loaded,
-        left=left,
-        mismatched=mismatched,
-        checksum=checksum,
-    )
-
-
-def group_compacted(grid_search_id: str, *, group: int, epoch: int, rows: Sequence[int], now_ms: int) -> Event:
-    """Build the event of a group that shrank after `epoch` to `rows`, the ids of the experiments that still train."""
-    return _event("group_compacted", now_ms, grid_search_id=grid_search_id, group=group, epoch=epoch, rows=rows)
-
-
-def checkpoint_saved(
-    grid_search_id: str,
-    *,
-    group: int,
-    epoch: int,
-    kept: Sequence[Sequence[int]],
-    bytes: int,
-    seconds: float,
-    now_ms: int,
-) -> Event:
-    """Build the event of a group's checkpoint on disk; `kept` lists its `[experiment_id, epoch]` rows."""
-    return _event(
-        "checkpoint_saved",
-        now_ms,
-        grid_search_id=grid_search_id,
-        group=group,
-        epoch=epoch,
-        kept=kept,
-        bytes=bytes,
-        seconds=seconds,
-    )
-
-
-def checkpoint_skipped(grid_search_id: str, *, group: int, step: int, error: str, now_ms: int) -> Event:
-    """Build the event of a corrupt checkpoint that a resume passed over."""
-    return _event("checkpoint_skipped", now_ms, grid_search_id=grid_search_id, group=group, step=step, error=error)

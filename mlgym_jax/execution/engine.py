@@ -12,11 +12,11 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
 
-History = list[dict[str, float]]
 # (histories of all rows, epoch) -> the rows that others leave behind there, and why.
 Stopped = Callable[[Sequence[History], int], Mapping[int, str]]
 
@@ -69,7 +69,7 @@ def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any]
 
 def fit(
     runner: GroupRunner,
-    histories: Sequence[History],
+    histories: Sequence[list[dict[str, float]]],
     *,
     num_epochs: int,
     first_epoch: int,

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
+from mlgym_jax.events import layout
 from mlgym_jax.publishing.address import Address
 from mlgym_jax.publishing.files import FollowedByBoard
 from mlgym_jax.publishing.requests import Answer, Requests, refusal
@@ -147,10 +148,10 @@ class CheckpointUploads:
 
     def _on_disk(self) -> list[str]:
         """List the checkpoint steps that are whole, with the time of each, because a resumed run may write one anew."""
-        root = os.path.join(self._run_dir, "checkpoints")
+        root = os.path.join(self._run_dir, layout.CHECKPOINTS)
         found = []
         for group in _listed(root):
-            if group.startswith("group_"):
+            if layout.group_index(group) is not None:
                 for step in _listed(os.path.join(root, group)):
                     with contextlib.suppress(OSError):  # deleted meanwhile
                         if step.isdecimal():

@@ -7,11 +7,10 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 
+from mlgym_jax.events import layout
 from mlgym_jax.publishing.address import Address
 from mlgym_jax.publishing.requests import Requests, refusal
 
-_RUN_FILES = ("config.py", "config.json", "run.json")
-_EXPERIMENT_FILES = ("experiment_config.json", "model_card.json", "model_card.md")
 _MAX_FILE_BYTES = 1 << 24
 
 
@@ -76,11 +75,11 @@ class FileUploads:
             self.sent += 1
 
     def _names(self) -> Iterator[str]:
-        yield from (name for name in _RUN_FILES if self._state(name))
+        yield from (name for name in layout.RUN_FILES if self._state(name))
         with os.scandir(self._run_dir) as entries:
             numbers = sorted(int(entry.name) for entry in entries if entry.name.isdecimal() and entry.is_dir())
         for number in numbers:
-            names = (os.path.join(str(number), name) for name in _EXPERIMENT_FILES)
+            names = (os.path.join(str(number), name) for name in layout.EXPERIMENT_FILES)
             yield from (name for name in names if self._state(name))
 
     def _state(self, name: str) -> tuple[int, int, int] | None:

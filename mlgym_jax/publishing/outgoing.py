@@ -168,4 +168,4 @@ def _is_event(event: dict[str, Any]) -> bool:
 
 
 def _left_out(raw: bytes, run_id: str, reason: str) -> bytes:
-    return encode(line_left_out(run_id, reason=reason, bytes=len(raw), crc32=zlib.crc32(raw)))
+    return encode(line_left_out(run_id, reason=reason, bytes=len(raw), crc32=zlib.crc32(raw), now_ms=0))

@@ -8,10 +8,10 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+from mlgym_jax.events import layout
 from mlgym_jax.publishing.address import Boards
 from mlgym_jax.publishing.board import BoardPublisher
 
-_LOG_NAME = "event_storage.log"
 _UNREACHED_WAIT_SECONDS = 2.0  # of a board that has never answered there is little to hope for
 _INTERRUPTED_WAIT_SECONDS = 2.0
 
@@ -44,7 +44,7 @@ class Publication:
         """Start publishing a log that is open for writing and holds so many events."""
         self._head = num_events
         run_id = os.path.basename(self._run_dir)
-        path = os.path.join(self._run_dir, _LOG_NAME)
+        path = os.path.join(self._run_dir, layout.LOG)
         for address in self._boards.addresses:
             publisher = BoardPublisher(address, self._run_dir, run_id, path, self, tell)
             self._publishers.append(publisher)

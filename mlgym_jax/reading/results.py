@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import default_monitor, project_log
-from mlgym_jax.events.projection import ExperimentView, RunView
+from mlgym_jax.events import default_monitor, layout, project_log
+from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
@@ -215,7 +215,7 @@ class RunResult:
 
         job = self._job_of(experiment_id)
         if job.group.index not in self._stores:
-            folder = os.path.join(self.run_dir, "checkpoints", f"group_{job.group.index}")
+            folder = os.path.join(self.run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index))
             store = self._stores[job.group.index] = CheckpointStore(folder, job.abstract)
             store.load()
         return self._stores[job.group.index]
@@ -228,4 +228,4 @@ def load_run(run_dir: str | os.PathLike[str]) -> RunResult:
         MlgymError: there is no run.
     """
     folder = run_folder.require(run_dir)
-    return RunResult(folder, *project_log(os.path.join(folder, run_folder.LOG_NAME)))
+    return RunResult(folder, *project_log(os.path.join(folder, layout.LOG)))

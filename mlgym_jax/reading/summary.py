@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+from mlgym_jax.events.layout import spell_number
 from mlgym_jax.reading.results import ExperimentResult, RunResult
 
 
@@ -14,11 +14,6 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
     `refit` is there where the config asks for one: [] until all folds have trained.
     """
 
-    def number(value: float) -> float | str:
-        return (
-            value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-        )
-
     def entry(item: ExperimentResult) -> dict[str, Any]:
         return {
             "experiment_id": item.experiment_id,
@@ -26,7 +21,7 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
             "fold": item.fold,
             "status": item.status,
             "epochs": item.num_epochs,
-            "last": {name: number(score) for name, score in item.last.items()},
+            "last": {name: spell_number(score) for name, score in item.last.items()},
         }
 
     experiments = []

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import threading
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,7 +11,7 @@ from rich.console import Console, Group
 from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-from mlgym_jax.events import RunView, apply, default_monitor
+from mlgym_jax.events import LiveView, RunView, default_monitor
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.reading.table import print_table, table
 
@@ -21,14 +20,17 @@ _LEADERS = 5
 
 
 class Terminal:
-    """A sink of the event log that draws; `with` it, so that the screen is left in order."""
+    """A sink of the event log that draws; `with` it, so that the screen is left in order.
+
+    Attributes:
+        live: what it draws, to be kept up to date with the log that it is a sink of.
+    """
 
     def __init__(self, *, quiet: bool, console: Console | None = None):
         self._quiet = quiet
-        self._lock = threading.Lock()  # rich draws from a thread of its own
         self._console = console or Console(stderr=True, highlight=False, markup=False)
-        self._view = RunView()
-        self._live: Live | None = None
+        self.live = LiveView()
+        self._screen: Live | None = None
         self._told_at = time.monotonic()
         self._examples = 0
         self._first_epoch_at: float | None = None
@@ -45,6 +47,10 @@ class Terminal:
         self._bar = self._progress.add_task("epochs", total=None, speed="")
 
     @property
+    def _view(self) -> RunView:
+        return self.live.view
+
+    @property
     def run_id(self) -> str | None:
         """The run that events were seen of."""
         return self._view.run_id
@@ -56,14 +62,11 @@ class Terminal:
         self.close()
 
     def close(self) -> None:
-        if self._live is not None:
-            self._live.stop()
-            self._live = None
+        if self._screen is not None:
+            self._screen.stop()
+            self._screen = None
 
     def __call__(self, first_event_id: int, events: Sequence[dict[str, Any]]) -> None:
-        with self._lock:
-            for event in events:
-                apply(self._view, event)
         for event in events:
             self._note(event["event_type"], event["payload"])
         if self._quiet or not self._view.experiments:
@@ -74,11 +77,6 @@ class Terminal:
             self._told_at = time.monotonic()
             done = self._epochs_done()
             self._console.print(f"{done} of {self._epochs_planned()} epochs{self._speed()}; {self._leader()}")
-
-    def preload(self, events: Sequence[dict[str, Any]]) -> None:
-        """Take in what a resumed run's log holds, without drawing."""
-        for event in events:
-            apply(self._view, event)
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "evaluation_result":
@@ -98,7 +96,7 @@ class Terminal:
             self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
 
     def _say(self, line: str) -> None:
-        (self._live.console if self._live else self._console).print(line)
+        (self._screen.console if self._screen else self._console).print(line)
 
     def _epochs_done(self) -> int:
         return sum(item.epochs for item in self._view.experiments.values())
@@ -129,12 +127,14 @@ class Terminal:
         return f"best {monitor} {score:.4f} (experiment {number})"
 
     def _draw(self) -> None:
-        if self._live is None:
-            self._live = Live(console=self._console, refresh_per_second=4, get_renderable=self._render, transient=True)
-            self._live.start()
+        if self._screen is None:
+            self._screen = Live(
+                console=self._console, refresh_per_second=4, get_renderable=self._render, transient=True
+            )
+            self._screen.start()
 
     def _render(self) -> Group:
-        with self._lock:
+        with self.live.lock:  # rich draws from a thread of its own
             return self._rendered()
 
     def _rendered(self) -> Group:

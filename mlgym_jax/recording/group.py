@@ -14,9 +14,10 @@ import jax
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.errors import DiskError, MlgymError
-from mlgym_jax.events import schema
+from mlgym_jax.events import layout, schema
+from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
-from mlgym_jax.execution.engine import EpochReport, History, Verdict, fit, judge
+from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import Interruption
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.recording.group_checkpoints import (
@@ -57,7 +58,7 @@ def train_group(
     training = GroupTraining(
         job,
         recorder,
-        CheckpointStore(os.path.join(run_dir, "checkpoints", f"group_{job.group.index}"), job.abstract),
+        CheckpointStore(os.path.join(run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index)), job.abstract),
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[Epochs() for _ in ids],
         row_epochs=[0 for _ in ids],

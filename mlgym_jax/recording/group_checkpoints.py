@@ -11,7 +11,8 @@ from mlgym_jax.checkpoint.store import CheckpointStore, Kept
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import schema
-from mlgym_jax.execution.engine import EpochReport, History
+from mlgym_jax.events.layout import History
+from mlgym_jax.execution.engine import EpochReport
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.search.contest import Contender
 from mlgym_jax.study.job import Job
@@ -39,7 +40,7 @@ class GroupTraining:
     recorder: Recorder
     store: CheckpointStore
     logged: list[dict[int, dict[str, float]]]
-    histories: list[History]
+    histories: list[list[dict[str, float]]]
     row_epochs: list[int]
     rivals: Rivals = ()
     pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)

@@ -5,30 +5,28 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
-import json
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 
 from mlgym_jax.config.file import source_file
-from mlgym_jax.config.words import canonical_json, config_hash, is_sweep
+from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
-from mlgym_jax.events import EventLog, project_log
-from mlgym_jax.events.projection import RunView
+from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.publishing import Boards, Publication
-from mlgym_jax.reading.results import RunResult, load_run
+from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
-from mlgym_jax.recording.model_card import model_card, to_markdown
+from mlgym_jax.recording.model_card import model_cards, to_markdown
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance
@@ -37,6 +35,14 @@ from mlgym_jax.study.tuning import tuned_plan
 
 _LOG = logging.getLogger(__name__)
 Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
+
+
+class _Written(NamedTuple):
+    """A run that this process is the one writer of: its log, what that says by now, and where it is published."""
+
+    log: EventLog
+    live: LiveView
+    publication: Publication
 
 
 def run(
@@ -48,6 +54,7 @@ def run(
     plan: str = "auto",
     devices: int | None = None,
     sinks: Iterable[Sink] = (),
+    live: LiveView | None = None,
 ) -> RunResult:
     """Run a whole study and return its results; everything is recorded under `event_storage/<run_id>/`.
 
@@ -59,6 +66,7 @@ def run(
             +.
         devices: how many local devices to use; all by default.
         sinks: called with (first_event_id, events) after each write to the log.
+        live: is brought up to date with each write, before the sinks are called.
 
     Raises:
         ConfigError: the config cannot be run; nothing was written then.
@@ -77,8 +85,9 @@ def run(
         source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
     )
     run_folder.write_config(run_dir, study.config, source_file(config))
-    run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-    return _launch(run_dir, study, plan=plan, devices=used, sinks=sinks, boards=boards)
+    run_folder.write_record(run_dir, record)
+    with _writing(run_dir, live, sinks, boards) as written:
+        return _launch(written, study, plan=plan, devices=used)
 
 
 def resume(
@@ -90,11 +99,14 @@ def resume(
     plan: str = "auto",
     devices: int | None = None,
     sinks: Iterable[Sink] = (),
+    live: LiveView | None = None,
 ) -> RunResult:
     """Go on with a run from its newest whole checkpoint, to `num_epochs` if given.
 
     Epochs that the log already holds are trained again and compared with it; a difference is recorded as
     `resume_mismatch` and shows in `result.mismatches`.
+
+    Args: as for `run`; `live` also takes in what the log holds already.
 
     Raises:
         MlgymError: no such run, or another process is writing it.
@@ -115,23 +127,29 @@ def resume(
             if name == "num_epochs" and value < config[name]:
                 raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
             config[name] = value
-    study = prepare(config, project_log(os.path.join(folder, run_folder.LOG_NAME))[0])
-    recorded = run_folder.read_json(os.path.join(folder, "run.json")).get("data_fingerprint") or {}
-    for job in study.jobs:
-        if recorded.get(f"group_{job.group.index}") not in (None, job.table.fingerprint):
-            raise MlgymError(
-                f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
-                "run.json differs), so going on would mix results; restore the data, or start a new run"
-            )
-    return _launch(folder, study, plan=plan, devices=used, sinks=sinks, boards=boards)
+    # Only the one writer of a run, which this process is from here on, may read what it goes on from.
+    with _writing(folder, live, sinks, boards) as written:
+        study = prepare(config, written.live.view)
+        recorded = run_folder.read_record(folder).get("data_fingerprint") or {}
+        for job in study.jobs:
+            if recorded.get(f"group_{job.group.index}") not in (None, job.table.fingerprint):
+                raise MlgymError(
+                    f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
+                    f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"
+                )
+        run_folder.write_resolved(folder, study.config)
+        return _launch(written, study, plan=plan, devices=used)
 
 
-def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunResult:
+def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logged: RunView | None = None) -> RunResult:
     """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
 
     The group trains by the plan that the log names, because numbers may depend on who trains beside whom.
+
+    Args:
+        logged: what the run's log says, if it has been read already.
     """
-    view = project_log(os.path.join(run_dir, run_folder.LOG_NAME))[0]
+    view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
     study = prepare(run_folder.read_config(run_dir), view)
     others: Rivals = ()
     if experiment_id is not None:
@@ -148,17 +166,35 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None) -> RunR
         ]
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
-    run_folder.write_json(os.path.join(folder, "run.json"), {"launches": []})
-    return _launch(
-        folder,
-        study,
-        plan="auto",
-        devices=use_devices(None),
-        sinks=(),
-        planned=_plans(view),
-        others=others,
-        going_on=False,
-    )
+    run_folder.write_record(folder, {"launches": []})
+    with _writing(folder) as written:
+        return _launch(
+            written,
+            study,
+            plan="auto",
+            devices=use_devices(None),
+            planned=_plans(view),
+            others=others,
+            going_on=False,
+        )
+
+
+@contextlib.contextmanager
+def _writing(
+    run_dir: str,
+    live: LiveView | None = None,
+    sinks: Iterable[Sink] = (),
+    boards: Boards = Boards(),  # noqa: B008 (frozen, and empty)
+) -> Iterator[_Written]:
+    """Be the one writer of a run, whose log is read here, once."""
+    live = live or LiveView()
+    path = os.path.join(run_dir, layout.LOG)
+    with (
+        Publication(run_dir, boards) as publication,
+        EventLog.open(path, sinks=[*sinks, publication], follower=live.take) as log,
+    ):
+        live.load(path)
+        yield _Written(log, live, publication)
 
 
 def _plans(logged: RunView) -> dict[int, str]:
@@ -167,13 +203,11 @@ def _plans(logged: RunView) -> dict[int, str]:
 
 
 def _launch(
-    run_dir: str,
+    written: _Written,
     study: Study,
     *,
     plan: str,
     devices: Sequence[jax.Device],
-    sinks: Iterable[Sink],
-    boards: Boards = Boards(),  # noqa: B008 (frozen, and empty)
     planned: Mapping[int, str] | None = None,
     others: Rivals = (),
     going_on: bool = True,
@@ -181,92 +215,87 @@ def _launch(
     """Train every group of a study, new or resumed, and return the results.
 
     Args:
-        boards: where the run is published while it goes on.
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
         going_on: let a search propose more when all has trained.
         others: what groups that are not part of `study` had trained before it.
     """
     use_compile_cache()
     started = time.perf_counter()
-    path = os.path.join(run_dir, run_folder.LOG_NAME)
-    with Publication(run_dir, boards) as publication:
-        with EventLog.open(path, sinks=[*sinks, publication]) as log:
-            publication.begin(log.next_event_id)
-            # Only the one writer of a run, which this process is from here on, may read what it goes on from.
-            logged = project_log(path)[0]
-            record = run_folder.read_json(os.path.join(run_dir, "run.json"))
-            before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
-            planned = {**_plans(logged), **(planned or {})}
-            plans: list[str] = []
-            rivals = list(others)
-            recorder = Recorder(os.path.basename(run_dir), log, logged)
-            launch = {
-                "started_ms": recorder.started_ms,
-                "command": provenance.command_line(),
-                "requested_plan": before if plan == "auto" else plan,
-                "devices": [str(device) for device in devices],
-                "plan": plans,
-                "status": "RUNNING",
-            }
-            record["launches"].append(launch)
-            record["config_hash"] = config_hash(study.config)
-            record["data_fingerprint"] = study.fingerprints()
-            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-            run_folder.write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study.config)))
-            status, meter = "INTERRUPTED", EnergyMeter()
-            try:
-                recorder.begin(run_dir, study)
-                waiting = list(study.jobs)
-                while waiting:
-                    job = waiting.pop(0)
-                    kept = planned.get(job.group.index) if plan == "auto" else None
-                    if kept is None and launch["requested_plan"] == "tune":
-                        chosen = tuned_plan(job, devices, strict=study.config["strict"])
-                    else:
-                        chosen = choose_plan(
-                            kept or launch["requested_plan"],
-                            traced=job.traced,
-                            num_experiments=len(job.group.experiments),
-                            num_devices=len(devices),
-                            strict=study.config["strict"],
-                        )
-                    if kept is not None:
-                        chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
-                    plans.append(f"{chosen}: {chosen.reason}")
-                    because = study.static_because
-                    trained = train_group(
-                        run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
-                    )
-                    rivals += [] if job.is_refit else trained
-                    if not waiting and going_on:
-                        longer = _continued(study, rivals, path)
-                        if longer is not study:  # what it trains on is on disk before anything says that it trains
-                            record["data_fingerprint"] = longer.fingerprints()
-                            run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-                        recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
-                        waiting += longer.jobs[len(study.jobs) :]
-                        study = longer
-                incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
-                status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
-            finally:
-                launch["status"] = status
-                launch["energy"] = meter.stop()
-                with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
-                    recorder.finish(status, time.perf_counter() - started)
-                    run_folder.write_json(os.path.join(run_dir, "run.json"), record)
-        result = load_run(run_dir)
-        _write_cards(result, study, record)
-        return result
+    log, live, publication = written
+    publication.begin(log.next_event_id)
+    run_dir, logged = str(log.path.parent), live.view.copy()
+    record = run_folder.read_record(run_dir)
+    before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
+    planned = {**_plans(logged), **(planned or {})}
+    plans: list[str] = []
+    rivals = list(others)
+    recorder = Recorder(os.path.basename(run_dir), log, logged)
+    launch = {
+        "started_ms": recorder.started_ms,
+        "command": provenance.command_line(),
+        "requested_plan": before if plan == "auto" else plan,
+        "devices": [str(device) for device in devices],
+        "plan": plans,
+        "status": "RUNNING",
+    }
+    record["launches"].append(launch)
+    record["config_hash"] = config_hash(study.config)
+    record["data_fingerprint"] = study.fingerprints()
+    run_folder.write_record(run_dir, record)
+    status, meter = "INTERRUPTED", EnergyMeter()
+    try:
+        recorder.begin(run_dir, study)
+        waiting = list(study.jobs)
+        while waiting:
+            job = waiting.pop(0)
+            kept = planned.get(job.group.index) if plan == "auto" else None
+            if kept is None and launch["requested_plan"] == "tune":
+                chosen = tuned_plan(job, devices, strict=study.config["strict"])
+            else:
+                chosen = choose_plan(
+                    kept or launch["requested_plan"],
+                    traced=job.traced,
+                    num_experiments=len(job.group.experiments),
+                    num_devices=len(devices),
+                    strict=study.config["strict"],
+                )
+            if kept is not None:
+                chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
+            plans.append(f"{chosen}: {chosen.reason}")
+            because = study.static_because
+            trained = train_group(
+                run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
+            )
+            rivals += [] if job.is_refit else trained
+            if not waiting and going_on:
+                longer = _continued(study, rivals, live.view)
+                if longer is not study:  # what it trains on is on disk before anything says that it trains
+                    record["data_fingerprint"] = longer.fingerprints()
+                    run_folder.write_record(run_dir, record)
+                recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
+                waiting += longer.jobs[len(study.jobs) :]
+                study = longer
+        incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
+        status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
+    finally:
+        launch["status"] = status
+        launch["energy"] = meter.stop()
+        with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
+            recorder.finish(status, time.perf_counter() - started)
+            run_folder.write_record(run_dir, record)
+    result = RunResult(run_dir, live.view, live.damaged_lines)
+    _write_cards(result, study, record)
+    return result
 
 
-def _continued(study: Study, trained: Rivals, log_path: str) -> Study:
+def _continued(study: Study, trained: Rivals, view: RunView) -> Study:
     """Return a study with what follows when all of it has trained: what its search proposes, else its refit."""
     more = proposed(study, trained)
     if more:
         return extended(study, more)
     if study.config.get("refit") is None:
         return study
-    found = refitted(study, project_log(log_path)[0])
+    found = refitted(study, view)
     if found is None:
         _LOG.warning("config.refit: nothing was selected, as no candidate has a finite score on every fold")
     return found or study
@@ -277,8 +306,7 @@ def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> 
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
-        for number in job.group.ids:
-            card = model_card(job, result.view.experiments[number], record, estimate)
-            folder = os.path.join(result.run_dir, str(number))
-            run_folder.write_json(os.path.join(folder, "model_card.json"), card)
-            run_folder.write_text(os.path.join(folder, "model_card.md"), to_markdown(card))
+        for card in model_cards(job, result.view.experiments, record, estimate):
+            folder = os.path.join(result.run_dir, str(card["experiment_id"]))
+            run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
+            run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

@@ -6,29 +6,49 @@ A card is a projection of the run's log, its `run.json` and the resolved study; 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+import functools
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
 from mlgym_jax.core.trees import path_name
-from mlgym_jax.events.projection import ExperimentView
+from mlgym_jax.events.layout import spell_number
+from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.study.job import Job
 
 _MAX_CLASSES = 1000
 
 
-def model_card(
-    job: Job, view: ExperimentView, record: Mapping[str, Any], estimate: Mapping[str, Any] | None = None
-) -> dict[str, Any]:
-    """Return the card of one experiment as plain data; what is not known is None with a reason.
+def model_cards(
+    job: Job,
+    views: Mapping[int, ExperimentView],
+    record: Mapping[str, Any],
+    estimate: Mapping[str, Any] | None = None,
+) -> Iterator[dict[str, Any]]:
+    """Yield the cards of a group's experiments as plain data; what is not known is None with a reason.
 
     Args:
+        views: what the log says of each experiment.
         record: the run's `run.json`.
         estimate: what the folds said of a refit: {"score", "mean", "std", "num_folds"}.
     """
+    model, fields = _model(job), _fields(job)  # found out once: an experiment's own are its config and its fold
+    splits_of = functools.cache(functools.partial(_splits, job))
+    for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
+        data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
+        yield _card(job, views[number], record, estimate, model, data)
+
+
+def _card(
+    job: Job,
+    view: ExperimentView,
+    record: Mapping[str, Any],
+    estimate: Mapping[str, Any] | None,
+    model: Mapping[str, Any],
+    data: Mapping[str, Any],
+) -> dict[str, Any]:
     config = view.config or {}
     return {
         "format": 1,
@@ -39,8 +59,12 @@ def model_card(
         "refit": None if view.refit is None else {**view.refit, "estimate": estimate},
         "status": view.status,
         "error": view.error,
-        "model": _model(job, config),
-        "data": _data(job, view.experiment_id, record, config),
+        "model": {"component": config.get("model"), **model},
+        "data": {
+            **{section: config.get(section) for section in ("dataset", "validation", "encoding")},
+            **data,
+            "fingerprint": record.get("data_fingerprint"),
+        },
         "training": {
             "num_epochs": view.epochs,
             "planned_epochs": config.get("num_epochs"),
@@ -55,7 +79,7 @@ def model_card(
         },
         "evaluation": {
             "metrics": config.get("metrics", {}),
-            "last": {name: _number(score) for name, score in view.last.items()},
+            "last": {name: spell_number(score) for name, score in view.last.items()},
             "best": {name: _best(view, name) for name in view.history},
         },
         "environment": {
@@ -69,13 +93,12 @@ def model_card(
     }
 
 
-def _model(job: Job, config: Mapping[str, Any]) -> dict[str, Any]:
+def _model(job: Job) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(job.abstract.params)
     layers = {path_name(path): {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for path, leaf in leaves}
     outputs = jax.eval_shape(job.program.predict, job.abstract, dict(job.sample))
     shown = jax.tree.map(lambda leaf: f"{leaf.dtype.name}[{', '.join(['batch', *map(str, leaf.shape[1:])])}]", outputs)
     return {
-        "component": config.get("model"),
         "num_parameters": sum(int(np.prod(leaf.shape)) for _, leaf in leaves),
         "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for _, leaf in leaves),
         "parameters": layers,
@@ -83,24 +106,17 @@ def _model(job: Job, config: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _data(job: Job, experiment_id: int, record: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
-    fold = int(job.fold_of_row[job.group.ids.index(experiment_id)])
+def _fields(job: Job) -> dict[str, Any]:
+    arrays = job.table.arrays
+    return {name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name} for name, array in arrays.items()}
+
+
+def _splits(job: Job, fold: int) -> dict[str, Any]:
     splits = {}
     for split, indices in job.folds.indices.items():
         rows = indices[fold][job.folds.mask[split][fold]]
         splits[split] = {"num_examples": len(rows), **_targets(job.table.arrays.get("targets"), rows)}
-    return {
-        "dataset": config.get("dataset"),
-        "validation": config.get("validation"),
-        "encoding": config.get("encoding"),
-        "fields": {
-            name: {"shape": list(array.shape[1:]), "dtype": array.dtype.name}
-            for name, array in job.table.arrays.items()
-        },
-        "num_classes": job.components["dataset"].num_classes,
-        "splits": splits,
-        "fingerprint": record.get("data_fingerprint"),
-    }
+    return splits
 
 
 def _targets(targets: np.ndarray | None, rows: np.ndarray) -> dict[str, Any]:
@@ -137,10 +153,6 @@ def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
         reasons.update(energy.get("reasons", {}))
     found["reasons"] = reasons if measured else {"all": "the run was not measured to its end"}
     return found
-
-
-def _number(value: float) -> float | str:
-    return value if math.isfinite(value) else "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
 
 
 def to_markdown(card: Mapping[str, Any]) -> str:

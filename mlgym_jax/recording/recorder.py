@@ -10,8 +10,8 @@ from typing import Any
 
 from mlgym_jax.components.tree import unresolved
 from mlgym_jax.config.words import canonical_json, config_hash
-from mlgym_jax.events import EventLog, schema
-from mlgym_jax.events.projection import RunView
+from mlgym_jax.events import EventLog, layout, schema
+from mlgym_jax.events.views import RunView
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.search.grouping import Experiment
 from mlgym_jax.study.expand import Study
@@ -87,8 +87,8 @@ class Recorder:
             }
             if experiment.refit is not None:
                 fields["refit"] = experiment.refit
-            path = os.path.join(run_dir, str(number), "experiment_config.json")
-            run_folder.write_json(path, fields)
+            path = os.path.join(run_dir, str(number), layout.EXPERIMENT_CONFIG)
+            run_folder.write_json(path, fields, fsync=False)
             events.append(self.event(schema.experiment_config, **fields))
             if known is None:
                 job_id = fields["job_id"]

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import datetime
 import errno
 import json
 import os
-import re
-import shutil
 import sys
 import types
 from collections.abc import Mapping
@@ -18,9 +15,8 @@ from mlgym_jax.components.registry import registrations
 from mlgym_jax.config.file import make_importable
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
-
-LOG_NAME = "event_storage.log"
-_RECEIVED_MARK = ".published"  # which a board puts beside what it received
+from mlgym_jax.events import layout
+from mlgym_jax.events.files import fsync_folder, write_whole
 
 
 def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
@@ -38,6 +34,7 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
             folder = os.path.join(event_storage, stamp if attempt == 1 else f"{stamp}-{attempt}")
             try:
                 os.mkdir(folder)
+                fsync_folder(event_storage)
                 return folder
             except FileExistsError:
                 if run_id is not None:
@@ -60,8 +57,8 @@ def check_id(run_id: str, what: str = "run id") -> None:
     Raises:
         MlgymError: see there.
     """
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,128}", run_id) or run_id in (".", ".."):
-        raise MlgymError(f"{what}={run_id}: allowed are 1 to 128 of the characters A-Z a-z 0-9 . _ -")
+    if not layout.is_id(run_id):
+        raise MlgymError(f"{what}={run_id}: allowed are {layout.ID_RULE}")
 
 
 def find(event_storage: str, run_id: str) -> str:
@@ -71,7 +68,7 @@ def find(event_storage: str, run_id: str) -> str:
         MlgymError: there is none; the nearest id is named.
     """
     folder = os.path.join(event_storage, run_id)
-    if os.path.isfile(os.path.join(folder, LOG_NAME)):
+    if os.path.isfile(os.path.join(folder, layout.LOG)):
         return folder
     inside = runs_in(folder)
     if inside:
@@ -88,7 +85,7 @@ def runs_in(folder: str) -> list[str]:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    return [name for name in names if os.path.isfile(os.path.join(folder, name, LOG_NAME))]
+    return [name for name in names if os.path.isfile(os.path.join(folder, name, layout.LOG))]
 
 
 def require(run_dir: str | os.PathLike[str]) -> str:
@@ -97,23 +94,21 @@ def require(run_dir: str | os.PathLike[str]) -> str:
     return find(os.path.dirname(folder), os.path.basename(folder))
 
 
-def write_text(path: str, text: str) -> None:
-    """Write a file whole or not at all."""
-    temporary = f"{path}.tmp"
+def write_text(path: str, text: str, *, fsync: bool = True) -> None:
+    """Write a file whole or not at all; without `fsync` what the log could make again, of which there are many.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
     try:
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(temporary, path)
+        write_whole(path, text.encode(), fsync=fsync)
     except OSError as error:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
         raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def write_json(path: str, data: Any) -> None:
-    """Write indented JSON, whole or not at all."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+def write_json(path: str, data: Any, *, fsync: bool = True) -> None:
+    """Write indented JSON as `write_text` writes text."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n", fsync=fsync)
 
 
 def read_json(path: str) -> Any:
@@ -131,11 +126,12 @@ def read_json(path: str) -> Any:
 
 def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> None:
     """Write `config.json`, resolved, and `config.py`, the file as given (or one that says the same)."""
-    write_json(os.path.join(run_dir, "config.json"), json.loads(canonical_json(study)))
-    target = os.path.join(run_dir, "config.py")
+    write_resolved(run_dir, study)
+    target = os.path.join(run_dir, layout.CONFIG_SOURCE)
     if source is not None:
         try:
-            shutil.copyfile(source, target)
+            with open(source, "rb") as file:
+                write_whole(target, file.read())
         except OSError as error:
             raise DiskError(f"{target}: cannot be written: {error.strerror}") from error
         return
@@ -148,19 +144,47 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
     )
 
 
+def read_resolved(run_dir: str) -> dict[str, Any]:
+    """Read `config.json`.
+
+    Raises:
+        MlgymError: it is missing or damaged.
+    """
+    return read_json(os.path.join(run_dir, layout.CONFIG))
+
+
+def write_resolved(run_dir: str, study: Mapping[str, Any]) -> None:
+    """Write `config.json`, the resolved config."""
+    write_json(os.path.join(run_dir, layout.CONFIG), json.loads(canonical_json(study)))
+
+
+def read_record(run_dir: str) -> dict[str, Any]:
+    """Read `run.json`.
+
+    Raises:
+        MlgymError: it is missing or damaged.
+    """
+    return read_json(os.path.join(run_dir, layout.RECORD))
+
+
+def write_record(run_dir: str, record: Mapping[str, Any]) -> None:
+    """Write `run.json`."""
+    write_json(os.path.join(run_dir, layout.RECORD), record)
+
+
 def read_config(run_dir: str) -> dict[str, Any]:
     """Return a run's resolved config, after its config file registered its own components.
 
     Raises:
         MlgymError: it cannot be read, or it came from another machine: reading it means to execute it.
     """
-    if os.path.exists(os.path.join(run_dir, _RECEIVED_MARK)):
+    if os.path.exists(os.path.join(run_dir, layout.PUBLISHED_MARK)):
         raise MlgymError(
             f"{run_dir}: this run was published to a board by another machine, and this would execute its config.py. "
-            f"If you trust it, remove {_RECEIVED_MARK} from its folder"
+            f"If you trust it, remove {layout.PUBLISHED_MARK} from its folder"
         )
-    record = read_json(os.path.join(run_dir, "run.json"))
-    config_file = os.path.join(run_dir, "config.py")
+    record = read_record(run_dir)
+    config_file = os.path.join(run_dir, layout.CONFIG_SOURCE)
     source = _known_as(record.get("config_file") or config_file)
     make_importable(source)
     # What the run recorded counts, under the name of the file that it was copied from: so it finds what lies beside
@@ -172,7 +196,7 @@ def read_config(run_dir: str) -> dict[str, Any]:
             exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
-    return read_json(os.path.join(run_dir, "config.json"))
+    return read_resolved(run_dir)
 
 
 def _known_as(source: str) -> str:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from mlgym_jax.config.words import canonical_json
-
-History = Sequence[Mapping[str, float]]
+from mlgym_jax.events.layout import History as History
 
 
 class Contender(NamedTuple):

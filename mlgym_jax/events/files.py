@@ -1,0 +1,44 @@
+"""Write a file whole or not at all, and bring it to the disk."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
+    """Write a file so that whoever reads it finds what was there before, or all of `data`; its folder is made.
+
+    Args:
+        fsync: bring the file and its name to the disk, so that this holds after a loss of power, too. It costs some
+            milliseconds; what can be made again from a log does without.
+
+    Raises:
+        OSError: the system refuses; what was there before is there still.
+    """
+    folder = os.path.dirname(path) or "."
+    os.makedirs(folder, exist_ok=True)
+    temporary = f"{path}.{os.urandom(4).hex()}.tmp"
+    try:
+        with open(temporary, "xb") as file:
+            file.write(data)
+            if fsync:
+                file.flush()
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+        raise
+    if fsync:
+        fsync_folder(folder)
+
+
+def fsync_folder(folder: str | os.PathLike[str]) -> None:
+    """Bring a new file's name to the disk; not every file system can."""
+    with contextlib.suppress(OSError):
+        fd = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(fd)
+        finally:
+            os.close(fd)

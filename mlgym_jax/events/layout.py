@@ -1,0 +1,76 @@
+"""What the engine and the board must spell alike: names of a run's files, its id, parts of checkpoints, odd numbers.
+
+<event_storage>/<run_id>/
+  event_storage.log                        the one truth
+  config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
+  .published                               a board's mark: the run was received, no process here writes it
+  <experiment_id>/experiment_config.json  model_card.json  model_card.md
+  checkpoints/group_<n>/<step>/…           the run's own
+  checkpoints/received/…                   what a board got
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+LOG = "event_storage.log"
+CONFIG_SOURCE = "config.py"
+CONFIG = "config.json"
+RECORD = "run.json"
+RUN_FILES = (CONFIG_SOURCE, CONFIG, RECORD)  # beside the log
+
+EXPERIMENT_CONFIG = "experiment_config.json"
+MODEL_CARD = "model_card.json"
+MODEL_CARD_TEXT = "model_card.md"
+EXPERIMENT_FILES = (EXPERIMENT_CONFIG, MODEL_CARD, MODEL_CARD_TEXT)
+
+PUBLISHED_MARK = ".published"
+CHECKPOINTS = "checkpoints"
+RECEIVED = "received"
+
+# Resource of a checkpoint -> the parts of a TrainState that it holds; together they are the whole of it.
+RESOURCES = {
+    "model": ("params", "model_state"),
+    "optimizer": ("opt_state",),
+    "lr_scheduler": ("step",),
+    "stateful_components": ("key", "hyperparams"),
+}
+
+ID_PATTERN = r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}"
+ID_RULE = "1 to 128 of the characters A-Z a-z 0-9 . _ -, not beginning with a dot"
+
+# What was recorded of an experiment: one mapping of scores an epoch, {"train/loss": 0.3, "val/accuracy": 0.9}.
+History = Sequence[Mapping[str, float]]
+
+_SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
+
+
+def is_id(text: str) -> bool:
+    """Tell whether a text may name a run: it is a part of paths and addresses. Hidden folders are no runs."""
+    return re.fullmatch(ID_PATTERN, text) is not None
+
+
+def group_name(index: int) -> str:
+    """Return the folder of a group's checkpoints, inside of `CHECKPOINTS`."""
+    return f"group_{index}"
+
+
+def group_index(name: str) -> int | None:
+    """Return which group's checkpoints a folder holds; None for any other folder."""
+    match = re.fullmatch(r"group_([0-9]+)", name)
+    return int(match[1]) if match else None
+
+
+def spell_number(value: Any) -> Any:
+    """Return "NaN", "Infinity" or "-Infinity" for a float that JSON does not have, and any other value as it is."""
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+
+
+def decode_number(value: Any) -> Any:
+    """Return the float that "NaN", "Infinity" or "-Infinity" stands for, and any other value as it is."""
+    return _SPELLED.get(value, value) if isinstance(value, str) else value

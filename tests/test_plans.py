@@ -15,7 +15,7 @@ from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.core.state import ORDER, key_for
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.batched import GroupRunner
-from mlgym_jax.execution.plan import Plan, choose_plan, holds_primitive, parse_plan
+from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, holds_primitive, logged_plan, parse_plan
 from mlgym_jax.study.expand import prepare
 
 
@@ -250,7 +250,7 @@ def test_batch_order_is_a_permutation_and_differs_by_epoch_and_seed():
 def test_auto_chooses_by_what_the_program_holds():
     mlp = study_of().jobs[0]
     assert not holds_primitive(mlp.traced, "conv_general_dilated")
-    plan = choose_plan("auto", traced=mlp.traced, num_experiments=6, num_devices=4)
+    plan = choose_plan(AUTO, traced=mlp.traced, num_experiments=6, num_devices=4)
     assert (plan.batching, plan.loop, plan.num_devices) == ("map", "scan", 4)
 
     def conv(x, w):
@@ -258,21 +258,28 @@ def test_auto_chooses_by_what_the_program_holds():
 
     traced = jax.make_jaxpr(jax.jit(conv))(jnp.ones((1, 1, 4, 4)), jnp.ones((1, 1, 3, 3)))
     assert holds_primitive(traced.jaxpr, "conv_general_dilated")
-    plan = choose_plan("auto", traced=traced.jaxpr, num_experiments=2, num_devices=4)
+    plan = choose_plan(AUTO, traced=traced.jaxpr, num_experiments=2, num_devices=4)
     assert (plan.batching, plan.loop, plan.num_devices) == ("none", "step", 2)
-    assert choose_plan("vmap", traced=traced.jaxpr, num_experiments=2, num_devices=1).batching == "vmap"
+    assert choose_plan(PlanRequest("vmap"), traced=traced.jaxpr, num_experiments=2, num_devices=1).batching == "vmap"
 
 
 def test_strict_never_computes_experiments_in_one_batch(monkeypatch):
     job = study_of(strict=True).jobs[0]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     chosen = {"traced": job.traced, "num_experiments": 6, "num_devices": 1}
-    assert choose_plan("auto", **chosen).batching == "vmap"
-    assert choose_plan("auto", **chosen, strict=True).batching == "map"
-    fewer = choose_plan("auto", **{**chosen, "num_experiments": 1, "num_devices": 4}, strict=True)
+    assert choose_plan(AUTO, **chosen).batching == "vmap"
+    assert choose_plan(AUTO, **chosen, strict=True).batching == "map"
+    fewer = choose_plan(AUTO, **{**chosen, "num_experiments": 1, "num_devices": 4}, strict=True)
     assert fewer.num_devices == 4  # the program is that of four devices, however many experiments there are
     with pytest.raises(MlgymError, match=r"config\.strict: --plan=vmap computes experiments in one batch"):
-        choose_plan("vmap", **chosen, strict=True)
+        choose_plan(PlanRequest("vmap"), **chosen, strict=True)
+
+
+@pytest.mark.parametrize("plan", ["map+scan", "none+step+chunk2", "vmap+scan+chunk128"])
+def test_a_plan_in_a_log_is_asked_for_again(plan):
+    request = logged_plan(f"{plan}x8")
+    assert str(request) == plan
+    assert str(Plan(request.batching, request.loop, 8, "", request.chunk)) == f"{plan}x8"
 
 
 @pytest.mark.parametrize(

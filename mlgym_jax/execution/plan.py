@@ -39,12 +39,35 @@ class Plan:
         return f"{self.batching}+{self.loop}{chunk}x{self.num_devices}"
 
 
-def parse_plan(text: str) -> tuple[str | None, str | None, int | None]:
-    """Read `auto`, `vmap`, `map+scan`, `vmap+scan+chunk16`, …; None stands for a part that is left to the choice.
+@dataclasses.dataclass(frozen=True)
+class PlanRequest:
+    """What of a plan is asked for; None stands for a part that is left to the choice.
+
+    Attributes:
+        tune: whether the choice is made by measuring.
+    """
+
+    batching: str | None = None
+    loop: str | None = None
+    chunk: int | None = None
+    tune: bool = False
+
+    def __str__(self) -> str:
+        parts = [self.batching, self.loop, f"chunk{self.chunk}" if self.chunk else None]
+        return "tune" if self.tune else "+".join(part for part in parts if part) or "auto"
+
+
+AUTO = PlanRequest()
+
+
+def parse_plan(text: str) -> PlanRequest:
+    """Read `auto`, `tune`, `vmap`, `map+scan`, `vmap+scan+chunk16`, …
 
     Raises:
         MlgymError: another text.
     """
+    if text in ("auto", "tune"):
+        return PlanRequest(tune=text == "tune")
     batching, loop, chunk = None, None, None
     for part in text.split("+"):
         if part in BATCHINGS and batching is None:
@@ -53,28 +76,33 @@ def parse_plan(text: str) -> tuple[str | None, str | None, int | None]:
             loop = part
         elif re.fullmatch(r"chunk[1-9]\d*", part) and chunk is None:
             chunk = int(part.removeprefix("chunk"))
-        elif part not in ("auto", "tune") or part != text:
+        else:
             known = ["auto", "tune", *BATCHINGS, *LOOPS]
             raise MlgymError(
                 f"--plan={text}: {part!r} is no plan{nearest(part, known)} Allowed: auto, tune, or one of "
                 f"{', '.join(BATCHINGS)}, one of {', '.join(LOOPS)}, or both as in map+scan; +chunk16 for at most 16 "
                 "experiments at once"
             )
-    return batching, loop, chunk
+    return PlanRequest(batching, loop, chunk)
 
 
-def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices: int, strict: bool = False) -> Plan:
+def logged_plan(text: str) -> PlanRequest:
+    """Return the request that brings back a plan that a log names, `map+scanx2`, on whatever devices there are now."""
+    return parse_plan(text.rpartition("x")[0] or text)
+
+
+def choose_plan(
+    request: PlanRequest, *, traced: Any, num_experiments: int, num_devices: int, strict: bool = False
+) -> Plan:
     """Choose the plan of a group.
 
     Args:
-        request: what `--plan` said.
         traced: the jaxpr of one training step, which tells whether it holds convolutions.
         strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
 
     Raises:
         ConfigError: at `strict`, if a plan is asked for that cannot be.
     """
-    batching, loop, chunk = parse_plan(request)
     if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
         num_devices = min(num_devices, num_experiments)
     platform = jax.default_backend()
@@ -84,7 +112,7 @@ def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices:
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
     else:
         chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")
-    if strict and batching == "vmap":
+    if strict and request.batching == "vmap":
         raise ConfigError(
             "strict",
             f"--plan={request} computes experiments in one batch, whose size their numbers depend on; use map or none",
@@ -95,8 +123,8 @@ def choose_plan(request: str, *, traced: Any, num_experiments: int, num_devices:
             "scan",
             "config.strict: each experiment by itself, so that its numbers do not depend on others",
         )
-    reason = chosen[2] if request == "auto" else f"forced by --plan={request}"
-    return Plan(batching or chosen[0], loop or chosen[1], num_devices, reason, chunk)
+    reason = chosen[2] if request == AUTO else f"forced by --plan={request}"
+    return Plan(request.batching or chosen[0], request.loop or chosen[1], num_devices, reason, request.chunk)
 
 
 def holds_primitive(jaxpr: Any, name: str) -> bool:

@@ -20,7 +20,7 @@ from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
-from mlgym_jax.execution.plan import choose_plan, parse_plan
+from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
@@ -31,6 +31,7 @@ from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
+from mlgym_jax.study.job import Job
 from mlgym_jax.study.tuning import tuned_plan
 
 _LOG = logging.getLogger(__name__)
@@ -72,8 +73,7 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    boards = Boards.at(board)
-    parse_plan(plan)
+    boards, request = Boards.at(board), parse_plan(plan)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
     study = prepare(config)
@@ -87,7 +87,7 @@ def run(
     run_folder.write_config(run_dir, study.config, source_file(config))
     run_folder.write_record(run_dir, record)
     with _writing(run_dir, live, sinks, boards) as written:
-        return _launch(written, study, plan=plan, devices=used)
+        return _launch(written, study, request, devices=used)
 
 
 def resume(
@@ -112,9 +112,8 @@ def resume(
         MlgymError: no such run, or another process is writing it.
         ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
     """
-    boards = Boards.at(board)
+    boards, request = Boards.at(board), parse_plan(plan)
     folder = run_folder.require(run_dir)
-    parse_plan(plan)
     used = use_devices(devices)
     config = run_folder.read_config(folder)
     changes = {"num_epochs": num_epochs, "checkpoint_interval_seconds": checkpoint_interval_seconds}
@@ -138,7 +137,7 @@ def resume(
                     f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"
                 )
         run_folder.write_resolved(folder, study.config)
-        return _launch(written, study, plan=plan, devices=used)
+        return _launch(written, study, request, devices=used)
 
 
 def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logged: RunView | None = None) -> RunResult:
@@ -171,7 +170,7 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logg
         return _launch(
             written,
             study,
-            plan="auto",
+            AUTO,
             devices=use_devices(None),
             planned=_plans(view),
             others=others,
@@ -197,24 +196,25 @@ def _writing(
         yield _Written(log, live, publication)
 
 
-def _plans(logged: RunView) -> dict[int, str]:
-    """Return the plan that each group trained by, without its number of devices."""
-    return {group["group"]: group["plan"].split("x")[0] for group in logged.groups}
+def _plans(logged: RunView) -> dict[int, PlanRequest]:
+    """Return what brings back the plan that each group trained by."""
+    return {group["group"]: logged_plan(group["plan"]) for group in logged.groups}
 
 
 def _launch(
     written: _Written,
     study: Study,
+    request: PlanRequest,
     *,
-    plan: str,
     devices: Sequence[jax.Device],
-    planned: Mapping[int, str] | None = None,
+    planned: Mapping[int, PlanRequest] | None = None,
     others: Rivals = (),
     going_on: bool = True,
 ) -> RunResult:
     """Train every group of a study, new or resumed, and return the results.
 
     Args:
+        request: how groups are executed; `auto` asks for what the launch before this one asked for.
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
         going_on: let a search propose more when all has trained.
         others: what groups that are not part of `study` had trained before it.
@@ -225,15 +225,16 @@ def _launch(
     publication.begin(log.next_event_id)
     run_dir, logged = str(log.path.parent), live.view.copy()
     record = run_folder.read_record(run_dir)
-    before = record["launches"][-1].get("requested_plan", "auto") if record["launches"] else "auto"
-    planned = {**_plans(logged), **(planned or {})}
+    planned = {**_plans(logged), **(planned or {})} if request == AUTO else {}
+    if request == AUTO and record["launches"]:
+        request = parse_plan(record["launches"][-1].get("requested_plan", "auto"))
     plans: list[str] = []
     rivals = list(others)
     recorder = Recorder(os.path.basename(run_dir), log, logged)
     launch = {
         "started_ms": recorder.started_ms,
         "command": provenance.command_line(),
-        "requested_plan": before if plan == "auto" else plan,
+        "requested_plan": str(request),
         "devices": [str(device) for device in devices],
         "plan": plans,
         "status": "RUNNING",
@@ -248,19 +249,7 @@ def _launch(
         waiting = list(study.jobs)
         while waiting:
             job = waiting.pop(0)
-            kept = planned.get(job.group.index) if plan == "auto" else None
-            if kept is None and launch["requested_plan"] == "tune":
-                chosen = tuned_plan(job, devices, strict=study.config["strict"])
-            else:
-                chosen = choose_plan(
-                    kept or launch["requested_plan"],
-                    traced=job.traced,
-                    num_experiments=len(job.group.experiments),
-                    num_devices=len(devices),
-                    strict=study.config["strict"],
-                )
-            if kept is not None:
-                chosen = dataclasses.replace(chosen, reason="the plan that the group trained by before")
+            chosen = _plan_of(job, request, planned.get(job.group.index), devices, study.config["strict"])
             plans.append(f"{chosen}: {chosen.reason}")
             because = study.static_because
             trained = train_group(
@@ -286,6 +275,22 @@ def _launch(
     result = RunResult(run_dir, live.view, live.damaged_lines)
     _write_cards(result, study, record)
     return result
+
+
+def _plan_of(
+    job: Job, request: PlanRequest, before: PlanRequest | None, devices: Sequence[jax.Device], strict: bool
+) -> Plan:
+    """Choose a group's plan: the one it trained by before, else what is asked for."""
+    if before is None and request.tune:
+        return tuned_plan(job, devices, strict=strict)
+    chosen = choose_plan(
+        before or request,
+        traced=job.traced,
+        num_experiments=len(job.group.experiments),
+        num_devices=len(devices),
+        strict=strict,
+    )
+    return chosen if before is None else dataclasses.replace(chosen, reason="the plan that the group trained by before")
 
 
 def _continued(study: Study, trained: Rivals, view: RunView) -> Study:

@@ -15,10 +15,11 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.memory import is_out_of_memory
-from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, choose_plan
+from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, choose_plan, parse_plan
 from mlgym_jax.study.job import Job
 
 _NUM_STEPS = 8
@@ -34,22 +35,22 @@ def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False)
     if key in known:
         plan = _planned(job, devices, known[key], strict)
         return dataclasses.replace(plan, reason="the fastest when it was measured before")
-    seconds: dict[str, float] = {}
-    for batching in BATCHINGS:
-        for loop in LOOPS:
-            if not (strict and batching == "vmap"):
-                plan = _planned(job, devices, f"{batching}+{loop}", strict)
-                seconds[f"{batching}+{loop}"] = _measured(job, devices, plan)
-    best = min(seconds, key=lambda name: seconds[name])
+    requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in LOOPS]
+    seconds = {
+        request: _measured(job, devices, _planned(job, devices, request, strict))
+        for request in requests
+        if not (strict and request.batching == "vmap")
+    }
+    best = min(seconds, key=lambda request: seconds[request])
     _write({**known, key: best})
     steps = min(_NUM_STEPS, job.shape.num_steps)
-    shown = ", ".join(f"{name} {1e3 * value:.1f} ms" for name, value in sorted(seconds.items(), key=lambda it: it[1]))
+    shown = ", ".join(f"{plan} {1e3 * value:.1f} ms" for plan, value in sorted(seconds.items(), key=lambda it: it[1]))
     return dataclasses.replace(_planned(job, devices, best, strict), reason=f"measured on {steps} steps: {shown}")
 
 
-def _planned(job: Job, devices: Sequence[jax.Device], name: str, strict: bool) -> Plan:
+def _planned(job: Job, devices: Sequence[jax.Device], request: PlanRequest, strict: bool) -> Plan:
     number = len(job.group.experiments)
-    return choose_plan(name, traced=job.traced, num_experiments=number, num_devices=len(devices), strict=strict)
+    return choose_plan(request, traced=job.traced, num_experiments=number, num_devices=len(devices), strict=strict)
 
 
 def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
@@ -97,25 +98,24 @@ def _file() -> Path | None:
     return None if home is None else home / "plans" / f"{machine()}.json"
 
 
-def _read() -> dict[str, str]:
+def _read() -> dict[str, PlanRequest]:
     """Return the plans that were measured before; none where the file is missing or damaged."""
     file = _file()
     try:
         found = json.loads(file.read_text(encoding="utf-8")) if file else {}
-    except (OSError, ValueError):
+        return {key: parse_plan(name) for key, name in found.items() if name not in ("auto", "tune")}
+    except (OSError, ValueError, AttributeError, MlgymError):
         return {}
-    names = {f"{batching}+{loop}" for batching in BATCHINGS for loop in LOOPS}
-    return {key: name for key, name in found.items() if name in names} if isinstance(found, dict) else {}
 
 
-def _write(plans: dict[str, str]) -> None:
+def _write(plans: dict[str, PlanRequest]) -> None:
     file = _file()
     if file is None:
         return
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps(plans, indent=1), encoding="utf-8")
+        draft.write_text(json.dumps({key: str(plan) for key, plan in plans.items()}, indent=1), encoding="utf-8")
         os.replace(draft, file)
     except OSError:
         return  # a cache that cannot be written is none

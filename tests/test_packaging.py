@@ -46,7 +46,7 @@ def test_make_says_what_each_target_does():
     assert targets >= {"run", "test", "test-all", "check", "docs"}
 
 
-@pytest.mark.parametrize("name", ["mlgym_jax/py.typed", "board_server/py.typed", *PROJECT["license-files"]])
+@pytest.mark.parametrize("name", ["mlgym_jax/py.typed", *PROJECT["license-files"]])
 def test_what_a_wheel_carries_besides_code_is_there(name):
     assert (ROOT / name).is_file()
 

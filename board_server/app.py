@@ -23,7 +23,7 @@ from quart.wrappers.response import FileBody
 from werkzeug.exceptions import HTTPException
 
 from board_server.auth import Access, is_loopback
-from board_server.connections import BoundedConnection
+from board_server.connections import BoundedConnection, BoundedRequest
 from board_server.errors import RequestError, TooLarge, WrongRequest, disk_refuses
 from board_server.live import error_answer
 from board_server.openapi import document
@@ -75,6 +75,7 @@ def create_app(store: Store, access: Access) -> Quart:
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.config["RESPONSE_TIMEOUT"] = None  # a large file over a slow line takes its time
     app.response_class = _Response
+    app.request_class = BoundedRequest
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
     for blueprint in (uploads, rest, sockets):

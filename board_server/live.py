@@ -176,6 +176,8 @@ async def first_of(*waiting: Awaitable[Any]) -> Sequence[asyncio.Future[Any]]:
         for future in futures:
             if not future.done():
                 future.cancel()
+            elif not future.cancelled():
+                future.exception()  # asyncio would print it where the caller is given up before it looks
     return futures
 
 

@@ -114,25 +114,21 @@ async def _with_silent_client(serving: Any) -> None:
     """Serve a client that only listens, until it leaves, talks too much, or the serving ends."""
     here = board()
     here.num_sockets += 1
-    task, listening = asyncio.ensure_future(serving), asyncio.ensure_future(_listen())
     try:
-        done, _ = await asyncio.wait((task, listening), return_when=asyncio.FIRST_COMPLETED)
-        if task in done:
+        served, _ = await first_of(serving, _listen())
+        if served.cancelled() or not served.done():
+            code, reason = 1008, "this socket only sends"
+        else:
             try:
-                code, reason = task.result()
+                code, reason = served.result()
             except TimeoutError:
                 code, reason = 1013, "too slow: nothing was taken for a minute"
             except OSError as error:
                 refused = disk_refuses(error)
                 code, reason = refused.close_code, str(refused)
-        else:
-            code, reason = 1008, "this socket only sends"
-        listening.cancel()
         await _close(code, reason)
     finally:
         here.num_sockets -= 1
-        task.cancel()
-        listening.cancel()
 
 
 async def _close(code: int, reason: str) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, Parser, guarded
 from mlgym_jax.errors import MlgymError
@@ -25,16 +24,21 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")
     options = parser.parse_args(arguments)
     run_dir = run_folder.require(options.run_dir)
+    then = provenance.launched_versions(run_folder.read_record(run_dir))
+    now = provenance.versions()
+    changed = "; ".join(provenance.in_words(provenance.changed_versions(then, now)))
+    if changed:
+        print(f"repeating with other versions, so numbers may differ: {changed}", flush=True)
     differences, num_scores, num_experiments = reproduce(run_dir, options.experiment)
     for line in differences[:20]:
         print(line)
     if differences:
         print(f"{len(differences)} of {num_scores} scores differ")
-        recorded = run_folder.read_record(run_dir)
-        for name, (before, now) in changed_versions(recorded).items():
-            print(f"{name}: {before} then, {now} now")
+        for name, versions in provenance.changed_versions(then, now, deciding=False).items():
+            print(f"{name}: {' and '.join(versions[:-1])} then, {versions[-1]} now")
         return FAILED
-    print(f"{num_scores} scores of {num_experiments} experiments repeated to the bit")
+    with_other = f", with other versions: {changed}" if changed else ""
+    print(f"{num_scores} scores of {num_experiments} experiments repeated to the bit{with_other}")
     return DONE
 
 
@@ -72,13 +76,6 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
     if num_scores == 0:
         raise MlgymError(f"{run_dir}: no scores were recorded, so there is nothing to compare with")
     return differences, num_scores, compared
-
-
-def changed_versions(recorded: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
-    """Return what is installed in other versions than a run recorded: name -> (then, now)."""
-    now = provenance.versions()
-    then = recorded.get("versions", {})
-    return {name: (then.get(name), now.get(name)) for name in now if then.get(name) != now.get(name)}
 
 
 def main() -> None:

@@ -139,7 +139,7 @@ class Components(Mapping[str, Any]):
         hyperparams: Mapping[str, Any],
     ):
         self.config = config
-        self.hyperparams = dict(hyperparams)
+        self.hyperparams: dict[str, Any] = dict(hyperparams)
         self._nodes = nodes
         self._built = built
 

@@ -1,4 +1,7 @@
-"""Registered Flax modules, one family a file."""
+"""Registered Flax modules, one family a file, and what is done to their outputs afterwards.
+
+How a module becomes pure functions is in `core.modules`.
+"""
 
 from mlgym_jax.models import cnn, mlp
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
+
+if TYPE_CHECKING:
+    from mlgym_jax.core.state import TrainState
 
 
 class ExperimentResult:
@@ -28,16 +31,16 @@ class ExperimentResult:
 
     def __init__(self, run: RunResult, view: ExperimentView, best_epoch: int | None = None):
         self._run, self._view = run, view
-        self.experiment_id = view.experiment_id
-        self.hyperparameters = dict(view.hyperparameters)
-        self.config = view.config
-        self.fold = view.fold
-        self.selected_by = view.refit
+        self.experiment_id: int = view.experiment_id
+        self.hyperparameters: dict[str, Any] = dict(view.hyperparameters)
+        self.config: Mapping[str, Any] | None = view.config
+        self.fold: int | None = view.fold
+        self.selected_by: Mapping[str, Any] | None = view.refit
         self.status = view.status
-        self.error = view.error
-        self.stop_reason = view.stop_reason
+        self.error: str | None = view.error
+        self.stop_reason: str | None = view.stop_reason
         self.history: dict[str, list[float]] = dict(view.history)
-        self.num_epochs = view.epochs
+        self.num_epochs: int = view.epochs
         self.best_epoch = best_epoch
 
     def __repr__(self) -> str:
@@ -59,8 +62,8 @@ class ExperimentResult:
         """The epochs that can be restored."""
         return self._run._store_of(self.experiment_id).epochs(self.experiment_id)
 
-    def restore(self, epoch: int | None = None) -> Any:
-        """Return the TrainState after `epoch`.
+    def restore(self, epoch: int | None = None) -> TrainState:
+        """Return the state after `epoch`.
 
         By default the best epoch if this experiment came from `result.best(…)` and that epoch was kept, else the
         newest.
@@ -119,14 +122,14 @@ class RunResult:
 
     def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = ()):
         self.run_dir = run_dir
-        self.run_id = os.path.basename(run_dir)
-        self.name = view.name
+        self.run_id: str = os.path.basename(run_dir)
+        self.name: str | None = view.name
         self.status = view.status
-        self.mismatches = list(view.mismatches)
-        self.damaged_lines = list(damaged_lines)
+        self.mismatches: list[Mapping[str, Any]] = list(view.mismatches)
+        self.damaged_lines: list[int] = list(damaged_lines)
         self.view = view
-        self.experiments = [ExperimentResult(self, item) for item in view.candidates]
-        self.refit = [ExperimentResult(self, item) for item in view.refits]
+        self.experiments: list[ExperimentResult] = [ExperimentResult(self, item) for item in view.candidates]
+        self.refit: list[ExperimentResult] = [ExperimentResult(self, item) for item in view.refits]
 
     def __repr__(self) -> str:
         return f"RunResult({self.run_id!r}, {self.status}, {len(self.experiments)} experiments)"

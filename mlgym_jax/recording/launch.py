@@ -238,7 +238,13 @@ def _launch(
         "devices": [str(device) for device in devices],
         "plan": plans,
         "status": "RUNNING",
+        "versions": provenance.versions(),
     }
+    changed = provenance.changed_versions(provenance.launched_versions(record)[-1:], launch["versions"])
+    if changed:
+        launch["changed_versions"] = changed
+        words = "; ".join(provenance.in_words(changed))
+        _LOG.warning("going on with other versions than before, so numbers may differ: %s", words)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
     record["data_fingerprint"] = study.fingerprints()

@@ -8,10 +8,13 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
+_DECIDING = ("mlgym-jax", "jax", "jaxlib", "flax", "optax", "numpy")  # what a run's numbers depend on
+
+Versions = Mapping[str, str | None]
 
 
 def describe(*, source: str | None, fingerprints: Mapping[str, str], config_hash: str) -> dict[str, Any]:
@@ -66,6 +69,32 @@ def versions() -> dict[str, str | None]:
     """Return the versions of Python, this package and those that its numbers depend on."""
     packages = {package: _version(package) for package in _PACKAGES}
     return {"python": platform.python_version(), "mlgym-jax": _version("mlgym-jax"), **packages}
+
+
+def launched_versions(record: Mapping[str, Any]) -> list[Versions]:
+    """Return the versions of each launch that a `run.json` holds; older ones recorded them once, for the first."""
+    launches = record.get("launches") or [{}]
+    return [launch.get("versions") or record.get("versions") or {} for launch in launches]
+
+
+def changed_versions(then: Sequence[Versions], now: Versions, *, deciding: bool = True) -> dict[str, list[str]]:
+    """Return what was installed in other versions than now: name -> the versions then, each once, and last the one now.
+
+    Args:
+        then: the versions of one launch or more.
+        deciding: only those packages that a run's numbers depend on.
+    """
+    changed = {}
+    for name in _DECIDING if deciding else now:
+        found = list(dict.fromkeys(str(versions[name]) for versions in then if name in versions))
+        if set(found) - {str(now[name])}:
+            changed[name] = [*found, str(now[name])]
+    return changed
+
+
+def in_words(changed: Mapping[str, Sequence[str]]) -> list[str]:
+    """Say what `changed_versions` found, a package each: `jax 0.10.2 then, 0.12.0 now`."""
+    return [f"{name} {' and '.join(then)} then, {now} now" for name, (*then, now) in changed.items()]
 
 
 def git_commit(folder: str) -> dict[str, Any] | None:

@@ -131,7 +131,7 @@ def resume(
         study = prepare(config, written.live.view)
         recorded = run_folder.read_record(folder).get("data_fingerprint") or {}
         for job in study.jobs:
-            if recorded.get(f"group_{job.group.index}") not in (None, job.table.fingerprint):
+            if recorded.get(layout.group_name(job.group.index)) not in (None, job.table.fingerprint):
                 raise MlgymError(
                     f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
                     f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"

@@ -18,6 +18,7 @@ from mlgym_jax.config.words import plain, validated
 from mlgym_jax.data.dataset import Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds
+from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.search.contest import Contender, History
 from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
@@ -52,7 +53,7 @@ class Study:
         found: dict[int, tuple[str, str]] = {}
         for job in self.jobs:
             if id(job.table) not in found:
-                found[id(job.table)] = (f"group_{job.group.index}", job.table.fingerprint)
+                found[id(job.table)] = (group_name(job.group.index), job.table.fingerprint)
         return dict(found.values())
 
 

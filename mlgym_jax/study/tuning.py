@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
-import os
 import re
 import time
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ import numpy as np
 
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.memory import is_out_of_memory
@@ -112,10 +113,6 @@ def _write(plans: dict[str, PlanRequest]) -> None:
     file = _file()
     if file is None:
         return
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        draft = file.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({key: str(plan) for key, plan in plans.items()}, indent=1), encoding="utf-8")
-        os.replace(draft, file)
-    except OSError:
-        return  # a cache that cannot be written is none
+    text = json.dumps({key: str(plan) for key, plan in plans.items()}, indent=1)
+    with contextlib.suppress(OSError):  # a cache that cannot be written is none
+        write_whole(str(file), text.encode(), fsync=False)

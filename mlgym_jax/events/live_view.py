@@ -20,8 +20,8 @@ class LiveView:
     """
 
     def __init__(self) -> None:
-        self.view = RunView()
-        self.lock = threading.RLock()
+        self.view: RunView = RunView()
+        self.lock: threading.RLock = threading.RLock()
         self.damaged_lines: list[int] = []
 
     def load(self, path: str | os.PathLike[str]) -> None:

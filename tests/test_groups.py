@@ -1,16 +1,16 @@
 """Groups of experiments in whole runs: together as alone, failures stay apart, networks of the user's own."""
 
 import json
-import re
 import shutil
 
 import jax
 import numpy as np
 import pytest
+from plain_loop import train_by_hand
 from study_files import assert_same_outcome, events, finish, here, outcome, small, start
 
 import mlgym_jax as mg
-from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.study.expand import prepare
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
@@ -29,15 +29,24 @@ def test_fifteen_experiments_equal_each_of_them_alone(tmp_path):
     path = small(tmp_path, edit)
     together = mg.run(mg.load_config(path), tmp_path)
     assert len(together.experiments) == 15 and len(together.view.groups) == 1
-    for experiment in together.experiments:
+    [job] = prepare(mg.load_config(path)).jobs
+    for row, experiment in enumerate(together.experiments):
+        scores, state = train_by_hand(job, row, epochs=3)
+        assert_equal(dict(zip(job.names, scores.T, strict=True)), state.params, experiment)
+    for experiment in together.experiments[::7]:  # of every seed and three learning rates, by the engine
         [alone] = mg.run(mg.load_config(path, overrides=experiment.hyperparameters), tmp_path).experiments
-        assert alone.history.keys() == experiment.history.keys()
-        for name, values in alone.history.items():
-            np.testing.assert_allclose(values, experiment.history[name], rtol=0, atol=1e-6)
-        mine, its = alone.restore().params, experiment.restore().params
-        for layer, arrays in mine.items():
-            for name, array in arrays.items():
-                np.testing.assert_allclose(array, its[layer][name], rtol=0, atol=1e-6)
+        assert_equal(alone.history, alone.restore().params, experiment)
+
+
+def assert_equal(history, params, experiment):
+    assert history.keys() == experiment.history.keys()
+    for name, values in history.items():
+        np.testing.assert_allclose(values, experiment.history[name], rtol=0, atol=1e-6)
+    its = experiment.restore().params
+    assert params.keys() == its.keys()
+    for layer, arrays in params.items():
+        for name, array in arrays.items():
+            np.testing.assert_allclose(array, its[layer][name], rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -83,77 +92,6 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
     for eight, one in zip(*histories, strict=True):
         for name, values in one.items():
             np.testing.assert_allclose(eight[name], values, rtol=0, atol=1e-6)
-
-
-@pytest.fixture(scope="module")
-def twelve(tmp_path_factory):
-    """Twelve experiments whose program is of one batch, and how they end where there is memory."""
-    edit = (
-        "config.model = component('mlp', features=(6,)); config.seed = grid(0, 1, 2);"
-        "config.optimizer = component('adam', learning_rate=grid(1e-3, 1e-2, 3e-2, 1e-1))"
-    )
-    folder = tmp_path_factory.mktemp("twelve")
-    path = small(folder, edit)
-    return path, mg.run(mg.load_config(path), folder / "whole", plan="vmap", devices=1)
-
-
-def assert_same_numbers(one, other):
-    for mine, its in zip(one.experiments, other.experiments, strict=True):
-        assert mine.history.keys() == its.history.keys()
-        for name, values in mine.history.items():
-            np.testing.assert_allclose(values, its.history[name], rtol=0, atol=1e-6)
-
-
-def test_a_group_too_large_for_the_memory_is_cut_into_chunks(twelve, tmp_path, monkeypatch):
-    path, whole = twelve
-    assert [group["plan"] for group in whole.view.groups] == ["vmap+scanx1"]
-    monkeypatch.setenv("MLGYM_JAX_DEVICE_MEMORY", "60000")
-    cut = mg.run(mg.load_config(path), tmp_path, plan="vmap", devices=1)
-    [group] = cut.view.groups
-    chunk = int(re.fullmatch(r"vmap\+scan\+chunk(\d+)x1", group["plan"])[1])
-    assert 1 <= chunk < 12
-    assert re.search(rf"at most {chunk} experiments at once: .* need [\d,]+ bytes of the 60,000", group["reason"])
-    assert_same_numbers(cut, whole)
-    monkeypatch.setenv("MLGYM_JAX_DEVICE_MEMORY", "much")
-    with pytest.raises(mg.errors.MlgymError, match="MLGYM_JAX_DEVICE_MEMORY=much: a number of bytes is expected"):
-        mg.run(mg.load_config(path), tmp_path)
-
-
-def test_memory_that_runs_out_halves_the_chunk_and_goes_on(twelve, tmp_path, monkeypatch):
-    path, whole = twelve
-    call, refused = GroupRunner._call, []
-
-    def limited(self, name, mapped, shared, dry):
-        if name == "whole" and not dry and mapped[-1].size > 3 and shared[-1] >= 2:  # from the second epoch on
-            refused.append(mapped[-1].size)
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return call(self, name, mapped, shared, dry)
-
-    monkeypatch.setattr(GroupRunner, "_call", limited)
-    result = mg.run(mg.load_config(path), tmp_path, plan="vmap", devices=1)
-    assert result.status == "DONE" and sorted(set(refused)) == [6, 12]
-    assert [group["plan"] for group in result.view.groups] == ["vmap+scanx1", "vmap+scan+chunk3x1"]
-    assert "at most 3 experiments at once: memory ran out with 6" in result.view.groups[-1]["reason"]
-    assert_same_numbers(result, whole)
-    resumed = mg.resume(result.run_dir, num_epochs=4, devices=1)
-    assert resumed.view.groups[-1]["plan"] == "vmap+scan+chunk3x1" and not resumed.mismatches
-
-
-def test_memory_that_runs_out_while_initialising_halves_the_chunk(twelve, tmp_path, monkeypatch):
-    path, whole = twelve
-    call, refused = GroupRunner._call, []
-
-    def limited(self, name, mapped, shared, dry):
-        if name == "init" and not dry and mapped[-1].size > 5:
-            refused.append(mapped[-1].size)
-            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 1 bytes.")
-        return call(self, name, mapped, shared, dry)
-
-    monkeypatch.setattr(GroupRunner, "_call", limited)
-    result = mg.run(mg.load_config(path), tmp_path, plan="vmap", devices=1)
-    assert result.status == "DONE" and refused == [12, 6]
-    assert [group["plan"] for group in result.view.groups] == ["vmap+scan+chunk3x1"]
-    assert_same_numbers(result, whole)
 
 
 def test_two_layer_sizes_are_two_programs(tmp_path):

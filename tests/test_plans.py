@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from ml_collections import ConfigDict
+from plain_loop import train_by_hand
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.core.epoch import make_epoch
-from mlgym_jax.core.state import ORDER, key_for
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, holds_primitive, logged_plan, parse_plan
@@ -106,27 +106,8 @@ def uneven_job():
 
 
 @functools.cache
-def by_hand(job_of, row, epochs=3):
-    """Train one experiment by a plain loop over true-size batches, in an order sorted by NumPy."""
-    job = job_of()
-    key = jax.random.key(job.seeds[row])
-    program, fold = job.program, job.fold_of_row[row]
-    members = {s: job.folds.indices[s][fold][job.folds.mask[s][fold]] for s in job.folds.indices}
-
-    def batch_of(indices):
-        return {field: jnp.asarray(array[indices]) for field, array in job.table.arrays.items()}
-
-    state = program.init(key, job.sample, {path: values[row] for path, values in job.hyperparams.items()})
-    step, evaluate = jax.jit(program.train_step), jax.jit(lambda s, b: program.compute(program.eval_step(s, b)))
-    scores = []
-    for epoch in range(1, epochs + 1):
-        bits = np.asarray(jax.random.bits(key_for(key, ORDER, epoch), job.folds.mask["train"][fold].shape))
-        order = members["train"][np.argsort(bits[: len(members["train"])], kind="stable")]
-        for start in range(0, len(order), job.shape.batch_size):
-            state, _ = step(state, batch_of(order[start : start + job.shape.batch_size]))
-        found = {s: evaluate(state, batch_of(members[s])) for s in members}
-        scores.append([float(found[name.split("/")[0]][name.split("/")[1]]) for name in job.names])
-    return np.array(scores), state
+def by_hand(job_of, row):
+    return train_by_hand(job_of(), row, epochs=3)
 
 
 PLANS = [("vmap", "scan"), ("map", "scan"), ("none", "scan"), ("vmap", "step"), ("map", "step"), ("none", "step")]

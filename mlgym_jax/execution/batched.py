@@ -97,7 +97,7 @@ class GroupRunner:
         return self.start_fresh(seeds, hyperparams, batch)
 
     def _initialised(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
-        calls = []
+        calls, self._blocks = [], []
         for ids, padded in self._layout(range(self.num_rows)):
             rows = {path: values[padded] for path, values in hyperparams.items()}
             calls.append((ids, padded, (seeds[padded], rows, np.ones(len(padded), bool))))
@@ -107,9 +107,10 @@ class GroupRunner:
         seconds = self._compile(started)
         if self._cut(len(calls[0][1])):
             return seconds + self.start_fresh(seeds, hyperparams, batch)
-        self._blocks = [
-            (ids, self._folds_of(padded), self._call("init", mapped, batch, dry=False)) for ids, padded, mapped in calls
-        ]
+        for ids, padded, mapped in calls:
+            block = self._call("init", mapped, batch, dry=False)
+            # Waited for: memory that ran out is told by what asks for the result, and calls side by side need it all.
+            self._blocks.append((ids, self._folds_of(padded), jax.block_until_ready(block)))
         return seconds
 
     def start(self, state: TrainState, rows: Sequence[int] | None = None) -> float:
@@ -201,21 +202,22 @@ class GroupRunner:
     # -- compute ---------------------------------------------------------------------------------------------------
 
     def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
-        """Train and evaluate one epoch of the active rows; dispatched, not waited for.
+        """Train and evaluate one epoch of the active rows; dispatched, and waited for only in chunks.
 
         Returns:
             (rows, float[rows and padding, scores]) of each block that ran; `read_scores` waits for them.
         """
-        found = []
-        self._before = list(self._blocks)
+        found, blocks = [], list(self._blocks)
+        self._before = self._blocks
         for number, (ids, folds, block) in enumerate(self._blocks):
             live = np.zeros(block.step.shape, bool)
             live[: len(ids)] = active[ids]
             if not live.any():
                 continue
             block, scores = self._run(block, folds, live, np.int32(epoch))
-            self._blocks[number] = (ids, folds, block)
-            found.append((ids, scores))
+            blocks[number] = (ids, folds, block)
+            found.append((ids, jax.block_until_ready(scores) if self.plan.chunk else scores))  # never side by side
+        self._blocks = blocks  # all of them or, where memory runs out between two, none
         return found
 
     def read_scores(self, found: list[tuple[list[int], jax.Array]]) -> np.ndarray:

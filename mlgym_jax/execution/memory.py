@@ -44,4 +44,6 @@ def memory_needed(compiled: Any) -> int:
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether a program failed for want of memory."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    # A call that is not made asynchronously says INTERNAL instead of RESOURCE_EXHAUSTED, with the same words behind.
+    words = ("RESOURCE_EXHAUSTED", "Out of memory")
+    return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in words)

@@ -1,0 +1,43 @@
+"""One experiment after the other by a plain loop, without plans, padding or batches of experiments."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlgym_jax.core.state import ORDER, key_for
+
+
+@functools.cache
+def _compiled(program):
+    def evaluate(state, batch):
+        return program.compute(program.eval_step(state, batch))
+
+    return jax.jit(program.train_step), jax.jit(evaluate)
+
+
+def train_by_hand(job, row, epochs):
+    """Train one experiment of a job over true-size batches, in an order sorted by NumPy.
+
+    Returns:
+        float[epochs, scores] in the order of the job's names, and the last state.
+    """
+    key = jax.random.key(job.seeds[row])
+    program, fold = job.program, job.fold_of_row[row]
+    members = {s: job.folds.indices[s][fold][job.folds.mask[s][fold]] for s in job.folds.indices}
+
+    def batch_of(indices):
+        return {field: jnp.asarray(array[indices]) for field, array in job.table.arrays.items()}
+
+    state = program.init(key, job.sample, {path: values[row] for path, values in job.hyperparams.items()})
+    step, evaluate = _compiled(program)
+    scores = []
+    for epoch in range(1, epochs + 1):
+        bits = np.asarray(jax.random.bits(key_for(key, ORDER, epoch), job.folds.mask["train"][fold].shape))
+        order = members["train"][np.argsort(bits[: len(members["train"])], kind="stable")]
+        for start in range(0, len(order), job.shape.batch_size):
+            state, _ = step(state, batch_of(order[start : start + job.shape.batch_size]))
+        found = {s: evaluate(state, batch_of(members[s])) for s in members}
+        scores.append([float(found[name.split("/")[0]][name.split("/")[1]]) for name in job.names])
+    return np.array(scores), state

@@ -14,13 +14,34 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 import jax
 import pytest
 
-# Whoever starts the suite in the background may have it ignore interruptions, which the processes of tests inherit.
-signal.signal(signal.SIGINT, signal.default_int_handler)
-
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 pytest_plugins = ["page_fixtures"]  # one board for all modules that test the page
+
+# Whoever starts the suite in the background may have it ignore interruptions, which the processes of tests inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def pytest_configure() -> None:
+    """Keep compiled programs in the user's cache folder: most of the suite's time would go into compiling.
+
+    What an earlier session, another worker or a process of a test has compiled is taken from there, also where no run
+    is launched. $MLGYM_JAX_CACHE_DIR names another folder; with `off` everything is compiled anew.
+    """
+    from mlgym_jax.execution.compile_cache import cache_home, machine
+
+    home = cache_home()
+    if home is None:
+        return
+    settings = {
+        "jax_compilation_cache_dir": str(home / "tests" / machine()),
+        "jax_persistent_cache_min_compile_time_secs": 0,
+        "jax_persistent_cache_min_entry_size_bytes": -1,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the processes that tests start
 
 
 @pytest.fixture(scope="session", autouse=True)

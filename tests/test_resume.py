@@ -29,8 +29,9 @@ from study_files import (
 import mlgym_jax as mg
 from mlgym_jax.execution.interruption import Interruption
 
-# For processes that are not allowed to end what they write: a compiled program cut short would be read by others.
-NO_CACHE = {"MLGYM_JAX_CACHE_DIR": "off"}
+# For processes that are not allowed to end what they write: a compiled program cut short would be read by others. And
+# what they compile by themselves has the bits of the reference's programs, which this process compiled or was given.
+NO_CACHE = {"MLGYM_JAX_CACHE_DIR": "off", "JAX_ENABLE_COMPILATION_CACHE": "false"}
 
 
 @pytest.fixture(scope="session")

@@ -8,17 +8,24 @@ FAST := $(addprefix tests/test_,$(addsuffix .py,board_connections board_live boa
   engine events optimizers packaging projection registry sweep versions))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-all test-newest test-python check types hooks bench docs page page-tools clean
+.PHONY: help run test coverage test-all test-newest test-python check types hooks bench docs page page-tools clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
-	@echo "  ARGS=… is handed on to run, test, test-all, test-newest and bench; VENV=… and PYTHON=… choose the environment."
+	@echo "  ARGS=… is handed on to run, test, coverage, test-all, test-newest and bench; VENV=… and PYTHON=… choose the environment."
 
 run: $(VENV)/.installed ## the example study: a grid search on handwritten digits
 	$(BIN)/python -m mlgym_jax.run --config=configs/gs.py $(ARGS)
 
+# What is compiled is kept in ~/.cache/mlgym_jax/tests, so that later runs take about half as long as the first one.
 test: $(VENV)/.installed page-tools ## the whole suite, with everything it needs
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+coverage: $(VENV)/.installed page-tools ## lines and branches that the suite does not run, its processes included
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -n 2 --dist worksteal $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 test-all: ## all tests but the page's, on each supported Python that is here
 	@failed=; for version in $(PYTHONS); do \

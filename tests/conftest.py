@@ -1,5 +1,6 @@
 """Tests are stricter than users: strict dtype promotion, rank promotion raises, 4 CPU devices, warnings are errors."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -42,6 +43,13 @@ def pytest_configure() -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)  # for the processes that tests start
+
+
+def pytest_collection_finish() -> None:
+    """Look for garbage seldom, and not among what was imported: tracing makes objects by the million."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -443,6 +443,12 @@ def test_a_run_that_is_being_written_is_followed_to_its_end(board, tmp_path):
     assert there.log(RUN) == log_of(folder) and (there.storage / RUN / "0/model_card.md").read_text() == "late"
 
 
+def reads_of(process):
+    """Return how often a process has read a file."""
+    lines = pathlib.Path(f"/proc/{process.pid}/io").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("syscr:"))
+
+
 def test_follow_waits_for_a_run_that_nobody_writes_now(board, tmp_path):
     there = board()
     folder = written(tmp_path, 10)
@@ -451,7 +457,8 @@ def test_follow_waits_for_a_run_that_nobody_writes_now(board, tmp_path):
     with EventLog.open(folder / "event_storage.log") as log:
         log.append([event(10)])
     wait_until(lambda: there.log(RUN) == log_of(folder), process, "what came")
-    time.sleep(1.0)
+    read = reads_of(process)
+    wait_until(lambda: reads_of(process) > read + 10, process, "that it looks again and again")
     with EventLog.open(folder / "event_storage.log") as log:
         log.append([finished()])
     status, out, err = finish(process)

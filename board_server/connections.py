@@ -2,8 +2,9 @@
 
 Wraps, in this file alone, what is no public interface of
 
-- Hypercorn 0.18 (pinned): `WSStream` with `handle`, `app_put`, `buffer` and `WebsocketBuffer`, made in `protocol.h11`
-  and `protocol.h2`; `TCPServer` with `_idle_timeout`, `_read_data`, `idle_task`, `writer`, made in `asyncio.run`;
+- Hypercorn 0.18 (pinned): `WSStream` with `handle`, `app_put`, `buffer` and `WebsocketBuffer`, made in `protocol.h11`;
+  `H11Protocol` with `_check_protocol`, `_create_stream`, `_send_error_response`, `connection`, made in `protocol`;
+  `TCPServer` with `_idle_timeout`, `_read_data`, `idle_task`, `writer`, made in `asyncio.run`;
 - wsproto, as of 1.2: `PerMessageDeflate`, made in Hypercorn's `protocol.ws_stream`, with `_decompressor`,
   `_inbound_compressed` and `_inbound_is_compressible`;
 - Quart, as of 0.20: `ASGIWebsocketConnection.queue`, and from 0.23 on `Websocket.buffer`, `Body.put`; in both
@@ -16,10 +17,15 @@ import asyncio
 import zlib
 from typing import Any
 
+import h11
+import hypercorn.protocol
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.protocol import h2, h11, ws_stream
+from hypercorn.events import Closed
+from hypercorn.protocol import h11 as hypercorn_h11
+from hypercorn.protocol import ws_stream
 from hypercorn.protocol.events import Event, StreamClosed
+from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
 from hypercorn.typing import WebsocketScope
 from quart import Quart, Request, Websocket
@@ -149,6 +155,38 @@ class _MendedStream(WSStream):
             await self.app_put({"type": "websocket.disconnect", "code": 1006})
 
 
+class _Connection(h11.Connection):
+    """What a client says, until the server has heard enough."""
+
+    is_over = False
+
+    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
+        return h11.NEED_DATA if self.is_over else super().next_event()
+
+
+class _PlainProtocol(H11Protocol):
+    """HTTP/1.0, HTTP/1.1 and WebSockets on top of it, nothing else.
+
+    Hypercorn 0.18 also speaks cleartext HTTP/2, where a client may hold the answers of 100 requests open at no cost,
+    and takes `Upgrade: h2c`, behind which a proxy no longer sees what is asked. No browser and no proxy needs either.
+    """
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
+
+    async def _check_protocol(self, event: h11.Request) -> None:
+        """Ask for no other protocol: an upgrade to HTTP/2 is passed over, as RFC 9110, section 7.8, allows."""
+
+    async def _create_stream(self, request: h11.Request) -> None:
+        if request.http_version in (b"1.0", b"1.1"):
+            await super()._create_stream(request)
+            return
+        await self._send_error_response(505)
+        self.connection.is_over = True  # type: ignore[union-attr]
+        await self.send(Closed())
+
+
 class _BoundedServer(TCPServer):
     """A connection that ends with its client, and while it is idle also when too many others are.
 
@@ -178,6 +216,7 @@ class _BoundedServer(TCPServer):
 
 def mend_hypercorn() -> None:
     """Let Hypercorn use these classes; called once, before it serves."""
-    h11.WSStream = h2.WSStream = _MendedStream  # type: ignore[misc]
+    hypercorn.protocol.H11Protocol = _PlainProtocol  # type: ignore[misc]
+    hypercorn_h11.WSStream = _MendedStream  # type: ignore[misc]
     ws_stream.PerMessageDeflate = _BoundedDeflate  # type: ignore[misc]
     hypercorn_run.TCPServer = _BoundedServer  # type: ignore[misc]

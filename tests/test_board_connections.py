@@ -106,3 +106,48 @@ def test_large_compressed_messages_are_taken_one_after_the_other(tmp_path, text)
             message = json.dumps({"event_id": number, "data": event}, ensure_ascii=False)
             assert say(publisher, message) == {"ack": number}
         assert server.log("run").count(text.encode()) == 4
+
+
+def said_to(port, words):
+    """Say something, and return all that is answered until the board ends the connection, or says no more."""
+    with socket.create_connection(("127.0.0.1", port), timeout=5) as client:
+        client.sendall(words)
+        answer = b""
+        while not answer.endswith(b'{"status":"ok"}') and (more := client.recv(1 << 16)):
+            answer += more
+    return answer
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAP__\r\n"
+
+
+@pytest.mark.parametrize("upgrade", [H2C, H2C.replace(b"h2c", b"h2"), H2C.replace(b"h2c", b"TLS/1.0")])
+def test_an_upgrade_to_another_protocol_is_passed_over(tmp_path, upgrade):
+    with board(tmp_path) as server:
+        answer = said_to(server.port, b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n" + upgrade + b"\r\n")
+    assert answer.startswith(b"HTTP/1.1 200") and answer.count(b"HTTP/1.1") == 1
+
+
+SETTINGS = b"\x00\x00\x00\x04\x00\x00\x00\x00\x00"  # an empty frame of HTTP/2 settings, RFC 9113 section 6.5
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + SETTINGS,  # RFC 9113 section 3.4
+        b"GET /healthz HTTP/2.0\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/1.5\r\nHost: localhost\r\n\r\n",
+        b"GET /healthz HTTP/0.9\r\nHost: localhost\r\n\r\n" * 3,
+    ],
+    ids=["preface", "2.0", "1.5", "0.9"],
+)
+def test_another_version_of_http_is_refused(tmp_path, words):
+    with board(tmp_path) as server:
+        before = server.open_files()
+        answer = said_to(server.port, words)
+        assert answer.startswith(b"HTTP/1.1 505") and answer.count(b"HTTP/1.1") == 1  # RFC 9110 section 15.6.6
+        assert server.get("/healthz")[0] == 200
+        limit = time.monotonic() + 8
+        while server.open_files() > before:
+            assert time.monotonic() < limit
+            time.sleep(0.01)

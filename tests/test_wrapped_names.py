@@ -87,6 +87,11 @@ def test_tfds_tells_whether_its_progress_bars_are_on():
     ("package", "where", "names"),
     [
         ("hypercorn", "hypercorn.protocol.ws_stream:WSStream", ["handle"]),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol",
+            ["_check_protocol", "_create_stream", "_send_error_response"],
+        ),
         ("hypercorn", "hypercorn.protocol.ws_stream:WebsocketBuffer", ["extend"]),
         ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer", ["_idle_timeout", "_read_data"]),
         (
@@ -116,7 +121,14 @@ def test_methods_that_connections_are_mended_by(package, where, names):
         ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer.run", ["self._idle_timeout", "self._read_data()"]),
         ("hypercorn", "hypercorn.asyncio.run:worker_serve", ["TCPServer("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["WSStream("]),
-        ("hypercorn", "hypercorn.protocol.h2:H2Protocol._create_stream", ["WSStream("]),
+        ("hypercorn", "hypercorn.protocol:ProtocolWrapper.__init__", ["self.protocol = H11Protocol("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol.__init__", ["self.connection: ", "h11_max_incomplete_size"]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._check_protocol", ["H2ProtocolAssumedError", "H2CProtocolReq"]),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol._handle_events",
+            ["await self._check_protocol(event)", "await self._create_stream(event)", "self.connection.next_event()"],
+        ),
         (
             "wsproto",
             "wsproto.extensions:PerMessageDeflate.frame_inbound_payload_data",

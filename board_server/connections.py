@@ -4,7 +4,8 @@ Wraps, in this file alone, what is no public interface of
 
 - Hypercorn 0.18 (pinned): `WSStream` with `handle`, `app_put`, `buffer` and `WebsocketBuffer`, made in `protocol.h11`;
   `H11Protocol` with `_check_protocol`, `_create_stream`, `_send_error_response`, `connection`, made in `protocol`;
-  `TCPServer` with `_idle_timeout`, `_read_data`, `idle_task`, `writer`, made in `asyncio.run`;
+  `TCPServer` with `_idle_timeout`, `_read_data`, `idle_task`, `protocol`, `reader`, `state`, `writer`, made in
+  `asyncio.run`;
 - wsproto, as of 1.2: `PerMessageDeflate`, made in Hypercorn's `protocol.ws_stream`, with `_decompressor`,
   `_inbound_compressed` and `_inbound_is_compressible`;
 - Quart, as of 0.20: `ASGIWebsocketConnection.queue`, and from 0.23 on `Websocket.buffer`, `Body.put`; in both
@@ -14,14 +15,17 @@ Wraps, in this file alone, what is no public interface of
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import zlib
+from collections.abc import Iterator
 from typing import Any
 
 import h11
 import hypercorn.protocol
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio.tcp_server import TCPServer
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
 from hypercorn.protocol import h11 as hypercorn_h11
 from hypercorn.protocol import ws_stream
 from hypercorn.protocol.events import Event, StreamClosed
@@ -36,10 +40,17 @@ from wsproto.events import Message
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 
+from board_server.auth import Access
 from board_server.live import MAX_FRAME_BYTES
+from board_server.waiting import MAX_WAITING, Waiting, address_of
 
-MAX_IDLE = 256  # connections that wait for a request; a browser opens six
-_MAX_WAITING = 4  # messages of a WebSocket that are not taken yet
+MAX_IDLE = MAX_WAITING  # connections that wait for a request, or for anything else of their client
+MAX_CONNECTIONS = 2_000  # with the WebSockets
+_FILES_BESIDE = 256  # may be open besides connections
+_REST_SECONDS = 75.0  # so long nothing may come of the rest of a request or message
+_READ_BYTES = 1 << 16
+_BYTES_OF_A_LETTER = 4  # at most, in memory
+_MAX_MESSAGES = 4  # messages of a WebSocket that are not taken yet
 # Hypercorn measures a text in characters, of at most four bytes each: what inflates to more than this is too large.
 _MAX_INFLATED_BYTES = 4 * MAX_FRAME_BYTES
 
@@ -49,7 +60,7 @@ class BoundedConnection(ASGIWebsocketConnection):
 
     def __init__(self, app: Quart, scope: WebsocketScope):
         super().__init__(app, scope)
-        self.queue = asyncio.Queue(maxsize=_MAX_WAITING)  # where Quart 0.22 looks
+        self.queue = asyncio.Queue(maxsize=_MAX_MESSAGES)  # where Quart 0.22 looks
         self._reading: asyncio.Task[Any] | None = None
         self._is_over = False
 
@@ -57,7 +68,7 @@ class BoundedConnection(ASGIWebsocketConnection):
         websocket = super()._create_websocket_from_scope(send)
         buffer = getattr(websocket, "buffer", None)  # where Quart 0.23 looks
         if buffer is not None:
-            buffer._queue = asyncio.Queue(maxsize=_MAX_WAITING)
+            buffer._queue = asyncio.Queue(maxsize=_MAX_MESSAGES)
         return websocket
 
     async def handle_messages(self, *words: Any) -> None:
@@ -187,31 +198,92 @@ class _PlainProtocol(H11Protocol):
         await self.send(Closed())
 
 
-class _BoundedServer(TCPServer):
-    """A connection that ends with its client, and while it is idle also when too many others are.
+class BoundedServer(TCPServer):
+    """A connection that ends with its client, and while it waits for it also when too many others do.
 
-    Hypercorn 0.18 bounds how long a connection waits for its next request, but neither how many do, nor does it
-    notice before then that an idle client is gone.
+    Hypercorn 0.18 bounds how long a connection waits for its next request, but neither how many do, nor how long one
+    waits for the rest of a request or for its answer to be taken, nor does it notice that an idle client is gone.
     """
 
-    idle: dict[TCPServer, asyncio.Task] = {}  # noqa: RUF012  # of all connections, the longest idle first
+    waiting = Waiting()
+    num_open = 0
+
+    def __init__(self, *arguments: Any, **named: Any):
+        super().__init__(*arguments, **named)
+        self.address = address_of(self.writer.get_extra_info("peername"))
+        self.is_known = False
+        self.state = {**self.state, "connection": self}  # by which the application finds it
+        self._num_body_bytes = 0
+        self._ending: asyncio.Future[None] | None = None
+
+    async def run(self) -> None:
+        if BoundedServer.num_open >= _max_connections() and not self.waiting.make_room():
+            self.writer.transport.abort()
+            return
+        BoundedServer.num_open += 1
+        try:
+            await super().run()
+        finally:
+            BoundedServer.num_open -= 1
+
+    def let_go(self) -> None:
+        """End the connection at once, whatever its client has not taken yet."""
+        transport = self.writer.transport
+        if transport.get_write_buffer_size():
+            transport.abort()
+        else:
+            transport.close()
+        self._ending = asyncio.ensure_future(self.protocol.handle(Closed()))
+
+    @contextlib.contextmanager
+    def _awaiting_client(self, num_bytes: int = 0) -> Iterator[None]:
+        self.waiting.begin(self, num_bytes)
+        try:
+            yield
+        finally:
+            self.waiting.end(self, num_bytes)
 
     async def _idle_timeout(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.idle[self] = task
-        if len(self.idle) > MAX_IDLE:
-            longest = next(iter(self.idle))
-            self.idle.pop(longest).cancel()
-            longest.writer.close()
-        try:
+        with self._awaiting_client():
             await super()._idle_timeout()
-        finally:
-            self.idle.pop(self, None)
 
     async def _read_data(self) -> None:
-        await super()._read_data()
+        while not self.reader.at_eof():
+            num_bytes = self._num_unfinished_bytes()
+            with contextlib.nullcontext() if num_bytes is None else self._awaiting_client(num_bytes):
+                try:
+                    async with asyncio.timeout(None if num_bytes is None else _REST_SECONDS):
+                        data = await self.reader.read(_READ_BYTES)
+                except OSError:  # a TimeoutError, too
+                    break
+            self._num_body_bytes += len(data)
+            await self.protocol.handle(RawData(data))
+        await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    def _num_unfinished_bytes(self) -> int | None:
+        """Return how much is kept of a request or message whose rest is still to come; None where there is none."""
+        protocol: Any = self.protocol.protocol
+        if isinstance(protocol.stream, WSStream):
+            length = protocol.stream.buffer.length
+            return _BYTES_OF_A_LETTER * length if length else None
+        if protocol.connection.their_state is h11.SEND_BODY:
+            return self._num_body_bytes
+        self._num_body_bytes = 0
+        return None
+
+
+def tell_known(scope: Any, access: Access) -> None:
+    """Tell the connection of a request that it was admitted by a token: such a one is let go after all others."""
+    connection = scope.get("state", {}).get("connection")
+    if connection is not None and not access.is_open:
+        connection.is_known = True
+
+
+def _max_connections() -> int:
+    """Return how many connections may be open, so that files can be, too."""
+    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return MAX_CONNECTIONS if files < 0 else min(MAX_CONNECTIONS, max(files - _FILES_BESIDE, files // 2))
 
 
 def mend_hypercorn() -> None:
@@ -219,4 +291,4 @@ def mend_hypercorn() -> None:
     hypercorn.protocol.H11Protocol = _PlainProtocol  # type: ignore[misc]
     hypercorn_h11.WSStream = _MendedStream  # type: ignore[misc]
     ws_stream.PerMessageDeflate = _BoundedDeflate  # type: ignore[misc]
-    hypercorn_run.TCPServer = _BoundedServer  # type: ignore[misc]
+    hypercorn_run.TCPServer = BoundedServer  # type: ignore[misc]

@@ -127,7 +127,7 @@ class Run:
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
-            raise TryLater(f"the board's disk refuses: {error.__cause__ or error}") from error
+            raise disk_refuses(error.__cause__ or error) from error
         self.log.appended(lines)
         self._wake()
 

@@ -2,6 +2,7 @@
 
 import base64
 import contextlib
+import errno
 import json
 import resource
 import socket
@@ -13,6 +14,8 @@ import pytest
 from boards import board, frame, say
 
 from board_server.connections import MAX_IDLE
+from board_server.errors import disk_refuses
+from board_server.waiting import Waiting, address_of
 
 REQUEST = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
@@ -26,7 +29,12 @@ def connection(stack, port, words):
     return opened
 
 
-@pytest.mark.parametrize("words", [b"", REQUEST], ids=["silent", "one request"])
+HALF_SIGN_IN = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
+HALF_UPLOAD = HALF_SIGN_IN.replace(b"/session", b"/grid_searches/x/events")
+WAITING = {"silent": b"", "request": REQUEST, "head": REQUEST[:20], "sign-in": HALF_SIGN_IN, "upload": HALF_UPLOAD}
+
+
+@pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
 def test_idle_connections_keep_nobody_out(tmp_path, words):
     with board(tmp_path) as server, contextlib.ExitStack() as stack:
         allowed = server.open_files() + MAX_IDLE + 200
@@ -52,6 +60,82 @@ def test_a_connection_ends_with_its_client(tmp_path):
         while server.open_files() > before:
             assert time.monotonic() < limit
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [HALF_SIGN_IN, HALF_SIGN_IN.replace(b"Content-Length: 100\r\n\r\n", b"Transfer-Encoding: chunked\r\n\r\n8\r\n")],
+)
+def test_a_sign_in_that_stays_half_is_ended(tmp_path, words):
+    with board(tmp_path, "--token=a-token-to-write-with") as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(words)
+            assert client.recv(4096).startswith(b"HTTP/1.1 408")
+        assert server.get("/healthz")[0] == 200
+
+
+def test_running_out_of_files_is_not_the_disks_fault(tmp_path):
+    with board(tmp_path) as server, server.publisher() as publisher:
+        soft, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (server.open_files(), hard))
+        answer = say(publisher, frame(0))
+        assert answer["ack"] == -1 and "files and connections open" in answer["error"] and "disk" not in answer["error"]
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (soft, hard))
+        with server.publisher() as again:
+            assert say(again, frame(0)) == {"ack": 0}
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), "the board's disk refuses: No space left on device"),
+        (
+            OSError(errno.ENFILE, "Too many open files in system"),
+            "the board's machine has as many files open as it can",
+        ),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), "the board's machine has no memory left"),
+        (MemoryError(), "the board's machine has no memory left"),
+    ],
+)
+def test_what_ran_out_is_told_as_what_it_is(error, words):
+    assert str(disk_refuses(error)).startswith(words)
+
+
+class Waiter:
+    def __init__(self, peer, is_known=False):
+        self.address, self.is_known, self.is_gone = address_of((peer, 1234)), is_known, False
+
+    def let_go(self):
+        self.is_gone = True
+
+
+def begun(peers):
+    """Let connections of these addresses wait, one after the other, and return which were let go."""
+    waiting, waiters = Waiting(), [Waiter(peer) for peer in peers]
+    for one in waiters:
+        waiting.begin(one)
+    return [number for number, one in enumerate(waiters) if one.is_gone]
+
+
+def test_of_one_address_only_so_many_wait():
+    assert begun(["10.0.0.1", "10.0.0.2"] + ["10.0.0.1"] * 65) == [0, 2]
+    assert begun(["2001:db8::1"] + ["2001:db8::2"] * 64) == [0]  # who has one address of a network has all
+    assert begun(["::ffff:10.0.0.1"] + ["10.0.0.1"] * 64) == [0]
+    assert begun(["127.0.0.1"] * 256) == []  # a proxy, and behind it everybody
+    assert begun([f"10.0.{number // 250}.{number % 250}" for number in range(258)]) == [0, 1]
+
+
+def test_who_holds_too_much_is_let_go_and_who_showed_a_token_last():
+    waiting, known, others = Waiting(), Waiter("10.0.0.1", is_known=True), [Waiter("10.0.0.2") for _ in range(3)]
+    waiting.begin(known, 1 << 20)
+    for one in others:
+        waiting.begin(one, 63 << 20)
+    assert [one.is_gone for one in (known, *others)] == [False, True, False, False]
+    waiting.end(others[0], 63 << 20)  # who was let go says so in the end
+    waiting.end(others[1], 63 << 20)
+    waiting.end(others[2], 63 << 20)
+    waiting.begin(known, 128 << 20)
+    assert known.is_gone and len(waiting) == 0
 
 
 def publishing(port, extensions=""):

@@ -117,13 +117,25 @@ def test_methods_that_connections_are_mended_by(package, where, names):
         ("hypercorn", "hypercorn.protocol.ws_stream:WebsocketBuffer.extend", ["self.length", "self.max_length"]),
         ("hypercorn", "hypercorn.protocol.ws_stream:WSStream._handle_events", ["FrameTooLargeError", "self.buffer"]),
         ("hypercorn", "hypercorn.protocol.ws_stream:Handshake.accept", ["[PerMessageDeflate()]"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer.__init__", ["self.writer", "self.idle_task"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer.run", ["self._idle_timeout", "self._read_data()"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.__init__",
+            ["self.writer", "self.idle_task", "self.state = state"],
+        ),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.run",
+            ["self._idle_timeout", "self._read_data()", "ConnectionState(self.state)"],
+        ),
         ("hypercorn", "hypercorn.asyncio.run:worker_serve", ["TCPServer("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["WSStream("]),
         ("hypercorn", "hypercorn.protocol:ProtocolWrapper.__init__", ["self.protocol = H11Protocol("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol.__init__", ["self.connection: ", "h11_max_incomplete_size"]),
-        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._check_protocol", ["H2ProtocolAssumedError", "H2CProtocolReq"]),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol._check_protocol",
+            ["H2ProtocolAssumedError", "H2CProtocolReq"],
+        ),
         (
             "hypercorn",
             "hypercorn.protocol.h11:H11Protocol._handle_events",

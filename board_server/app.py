@@ -23,10 +23,11 @@ from quart.wrappers.response import FileBody
 from werkzeug.exceptions import HTTPException
 
 from board_server.auth import Access, is_loopback
-from board_server.connections import BoundedConnection, BoundedRequest, tell_known
+from board_server.connections import tell_known
 from board_server.errors import RequestError, TooLarge, TooSlow, WrongRequest, disk_refuses
 from board_server.live import error_answer
 from board_server.openapi import document
+from board_server.requests import BoundedConnection, BoundedRequest
 from board_server.rest import json_response, rest
 from board_server.sockets import sockets
 from board_server.state import Board, board
@@ -116,6 +117,7 @@ async def _admit() -> Response | None:
     is_page = request.path == "/" or request.path.startswith("/assets/")
     if not is_page and request.path not in _OPEN_TO_ALL:
         access.require("read", request.headers, request.cookies)
+    if access.role(request.headers, request.cookies) is not None:
         tell_known(request.scope, access)
     return None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 from typing import Protocol
 
@@ -70,8 +71,10 @@ class Waiting:
         return False
 
     def _let_go(self, address: str | None = None) -> None:
-        mine = [one for one in self._held if address in (None, one.address)]
-        longest = next((one for one in mine if not one.is_known), mine[0])
+        longest = next(
+            (one for one in self._held if not one.is_known and address in (None, one.address)),
+            None,
+        ) or next(one for one in self._held if address in (None, one.address))
         self._forget(longest)
         longest.let_go()
 
@@ -88,9 +91,14 @@ def address_of(peer: object) -> str:
     Args:
         peer: what `socket.getpeername` says.
     """
+    return _network(str(peer[0])) if isinstance(peer, tuple) and peer else ""
+
+
+@functools.lru_cache(maxsize=1024)
+def _network(host: str) -> str:
     try:
-        found = ipaddress.ip_address(str(peer[0]).partition("%")[0])  # type: ignore[index]
-    except (ValueError, TypeError, IndexError):
+        found = ipaddress.ip_address(host.partition("%")[0])
+    except ValueError:
         return ""
     mapped = getattr(found, "ipv4_mapped", None)
     if mapped is not None:

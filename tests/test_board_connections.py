@@ -1,9 +1,12 @@
 """What odd clients cost is bounded: idle ones in number, large messages in memory; the others go on."""
 
+import asyncio
 import base64
 import contextlib
 import errno
 import json
+import os
+import re
 import resource
 import socket
 import struct
@@ -15,6 +18,7 @@ from boards import board, frame, say
 
 from board_server.connections import MAX_IDLE
 from board_server.errors import disk_refuses
+from board_server.turns import MAX_BEGUN, Turns
 from board_server.waiting import Waiting, address_of
 
 REQUEST = b"HEAD /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -31,7 +35,7 @@ def connection(stack, port, words):
 
 HALF_SIGN_IN = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n\r\n{"
 HALF_UPLOAD = HALF_SIGN_IN.replace(b"/session", b"/grid_searches/x/events")
-WAITING = {"silent": b"", "request": REQUEST, "head": REQUEST[:20], "sign-in": HALF_SIGN_IN, "upload": HALF_UPLOAD}
+WAITING = {"silent": b"", "request": REQUEST, "head": REQUEST[:20]}
 
 
 @pytest.mark.parametrize("words", WAITING.values(), ids=WAITING)
@@ -60,6 +64,20 @@ def test_a_connection_ends_with_its_client(tmp_path):
         while server.open_files() > before:
             assert time.monotonic() < limit
             time.sleep(0.01)
+
+
+@pytest.mark.parametrize("words", [HALF_SIGN_IN, HALF_UPLOAD], ids=["sign-in", "upload"])
+def test_half_requests_keep_nobody_out(tmp_path, words):
+    with board(tmp_path) as server, contextlib.ExitStack() as stack:
+        allowed = server.open_files() + MAX_IDLE + 200
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (allowed, allowed))
+        publisher = stack.enter_context(server.publisher())
+        first = connection(stack, server.port, words)
+        for _ in range(MAX_IDLE + 300):
+            connection(stack, server.port, words)
+        assert server.get("/healthz")[0] == 200
+        assert first.recv(1) == b""  # the one that waited longest made room, without an answer
+        assert say(publisher, frame(0)) == {"ack": 0}
 
 
 @pytest.mark.parametrize(
@@ -99,6 +117,74 @@ def test_running_out_of_files_is_not_the_disks_fault(tmp_path):
 )
 def test_what_ran_out_is_told_as_what_it_is(error, words):
     assert str(disk_refuses(error)).startswith(words)
+
+
+NUM_UNREAD = int(os.environ.get("MLGYM_JAX_ATTACK_CONNECTIONS", "60"))
+
+
+@pytest.mark.parametrize("early", [1, 200], ids=["one request", "pipelined"])
+def test_readers_that_take_nothing_delay_nobody(tmp_path, early):
+    with board(tmp_path) as server, contextlib.ExitStack() as stack:
+        for _ in range(NUM_UNREAD):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 12)
+            client.connect(("127.0.0.1", server.port))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.send(b"GET /openapi.json HTTP/1.1\r\nHost: localhost\r\n\r\n" * early)
+        seconds = []
+        for _ in range(40):
+            began = time.monotonic()
+            assert server.get("/healthz")[0] == 200
+            seconds.append(time.monotonic() - began)
+        assert sorted(seconds)[len(seconds) // 2] < 0.25
+        assert server.memory_bytes() < 400 << 20
+    assert not [line for line in server.said if "Traceback" in line]
+
+
+def test_who_asks_before_the_answer_is_answered_in_order_and_more_and_more_slowly(tmp_path):
+    asked = b"".join(b"GET /grid_searches/none-%d HTTP/1.1\r\nHost: localhost\r\n\r\n" % number for number in range(6))
+    with board(tmp_path) as server, socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+        began = time.monotonic()
+        client.sendall(asked)
+        answers = b""
+        while answers.count(b"no run 'none-") < 6:
+            answers += client.recv(1 << 16)
+        assert time.monotonic() - began > 0.04 + 0.08 + 0.16 + 0.32 - 0.01
+    assert re.findall(rb"no run 'none-(\d)'", answers) == [b"0", b"1", b"2", b"3", b"4", b"5"]
+
+
+def test_clients_that_leave_before_their_answer_write_no_traceback(tmp_path):
+    body = b'{"token": "a-wrong-token"}'
+    guess = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with board(tmp_path, "--token=a-token-to-write-with") as server:
+        for _ in range(20):
+            with socket.create_connection(("127.0.0.1", server.port), timeout=5) as client:
+                client.sendall(guess)
+        time.sleep(0.5)
+        assert server.get("/healthz")[0] == 200
+    assert not [line for line in server.said if "Traceback" in line or "Error" in line]
+
+
+def test_of_many_who_ask_at_once_the_last_is_the_next():
+    async def turns_of(names):
+        turns, began = Turns(), []
+
+        async def take(name):
+            await turns.begin(name)
+            began.append(name)
+            turns.end(name)
+
+        for number in range(MAX_BEGUN):
+            await turns.begin(number)
+        tasks = [asyncio.ensure_future(take(name)) for name in names]
+        await asyncio.sleep(0)
+        assert not began  # as many are begun as may
+        turns.end(0)
+        await asyncio.gather(*tasks)
+        return began
+
+    assert asyncio.run(turns_of("abc")) == ["c", "b", "a"]
 
 
 class Waiter:

@@ -90,10 +90,14 @@ def test_tfds_tells_whether_its_progress_bars_are_on():
         (
             "hypercorn",
             "hypercorn.protocol.h11:H11Protocol",
-            ["_check_protocol", "_create_stream", "_send_error_response"],
+            ["_check_protocol", "_create_stream", "_maybe_recycle", "_send_error_response", "handle"],
         ),
         ("hypercorn", "hypercorn.protocol.ws_stream:WebsocketBuffer", ["extend"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer", ["_idle_timeout", "_read_data"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer",
+            ["_close", "_idle_timeout", "_read_data", "protocol_send"],
+        ),
         (
             "wsproto",
             "wsproto.extensions:PerMessageDeflate",
@@ -129,6 +133,14 @@ def test_methods_that_connections_are_mended_by(package, where, names):
         ),
         ("hypercorn", "hypercorn.asyncio.run:worker_serve", ["TCPServer("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["WSStream("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["HTTPStream("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._maybe_recycle", ["self.can_read.set()", "Closed()"]),
+        ("hypercorn", "hypercorn.protocol.http_stream:HTTPStream.__init__", ["self.closed"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.protocol_send",
+            ["self.send_lock", "self.writer.drain()"],
+        ),
         ("hypercorn", "hypercorn.protocol:ProtocolWrapper.__init__", ["self.protocol = H11Protocol("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol.__init__", ["self.connection: ", "h11_max_incomplete_size"]),
         (

@@ -24,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 
 from board_server.auth import Access, is_loopback
 from board_server.connections import tell_known
-from board_server.errors import RequestError, TooLarge, TooSlow, WrongRequest, disk_refuses
+from board_server.errors import RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
 from board_server.live import error_answer
 from board_server.openapi import document
 from board_server.requests import BoundedConnection, BoundedRequest
@@ -267,9 +267,11 @@ async def _session() -> Response:
         given = msgspec.json.decode(await _short_body(), type=dict[str, str])["token"]
     except (KeyError, ValueError, RecursionError) as error:
         raise WrongRequest('a token is expected: {"token": "…"}') from error
-    async with board().signing_in:  # one guess after the other
-        await asyncio.sleep(_GUESS_SECONDS)
+    try:
         session = access.open_session(given)
+    except Unauthorized:  # each waits for itself: who has the token waits for nobody's guesses
+        await asyncio.sleep(_GUESS_SECONDS)
+        raise
     response = json_response({"write": access.role_of_token(given) == "write"}, 201)
     secure = request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
     response.set_cookie(access.cookie, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import re
 from typing import Any
 
 
@@ -85,4 +86,9 @@ def disk_refuses(error: BaseException) -> TryLater:
         return TryLater(f"{_OUT_OF[number]}; try again later")
     if isinstance(error, MemoryError):
         return TryLater(f"{_OUT_OF[errno.ENOMEM]}; try again later")
-    return TryLater(f"the board's disk refuses: {getattr(error, 'strerror', None) or error}")
+    return TryLater(f"the board's disk refuses: {getattr(error, 'strerror', None) or without_folders(str(error))}")
+
+
+def without_folders(text: str) -> str:
+    """Return a message in which files are called by their names alone: where they lie is nobody else's business."""
+    return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:)?/(?:[^/\n'\"]*/)*(?=[^/\s])", "", text)

@@ -36,7 +36,6 @@ class Board:
         self.subscriptions = Subscriptions(self.closing)
         self.exporter = Exporter()
         self.num_sockets = 0
-        self.signing_in = asyncio.Lock()
         self._listing_lock = asyncio.Lock()
         self._listed, self._listed_at = b"[]", -math.inf
         self._make_metrics()

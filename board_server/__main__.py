@@ -10,13 +10,16 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import re
 import resource
+import secrets
 import signal
 import socket
 import sys
-from typing import NoReturn
+import time
+from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from hypercorn.asyncio import serve
@@ -31,6 +34,11 @@ from board_server.store import Store
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
 
 _MIN_FILES = 4096  # so many may be open, where the system allows it: 1,000 WebSockets, idle connections, logs
+
+_MIN_TOKEN = 8  # characters
+_COMPLAINT_SECONDS = 60.0
+_ACCEPTED_AT_ONCE = 16  # before those that are there already go on
+_BACKLOG = 512  # connections that wait to be accepted; one more is asked to come again in a second
 
 # A peer whose machine went away is noticed by the system within about a minute (seconds; the last one milliseconds).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
@@ -70,7 +78,14 @@ def _access(options: argparse.Namespace) -> Access:
         given = getattr(options, name)
         tokens[name] = given if given is not None else os.environ.get(variable)
         if tokens[name] is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", tokens[name]):
-            raise _WrongOption(f"--{name}: 1 to 512 printable ASCII characters without spaces are expected")
+            raise _WrongOption(f"--{name}: {_MIN_TOKEN} to 512 printable ASCII characters without spaces are expected")
+        if tokens[name] is not None and len(tokens[name]) < _MIN_TOKEN:
+            raise _WrongOption(
+                f"--{name}: found {len(tokens[name])} characters, which are soon guessed; at least {_MIN_TOKEN} are "
+                f"expected, printable ASCII without spaces, such as {secrets.token_urlsafe(32)}"
+            )
+    if tokens["token"] is not None and tokens["token"] == tokens["read_token"]:
+        raise _WrongOption("--read_token: it is the same as --token, so it would write, too; give another one")
     origins = [origin.strip().rstrip("/") for origin in options.cors_allowed_origins.split(",") if origin.strip()]
     for origin in origins:
         parts = urlsplit(origin)
@@ -97,7 +112,7 @@ def _listen(host: str, port: int) -> socket.socket:
             if hasattr(socket, name):
                 listening.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         listening.bind(address)
-        listening.listen(100)  # who connects as soon as the URL is printed waits for an answer
+        listening.listen(_BACKLOG)  # who connects as soon as the URL is printed waits for an answer
     except OSError as error:
         is_taken = error.errno == errno.EADDRINUSE
         hint = f"; another program has it, so choose another one, such as --port={port + 1}" if is_taken else ""
@@ -121,9 +136,27 @@ def _store(folder: str) -> Store:
     return Store(folder)
 
 
+class _Complaints:
+    """What asyncio has to say of connections and files: one line a kind and minute, not a traceback for each."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, float] = {}
+
+    def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError):
+            loop.default_exception_handler(context)
+            return
+        what, now = f"{context.get('message')}: {error.strerror or error}", time.monotonic()
+        if now - self._said.get(what, -math.inf) >= _COMPLAINT_SECONDS:
+            self._said[what] = now
+            logging.getLogger("board_server").warning("%s (said once a minute)", what)
+
+
 async def _serve(store: Store, access: Access, listening: socket.socket) -> None:
     app, ended = create_app(store, access), asyncio.Event()
     closing = app.extensions["board"].closing
+    asyncio.get_running_loop().set_exception_handler(_Complaints())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
     host, port = listening.getsockname()[:2]
@@ -136,11 +169,17 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     config.websocket_max_message_size = MAX_FRAME_BYTES
     config.h11_max_incomplete_size = 1 << 16
     config.keep_alive_timeout = 10  # so long a connection may wait for a request
+    config.backlog = _ACCEPTED_AT_ONCE
     config.include_server_header = False
     config.graceful_timeout = 5.0
     config.errorlog = logging.getLogger("board_server")
     config.loglevel = "WARNING"
-    await serve(app, config, shutdown_trigger=ended.wait)
+
+    async def until_ended() -> None:  # called when it listens, with the queue of those that are accepted at once
+        listening.listen(_BACKLOG)
+        await ended.wait()
+
+    await serve(app, config, shutdown_trigger=until_ended)
 
 
 def main() -> int:

@@ -23,10 +23,11 @@ from quart.wrappers.response import FileBody
 from werkzeug.exceptions import HTTPException
 
 from board_server.auth import Access, is_loopback
-from board_server.connections import BoundedConnection, BoundedRequest
-from board_server.errors import RequestError, TooLarge, WrongRequest, disk_refuses
+from board_server.connections import tell_known
+from board_server.errors import RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
 from board_server.live import error_answer
 from board_server.openapi import document
+from board_server.requests import BoundedConnection, BoundedRequest
 from board_server.rest import json_response, rest
 from board_server.sockets import sockets
 from board_server.state import Board, board
@@ -37,6 +38,7 @@ _LOG = logging.getLogger("board_server")
 _STATIC = os.path.join(os.path.dirname(__file__), "static")
 _MAX_BODY_BYTES = 1 << 24
 _MAX_SESSION_BYTES = 4096
+_SESSION_SECONDS = 5
 _GUESS_SECONDS = 0.2
 _BODY_SECONDS = 60
 _OPEN_TO_ALL = ("/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
@@ -115,6 +117,8 @@ async def _admit() -> Response | None:
     is_page = request.path == "/" or request.path.startswith("/assets/")
     if not is_page and request.path not in _OPEN_TO_ALL:
         access.require("read", request.headers, request.cookies)
+    if access.role(request.headers, request.cookies) is not None:
+        tell_known(request.scope, access)
     return None
 
 
@@ -191,7 +195,7 @@ async def _http_error(error: HTTPException) -> Response:
 
 
 async def _failed(error: Exception) -> Response:
-    if isinstance(error, OSError):
+    if isinstance(error, OSError | MemoryError):
         return await _refused(disk_refuses(error))
     _LOG.exception("an answer failed path=%r", _path())
     return json_response({"error": "the board failed to answer this; its log says why"}, 500)
@@ -263,9 +267,11 @@ async def _session() -> Response:
         given = msgspec.json.decode(await _short_body(), type=dict[str, str])["token"]
     except (KeyError, ValueError, RecursionError) as error:
         raise WrongRequest('a token is expected: {"token": "…"}') from error
-    async with board().signing_in:  # one guess after the other
-        await asyncio.sleep(_GUESS_SECONDS)
+    try:
         session = access.open_session(given)
+    except Unauthorized:  # each waits for itself: who has the token waits for nobody's guesses
+        await asyncio.sleep(_GUESS_SECONDS)
+        raise
     response = json_response({"write": access.role_of_token(given) == "write"}, 201)
     secure = request.scheme == "https" or request.headers.get("X-Forwarded-Proto") == "https"
     response.set_cookie(access.cookie, session, httponly=True, samesite="Strict", secure=secure, path=_cookie_path())
@@ -273,12 +279,16 @@ async def _session() -> Response:
 
 
 async def _short_body() -> bytes:
-    """Read a body that anybody may send, without keeping more of it than it may have."""
+    """Read a body that anybody may send, without keeping more of it than it may have, or waiting long for it."""
     data = b""
-    async for part in request.body:
-        data += part
-        if len(data) > _MAX_SESSION_BYTES:
-            raise TooLarge(f"at most {_MAX_SESSION_BYTES} bytes are expected")
+    try:
+        async with asyncio.timeout(_SESSION_SECONDS):
+            async for part in request.body:
+                data += part
+                if len(data) > _MAX_SESSION_BYTES:
+                    raise TooLarge(f"at most {_MAX_SESSION_BYTES} bytes are expected")
+    except TimeoutError as error:
+        raise TooSlow(f"the body did not come within {_SESSION_SECONDS} s") from error
     return data
 
 

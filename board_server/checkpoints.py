@@ -26,8 +26,9 @@ from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
+from safetensors import SafetensorError, safe_open
 
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest, disk_refuses
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest, disk_refuses, without_folders
 from board_server.store import Run
 from mlgym_jax.events import layout
 from mlgym_jax.events.files import write_whole
@@ -130,8 +131,13 @@ def _received_folder(run: Run) -> str:
 
 
 def received_path(run: Run, experiment_id: int, epoch: int, resource: str) -> str:
-    """Return where an uploaded resource lies, or would."""
-    return os.path.join(_received_folder(run), str(experiment_id), str(epoch), f"{resource}.safetensors")
+    """Return where an uploaded resource lies, or would.
+
+    Raises:
+        NotFound: it is a link out of the storage.
+    """
+    path = os.path.join(_received_folder(run), str(experiment_id), str(epoch), f"{resource}.safetensors")
+    return run.checked_inside(run.checked_inside(path) + ".part").removesuffix(".part")
 
 
 def digest_of(path: str) -> str | None:
@@ -225,6 +231,12 @@ def _receive_chunk(path: str, part: str, data: bytes, first: int, total: int, di
     if found != digest:
         os.unlink(part)
         raise WrongRequest(f"the SHA-256 of what was received is {found}, not {digest}; send it again from 0")
+    try:
+        with safe_open(part, "numpy"):  # which reads the head, and compares it with the length
+            pass
+    except SafetensorError as error:
+        os.unlink(part)
+        raise WrongRequest(f"a safetensors file is expected: {error}") from error
     with contextlib.suppress(FileNotFoundError):
         os.unlink(f"{path}.sha256")  # of what was here before
     os.replace(part, path)
@@ -313,7 +325,7 @@ class Exporter:
             return
         last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no reason was given"]
         kind: type[RequestError] = NotFound if process.returncode == 2 else TryLater
-        raise kind(f"the checkpoint cannot be read: {last[0][:500]}")
+        raise kind(f"the checkpoint cannot be read: {without_folders(last[0].replace(run.folder, run.run_id))[:500]}")
 
     def close(self) -> None:
         if self._folder is not None:

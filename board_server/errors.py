@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import re
 from typing import Any
 
 
@@ -46,6 +48,12 @@ class Conflict(RequestError):
     status, close_code = 409, 1008
 
 
+class TooSlow(RequestError):
+    """What was to come did not come in time."""
+
+    status = 408
+
+
 class TooLarge(RequestError):
     """More than the board takes."""
 
@@ -64,6 +72,23 @@ class TryLater(RequestError):
     status, close_code = 503, 1013
 
 
-def disk_refuses(error: OSError) -> TryLater:
-    """Return what to answer when the system refuses to read or write a file."""
-    return TryLater(f"the board's disk refuses: {error.strerror}")
+_OUT_OF = {
+    errno.EMFILE: "the board has as many files and connections open as it may",
+    errno.ENFILE: "the board's machine has as many files open as it can",
+    errno.ENOMEM: "the board's machine has no memory left",
+}
+
+
+def disk_refuses(error: BaseException) -> TryLater:
+    """Return what to answer when the system refuses to read or write a file; not all of that is the disk's fault."""
+    number = getattr(error, "errno", None)
+    if number in _OUT_OF:
+        return TryLater(f"{_OUT_OF[number]}; try again later")
+    if isinstance(error, MemoryError):
+        return TryLater(f"{_OUT_OF[errno.ENOMEM]}; try again later")
+    return TryLater(f"the board's disk refuses: {getattr(error, 'strerror', None) or without_folders(str(error))}")
+
+
+def without_folders(text: str) -> str:
+    """Return a message in which files are called by their names alone: where they lie is nobody else's business."""
+    return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:)?/(?:[^/\n'\"]*/)*(?=[^/\s])", "", text)

@@ -40,6 +40,7 @@ _ERRORS = {
     401: "A token is needed",
     403: "This token, origin or host may not",
     404: "There is no such thing",
+    408: "The body did not come in time",
     409: "What is there contradicts it",
     413: "The body is too large",
     416: "The file has no such range",

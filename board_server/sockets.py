@@ -11,6 +11,7 @@ import msgspec
 from quart import Blueprint, websocket
 
 from board_server.addresses import checked_after
+from board_server.connections import tell_known
 from board_server.errors import RequestError, TryLater, WrongRequest, disk_refuses
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
 from board_server.state import Board, board
@@ -33,6 +34,7 @@ async def _admit() -> None:
     access.check_host(host)
     access.check_origin(websocket.headers.get("Origin"), host)
     access.require("write" if websocket.path == "/ws/publish" else "read", websocket.headers, websocket.cookies)
+    tell_known(websocket.scope, access)
     if board().num_sockets >= _MAX_SOCKETS:
         raise TryLater(f"the board serves {_MAX_SOCKETS} WebSockets already; try again later")
 

@@ -15,6 +15,7 @@ from quart import current_app
 from board_server.auth import Access
 from board_server.checkpoints import Exporter
 from board_server.errors import RequestError
+from board_server.leftovers import remove_leftovers
 from board_server.listing import Listing
 from board_server.live import Subscriptions
 from board_server.store import Store
@@ -36,7 +37,6 @@ class Board:
         self.subscriptions = Subscriptions(self.closing)
         self.exporter = Exporter()
         self.num_sockets = 0
-        self.signing_in = asyncio.Lock()
         self._listing_lock = asyncio.Lock()
         self._listed, self._listed_at = b"[]", -math.inf
         self._make_metrics()
@@ -54,6 +54,7 @@ class Board:
         """Follow the logs of local runs; called when the server starts."""
         self._following = asyncio.ensure_future(self._follow())
         self._warming = asyncio.ensure_future(self._warm())
+        self._tidying = asyncio.ensure_future(self._tidy(time.time()))
 
     async def end(self) -> None:
         """Let everybody go, and bring what was published to the disk."""
@@ -61,9 +62,20 @@ class Board:
         self._warming.cancel()
         try:
             await self._following
+            await self._tidying
         finally:
             self.store.close()
             self.exporter.close()
+
+    async def _tidy(self, started: float) -> None:
+        try:
+            names = await asyncio.to_thread(self.store.names)
+            num_removed = await asyncio.to_thread(remove_leftovers, self.store.folder, names, started=started)
+        except OSError as error:
+            _LOG.warning("cannot look for what a killed board has left: %s", error)
+            return
+        if num_removed:
+            _LOG.info("removed %d files that a killed board had not finished", num_removed)
 
     async def _warm(self) -> None:
         """Read the newest run, which is what people open a board for, before they ask."""

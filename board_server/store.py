@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
 from board_server.addresses import checked_id
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses
+from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses, without_folders
 from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
@@ -127,7 +127,7 @@ class Run:
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
-            raise TryLater(f"the board's disk refuses: {error.__cause__ or error}") from error
+            raise disk_refuses(error.__cause__ or error) from error
         self.log.appended(lines)
         self._wake()
 
@@ -139,7 +139,9 @@ class Run:
         except MlgymError as error:
             if is_being_written(self.log.path):
                 raise self._local() from error
-            raise TryLater(f"the board cannot write the log of {self.run_id!r}: {error.__cause__ or error}") from error
+            raise TryLater(
+                f"the board cannot write the log of {self.run_id!r}: {without_folders(str(error.__cause__ or error))}"
+            ) from error
 
     def _local(self) -> Conflict:
         return Conflict(
@@ -186,7 +188,17 @@ class Run:
         if name not in allowed:
             raise NotFound(f"no file {name[:140]!r}{nearest(name, allowed)} Files here: {', '.join(allowed)}")
         middle = () if experiment_id is None else (str(experiment_id),)
-        return os.path.join(self.folder, *middle, name)
+        return self.checked_inside(os.path.join(self.folder, *middle, name))
+
+    def checked_inside(self, path: str) -> str:
+        """Return a path in the run's folder.
+
+        Raises:
+            NotFound: it is a link that leads out of the folder of runs.
+        """
+        if not is_inside(os.path.dirname(self.folder), path):
+            raise NotFound(f"{os.path.basename(path)!r} is a link out of the board's folder, which is not followed")
+        return path
 
     def require_received(self) -> None:
         """Make the folder of a run that is new; refuse what would change one that is not the board's to change.
@@ -210,9 +222,13 @@ class Store:
         """List the ids of the runs in the folder."""
         try:
             with os.scandir(self.folder) as entries:
-                return [entry.name for entry in entries if layout.is_id(entry.name)]
+                return [entry.name for entry in entries if layout.is_id(entry.name) and self._is_own(entry)]
         except FileNotFoundError:
             return []
+
+    def _is_own(self, entry: os.DirEntry[str]) -> bool:
+        log = os.path.join(entry.path, layout.LOG)
+        return not (entry.is_symlink() or os.path.islink(log)) or is_inside(self.folder, log)
 
     def run(self, run_id: str) -> Run:
         """Return a run.
@@ -247,7 +263,9 @@ class Store:
 
     def _find(self, run_id: str) -> Run | None:
         folder = os.path.join(self.folder, checked_id(run_id, "grid_search_id"))
-        is_there = any(os.path.isfile(os.path.join(folder, name)) for name in (layout.LOG, layout.PUBLISHED_MARK))
+        names = (layout.LOG, layout.PUBLISHED_MARK)
+        is_there = any(os.path.isfile(path) for path in (os.path.join(folder, name) for name in names))
+        is_there = is_there and is_inside(self.folder, os.path.join(folder, layout.LOG))
         run = self._known.get(run_id)
         if not is_there:
             if run is not None:
@@ -289,6 +307,11 @@ class Store:
             del self._known[run_id]
         self._known[run.run_id] = run
         return run
+
+
+def is_inside(folder: str, path: str) -> bool:
+    """Tell whether a path, links followed, lies in a folder."""
+    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
 
 
 def keep_file(path: str, data: bytes) -> None:

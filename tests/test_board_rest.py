@@ -430,6 +430,26 @@ def test_a_wrong_upload_leaves_nothing_that_could_be_downloaded(tmp_path, header
     assert client("/checkpoints/remote/0/1/model")[0] == 404
 
 
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"abc",
+        b"\x80\x04\x95\x05\x00\x00\x00\x00\x00\x00\x00\x8c\x01a\x94.",  # a pickle
+        b"PK\x03\x04" + bytes(60),  # what torch.save writes begins so
+        safetensors.numpy.save({"w": np.zeros(8, np.float32)})[:-1],
+        safetensors.numpy.save({"w": np.zeros(8, np.float32)}) + b"x",
+    ],
+    ids=["text", "pickle", "zip", "cut off", "with more behind it"],
+)
+def test_what_is_no_safetensors_file_is_refused(tmp_path, data):
+    client = Client(tmp_path)
+    headers = {"Repr-Digest": digest(data)}
+    answer = client.json("/checkpoints/remote/0/1/model", 400, method="POST", data=data, headers=headers)
+    assert "a safetensors file is expected" in answer["error"]
+    assert client("/checkpoints/remote/0/1/model")[0] == 404
+    assert not list(tmp_path.rglob("*.part"))
+
+
 def test_a_body_that_is_too_large_is_refused(tmp_path):
     client, large = Client(tmp_path), bytes((1 << 24) + 1)
     assert "too large" in client.json("/grid_searches/remote/config.json", 413, method="PUT", data=large)["error"]
@@ -627,7 +647,7 @@ def test_damaged_checkpoints_hide_nothing(client, tmp_path, meta):
 
 
 def test_the_same_upload_several_times_at_once_ends_whole(tmp_path):
-    app, data = create_app(Store(tmp_path), Access()), bytes(range(256)) * 4_000
+    app, data = create_app(Store(tmp_path), Access()), safetensors.numpy.save({"all": np.arange(256_000)})
 
     async def upload():
         client = app.test_client()

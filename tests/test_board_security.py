@@ -1,16 +1,22 @@
 """Who may do what: tokens, sessions, origins, hosts, on every route; and that paths stay inside of the store."""
 
 import asyncio
+import base64
+import hashlib
 import json
 import subprocess
 import sys
+import time
 
+import numpy as np
 import pytest
+import safetensors.numpy
 import websockets
 from boards import ROOT, RUN, board, frame, listen, numbered, say, study_events, write_run
 
 from board_server.app import create_app
 from board_server.auth import Access
+from board_server.errors import without_folders
 from board_server.openapi import document
 from board_server.store import Store
 
@@ -84,7 +90,24 @@ def test_the_boards_own_page_and_allowed_sites_may(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "host", ["evil.example", "evil.example:8080", "192.0.2.1", "", "localhost.evil.example", "127.evil.example"]
+    "host",
+    [
+        "evil.example",
+        "evil.example:8080",
+        "192.0.2.1",
+        "",
+        "localhost.evil.example",
+        "127.evil.example",
+        "evil.example@localhost",
+        "localhost@evil.example",
+        "evil.example/@localhost",
+        "localhost/",
+        "localhost?",
+        "localhost:x",
+        "a b@127.0.0.1",
+        "evil.example#@localhost",
+        "\\localhost",
+    ],
 )
 def test_an_open_board_answers_to_no_foreign_name(tmp_path, host):
     app = create_app(Store(tmp_path), Access())
@@ -110,6 +133,72 @@ def test_a_session_of_the_page(guarded):
     assert statuses == [200, 401, 201, 200, 403, 200, 401]
     assert "HttpOnly" in cookie and "SameSite=Strict" in cookie and READ not in cookie
     assert said == {"read": True, "write": False, "token_required": True}
+
+
+def test_guesses_delay_nobody_else(guarded):
+    async def sign_in():
+        client = guarded.test_client()
+        guesses = [asyncio.ensure_future(client.post("/session", json={"token": f"guess {n}"})) for n in range(50)]
+        await asyncio.sleep(0)
+        began = time.monotonic()
+        right = await guarded.test_client().post("/session", json={"token": READ})
+        seconds = time.monotonic() - began
+        return right.status_code, seconds, {answer.status_code for answer in await asyncio.gather(*guesses)}
+
+    status, seconds, others = asyncio.run(sign_in())
+    assert status == 201 and others == {401} and seconds < 2  # one after the other they took 10 s
+
+
+@pytest.mark.parametrize("linked", ["run", "log", "config.json", "0", "checkpoints", "checkpoints/received/0/1"])
+def test_links_out_of_the_store_are_not_followed(tmp_path, linked):
+    outside, storage = tmp_path / "outside", tmp_path / "store"
+    write_run(outside, study_events(), "theirs")
+    (outside / "theirs/.published").touch()
+    for name in ("config.json", "0/model_card.json", "checkpoints/received/0/1/model.safetensors"):
+        (outside / "theirs" / name).parent.mkdir(parents=True, exist_ok=True)
+        (outside / "theirs" / name).write_text(SECRET)
+    if linked == "run":
+        storage.mkdir()
+        (storage / RUN).symlink_to(outside / "theirs")
+    else:
+        name = {"log": "event_storage.log"}.get(linked, linked)
+        write_run(storage, study_events())
+        (storage / RUN / ".published").touch()
+        (storage / RUN / name).unlink(missing_ok=True)
+        (storage / RUN / name).parent.mkdir(parents=True, exist_ok=True)
+        (storage / RUN / name).symlink_to(outside / "theirs" / name)
+    before = {str(one): one.read_bytes() for one in outside.rglob("*") if one.is_file()}
+    app, data = create_app(Store(storage), Access()), safetensors.numpy.save({"w": np.zeros(2, np.float32)})
+    digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
+    for method, path in ROUTES:
+        headers = {"Repr-Digest": f"sha-256=:{digest}:"}
+        _, _, body = ask(app, method, path.format(**FILL), data=data, headers=headers)
+        assert SECRET.encode() not in body, path
+    assert {str(one): one.read_bytes() for one in outside.rglob("*") if one.is_file()} == before
+    listed = json.loads(ask(app, "get", "/grid_searches")[2])
+    assert bool(listed) == (linked not in ("run", "log"))
+
+
+def test_links_inside_of_the_store_are_followed(tmp_path):
+    write_run(tmp_path / "disk", study_events(), "first")
+    (tmp_path / "disk/second").symlink_to("first")
+    (tmp_path / "store").symlink_to("disk")
+    app = create_app(Store(tmp_path / "store"), Access())
+    assert len(json.loads(ask(app, "get", "/grid_searches")[2])) == 2
+    assert ask(app, "get", "/grid_searches/second/scores")[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("error: /home/someone/es/run/checkpoints/group_0/4: damaged", "error: 4: damaged"),
+        ("[Errno 13] Permission denied: '/data/x y/config.json'", "[Errno 13] Permission denied: 'config.json'"),
+        ("see https://host/docs/board and 1/2 of it", "see https://host/docs/board and 1/2 of it"),
+        ("no epoch 3 or 4", "no epoch 3 or 4"),
+    ],
+)
+def test_messages_call_files_by_their_names_alone(said, shown):
+    assert without_folders(said) == shown
 
 
 @pytest.mark.parametrize("body", [b"", b"[]", b"{}", b'{"token": 1}', b"\xff", b"null"])
@@ -230,10 +319,13 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
         (["--tokn=x"], "unrecognized arguments"),
         (["--token=two words"], "printable ASCII"),
         (["--token="], "printable ASCII"),
+        (["--token=x"], "found 1 characters"),
+        (["--read_token=2short!"], "--read_token: found 7 characters"),
+        ([f"--token={WRITE}", f"--read_token={WRITE}"], "the same as --token"),
         (["--cors_allowed_origins=lab.example"], "write it like https://example.org"),
         (["--event_storage=README.md"], "it is no folder"),
         (["--event_storage="], "it is no folder"),
-        (["--host=no.such.host.invalid", "--token=x"], "--host=no.such.host.invalid"),
+        (["--host=no.such.host.invalid", f"--token={WRITE}"], "--host=no.such.host.invalid"),
     ],
 )
 def test_wrong_options_are_answered_in_one_line_with_status_2(options, words):

@@ -3,10 +3,11 @@
 import json
 import os
 import random
+import time
 import zlib
 
 import pytest
-from boards import RUN, numbered, study_events, write_run
+from boards import RUN, board, frame, numbered, say, study_events, write_run
 
 from board_server.errors import Conflict, NotFound, TryLater, WrongRequest
 from board_server.listing import Listing
@@ -294,3 +295,37 @@ def test_a_received_runs_config_is_not_executed_by_whoever_reads_it(tmp_path):
     for use in (lambda: mg.resume(tmp_path / "remote"), result.experiments[0].restore):
         with pytest.raises(MlgymError, match="If you trust it, remove"):
             use()
+
+
+def test_what_a_killed_board_left_is_removed_when_it_starts_again(tmp_path):
+    old, week = time.time() - 60, time.time() - 8 * 24 * 3600
+    received, local = tmp_path / "received", tmp_path / "local"
+    left = {
+        received / "config.json.0a1b2c3d.tmp": old,
+        received / ".receiving-1234": old,
+        received / "0/model_card.md.ffffffff.tmp": old,
+        received / "checkpoints/received/0/1/model.safetensors.sha256.00000000.tmp": old,
+        received / "checkpoints/received/0/1/optimizer.safetensors.part": week,
+        tmp_path / "unborn/.published.01234567.tmp": old,
+    }
+    kept = {
+        received / ".published": old,
+        received / "config.json": old,
+        received / "checkpoints/received/0/1/model.safetensors.part": old,  # its publisher goes on with it
+        received / "run.json.0a1b2c3d.tmp": time.time() + 60,  # is being written
+        local / "event_storage.log": old,
+        local / "run.json.0a1b2c3d.tmp": old,  # a local run's own
+        tmp_path / "strange/notes.txt": old,
+    }
+    for path, modified in (left | kept).items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"half")
+        os.utime(path, (modified, modified))
+    with board(tmp_path) as server:
+        limit = time.monotonic() + 10
+        while any(path.exists() for path in left):
+            assert time.monotonic() < limit, [str(path) for path in left if path.exists()]
+            time.sleep(0.01)
+        assert all(path.exists() for path in kept)
+        with server.publisher("unborn") as publisher:  # which would have been refused for ever
+            assert say(publisher, frame(0)) == {"ack": 0}

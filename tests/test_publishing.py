@@ -294,9 +294,9 @@ def test_a_run_publishes_to_several_boards_while_it_goes_on(board, tmp_path):
 
 
 def test_from_python_and_behind_tokens(board, tmp_path, monkeypatch, capfd):
-    there = board("--token=right", "--read_token=reads")
+    there = board("--token=the-right-one", "--read_token=only-reads")
     config = mg.load_config(str(small(tmp_path)))
-    for number, (token, status) in enumerate((("", 401), ("wrong", 401), ("reads", 403))):
+    for number, (token, status) in enumerate((("", 401), ("wrong", 401), ("only-reads", 403))):
         monkeypatch.setenv("MLGYM_JAX_BOARD_TOKEN", token)
         result = mg.run(config, tmp_path / "es", board=there.url, run_id=f"denied-{number}")
         said = capfd.readouterr().err
@@ -304,11 +304,11 @@ def test_from_python_and_behind_tokens(board, tmp_path, monkeypatch, capfd):
         assert "MLGYM_JAX_BOARD_TOKEN" in said and "not sent" in said and "mlgym_jax.publish" in said
         assert not (there.storage / f"denied-{number}").exists()
     monkeypatch.delenv("MLGYM_JAX_BOARD_TOKEN")
-    (tmp_path / "token").write_text("right\n")
+    (tmp_path / "token").write_text("the-right-one\n")
     command = [tmp_path / "es/denied-0", f"--board={there.url}", f"--board_token_file={tmp_path / 'token'}"]
     status, out, err = here("publish", *command)
-    assert status == 0 and "right" not in out + err, err
-    assert_published(tmp_path / "es/denied-0", there, "reads")
+    assert status == 0 and "the-right-one" not in out + err, err
+    assert_published(tmp_path / "es/denied-0", there, "only-reads")
 
 
 @pytest.mark.parametrize("secure", [False, True], ids=["http", "https"])
@@ -323,13 +323,13 @@ def test_behind_a_proxy_under_a_prefix(board, trained, tmp_path, monkeypatch, se
         subprocess.run(["openssl", *made.split(), *files], check=True, capture_output=True)
         certificate.write_bytes(certificate.read_bytes() + (tmp_path / "key.pem").read_bytes())
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-    there = board("--token=right")
-    monkeypatch.setenv("MLGYM_JAX_BOARD_TOKEN", "right")
+    there = board("--token=the-right-one")
+    monkeypatch.setenv("MLGYM_JAX_BOARD_TOKEN", "the-right-one")
     proxy = PrefixProxy(there.port, certificate)
     try:
         status, out, err = here("publish", trained, f"--board={proxy.url}")
         assert status == 0 and f"{proxy.url}#/runs/trained" in out, err
-        assert_published(trained, there, "right")
+        assert_published(trained, there, "the-right-one")
         if secure:  # and a certificate that nobody vouches for is refused
             monkeypatch.delenv("SSL_CERT_FILE")
             status, _, err = here("publish", trained, f"--board={proxy.url}", "--wait=0.5")

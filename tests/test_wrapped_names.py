@@ -87,8 +87,17 @@ def test_tfds_tells_whether_its_progress_bars_are_on():
     ("package", "where", "names"),
     [
         ("hypercorn", "hypercorn.protocol.ws_stream:WSStream", ["handle"]),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol",
+            ["_check_protocol", "_create_stream", "_maybe_recycle", "_send_error_response", "handle"],
+        ),
         ("hypercorn", "hypercorn.protocol.ws_stream:WebsocketBuffer", ["extend"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer", ["_idle_timeout", "_read_data"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer",
+            ["_close", "_idle_timeout", "_read_data", "protocol_send"],
+        ),
         (
             "wsproto",
             "wsproto.extensions:PerMessageDeflate",
@@ -112,11 +121,38 @@ def test_methods_that_connections_are_mended_by(package, where, names):
         ("hypercorn", "hypercorn.protocol.ws_stream:WebsocketBuffer.extend", ["self.length", "self.max_length"]),
         ("hypercorn", "hypercorn.protocol.ws_stream:WSStream._handle_events", ["FrameTooLargeError", "self.buffer"]),
         ("hypercorn", "hypercorn.protocol.ws_stream:Handshake.accept", ["[PerMessageDeflate()]"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer.__init__", ["self.writer", "self.idle_task"]),
-        ("hypercorn", "hypercorn.asyncio.tcp_server:TCPServer.run", ["self._idle_timeout", "self._read_data()"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.__init__",
+            ["self.writer", "self.idle_task", "self.state = state"],
+        ),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.run",
+            ["self._idle_timeout", "self._read_data()", "ConnectionState(self.state)"],
+        ),
         ("hypercorn", "hypercorn.asyncio.run:worker_serve", ["TCPServer("]),
         ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["WSStream("]),
-        ("hypercorn", "hypercorn.protocol.h2:H2Protocol._create_stream", ["WSStream("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._create_stream", ["HTTPStream("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol._maybe_recycle", ["self.can_read.set()", "Closed()"]),
+        ("hypercorn", "hypercorn.protocol.http_stream:HTTPStream.__init__", ["self.closed"]),
+        (
+            "hypercorn",
+            "hypercorn.asyncio.tcp_server:TCPServer.protocol_send",
+            ["self.send_lock", "self.writer.drain()"],
+        ),
+        ("hypercorn", "hypercorn.protocol:ProtocolWrapper.__init__", ["self.protocol = H11Protocol("]),
+        ("hypercorn", "hypercorn.protocol.h11:H11Protocol.__init__", ["self.connection: ", "h11_max_incomplete_size"]),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol._check_protocol",
+            ["H2ProtocolAssumedError", "H2CProtocolReq"],
+        ),
+        (
+            "hypercorn",
+            "hypercorn.protocol.h11:H11Protocol._handle_events",
+            ["await self._check_protocol(event)", "await self._create_stream(event)", "self.connection.next_event()"],
+        ),
         (
             "wsproto",
             "wsproto.extensions:PerMessageDeflate.frame_inbound_payload_data",

@@ -35,7 +35,7 @@ _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_REA
 
 _MIN_FILES = 4096  # so many may be open, where the system allows it: 1,000 WebSockets, idle connections, logs
 
-_MIN_TOKEN = 8  # characters
+_MIN_TOKEN, _MIN_GUARDED = 8, 4  # characters; the fewer are let through with a warning where only this machine connects
 _COMPLAINT_SECONDS = 60.0
 _ACCEPTED_AT_ONCE = 16  # before those that are there already go on
 _BACKLOG = 512  # connections that wait to be accepted; one more is asked to come again in a second
@@ -79,10 +79,15 @@ def _access(options: argparse.Namespace) -> Access:
         tokens[name] = given if given is not None else os.environ.get(variable)
         if tokens[name] is not None and not re.fullmatch(r"[\x21-\x7e]{1,512}", tokens[name]):
             raise _WrongOption(f"--{name}: {_MIN_TOKEN} to 512 printable ASCII characters without spaces are expected")
-        if tokens[name] is not None and len(tokens[name]) < _MIN_TOKEN:
+        length = _MIN_TOKEN if tokens[name] is None else len(tokens[name])
+        if length < (_MIN_GUARDED if is_loopback(options.host) else _MIN_TOKEN):
             raise _WrongOption(
-                f"--{name}: found {len(tokens[name])} characters, which are soon guessed; at least {_MIN_TOKEN} are "
+                f"--{name}: found {length} characters, which are soon guessed; at least {_MIN_TOKEN} are "
                 f"expected, printable ASCII without spaces, such as {secrets.token_urlsafe(32)}"
+            )
+        if length < _MIN_TOKEN:
+            print(
+                f"warning: --{name}: {length} characters are soon guessed; take {_MIN_TOKEN} or more", file=sys.stderr
             )
     if tokens["token"] is not None and tokens["token"] == tokens["read_token"]:
         raise _WrongOption("--read_token: it is the same as --token, so it would write, too; give another one")

@@ -320,7 +320,7 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
         (["--token=two words"], "printable ASCII"),
         (["--token="], "printable ASCII"),
         (["--token=x"], "found 1 characters"),
-        (["--read_token=2short!"], "--read_token: found 7 characters"),
+        (["--host=0.0.0.0", f"--token={WRITE}", "--read_token=2short!"], "--read_token: found 7 characters"),
         ([f"--token={WRITE}", f"--read_token={WRITE}"], "the same as --token"),
         (["--cors_allowed_origins=lab.example"], "write it like https://example.org"),
         (["--event_storage=README.md"], "it is no folder"),

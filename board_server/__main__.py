@@ -149,6 +149,8 @@ class _Complaints:
 
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
+        if isinstance(error, asyncio.CancelledError):
+            return  # a connection that was cut off when the board ended
         if not isinstance(error, OSError):
             loop.default_exception_handler(context)
             return

@@ -164,6 +164,9 @@ class _PlainProtocol(H11Protocol):
         self._server.turns.end(self._server)
         self._num_too_early = self._num_too_early + 1 if self.connection.trailing_data[0] else 0
         await super()._maybe_recycle()
+        if self.connection.our_state is not h11.IDLE:  # the last answer: Hypercorn would wait to read what follows
+            self.hear_no_more()
+            await self.can_read.set()
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ask for no other protocol: an upgrade to HTTP/2 is passed over, as RFC 9110, section 7.8, allows."""

@@ -166,6 +166,19 @@ def test_clients_that_leave_before_their_answer_write_no_traceback(tmp_path):
     assert not [line for line in server.said if "Traceback" in line or "Error" in line]
 
 
+def test_a_board_ends_in_order_while_clients_ask_before_their_answers(tmp_path):
+    body = b'{"token": "a-wrong-token"}'  # answered after 0.2 s
+    guess = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+    with board(tmp_path, "--token=a-token-to-write-with") as server, contextlib.ExitStack() as stack:
+        for _ in range(5):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5)).sendall(guess * 20)
+        time.sleep(0.1)
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 4.5  # the board waits 5 s for who does not end
+    assert not [line for line in server.said if "Traceback" in line]
+
+
 def test_of_many_who_ask_at_once_the_last_is_the_next():
     async def turns_of(names):
         turns, began = Turns(), []

@@ -237,11 +237,16 @@ class CheckpointSaved(Payload, kw_only=True):
 
 
 class CheckpointSkipped(Payload, kw_only=True):
-    """A resume passed over a corrupt checkpoint."""
+    """A resume passed over a checkpoint that is damaged, or none of this group's.
+
+    Attributes:
+        moved_to: where in the run's folder it is now; old logs, whose steps were removed, do not say it.
+    """
 
     group: int
     step: int
     error: str
+    moved_to: str | msgspec.UnsetType = msgspec.UNSET
 
 
 # --- replication ---------------------------------------------------------------------------------------------------

@@ -91,7 +91,10 @@ class Terminal:
                     f"({payload['reason']}), compiled in {payload['compile_seconds']:.1f} s"
                 )
         elif kind == "checkpoint_skipped":
-            self._say(f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}")
+            where = f"; it is now in {payload['moved_to']}" if "moved_to" in payload else ""
+            self._say(
+                f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}{where}"
+            )
         elif kind == "experiment_failed":
             self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
 

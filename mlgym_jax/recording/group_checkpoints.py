@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -57,8 +58,10 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
     """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
     recorder, ids = training.recorder, training.ids
 
-    def skipped(step: int, error: str) -> None:
-        recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, step=step, error=error)
+    def skipped(step: int, error: str, now_at: str) -> None:
+        moved_to = os.path.relpath(now_at, recorder.log.path.parent)
+        index = training.job.group.index
+        recorder.emit(schema.checkpoint_skipped, group=index, step=step, error=error, moved_to=moved_to)
 
     def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
         if list(experiments) != ids:

@@ -67,6 +67,9 @@ class CheckpointStore:
             DiskError: this write, or the one before, was refused; earlier steps are whole.
         """
         self.finish()
+        self._wait()  # also for a write that was begun and whose beginning was cut short by a signal
+        if epoch in self._saved:
+            return 0  # likewise: this state is on the disk
         new = {who: row for who, row in kept.items() if who not in self.kept()}
         stacked = jax.tree.map(lambda *rows: np.stack(rows), *new.values()) if new else None
         saved = Saved(
@@ -93,18 +96,24 @@ class CheckpointStore:
         """Wait for the write in the background, then delete steps that nothing needs any more."""
         if self._unfinished is None:
             return
-        saved, self._unfinished = self._unfinished, None
-        try:
-            self._manage().wait_until_finished()
-        except Exception as error:
-            raise self._refused(error) from error
+        saved = self._unfinished
+        self._wait()
         self._saved[saved.epoch] = saved
+        self._unfinished = None  # last, so that a signal in between makes it wait again
         newest = sorted(self._saved)[-2:]
         wanted = frozenset().union(*(self._saved[step].wanted for step in newest))
         for step in [step for step in self._saved if step not in newest]:
             if not wanted.intersection(self._saved[step].kept):
                 self._manage().delete(step)
                 del self._saved[step]
+
+    def _wait(self) -> None:
+        try:
+            if self._manager is not None:
+                self._manager.wait_until_finished()
+        except Exception as error:
+            self._unfinished = None
+            raise self._refused(error) from error
 
     def close(self) -> None:
         try:
@@ -206,6 +215,24 @@ class CheckpointStore:
         """
         stacked, row = self._stacked(experiment_id, epoch)
         return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
+
+    def state_of(self, experiment_id: int, epoch: int) -> TrainState | None:
+        """Return one experiment's state if a step was written after that very epoch of it, in the form of `save`.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        for step, saved in sorted(self._saved.items(), reverse=True):
+            if (experiment_id, epoch) in zip(saved.experiments, saved.row_epochs, strict=True):
+                row = saved.experiments.index(experiment_id)
+                try:
+                    state = self._read(step, "state", len(saved.experiments))
+                except DiskError:
+                    raise
+                except MlgymError:
+                    continue
+                return jax.tree.map(lambda leaf, row=row: leaf[row], state)
+        return None
 
     def arrays_of(self, experiment_id: int, epoch: int) -> dict[str, np.ndarray]:
         """Return one experiment's state after `epoch` as arrays by their names, `params/Dense_0/kernel`.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +19,7 @@ from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
 from mlgym_jax.events import EventLog, is_being_written, layout
-from mlgym_jax.events.files import write_whole
+from mlgym_jax.events.files import fsync_folder, write_whole
 
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
@@ -159,20 +160,29 @@ class Run:
         if self.is_published or os.path.exists(self.log.path):
             return
         if os.path.lexists(self.folder):
-            raise Conflict(
-                f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
-            )
+            raise self._not_ours()
+        # Made under another name and marked before it has its own, so that a board that ends here leaves no folder that
+        # no board takes over. If a local process makes one meanwhile, it finds that this one is taken.
+        parent, name = os.path.split(self.folder)
+        new = os.path.join(parent, f".{name}.{os.urandom(4).hex()}.tmp")
         try:
-            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
-            os.mkdir(self.folder)
-        except OSError as error:  # also where somebody has made it this moment
-            raise disk_refuses(error) from error
-        try:
-            keep_file(os.path.join(self.folder, layout.PUBLISHED_MARK), b"")
+            os.makedirs(new)
+            keep_file(os.path.join(new, layout.PUBLISHED_MARK), b"")
+            os.rename(new, self.folder)
+            fsync_folder(parent)
         except TryLater:
-            with contextlib.suppress(OSError):
-                os.rmdir(self.folder)
+            shutil.rmtree(new, ignore_errors=True)
             raise
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            if os.path.lexists(self.folder):  # somebody has made it this moment
+                raise self._not_ours() from error
+            raise disk_refuses(error) from error
+
+    def _not_ours(self) -> Conflict:
+        return Conflict(
+            f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
+        )
 
     # -- files beside the log --------------------------------------------------------------------------------------
 

@@ -207,7 +207,7 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
     lines: list[bytes] = []
-    expected, wrong, gap = run.log.head.event_id, None, None
+    expected, wrong, gap = run.num_events, None, None
     for item in items:
         if item.event_id < expected:
             continue
@@ -225,9 +225,9 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
             run.append(expected - len(lines), lines)
         except Conflict:
             run.refresh()  # what a local process writes is here as soon as it is in the file
-            if run.log.head.event_id < expected:
+            if run.num_events < expected:
                 raise
-    ack = run.log.head.event_id - 1
+    ack = run.num_events - 1
     if wrong is not None:
         wrong.details["ack"] = ack
         raise wrong

@@ -63,8 +63,8 @@ class Run:
 
     async def catch_up(self) -> None:
         """Refresh; what takes long is done in a thread."""
-        if self.log.unread_bytes() > _MANY_BYTES:
-            await asyncio.to_thread(self.log.refresh)
+        if self.log.is_counting or self.log.unread_bytes() > _MANY_BYTES:
+            await asyncio.to_thread(self.log.refresh, wait=True)
         self.refresh()
 
     def _wake(self) -> None:
@@ -103,13 +103,18 @@ class Run:
                 opening.add_done_callback(self._adopt)  # also where this client does not wait for it
                 with contextlib.suppress(RequestError):  # said when something is to be appended
                     await asyncio.shield(opening)
-            self.refresh()
+            await self.catch_up()
             await asyncio.to_thread(self.log.crc32)
 
     def _adopt(self, opening: asyncio.Future[EventLog]) -> None:
         if not opening.cancelled() and opening.exception() is None:
             self._writer = opening.result()
             self._close_if_idle()
+
+    @property
+    def num_events(self) -> int:
+        """How many events the log holds: its writer knows, also while a thread counts what readers have seen of it."""
+        return self._writer.next_event_id if self._writer is not None else self.log.head.event_id
 
     def append(self, first_event_id: int, lines: Sequence[bytes]) -> None:
         """Append published events, the first of which is to get the id `first_event_id`.
@@ -123,13 +128,13 @@ class Run:
                 self._make_folder()
                 self._writer = self._open_writer()
                 self.log.refresh()  # opening may have cut off a torn end
-            if self.log.head.event_id != first_event_id:
-                raise Conflict(f"the log has {self.log.head.event_id} events by now")
+            if self._writer.next_event_id != first_event_id:
+                raise Conflict(f"the log has {self._writer.next_event_id} events by now")
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
             raise TryLater(f"the board's disk refuses: {error.__cause__ or error}") from error
-        self.log.appended(lines)
+        self.log.appended(first_event_id, lines)
         self._wake()
 
     def _open_writer(self) -> EventLog:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from board_server.errors import Conflict, RequestError, WrongRequest
+from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.projected import MAX_LINE_BYTES
 from board_server.run_log import Cursor
 from board_server.store import Run
@@ -195,9 +195,10 @@ _FRAMES = msgspec.json.Decoder(list[_Published] | _Published)
 def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     """Take in one published frame; return its answer and how many events were new.
 
-    What comes before a gap is stored. An event that the log holds already is passed over.
+    What comes before a gap is stored. An event that the log holds already is compared with it and passed over.
 
     Raises:
+        Conflict: the log holds another event under an id, so another run has it, too; nothing of the frame was stored.
         WrongRequest: no frame of events; nothing of it from the first wrong event on was stored.
         Conflict, TryLater: see `Run.append`.
     """
@@ -206,6 +207,7 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
+    _compare(run, [item for item in items if item.event_id < run.num_events])
     lines: list[bytes] = []
     expected, wrong, gap = run.num_events, None, None
     for item in items:
@@ -237,6 +239,36 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     return {"ack": ack}, len(lines)
 
 
+def _compare(run: Run, items: Sequence[_Published]) -> None:
+    """Compare events with those of the log that have their ids.
+
+    Raises:
+        Conflict: they differ; TryLater: a thread has not yet counted so far.
+    """
+    held: list[bytes] = []
+    first = 0
+    for item in items:
+        if not first <= item.event_id < first + len(held):
+            held, _ = run.log.read(run.log.seek(item.event_id), max_bytes=_SENT_FRAME_BYTES, max_events=len(items))
+            first = item.event_id
+            if not held or first >= run.log.head.event_id:
+                raise TryLater(f"the board still counts the log of {run.run_id!r}")
+        line = _one_line(item)
+        # A local log's damaged lines go out as events of this type.
+        if held[item.event_id - first].strip() != line and b'"line_left_out"' not in line[:64]:
+            error = Conflict(
+                f"event {item.event_id} of {run.run_id!r} is another one here: another run has this id, or another "
+                "process goes on with a copy of this run; publish under another id"
+            )
+            error.details["conflict"] = item.event_id
+            raise error
+
+
+def _one_line(item: _Published) -> bytes:
+    line = bytes(item.data)
+    return msgspec.json.format(line, indent=-1) if b"\n" in line or b"\r" in line else line
+
+
 def _items(frame: bytes | str | None) -> list[_Published]:
     try:
         found = _FRAMES.decode(frame if frame is not None else b"")
@@ -255,9 +287,7 @@ def _line(item: _Published) -> bytes:
     Raises:
         WrongRequest: it is no event.
     """
-    line = bytes(item.data)
-    if b"\n" in line or b"\r" in line:
-        line = msgspec.json.format(line, indent=-1)
+    line = _one_line(item)
     try:
         event = decode(line)
     except ValueError as error:

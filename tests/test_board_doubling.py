@@ -8,6 +8,7 @@ import time
 import pytest
 from boards import RUN, numbered, write_run
 
+from board_server.errors import Conflict
 from board_server.live import receive
 from board_server.store import Run, Store
 
@@ -87,3 +88,21 @@ def test_who_asks_for_a_run_while_it_is_counted_sees_all_of_it(tmp_path, slow_di
         return other.log.head
 
     assert asyncio.run(ask()) == (20_000, path.stat().st_size)
+
+
+def test_two_writers_of_one_id_are_not_mixed(tmp_path):
+    store = Store(tmp_path)
+    run = store.receiving("same")
+    a, b = ([encoded(number, f"{name}{number}") for number in range(4)] for name in "AB")
+    assert receive(run, frame(0, a[:1])) == ({"ack": 0}, 1)
+    for lines in (b[:2], b[:1], [a[0].replace(b'"A0"', b'"A0 "'), b[1]]):
+        with pytest.raises(Conflict, match="event 0 of 'same' is another one"):
+            receive(run, frame(0, lines))
+    assert receive(run, frame(1, a[1:3])) == ({"ack": 2}, 2)
+    with pytest.raises(Conflict) as refused:  # one that has begun alike
+        receive(run, frame(1, [a[1], b[2], b[3]]))
+    assert refused.value.details == {"conflict": 2}
+    assert receive(run, frame(0, a)) == ({"ack": 3}, 1)
+    store.close()
+    held = (tmp_path / "same/event_storage.log").read_bytes()
+    assert [json.loads(line)["text"] for line in held.splitlines()] == ["A0", "A1", "A2", "A3"]

@@ -55,13 +55,19 @@ class Payload(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RunStarted(Payload, kw_only=True):
-    """A run begins, or goes on (`resumed`)."""
+    """A run begins, or goes on (`resumed`).
+
+    Attributes:
+        writer: random, of this launch alone: by it runs are told apart that have one id, and launches that go on with
+            copies of one run.
+    """
 
     name: str
     config_hash: str
     num_experiments: int
     num_groups: int
     resumed: bool
+    writer: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFinished(Payload, kw_only=True):

@@ -135,3 +135,31 @@ def test_a_resume_makes_good_what_an_older_launch_left_out(undisturbed, tmp_path
     assert status == 0, err
     assert_told_is_held(run_dir)
     assert_same_outcome(outcome(run_dir), undisturbed[1])
+
+
+def test_a_damaged_step_that_alone_kept_a_row_names_it(undisturbed, tmp_path):
+    """Step 2 alone keeps epoch 2 of experiment 1; the newest two steps are whole."""
+    run_dir = pathlib.Path(shutil.copytree(undisturbed[0], tmp_path / "whole"))
+    [step] = [step for step in steps(run_dir) if step.name == "2"]
+    shutil.rmtree(step / "meta")
+    status, _, err = here("run", "--resume=whole", f"--event_storage={tmp_path}", "--config.num_epochs=5", "--quiet")
+    assert status == 0, err
+    [skipped] = events(run_dir, "checkpoint_skipped")
+    assert (skipped["step"], skipped["lost"]) == (2, [[1, 2]])
+    assert "no checkpoint is left of what was to be kept: experiment 1 epoch 2" in " ".join(err.split())
+    assert events(run_dir, "checkpoint_saved")[-1]["kept"] == [[0, 1], [1, 1]]
+    assert_told_is_held(run_dir)
+    _, ends, _ = outcome(run_dir)
+    assert [checkpoints for *_, checkpoints in ends.values()] == [[1, 5], [1, 5]]
+
+
+def test_a_damaged_step_whose_row_comes_again_loses_none(undisturbed, tmp_path):
+    run_dir = pathlib.Path(shutil.copytree(undisturbed[0], tmp_path / "whole"))
+    for step in steps(run_dir):
+        if step.name != "1":
+            shutil.rmtree(step / "meta")
+    status, _, err = resume(run_dir)
+    assert status == 0, err
+    assert len(events(run_dir, "checkpoint_skipped")) >= 2
+    assert not any("lost" in it for it in events(run_dir, "checkpoint_skipped"))
+    assert_same_outcome(outcome(run_dir), undisturbed[1])

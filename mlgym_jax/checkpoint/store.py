@@ -216,6 +216,11 @@ class CheckpointStore:
         stacked, row = self._stacked(experiment_id, epoch)
         return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
 
+    def states(self) -> frozenset[Kept]:
+        """Return after which epoch of which experiment a step holds the state."""
+        steps = self._saved.values()
+        return frozenset(who for saved in steps for who in zip(saved.experiments, saved.row_epochs, strict=True))
+
     def state_of(self, experiment_id: int, epoch: int) -> TrainState | None:
         """Return one experiment's state if a step was written after that very epoch of it, in the form of `save`.
 

@@ -247,12 +247,14 @@ class CheckpointSkipped(Payload, kw_only=True):
 
     Attributes:
         moved_to: where in the run's folder it is now; old logs, whose steps were removed, do not say it.
+        lost: the `[experiment_id, epoch]` rows that a strategy wants and no step holds any more, where there are any.
     """
 
     group: int
     step: int
     error: str
     moved_to: str | msgspec.UnsetType = msgspec.UNSET
+    lost: Sequence[Sequence[int]] | msgspec.UnsetType = msgspec.UNSET
 
 
 # --- replication ---------------------------------------------------------------------------------------------------

@@ -95,6 +95,9 @@ class Terminal:
             self._say(
                 f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}{where}"
             )
+            if lost := payload.get("lost"):
+                rows = ", ".join(f"experiment {number} epoch {epoch}" for number, epoch in lost)
+                self._say(f"no checkpoint is left of what was to be kept: {rows}")
         elif kind == "experiment_failed":
             self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
 

@@ -70,10 +70,11 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
     """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
     recorder, ids = training.recorder, training.ids
 
-    def skipped(step: int, error: str, now_at: str) -> None:
+    skipped: list[dict[str, Any]] = []
+
+    def skip(step: int, error: str, now_at: str) -> None:
         moved_to = os.path.relpath(now_at, recorder.log.path.parent)
-        index = training.job.group.index
-        recorder.emit(schema.checkpoint_skipped, group=index, step=step, error=error, moved_to=moved_to)
+        skipped.append({"step": step, "error": error, "moved_to": moved_to})
 
     def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
         if list(experiments) != ids:
@@ -86,15 +87,28 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
                 )
         return None
 
-    found = training.store.restore_newest(skipped, ahead_of_log)
-    if found is None:
-        return 0, None
-    saved, state = found
-    for row, epochs in enumerate(saved.row_epochs):
-        training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
+    try:
+        found = training.store.restore_newest(skip, ahead_of_log)
+        if found is None:
+            return 0, None
+        saved, state = found
+        for row, epochs in enumerate(saved.row_epochs):
+            training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
+        if skipped and (lost := _lost(training)):
+            skipped[-1]["lost"] = lost
+    finally:  # what was moved is told, whatever comes
+        for fields in skipped:
+            recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, **fields)
     training.standing = Standing(None, saved.row_epochs, {}, {})
     training.written = (saved.epoch, time.monotonic())
     return saved.epoch, state
+
+
+def _lost(training: GroupTraining) -> list[list[int]]:
+    """Return the rows that a strategy wants, that no step holds, and that no epoch will bring again."""
+    held = training.store.kept().keys() | training.store.states()
+    wanted = [(number, epoch) for row, number in enumerate(training.ids) for epoch in wanted_epochs(training, row)]
+    return sorted([number, epoch] for number, epoch in wanted if (number, epoch) not in held)
 
 
 def make_good(training: GroupTraining) -> None:

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 
 import msgspec
 
-from board_server.errors import Conflict, RequestError, WrongRequest
+from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.projected import MAX_LINE_BYTES
 from board_server.run_log import Cursor
 from board_server.store import Run
@@ -195,9 +195,10 @@ _FRAMES = msgspec.json.Decoder(list[_Published] | _Published)
 def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     """Take in one published frame; return its answer and how many events were new.
 
-    What comes before a gap is stored. An event that the log holds already is passed over.
+    What comes before a gap is stored. An event that the log holds already is compared with it and passed over.
 
     Raises:
+        Conflict: the log holds another event under an id, so another run has it, too; nothing of the frame was stored.
         WrongRequest: no frame of events; nothing of it from the first wrong event on was stored.
         Conflict, TryLater: see `Run.append`.
     """
@@ -206,8 +207,9 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
+    _compare(run, [item for item in items if item.event_id < run.num_events])
     lines: list[bytes] = []
-    expected, wrong, gap = run.log.head.event_id, None, None
+    expected, wrong, gap = run.num_events, None, None
     for item in items:
         if item.event_id < expected:
             continue
@@ -225,9 +227,9 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
             run.append(expected - len(lines), lines)
         except Conflict:
             run.refresh()  # what a local process writes is here as soon as it is in the file
-            if run.log.head.event_id < expected:
+            if run.num_events < expected:
                 raise
-    ack = run.log.head.event_id - 1
+    ack = run.num_events - 1
     if wrong is not None:
         wrong.details["ack"] = ack
         raise wrong
@@ -235,6 +237,36 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
         message = f"event {gap} does not follow event {ack}; send from event {ack + 1} on"
         return {"ack": ack, "expected": ack + 1, "error": message}, len(lines)
     return {"ack": ack}, len(lines)
+
+
+def _compare(run: Run, items: Sequence[_Published]) -> None:
+    """Compare events with those of the log that have their ids.
+
+    Raises:
+        Conflict: they differ; TryLater: a thread has not yet counted so far.
+    """
+    held: list[bytes] = []
+    first = 0
+    for item in items:
+        if not first <= item.event_id < first + len(held):
+            held, _ = run.log.read(run.log.seek(item.event_id), max_bytes=_SENT_FRAME_BYTES, max_events=len(items))
+            first = item.event_id
+            if not held or first >= run.log.head.event_id:
+                raise TryLater(f"the board still counts the log of {run.run_id!r}")
+        line = _one_line(item)
+        # A local log's damaged lines go out as events of this type.
+        if held[item.event_id - first].strip() != line and b'"line_left_out"' not in line[:64]:
+            error = Conflict(
+                f"event {item.event_id} of {run.run_id!r} is another one here: another run has this id, or another "
+                "process goes on with a copy of this run; publish under another id"
+            )
+            error.details["conflict"] = item.event_id
+            raise error
+
+
+def _one_line(item: _Published) -> bytes:
+    line = bytes(item.data)
+    return msgspec.json.format(line, indent=-1) if b"\n" in line or b"\r" in line else line
 
 
 def _items(frame: bytes | str | None) -> list[_Published]:
@@ -255,9 +287,7 @@ def _line(item: _Published) -> bytes:
     Raises:
         WrongRequest: it is no event.
     """
-    line = bytes(item.data)
-    if b"\n" in line or b"\r" in line:
-        line = msgspec.json.format(line, indent=-1)
+    line = _one_line(item)
     try:
         event = decode(line)
     except ValueError as error:

@@ -53,6 +53,10 @@ class RunLog:
         """What differs when the log holds anything else, also after a restart of the server."""
         return zlib.crc32(self._begin), self.modified_ns, self.head
 
+    @property
+    def is_counting(self) -> bool:
+        return self._lock.locked()
+
     def unread_bytes(self) -> int:
         """Return how much a refresh would have to count."""
         try:
@@ -60,9 +64,13 @@ class RunLog:
         except OSError:
             return 0
 
-    def refresh(self) -> bool:
-        """Take in what was appended; return whether anything changed. A line without its end is left for later."""
-        if not self._lock.acquire(blocking=False):
+    def refresh(self, *, wait: bool = False) -> bool:
+        """Take in what was appended; return whether anything changed. A line without its end is left for later.
+
+        Args:
+            wait: until a thread that is at it has ended; without it `head` may stand anywhere on its way.
+        """
+        if not self._lock.acquire(blocking=wait):
             return False  # a thread is at it
         try:
             return self._refresh()
@@ -82,12 +90,17 @@ class RunLog:
             self._seen, self.modified_ns = seen, status.st_mtime_ns
             return self._count_to(file.fileno(), status.st_size) or replaced
 
-    def appended(self, lines: Sequence[bytes]) -> None:
-        """Take in whole lines that the caller has just appended at the head."""
-        num_bytes = sum(map(len, lines)) + len(lines)
-        self._advance(len(lines), num_bytes)
-        self._begin = self._begin or (lines[0] + b"\n")[:_KNOWN_BYTES]
-        self._end = (lines[-1] + b"\n")[-_KNOWN_BYTES:]
+    def appended(self, first_event_id: int, lines: Sequence[bytes]) -> None:
+        """Take in whole lines that the caller has just appended; a head that is not there yet comes by itself."""
+        if not self._lock.acquire(blocking=False):
+            return  # a thread counts what was there before
+        try:
+            if self.head.event_id == first_event_id:
+                self._advance(len(lines), sum(map(len, lines)) + len(lines))
+                self._begin = self._begin or (lines[0] + b"\n")[:_KNOWN_BYTES]
+                self._end = (lines[-1] + b"\n")[-_KNOWN_BYTES:]
+        finally:
+            self._lock.release()
 
     def _replaced(self) -> bool:
         self.generation += 1

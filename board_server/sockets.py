@@ -85,7 +85,7 @@ async def publish() -> None:
                 answer, num_new = _received(run, frame)
             except RequestError as error:
                 here.count_refused()
-                details = {"ack": run.log.head.event_id - 1, **error_answer(error)}
+                details = {"ack": run.num_events - 1, **error_answer(error)}
                 await websocket.send(msgspec.json.encode(details).decode())
                 await asyncio.sleep(_ANSWER_SECONDS)
                 await _close(error.close_code, str(error)[:100])

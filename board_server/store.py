@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import shutil
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
@@ -18,7 +19,7 @@ from board_server.projected import Projected
 from board_server.run_log import RunLog
 from mlgym_jax.errors import DiskError, MlgymError, nearest
 from mlgym_jax.events import EventLog, is_being_written, layout
-from mlgym_jax.events.files import write_whole
+from mlgym_jax.events.files import fsync_folder, write_whole
 
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
@@ -62,8 +63,8 @@ class Run:
 
     async def catch_up(self) -> None:
         """Refresh; what takes long is done in a thread."""
-        if self.log.unread_bytes() > _MANY_BYTES:
-            await asyncio.to_thread(self.log.refresh)
+        if self.log.is_counting or self.log.unread_bytes() > _MANY_BYTES:
+            await asyncio.to_thread(self.log.refresh, wait=True)
         self.refresh()
 
     def _wake(self) -> None:
@@ -102,13 +103,18 @@ class Run:
                 opening.add_done_callback(self._adopt)  # also where this client does not wait for it
                 with contextlib.suppress(RequestError):  # said when something is to be appended
                     await asyncio.shield(opening)
-            self.refresh()
+            await self.catch_up()
             await asyncio.to_thread(self.log.crc32)
 
     def _adopt(self, opening: asyncio.Future[EventLog]) -> None:
         if not opening.cancelled() and opening.exception() is None:
             self._writer = opening.result()
             self._close_if_idle()
+
+    @property
+    def num_events(self) -> int:
+        """How many events the log holds: its writer knows, also while a thread counts what readers have seen of it."""
+        return self._writer.next_event_id if self._writer is not None else self.log.head.event_id
 
     def append(self, first_event_id: int, lines: Sequence[bytes]) -> None:
         """Append published events, the first of which is to get the id `first_event_id`.
@@ -122,13 +128,13 @@ class Run:
                 self._make_folder()
                 self._writer = self._open_writer()
                 self.log.refresh()  # opening may have cut off a torn end
-            if self.log.head.event_id != first_event_id:
-                raise Conflict(f"the log has {self.log.head.event_id} events by now")
+            if self._writer.next_event_id != first_event_id:
+                raise Conflict(f"the log has {self._writer.next_event_id} events by now")
             self._writer.append_lines(lines)
         except DiskError as error:
             self.close_writer()
             raise disk_refuses(error.__cause__ or error) from error
-        self.log.appended(lines)
+        self.log.appended(first_event_id, lines)
         self._wake()
 
     def _open_writer(self) -> EventLog:
@@ -161,20 +167,29 @@ class Run:
         if self.is_published or os.path.exists(self.log.path):
             return
         if os.path.lexists(self.folder):
-            raise Conflict(
-                f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
-            )
+            raise self._not_ours()
+        # Made under another name and marked before it has its own, so that a board that ends here leaves no folder that
+        # no board takes over. If a local process makes one meanwhile, it finds that this one is taken.
+        parent, name = os.path.split(self.folder)
+        new = os.path.join(parent, f".{name}.{os.urandom(4).hex()}.tmp")
         try:
-            os.makedirs(os.path.dirname(self.folder), exist_ok=True)
-            os.mkdir(self.folder)
-        except OSError as error:  # also where somebody has made it this moment
-            raise disk_refuses(error) from error
-        try:
-            keep_file(os.path.join(self.folder, layout.PUBLISHED_MARK), b"")
+            os.makedirs(new)
+            keep_file(os.path.join(new, layout.PUBLISHED_MARK), b"")
+            os.rename(new, self.folder)
+            fsync_folder(parent)
         except TryLater:
-            with contextlib.suppress(OSError):
-                os.rmdir(self.folder)
+            shutil.rmtree(new, ignore_errors=True)
             raise
+        except OSError as error:
+            shutil.rmtree(new, ignore_errors=True)
+            if os.path.lexists(self.folder):  # somebody has made it this moment
+                raise self._not_ours() from error
+            raise disk_refuses(error) from error
+
+    def _not_ours(self) -> Conflict:
+        return Conflict(
+            f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
+        )
 
     # -- files beside the log --------------------------------------------------------------------------------------
 

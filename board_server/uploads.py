@@ -35,7 +35,7 @@ async def publish(run_id: str) -> Response:
         answer, num_new = receive(run, frame)
     except RequestError as error:
         board().count_refused()
-        return json_response({"ack": run.log.head.event_id - 1, **error_answer(error)}, error.status)
+        return json_response({"ack": run.num_events - 1, **error_answer(error)}, error.status)
     finally:
         run.publisher_left()
     board().count_received(num_new, len(frame))

@@ -27,7 +27,7 @@ class ConfigError(MlgymError):
 
 
 class DiskError(MlgymError):
-    """The disk refused a write; what was written before is whole."""
+    """The disk refused a write or a read; what was written before is whole."""
 
 
 def nearest(name: object, options: Iterable[object]) -> str:

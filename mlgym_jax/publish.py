@@ -70,12 +70,12 @@ def _main(arguments: list[str]) -> int:
         events, files, parts = publisher.events.acknowledged, publisher.files.sent, publisher.checkpoints.sent
         found = f"{publisher.address.page(run_id)}: it has {events:,} events"
         found += "" if publisher.is_followed else f"; sent {files:,} files and {parts:,} parts of checkpoints"
-        if not unsent:
+        if not unsent and not publisher.gave_up:
             print(f"{found}; nothing is left to send")
         else:
             status = status or FAILED
             why = f" ({publisher.problem})" if publisher.problem else ""
-            tell(f"error: {found}; not sent: {', '.join(unsent)}{why}")
+            tell(f"error: {found}; not sent: {', '.join(unsent) or 'what was refused'}{why}")
             if not publisher.gave_up:
                 tell(f"Send it later with:\n  {boards.command(options.run_dir, publisher.address)}")
         publisher.close()

@@ -655,3 +655,36 @@ def test_nothing_of_a_connection_is_tried_at_an_address_that_is_no_board(tmp_pat
             server.shutdown()
             thread.join()
     assert status == 1 and "answers 404; is this a board's URL?" in err and "3 events" in err
+
+
+def test_two_launches_that_go_on_with_copies_of_a_run_are_not_mixed(board, tmp_path, capsys):
+    """One is connected and has sent what both begin with; the other sends first what follows."""
+    there = board()
+    mine, other = (written(tmp_path / name, 3) for name in ("mine", "other"))
+    with EventLog.open(other / "event_storage.log") as log:
+        log.append([event(number, "other") for number in range(3, 5)])
+    path = mine / "event_storage.log"
+    with Publication(str(mine), Boards.at(there.url)) as publication, EventLog.open(path, sinks=[publication]) as log:
+        publication.begin(3)
+        until(lambda: (there.storage / RUN / "event_storage.log").exists() and there.log(RUN).count(b"\n") == 3)
+        status, _, err = here("publish", other, f"--board={there.url}", "--quiet")
+        assert status == 0, err
+        log.append([event(number, "mine") for number in range(3, 6)])
+    said = capsys.readouterr().err
+    assert "other events (event 3 is another one there)" in said and "not sent: 6 events" in said
+    assert log_of(there.storage / RUN) == log_of(other)
+    status, out, err = here("publish", mine, f"--board={there.url}", "--quiet")
+    assert (status, out) == (1, "") and "other events" in err and "not sent: 6 events" in err
+    assert log_of(there.storage / RUN) == log_of(other)
+
+
+def test_each_launch_of_a_run_has_a_writer_of_its_own(tmp_path):
+    """Runs that began in one millisecond from one config, and launches that go on with copies, differ by it."""
+    study = small(tmp_path, "config.num_epochs = 1")
+    for storage in ("a", "b"):
+        assert (
+            here("run", f"--config={study}", f"--event_storage={tmp_path / storage}", "--run_id=r", "--quiet")[0] == 0
+        )
+    assert here("run", "--resume=r", f"--event_storage={tmp_path / 'b'}", "--quiet")[0] == 0
+    writers = [it["writer"] for storage in ("a", "b") for it in events(tmp_path / storage / "r", "run_started")]
+    assert len(writers) == len(set(writers)) == 3 and all(re.fullmatch("[0-9a-f]{16}", one) for one in writers)

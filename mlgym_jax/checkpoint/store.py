@@ -11,7 +11,6 @@ import dataclasses
 import logging
 import os
 import re
-import shutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,6 +19,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
+from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system
 from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.trees import path_name
@@ -67,6 +67,9 @@ class CheckpointStore:
             DiskError: this write, or the one before, was refused; earlier steps are whole.
         """
         self.finish()
+        self._wait()  # also for a write that was begun and whose beginning was cut short by a signal
+        if epoch in self._saved:
+            return 0  # likewise: this state is on the disk
         new = {who: row for who, row in kept.items() if who not in self.kept()}
         stacked = jax.tree.map(lambda *rows: np.stack(rows), *new.values()) if new else None
         saved = Saved(
@@ -93,18 +96,24 @@ class CheckpointStore:
         """Wait for the write in the background, then delete steps that nothing needs any more."""
         if self._unfinished is None:
             return
-        saved, self._unfinished = self._unfinished, None
-        try:
-            self._manage().wait_until_finished()
-        except Exception as error:
-            raise self._refused(error) from error
+        saved = self._unfinished
+        self._wait()
         self._saved[saved.epoch] = saved
+        self._unfinished = None  # last, so that a signal in between makes it wait again
         newest = sorted(self._saved)[-2:]
         wanted = frozenset().union(*(self._saved[step].wanted for step in newest))
         for step in [step for step in self._saved if step not in newest]:
             if not wanted.intersection(self._saved[step].kept):
                 self._manage().delete(step)
                 del self._saved[step]
+
+    def _wait(self) -> None:
+        try:
+            if self._manager is not None:
+                self._manager.wait_until_finished()
+        except Exception as error:
+            self._unfinished = None
+            raise self._refused(error) from error
 
     def close(self) -> None:
         try:
@@ -133,17 +142,27 @@ class CheckpointStore:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def load(self, on_damage: Callable[[int, str], None] | None = None) -> list[int]:
-        """Read what the steps on disk hold; return their epochs, oldest first; leave unreadable ones out."""
+        """Read what the steps on disk hold; return their epochs, oldest first; leave damaged ones out.
+
+        Raises:
+            DiskError: the disk refuses, which says nothing of what is on it.
+        """
         self._saved, self._last_read = {}, (None, None)
-        if not os.path.isdir(self.folder):
+        try:
+            names = os.listdir(self.folder)
+        except (FileNotFoundError, NotADirectoryError):
             return []
-        for name in sorted((name for name in os.listdir(self.folder) if name.isdigit()), key=int):
+        except OSError as error:
+            raise self._unreadable(self.folder, str(error.strerror)) from error
+        for name in sorted((name for name in names if name.isdigit()), key=int):
             try:
                 meta = ocp.Checkpointer(ocp.JsonCheckpointHandler()).restore(os.path.join(self.folder, name, "meta"))
                 self._saved[int(name)] = from_json(meta)
             except Exception as error:
+                self._raise_if_refused(os.path.join(self.folder, name), error)
                 if on_damage is not None:
-                    on_damage(int(name), f"{type(error).__name__}: {str(error).strip().splitlines()[0][:200]}")
+                    reason = str(error).strip().splitlines() or [""]
+                    on_damage(int(name), f"{type(error).__name__}: {reason[0][:200]}")
         return sorted(self._saved)
 
     def kept(self) -> dict[Kept, int]:
@@ -155,13 +174,17 @@ class CheckpointStore:
 
     def restore_newest(
         self,
-        on_damage: Callable[[int, str], None],
+        on_damage: Callable[[int, str, str], None],
         refuse: Callable[[Sequence[int], Sequence[int]], str | None] = lambda experiments, row_epochs: None,
     ) -> tuple[Saved, TrainState] | None:
-        """Return the newest step that is whole, its states stacked on the host; others are told and removed.
+        """Return the newest step that is whole, its states stacked on the host; others are put aside and told.
 
         Args:
+            on_damage: (step, why, where it is now), once it is put aside.
             refuse: (experiments, row_epochs) -> why a step cannot be used, or None.
+
+        Raises:
+            DiskError: the disk refuses; nothing was moved then, as nothing is known of the steps.
         """
         damaged: dict[int, str] = {}
         self.load(damaged.__setitem__)
@@ -173,14 +196,15 @@ class CheckpointStore:
                 state = self._read(step, "state", len(saved.experiments))
                 if saved.kept:
                     self._read(step, "kept", len(saved.kept))  # these rows are nowhere else
+            except DiskError:
+                raise
             except MlgymError as error:
                 damaged[step] = str(error)
                 del self._saved[step]
                 continue
             break
         for step, reason in sorted(damaged.items()):
-            on_damage(step, reason)
-            shutil.rmtree(os.path.join(self.folder, str(step)), ignore_errors=True)
+            on_damage(step, reason, put_aside(self.folder, step))
         return (self._saved[max(self._saved)], state) if self._saved else None
 
     def restore_row(self, experiment_id: int, epoch: int) -> TrainState:
@@ -191,6 +215,29 @@ class CheckpointStore:
         """
         stacked, row = self._stacked(experiment_id, epoch)
         return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
+
+    def states(self) -> frozenset[Kept]:
+        """Return after which epoch of which experiment a step holds the state."""
+        steps = self._saved.values()
+        return frozenset(who for saved in steps for who in zip(saved.experiments, saved.row_epochs, strict=True))
+
+    def state_of(self, experiment_id: int, epoch: int) -> TrainState | None:
+        """Return one experiment's state if a step was written after that very epoch of it, in the form of `save`.
+
+        Raises:
+            DiskError: the disk refuses.
+        """
+        for step, saved in sorted(self._saved.items(), reverse=True):
+            if (experiment_id, epoch) in zip(saved.experiments, saved.row_epochs, strict=True):
+                row = saved.experiments.index(experiment_id)
+                try:
+                    state = self._read(step, "state", len(saved.experiments))
+                except DiskError:
+                    raise
+                except MlgymError:
+                    continue
+                return jax.tree.map(lambda leaf, row=row: leaf[row], state)
+        return None
 
     def arrays_of(self, experiment_id: int, epoch: int) -> dict[str, np.ndarray]:
         """Return one experiment's state after `epoch` as arrays by their names, `params/Dense_0/kernel`.
@@ -235,6 +282,7 @@ class CheckpointStore:
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
                 tree = reader.restore(os.path.join(where, item), args=ocp.args.StandardRestore(self._target(rows)))
         except Exception as error:
+            self._raise_if_refused(where, error)
             reason = str(error).strip().splitlines() or [""]
             raise MlgymError(f"{where}: cannot be read ({type(error).__name__}: {reason[0][:200]})") from error
         host = jax.tree.map(np.asarray, tree)
@@ -246,6 +294,19 @@ class CheckpointStore:
         if self._abstract is None:
             self._last_read = (step, item), host  # who asks for one row's arrays asks for its neighbours' next
         return host
+
+    def _raise_if_refused(self, where: str, error: Exception) -> None:
+        """Raise what is not the step's fault: the system's refusals, and too little memory."""
+        if isinstance(error, MemoryError):
+            raise error
+        if reason := refusal_of_the_system(error):
+            raise self._unreadable(where, reason) from error
+
+    def _unreadable(self, where: str, reason: str) -> DiskError:
+        return DiskError(
+            f"{where}: the checkpoint cannot be read: {reason}. Nothing was changed; try again when that is mended. "
+            "If it cannot be, move this folder away, and the run goes on from the step before"
+        )
 
     def _target(self, rows: int) -> Any:
         if self._abstract is None:

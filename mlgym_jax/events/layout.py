@@ -7,6 +7,7 @@
   <experiment_id>/experiment_config.json  model_card.json  model_card.md
   checkpoints/group_<n>/<step>/…           the run's own
   checkpoints/received/…                   what a board got
+  checkpoints/refused/group_<n>/<step>/…   what a resume could not use, put aside
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ EXPERIMENT_FILES = (EXPERIMENT_CONFIG, MODEL_CARD, MODEL_CARD_TEXT)
 PUBLISHED_MARK = ".published"
 CHECKPOINTS = "checkpoints"
 RECEIVED = "received"
+REFUSED = "refused"
 
 # Resource of a checkpoint -> the parts of a TrainState that it holds; together they are the whole of it.
 RESOURCES = {

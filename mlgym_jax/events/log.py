@@ -6,6 +6,7 @@ background thread brings them to the disk within `fsync_interval_seconds`. An ev
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
@@ -87,7 +88,8 @@ class EventLog:
         try:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
         except OSError as error:
-            raise MlgymError(f"{path}: cannot open the event log: {error.strerror}.") from error
+            kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
+            raise kind(f"{path}: cannot open the event log: {error.strerror}.") from error
         try:
             # The lock is never released by hand: it ends with the last descriptor, so a dead process holds none.
             _lock(fd)

@@ -55,13 +55,19 @@ class Payload(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class RunStarted(Payload, kw_only=True):
-    """A run begins, or goes on (`resumed`)."""
+    """A run begins, or goes on (`resumed`).
+
+    Attributes:
+        writer: random, of this launch alone: by it runs are told apart that have one id, and launches that go on with
+            copies of one run.
+    """
 
     name: str
     config_hash: str
     num_experiments: int
     num_groups: int
     resumed: bool
+    writer: str | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFinished(Payload, kw_only=True):
@@ -237,11 +243,18 @@ class CheckpointSaved(Payload, kw_only=True):
 
 
 class CheckpointSkipped(Payload, kw_only=True):
-    """A resume passed over a corrupt checkpoint."""
+    """A resume passed over a checkpoint that is damaged, or none of this group's.
+
+    Attributes:
+        moved_to: where in the run's folder it is now; old logs, whose steps were removed, do not say it.
+        lost: the `[experiment_id, epoch]` rows that a strategy wants and no step holds any more, where there are any.
+    """
 
     group: int
     step: int
     error: str
+    moved_to: str | msgspec.UnsetType = msgspec.UNSET
+    lost: Sequence[Sequence[int]] | msgspec.UnsetType = msgspec.UNSET
 
 
 # --- replication ---------------------------------------------------------------------------------------------------

@@ -176,15 +176,13 @@ class EventStream:
             time.sleep(0.05)
         theirs = answer["bytes"], answer["crc32"]
         if position is None:
+            self.acknowledged = 0
             raise AnotherRun(
                 f"it holds {count:,} events of a run {self._run_id}, more than the log here. That is another run with "
                 "this id, or this is an older copy of the log; nothing is sent"
             )
         if theirs not in ((position.size, position.crc32), (position.offset, position.raw_crc32)):
-            raise AnotherRun(
-                f"it holds a run {self._run_id} with other events. Nothing is sent, so that the two are not mixed; "
-                "publish to another board, or rename this run's folder and publish it under that name"
-            )
+            raise self._another_run("not even its beginning is the same")
         self._verified.set()
         self._acknowledge(count)
         return position
@@ -211,6 +209,8 @@ class EventStream:
                 frame = waiting.popleft()
                 path = self._address.path("grid_searches", self._run_id, "events")
                 answer = requests.send("POST", path, frame.data, {"Content-Type": "application/json"})
+                if isinstance(answer.body, dict) and "conflict" in answer.body:
+                    self._check(answer.body, frame.end)
                 if answer.status != 200:
                     raise refusal(answer, self._address)
                 self._check(answer.body, frame.end)
@@ -250,6 +250,8 @@ class EventStream:
     def _check(self, answer: dict[str, Any], end: Position) -> None:
         """Take note of what a frame's answer acknowledges."""
         acknowledged = answer.get("ack")
+        if "conflict" in answer:
+            raise self._another_run(f"event {str(answer['conflict'])[:40]} is another one there")
         if type(acknowledged) is int:
             # More than was sent is possible where the board reads the run's own file.
             self._acknowledge(min(acknowledged + 1, end.event_id))
@@ -257,6 +259,13 @@ class EventStream:
             raise Interrupted(str(answer["error"])[:500])
         if type(acknowledged) is not int or acknowledged + 1 < end.event_id:
             raise Interrupted(f"event {end.event_id - 1} was sent, but {str(acknowledged)[:40]} is acknowledged")
+
+    def _another_run(self, why: str) -> AnotherRun:
+        self.acknowledged = 0  # what the board holds are not this run's events, whatever their number
+        return AnotherRun(
+            f"it holds a run {self._run_id} with other events ({why}). Nothing more is sent, so that the two are not "
+            "mixed; publish to another board, or rename this run's folder and publish it under that name"
+        )
 
     def _acknowledge(self, count: int) -> None:
         self.acknowledged = count

@@ -91,7 +91,13 @@ class Terminal:
                     f"({payload['reason']}), compiled in {payload['compile_seconds']:.1f} s"
                 )
         elif kind == "checkpoint_skipped":
-            self._say(f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}")
+            where = f"; it is now in {payload['moved_to']}" if "moved_to" in payload else ""
+            self._say(
+                f"checkpoint {payload['step']} of group {payload['group']} passed over: {payload['error']}{where}"
+            )
+            if lost := payload.get("lost"):
+                rows = ", ".join(f"experiment {number} epoch {epoch}" for number, epoch in lost)
+                self._say(f"no checkpoint is left of what was to be kept: {rows}")
         elif kind == "experiment_failed":
             self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
 

@@ -24,8 +24,10 @@ from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
     Rivals,
+    Standing,
     copy_wanted,
     finish_save,
+    make_good,
     own_checkpoint,
     save,
     wanted_epochs,
@@ -61,7 +63,7 @@ def train_group(
         CheckpointStore(os.path.join(run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index)), job.abstract),
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[Epochs() for _ in ids],
-        row_epochs=[0 for _ in ids],
+        standing=Standing(None, (0,) * len(ids), {}, {}),
         rivals=rivals,
         written=(0, time.monotonic()),
     )
@@ -104,8 +106,9 @@ def _train(
     done, state = own_checkpoint(training)
     num_epochs = job.group.config["num_epochs"]
     left = _stopped(training, training.histories, done) if 0 < done < num_epochs else {}
+    wanted = {row: wanted_epochs(training, row) for row in range(len(training.ids))}
+    training.standing = training.standing._replace(wanted=wanted)
     for row, history in enumerate(training.histories):
-        training.wanted[row] = wanted_epochs(training, row)
         verdict = judge(history, job.early_stopping)
         if verdict is None and row in left:
             verdict = Verdict(left[row])
@@ -113,6 +116,7 @@ def _train(
             recorder.log.append(_end(training, row, verdict))
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
+    make_good(training)
     fresh = state is None
     seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     if fresh:
@@ -141,7 +145,7 @@ def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequen
 
 
 def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interruption: Interruption) -> None:
-    job, report = training.job, None
+    job = training.job
     num_epochs, interval = (job.group.config[name] for name in ("num_epochs", "checkpoint_interval_seconds"))
     reports = fit(
         runner,
@@ -161,11 +165,12 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
             if interruption.requested:
                 break
             if time.monotonic() - training.written[1] >= interval:
-                save(training, report)
+                save(training)
     finally:
-        # Also after an interruption or a failure: what was trained since the last write is not lost.
-        if report is not None and not isinstance(sys.exc_info()[1], DiskError):
-            save(training, report)
+        # Also after an interruption or a failure: what was trained since the last write is not lost. An epoch whose
+        # wanted rows were not all copied is trained again; its state without them would be taken for all there is.
+        if training.standing.report is not None and not isinstance(sys.exc_info()[1], DiskError):
+            save(training)
             finish_save(training)
 
 
@@ -195,7 +200,6 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
     for row, scores in report.scores.items():
         number = training.ids[row]
-        training.row_epochs[row] = report.epoch
         if report.epoch in training.logged[row]:
             events += recorder.compare(number, report.epoch, training.logged[row][report.epoch], scores)
         else:

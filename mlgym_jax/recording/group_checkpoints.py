@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 from mlgym_jax.checkpoint.store import CheckpointStore, Kept
 from mlgym_jax.core.state import TrainState
@@ -21,6 +22,22 @@ Event = dict[str, Any]
 Rivals = Sequence[tuple[Contender, History]]
 
 
+class Standing(NamedTuple):
+    """What a checkpoint would hold by now. One fact: it is replaced whole, so an interruption leaves none half made.
+
+    Attributes:
+        report: of the epoch that it stands after, whose states it would hold; None before this launch's first.
+        row_epochs: row -> how many epochs it has trained by then.
+        wanted: row -> the epochs that its strategy wants kept.
+        pending: copies of rows that a strategy wants and no checkpoint holds yet.
+    """
+
+    report: EpochReport | None
+    row_epochs: tuple[int, ...]
+    wanted: Mapping[int, frozenset[int]]
+    pending: Mapping[Kept, TrainState]
+
+
 @dataclasses.dataclass
 class GroupTraining:
     """Where a group's training stands.
@@ -29,9 +46,7 @@ class GroupTraining:
         logged: row -> the epochs that the log held before this launch; repeated ones are compared with them.
         histories: row -> the epochs trained, up to now.
         rivals: the experiments that other groups have trained, with whom a search may compare this one's.
-        row_epochs: row -> how many epochs of its history were recorded.
-        pending: copies of rows that a strategy wants and no checkpoint holds yet.
-        wanted: row -> the epochs that its strategy wants kept.
+        standing: what a checkpoint would hold by now.
         written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
         unfinished: what to log of a checkpoint once it is whole.
     """
@@ -41,10 +56,8 @@ class GroupTraining:
     store: CheckpointStore
     logged: list[dict[int, dict[str, float]]]
     histories: list[list[dict[str, float]]]
-    row_epochs: list[int]
+    standing: Standing
     rivals: Rivals = ()
-    pending: dict[Kept, TrainState] = dataclasses.field(default_factory=dict)
-    wanted: dict[int, set[int]] = dataclasses.field(default_factory=dict)
     written: tuple[int, float] = (0, 0.0)
     unfinished: Event | None = None
 
@@ -57,8 +70,11 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
     """Restore the newest whole checkpoint that the log can account for; histories are filled up to it."""
     recorder, ids = training.recorder, training.ids
 
-    def skipped(step: int, error: str) -> None:
-        recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, step=step, error=error)
+    skipped: list[dict[str, Any]] = []
+
+    def skip(step: int, error: str, now_at: str) -> None:
+        moved_to = os.path.relpath(now_at, recorder.log.path.parent)
+        skipped.append({"step": step, "error": error, "moved_to": moved_to})
 
     def ahead_of_log(experiments: Sequence[int], row_epochs: Sequence[int]) -> str | None:
         if list(experiments) != ids:
@@ -71,54 +87,87 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
                 )
         return None
 
-    found = training.store.restore_newest(skipped, ahead_of_log)
-    if found is None:
-        return 0, None
-    saved, state = found
-    for row, epochs in enumerate(saved.row_epochs):
-        training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
-        training.row_epochs[row] = epochs
+    try:
+        found = training.store.restore_newest(skip, ahead_of_log)
+        if found is None:
+            return 0, None
+        saved, state = found
+        for row, epochs in enumerate(saved.row_epochs):
+            training.histories[row].extend(training.logged[row][epoch] for epoch in range(1, epochs + 1))
+        if skipped and (lost := _lost(training)):
+            skipped[-1]["lost"] = lost
+    finally:  # what was moved is told, whatever comes
+        for fields in skipped:
+            recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, **fields)
+    training.standing = Standing(None, saved.row_epochs, {}, {})
     training.written = (saved.epoch, time.monotonic())
     return saved.epoch, state
 
 
-def wanted_epochs(training: GroupTraining, row: int) -> set[int]:
+def _lost(training: GroupTraining) -> list[list[int]]:
+    """Return the rows that a strategy wants, that no step holds, and that no epoch will bring again."""
+    held = training.store.kept().keys() | training.store.states()
+    wanted = [(number, epoch) for row, number in enumerate(training.ids) for epoch in wanted_epochs(training, row)]
+    return sorted([number, epoch] for number, epoch in wanted if (number, epoch) not in held)
+
+
+def make_good(training: GroupTraining) -> None:
+    """Take the rows that a strategy wants, and no step keeps, from the states of steps; some launch was cut short."""
+    standing, kept, found = training.standing, training.store.kept(), {}
+    for row, epochs in standing.wanted.items():
+        for epoch in epochs:
+            who = training.ids[row], epoch
+            state = None if who in kept else training.store.state_of(*who)
+            if state is not None:
+                found[who] = state
+    training.standing = standing._replace(pending=found)
+
+
+def wanted_epochs(training: GroupTraining, row: int) -> frozenset[int]:
     """Ask the strategy which epochs of a row to keep."""
     history = training.histories[row]
     try:
-        return set(training.job.checkpointing(history)) if history else set()
+        return frozenset(training.job.checkpointing(history)) if history else frozenset()
     except Exception as error:
         raise MlgymError(f"checkpointing raised {type(error).__name__}: {error}") from error
 
 
 def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
-    """Copy to the host the rows of this epoch that a strategy wants; forget copies that it wants no more."""
-    ids = training.ids
-    training.wanted = {**training.wanted, **{row: wanted_epochs(training, row) for row in report.scores}}
-    new = [row for row in report.scores if report.epoch in training.wanted[row]]
-    epochs_of = {ids[row]: epochs for row, epochs in training.wanted.items()}
-    training.pending = {who: state for who, state in training.pending.items() if who[1] in epochs_of[who[0]]}
+    """Stand after this epoch: copy its rows that a strategy wants to the host, forget those that it wants no more.
+
+    What is raised on the way, by a strategy or a signal, leaves the standing after the epoch before.
+    """
+    ids, before = training.ids, training.standing
+    wanted = {**before.wanted, **{row: wanted_epochs(training, row) for row in report.scores}}
+    new = [row for row in report.scores if report.epoch in wanted[row]]
+    epochs_of = {ids[row]: epochs for row, epochs in wanted.items()}
+    pending = {who: state for who, state in before.pending.items() if who[1] in epochs_of[who[0]]}
     if new:
         for row, state in zip(new, report.snapshot.rows(new), strict=True):
-            training.pending[ids[row], report.epoch] = state
+            pending[ids[row], report.epoch] = state
+    row_epochs = tuple(report.epoch if row in report.scores else was for row, was in enumerate(before.row_epochs))
+    training.standing = Standing(report, row_epochs, wanted, pending)
 
 
-def save(training: GroupTraining, report: EpochReport) -> None:
-    """Start writing a checkpoint in the background, once the one before is whole."""
-    if training.written[0] == report.epoch:
+def save(training: GroupTraining) -> None:
+    """Start writing where the training stands in the background, once the checkpoint before is whole."""
+    standing = training.standing
+    report = standing.report
+    if report is None or training.written[0] == report.epoch:
         return
     finish_save(training)
     started = time.perf_counter()
-    wanted = frozenset((training.ids[row], epoch) for row, epochs in training.wanted.items() for epoch in epochs)
+    held = {*training.store.kept(), *standing.pending}
+    wanted = frozenset((training.ids[row], epoch) for row, epochs in standing.wanted.items() for epoch in epochs) & held
     size = training.store.save(
         report.snapshot.states(),
         epoch=report.epoch,
         experiments=training.ids,
-        row_epochs=training.row_epochs,
-        kept=training.pending,
+        row_epochs=standing.row_epochs,
+        kept=standing.pending,
         wanted=wanted,
     )
-    training.unfinished = training.recorder.event(
+    event = training.recorder.event(
         schema.checkpoint_saved,
         group=training.job.group.index,
         epoch=report.epoch,
@@ -126,8 +175,9 @@ def save(training: GroupTraining, report: EpochReport) -> None:
         bytes=size,
         seconds=time.perf_counter() - started,
     )
-    training.pending = {}
-    training.written = (report.epoch, time.monotonic())
+    written, standing = (report.epoch, time.monotonic()), standing._replace(pending={})
+    # Without a call between them, so no signal comes between them, either.
+    training.unfinished, training.written, training.standing = event, written, standing
 
 
 def finish_save(training: GroupTraining) -> None:

@@ -80,13 +80,14 @@ def run(
     for job in study.jobs:
         job.warm_start()  # what does not fit is found before anything is written
     storage = os.path.abspath(os.fspath(event_storage))
-    run_dir = run_folder.create(storage, run_id, datetime.datetime.now(datetime.UTC))
     record = provenance.describe(
         source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
     )
-    run_folder.write_config(run_dir, study.config, source_file(config))
-    run_folder.write_record(run_dir, record)
-    with _writing(run_dir, live, sinks, boards) as written:
+    with contextlib.ExitStack() as stack:
+        with run_folder.beginning(storage, run_id, datetime.datetime.now(datetime.UTC)) as run_dir:
+            run_folder.write_config(run_dir, study.config, source_file(config))
+            run_folder.write_record(run_dir, record)
+            written = stack.enter_context(_writing(run_dir, live, sinks, boards))  # last: what has a log can go on
         return _launch(written, study, request, devices=used)
 
 
@@ -248,7 +249,10 @@ def _launch(
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
     record["data_fingerprint"] = study.fingerprints()
-    run_folder.write_record(run_dir, record)
+    try:
+        run_folder.write_record(run_dir, record)
+    except DiskError as error:
+        raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter = "INTERRUPTED", EnergyMeter()
     try:
         recorder.begin(run_dir, study)

@@ -59,6 +59,7 @@ class Recorder:
                 num_experiments=len(study.experiments),
                 num_groups=len(study.jobs),
                 resumed=bool(self.logged.experiments),
+                writer=os.urandom(8).hex(),
             )
         ]
         if self.logged.config is None or canonical_json(self.logged.config) != canonical_json(study.config):

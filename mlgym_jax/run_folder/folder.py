@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import errno
 import json
 import os
 import sys
 import types
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from mlgym_jax.components.registry import registrations
@@ -16,11 +17,14 @@ from mlgym_jax.config.file import make_importable
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.events import layout
+from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.files import fsync_folder, write_whole
 
 
 def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
     """Make a new run's folder and return its path; the id is the UTC time, with -2, -3… where that is taken.
+
+    A folder whose beginning was cut short before its log is taken over by whoever names its id.
 
     Raises:
         MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
@@ -37,11 +41,10 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
                 fsync_folder(event_storage)
                 return folder
             except FileExistsError:
+                if run_id is not None and never_began(folder):
+                    return folder
                 if run_id is not None:
-                    raise MlgymError(
-                        f"--run_id={run_id}: {folder} is there already; go on with it by --resume={run_id}, "
-                        "or choose another id"
-                    ) from None
+                    raise _taken(folder) from None
     except OSError as error:
         kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
         raise kind(
@@ -49,6 +52,34 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
             "name a folder that can be written"
         ) from error
     raise MlgymError(f"{event_storage}: no free run id for {stamp}")
+
+
+def _taken(folder: str) -> MlgymError:
+    run_id, is_run = os.path.basename(folder), os.path.isfile(os.path.join(folder, layout.LOG))
+    go_on = f"; go on with it by --resume={run_id}, or choose" if is_run else ", and is no run's folder; choose"
+    return MlgymError(f"--run_id={run_id}: {folder} is there already{go_on} another id")
+
+
+@contextlib.contextmanager
+def beginning(event_storage: str, run_id: str | None, now: datetime.datetime) -> Iterator[str]:
+    """Make a new run's folder, as `create` does, and be the one process that fills it until its log is open.
+
+    Raises:
+        MlgymError: see `create`; or another process is beginning this run. DiskError: there is no room for it yet.
+    """
+    folder = create(event_storage, run_id, now)
+    name = os.path.basename(folder)
+    try:
+        with claimed(folder):
+            if not never_began(folder):
+                raise _taken(folder)
+            yield folder
+    except BlockingIOError as error:
+        raise MlgymError(f"--run_id={name}: another process is beginning this run; choose another id") from error
+    except DiskError as error:
+        raise DiskError(
+            f"{error}. Nothing was recorded yet; once there is room, give the same command with --run_id={name}"
+        ) from error
 
 
 def check_id(run_id: str, what: str = "run id") -> None:
@@ -70,6 +101,11 @@ def find(event_storage: str, run_id: str) -> str:
     folder = os.path.join(event_storage, run_id)
     if os.path.isfile(os.path.join(folder, layout.LOG)):
         return folder
+    if os.path.isdir(folder) and never_began(folder):
+        raise MlgymError(
+            f"no run {run_id!r} in {event_storage!r} that has begun: its folder has no log yet, so there is nothing to "
+            f"go on from. Start it with --run_id={run_id} and the --config that it was given"
+        )
     inside = runs_in(folder)
     if inside:
         raise MlgymError(f"{folder} is no run's folder, but holds runs: {listed(inside[::-1], 5)}; name one of them")

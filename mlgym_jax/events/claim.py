@@ -1,0 +1,42 @@
+"""A run's folder before it has a log: one process at a time begins it, and may take over what a kill left there."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from collections.abc import Iterator
+
+from mlgym_jax.events import layout
+
+_BEFORE_THE_LOG = tuple(map(re.escape, (*layout.RUN_FILES, layout.PUBLISHED_MARK)))
+_LEFT = re.compile(rf"(?:{'|'.join(map(re.escape, layout.RUN_FILES))})|(?:{'|'.join(_BEFORE_THE_LOG)})\.[0-9a-f]+\.tmp")
+
+
+def never_began(folder: str) -> bool:
+    """Tell whether a folder holds no more than what the beginning of a run leaves that was ended before its log."""
+    try:
+        return all(_LEFT.fullmatch(name) for name in os.listdir(folder))
+    except OSError:
+        return False
+
+
+@contextlib.contextmanager
+def claimed(folder: str) -> Iterator[None]:
+    """Be the one process that makes a folder a run; a process that ends, however it does, lets go of it.
+
+    Raises:
+        BlockingIOError: another process is at it; OSError: the folder cannot be opened.
+    """
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise
+        except OSError:
+            pass  # a file system without locks for folders
+        yield
+    finally:
+        os.close(fd)

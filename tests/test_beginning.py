@@ -1,0 +1,132 @@
+"""A run that is ended before it has a log can be begun again, by one process at a time."""
+
+import os
+import pathlib
+import shutil
+
+import pytest
+from study_files import events, finish, here, kill, small, start, wait_until
+
+import mlgym_jax as mg
+from board_server.errors import Conflict
+from board_server.live import receive
+from board_server.store import Store
+from mlgym_jax.events.claim import claimed
+
+NOTE = '{"event_id":0,"data":{"event_type":"note","creation_ts":1,"payload":{}}}'
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    return small(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture(scope="module")
+def begun(study):
+    """The files of a run that are written before its log, by a run that went well."""
+    assert run(study, study.parent, "whole")[0] == 0
+    return study.parent / "whole"
+
+
+def run(study, storage, run_id):
+    return here("run", f"--config={study}", f"--event_storage={storage}", f"--run_id={run_id}", "--quiet")
+
+
+LEFT = {
+    "nothing": (),
+    "half a config": ("config.json.0a1b2c3d.tmp",),
+    "a config": ("config.json",),
+    "all but the log": ("config.json", "config.py", "run.json"),
+}
+
+
+@pytest.mark.parametrize("left", LEFT)
+def test_what_is_left_without_a_log_is_begun_by_its_id(study, begun, tmp_path, left):
+    (tmp_path / "cut").mkdir()
+    for name in LEFT[left]:
+        source = begun / name
+        shutil.copy(source, tmp_path / "cut") if source.exists() else (tmp_path / "cut" / name).write_text("{")
+    status, out, err = here("run", "--resume=cut", f"--event_storage={tmp_path}")
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert "no run 'cut' in" in err and "--run_id=cut" in err
+    status, _, err = run(study, tmp_path, "cut")
+    assert status == 0, err
+    assert mg.load_run(tmp_path / "cut").status == "DONE"
+
+
+def test_a_killed_start_can_be_begun_again(study, tmp_path):
+    run_dir = tmp_path / "cut"
+    for _ in range(3):
+        words = f"--config={study}", f"--event_storage={tmp_path}", "--run_id=cut"
+        process = start("run", *words)
+        wait_until(run_dir.exists, process, "the folder")
+        kill(process)
+        if not (run_dir / "event_storage.log").exists():
+            break
+        shutil.rmtree(run_dir)
+    assert run(study, tmp_path, "cut")[0] == 0
+
+
+@pytest.mark.parametrize("name", ["event_storage.log", "notes.txt", ".published", "0", "checkpoints"])
+def test_what_holds_anything_else_is_not_taken_over(study, tmp_path, name):
+    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / name).write_text("mine")
+    status, out, err = run(study, tmp_path, "cut")
+    assert (status, out, err.count("\n")) == (2, "", 1) and "is there already" in err
+    assert ("--resume=cut" in err) == (name == "event_storage.log")
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [name]
+    assert (tmp_path / "cut" / name).read_text() == "mine"
+
+
+def test_one_process_begins_a_run(study, tmp_path):
+    (tmp_path / "cut").mkdir()
+    with claimed(str(tmp_path / "cut")):
+        status, out, err = run(study, tmp_path, "cut")
+        assert (status, out, err.count("\n")) == (2, "", 1) and "another process is beginning this run" in err
+        assert os.listdir(tmp_path / "cut") == []
+
+
+@pytest.mark.parametrize("size", [0, 10, 1500])
+def test_a_disk_that_is_full_at_the_start(study, tmp_path, size):
+    """Room for nothing, for no config, and for no record: the command that is named then goes on."""
+    words = f"--config={study}", f"--event_storage={tmp_path}"
+    env = {"MLGYM_JAX_CACHE_DIR": "off", "JAX_ENABLE_COMPILATION_CACHE": "false"}
+    status, out, err = finish(start("run", *words, max_file_bytes=size, env=env))
+    assert (status, out) == (1, "") and "Traceback" not in err
+    [run_dir] = [path for path in tmp_path.iterdir() if path.is_dir()]
+    if (run_dir / "event_storage.log").exists():
+        assert f"--resume={run_dir.name}" in err
+        assert here("run", f"--resume={run_dir.name}", f"--event_storage={tmp_path}", "--quiet")[0] == 0
+    else:
+        assert f"--run_id={run_dir.name}" in err
+        assert run(study, tmp_path, run_dir.name)[0] == 0
+    assert events(run_dir, "run_finished")[-1]["status"] == "DONE"
+
+
+def test_a_board_marks_a_folder_before_it_has_its_name(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(
+        os, "rename", lambda old, new, rename=os.rename: (seen.append(os.listdir(old)), rename(old, new))
+    )
+    (tmp_path / ".cut.0a1b2c3d.tmp").mkdir()  # of a board that ended just before
+    store = Store(tmp_path)
+    assert receive(store.receiving("cut"), NOTE) == ({"ack": 0}, 1)
+    store.close()
+    assert seen == [[".published"]] and store.names() == ["cut"]
+
+
+def test_a_board_does_not_take_what_a_local_process_begins(tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "begun").mkdir()
+    (tmp_path / "begun/config.json").write_text("{}")
+    (tmp_path / "file").touch()
+    store = Store(tmp_path)
+    for name in ("empty", "begun", "file"):
+        with pytest.raises(Conflict, match="is no published run"):
+            receive(store.receiving(name), NOTE)
+    assert sorted(str(path.relative_to(tmp_path)) for path in pathlib.Path(tmp_path).rglob("*")) == [
+        "begun",
+        "begun/config.json",
+        "empty",
+        "file",
+    ]

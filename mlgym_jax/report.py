@@ -34,7 +34,8 @@ def _main(arguments: list[str]) -> int:
         monitor, mode = options.monitor, default_mode(options.monitor, result.view.config)
     mode = options.mode or mode
     if options.json:
-        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=False)
+        is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
+        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=not is_utf8)
         print()
     else:
         print_table(result, monitor, mode)

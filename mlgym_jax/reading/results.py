@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
 
 
+def as_configured(value: Any) -> Any:
+    """Return a value of the log with tuples where a config has them: it has no lists, JSON has nothing else."""
+    if isinstance(value, Mapping):
+        return {name: as_configured(item) for name, item in value.items()}
+    return tuple(map(as_configured, value)) if isinstance(value, list | tuple) else value
+
+
 class ExperimentResult:
     """One experiment of a run, read from its log.
 
@@ -32,7 +39,7 @@ class ExperimentResult:
     def __init__(self, run: RunResult, view: ExperimentView, best_epoch: int | None = None):
         self._run, self._view = run, view
         self.experiment_id: int = view.experiment_id
-        self.hyperparameters: dict[str, Any] = dict(view.hyperparameters)
+        self.hyperparameters: dict[str, Any] = as_configured(view.hyperparameters)
         self.config: Mapping[str, Any] | None = view.config
         self.fold: int | None = view.fold
         self.selected_by: Mapping[str, Any] | None = view.refit
@@ -164,12 +171,18 @@ class RunResult:
         views = self.view.candidates
         if kind == "nested_cross_validation":
             inner_folds = validation.get("inner_folds", 3)
-            chosen = validation["monitor"], validation["mode"]
-            return kind, nested_cross_validated(views, lambda fold: fold // inner_folds, *chosen)
-        if kind != "cross_validation":
+            name, mode = validation["monitor"], validation["mode"]
+            found = nested_cross_validated(views, lambda fold: fold // inner_folds, name, mode)
+        elif kind == "cross_validation":
+            name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
+            found = cross_validated(views, name, mode) if name else None
+        else:
             return None
-        name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
-        return kind, cross_validated(views, name, mode) if name else None
+        if found is None:
+            return kind, None
+        of_folds = isinstance(found["selected"], list)  # one an outer fold
+        chosen = [as_configured(item) for item in found["selected"]] if of_folds else as_configured(found["selected"])
+        return kind, {**found, "selected": chosen}
 
     def estimate(self, monitor: str | None = None, mode: str = "max") -> dict[str, Any] | None:
         """Return how well what is selected does on data that it has not seen, as `selection` found over the folds.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from mlgym_jax.command_line import DONE, Parser, guarded
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.layout import RESOURCES
+from mlgym_jax.run_folder import folder as run_folder
 
 if TYPE_CHECKING:
     from mlgym_jax.checkpoint.rows import KeptCheckpoints
@@ -27,7 +28,7 @@ def _main(arguments: list[str]) -> int:
         epilog="model: params/… and model_state/…; optimizer: opt_state/…; lr_scheduler: step; stateful_components: "
         "key, hyperparams/…. Together they are the whole TrainState. Exit status: 0 done, 2 the request was wrong.",
     )
-    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--experiment", type=int, metavar="ID", help="the experiment")
     parser.add_argument("--epoch", type=int, metavar="N", help="a kept epoch; by default the newest")
     parser.add_argument("--resource", choices=[*RESOURCES], default="model", help="which part of it; model by default")
@@ -40,8 +41,8 @@ def _main(arguments: list[str]) -> int:
         "and answer each with a JSON line, {} or {error}",
     )
     options = parser.parse_args(arguments)
-    if not os.path.isdir(options.run_dir):
-        raise MlgymError(f"{options.run_dir}: no such folder; name a run's, such as event_storage/RUN_ID")
+    if not os.path.isdir(options.run_dir):  # a folder of checkpoints alone will do
+        options.run_dir = run_folder.require(options.run_dir)
     if not (options.list or options.requests or options.output):
         raise MlgymError("--output=FILE is missing; or list what is kept by --list")
     if not (options.list or options.requests) and options.experiment is None:

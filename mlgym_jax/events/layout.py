@@ -16,6 +16,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+STORAGE = "event_storage"  # the folder of runs where none is named
+LATEST = "latest"  # stands for the run that began last
 LOG = "event_storage.log"
 CONFIG_SOURCE = "config.py"
 CONFIG = "config.json"

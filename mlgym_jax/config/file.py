@@ -17,6 +17,7 @@ from ml_collections import ConfigDict
 
 from mlgym_jax.config.words import (
     FIELDS,
+    OF_COMPONENTS,
     SECTIONS,
     component,
     grid,
@@ -160,6 +161,9 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         ConfigError: no such field, or a value of another type than the field's.
     """
     *parents, last = name.split(".")
+    if len(parents) == 1 and parents[0] in OF_COMPONENTS and config.get(parents[0]) is None:
+        with config.ignore_type(), config.unlocked():
+            config[parents[0]] = ConfigDict()  # what a first one may be added to
     holder: Any = config
     for depth, key in enumerate(parents):
         holder = _child(holder, key, ".".join(parents[: depth + 1]), name)
@@ -199,6 +203,8 @@ def _in_place_of(current: Any, value: Any, name: str, *, takes_component: bool) 
         return value
     if is_component(current) or is_sweep(value) or is_component(value):
         return value
+    if isinstance(value, Mapping) and isinstance(current, ConfigDict):
+        return ConfigDict(value, allow_dotted_keys=True)
     return _fitting(value, current, name)
 
 
@@ -238,27 +244,28 @@ def _fitting(value: Any, current: Any, name: str) -> Any:
     return value
 
 
-_CALLS = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform, "int_uniform": int_uniform}
-_CALLS["component"] = component
+_CALLS: dict[str, Callable[..., Any]] = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform}
+_CALLS |= {"int_uniform": int_uniform, "component": component, "dict": dict}
 
 
 def parse_value(text: str, current: Any = None) -> Any:
     """Read a command-line value: a Python literal, `grid(…)` and friends, `component(…)`, otherwise a string.
 
-    A field that holds a string takes the text as it stands, but for these calls and None.
+    A field that holds a string takes the text as it stands, but for these calls and None. `dict(…)` is a section of
+    components, or a parameter that holds values by names.
     """
     text = text.strip()
     if text.lower() in ("true", "false") and not isinstance(current, str):
         return text.lower() == "true"
     try:
         node = ast.parse(text, mode="eval").body
-        if isinstance(current, str) and text != "None" and not _is_call(node):
+        if isinstance(current, str) and text != "None" and (not _is_call(node) or text.startswith("dict")):
             return text
         return _evaluated(node)
     except (ValueError, SyntaxError, TypeError):
         if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
             raise MlgymError(
-                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01) or component('name', …)"
+                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01), component('name', …) or dict(name=…)"
             ) from None
         return text
 

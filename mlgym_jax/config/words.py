@@ -62,7 +62,7 @@ SECTIONS: dict[str, bool] = {
     "refit": False,
 }
 # Sections that hold components by names of the user's own, with an example.
-_OF_COMPONENTS = {
+OF_COMPONENTS = {
     "metrics": "accuracy=component('accuracy')",
     "post_processors": "probability=component('softmax')",
 }
@@ -289,7 +289,7 @@ def _check_field(name: str, value: Any) -> None:
 
 
 def _check_section(name: str, value: Any) -> None:
-    if name not in _OF_COMPONENTS:
+    if name not in OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
             example = "component('selected')" if name == "refit" else "component('…')"
             example = f"component({value!r}, …)" if isinstance(value, str) and value else example
@@ -301,7 +301,7 @@ def _check_section(name: str, value: Any) -> None:
         raise ConfigError(
             name,
             f"components by names of your own are expected, found {described(value)}; "
-            f"write config.{name} = dict({_OF_COMPONENTS[name]})",
+            f"write config.{name} = dict({OF_COMPONENTS[name]})",
         )
     for key in value or ():
         if "/" in key or "." in key or not key or (name, key) == ("metrics", "loss"):

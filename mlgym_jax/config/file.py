@@ -15,6 +15,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from mlgym_jax.config.recorded import read_recorded
 from mlgym_jax.config.words import (
     FIELDS,
     OF_COMPONENTS,
@@ -33,6 +34,8 @@ from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed
 def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """Load `FILE` or `FILE:ARG` (handed to its `get_config`) and apply overrides by dotted path.
 
+    A file `.json` is a config that a run recorded: `config.json`, or `experiment_config.json` of one experiment.
+
     Raises:
         MlgymError: the file is not there, raises, or returns no ConfigDict; ConfigError: an override does not fit.
     """
@@ -41,6 +44,14 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
         override(config, name, value)
     object.__setattr__(config, "_source_file", _split_argument(os.fspath(path))[0])
     return config
+
+
+def as_config(config: Any) -> Any:
+    """Return a config, loaded if it is named by its path.
+
+    Raises: as `load_config`.
+    """
+    return load_config(config) if isinstance(config, str | os.PathLike) else config
 
 
 def source_file(config: Any) -> str | None:
@@ -59,6 +70,8 @@ def _split_argument(path: str) -> tuple[str, str | None]:
 def _read_config_file(path: str) -> ConfigDict:
     file, argument = _split_argument(path)
     _check_there(file)
+    if file.endswith(".json"):
+        return read_recorded(file)
     make_importable(file)
     try:
         get_config = _get_config_of(file)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mlgym_jax.config.file import source_file
+from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
@@ -60,7 +60,7 @@ def run(
     """Run a whole study and return its results; everything is recorded under `event_storage/<run_id>/`.
 
     Args:
-        config: an `ml_collections.ConfigDict`, as `load_config` returns it.
+        config: an `ml_collections.ConfigDict`, as `load_config` returns it; or the path that it takes.
         board: the URL of a board to publish to while the run goes on, or several; a board whose own folder is
             `event_storage` needs none. The token is in the environment variable MLGYM_JAX_BOARD_TOKEN.
         plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
@@ -73,7 +73,7 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    boards, request = Boards.at(board), parse_plan(plan)
+    boards, request, config = Boards.at(board), parse_plan(plan), as_config(config)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
     study = prepare(config)

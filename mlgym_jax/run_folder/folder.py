@@ -162,7 +162,7 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
     """Write `config.json`, resolved, and `config.py`, the file as given (or one that says the same)."""
     write_resolved(run_dir, study)
     target = os.path.join(run_dir, layout.CONFIG_SOURCE)
-    if source is not None:
+    if source is not None and not source.endswith(".json"):  # what another run recorded is no Python
         try:
             with open(source, "rb") as file:
                 write_whole(target, file.read())

@@ -100,19 +100,21 @@ class ExperimentResult:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
         The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
+
+        Raises:
+            MlgymError: no such checkpoint, or inputs that the model cannot take: expected and found shapes are said.
         """
-        import jax
-        import numpy as np
+        from mlgym_jax.reading.prediction import as_trained_on, in_batches
 
         job = self._run._job_of(self.experiment_id)
+        trained_on = job.table.arrays["inputs"]
+        given = as_trained_on(inputs, trained_on, is_encoded="encoding" in job.components)
         state, encode = self.restore(epoch), job.encoder_of(self.experiment_id)
-        predict = jax.jit(lambda state, inputs: job.program.predict(state, encode({"inputs": inputs})))
-        size = len(jax.tree.leaves(inputs)[0])
-        parts = []
-        for start in range(0, max(size, 1), batch_size):
-            part = jax.tree.map(lambda array, start=start: np.asarray(array)[start : start + batch_size], inputs)
-            parts.append(jax.device_get(predict(state, part)))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+
+        def predict(part: Any) -> Any:
+            return job.program.predict(state, encode({"inputs": part}))
+
+        return in_batches(predict, given, batch_size, trained_on)
 
 
 class RunResult:

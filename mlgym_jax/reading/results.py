@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import default_monitor, layout, project_log
+from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
+
+
+_LOG = logging.getLogger(__name__)
 
 
 def as_configured(value: Any) -> Any:
@@ -36,8 +40,10 @@ class ExperimentResult:
         best_epoch: the best epoch by the monitor it was chosen by, else None.
     """
 
-    def __init__(self, run: RunResult, view: ExperimentView, best_epoch: int | None = None):
-        self._run, self._view = run, view
+    def __init__(
+        self, run: RunResult, view: ExperimentView, best_epoch: int | None = None, chosen_by: str | None = None
+    ):
+        self._run, self._view, self._chosen_by = run, view, chosen_by
         self.experiment_id: int = view.experiment_id
         self.hyperparameters: dict[str, Any] = as_configured(view.hyperparameters)
         self.config: Mapping[str, Any] | None = view.config
@@ -60,9 +66,9 @@ class ExperimentResult:
         """The scores of the last epoch."""
         return self._view.last
 
-    def best_score(self, monitor: str, mode: str = "max") -> tuple[int, float] | None:
-        """Return (epoch, score) of the best epoch; None without a finite score."""
-        return self._view.best(monitor, mode)
+    def best_score(self, monitor: str, mode: str | None = None) -> tuple[int, float] | None:
+        """Return (epoch, score) of the best epoch; None without a finite score. For `mode` see `RunResult.best`."""
+        return self._view.best(monitor, mode or default_mode(monitor, self._run.view.config))
 
     @property
     def checkpoints(self) -> list[int]:
@@ -73,7 +79,7 @@ class ExperimentResult:
         """Return the state after `epoch`.
 
         By default the best epoch if this experiment came from `result.best(…)` and that epoch was kept, else the
-        newest.
+        newest that was; a best one that was not kept is told.
 
         Raises:
             MlgymError: no such checkpoint.
@@ -83,6 +89,16 @@ class ExperimentResult:
             if not available:
                 raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
             epoch = self.best_epoch if self.best_epoch in available else available[-1]
+            if self.best_epoch not in (None, epoch):
+                _LOG.warning(
+                    "experiment %d: epoch %d, the best by %s, was not kept; this is epoch %d. To keep it, train with "
+                    "config.checkpointing = component('best', monitor=%r, mode=…)",
+                    self.experiment_id,
+                    self.best_epoch,
+                    self._chosen_by,
+                    epoch,
+                    self._chosen_by,
+                )
         return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
@@ -148,21 +164,26 @@ class RunResult:
         """The names of the scores that were recorded."""
         return self.view.scores
 
-    def best(self, monitor: str, mode: str = "max") -> ExperimentResult:
+    def best(self, monitor: str, mode: str | None = None) -> ExperimentResult:
         """Return the experiment with the best score over all its epochs; ties go to the smaller id.
+
+        Args:
+            mode: `max` or `min`; by default lower is better for losses and errors, as `report` and the board have it.
 
         Raises:
             MlgymError: an unknown monitor or mode, or no finite score.
         """
         view, epoch = self.view.best(monitor, mode)
-        return ExperimentResult(self, view, best_epoch=epoch)
+        return ExperimentResult(self, view, best_epoch=epoch, chosen_by=monitor)
 
-    def selection(self, monitor: str | None = None, mode: str = "max") -> tuple[str, dict[str, Any] | None] | None:
+    def selection(
+        self, monitor: str | None = None, mode: str | None = None
+    ) -> tuple[str, dict[str, Any] | None] | None:
         """Return what was selected over the folds of a cross-validated run; see `search.selection`.
 
         Args:
-            monitor, mode: the score; by default what `events.default_monitor` chooses. A nested run selects by
-                what its config says, whatever is given here.
+            monitor, mode: the score, and which is better (see `best`); by default what `events.default_monitor`
+                chooses. A nested run selects by what its config says, whatever is given here.
 
         Returns:
             (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None
@@ -173,11 +194,13 @@ class RunResult:
         views = self.view.candidates
         if kind == "nested_cross_validation":
             inner_folds = validation.get("inner_folds", 3)
-            name, mode = validation["monitor"], validation["mode"]
-            found = nested_cross_validated(views, lambda fold: fold // inner_folds, name, mode)
+            by: tuple[str, str] = validation["monitor"], validation["mode"]
+            found = nested_cross_validated(views, lambda fold: fold // inner_folds, *by)
         elif kind == "cross_validation":
-            name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
-            found = cross_validated(views, name, mode) if name else None
+            name, known = default_monitor(self.scores, self.view.config)
+            if monitor:
+                name, known = monitor, mode or default_mode(monitor, self.view.config)
+            found = cross_validated(views, name, known) if name else None
         else:
             return None
         if found is None:
@@ -186,7 +209,7 @@ class RunResult:
         chosen = [as_configured(item) for item in found["selected"]] if of_folds else as_configured(found["selected"])
         return kind, {**found, "selected": chosen}
 
-    def estimate(self, monitor: str | None = None, mode: str = "max") -> dict[str, Any] | None:
+    def estimate(self, monitor: str | None = None, mode: str | None = None) -> dict[str, Any] | None:
         """Return how well what is selected does on data that it has not seen, as `selection` found over the folds.
 
         Returns:

@@ -73,33 +73,41 @@ class ExperimentResult:
     @property
     def checkpoints(self) -> list[int]:
         """The epochs that can be restored."""
-        return self._run._store_of(self.experiment_id).epochs(self.experiment_id)
+        store = self._run._store_of(self.experiment_id)
+        return [] if store is None else store.epochs(self.experiment_id)
 
     def restore(self, epoch: int | None = None) -> TrainState:
         """Return the state after `epoch`.
 
         By default the best epoch if this experiment came from `result.best(…)` and that epoch was kept, else the
-        newest that was; a best one that was not kept is told.
+        newest that was; a best one that was not kept is told. No code of the run is executed: where a component of it
+        is not registered in this process, the optimizer's state comes as nested dicts and lists, the rest as ever.
 
         Raises:
             MlgymError: no such checkpoint.
         """
+        epoch = self._epoch(epoch)
+        return self._run._state_of(self.experiment_id, epoch, self._run._known_study)
+
+    def _epoch(self, epoch: int | None) -> int:
+        """Return the epoch that is restored.
+
+        Raises:
+            MlgymError: there is none.
+        """
         available = self.checkpoints
-        if epoch is None:
-            if not available:
-                raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
-            epoch = self.best_epoch if self.best_epoch in available else available[-1]
-            if self.best_epoch not in (None, epoch):
-                _LOG.warning(
-                    "experiment %d: epoch %d, the best by %s, was not kept; this is epoch %d. To keep it, train with "
-                    "config.checkpointing = component('best', monitor=%r, mode=…)",
-                    self.experiment_id,
-                    self.best_epoch,
-                    self._chosen_by,
-                    epoch,
-                    self._chosen_by,
-                )
-        return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
+        if not available:
+            raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
+        if epoch is not None:
+            return epoch
+        if self.best_epoch in (None, *available):
+            return available[-1] if self.best_epoch is None else self.best_epoch
+        _LOG.warning(
+            "experiment %d: epoch %d, the best by %s, was not kept; this is epoch %d. To keep it, train with "
+            "config.checkpointing = component('best', monitor=%r, mode=…)",
+            *(self.experiment_id, self.best_epoch, self._chosen_by, available[-1], self._chosen_by),
+        )
+        return available[-1]
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Write the parameters and other variables after `epoch` (as in `restore`) to a safetensors file.
@@ -125,7 +133,8 @@ class ExperimentResult:
         job = self._run._job_of(self.experiment_id)
         trained_on = job.table.arrays["inputs"]
         given = as_trained_on(inputs, trained_on, is_encoded="encoding" in job.components)
-        state, encode = self.restore(epoch), job.encoder_of(self.experiment_id)
+        state = self._run._state_of(self.experiment_id, self._epoch(epoch), self._run._study)
+        encode = job.encoder_of(self.experiment_id)
 
         def predict(part: Any) -> Any:
             return job.program.predict(state, encode({"inputs": part}))
@@ -240,26 +249,61 @@ class RunResult:
 
     @functools.cached_property
     def _study(self) -> Any:
+        """The study, with the components of the user's own: this executes what the run recorded of their code."""
         from mlgym_jax.study.expand import prepare
 
         return prepare(run_folder.read_config(self.run_dir), self.view)
+
+    @functools.cached_property
+    def _known_study(self) -> Any:
+        """The study by what this process has registered; None where that does not suffice. Nothing is executed."""
+        from mlgym_jax.study.expand import prepare
+
+        if "_study" in vars(self):
+            return self._study
+        try:
+            return prepare(run_folder.read_resolved(self.run_dir), self.view)
+        except MlgymError:
+            return None
 
     def _job_of(self, experiment_id: int) -> Any:
         return next(job for job in self._study.jobs if experiment_id in job.group.ids)
 
     @functools.cached_property
-    def _stores(self) -> dict[int, Any]:
-        return {}
-
-    def _store_of(self, experiment_id: int) -> Any:
+    def _stores(self) -> list[Any]:
+        """The checkpoints of each group, read as named arrays."""
         from mlgym_jax.checkpoint.store import CheckpointStore
 
-        job = self._job_of(experiment_id)
-        if job.group.index not in self._stores:
-            folder = os.path.join(self.run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index))
-            store = self._stores[job.group.index] = CheckpointStore(folder, job.abstract)
+        folder = os.path.join(self.run_dir, layout.CHECKPOINTS)
+        names = (
+            [name for name in os.listdir(folder) if layout.group_index(name) is not None]
+            if os.path.isdir(folder)
+            else []
+        )
+        stores = [CheckpointStore(os.path.join(folder, name)) for name in names]
+        for store in stores:
             store.load()
-        return self._stores[job.group.index]
+        return stores
+
+    def _store_of(self, experiment_id: int) -> Any:
+        """Return the checkpoints that an experiment's are among; None where it has none."""
+        newest = [(store, store.newest()) for store in self._stores]
+        return next((store for store, step in newest if step and experiment_id in step.experiments), None)
+
+    def _state_of(self, experiment_id: int, epoch: int, study: Any) -> TrainState:
+        """Read a state in the form that its program has, else, where the program is not known, as nested dicts."""
+        from mlgym_jax.checkpoint.store import CheckpointStore
+
+        store = self._store_of(experiment_id)
+        jobs = [job for job in study.jobs if experiment_id in job.group.ids] if study is not None else []
+        if jobs:
+            formed = CheckpointStore(store.folder, jobs[0].abstract)
+            formed.load()
+            try:
+                return formed.restore_row(experiment_id, epoch)
+            except MlgymError:  # another component has this name here; or it is damaged, which is said below
+                pass
+        return store.restore_row(experiment_id, epoch)
 
 
 def load_run(run_dir: str | os.PathLike[str]) -> RunResult:

@@ -101,3 +101,120 @@ found.save_safetensors("model.safetensors")
     assert sorted(then) == sorted(now)
     for name in then:
         np.testing.assert_array_equal(then[name], now[name])
+
+
+def test_what_the_run_recorded_predicts_when_its_files_are_gone(script, tmp_path):
+    shutil.copytree(script / "runs" / "r", tmp_path / "r")
+    code = """
+import numpy as np, mlgym_jax as mg
+np.save("out.npy", mg.load_run("r").experiments[0].predict(np.eye(4, dtype=np.float32)))
+"""
+    python(["-c", code], tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.load(script / "out.npy"))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out.npy", "r"]  # the script did not train again
+    assert (tmp_path / "r/sources/helper.py").read_text() == HELPER
+
+
+def test_what_the_run_recorded_counts_where_its_files_have_changed(script, tmp_path):
+    shutil.copytree(script / "runs" / "r", tmp_path / "r")
+    write(tmp_path, HELPER.replace("2.0", "3.0"), "helper.py")
+    code = """
+import helper, numpy as np, mlgym_jax as mg
+np.save("out.npy", mg.load_run("r").experiments[0].predict(np.eye(4, dtype=np.float32)))
+assert helper.scaled(1.0) == 3.0 and __import__("helper") is helper
+"""
+    python(["-c", code], tmp_path)
+    np.testing.assert_array_equal(np.load(tmp_path / "out.npy"), np.load(script / "out.npy"))
+
+
+COPIED = """
+import mlgym_jax as mg
+from mlgym_jax import component
+
+mg.run(mg.load_config("study.py").copy_and_resolve_references(), "runs", run_id="r")
+"""
+STUDY = """
+from nets import make
+from ml_collections import ConfigDict
+from mlgym_jax import component
+
+
+def get_config():
+    config = ConfigDict()
+    config.num_epochs = 1
+    config.dataset = component("synthetic", num_examples=40, num_features=4, num_classes=2)
+    config.model = component("of_a_package", width=3)
+    config.loss = component("softmax_cross_entropy")
+    config.optimizer = component("sgd", learning_rate=0.1)
+    return config
+"""
+PACKAGE = {
+    "nets/__init__.py": "from .layers import make",
+    "nets/sizes.py": "OUTPUTS = 2",
+    "nets/layers.py": """
+from flax import linen as nn
+from mlgym_jax import register
+from . import sizes
+
+
+@register("model", "of_a_package")
+def make(*, width: int):
+    return nn.Sequential([nn.Dense(width), nn.relu, nn.Dense(sizes.OUTPUTS)])
+""",
+}
+
+
+def test_a_copied_config_and_a_package_beside_it(tmp_path):
+    (tmp_path / "nets").mkdir()
+    for name, text in {**PACKAGE, "study.py": STUDY, "train.py": COPIED}.items():
+        write(tmp_path, text, name)
+    python(["train.py"], tmp_path)
+    kept = {str(path.relative_to(tmp_path / "runs/r/sources")) for path in tmp_path.glob("runs/r/sources/**/*.py")}
+    assert {"nets/__init__.py", "nets/sizes.py", "nets/layers.py"} <= kept
+    shutil.rmtree(tmp_path / "nets")
+    (tmp_path / "study.py").unlink()
+    code = """
+import numpy as np, mlgym_jax as mg
+print(mg.load_run("runs/r").experiments[0].predict(np.zeros((7, 4), np.float32)).shape)
+"""
+    assert python(["-c", code], tmp_path).strip() == "(7, 2)"
+    assert "repeated to the bit" in python(["-m", "mlgym_jax.reproduce", "runs/r"], tmp_path)
+
+
+CELLS = [
+    "import numpy as np\nfrom flax import linen as nn\nimport mlgym_jax as mg\nWIDTH = 3",
+    """@mg.register("model", "of_a_cell")
+class OfACell(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(2)(nn.Dense(WIDTH)(x))""",
+    """print('a cell that acts'); config = mg.load_config("study.py"); config.model = mg.component("of_a_cell")""",
+    """mg.run(config, "runs", run_id="r")""",
+]
+# What a kernel does: each cell is compiled under a name of its own, its lines kept where tracebacks look for them. One
+# that registers is executed again, as after an edit.
+KERNEL = """
+import json, linecache, __main__
+__main__.In = [""]
+cells = json.load(open("cells.json"))
+for number, cell in enumerate([*cells[:2], *cells[1:]]):
+    name = f"<ipython-input-{number}>"
+    linecache.cache[name] = (len(cell), None, cell.splitlines(keepends=True), name)
+    __main__.In.append(cell)
+    exec(compile(cell, name, "exec"), __main__.__dict__)
+"""
+
+
+def test_the_cells_of_a_notebook(tmp_path):
+    write(tmp_path, json.dumps(CELLS), "cells.json")
+    write(
+        tmp_path,
+        STUDY.replace("from nets import make\n", "").replace('"of_a_package", width=3', '"linear"'),
+        "study.py",
+    )
+    python(["-c", KERNEL], tmp_path)
+    code = """
+import numpy as np, mlgym_jax as mg
+print(mg.load_run("runs/r").experiments[0].predict(np.zeros((7, 4), np.float32)).shape)
+"""
+    assert python(["-c", code], tmp_path).strip() == "(7, 2)"

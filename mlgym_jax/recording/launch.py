@@ -29,7 +29,7 @@ from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import model_cards, to_markdown
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
-from mlgym_jax.run_folder import provenance
+from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.tuning import tuned_plan
@@ -73,18 +73,21 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
+    sources.refuse_while_executing()
     boards, request, config = Boards.at(board), parse_plan(plan), as_config(config)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
     study = prepare(config)
     for job in study.jobs:
         job.warm_start()  # what does not fit is found before anything is written
+    own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     run_dir = run_folder.create(storage, run_id, datetime.datetime.now(datetime.UTC))
     record = provenance.describe(
         source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
     )
     run_folder.write_config(run_dir, study.config, source_file(config))
+    record["sources"] = sources.write(run_dir, own)
     run_folder.write_record(run_dir, record)
     with _writing(run_dir, live, sinks, boards) as written:
         return _launch(written, study, request, devices=used)
@@ -112,6 +115,7 @@ def resume(
         MlgymError: no such run, or another process is writing it.
         ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
     """
+    sources.refuse_while_executing()
     boards, request = Boards.at(board), parse_plan(plan)
     folder = run_folder.require(run_dir)
     used = use_devices(devices)

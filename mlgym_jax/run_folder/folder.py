@@ -18,6 +18,7 @@ from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
+from mlgym_jax.run_folder import sources
 
 _FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
 
@@ -226,7 +227,7 @@ def read_config(run_dir: str) -> dict[str, Any]:
     module = sys.modules["mlgym_jax_config"] = types.ModuleType("mlgym_jax_config")
     module.__file__ = source
     try:
-        with open(config_file, "rb") as file:
+        with sources.executed(run_dir, record.get("sources") or ()), open(config_file, "rb") as file:
             exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error

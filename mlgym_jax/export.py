@@ -51,6 +51,9 @@ def _main(arguments: list[str]) -> int:
     )
     options = parser.parse_args(arguments)
     if not os.path.isdir(options.run_dir):  # a folder of checkpoints alone will do
+        is_path = os.path.basename(options.run_dir) not in (options.run_dir, layout.LATEST)
+        if is_path:
+            raise MlgymError(f"{options.run_dir}: no such folder; name a run's, such as event_storage/RUN_ID")
         options.run_dir = run_folder.require(options.run_dir)
     if not (options.list or options.requests or options.output):
         raise MlgymError("--output=FILE is missing; or list what is kept by --list")
@@ -113,7 +116,10 @@ def _best(kept: KeptCheckpoints, run_dir: str, experiment_id: int | None, monito
 
 def _better_than(epoch: int, run_dir: str, experiment_id: int) -> str:
     """Say which epoch is better than the newest one that is kept; nothing where none is, or no log tells."""
-    view, _ = project_log(os.path.join(run_dir, layout.LOG))
+    log = os.path.join(run_dir, layout.LOG)
+    if not os.path.isfile(log):
+        return ""
+    view, _ = project_log(log)
     monitor, mode = default_monitor(view.scores, view.config)
     found = (
         view.experiments[experiment_id].best(monitor, mode) if monitor and experiment_id in view.experiments else None

@@ -179,6 +179,8 @@ print(mg.load_run("runs/r").experiments[0].predict(np.zeros((7, 4), np.float32))
 """
     assert python(["-c", code], tmp_path).strip() == "(7, 2)"
     assert "repeated to the bit" in python(["-m", "mlgym_jax.reproduce", "runs/r"], tmp_path)
+    again = ["--config=runs/r/0/experiment_config.json", "--run_id=again", "--event_storage=runs", "--quiet"]
+    assert python(["-m", "mlgym_jax.run", *again], tmp_path).strip() == str(tmp_path / "runs/again")
 
 
 CELLS = [

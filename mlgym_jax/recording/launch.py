@@ -77,6 +77,7 @@ def run(
     boards, request, config = Boards.at(board), parse_plan(plan), as_config(config)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
+    run_folder.register_beside(source_file(config))
     study = prepare(config)
     for job in study.jobs:
         job.warm_start()  # what does not fit is found before anything is written

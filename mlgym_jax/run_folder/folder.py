@@ -234,6 +234,20 @@ def read_config(run_dir: str) -> dict[str, Any]:
     return read_resolved(run_dir)
 
 
+def register_beside(config_file: str | None) -> None:
+    """Register the own components of the run that a JSON config was recorded by; of any other file there are none.
+
+    Raises: as `read_config`.
+    """
+    if config_file is None or not config_file.endswith(".json"):
+        return
+    folder = os.path.dirname(os.path.abspath(config_file))
+    for run_dir in (folder, os.path.dirname(folder)):
+        if os.path.isfile(os.path.join(run_dir, layout.LOG)):
+            read_config(run_dir)
+            return
+
+
 def _known_as(source: str) -> str:
     """Return the name by which a file has registered components already, if it has."""
     if os.path.exists(source):

@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
 
 from mlgym_jax.config.recorded import read_recorded
 from mlgym_jax.config.words import (
@@ -189,7 +190,7 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         may_be_new = is_component(holder) or (_is_section_of_components(parents, holder) and value is not None)
         if not (may_be_new or (not parents and last in known)):
             raise ConfigError(name, f"no such field{nearest(last, known)} Fields here: {listed(known, 30)}")
-    current: Any = holder.get(last, _default(name))
+    current: Any = _held(holder, last, name)
     takes_component = _is_section_of_components(parents, holder) or (not parents and last in SECTIONS)
     value = _in_place_of(current, value, name, takes_component=takes_component)
     with holder.ignore_type(), holder.unlocked():
@@ -305,8 +306,16 @@ def current_value(config: ConfigDict, name: str) -> Any:
         if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
         else:
-            value = value.get(key, _default(name)) if isinstance(value, ConfigDict) else None
+            value = _held(value, key, name) if isinstance(value, ConfigDict) else None
     return value
+
+
+def _held(holder: ConfigDict, key: str, name: str) -> Any:
+    """Return what is at a key, the field's default where nothing is, None where a value is still required."""
+    try:
+        return holder.get(key, _default(name))
+    except RequiredValueError:
+        return None
 
 
 def _default(name: str) -> Any:

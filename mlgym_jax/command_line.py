@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import codecs
 import re
 import signal
 import sys
@@ -18,6 +19,7 @@ DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command's main and turn what a user can act on into one message and an exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    write_what_can_be_written()
     try:
         return main(list(sys.argv[1:] if arguments is None else arguments))
     except DiskError as error:
@@ -32,6 +34,33 @@ def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+
+
+# What this project's own texts have outside of ASCII, for a terminal that has not.
+_PLAIN = {"±": "+-", "…": "...", "·": "-", "×": "x", "–": "-", "—": "-"}
+
+
+def _in_ascii(error: UnicodeError) -> tuple[str, int]:
+    """Spell what a stream cannot write, as `+-` or, like JSON and Python, as `\\u00e9`."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    words = []
+    for character in error.object[error.start : error.end]:
+        units = character.encode("utf-16-be", "surrogatepass")  # two for what is beyond the first 65,536, as in JSON
+        escaped = "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+        words.append(_PLAIN.get(character, escaped))
+    return "".join(words), error.end
+
+
+codecs.register_error("mlgym_jax_in_ascii", _in_ascii)
+
+
+def write_what_can_be_written() -> None:
+    """Let a terminal that is not UTF-8, or a name that is no text, change what is shown, and not end a finished run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)  # whatever stands in for a terminal may have none
+        if reconfigure is not None:
+            reconfigure(errors="mlgym_jax_in_ascii")
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:

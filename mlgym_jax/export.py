@@ -1,7 +1,7 @@
 """Export a kept checkpoint as a safetensors file, without running the run's config or any code of it.
 
 python -m mlgym_jax.export RUN_DIR --list
-python -m mlgym_jax.export RUN_DIR --experiment=ID [--epoch=N] [--resource=model] --output=FILE
+python -m mlgym_jax.export RUN_DIR --experiment=ID [--epoch=N | --best] [--resource=model] --output=FILE
 """
 
 from __future__ import annotations
@@ -13,8 +13,10 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.command_line import DONE, Parser, guarded
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import MlgymError, listed
+from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.layout import RESOURCES
+from mlgym_jax.run_folder import folder as run_folder
 
 if TYPE_CHECKING:
     from mlgym_jax.checkpoint.rows import KeptCheckpoints
@@ -27,9 +29,17 @@ def _main(arguments: list[str]) -> int:
         epilog="model: params/… and model_state/…; optimizer: opt_state/…; lr_scheduler: step; stateful_components: "
         "key, hyperparams/…. Together they are the whole TrainState. Exit status: 0 done, 2 the request was wrong.",
     )
-    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--experiment", type=int, metavar="ID", help="the experiment")
     parser.add_argument("--epoch", type=int, metavar="N", help="a kept epoch; by default the newest")
+    parser.add_argument(
+        "--best",
+        nargs="?",
+        const="",
+        metavar="SCORE",
+        help="the best epoch by this score, by default the one that report ranks by; of the best experiment where none "
+        "is named",
+    )
     parser.add_argument("--resource", choices=[*RESOURCES], default="model", help="which part of it; model by default")
     parser.add_argument("--output", metavar="FILE", help="the file to write")
     parser.add_argument("--list", action="store_true", help="print what is kept, as JSON")
@@ -40,11 +50,16 @@ def _main(arguments: list[str]) -> int:
         "and answer each with a JSON line, {} or {error}",
     )
     options = parser.parse_args(arguments)
-    if not os.path.isdir(options.run_dir):
-        raise MlgymError(f"{options.run_dir}: no such folder; name a run's, such as event_storage/RUN_ID")
+    if not os.path.isdir(options.run_dir):  # a folder of checkpoints alone will do
+        is_path = os.path.basename(options.run_dir) not in (options.run_dir, layout.LATEST)
+        if is_path:
+            raise MlgymError(f"{options.run_dir}: no such folder; name a run's, such as event_storage/RUN_ID")
+        options.run_dir = run_folder.require(options.run_dir)
     if not (options.list or options.requests or options.output):
         raise MlgymError("--output=FILE is missing; or list what is kept by --list")
-    if not (options.list or options.requests) and options.experiment is None:
+    if options.best is not None and options.epoch is not None:
+        raise MlgymError("--best chooses the epoch; leave --epoch out")
+    if not (options.list or options.requests) and options.experiment is None and options.best is None:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
     if options.requests:
         os.nice(19)  # whoever asks for many is beside a training, which goes first
@@ -56,9 +71,62 @@ def _main(arguments: list[str]) -> int:
     if options.requests:
         _serve(kept, options.run_dir, sys.stdin)
     elif options.output:
-        epoch = kept.newest_epoch(options.experiment) if options.epoch is None else options.epoch
-        _write(kept, options.run_dir, options.experiment, epoch, options.resource, options.output)
+        experiment_id: Any = options.experiment  # an id, or with --best none
+        epoch, said = options.epoch, ""
+        if options.best is not None:
+            experiment_id, epoch, monitor = _best(kept, options.run_dir, experiment_id, options.best)
+            said = f"the best by {monitor}"
+        elif epoch is None:
+            epoch = kept.newest_epoch(experiment_id)
+            said = _better_than(epoch, options.run_dir, experiment_id)
+        _write(kept, options.run_dir, experiment_id, epoch, options.resource, options.output)
+        if said:
+            print(f"{options.output}: experiment {experiment_id}, epoch {epoch}, {said}", file=sys.stderr)
     return DONE
+
+
+def _best(kept: KeptCheckpoints, run_dir: str, experiment_id: int | None, monitor: str) -> tuple[int, int, str]:
+    """Return the experiment and epoch that are best by a score, and that in words.
+
+    Raises:
+        MlgymError: no such score or experiment, or that epoch is not kept.
+    """
+    view, _ = project_log(os.path.join(run_folder.require(run_dir), layout.LOG))
+    monitor = monitor or default_monitor(view.scores, view.config)[0] or "no score"
+    mode = default_mode(monitor, view.config)
+    if experiment_id is None:
+        best, epoch = view.best(monitor, mode)
+        experiment_id = best.experiment_id
+    else:
+        found = view.experiments[experiment_id].best(monitor, mode) if experiment_id in view.experiments else None
+        if found is None:
+            raise MlgymError(
+                f"experiment {experiment_id} has no finite {monitor}. Scores: {listed(view.scores, 20)}; experiments: "
+                f"{listed(view.experiments, 20)}"
+            )
+        epoch = found[0]
+    available = [entry["epoch"] for entry in kept.list(experiment_id)]
+    if epoch not in available:
+        raise MlgymError(
+            f"experiment {experiment_id}: epoch {epoch}, the best by {monitor}, was not kept; name a kept one, --epoch="
+            f"{'|'.join(map(str, available)) or 'none'}, or train with checkpointing=component('best', …)"
+        )
+    return experiment_id, epoch, monitor
+
+
+def _better_than(epoch: int, run_dir: str, experiment_id: int) -> str:
+    """Say which epoch is better than the newest one that is kept; nothing where none is, or no log tells."""
+    log = os.path.join(run_dir, layout.LOG)
+    if not os.path.isfile(log):
+        return ""
+    view, _ = project_log(log)
+    monitor, mode = default_monitor(view.scores, view.config)
+    found = (
+        view.experiments[experiment_id].best(monitor, mode) if monitor and experiment_id in view.experiments else None
+    )
+    if found is None or found[0] == epoch:
+        return ""
+    return f"the newest that is kept; epoch {found[0]} is the best by {monitor}, which --best takes if it is kept"
 
 
 def _serve(kept: KeptCheckpoints, run_dir: str, lines: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ def _main(arguments: list[str]) -> int:
         "already is not sent again. A run that is still being written is followed to its end.",
         epilog="Exit status: 0 the board has everything, 1 something is unsent, 2 the request was wrong.",
     )
-    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--board", metavar="URL", action="append", help="a board; may be repeated")
     parser.add_argument(
         "--board_token_file",
@@ -50,6 +50,7 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError(f"--wait={options.wait}: seconds from 0 to 86400 are expected")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
     run_dir = run_folder.require(options.run_dir)
+    named = options.run_dir if os.path.isdir(options.run_dir) else run_dir  # the latest one may be another one later
     run_id, log_path = os.path.basename(run_dir), os.path.join(run_dir, layout.LOG)
     run_folder.check_id(run_id)
     source = FollowedRun(run_dir, log_path, wait_for_end=options.follow)
@@ -77,7 +78,7 @@ def _main(arguments: list[str]) -> int:
             why = f" ({publisher.problem})" if publisher.problem else ""
             tell(f"error: {found}; not sent: {', '.join(unsent) or 'what was refused'}{why}")
             if not publisher.gave_up:
-                tell(f"Send it later with:\n  {boards.command(options.run_dir, publisher.address)}")
+                tell(f"Send it later with:\n  {boards.command(named, publisher.address)}")
         publisher.close()
     return status
 

@@ -18,7 +18,7 @@ from mlgym_jax.reading.table import print_table
 
 def _main(arguments: list[str]) -> int:
     parser = Parser(prog="python -m mlgym_jax.report", description="Report on a run, finished or not.")
-    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -34,7 +34,8 @@ def _main(arguments: list[str]) -> int:
         monitor, mode = options.monitor, default_mode(options.monitor, result.view.config)
     mode = options.mode or mode
     if options.json:
-        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=False)
+        is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
+        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=not is_utf8)
         print()
     else:
         print_table(result, monitor, mode)

@@ -20,7 +20,7 @@ def _main(arguments: list[str]) -> int:
         description="Repeat a run from what it recorded and compare every score to the bit. "
         "Exit status: 0 equal, 1 different, 2 the request was wrong.",
     )
-    parser.add_argument("run_dir", help="the run's folder, such as event_storage/2026-11-23--17-59-10")
+    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")
     options = parser.parse_args(arguments)
     run_dir = run_folder.require(options.run_dir)

@@ -14,6 +14,7 @@ from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, parse_overrides, split_overrides
 from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.events import layout
 from mlgym_jax.publishing import Boards
 
 # A resumed run may be given these anew; everything else is part of what its numbers are.
@@ -30,7 +31,7 @@ def _parser() -> argparse.ArgumentParser:
         "Exit status: 0 done, 1 some experiments failed, 2 the request was wrong, 130 interrupted.",
     )
     parser.add_argument("--config", metavar="FILE[:ARG]", help="the config file; ARG is handed to its get_config")
-    parser.add_argument("--event_storage", metavar="DIR", default="event_storage", help="where runs are recorded")
+    parser.add_argument("--event_storage", metavar="DIR", default=layout.STORAGE, help="where runs are recorded")
     parser.add_argument("--run_id", metavar="ID", help="the run's id; by default the UTC time")
     parser.add_argument(
         "--board", metavar="URL", action="append", help="a board to publish to while the run goes on; may be repeated"
@@ -40,7 +41,11 @@ def _parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="a file that holds the boards' token; by default the environment variable MLGYM_JAX_BOARD_TOKEN does",
     )
-    parser.add_argument("--resume", metavar="RUN_ID", help="go on with this run from its newest checkpoint")
+    parser.add_argument(
+        "--resume",
+        metavar="RUN",
+        help="go on with a run, by its id, its folder or as `latest`, from its newest checkpoint",
+    )
     parser.add_argument(
         "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"
     )
@@ -58,12 +63,6 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--event_storage: a folder is missing; write --event_storage=DIR or leave the option out")
     if options.resume is not None and os.path.basename(options.resume) in ("", ".", ".."):
         raise MlgymError(f"--resume={options.resume}: a run's id is missing; write --resume=RUN_ID")
-    if options.resume is not None and os.path.basename(options.resume) != options.resume:
-        folder, run_id = os.path.split(options.resume)
-        raise MlgymError(
-            f"--resume={options.resume}: the id of a run is expected, not a path; "
-            f"write --resume={run_id} --event_storage={folder}"
-        )
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
@@ -113,7 +112,11 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
     from mlgym_jax.recording.launch import resume
     from mlgym_jax.run_folder import folder as run_folder
 
-    run_dir = run_folder.find(options.event_storage, options.resume)
+    if os.path.basename(options.resume) == options.resume:
+        run_dir = run_folder.find(options.event_storage, options.resume)
+    else:
+        run_dir = run_folder.require(options.resume)
+        options.event_storage = os.path.dirname(run_dir)  # where to go on with it, should this be interrupted, too
     recorded = run_folder.read_resolved(run_dir)
     config = load_config(options.config) if options.config else ConfigDict(recorded)
     for name, value in parse_overrides(config, dict(texts)).items():

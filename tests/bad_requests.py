@@ -120,7 +120,7 @@ COMMAND_LINES = [
     ),
     bad(
         "resume a path",
-        r"the id of a run is expected, not a path; write --resume=b --event_storage=a",
+        r"no run 'b' in '\S+/a'\. Runs there: none",
         "-",
         "--resume=a/b",
     ),

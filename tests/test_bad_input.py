@@ -1,6 +1,7 @@
 """Bad requests: exit status 2, one message that says where, what was found and what to write, and nothing left."""
 
 import importlib
+import os
 import re
 import signal
 import subprocess
@@ -112,3 +113,19 @@ def test_the_commands_themselves_answer_so(words, message, tmp_path):
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search(message, done.stderr)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "platform, message",
+    [
+        ("cuda", r"^error: JAX_PLATFORMS=cuda: no CUDA device; devices here: cpu\."),
+        ("tpu", r"^error: JAX_PLATFORMS=tpu: no TPU device \(.*\); devices here: cpu\."),
+        ("gpuu", r"^error: JAX_PLATFORMS=gpuu: no gpuu device \(.* not in the list of known backends.*\)"),
+    ],
+)
+def test_a_platform_that_is_not_here(platform, message, tmp_path):
+    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", f"--event_storage={tmp_path}/storage"]
+    env = {**os.environ, "JAX_PLATFORMS": platform}
+    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 2 and re.search(message, done.stderr, re.MULTILINE), done.stderr
+    assert "Traceback" not in done.stderr and not (tmp_path / "storage").exists()

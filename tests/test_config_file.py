@@ -59,6 +59,10 @@ def write(tmp_path):
         ("component('sgd', learning_rate=grid(0.1))", plain(component("sgd", learning_rate=grid(0.1)))),
         ("grid(component('a', x=(component('b'),)), None)", plain(grid(component("a", x=(component("b"),)), None))),
         ("(component('b'),)", (plain(component("b")),)),
+        ("dict(train='a.npy', test='b.npy')", {"train": "a.npy", "test": "b.npy"}),
+        ("dict(f1=component('f1', average='macro'))", {"f1": plain(component("f1", average="macro"))}),
+        ("grid(dict(a=(1,)), dict(a=(2,)))", plain(grid({"a": (1,)}, {"a": (2,)}))),
+        ("dict()", {}),
         ("007", "007"),
         ("a b(", "a b("),
         ("print(1)", "print(1)"),
@@ -69,13 +73,22 @@ def test_command_line_values(text, value):
 
 
 @pytest.mark.parametrize(
-    "text, value", [("3", "3"), ("true", "true"), ("None", None), ("grid('a', 'b')", plain(grid("a", "b")))]
+    "text, value",
+    [
+        ("3", "3"),
+        ("true", "true"),
+        ("None", None),
+        ("dict(a=1)", "dict(a=1)"),
+        ("grid('a', 'b')", plain(grid("a", "b"))),
+    ],
 )
 def test_a_string_field_takes_the_text_as_it_stands(text, value):
     assert plain(parse_value(text, current="now")) == value
 
 
 def test_a_call_that_cannot_be_read_is_no_string():
+    with pytest.raises(MlgymError, match=r"dict\(a=lr\): cannot be read; write literals, as in .* dict\(name=…\)"):
+        parse_value("dict(a=lr)")
     with pytest.raises(MlgymError, match=r"grid\(lr, 1\): cannot be read"):
         parse_value("grid(lr, 1)")
 
@@ -111,6 +124,11 @@ def test_a_call_that_cannot_be_read_is_no_string():
         ),
         (["--config.metrics.f1=f1"], "metrics.f1", {"component": "f1"}),
         (["--config.metrics.accuracy=None"], "metrics.accuracy", None),
+        (["--config.metrics=dict(f1=component('f1'))"], "metrics", {"f1": {"component": "f1"}}),
+        (["--config.metrics=dict()", "--config.metrics.f1=f1"], "metrics", {"f1": {"component": "f1"}}),
+        (["--config.metrics=None", "--config.metrics.f1=f1"], "metrics", {"f1": {"component": "f1"}}),
+        (["--config.post_processors.p=softmax"], "post_processors", {"p": {"component": "softmax"}}),
+        (["--config.model.by_name=dict(a=1)", "--config.model.by_name=dict(b=2)"], "model.by_name", {"b": 2}),
         (["--config.name=3"], "name", "3"),
         (["--config.checkpoint_interval_seconds=0"], "checkpoint_interval_seconds", 0.0),
         (["--config.seed=1", "--config.seed=2"], "seed", 2),

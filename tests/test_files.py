@@ -360,7 +360,9 @@ def test_tfds_reads_the_folder_of_a_builder_without_supervised_keys(tmp_path):
         folder=tmp_path,
     )
     builder.download_and_prepare()
-    with pytest.raises(ConfigError, match=r"dataset\.inputs: plain has no feature None\. Features: x, y"):
+    with pytest.raises(
+        ConfigError, match=r"dataset\.inputs: plain does not say .* write inputs='…', targets='…'\. Features: x, y"
+    ):
         tfds(name="plain", data_dir=str(tmp_path))
     found = tfds(name="plain", data_dir=str(tmp_path), inputs="x", targets="y")
     np.testing.assert_array_equal(found.splits["train"]["inputs"], [[0, 0], [1, 1], [2, 2]])

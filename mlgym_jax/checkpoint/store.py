@@ -214,7 +214,10 @@ class CheckpointStore:
             MlgymError: that epoch was not kept, or is damaged.
         """
         stacked, row = self._stacked(experiment_id, epoch)
-        return with_key(jax.tree.map(lambda leaf: leaf[row], stacked))
+        state = jax.tree.map(lambda leaf: leaf[row], stacked)
+        if isinstance(state, dict):  # as it is read without a program: empty parts are left out
+            state = TrainState(**{field.name: state.get(field.name, {}) for field in dataclasses.fields(TrainState)})
+        return with_key(state)
 
     def states(self) -> frozenset[Kept]:
         """Return after which epoch of which experiment a step holds the state."""

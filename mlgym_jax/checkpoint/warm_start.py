@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import logging
 import os
 import re
 import zlib
@@ -32,6 +33,7 @@ from mlgym_jax.errors import ConfigError, MlgymError, listed
 from mlgym_jax.events import layout, project_log
 from mlgym_jax.run_folder import folder as run_folder
 
+_LOG = logging.getLogger(__name__)
 Mode = Literal["min", "max"]
 OnMismatch = Literal["error", "skip"]
 
@@ -167,7 +169,7 @@ def from_experiment(
     experiment_id: int | None = None,
     epoch: int | None = None,
     monitor: str | None = None,
-    mode: Mode = "max",
+    mode: Mode | None = None,
     include: str = "",
     exclude: str | None = None,
     rename: tuple[tuple[str, str], ...] = (),
@@ -179,7 +181,8 @@ def from_experiment(
     Args:
         run_dir: the earlier run's folder.
         experiment_id: the experiment; by default the best by `monitor` and `mode`.
-        epoch: the checkpoint; by default the best one of the best experiment, else the newest.
+        epoch: the checkpoint; by default the best one of the best experiment if it was kept, else the newest.
+        mode: which scores are better; by default lower ones of losses and errors, as in `report`.
         include: a regular expression of the paths to load; by default all.
         exclude: a regular expression of the paths to leave.
         rename: pairs (pattern, replacement) that turn the source's paths into this model's.
@@ -206,7 +209,9 @@ def from_experiment(
     )
 
 
-def _kept_arrays(run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode) -> Arrays:
+def _kept_arrays(
+    run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode | None
+) -> Arrays:
     """Read an earlier run's kept arrays from its log and checkpoints alone: no config of it is executed."""
     folder = run_folder.require(run_dir)
     view, _ = project_log(os.path.join(folder, layout.LOG))
@@ -220,6 +225,15 @@ def _kept_arrays(run_dir: str, experiment_id: int | None, epoch: int | None, mon
     if epoch is None:
         available = [entry["epoch"] for entry in kept.list(experiment_id)]
         epoch = best_epoch if best_epoch is not None and best_epoch in available else kept.newest_epoch(experiment_id)
+        if best_epoch not in (None, epoch):
+            _LOG.warning(
+                "warm start from %s: experiment %d's epoch %d, the best by %s, was not kept; it begins with epoch %d",
+                run_dir,
+                experiment_id,
+                best_epoch,
+                monitor,
+                epoch,
+            )
     arrays = {name: kept.arrays(experiment_id, epoch, name) for name in ("model", "optimizer")}
     found: Arrays = {part: {} for part in (*PARTS, "opt_state")}
     for name, array in (*arrays["model"].items(), *arrays["optimizer"].items()):

@@ -20,12 +20,17 @@ def signature_of(factory: Any) -> inspect.Signature:
 
 
 def origin_of(factory: Any) -> str:
-    """Name the file that a factory comes from: a file read again may replace its own components."""
+    """Name the file that a factory comes from: a file read again may replace its own components.
+
+    The cells of a notebook are one such file, `__main__`: one that has been edited has another name.
+    """
+    module = getattr(factory, "__module__", "unknown")
     try:
         source = inspect.getsourcefile(factory)
-        return os.path.realpath(source) if source else factory.__module__
-    except TypeError:
-        return getattr(factory, "__module__", "unknown")
+    except (TypeError, OSError):  # the latter of a class that was made in no file
+        return module
+    is_cell = module == "__main__" and not os.path.exists(source or "")
+    return module if is_cell or not source else os.path.realpath(source)
 
 
 def module_class_factory(module_class: type) -> Callable[..., Any]:

@@ -14,9 +14,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
 
+from mlgym_jax.config.recorded import read_recorded
 from mlgym_jax.config.words import (
     FIELDS,
+    OF_COMPONENTS,
     SECTIONS,
     component,
     grid,
@@ -32,6 +35,8 @@ from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed
 def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
     """Load `FILE` or `FILE:ARG` (handed to its `get_config`) and apply overrides by dotted path.
 
+    A file `.json` is a config that a run recorded: `config.json`, or `experiment_config.json` of one experiment.
+
     Raises:
         MlgymError: the file is not there, raises, or returns no ConfigDict; ConfigError: an override does not fit.
     """
@@ -40,6 +45,14 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
         override(config, name, value)
     object.__setattr__(config, "_source_file", _split_argument(os.fspath(path))[0])
     return config
+
+
+def as_config(config: Any) -> Any:
+    """Return a config, loaded if it is named by its path.
+
+    Raises: as `load_config`.
+    """
+    return load_config(config) if isinstance(config, str | os.PathLike) else config
 
 
 def source_file(config: Any) -> str | None:
@@ -58,6 +71,8 @@ def _split_argument(path: str) -> tuple[str, str | None]:
 def _read_config_file(path: str) -> ConfigDict:
     file, argument = _split_argument(path)
     _check_there(file)
+    if file.endswith(".json"):
+        return read_recorded(file)
     make_importable(file)
     try:
         get_config = _get_config_of(file)
@@ -160,6 +175,9 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         ConfigError: no such field, or a value of another type than the field's.
     """
     *parents, last = name.split(".")
+    if len(parents) == 1 and parents[0] in OF_COMPONENTS and config.get(parents[0]) is None:
+        with config.ignore_type(), config.unlocked():
+            config[parents[0]] = ConfigDict()  # what a first one may be added to
     holder: Any = config
     for depth, key in enumerate(parents):
         holder = _child(holder, key, ".".join(parents[: depth + 1]), name)
@@ -172,7 +190,7 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
         may_be_new = is_component(holder) or (_is_section_of_components(parents, holder) and value is not None)
         if not (may_be_new or (not parents and last in known)):
             raise ConfigError(name, f"no such field{nearest(last, known)} Fields here: {listed(known, 30)}")
-    current: Any = holder.get(last, _default(name))
+    current: Any = _held(holder, last, name)
     takes_component = _is_section_of_components(parents, holder) or (not parents and last in SECTIONS)
     value = _in_place_of(current, value, name, takes_component=takes_component)
     with holder.ignore_type(), holder.unlocked():
@@ -199,6 +217,8 @@ def _in_place_of(current: Any, value: Any, name: str, *, takes_component: bool) 
         return value
     if is_component(current) or is_sweep(value) or is_component(value):
         return value
+    if isinstance(value, Mapping) and isinstance(current, ConfigDict):
+        return ConfigDict(value, allow_dotted_keys=True)
     return _fitting(value, current, name)
 
 
@@ -238,27 +258,28 @@ def _fitting(value: Any, current: Any, name: str) -> Any:
     return value
 
 
-_CALLS = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform, "int_uniform": int_uniform}
-_CALLS["component"] = component
+_CALLS: dict[str, Callable[..., Any]] = {"grid": grid, "uniform": uniform, "log_uniform": log_uniform}
+_CALLS |= {"int_uniform": int_uniform, "component": component, "dict": dict}
 
 
 def parse_value(text: str, current: Any = None) -> Any:
     """Read a command-line value: a Python literal, `grid(…)` and friends, `component(…)`, otherwise a string.
 
-    A field that holds a string takes the text as it stands, but for these calls and None.
+    A field that holds a string takes the text as it stands, but for these calls and None. `dict(…)` is a section of
+    components, or a parameter that holds values by names.
     """
     text = text.strip()
     if text.lower() in ("true", "false") and not isinstance(current, str):
         return text.lower() == "true"
     try:
         node = ast.parse(text, mode="eval").body
-        if isinstance(current, str) and text != "None" and not _is_call(node):
+        if isinstance(current, str) and text != "None" and (not _is_call(node) or text.startswith("dict")):
             return text
         return _evaluated(node)
     except (ValueError, SyntaxError, TypeError):
         if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
             raise MlgymError(
-                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01) or component('name', …)"
+                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01), component('name', …) or dict(name=…)"
             ) from None
         return text
 
@@ -285,8 +306,16 @@ def current_value(config: ConfigDict, name: str) -> Any:
         if isinstance(value, list | tuple) and key.isdigit() and int(key) < len(value):
             value = value[int(key)]
         else:
-            value = value.get(key, _default(name)) if isinstance(value, ConfigDict) else None
+            value = _held(value, key, name) if isinstance(value, ConfigDict) else None
     return value
+
+
+def _held(holder: ConfigDict, key: str, name: str) -> Any:
+    """Return what is at a key, the field's default where nothing is, None where a value is still required."""
+    try:
+        return holder.get(key, _default(name))
+    except RequiredValueError:
+        return None
 
 
 def _default(name: str) -> Any:

@@ -25,6 +25,7 @@ from typing import Any
 
 import ml_collections
 from ml_collections import ConfigDict
+from ml_collections.config_dict import RequiredValueError
 
 from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
 
@@ -62,7 +63,7 @@ SECTIONS: dict[str, bool] = {
     "refit": False,
 }
 # Sections that hold components by names of the user's own, with an example.
-_OF_COMPONENTS = {
+OF_COMPONENTS = {
     "metrics": "accuracy=component('accuracy')",
     "post_processors": "probability=component('softmax')",
 }
@@ -129,11 +130,18 @@ def plain(value: Any, path: Path = ()) -> Any:
     if isinstance(value, ConfigDict | Mapping):
         if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
             return {str(key): _plain_values(item, path) for key, item in value.items()}
-        return {str(key): plain(item, (*path, str(key))) for key, item in value.items()}
+        items = value.items(preserve_field_references=True) if isinstance(value, ConfigDict) else value.items()
+        return {str(key): plain(item, (*path, str(key))) for key, item in items}
     if isinstance(value, list | tuple):
         return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
     if isinstance(value, ml_collections.FieldReference):
-        return plain(value.get(), path)
+        try:
+            return plain(value.get(), path)
+        except RequiredValueError:
+            name = dotted(path)
+            raise ConfigError(
+                name, f"a value is required and none is given; write config.{name} = …, or type --config.{name}=VALUE"
+            ) from None
     if getattr(value, "shape", None) == () and callable(getattr(value, "item", None)):
         return plain(value.item(), path)  # NumPy's and JAX's scalars
     if value is None or isinstance(value, bool):
@@ -289,7 +297,7 @@ def _check_field(name: str, value: Any) -> None:
 
 
 def _check_section(name: str, value: Any) -> None:
-    if name not in _OF_COMPONENTS:
+    if name not in OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
             example = "component('selected')" if name == "refit" else "component('…')"
             example = f"component({value!r}, …)" if isinstance(value, str) and value else example
@@ -301,7 +309,7 @@ def _check_section(name: str, value: Any) -> None:
         raise ConfigError(
             name,
             f"components by names of your own are expected, found {described(value)}; "
-            f"write config.{name} = dict({_OF_COMPONENTS[name]})",
+            f"write config.{name} = dict({OF_COMPONENTS[name]})",
         )
     for key in value or ():
         if "/" in key or "." in key or not key or (name, key) == ("metrics", "loss"):

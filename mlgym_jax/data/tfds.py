@@ -69,8 +69,14 @@ def tfds(
         )
     pair = info.supervised_keys or (None, None)
     roles = {"inputs": inputs or pair[0], "targets": targets or pair[1]}
+    if roles["inputs"] is None:
+        raise ConfigError(
+            "dataset.inputs",
+            f"{info.name} does not say which of its features are inputs and targets; write inputs='…', targets='…'"
+            f"{_as_named(info.features)}. Features: {listed(sorted(info.features))}",
+        )
     for role, feature in roles.items():
-        if feature not in info.features and (feature is not None or role == "inputs"):
+        if feature not in info.features and feature is not None:
             raise ConfigError(
                 f"dataset.{role}",
                 f"{info.name} has no feature {feature!r}{nearest(feature, info.features)} "
@@ -84,6 +90,12 @@ def tfds(
     if isinstance(label, tensorflow_datasets.features.ClassLabel):
         return Dataset(read, label.num_classes, class_names=tuple(label.names))
     return Dataset(read)
+
+
+def _as_named(features: Any) -> str:
+    """Say what to write where the features have the names of the fields."""
+    named = [f"{role}={role!r}" for role in ("inputs", "targets") if role in features]
+    return f", here {', '.join(named)}" if named else ""
 
 
 def _prepared_folder(name: str, data_dir: str | None) -> Path:

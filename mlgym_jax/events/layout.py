@@ -3,6 +3,7 @@
 <event_storage>/<run_id>/
   event_storage.log                        the one truth
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
+  sources/…                                those of the run's own components
   .published                               a board's mark: the run was received, no process here writes it
   <experiment_id>/experiment_config.json  model_card.json  model_card.md
   checkpoints/group_<n>/<step>/…           the run's own
@@ -17,11 +18,15 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+STORAGE = "event_storage"  # the folder of runs where none is named
+LATEST = "latest"  # stands for the run that began last
 LOG = "event_storage.log"
 CONFIG_SOURCE = "config.py"
 CONFIG = "config.json"
 RECORD = "run.json"
 RUN_FILES = (CONFIG_SOURCE, CONFIG, RECORD)  # beside the log
+
+SOURCES = "sources"  # a folder beside the log
 
 EXPERIMENT_CONFIG = "experiment_config.json"
 MODEL_CARD = "model_card.json"

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.events.ranking import default_mode
 
 ExperimentState = Literal["INIT", "RUNNING", "DONE", "FAILED"]
 RunState = Literal["INIT", "RUNNING", "DONE", "FAILED", "INTERRUPTED"]
@@ -178,12 +179,16 @@ class RunView:
         """The names of the scores that were recorded."""
         return list(dict.fromkeys(name for view in self.candidates for name in view.history))
 
-    def best(self, monitor: str, mode: str = "max") -> tuple[ExperimentView, int]:
+    def best(self, monitor: str, mode: str | None = None) -> tuple[ExperimentView, int]:
         """Return the candidate with the best score over all its epochs, and that epoch; ties go to the smaller id.
+
+        Args:
+            mode: `max` or `min`; by default which is better is read from the score, as everywhere (`default_mode`).
 
         Raises:
             MlgymError: an unknown monitor or mode, or no finite score.
         """
+        mode = default_mode(monitor, self.config) if mode is None else mode
         if mode not in ("min", "max"):
             raise MlgymError(f"mode: 'min' or 'max' is expected, found {mode!r}")
         if monitor not in self.scores:

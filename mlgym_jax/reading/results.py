@@ -3,18 +3,29 @@
 from __future__ import annotations
 
 import functools
+import logging
 import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import default_monitor, layout, project_log
+from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
+
+
+_LOG = logging.getLogger(__name__)
+
+
+def as_configured(value: Any) -> Any:
+    """Return a value of the log with tuples where a config has them: it has no lists, JSON has nothing else."""
+    if isinstance(value, Mapping):
+        return {name: as_configured(item) for name, item in value.items()}
+    return tuple(map(as_configured, value)) if isinstance(value, list | tuple) else value
 
 
 class ExperimentResult:
@@ -29,10 +40,12 @@ class ExperimentResult:
         best_epoch: the best epoch by the monitor it was chosen by, else None.
     """
 
-    def __init__(self, run: RunResult, view: ExperimentView, best_epoch: int | None = None):
-        self._run, self._view = run, view
+    def __init__(
+        self, run: RunResult, view: ExperimentView, best_epoch: int | None = None, chosen_by: str | None = None
+    ):
+        self._run, self._view, self._chosen_by = run, view, chosen_by
         self.experiment_id: int = view.experiment_id
-        self.hyperparameters: dict[str, Any] = dict(view.hyperparameters)
+        self.hyperparameters: dict[str, Any] = as_configured(view.hyperparameters)
         self.config: Mapping[str, Any] | None = view.config
         self.fold: int | None = view.fold
         self.selected_by: Mapping[str, Any] | None = view.refit
@@ -53,30 +66,48 @@ class ExperimentResult:
         """The scores of the last epoch."""
         return self._view.last
 
-    def best_score(self, monitor: str, mode: str = "max") -> tuple[int, float] | None:
-        """Return (epoch, score) of the best epoch; None without a finite score."""
-        return self._view.best(monitor, mode)
+    def best_score(self, monitor: str, mode: str | None = None) -> tuple[int, float] | None:
+        """Return (epoch, score) of the best epoch; None without a finite score. For `mode` see `RunResult.best`."""
+        return self._view.best(monitor, mode or default_mode(monitor, self._run.view.config))
 
     @property
     def checkpoints(self) -> list[int]:
         """The epochs that can be restored."""
-        return self._run._store_of(self.experiment_id).epochs(self.experiment_id)
+        store = self._run._store_of(self.experiment_id)
+        return [] if store is None else store.epochs(self.experiment_id)
 
     def restore(self, epoch: int | None = None) -> TrainState:
         """Return the state after `epoch`.
 
         By default the best epoch if this experiment came from `result.best(…)` and that epoch was kept, else the
-        newest.
+        newest that was; a best one that was not kept is told. No code of the run is executed: where a component of it
+        is not registered in this process, the optimizer's state comes as nested dicts and lists, the rest as ever.
 
         Raises:
             MlgymError: no such checkpoint.
         """
+        epoch = self._epoch(epoch)
+        return self._run._state_of(self.experiment_id, epoch, self._run._known_study)
+
+    def _epoch(self, epoch: int | None) -> int:
+        """Return the epoch that is restored.
+
+        Raises:
+            MlgymError: there is none.
+        """
         available = self.checkpoints
-        if epoch is None:
-            if not available:
-                raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
-            epoch = self.best_epoch if self.best_epoch in available else available[-1]
-        return self._run._store_of(self.experiment_id).restore_row(self.experiment_id, epoch)
+        if not available:
+            raise MlgymError(f"experiment {self.experiment_id} has no checkpoint in {self._run.run_dir}")
+        if epoch is not None:
+            return epoch
+        if self.best_epoch in (None, *available):
+            return available[-1] if self.best_epoch is None else self.best_epoch
+        _LOG.warning(
+            "experiment %d: epoch %d, the best by %s, was not kept; this is epoch %d. To keep it, train with "
+            "config.checkpointing = component('best', monitor=%r, mode=…)",
+            *(self.experiment_id, self.best_epoch, self._chosen_by, available[-1], self._chosen_by),
+        )
+        return available[-1]
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Write the parameters and other variables after `epoch` (as in `restore`) to a safetensors file.
@@ -93,19 +124,22 @@ class ExperimentResult:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
         The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
+
+        Raises:
+            MlgymError: no such checkpoint, or inputs that the model cannot take: expected and found shapes are said.
         """
-        import jax
-        import numpy as np
+        from mlgym_jax.reading.prediction import as_trained_on, in_batches
 
         job = self._run._job_of(self.experiment_id)
-        state, encode = self.restore(epoch), job.encoder_of(self.experiment_id)
-        predict = jax.jit(lambda state, inputs: job.program.predict(state, encode({"inputs": inputs})))
-        size = len(jax.tree.leaves(inputs)[0])
-        parts = []
-        for start in range(0, max(size, 1), batch_size):
-            part = jax.tree.map(lambda array, start=start: np.asarray(array)[start : start + batch_size], inputs)
-            parts.append(jax.device_get(predict(state, part)))
-        return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+        trained_on = job.table.arrays["inputs"]
+        given = as_trained_on(inputs, trained_on, is_encoded="encoding" in job.components)
+        state = self._run._state_of(self.experiment_id, self._epoch(epoch), self._run._study)
+        encode = job.encoder_of(self.experiment_id)
+
+        def predict(part: Any) -> Any:
+            return job.program.predict(state, encode({"inputs": part}))
+
+        return in_batches(predict, given, batch_size, trained_on)
 
 
 class RunResult:
@@ -139,21 +173,26 @@ class RunResult:
         """The names of the scores that were recorded."""
         return self.view.scores
 
-    def best(self, monitor: str, mode: str = "max") -> ExperimentResult:
+    def best(self, monitor: str, mode: str | None = None) -> ExperimentResult:
         """Return the experiment with the best score over all its epochs; ties go to the smaller id.
+
+        Args:
+            mode: `max` or `min`; by default lower is better for losses and errors, as `report` and the board have it.
 
         Raises:
             MlgymError: an unknown monitor or mode, or no finite score.
         """
         view, epoch = self.view.best(monitor, mode)
-        return ExperimentResult(self, view, best_epoch=epoch)
+        return ExperimentResult(self, view, best_epoch=epoch, chosen_by=monitor)
 
-    def selection(self, monitor: str | None = None, mode: str = "max") -> tuple[str, dict[str, Any] | None] | None:
+    def selection(
+        self, monitor: str | None = None, mode: str | None = None
+    ) -> tuple[str, dict[str, Any] | None] | None:
         """Return what was selected over the folds of a cross-validated run; see `search.selection`.
 
         Args:
-            monitor, mode: the score; by default what `events.default_monitor` chooses. A nested run selects by
-                what its config says, whatever is given here.
+            monitor, mode: the score, and which is better (see `best`); by default what `events.default_monitor`
+                chooses. A nested run selects by what its config says, whatever is given here.
 
         Returns:
             (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None
@@ -164,14 +203,22 @@ class RunResult:
         views = self.view.candidates
         if kind == "nested_cross_validation":
             inner_folds = validation.get("inner_folds", 3)
-            chosen = validation["monitor"], validation["mode"]
-            return kind, nested_cross_validated(views, lambda fold: fold // inner_folds, *chosen)
-        if kind != "cross_validation":
+            by: tuple[str, str] = validation["monitor"], validation["mode"]
+            found = nested_cross_validated(views, lambda fold: fold // inner_folds, *by)
+        elif kind == "cross_validation":
+            name, known = default_monitor(self.scores, self.view.config)
+            if monitor:
+                name, known = monitor, mode or default_mode(monitor, self.view.config)
+            found = cross_validated(views, name, known) if name else None
+        else:
             return None
-        name, mode = (monitor, mode) if monitor else default_monitor(self.scores, self.view.config)
-        return kind, cross_validated(views, name, mode) if name else None
+        if found is None:
+            return kind, None
+        of_folds = isinstance(found["selected"], list)  # one an outer fold
+        chosen = [as_configured(item) for item in found["selected"]] if of_folds else as_configured(found["selected"])
+        return kind, {**found, "selected": chosen}
 
-    def estimate(self, monitor: str | None = None, mode: str = "max") -> dict[str, Any] | None:
+    def estimate(self, monitor: str | None = None, mode: str | None = None) -> dict[str, Any] | None:
         """Return how well what is selected does on data that it has not seen, as `selection` found over the folds.
 
         Returns:
@@ -202,26 +249,61 @@ class RunResult:
 
     @functools.cached_property
     def _study(self) -> Any:
+        """The study, with the components of the user's own: this executes what the run recorded of their code."""
         from mlgym_jax.study.expand import prepare
 
         return prepare(run_folder.read_config(self.run_dir), self.view)
+
+    @functools.cached_property
+    def _known_study(self) -> Any:
+        """The study by what this process has registered; None where that does not suffice. Nothing is executed."""
+        from mlgym_jax.study.expand import prepare
+
+        if "_study" in vars(self):
+            return self._study
+        try:
+            return prepare(run_folder.read_resolved(self.run_dir), self.view)
+        except MlgymError:
+            return None
 
     def _job_of(self, experiment_id: int) -> Any:
         return next(job for job in self._study.jobs if experiment_id in job.group.ids)
 
     @functools.cached_property
-    def _stores(self) -> dict[int, Any]:
-        return {}
-
-    def _store_of(self, experiment_id: int) -> Any:
+    def _stores(self) -> list[Any]:
+        """The checkpoints of each group, read as named arrays."""
         from mlgym_jax.checkpoint.store import CheckpointStore
 
-        job = self._job_of(experiment_id)
-        if job.group.index not in self._stores:
-            folder = os.path.join(self.run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index))
-            store = self._stores[job.group.index] = CheckpointStore(folder, job.abstract)
+        folder = os.path.join(self.run_dir, layout.CHECKPOINTS)
+        names = (
+            [name for name in os.listdir(folder) if layout.group_index(name) is not None]
+            if os.path.isdir(folder)
+            else []
+        )
+        stores = [CheckpointStore(os.path.join(folder, name)) for name in names]
+        for store in stores:
             store.load()
-        return self._stores[job.group.index]
+        return stores
+
+    def _store_of(self, experiment_id: int) -> Any:
+        """Return the checkpoints that an experiment's are among; None where it has none."""
+        newest = [(store, store.newest()) for store in self._stores]
+        return next((store for store, step in newest if step and experiment_id in step.experiments), None)
+
+    def _state_of(self, experiment_id: int, epoch: int, study: Any) -> TrainState:
+        """Read a state in the form that its program has, else, where the program is not known, as nested dicts."""
+        from mlgym_jax.checkpoint.store import CheckpointStore
+
+        store = self._store_of(experiment_id)
+        jobs = [job for job in study.jobs if experiment_id in job.group.ids] if study is not None else []
+        if jobs:
+            formed = CheckpointStore(store.folder, jobs[0].abstract)
+            formed.load()
+            try:
+                return formed.restore_row(experiment_id, epoch)
+            except MlgymError:  # another component has this name here; or it is damaged, which is said below
+                pass
+        return store.restore_row(experiment_id, epoch)
 
 
 def load_run(run_dir: str | os.PathLike[str]) -> RunResult:

@@ -7,7 +7,7 @@ import sys
 from typing import Any
 
 from mlgym_jax.errors import listed
-from mlgym_jax.reading.results import ExperimentResult, RunResult
+from mlgym_jax.reading.results import ExperimentResult, RunResult, as_configured
 
 
 def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
@@ -99,7 +99,9 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
 
 
 def _shown(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else json.dumps(value) if isinstance(value, dict) else str(value)
+    if isinstance(value, dict):
+        return json.dumps(value)
+    return f"{value:g}" if isinstance(value, float) else str(as_configured(value))
 
 
 def _words(hyperparameters: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
-from mlgym_jax.config.file import source_file
+from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
@@ -29,7 +29,7 @@ from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import model_cards, to_markdown
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
-from mlgym_jax.run_folder import provenance
+from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.tuning import tuned_plan
@@ -60,7 +60,7 @@ def run(
     """Run a whole study and return its results; everything is recorded under `event_storage/<run_id>/`.
 
     Args:
-        config: an `ml_collections.ConfigDict`, as `load_config` returns it.
+        config: an `ml_collections.ConfigDict`, as `load_config` returns it; or the path that it takes.
         board: the URL of a board to publish to while the run goes on, or several; a board whose own folder is
             `event_storage` needs none. The token is in the environment variable MLGYM_JAX_BOARD_TOKEN.
         plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
@@ -73,12 +73,15 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    boards, request = Boards.at(board), parse_plan(plan)
+    sources.refuse_while_executing()
+    boards, request, config = Boards.at(board), parse_plan(plan), as_config(config)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found before anything is written
+    run_folder.register_beside(source_file(config))
     study = prepare(config)
     for job in study.jobs:
         job.warm_start()  # what does not fit is found before anything is written
+    own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     record = provenance.describe(
         source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
@@ -86,6 +89,7 @@ def run(
     with contextlib.ExitStack() as stack:
         with run_folder.beginning(storage, run_id, datetime.datetime.now(datetime.UTC)) as run_dir:
             run_folder.write_config(run_dir, study.config, source_file(config))
+            record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
             written = stack.enter_context(_writing(run_dir, live, sinks, boards))  # last: what has a log can go on
         return _launch(written, study, request, devices=used)
@@ -113,6 +117,7 @@ def resume(
         MlgymError: no such run, or another process is writing it.
         ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
     """
+    sources.refuse_while_executing()
     boards, request = Boards.at(board), parse_plan(plan)
     folder = run_folder.require(run_dir)
     used = use_devices(devices)

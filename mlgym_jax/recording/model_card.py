@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.trees import path_name
+from mlgym_jax.events import default_monitor
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.study.job import Job
@@ -81,6 +82,7 @@ def _card(
             "metrics": config.get("metrics", {}),
             "last": {name: spell_number(score) for name, score in view.last.items()},
             "best": {name: _best(view, name) for name in view.history},
+            "best_epoch": _best_epoch(view, config),
         },
         "environment": {
             name: record.get(name) for name in ("versions", "platform", "processor", "memory_bytes", "xla_flags")
@@ -140,6 +142,19 @@ def _best(view: ExperimentView, name: str) -> dict[str, Any]:
     return {mode: {"epoch": best[0], "score": best[1]} if best else None for mode, best in found.items()}
 
 
+def _best_epoch(view: ExperimentView, config: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the best epoch, by what checkpoints are kept by, else by what `report` ranks by, and its scores."""
+    checkpointing = config.get("checkpointing") or {}
+    by = {**config, "refit": None, "validation": None} if checkpointing.get("monitor") else config
+    monitor, mode = default_monitor([*view.history], by)
+    best = view.best(monitor, mode) if monitor else None
+    if best is None:
+        return None
+    scores = view.rows()[view.epoch_numbers.index(best[0])]
+    spelled = {name: spell_number(score) for name, score in scores.items()}
+    return {"monitor": monitor, "mode": mode, "epoch": best[0], "scores": spelled}
+
+
 def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
     """Add up the launches' measured energy; None where any of them could not measure it."""
     measured = [launch["energy"] for launch in record.get("launches", ()) if launch.get("energy")]
@@ -189,6 +204,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         *_table("", "", ((name, _component(value)) for name, value in training.items() if value is not None)),
         "## Evaluation",
         "",
+        *_at_best(evaluation.get("best_epoch"), training["num_epochs"]),
         *_table("Score after the last epoch", "", evaluation["last"].items()),
         "## Environment",
         "",
@@ -202,6 +218,12 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         *_table("", "", ((name, _shown(value)) for name, value in card["energy"].items())),
     ]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _at_best(best: Mapping[str, Any] | None, last: int) -> list[str]:
+    if best is None or best["epoch"] == last:
+        return []
+    return _table(f"Score after epoch {best['epoch']}, the best by {best['monitor']}", "", best["scores"].items())
 
 
 def _refit(refit: Mapping[str, Any] | None) -> list[str]:

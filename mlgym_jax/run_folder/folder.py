@@ -18,7 +18,11 @@ from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.claim import claimed, never_began
+from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
+from mlgym_jax.run_folder import sources
+
+_FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
 
 
 def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
@@ -93,12 +97,14 @@ def check_id(run_id: str, what: str = "run id") -> None:
 
 
 def find(event_storage: str, run_id: str) -> str:
-    """Return the folder of an existing run.
+    """Return the folder of an existing run, of the one that began last where `latest` is no run's own id.
 
     Raises:
         MlgymError: there is none; the nearest id is named.
     """
     folder = os.path.join(event_storage, run_id)
+    if run_id == layout.LATEST and not os.path.lexists(folder):
+        return os.path.join(event_storage, latest(event_storage))
     if os.path.isfile(os.path.join(folder, layout.LOG)):
         return folder
     if os.path.isdir(folder) and never_began(folder):
@@ -125,9 +131,38 @@ def runs_in(folder: str) -> list[str]:
 
 
 def require(run_dir: str | os.PathLike[str]) -> str:
-    """Return `run_dir` if it is a run's folder, by absolute path, else say what is there."""
-    folder = os.path.abspath(os.fspath(run_dir))
+    """Return the absolute path of a run: of its folder, by its id in `event_storage` here, or of the `latest` one.
+
+    Raises:
+        MlgymError: there is none; what is there is named.
+    """
+    given = os.fspath(run_dir)
+    folder = os.path.abspath(given)
+    is_run = os.path.isfile(os.path.join(folder, layout.LOG))
+    if not is_run and os.path.basename(given) == given and runs_in(layout.STORAGE):
+        folder = os.path.join(os.path.abspath(layout.STORAGE), given)
     return find(os.path.dirname(folder), os.path.basename(folder))
+
+
+def latest(event_storage: str) -> str:
+    """Return the id of the run in a folder that began last, by the first event of its log.
+
+    Raises:
+        MlgymError: there are no runs.
+    """
+    runs = runs_in(event_storage)
+    if not runs:
+        raise MlgymError(f"there are no runs in {event_storage!r}, so none is the latest; name a run's folder")
+    return max(runs, key=lambda run: (_began_ms(os.path.join(event_storage, run, layout.LOG)), run))
+
+
+def _began_ms(log: str) -> int:
+    try:
+        with open(log, "rb") as file:
+            began = decode(file.readline(_FIRST_LINE_BYTES)).get("creation_ts")
+    except (OSError, ValueError):  # a log that is damaged or just being made
+        return 0
+    return began if isinstance(began, int) else 0
 
 
 def write_text(path: str, text: str, *, fsync: bool = True) -> None:
@@ -164,7 +199,7 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
     """Write `config.json`, resolved, and `config.py`, the file as given (or one that says the same)."""
     write_resolved(run_dir, study)
     target = os.path.join(run_dir, layout.CONFIG_SOURCE)
-    if source is not None:
+    if source is not None and not source.endswith(".json"):  # what another run recorded is no Python
         try:
             with open(source, "rb") as file:
                 write_whole(target, file.read())
@@ -228,11 +263,25 @@ def read_config(run_dir: str) -> dict[str, Any]:
     module = sys.modules["mlgym_jax_config"] = types.ModuleType("mlgym_jax_config")
     module.__file__ = source
     try:
-        with open(config_file, "rb") as file:
+        with sources.executed(run_dir, record.get("sources") or ()), open(config_file, "rb") as file:
             exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
     except Exception as error:
         raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
     return read_resolved(run_dir)
+
+
+def register_beside(config_file: str | None) -> None:
+    """Register the own components of the run that a JSON config was recorded by; of any other file there are none.
+
+    Raises: as `read_config`.
+    """
+    if config_file is None or not config_file.endswith(".json"):
+        return
+    folder = os.path.dirname(os.path.abspath(config_file))
+    for run_dir in (folder, os.path.dirname(folder)):
+        if os.path.isfile(os.path.join(run_dir, layout.LOG)):
+            read_config(run_dir)
+            return
 
 
 def _known_as(source: str) -> str:

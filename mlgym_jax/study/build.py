@@ -5,18 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from mlgym_jax.components.graph import Components, build_components
+from mlgym_jax.config.file import as_config
 from mlgym_jax.config.words import validated
 from mlgym_jax.search.grouping import dynamic_paths
 from mlgym_jax.search.sweep import expand
 
 
 def build(config: Any) -> Components:
-    """Build the components of a config; of a sweep, those of its first experiment, dynamic values left open.
+    """Build the components of a config, or of the config file at a path.
 
+    Of a sweep these are the components of its first experiment, dynamic values left open.
     The swept values that one program can take as arrays stand in `components.hyperparams` (the first experiment's) and
     are arguments of `make_program(components).init`.
     """
-    assignments = expand(validated(config))
+    assignments = expand(validated(as_config(config)))
     first = assignments[0]
     components = build_components(first.config)
     hyperparams = {

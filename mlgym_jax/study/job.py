@@ -19,6 +19,7 @@ from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.errors import ConfigError
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -198,4 +199,13 @@ def _values(group: Group, path: str) -> np.ndarray:
     values = _given(group, path)
     owner = owner_of(group.config, path.split("."))
     integer = owner is not None and owner.wants_integer(path.rsplit(".", 1)[-1])
-    return np.array(values, np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32)
+    kind = np.int32 if integer and all(isinstance(v, int) for v in values) else np.float32
+    limits = np.iinfo(np.int32) if kind is np.int32 else np.finfo(np.float32)
+    for value in values:
+        if not int(limits.min) <= value <= int(limits.max):
+            raise ConfigError(
+                path,
+                f"found {value}, allowed are {limits.min} to {limits.max}: a swept value is one of {limits.bits} bits; "
+                "write a smaller one, or one value instead of grid(…)",
+            )
+    return np.array(values, kind)

@@ -15,10 +15,11 @@ from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
-from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.steps_per_epoch import steps_of_folds
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -123,15 +124,22 @@ def make_job(
         for value in list(dict.fromkeys(values))[:_MAX_BUILT]:
             components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
     components = components.opened({path: values[0] for path, values in hyperparams.items()})
-    program = make_program(components)
     loader = components["loader"]
     sizes = dict(folds.sizes)
     loader.num_steps(min(sizes["train"]))
+    steps = steps_of_folds(sizes["train"], loader)
+    if components.counts_steps and len({*steps}) == 1 and steps[0] != components["steps_per_epoch"]:
+        components = components.bind({}, steps[0])
+    program = make_program(components)
     indices = folds.indices["train"][0, : loader.batch_size]
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
+    if components.counts_steps and len({*steps}) > 1:
+        tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
+    if STEPS_PER_EPOCH in tables:
+        batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
     abstract, traced, scores = traced_steps(components, program, key, batch, row)
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))

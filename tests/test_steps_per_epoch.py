@@ -178,3 +178,41 @@ def test_sharpness_aware_updates_count_for_their_steps(tmp_path):
         "contrib.sam", optimizer=sgd_until(2), adv_optimizer=component("sgd", learning_rate=0.0), sync_period=2
     )
     assert weights(study(tmp_path, 40, optimizer), tmp_path) == pytest.approx([-4], abs=1e-5)
+
+
+SGD = component("sgd", learning_rate=1.0)
+NEVER = "with which no parameter is ever updated; at least 1 is expected"
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "message"),
+    [
+        (every(0, SGD), rf"config\.optimizer\.every_k_schedule: found 0, {NEVER}"),
+        (every(-1, SGD), rf"config\.optimizer\.every_k_schedule: found -1, {NEVER}"),
+        (every(grid(1, 0), SGD), rf"config\.optimizer\.every_k_schedule: found 0, {NEVER}"),
+        (component("apply_every", k=0), rf"config\.optimizer\.k: found 0, {NEVER}"),
+        (
+            component("chain", transforms=(SGD, component("apply_every", k=-2))),
+            rf"config\.optimizer\.transforms\.1\.k: found -2, {NEVER}",
+        ),
+        (every(component("constant_schedule", value=0), SGD), "every_k_schedule: it begins with 0, with which no"),
+        (every(9, SGD), r"config\.optimizer\.every_k_schedule: found 9, but a training has 8 steps.* at most 8"),
+        (every(grid(8, 100), SGD), "found 100, but a training has 8 steps"),
+        (every(3, every(3, SGD)), r"config\.optimizer\.opt\.every_k_schedule: found 3 \(each of 3 steps\).* at most 2"),
+        (every(component("constant_schedule", value=9), SGD), "every_k_schedule: found 9, but a training has 8 steps"),
+        (component("chain", transforms=(SGD, component("apply_every", k=9))), r"transforms\.1\.k: found 9, but"),
+    ],
+)
+def test_accumulation_that_never_updates_is_refused(optimizer, message, tmp_path):
+    with pytest.raises(ConfigError, match=message):
+        prepare(study(tmp_path, 40, optimizer, num_epochs=2))
+
+
+def test_accumulation_over_all_steps_updates_once(tmp_path):
+    assert weights(study(tmp_path, 40, every(8, SGD), num_epochs=2), tmp_path) == pytest.approx([-1], abs=1e-6)
+
+
+def test_the_smallest_fold_decides_whether_accumulation_ever_updates(tmp_path):
+    fields = dict(num_epochs=2, validation=FOLDS, loader=component("in_memory", batch_size=20))
+    with pytest.raises(ConfigError, match="found 3, but a training has 2 steps"):
+        prepare(study(tmp_path, 26, every(3, SGD), **fields))

@@ -24,7 +24,7 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.checks import check_monitor, evaluated_splits
+from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits
 from mlgym_jax.study.tracing import traced_steps
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
@@ -130,6 +130,9 @@ def make_job(
     steps = steps_of_folds(sizes["train"], loader)
     if components.counts_steps and len({*steps}) == 1 and steps[0] != components["steps_per_epoch"]:
         components = components.bind({}, steps[0])
+    fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
+    for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
+        check_accumulation(experiment.assignment.config["optimizer"], steps[fold] * config["num_epochs"])
     program = make_program(components)
     indices = folds.indices["train"][0, : loader.batch_size]
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
@@ -172,9 +175,7 @@ def make_job(
         intervals=intervals,
         abstract=abstract,
         traced=traced,
-        fold_of_row=np.array(
-            [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments], np.int32
-        ),
+        fold_of_row=np.array(fold_of_row, np.int32),
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,
         sample=sample,

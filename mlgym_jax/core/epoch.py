@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.core.drawing import draw
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, TrainState, key_for
@@ -224,22 +225,6 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         return state, scores
 
     return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, room, whole)
-
-
-def draw(key: jax.Array, weights: jax.Array, mask: jax.Array) -> jax.Array:
-    """Draw positions with replacement, each with a probability proportional to its weight.
-
-    Args:
-        weights: float[n], 0 where `mask`, bool[n], is False.
-
-    Returns:
-        int32[n], as many draws as there are positions.
-    """
-    total = jnp.cumsum(weights.astype(jnp.float32))
-    points = jax.random.uniform(key, mask.shape) * total[-1]
-    found = jnp.searchsorted(total, points, side="right")
-    last = mask.shape[0] - 1 - jnp.argmax((weights > 0)[::-1])
-    return jnp.minimum(found, last).astype(jnp.int32)
 
 
 def select(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -99,12 +99,12 @@ class ExperimentResult:
 
         job = self._run._job_of(self.experiment_id)
         state, encode = self.restore(epoch), job.encoder_of(self.experiment_id)
-        predict = jax.jit(lambda state, inputs: job.program.predict(state, encode({"inputs": inputs})))
+        predict = jax.jit(lambda state, batch: job.program.predict(state, encode(batch)))
         size = len(jax.tree.leaves(inputs)[0])
         parts = []
         for start in range(0, max(size, 1), batch_size):
             part = jax.tree.map(lambda array, start=start: np.asarray(array)[start : start + batch_size], inputs)
-            parts.append(jax.device_get(predict(state, part)))
+            parts.append(jax.device_get(predict(state, job.raw_batch(part))))
         return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
 
 

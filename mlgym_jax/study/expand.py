@@ -15,7 +15,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import plain, validated
-from mlgym_jax.data.dataset import Table, to_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.events.layout import group_name
@@ -191,7 +191,7 @@ def _jobs(
         table = parts.table_of(components)
         built[key] = (components, table, *_folds(components, table, alike))
     _warn_of_one_class(built.values())
-    _warn_of_replaced(built.values())
+    _warn_of_surprises(built.values())
     experiments: list[Experiment] = []
     first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
     for key, assignment in zip(keys, assignments, strict=True):
@@ -218,7 +218,7 @@ def _warn_of_one_class(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
         )
 
 
-def _warn_of_replaced(built: Iterable[tuple[Components, Table, Folds, Any]]) -> None:
+def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) -> None:
     said = set()
     for components, table, folds, _ in built:
         name = components.config["validation"]["component"]
@@ -228,6 +228,11 @@ def _warn_of_replaced(built: Iterable[tuple[Components, Table, Folds, Any]]) -> 
             said.add(
                 f"config.validation: {name!r} draws the split from 'train', so the dataset's own split {split!r} "
                 f"({last - first} examples) is not used{use}"
+            )
+        if INPUTS_REST in table.arrays and "encoding" not in components:
+            said.add(
+                "config.dataset: some inputs are so far from 0 for their spread that 32-bit floats lose their digits; "
+                "config.encoding = component('standardise') keeps them"
             )
     for text in sorted(said):
         _LOG.warning("%s", text)

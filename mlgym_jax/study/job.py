@@ -16,7 +16,7 @@ from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
-from mlgym_jax.data.dataset import Table
+from mlgym_jax.data.dataset import INPUTS_REST, Table
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
@@ -71,6 +71,13 @@ class Job:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
         fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
         return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
+
+    def raw_batch(self, inputs: Any) -> dict[str, Any]:
+        """Return raw inputs as the batch that `encoder_of` takes; float64 keeps its digits where that counts."""
+        if INPUTS_REST not in self.table.arrays:
+            return {"inputs": inputs}
+        exact = np.asarray(inputs, np.float64)
+        return {"inputs": exact, INPUTS_REST: (exact - exact.astype(np.float32)).astype(np.float32)}
 
     def warm_start(self) -> Any:
         """Return what the section `warm_start` brings to this group's states; None without one.

@@ -98,7 +98,7 @@ def _value(name, parameter):
         return SGD
     if name.endswith("mask"):
         return '"kernel$"'
-    return "2" if parameter.annotation in (int, "int") else "0.1"
+    return "2" if parameter.annotation in (int, "int", int | float) else "0.1"
 
 
 def _required(parameter):

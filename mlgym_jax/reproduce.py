@@ -24,11 +24,15 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")
     options = parser.parse_args(arguments)
     run_dir = run_folder.require(options.run_dir)
-    then = provenance.launched_versions(run_folder.read_record(run_dir))
-    now = provenance.versions()
+    record = run_folder.read_record(run_dir)
+    then, now = provenance.launched_versions(record), provenance.versions()
     changed = "; ".join(provenance.in_words(provenance.changed_versions(then, now)))
     if changed:
         print(f"repeating with other versions, so numbers may differ: {changed}", flush=True)
+    otherwise = provenance.changed_settings(provenance.launched_settings(record), provenance.settings())
+    set_otherwise = "; ".join(provenance.in_words(otherwise))
+    if set_otherwise:
+        print(f"repeating with other settings of JAX, so numbers may differ: {set_otherwise}", flush=True)
     differences, num_scores, num_experiments = reproduce(run_dir, options.experiment)
     for line in differences[:20]:
         print(line)
@@ -36,8 +40,11 @@ def _main(arguments: list[str]) -> int:
         print(f"{len(differences)} of {num_scores} scores differ")
         for name, versions in provenance.changed_versions(then, now, deciding=False).items():
             print(f"{name}: {' and '.join(versions[:-1])} then, {versions[-1]} now")
+        for line in provenance.in_words(otherwise):
+            print(line)
         return FAILED
     with_other = f", with other versions: {changed}" if changed else ""
+    with_other += f", with other settings of JAX: {set_otherwise}" if set_otherwise else ""
     print(f"{num_scores} scores of {num_experiments} experiments repeated to the bit{with_other}")
     return DONE
 

@@ -18,6 +18,8 @@ from mlgym_jax.events import layout
 from mlgym_jax.publishing import Boards
 
 # A resumed run may be given these anew; everything else is part of what its numbers are.
+# What earlier versions recorded of a config without a section `validation`.
+_OLD_DEFAULT = {"component": "holdout", "val": 0.2}
 _MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
 
 
@@ -108,7 +110,7 @@ def _main(arguments: list[str]) -> int:
 
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax.config.file import load_config, override
-    from mlgym_jax.config.words import ConfigDict, is_sweep, validated
+    from mlgym_jax.config.words import DEFAULT_SECTIONS, ConfigDict, is_sweep, validated
     from mlgym_jax.recording.launch import resume
     from mlgym_jax.run_folder import folder as run_folder
 
@@ -122,6 +124,8 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
     for name, value in parse_overrides(config, dict(texts)).items():
         override(config, name, value)
     wanted, recorded = validated(config), validated(recorded)
+    if wanted["validation"] == DEFAULT_SECTIONS["validation"] and recorded["validation"] == _OLD_DEFAULT:
+        wanted["validation"] = recorded["validation"]
     for name in sorted({*wanted, *recorded} - {*_MAY_CHANGE}):
         if wanted.get(name) != recorded.get(name):
             raise MlgymError(

@@ -171,7 +171,7 @@ def test_defaults_are_filled_in():
     assert study["split_seed"] == 0
     assert study["checkpoint_interval_seconds"] == 30.0
     assert study["evaluation_splits"] == ("train", "val", "test")
-    assert study["validation"] == {"component": "holdout", "val": 0.2}
+    assert study["validation"] == {"component": "holdout"}
     assert study["loader"] == {"component": "in_memory"}
     assert study["checkpointing"] == {"component": "last"}
     assert "early_stopping" not in study

@@ -161,11 +161,25 @@ class Components(Mapping[str, Any]):
         """Return the same components with other values left open as hyperparameters; nothing is rebuilt."""
         return Components(self.config, self._nodes, self._built, hyperparams)
 
-    def bind(self, hyperparams: Mapping[str, Any]) -> Components:
-        """Return components with the given values (traced arrays, too) in place; rebuild only what depends on them."""
+    @property
+    def counts_steps(self) -> bool:
+        """Whether something needs the number of steps an epoch, as it is counted from the data."""
+        node = self._nodes.get(_STEPS)
+        return node is not None and (node.entry.kind, node.entry.name) == (_STEPS, "of_data")
+
+    def bind(self, hyperparams: Mapping[str, Any], steps_per_epoch: Any = None) -> Components:
+        """Return components with the given values (traced arrays, too) in place; rebuild only what depends on them.
+
+        Args:
+            steps_per_epoch: what stands in the place of the steps an epoch that were counted; None leaves them.
+        """
         changed: set[str] = set()
         built = dict(self._built)
         for path, node in self._nodes.items():
+            if path == _STEPS and steps_per_epoch is not None:
+                changed.add(path)
+                built[path] = steps_per_epoch
+                continue
             own = any(name == path or name.startswith(path + ".") for name in hyperparams)
             if own or any(p in changed for p in _all_providers(node, self._nodes)):
                 changed.add(path)

@@ -96,6 +96,8 @@ class Registration:
         found = self.parameters.get(parameter)
         if found is None:
             return False
+        if parameter in getattr(self.factory, "counts", ()):
+            return True
         annotation = annotations_of(self.factory).get(parameter)
         numeric = {annotation, *typing.get_args(annotation)} & {int, float} if annotation is not None else set()
         if numeric:

@@ -68,7 +68,7 @@ OF_COMPONENTS = {
     "post_processors": "probability=component('softmax')",
 }
 DEFAULT_SECTIONS = {
-    "validation": {"component": "holdout", "val": 0.2},
+    "validation": {"component": "holdout"},  # a part is drawn where the dataset has no split "val" of its own
     "loader": {"component": "in_memory"},
     "checkpointing": {"component": "last"},
 }

@@ -2,7 +2,8 @@
 
 Everything is written for a single experiment; `execution.batched` lifts it to a group. `data` holds the arrays of the
 data set, `folds` the index table {"indices": {split: int32[num_folds, n]}, "mask": {split: bool[num_folds, n]}}, with
-`class_counts` int32[num_folds, classes] and `fitted`, what an encoding learnt from each fold's training part.
+`class_counts` int32[num_folds, classes] and `fitted`, what an encoding learnt from each fold's training part; where
+folds differ in it and a component needs it, `_steps_per_epoch` int32[num_folds].
 """
 
 from __future__ import annotations
@@ -15,9 +16,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.core.drawing import draw
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
-from mlgym_jax.core.state import ORDER, Batch, MetricState, TrainState, key_for
+from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, TrainState, key_for
 
 Data = Mapping[str, jax.Array]
 Folds = Mapping[str, Any]
@@ -139,6 +141,8 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         batch = {**{field: array[indices] for field, array in data.items()}, "mask": mask}
         if "class_counts" in folds:
             batch["class_counts"] = folds["class_counts"][fold]
+        if STEPS_PER_EPOCH in folds:
+            batch[STEPS_PER_EPOCH] = folds[STEPS_PER_EPOCH][fold]
         encoding = component("encoding", state)
         if encoding is not None:
             with named("encoding"):
@@ -221,22 +225,6 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         return state, scores
 
     return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, room, whole)
-
-
-def draw(key: jax.Array, weights: jax.Array, mask: jax.Array) -> jax.Array:
-    """Draw positions with replacement, each with a probability proportional to its weight.
-
-    Args:
-        weights: float[n], 0 where `mask`, bool[n], is False.
-
-    Returns:
-        int32[n], as many draws as there are positions.
-    """
-    total = jnp.cumsum(weights.astype(jnp.float32))
-    points = jax.random.uniform(key, mask.shape) * total[-1]
-    found = jnp.searchsorted(total, points, side="right")
-    last = mask.shape[0] - 1 - jnp.argmax((weights > 0)[::-1])
-    return jnp.minimum(found, last).astype(jnp.int32)
 
 
 def select(condition: jax.Array, new: Any, old: Any) -> Any:

@@ -19,10 +19,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
-from mlgym_jax.core.state import EVAL, INIT, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
+from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 
 
 class Program(NamedTuple):
@@ -68,12 +69,14 @@ def make_program(components: Any) -> Program:
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
 
-    def bound(hyperparams: Mapping[str, Any]) -> Any:
+    def bound(hyperparams: Mapping[str, Any], batch: Batch) -> Any:
+        if STEPS_PER_EPOCH in batch:
+            return components.bind(hyperparams, batch[STEPS_PER_EPOCH])
         return components.bind(hyperparams) if hyperparams else components
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
-        parts = bound(hyperparams)
+        parts = bound(hyperparams, batch)
         with named("model"):
             params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
         with named("optimizer"):
@@ -91,7 +94,7 @@ def make_program(components: Any) -> Program:
 
     def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, MetricState]:
         batch = _with_mask(batch)
-        parts = bound(state.hyperparams)
+        parts = bound(state.hyperparams, batch)
         model, optimizer = adapt(parts["model"]), optax.with_extra_args_support(parts["optimizer"])
         key = key_for(state.key, TRAIN, state.step)
 
@@ -104,7 +107,7 @@ def make_program(components: Any) -> Program:
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         averaged = state.opt_state if "averaging" in parts else None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
-        with named("optimizer"), jax.numpy_dtype_promotion("standard"):
+        with named("optimizer"), jax.numpy_dtype_promotion("standard"), ticking(Clock(calls=state.step)):
             updates, opt_state = optimizer.update(
                 gradients,
                 averaged.optimizer if averaged else state.opt_state,
@@ -132,12 +135,12 @@ def make_program(components: Any) -> Program:
         return outputs, process(parts.get("post_processors", {}), outputs), params
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:
-        batch, parts = _with_mask(batch), bound(state.hyperparams)
+        batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
         outputs, processed, params = outputs_of(parts, state, batch)
         return scoring.measure(parts["loss"], outputs, processed, batch, params, epoch)
 
     def predict(state: TrainState, batch: Batch) -> Outputs:
-        return outputs_of(bound(state.hyperparams), state, batch)[1]
+        return outputs_of(bound(state.hyperparams, batch), state, batch)[1]
 
     return Program(
         init=init,

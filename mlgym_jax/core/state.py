@@ -13,6 +13,9 @@ Batch = Mapping[str, Any]
 Outputs = Any
 MetricState = dict[str, Any]
 
+# A field beside a batch's own: the steps an epoch of its fold, where folds differ in it and something wants to know.
+STEPS_PER_EPOCH = "_steps_per_epoch"
+
 # What a key is for. The numbers are part of every run's reproducibility and must not change.
 INIT, ORDER, TRAIN, EVAL = range(4)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import csv as csv_module
+import decimal
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -193,11 +194,21 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     """
     numeric = all(_number(text) is not None for part in texts for text in part if text.lower() not in _MISSING)
     absent = _MISSING if numeric else {""}
-    keys = [[None if text.lower() in absent else _number(text) if numeric else text for text in part] for part in texts]
+    # Exact numbers: identifiers of 17 digits are one float.
+    key_of = decimal.Decimal if numeric else str
+    keys = [[None if text.lower() in absent else key_of(text) for text in part] for part in texts]
     distinct: list[Any] = sorted({key for part in keys for key in part} - {None})
     codes = {None: math.nan, **{key: float(number) for number, key in enumerate(distinct)}}
-    shown = tuple(str(int(key)) if numeric and key == int(key) else str(key) for key in distinct)
+    shown = tuple(_shown(key) if numeric else key for key in distinct)
     return [np.array([codes[key] for key in part]) for part in keys], shown
+
+
+def _shown(number: decimal.Decimal) -> str:
+    """Write a number as a category's name: 7 for 7.0, and as the float that it is where that is all of it."""
+    if number == int(number):
+        return str(int(number))
+    short = str(float(number))
+    return short if decimal.Decimal(short) == number else str(number)
 
 
 def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:

@@ -24,6 +24,11 @@ import numpy as np
 
 from mlgym_jax.errors import ConfigError, listed, nearest
 
+# A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
+INPUTS_REST = "_inputs_rest"
+# Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
+_MOVED, _MOVED_TARGETS = 1e-3, 1e-2
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -203,13 +208,19 @@ def to_arrays(dataset: Dataset) -> Table:
     if dataset.num_classes is not None and dataset.num_classes < 1:
         raise ConfigError("dataset", f"num_classes is {dataset.num_classes}; give a positive number or None")
     converted: dict[str, dict[str, np.ndarray]] = {}
-    for name, split in splits.items():
-        arrays = split_arrays(split, name)
+    read = {name: split_arrays(split, name) for name, split in splits.items()}
+    exact = any(_moved(arrays.get("inputs")) > _MOVED for arrays in read.values())
+    for name, arrays in read.items():
         converted[name] = {
             field: _compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()
         }
         for field in ("inputs", "targets"):
             _check_finite(converted[name].get(field), f"split {name!r}, field {field!r}", field, dataset.feature_names)
+        if exact:
+            inputs = arrays["inputs"].astype(np.float64)
+            converted[name][INPUTS_REST] = (inputs - inputs.astype(np.float32)).astype(np.float32)
+        if dataset.num_classes is None:
+            _check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")
         _check_targets(converted[name].get("targets"), name, dataset.num_classes)
     _check_alike(converted)
     offsets, start = {}, 0
@@ -242,6 +253,39 @@ def _check_finite(array: np.ndarray | None, where: str, field: str, feature_name
         f"{where}, row {row}{column}: found {array[tuple(faults[0])]} ({len(faults)} values in "
         f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out",
     )
+
+
+def _moved(array: np.ndarray | None) -> float:
+    """Return by how many standard deviations of its column float32 moves a float64 value at most."""
+    if array is None or array.dtype != np.float64 or not array.size:
+        return 0.0
+    return _moved_by_float32(array)
+
+
+def _moved_by_float32(array: np.ndarray) -> float:
+    columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, None]
+    moved = np.zeros(columns.shape[1])
+    largest = 0.0
+    for number in range(len(moved)):
+        column = columns[:, number].astype(np.float64)
+        spread = column.std() if np.isfinite(column).all() else 0.0
+        if spread > 0:
+            largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
+    return largest
+
+
+def _check_precision(targets: np.ndarray | None, where: str) -> None:
+    """Refuse numbers to predict that 32-bit floats cannot tell apart."""
+    if targets is None or targets.dtype.kind not in "iuf" or targets.dtype.itemsize < 4 or not targets.size:
+        return
+    moved = _moved_by_float32(targets)
+    if moved > _MOVED_TARGETS:
+        low, high = targets.min(), targets.max()
+        raise ConfigError(
+            "dataset",
+            f"{where}: its values ({low} … {high}) are so far from 0 that 32-bit floats move them by up to "
+            f"{moved:.2g} of their standard deviation; subtract a constant such as {low} from all of them",
+        )
 
 
 def _check_targets(targets: np.ndarray | None, name: str, num_classes: int | None) -> None:

@@ -19,7 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
 from mlgym_jax.data.transforms import column_numbers
 from mlgym_jax.errors import ConfigError
 
@@ -39,10 +39,31 @@ def _columns_of(inputs: np.ndarray) -> np.ndarray:
     return inputs.reshape(-1, inputs.shape[-1]) if inputs.ndim > 1 else inputs[:, None]
 
 
-def _scaled(fitted: Fitted, inputs: jax.Array) -> jax.Array:
+def _exact(arrays: Mapping[str, Any]) -> np.ndarray:
+    """Return the float64 values of `inputs`, with what float32 left of them."""
+    inputs = np.asarray(arrays["inputs"], np.float64)
+    return inputs + np.asarray(arrays[INPUTS_REST], np.float64) if INPUTS_REST in arrays else inputs
+
+
+def _parts(batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return `inputs` as float32 and what that leaves of them, None where that is nothing."""
+    inputs = batch["inputs"]
+    high = inputs.astype(jnp.float32)
+    if INPUTS_REST in batch:
+        return high, batch[INPUTS_REST]
+    if inputs.dtype in (jnp.int32, jnp.uint32):  # exact, also where the difference wraps around
+        return high, (inputs - high.astype(inputs.dtype)).astype(jnp.int32).astype(jnp.float32)
+    return high, None
+
+
+def _scaled(fitted: Fitted, batch: Mapping[str, Any]) -> jax.Array:
+    inputs, inputs_rest = _parts(batch)
     shape = (1,) * (inputs.ndim - 1) + (-1,)
     centre, rest, scale = (fitted[key].reshape(shape) for key in ("centre", "centre_rest", "scale"))
-    return ((inputs.astype(jnp.float32) - centre) - rest) / scale
+    if inputs_rest is None:
+        return ((inputs - centre) - rest) / scale
+    # The small parts first: where they are constants, XLA would add the two that are subtracted, and lose digits.
+    return ((inputs - centre) + (inputs_rest - rest)) / scale
 
 
 def _fit_scale(centre: np.ndarray, scale: np.ndarray, columns: np.ndarray) -> Fitted:
@@ -57,11 +78,11 @@ class Standardise:
     """What `standardise` builds."""
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        columns = _columns_of(arrays["inputs"])
+        columns = _columns_of(_exact(arrays))
         return _fit_scale(columns.mean(axis=0), columns.std(axis=0), columns)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
-        return {**batch, "inputs": _scaled(fitted, batch["inputs"])}
+        return {**batch, "inputs": _scaled(fitted, batch)}
 
 
 @register("encoding", "standardise")
@@ -82,12 +103,12 @@ class MinMax:
     high: float
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        columns = _columns_of(arrays["inputs"])
+        columns = _columns_of(_exact(arrays))
         least, largest = columns.min(axis=0), columns.max(axis=0)
         return _fit_scale(least, largest - least, columns)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
-        unit = _scaled(fitted, batch["inputs"])
+        unit = _scaled(fitted, batch)
         return {**batch, "inputs": unit * (self.high - self.low) + self.low}
 
 
@@ -110,7 +131,7 @@ class OneHot:
     max_categories: int
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        columns = _columns_of(arrays["inputs"]).astype(np.float32)
+        columns = _columns_of(_exact(arrays))
         found = {}
         for number, column in enumerate(columns.T):
             values = np.unique(column)
@@ -120,13 +141,18 @@ class OneHot:
                     f"column {number} has {len(values)} distinct values in a training part, more than max_categories="
                     f"{self.max_categories}; is it a column of categories? component('by_column', …) encodes some only",
                 )
-            found[f"{number:06}"] = values
+            high, rest = _two_floats(values)
+            found[f"{number:06}"] = {"high": high, "rest": rest}
         return found
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
-        inputs = batch["inputs"].astype(jnp.float32)
+        inputs, rest = _parts(batch)
         inputs = inputs.reshape(inputs.shape[0], -1)
-        parts = [inputs[:, number, None] == fitted[key][None] for number, key in enumerate(sorted(fitted))]
+        rest = None if rest is None else rest.reshape(inputs.shape)
+        parts = []
+        for number, key in enumerate(sorted(fitted)):
+            same = inputs[:, number, None] == fitted[key]["high"][None]
+            parts.append(same if rest is None else same & (rest[:, number, None] == fitted[key]["rest"][None]))
         return {**batch, "inputs": jnp.concatenate(parts, axis=1).astype(jnp.float32)}
 
 
@@ -153,20 +179,25 @@ class ByColumn:
     kept: tuple[int, ...]
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        inputs = arrays["inputs"]
         return {
-            f"{number:06}": encoding.fit({**arrays, "inputs": inputs[:, list(columns)]})
+            f"{number:06}": encoding.fit(_of_columns(arrays, columns))
             for number, (columns, encoding) in enumerate(self.groups)
         }
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         inputs = batch["inputs"]
         parts = [
-            encoding.apply(fitted[key], {**batch, "inputs": inputs[:, list(columns)]})["inputs"]
+            encoding.apply(fitted[key], _of_columns(batch, columns))["inputs"]
             for key, (columns, encoding) in zip(sorted(fitted), self.groups, strict=True)
         ]
         parts.append(inputs[:, list(self.kept)].astype(jnp.float32))
         return {**batch, "inputs": jnp.concatenate(parts, axis=1)}
+
+
+def _of_columns(arrays: Mapping[str, Any], columns: Sequence[int]) -> Batch:
+    """Return a batch with some columns of its inputs, and of what float32 left of them."""
+    own = {field: arrays[field][:, list(columns)] for field in ("inputs", INPUTS_REST) if field in arrays}
+    return {**arrays, **own}
 
 
 @register("encoding", "by_column", needs=("dataset",))

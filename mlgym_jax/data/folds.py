@@ -102,6 +102,15 @@ def join_folds(parts: Sequence[Folds]) -> Folds:
     )
 
 
+def replaced_splits(table: Table, folds: Folds) -> list[str]:
+    """Name the dataset's own splits that no fold uses, because the validation draws parts of that name."""
+    return [
+        name
+        for name, (first, last) in table.offsets.items()
+        if not first <= folds.indices[_ALIASES.get(name, name)][0, 0] < last
+    ]
+
+
 def _pad(rows: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     longest = max(map(len, rows))
     indices = np.empty((len(rows), longest), np.int32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.components.registry import register
@@ -11,6 +12,18 @@ from mlgym_jax.data.folds import make_folds
 
 @register("steps_per_epoch", "of_data", needs=("dataset", "validation", "loader"))
 def steps_per_epoch(dataset: Dataset, validation: Any, loader: Any) -> int:
-    """Count the training steps an epoch of the largest fold."""
+    """Count the training steps an epoch of the fold that has the most.
+
+    Where folds differ, the engine puts each fold's own number in this one's place, an array, while a step is traced.
+    """
     folds = make_folds(dataset, to_arrays(dataset), validation, 0)
-    return loader.num_steps(max(folds.sizes["train"]))
+    return max(steps_of_folds(folds.sizes["train"], loader))
+
+
+def steps_of_folds(sizes: Sequence[int], loader: Any) -> tuple[int, ...]:
+    """Return the training steps an epoch of folds that train together, from the sizes of their training parts.
+
+    Where last batches are dropped all folds take the steps of the smallest; else each takes those that it fills.
+    """
+    drop_last = getattr(loader, "drop_last", False)
+    return tuple(loader.num_steps(min(sizes) if drop_last else size) for size in sizes)

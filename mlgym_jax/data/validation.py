@@ -25,6 +25,7 @@ from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
+_DEFAULT_VAL = 0.2
 
 
 @runtime_checkable
@@ -62,7 +63,9 @@ def as_validation(built: Any) -> Any:
 
 
 @register("validation", "holdout")
-def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) -> Callable[[Dataset, int], list[Fold]]:
+def holdout(
+    *, val: float | None = None, test: float = 0.0, stratified: bool = False
+) -> Callable[[Dataset, int], list[Fold]]:
     """Hold out a random part of the training split for validation, and one for testing.
 
     A held-out part of fraction `f` of `n` examples has `ceil(f * n)` of them, as in scikit-learn; the rest trains.
@@ -70,7 +73,8 @@ def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) ->
     leaves the part out, so that a split of the dataset's own is used under that name, if there is one.
 
     Args:
-        val: fraction of the examples to validate on, in [0, 1).
+        val: fraction of the examples to validate on, in [0, 1); by default the dataset's own split "val" is used, and
+            0.2 where it has none.
         test: fraction to test on, in [0, 1).
         stratified: keep the class proportions; needs integer targets.
 
@@ -81,24 +85,19 @@ def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) ->
         ConfigError: at `validation.…`: fractions outside [0, 1) or that leave nothing to train on; stratified without
             integer targets, with a class too small for the parts, or a part smaller than the number of classes.
     """
-    fractions = {"val": val, "test": test}
-    for name, fraction in fractions.items():
-        if not 0 <= fraction < 1:
-            raise ConfigError(
-                f"validation.{name}", f"found {fraction}; it is a fraction of the training split, in [0, 1)"
-            )
-    if val + test >= 1:
-        raise ConfigError("validation.val", f"val={val} and test={test} leave nothing to train on; lower one")
+    _checked_fractions(0.0 if val is None else val, test)
 
     def split(dataset: Dataset, seed: int) -> list[Fold]:
         train = dataset.splits["train"]
         num_examples = split_length(train)
+        own = any(name in dataset.splits for name in ("val", "validation"))
+        fractions = _checked_fractions(val if val is not None else 0.0 if own else _DEFAULT_VAL, test)
         sizes = {name: math.ceil(fraction * num_examples) for name, fraction in fractions.items() if fraction}
         sizes["train"] = num_examples - sum(sizes.values())
         if sizes["train"] < 1:
             raise ConfigError(
                 "validation.val",
-                f"of {num_examples} examples, val={val} and test={test} leave none to train on; lower one",
+                f"of {num_examples} examples, val={fractions['val']} and test={test} leave none to train on; lower one",
             )
         random = random_numbers(num_examples, seed)
         if stratified:
@@ -114,6 +113,17 @@ def holdout(*, val: float = 0.2, test: float = 0.0, stratified: bool = False) ->
         return [{name: np.flatnonzero(part == order[name]).astype(np.int32) for name in names}]
 
     return split
+
+
+def _checked_fractions(val: float, test: float) -> dict[str, float]:
+    for name, fraction in (("val", val), ("test", test)):
+        if not 0 <= fraction < 1:
+            raise ConfigError(
+                f"validation.{name}", f"found {fraction}; it is a fraction of the training split, in [0, 1)"
+            )
+    if val + test >= 1:
+        raise ConfigError("validation.val", f"val={val} and test={test} leave nothing to train on; lower one")
+    return {"val": val, "test": test}
 
 
 def random_numbers(count: int, seed: int, *, stream: int = 0) -> np.ndarray:

@@ -32,7 +32,7 @@ import optax.contrib
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.optimizers import signatures
+from mlgym_jax.optimizers import accumulation, fractions, signatures
 from mlgym_jax.optimizers.schedules import TRACED
 
 _NEEDS_FUNCTION = "takes a function, which no config holds; register an optimizer of your own that calls it"
@@ -149,37 +149,23 @@ def _lookahead(given: dict[str, Any]) -> optax.GradientTransformation:
     return optax.GradientTransformation(init, update)
 
 
-def _multi_steps(given: dict[str, Any]) -> optax.GradientTransformation:
-    if given.get("should_skip_update_fn"):
-        given["should_skip_update_fn"] = getattr(optax, given["should_skip_update_fn"])
-    every = given["every_k_schedule"]
-    if not callable(every):  # optax knows an int, but not a traced one
-        given["every_k_schedule"] = lambda step: every
-    return optax.MultiSteps(**given).gradient_transformation()
-
-
-def _sam(given: dict[str, Any]) -> optax.GradientTransformation:
-    # It says that it takes extra arguments and raises at those that it does not know.
-    tx = optax.contrib.sam(**given)
-    return optax.GradientTransformation(tx.init, lambda updates, state, params=None: tx.update(updates, state, params))
-
-
 def _boundaries(name: str) -> Callable[[dict[str, Any]], optax.Schedule]:
     def build(given: dict[str, Any]) -> optax.Schedule:
         scales = given.get("boundaries_and_scales")
         if scales is not None:
             pairs = scales.items() if isinstance(scales, Mapping) else scales
-            given["boundaries_and_scales"] = {int(step): scale for step, scale in pairs}
+            given["boundaries_and_scales"] = {fractions.step_number(step): scale for step, scale in pairs}
         return getattr(optax, name)(**given)
 
     return build
 
 
 _BUILD: dict[str, Callable[[dict[str, Any]], Any]] = {
-    "MultiSteps": _multi_steps,
+    "MultiSteps": accumulation.multi_steps,
     "add_noise": lambda given: optax.add_noise(**{"key": 0, **given}),
+    "apply_every": accumulation.apply_every,
     "chain": lambda given: optax.chain(*given["transforms"]),
-    "contrib.sam": _sam,
+    "contrib.sam": accumulation.sam,
     "lookahead": _lookahead,
     "multi_transform": _partition,
     "named_chain": lambda given: optax.named_chain(*(tuple(pair) for pair in given["transforms"])),
@@ -194,7 +180,7 @@ _PARAMETERS: dict[str, dict[str, tuple[Any, Any]]] = {
     "MultiSteps": {"should_skip_update_fn": (Literal["skip_not_finite"] | None, None)},
     "add_noise": {"key": (int, 0)},
     "chain": {"transforms": (..., ...)},
-    "join_schedules": {"boundaries": (tuple[int, ...], ...)},
+    "join_schedules": {"boundaries": (tuple[int | float, ...], ...)},
     "named_chain": {"transforms": (..., ...)},
     "multi_transform": {"param_labels": (tuple[tuple[str, str], ...], ...)},
     "noisy_sgd": {"key": (int, 0)},
@@ -206,6 +192,9 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
     parameters = signatures.plain_parameters(function, _LEFT_OUT.get(name, ()))
     for key, (annotation, default) in _PARAMETERS.get(name, {}).items():
         parameters[key] = signatures.keyword(key, annotation, default)
+    counts = [key for key, item in parameters.items() if kind == "schedule" and item.annotation is int]
+    for key in counts:  # of steps, or of epochs, which have fractions
+        parameters[key] = signatures.keyword(key, int | float, parameters[key].default)
     own = _BUILD.get(name, lambda given: function(**given))
 
     def build(given: dict[str, Any]) -> Any:
@@ -219,12 +208,16 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
             given["transforms"] = _checked_transforms(name, given["transforms"])
         if kind == "schedule":
             swept = any(isinstance(value, jax.Array) for value in given.values())
-            make = signatures.by_optax_rules(TRACED[name]) if swept and name in TRACED else None
-            return signatures.by_optax_rules(make(**given) if make else own(given))
+            make = signatures.by_optax_rules(TRACED[name]) if name in TRACED else None
+            built = make(**given) if make and swept else own(given)
+            if make and not swept and name.endswith("_onecycle_schedule"):  # Optax cuts its parts to whole steps
+                built = fractions.whole_or_not(built, make(**given))
+            return fractions.marked(signatures.by_optax_rules(built), given, counts)
+        fractions.refuse(given)
         tx = own(given)
         return type(tx)(signatures.by_optax_rules(tx.init), signatures.by_optax_rules(tx.update))
 
-    return signatures.make_factory(name, function, parameters.values(), build)
+    return signatures.make_factory(name, function, parameters.values(), build, counts)
 
 
 def _checked_transforms(name: str, transforms: Any) -> Any:

@@ -7,6 +7,7 @@ parameter is an array, and Optax's own everywhere else. Parameters and values ar
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ import jax.numpy as jnp
 import optax
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.clock import clock, ticking
 from mlgym_jax.errors import MlgymError
 
 Number = Any
@@ -27,7 +29,7 @@ def polynomial_schedule(
     """Decay by a power of what remains of the transition."""
 
     def schedule(count: Any) -> jax.Array:
-        steps = jnp.maximum(transition_steps, 1)
+        steps = _positive(transition_steps)
         done = jnp.clip(count - jnp.maximum(transition_begin, 0), 0, steps)
         value = (init_value - end_value) * ((1 - done / steps) ** power) + end_value
         return jnp.where(jnp.asarray(transition_steps) > 0, value, init_value)
@@ -73,7 +75,7 @@ def exponential_decay(
 
     def schedule(count: Any) -> jax.Array:
         since = count - jnp.maximum(transition_begin, 0)
-        power = since / jnp.maximum(transition_steps, 1)
+        power = since / _positive(transition_steps)
         if staircase:
             power = jnp.floor(power)
         value = jnp.where(since <= 0, init_value, init_value * jnp.power(decay_rate, power))
@@ -131,7 +133,10 @@ def linear_onecycle_schedule(
 ) -> Schedule:
     """Rise to the peak, fall back and vanish, on lines (Smith and Topin, 2018)."""
     values = _products(peak_value / div_factor, div_factor, 1.0 / div_factor, 1.0 / final_div_factor)
-    bounds = [0, _part(pct_start, transition_steps), _part(pct_final, transition_steps), transition_steps]
+
+    def bounds() -> list[Any]:
+        return [0, _part(pct_start, transition_steps), _part(pct_final, transition_steps), transition_steps]
+
     return _interpolated(bounds, values, lambda start, end, done: (end - start) * done + start)
 
 
@@ -145,7 +150,10 @@ def cosine_onecycle_schedule(
 ) -> Schedule:
     """Rise to the peak and vanish, along half cosines (Smith and Topin, 2018)."""
     values = _products(peak_value / div_factor, div_factor, 1.0 / (div_factor * final_div_factor))
-    bounds = [0, _part(pct_start, transition_steps), transition_steps]
+
+    def bounds() -> list[Any]:
+        return [0, _part(pct_start, transition_steps), transition_steps]
+
     return _interpolated(
         bounds, values, lambda start, end, done: end + (start - end) / 2.0 * (jnp.cos(jnp.pi * done) + 1)
     )
@@ -156,15 +164,30 @@ def in_epochs(steps_per_epoch: int, *, schedule: Any) -> Schedule:
     """Let a schedule count epochs instead of steps: its steps, boundaries and counts are epochs, with fractions.
 
     in_epochs(schedule=component("warmup_cosine_decay_schedule", warmup_steps=2, decay_steps=20, …)) warms up during the
-    first two epochs.
+    first two epochs. Epochs are those of the fold that trains, and of the steps that were taken: an optimizer that
+    gathers the gradients of several steps (`MultiSteps`, `contrib.sam`) counts its updates, which here count as those.
     """
     if not callable(schedule):
         raise MlgymError(f"in_epochs: schedule takes a component of kind schedule, found {schedule!r}")
-    return lambda count: schedule(jnp.asarray(count, jnp.float32) / steps_per_epoch)
+
+    def in_epochs(count: Any) -> Any:
+        now = clock()
+        epochs = jnp.asarray(now.steps_of(count), jnp.float32) / steps_per_epoch
+        with ticking(dataclasses.replace(now, in_epochs=True)):
+            return schedule(epochs)
+
+    return in_epochs
+
+
+def _positive(steps: Number) -> Any:
+    """Return what to divide by: the steps where there are any, else 1."""
+    return jnp.where(jnp.asarray(steps) > 0, steps, 1)
 
 
 def _part(share: Number, steps: Number) -> jax.Array:
-    return jnp.floor(jnp.asarray(share * steps)).astype(jnp.int32)
+    """Return a share of the steps, whole as Optax cuts them; of epochs the fraction counts."""
+    part = jnp.asarray(share * steps)
+    return part if clock().in_epochs else jnp.floor(part).astype(jnp.int32)
 
 
 def _products(*factors: Number) -> list[jax.Array]:
@@ -174,12 +197,15 @@ def _products(*factors: Number) -> list[jax.Array]:
     return values
 
 
-def _interpolated(bounds: Sequence[Any], values: Sequence[Any], between: Callable[..., jax.Array]) -> Schedule:
+def _interpolated(
+    bounds: Callable[[], list[Any]], values: Sequence[Any], between: Callable[..., jax.Array]
+) -> Schedule:
     def schedule(count: Any) -> jax.Array:
         value = values[-1]
         # From the last piece back to the first, so that the first piece whose end is ahead decides.
-        for start, end, first, last in reversed(list(zip(bounds, bounds[1:], values, values[1:], strict=False))):
-            done = (count - start) / jnp.maximum(end - start, 1)
+        ends = bounds()
+        for start, end, first, last in reversed(list(zip(ends, ends[1:], values, values[1:], strict=False))):
+            done = (count - start) / _positive(end - start)
             value = jnp.where(count < end, between(first, last, done), value)
         return value
 

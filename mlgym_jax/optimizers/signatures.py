@@ -63,10 +63,12 @@ def make_factory(
     function: Callable[..., Any],
     parameters: Iterable[inspect.Parameter],
     build: Callable[[dict[str, Any]], Any],
+    counts: Iterable[str] = (),
 ) -> Callable[..., Any]:
     """Make the keyword-only factory `name` that hands its parameters, those given, to `build`.
 
-    Its signature, annotations and summary are what the registry checks and the documentation shows.
+    Its signature, annotations and summary are what the registry checks and the documentation shows; `counts` are the
+    parameters whose swept values stay integers where all of them are.
     """
     # Required parameters first, as they are read.
     ordered = sorted(parameters, key=lambda parameter: parameter.default is not parameter.empty)
@@ -80,6 +82,7 @@ def make_factory(
     factory.__name__ = factory.__qualname__ = name
     factory.__doc__ = (inspect.getdoc(documented) or f"Build optax's {name}.").split("\n")[0]
     factory.__signature__ = signature  # type: ignore[attr-defined]
+    factory.counts = frozenset(counts)  # type: ignore[attr-defined]
     factory.__annotations__ = {
         parameter.name: parameter.annotation for parameter in ordered if parameter.annotation is not parameter.empty
     }
@@ -90,7 +93,9 @@ def numbers(factory: Callable[..., Any], leave_out: Collection[str] = ()) -> tup
     """Name the numeric parameters of a factory that `make_factory` made."""
     hints = typing.get_type_hints(factory)
     return tuple(
-        key for key, kind in hints.items() if kind in (int, float, int | None, float | None) and key not in leave_out
+        key
+        for key, kind in hints.items()
+        if kind in (int, float, int | None, float | None, int | float) and key not in leave_out
     )
 
 

@@ -66,8 +66,13 @@ def _unfit(arrays: Any, trained_on: Any) -> MlgymError:
     return MlgymError(f"inputs: expected {_shapes(trained_on)}, found {found if len(found) > 1 else found[0]}{hint}")
 
 
-def in_batches(predict: Callable[[Any], Any], inputs: Any, batch_size: int, trained_on: Any) -> Any:
+def in_batches(
+    predict: Callable[[Any], Any], batch_of: Callable[[Any], Any], inputs: Any, batch_size: int, trained_on: Any
+) -> Any:
     """Return `predict` of inputs, at most `batch_size` at a time, as numpy arrays; of none, arrays of no example.
+
+    Args:
+        predict: batch -> outputs, which is compiled; batch_of: some of the inputs -> the batch, which is not.
 
     Raises:
         MlgymError: the model does not take inputs of another shape than it was trained on.
@@ -75,14 +80,14 @@ def in_batches(predict: Callable[[Any], Any], inputs: Any, batch_size: int, trai
     if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
         raise MlgymError(f"batch_size: an integer of at least 1 is expected, found {described(batch_size)}")
     size = len(jax.tree.leaves(inputs)[0])
-    one = jax.tree.map(lambda array: jax.ShapeDtypeStruct((1, *array.shape[1:]), array.dtype), inputs)
     same = all(
         given.shape[1:] == wanted.shape[1:]
         for given, wanted in zip(jax.tree.leaves(inputs), jax.tree.leaves(trained_on), strict=True)
     )
     if size == 0 or not same:
         try:
-            shapes = jax.eval_shape(predict, one)
+            one = jax.tree.map(lambda array: np.zeros((1, *array.shape[1:]), array.dtype), inputs)
+            shapes = jax.eval_shape(predict, batch_of(one))
         except Exception as error:
             if same:
                 raise
@@ -92,5 +97,5 @@ def in_batches(predict: Callable[[Any], Any], inputs: Any, batch_size: int, trai
     compiled, parts = jax.jit(predict), []
     for start in range(0, size, batch_size):
         part = jax.tree.map(lambda array, start=start: array[start : start + batch_size], inputs)
-        parts.append(jax.device_get(compiled(part)))
+        parts.append(jax.device_get(compiled(batch_of(part))))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)

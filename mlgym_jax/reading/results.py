@@ -131,15 +131,14 @@ class ExperimentResult:
         from mlgym_jax.reading.prediction import as_trained_on, in_batches
 
         job = self._run._job_of(self.experiment_id)
-        trained_on = job.table.arrays["inputs"]
-        given = as_trained_on(inputs, trained_on, is_encoded="encoding" in job.components)
+        given = as_trained_on(inputs, job.raw_inputs, is_encoded="encoding" in job.components)
         state = self._run._state_of(self.experiment_id, self._epoch(epoch), self._run._study)
         encode = job.encoder_of(self.experiment_id)
 
-        def predict(part: Any) -> Any:
-            return job.program.predict(state, encode({"inputs": part}))
+        def predict(batch: Any) -> Any:
+            return job.program.predict(state, encode(batch))
 
-        return in_batches(predict, given, batch_size, trained_on)
+        return in_batches(predict, job.raw_batch, given, batch_size, job.raw_inputs)
 
 
 class RunResult:

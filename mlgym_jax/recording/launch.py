@@ -245,12 +245,18 @@ def _launch(
         "plan": plans,
         "status": "RUNNING",
         "versions": provenance.versions(),
+        "settings": provenance.settings(),
     }
     changed = provenance.changed_versions(provenance.launched_versions(record)[-1:], launch["versions"])
     if changed:
         launch["changed_versions"] = changed
         words = "; ".join(provenance.in_words(changed))
         _LOG.warning("going on with other versions than before, so numbers may differ: %s", words)
+    otherwise = provenance.changed_settings(provenance.launched_settings(record)[-1:], launch["settings"])
+    if otherwise:
+        launch["changed_settings"] = otherwise
+        words = "; ".join(provenance.in_words(otherwise))
+        _LOG.warning("going on with other settings of JAX than before, so numbers may differ: %s", words)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
     record["data_fingerprint"] = study.fingerprints()

@@ -13,6 +13,16 @@ from typing import Any
 
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
 _DECIDING = ("mlgym-jax", "jax", "jaxlib", "flax", "optax", "numpy")  # what a run's numbers depend on
+# Settings of JAX that change numbers without a word, and flags of XLA that change none.
+_SETTINGS = (
+    "jax_enable_x64",
+    "jax_default_prng_impl",
+    "jax_threefry_partitionable",
+    "jax_default_matmul_precision",
+    "jax_default_dtype_bits",
+    "jax_random_seed_offset",
+)
+_HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump")
 
 Versions = Mapping[str, str | None]
 
@@ -92,8 +102,43 @@ def changed_versions(then: Sequence[Versions], now: Versions, *, deciding: bool 
     return changed
 
 
+def settings() -> dict[str, Any]:
+    """Return the settings of JAX and XLA that a run's numbers depend on, as they are in this process."""
+    import jax
+
+    found = {name: getattr(jax.config, name) for name in _SETTINGS if hasattr(jax.config, name)}
+    plain = {
+        name: value if value is None or isinstance(value, bool | int) else str(value) for name, value in found.items()
+    }
+    return {**plain, "xla_flags": os.environ.get("XLA_FLAGS", "")}
+
+
+def launched_settings(record: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the settings of each launch that a `run.json` holds; older ones recorded the first launch's XLA flags."""
+    launches = record.get("launches") or [{}]
+    flags = {"xla_flags": record["xla_flags"]} if "xla_flags" in record else {}
+    return [launch.get("settings") or ({} if number else flags) for number, launch in enumerate(launches)]
+
+
+def changed_settings(then: Sequence[Mapping[str, Any]], now: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Return what was set otherwise than now: name -> the values then, each once, and last the one now."""
+    changed = {}
+    for name in now:
+        value = _compared(name, now[name])
+        found = list(dict.fromkeys(_compared(name, launch[name]) for launch in then if name in launch))
+        if set(found) - {value}:
+            changed[name] = [*found, value]
+    return changed
+
+
+def _compared(name: str, value: Any) -> str:
+    if name != "xla_flags":
+        return str(value)
+    return " ".join(sorted(flag for flag in str(value).split() if not flag.startswith(_HARMLESS_FLAGS))) or "none"
+
+
 def in_words(changed: Mapping[str, Sequence[str]]) -> list[str]:
-    """Say what `changed_versions` found, a package each: `jax 0.10.2 then, 0.12.0 now`."""
+    """Say what `changed_versions` or `changed_settings` found, one each: `jax 0.10.2 then, 0.12.0 now`."""
     return [f"{name} {' and '.join(then)} then, {now} now" for name, (*then, now) in changed.items()]
 
 

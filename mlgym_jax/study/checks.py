@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.components.graph import Components, graph
-from mlgym_jax.components.tree import placed
+from mlgym_jax.components.graph import Components, build_alone, graph
+from mlgym_jax.components.tree import Node, placed
+from mlgym_jax.config.words import dotted
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
@@ -65,3 +66,46 @@ def check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
             f"{section}.monitor",
             f"no score {monitor!r} will exist{nearest(monitor, names)} Scores: {listed(names, 40)}",
         )
+
+
+def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
+    """Refuse an optimizer that gathers more steps for an update than a training has.
+
+    Args:
+        optimizer: its node, or a value inside of it.
+        num_steps: training steps of an experiment.
+        before: steps that a call of this part takes.
+
+    Raises:
+        ConfigError: at the number of steps that is too large.
+    """
+    if isinstance(optimizer, Node):
+        name = {"MultiSteps": "every_k_schedule", "apply_every": "k", "contrib.sam": "sync_period"}.get(
+            optimizer.entry.name if optimizer.entry.kind == "optimizer" else ""
+        )
+        every = _at_first(optimizer.get(name)) if name else 1
+        if name and every < 1:
+            raise ConfigError(
+                dotted((*optimizer.path, name)),
+                f"it begins with {every}, with which no parameter is ever updated; at least 1 is expected",
+            )
+        if name and every * before > num_steps:
+            inside = f" (each of {before} steps)" if before > 1 else ""
+            raise ConfigError(
+                dotted((*optimizer.path, name)),
+                f"found {every}{inside}, but a training has {num_steps} steps, so no parameter would ever be updated; "
+                f"write at most {num_steps // before}, or train for more epochs",
+            )
+        for key, value in optimizer.parameters.items():
+            within = key in ("opt", "optimizer") and name in ("every_k_schedule", "sync_period")
+            check_accumulation(value, num_steps, before * every if within else before)
+    elif isinstance(optimizer, Mapping | tuple):
+        for value in optimizer.values() if isinstance(optimizer, Mapping) else optimizer:
+            check_accumulation(value, num_steps, before)
+
+
+def _at_first(every: Any) -> int:
+    """Return how many steps the first update takes, of a number or a schedule; 1 where that cannot be said."""
+    if isinstance(every, Node) and not any(holder.needs for holder in (every, *every.inside)):
+        return round(float(build_alone(every)(0)))
+    return every if isinstance(every, int) else 1

@@ -15,9 +15,9 @@ import numpy as np
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import plain, validated
-from mlgym_jax.data.dataset import Table, to_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
-from mlgym_jax.data.folds import Folds, join_folds, make_folds
+from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.search.contest import Contender, History
@@ -191,6 +191,7 @@ def _jobs(
         table = parts.table_of(components)
         built[key] = (components, table, *_folds(components, table, alike))
     _warn_of_one_class(built.values())
+    _warn_of_surprises(built.values())
     experiments: list[Experiment] = []
     first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
     for key, assignment in zip(keys, assignments, strict=True):
@@ -215,6 +216,26 @@ def _warn_of_one_class(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
         _LOG.warning(
             "%s (%d such parts): metrics that compare classes, such as auroc, are NaN there", warnings[0], len(warnings)
         )
+
+
+def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) -> None:
+    said = set()
+    for components, table, folds, _ in built:
+        name = components.config["validation"]["component"]
+        for split in replaced_splits(table, folds):
+            first, last = table.offsets[split]
+            use = "; component('holdout', val=0.0) uses it" if split.startswith("val") else ""
+            said.add(
+                f"config.validation: {name!r} draws the split from 'train', so the dataset's own split {split!r} "
+                f"({last - first} examples) is not used{use}"
+            )
+        if INPUTS_REST in table.arrays and "encoding" not in components:
+            said.add(
+                "config.dataset: some inputs are so far from 0 for their spread that 32-bit floats lose their digits; "
+                "config.encoding = component('standardise') keeps them"
+            )
+    for text in sorted(said):
+        _LOG.warning("%s", text)
 
 
 def _folds(components: Components, table: Table, members: Sequence[Assignment]) -> tuple[Folds, dict[int, int]]:

@@ -15,16 +15,17 @@ from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.epoch import EpochShape, epoch_shape
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
-from mlgym_jax.core.state import TrainState
-from mlgym_jax.data.dataset import Table
+from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
+from mlgym_jax.data.dataset import INPUTS_REST, Table
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.steps_per_epoch import steps_of_folds
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.checks import check_monitor, evaluated_splits
+from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits
 from mlgym_jax.study.tracing import traced_steps
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
@@ -71,6 +72,19 @@ class Job:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
         fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
         return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
+
+    @property
+    def raw_inputs(self) -> Any:
+        """The data set's inputs, or of 64-bit ones whose digits count their shape and type alone."""
+        inputs = self.table.arrays["inputs"]
+        return jax.ShapeDtypeStruct(inputs.shape, np.float64) if INPUTS_REST in self.table.arrays else inputs
+
+    def raw_batch(self, inputs: Any) -> dict[str, Any]:
+        """Return raw inputs as the batch that `encoder_of` takes; float64 keeps its digits where that counts."""
+        if INPUTS_REST not in self.table.arrays:
+            return {"inputs": inputs}
+        exact = np.asarray(inputs, np.float64)
+        return {"inputs": exact, INPUTS_REST: (exact - exact.astype(np.float32)).astype(np.float32)}
 
     def warm_start(self) -> Any:
         """Return what the section `warm_start` brings to this group's states; None without one.
@@ -124,15 +138,25 @@ def make_job(
         for value in list(dict.fromkeys(values))[:_MAX_BUILT]:
             components.bind({path: value})  # a factory may refuse a value that it sees, which it does not of an array
     components = components.opened({path: values[0] for path, values in hyperparams.items()})
-    program = make_program(components)
     loader = components["loader"]
     sizes = dict(folds.sizes)
     loader.num_steps(min(sizes["train"]))
+    steps = steps_of_folds(sizes["train"], loader)
+    if components.counts_steps and len({*steps}) == 1 and steps[0] != components["steps_per_epoch"]:
+        components = components.bind({}, steps[0])
+    fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
+    for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
+        check_accumulation(experiment.assignment.config["optimizer"], steps[fold] * config["num_epochs"])
+    program = make_program(components)
     indices = folds.indices["train"][0, : loader.batch_size]
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
+    if components.counts_steps and len({*steps}) > 1:
+        tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
+    if STEPS_PER_EPOCH in tables:
+        batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
     abstract, traced, scores = traced_steps(components, program, key, batch, row)
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
@@ -165,9 +189,7 @@ def make_job(
         intervals=intervals,
         abstract=abstract,
         traced=traced,
-        fold_of_row=np.array(
-            [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments], np.int32
-        ),
+        fold_of_row=np.array(fold_of_row, np.int32),
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,
         sample=sample,

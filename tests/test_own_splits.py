@@ -1,0 +1,75 @@
+"""A dataset's own parts to validate and test on, and what takes their place only where it is asked for."""
+
+import logging
+
+import numpy as np
+import pytest
+
+from mlgym_jax import component
+from mlgym_jax.study.expand import prepare
+
+
+def rows(count):
+    return {"inputs": np.arange(2.0 * count).reshape(count, 2), "targets": np.arange(count) % 2}
+
+
+def npz(folder, **counts):
+    arrays = {f"{split}_{field}": array for split, count in counts.items() for field, array in rows(count).items()}
+    np.savez(folder / "own.npz", **arrays)
+    return component("npz", path=str(folder / "own.npz"))
+
+
+def csv(folder, **counts):
+    paths = {}
+    for split, count in counts.items():
+        paths[split] = str(folder / f"{split}.csv")
+        table = np.column_stack([*rows(count)["inputs"].T, rows(count)["targets"]])
+        np.savetxt(paths[split], table, fmt="%d", delimiter=",", header="a,b,c", comments="")
+    return component("csv", paths=paths, target="c", task="classification")
+
+
+def sizes_of(dataset, validation):
+    config = {
+        "num_epochs": 1,
+        "dataset": dataset,
+        "model": component("linear"),
+        "loss": component("softmax_cross_entropy"),
+        "optimizer": component("sgd", learning_rate=0.1),
+    }
+    if validation is not None:
+        config["validation"] = component(*validation[:1], **validation[1])
+    return {split: sizes[0] for split, sizes in prepare(config).jobs[0].folds.sizes.items()}
+
+
+OWN = {"train": 300, "val": 100}
+
+
+@pytest.mark.parametrize(
+    ("counts", "validation", "expected", "unused"),
+    [
+        (OWN, None, {"train": 300, "val": 100}, None),
+        ({"train": 300, "validation": 100}, None, {"train": 300, "val": 100}, None),
+        ({"train": 300, "test": 50}, None, {"train": 240, "val": 60, "test": 50}, None),
+        ({"train": 300}, None, {"train": 240, "val": 60}, None),
+        (OWN, ("holdout", {}), {"train": 300, "val": 100}, None),
+        (OWN, ("holdout", {"val": 0.0}), {"train": 300, "val": 100}, None),
+        (OWN, ("holdout", {"test": 0.1}), {"train": 270, "val": 100, "test": 30}, None),
+        (OWN, ("holdout", {"val": 0.2}), {"train": 240, "val": 60}, "'val' (100 examples)"),
+        (OWN, ("cross_validation", {"folds": 5}), {"train": 240, "val": 60}, "'val' (100 examples)"),
+        (
+            {"train": 300, "val": 100, "test": 50},
+            ("holdout", {"test": 0.1}),
+            {"train": 270, "val": 100, "test": 30},
+            "'test' (50 examples)",
+        ),
+    ],
+)
+@pytest.mark.parametrize("make", [npz, csv])
+def test_an_own_split_is_used_unless_another_is_asked_for(make, counts, validation, expected, unused, tmp_path, caplog):
+    if make is csv and "validation" in counts:
+        counts = {"train": 300, "val": 100}
+    with caplog.at_level(logging.WARNING):
+        assert sizes_of(make(tmp_path, **counts), validation) == expected
+    said = [text for text in caplog.messages if "is not used" in text]
+    assert len(said) == (unused is not None)
+    assert unused is None or unused in said[0]

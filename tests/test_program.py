@@ -183,6 +183,42 @@ def test_nnx_modules_train_and_evaluate_under_vmap(key):
     assert_trees_equal(jax.tree.map(lambda leaf: leaf[1], trained.params), alone.params)
 
 
+class StackedDropout(nnx.Module):
+    """Two layers that are one in memory, as `nnx.vmap` and `nnx.scan` make them, with a key for each."""
+
+    def __init__(self, rngs):
+        stack = nnx.split_rngs(splits=2)(nnx.vmap(lambda rngs: nnx.Dropout(0.5, rngs=rngs), in_axes=(0,), out_axes=0))
+        self.layers, self.scale = stack(rngs), nnx.Param(jnp.ones(()))
+
+    def __call__(self, x):
+        forward = nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        return forward(x * self.scale[...], self.layers)
+
+
+class GridOfDropout(nnx.Module):
+    """The same with two axes of layers, applied side by side."""
+
+    def __init__(self, rngs):
+        row = nnx.vmap(lambda rngs: nnx.Dropout(0.5, rngs=rngs), in_axes=(0,), out_axes=0)
+        self.layers = nnx.split_rngs(splits=(2, 3))(nnx.vmap(row, in_axes=(0,), out_axes=0))(rngs)
+
+    def __call__(self, x):
+        over = nnx.vmap(lambda layer, x: layer(x), in_axes=(0, None))
+        return nnx.vmap(over, in_axes=(0, None))(self.layers, x).min(axis=(0, 1))
+
+
+@pytest.mark.parametrize(("model", "layers"), [(StackedDropout, 2), (GridOfDropout, 6)])
+def test_each_of_stacked_nnx_layers_draws_for_itself(model, layers, key):
+    from mlgym_jax.core.modules import adapt
+
+    pure, inputs = adapt(model), jnp.ones((100, 1000))
+    params, state = pure.init(key, inputs)
+    outputs, _ = pure.apply(params, state, inputs, key, True)
+    share = 0.5**layers  # of what independent layers all keep; one key for all of them would keep a half
+    assert abs(np.mean(np.asarray(outputs) != 0) - share) < 5 * np.sqrt(share * (1 - share) / inputs.size)
+    np.testing.assert_array_equal(pure.apply(params, state, inputs, key, False)[0], inputs)
+
+
 def test_a_swept_dropout_rate_equals_the_same_rate_written_down(key):
     """nn.Dropout asks `rate == 0.0`, which a traced rate cannot answer; the engine's own must draw the same mask."""
     dropout = nn.Dropout(0.4, deterministic=False)

@@ -123,6 +123,8 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             value = _value(variable)
             if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
                 new, counter = jax.random.fold_in(key, counter), counter + 1
+                if value.shape:  # stacked layers, of `split_rngs`, `vmap` or `scan`, each with a key of its own
+                    new = jax.random.split(new, value.shape)
             else:
                 new = jnp.zeros(value.shape, value.dtype)
             rngs.append((path, variable.replace(new)))

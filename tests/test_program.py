@@ -219,6 +219,52 @@ def test_each_of_stacked_nnx_layers_draws_for_itself(model, layers, key):
     np.testing.assert_array_equal(pure.apply(params, state, inputs, key, False)[0], inputs)
 
 
+class Sown(nn.Module):
+    """A network that keeps what it computed, with `sow` and in a variable that is longer after each call."""
+
+    sows: bool
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(nn.Dense(8, name="first")(x))
+        if self.sows:
+            self.sow("losses", "size", (x**2).mean())
+            self.sow("intermediates", "hidden", x)
+            longer = self.variable("longer", "seen", lambda: jnp.zeros((1,)))
+            if train:
+                longer.value = jnp.concatenate([longer.value, longer.value])
+        return nn.Dense(3, name="last")(x)
+
+
+class SownNnx(NnxNet):
+    """The same in NNX, which also makes a variable at the first call."""
+
+    def __call__(self, x):
+        outputs = super().__call__(x)
+        self.sow(nnx.Intermediate, "outputs", outputs)
+        self.last = nnx.Variable(outputs)
+        return outputs
+
+
+@pytest.mark.filterwarnings("ignore:.*sow.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("sown", "plain"),
+    [(Sown(True), Sown(False)), (lambda rngs: SownNnx(0.0, rngs=rngs), lambda rngs: NnxNet(0.0, rngs=rngs))],
+    ids=["linen", "nnx"],
+)
+def test_what_is_created_or_grows_in_a_call_changes_nothing(sown, plain, key):
+    programs = [program_of(model, optax.sgd(0.1)) for model in (sown, plain)]
+    states = [program.init(key, next(batches(1))) for program in programs]
+    for batch in batches(3):
+        states = [jax.jit(program.train_step)(state, batch)[0] for program, state in zip(programs, states, strict=True)]
+    one, other = states
+    assert_trees_equal(one.params, other.params, 1e-6)
+    carried = {name: one.model_state[name] for name in other.model_state}
+    assert_trees_equal(carried, other.model_state, 1e-6)
+    batch = next(batches(1, seed=5))
+    assert_trees_equal(*(program.predict(state, batch) for program, state in zip(programs, states, strict=True)), 1e-6)
+
+
 def test_a_swept_dropout_rate_equals_the_same_rate_written_down(key):
     """nn.Dropout asks `rate == 0.0`, which a traced rate cannot answer; the engine's own must draw the same mask."""
     dropout = nn.Dropout(0.4, deterministic=False)

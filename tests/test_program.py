@@ -265,6 +265,19 @@ def test_what_is_created_or_grows_in_a_call_changes_nothing(sown, plain, key):
     assert_trees_equal(*(program.predict(state, batch) for program, state in zip(programs, states, strict=True)), 1e-6)
 
 
+@pytest.mark.parametrize(
+    "model", [Plain(), Normalised(), lambda rngs: NnxNet(0.5, rngs=rngs)], ids=["plain", "linen", "nnx"]
+)
+def test_a_batch_without_examples_changes_nothing(model, key):
+    program = program_of(model, optax.adamw(0.1))
+    batch = next(batches(1))
+    before, _ = program.train_step(program.init(key, batch), batch)  # Adam has momentum, the decay never ends
+    after, metrics = jax.jit(program.train_step)(before, {**batch, "mask": jnp.zeros(16, bool)})
+    for tree in ("step", "params", "model_state", "opt_state"):
+        assert_trees_equal(getattr(before, tree), getattr(after, tree), 0.0)
+    assert np.isnan(program.compute(metrics)["loss"])
+
+
 def test_a_swept_dropout_rate_equals_the_same_rate_written_down(key):
     """nn.Dropout asks `rate == 0.0`, which a traced rate cannot answer; the engine's own must draw the same mask."""
     dropout = nn.Dropout(0.4, deterministic=False)

@@ -23,6 +23,7 @@ from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
+from mlgym_jax.core.trees import select
 
 
 class Program(NamedTuple):
@@ -30,7 +31,8 @@ class Program(NamedTuple):
 
     Attributes:
         init: (key, batch, hyperparams) -> TrainState.
-        train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing.
+        train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing,
+            which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
         empty: () -> MetricState of no example.
@@ -40,7 +42,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, MetricState]]
+    train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
     empty: Callable[[], MetricState]
@@ -89,7 +91,10 @@ def make_program(components: Any) -> Program:
             key=key,
         )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, MetricState]:
+    def train_step(
+        state: TrainState, batch: Batch, *, may_be_empty: bool | None = None
+    ) -> tuple[TrainState, MetricState]:
+        may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         batch = _with_mask(batch)
         parts = bound(state.hyperparams)
         model, optimizer = adapt(parts["model"]), optax.with_extra_args_support(parts["optimizer"])
@@ -120,6 +125,8 @@ def make_program(components: Any) -> Program:
         updated = dataclasses.replace(
             state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
         )
+        if may_be_empty:
+            updated = select(batch["mask"].any(), updated, state)
         processed = process(parts.get("post_processors", {}), outputs)
         return updated, scoring.measure(parts["loss"], outputs, processed, batch, state.params)
 

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from sklearn import metrics
 from sklearn.svm import LinearSVC
 
 import mlgym_jax as mg
@@ -23,9 +24,11 @@ REAL = (X @ RNG.normal(size=5)).astype(np.float32)
 ONE_HOT = np.eye(3, dtype=np.float32)[THREE]
 
 
-def study(tmp_path, targets, loss, *, num_outputs=None, num_classes=None, epochs=1, fields=None, **metrics):
+def study(
+    tmp_path, targets, loss, *, num_outputs=None, num_classes=None, epochs=1, fields=None, splits=("train",), **measured
+):
     examples = {"inputs": X, "targets": targets, **(fields or {})}
-    register("dataset", "given")(lambda: Dataset({"train": examples}, num_classes=num_classes))
+    register("dataset", "given")(lambda: Dataset(dict.fromkeys(splits, examples), num_classes=num_classes))
     config = {
         "num_epochs": epochs,
         "dataset": component("given"),
@@ -33,7 +36,7 @@ def study(tmp_path, targets, loss, *, num_outputs=None, num_classes=None, epochs
         "model": component("linear", num_outputs=num_outputs),
         "loss": component(loss) if isinstance(loss, str) else loss,
         "optimizer": component("adam", learning_rate=0.05),
-        "metrics": metrics,
+        "metrics": measured,
     }
     return mg.run(config, event_storage=tmp_path)
 
@@ -147,3 +150,84 @@ ALLOWED = {
 def test_what_fits_is_trained(given, named, tmp_path):
     (experiment,) = study(tmp_path, *given, **named).experiments
     assert np.isfinite(experiment.last["train/loss"])
+
+
+def _parts(outputs, targets, size):
+    for start in range(0, len(outputs), size):
+        rows = slice(start, start + size)
+        yield (
+            jnp.asarray(outputs[rows]),
+            {"targets": jnp.asarray(targets[rows]), "mask": np.ones(len(outputs[rows]), bool)},
+        )
+
+
+MULTILABEL = {
+    "accuracy": (lambda t, o: metrics.accuracy_score(t, o > 0), {}),
+    **{
+        f"{name} {average}": (
+            lambda t, o, f=function, a=average: f(t, o > 0, average=a, zero_division=0),
+            {"average": average},
+        )
+        for name, function in [
+            ("f1", metrics.f1_score),
+            ("precision", metrics.precision_score),
+            ("recall", metrics.recall_score),
+            ("fbeta", lambda *given, **named: metrics.fbeta_score(*given, beta=2.0, **named)),
+        ]
+        for average in ("macro", "micro", "weighted")
+    },
+    **{
+        f"{name} {average}": (lambda t, o, f=function, a=average: f(t, o, average=a), {"average": average})
+        for name, function in [("auroc", metrics.roc_auc_score), ("aupr", metrics.average_precision_score)]
+        for average in ("macro", "weighted")
+    },
+}
+
+
+@pytest.mark.parametrize("num_labels", [1, 2, 3])
+@pytest.mark.parametrize("case", MULTILABEL)
+def test_several_labels_are_measured_as_scikit_learn_does(case, num_labels):
+    by_scikit_learn, parameters = MULTILABEL[case]
+    outputs = (np.repeat(REAL[:, None], 3, axis=1) + RNG.normal(size=(300, 3))).astype(np.float32)[:, :num_labels]
+    labels = LABELS[:, :num_labels]
+    numbers = {} if case == "accuracy" else {"num_classes": num_labels}
+    metric = lookup("metric", case.split()[0]).factory(multilabel=True, **parameters, **numbers)
+    state = metric.init()
+    for some, batch in _parts(outputs, labels, 77):
+        state = metric.merge(state, metric.update(metric.init(), some, batch))
+    expected = by_scikit_learn(
+        labels if num_labels > 1 else np.c_[labels, labels], outputs if num_labels > 1 else np.c_[outputs, outputs]
+    )
+    assert float(metric.compute(state)) == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_label_that_is_neither_there_nor_predicted_counts_as_in_scikit_learn():
+    labels, outputs = np.c_[LABELS, np.zeros(300, np.int32)], np.c_[LABELS - 0.5, -np.ones(300)].astype(np.float32)
+    metric = lookup("metric", "f1").factory(multilabel=True, num_classes=4)
+    ((some, batch),) = _parts(outputs, labels, 300)
+    found = metric.compute(metric.update(metric.init(), some, batch))
+    expected = metrics.f1_score(labels, outputs > 0, average="macro", zero_division=0)
+    assert float(found) == pytest.approx(expected, abs=1e-6)
+
+
+def test_several_labels_in_a_run(tmp_path):
+    result = study(
+        tmp_path,
+        LABELS,
+        "sigmoid_binary_cross_entropy",
+        num_outputs=3,
+        epochs=3,
+        splits=("train", "test"),
+        exact=component("accuracy", multilabel=True),
+        macro=component("f1", num_classes=3, multilabel=True),
+        ranked=component("auroc", num_classes=3, multilabel=True),
+    )
+    (experiment,) = result.experiments
+    with_test = np.asarray(experiment.predict(X))
+    expected = {
+        "exact": metrics.accuracy_score(LABELS, with_test > 0),
+        "macro": metrics.f1_score(LABELS, with_test > 0, average="macro"),
+        "ranked": metrics.roc_auc_score(LABELS, with_test),
+    }
+    for name, value in expected.items():
+        assert experiment.last[f"test/{name}"] == pytest.approx(value, abs=1e-6)

@@ -8,6 +8,9 @@ Where a metric takes classes, it takes them as
 - outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}, or in {-1, 1}: class 1 above
   `threshold`, which is 0.0 for logits; use 0.5 for probabilities.
 
+With `multilabel=True` outputs and targets are both `[batch, …, labels]`, each label 0 or 1 by itself: an output above
+`threshold` says 1, and scores of labels are averaged as those of classes are, as scikit-learn does it.
+
 Where a metric takes probabilities, `from_logits=True` makes them of the outputs by softmax, or of single outputs by the
 logistic function; `from_logits=False` takes the outputs as they are, single ones as those of class 1.
 """
@@ -22,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.metric import Batch, shape_of
-from mlgym_jax.core.targets import check_classes, check_distributions, check_two, known
+from mlgym_jax.core.targets import check_classes, check_distributions, check_labels, check_two, known
 from mlgym_jax.errors import MlgymError
 
 OneVsRest = Literal["macro", "weighted", "binary", "none"]
@@ -89,6 +92,43 @@ def read_examples(
         mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
     flat = outputs.reshape(-1) if outputs.shape == targets.shape else outputs.reshape(-1, outputs.shape[-1])
     return Examples(flat, targets.reshape(-1).astype(jnp.int32), mask.reshape(-1))
+
+
+class Labels(NamedTuple):
+    """Outputs with the targets of several labels, every position by itself, n = batch x positions.
+
+    Attributes:
+        outputs: float32[n, labels].
+        targets: bool[n, labels].
+        mask: bool[n].
+    """
+
+    outputs: jax.Array
+    targets: jax.Array
+    mask: jax.Array
+
+
+def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = None) -> Labels:
+    """Bring outputs and targets of several labels an example into one form.
+
+    Raises:
+        MlgymError: their shapes differ, there are not `num_labels` outputs, or known targets are not 0 and 1.
+    """
+    check_labels(name, known(batch))
+    outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
+    if outputs.shape != targets.shape or outputs.ndim < 2:
+        raise mismatch(f"{name} with multilabel=True", outputs, targets)
+    labels = outputs.shape[-1]
+    if num_labels is not None and labels != num_labels:
+        raise MlgymError(
+            f"{name}: {num_labels} labels are expected, found outputs {shape_of(outputs)}; "
+            f"write component({name!r}, multilabel=True, num_classes={labels})"
+        )
+    mask = jnp.broadcast_to(mask.reshape(-1, *(1 for _ in outputs.shape[1:-1])), outputs.shape[:-1])
+    if "where" in batch and jnp.shape(batch["where"]) == mask.shape:
+        mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
+    outputs = outputs.astype(jnp.float32).reshape(-1, labels)
+    return Labels(outputs, targets.astype(jnp.float32).reshape(-1, labels) > 0.5, mask.reshape(-1))
 
 
 def is_class_number(outputs: jax.Array) -> bool:

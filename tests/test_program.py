@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import nnx
 
 import mlgym_jax as mg
+from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.state import INIT, TRAIN, key_for
 from mlgym_jax.errors import ConfigError
 
@@ -113,6 +114,29 @@ def test_batch_statistics_equal_flax_by_hand(key):
     assert_trees_equal(state.model_state["batch_stats"], variables["batch_stats"])
     batch = next(batches(1, seed=5))
     assert_trees_equal(program.predict(state, batch), model.apply(variables, batch["inputs"], train=False))
+
+
+@pytest.mark.parametrize("make", ["ema", "mean"])
+def test_averaged_parameters_have_batch_statistics_of_their_own(make, key):
+    """As Izmailov et al. (2018) require of averaged weights: those of the trained weights are of other activations."""
+    averaging = lookup("averaging", make).factory()
+    model, optimizer = Normalised(rate=0.0), optax.sgd(0.5)
+    parts = {"model": model, "loss": cross_entropy, "optimizer": optimizer, "metrics": {}}
+    program, plain = mg.make_program({**parts, "averaging": averaging}), mg.make_program(parts)
+    state, trained = program.init(key, next(batches(1))), plain.init(key, next(batches(1)))
+    averages = averaging.init(trained.params)
+    statistics, average = trained.model_state, trained.params
+    for batch in batches(5):
+        state, _ = jax.jit(program.train_step)(state, batch)
+        trained, _ = jax.jit(plain.train_step)(trained, batch)
+        average, averages = averaging.update(trained.params, averages)
+        variables = {"params": average, **statistics}
+        _, statistics = model.apply(variables, batch["inputs"], train=True, mutable=["batch_stats"])
+    assert_trees_equal(state.params, trained.params, 1e-6)
+    assert_trees_equal(state.model_state, trained.model_state, 1e-6)
+    batch = next(batches(1, seed=5))
+    by_hand = model.apply({"params": average, **statistics}, batch["inputs"], train=False)
+    assert_trees_equal(program.predict(state, batch), by_hand, 1e-5)
 
 
 @pytest.mark.parametrize("model", [Normalised(), Deterministic()])

@@ -60,12 +60,22 @@ class Averaged(NamedTuple):
     params: Any
 
 
+class AveragedWithState(NamedTuple):
+    """The same of a model with state, such as batch statistics, which the averaged parameters have their own of."""
+
+    optimizer: Any
+    averaging: Any
+    params: Any
+    model_state: Any
+
+
 def make_program(components: Any) -> Program:
     """Close over built components (`model`, `loss`, `optimizer`, `metrics`, …) and return their pure functions.
 
     Components with swept dynamic values (`components.hyperparams`) are rebuilt inside the functions, with the values
     of `state.hyperparams` in place, so that one compiled program serves every value. With a section `averaging`, the
-    model is evaluated with the averaged parameters.
+    model is evaluated with the averaged parameters, and with the batch statistics that it has with them: those of the
+    trained ones are of other activations. They are gathered by one more forward pass in each training step.
     """
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
@@ -82,6 +92,8 @@ def make_program(components: Any) -> Program:
             opt_state = parts["optimizer"].init(params)
         if "averaging" in parts:
             opt_state = Averaged(opt_state, parts["averaging"].init(params), params)
+            if jax.tree.leaves(model_state):
+                opt_state = AveragedWithState(*opt_state, model_state)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -107,7 +119,8 @@ def make_program(components: Any) -> Program:
             return _masked_mean(values, batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        averaged = state.opt_state if "averaging" in parts else None
+        averaged: Any = state.opt_state if "averaging" in parts else None
+        averages: Any = None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
         with named("optimizer"), jax.numpy_dtype_promotion("standard"):
             updates, opt_state = optimizer.update(
@@ -121,7 +134,11 @@ def make_program(components: Any) -> Program:
             params = optax.apply_updates(state.params, updates)
             if averaged:
                 average, averaging = parts["averaging"].update(params, averaged.averaging)
-                opt_state = Averaged(opt_state, averaging, average)
+                opt_state = averages = averaged._replace(optimizer=opt_state, averaging=averaging, params=average)
+        if isinstance(averaged, AveragedWithState):
+            with named("model"):
+                _, own = model.apply(averages.params, averaged.model_state, batch["inputs"], key, True)
+            opt_state = averages._replace(model_state=own)
         updated = dataclasses.replace(
             state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
         )
@@ -132,10 +149,11 @@ def make_program(components: Any) -> Program:
 
     def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Any]:
         """Return the model's outputs, the same with those of the post-processors, and the parameters used."""
-        params = state.opt_state.params if "averaging" in parts else state.params
+        used = state.opt_state if "averaging" in parts else state
+        params, model_state = used.params, getattr(used, "model_state", state.model_state)
         key = key_for(state.key, EVAL, state.step)
         with named("model"):
-            outputs, _ = adapt(parts["model"]).apply(params, state.model_state, batch["inputs"], key, False)
+            outputs, _ = adapt(parts["model"]).apply(params, model_state, batch["inputs"], key, False)
         return outputs, process(parts.get("post_processors", {}), outputs), params
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:

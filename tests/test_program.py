@@ -9,6 +9,7 @@ from flax import linen as nn
 from flax import nnx
 
 import mlgym_jax as mg
+from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.state import INIT, TRAIN, key_for
 from mlgym_jax.errors import ConfigError
 
@@ -115,6 +116,29 @@ def test_batch_statistics_equal_flax_by_hand(key):
     assert_trees_equal(program.predict(state, batch), model.apply(variables, batch["inputs"], train=False))
 
 
+@pytest.mark.parametrize("make", ["ema", "mean"])
+def test_averaged_parameters_have_batch_statistics_of_their_own(make, key):
+    """As Izmailov et al. (2018) require of averaged weights: those of the trained weights are of other activations."""
+    averaging = lookup("averaging", make).factory()
+    model, optimizer = Normalised(rate=0.0), optax.sgd(0.5)
+    parts = {"model": model, "loss": cross_entropy, "optimizer": optimizer, "metrics": {}}
+    program, plain = mg.make_program({**parts, "averaging": averaging}), mg.make_program(parts)
+    state, trained = program.init(key, next(batches(1))), plain.init(key, next(batches(1)))
+    averages = averaging.init(trained.params)
+    statistics, average = trained.model_state, trained.params
+    for batch in batches(5):
+        state, _ = jax.jit(program.train_step)(state, batch)
+        trained, _ = jax.jit(plain.train_step)(trained, batch)
+        average, averages = averaging.update(trained.params, averages)
+        variables = {"params": average, **statistics}
+        _, statistics = model.apply(variables, batch["inputs"], train=True, mutable=["batch_stats"])
+    assert_trees_equal(state.params, trained.params, 1e-6)
+    assert_trees_equal(state.model_state, trained.model_state, 1e-6)
+    batch = next(batches(1, seed=5))
+    by_hand = model.apply({"params": average, **statistics}, batch["inputs"], train=False)
+    assert_trees_equal(program.predict(state, batch), by_hand, 1e-5)
+
+
 @pytest.mark.parametrize("model", [Normalised(), Deterministic()])
 def test_noise_depends_on_seed_and_step_alone(model, key):
     program = program_of(model)
@@ -181,6 +205,101 @@ def test_nnx_modules_train_and_evaluate_under_vmap(key):
     trained, _ = jax.vmap(program.train_step, in_axes=(0, None))(states, batch)
     alone, _ = program.train_step(program.init(keys[1], batch), batch)
     assert_trees_equal(jax.tree.map(lambda leaf: leaf[1], trained.params), alone.params)
+
+
+class StackedDropout(nnx.Module):
+    """Two layers that are one in memory, as `nnx.vmap` and `nnx.scan` make them, with a key for each."""
+
+    def __init__(self, rngs):
+        stack = nnx.split_rngs(splits=2)(nnx.vmap(lambda rngs: nnx.Dropout(0.5, rngs=rngs), in_axes=(0,), out_axes=0))
+        self.layers, self.scale = stack(rngs), nnx.Param(jnp.ones(()))
+
+    def __call__(self, x):
+        forward = nnx.scan(lambda x, layer: layer(x), in_axes=(nnx.Carry, 0), out_axes=nnx.Carry)
+        return forward(x * self.scale[...], self.layers)
+
+
+class GridOfDropout(nnx.Module):
+    """The same with two axes of layers, applied side by side."""
+
+    def __init__(self, rngs):
+        row = nnx.vmap(lambda rngs: nnx.Dropout(0.5, rngs=rngs), in_axes=(0,), out_axes=0)
+        self.layers = nnx.split_rngs(splits=(2, 3))(nnx.vmap(row, in_axes=(0,), out_axes=0))(rngs)
+
+    def __call__(self, x):
+        over = nnx.vmap(lambda layer, x: layer(x), in_axes=(0, None))
+        return nnx.vmap(over, in_axes=(0, None))(self.layers, x).min(axis=(0, 1))
+
+
+@pytest.mark.parametrize(("model", "layers"), [(StackedDropout, 2), (GridOfDropout, 6)])
+def test_each_of_stacked_nnx_layers_draws_for_itself(model, layers, key):
+    from mlgym_jax.core.modules import adapt
+
+    pure, inputs = adapt(model), jnp.ones((100, 1000))
+    params, state = pure.init(key, inputs)
+    outputs, _ = pure.apply(params, state, inputs, key, True)
+    share = 0.5**layers  # of what independent layers all keep; one key for all of them would keep a half
+    assert abs(np.mean(np.asarray(outputs) != 0) - share) < 5 * np.sqrt(share * (1 - share) / inputs.size)
+    np.testing.assert_array_equal(pure.apply(params, state, inputs, key, False)[0], inputs)
+
+
+class Sown(nn.Module):
+    """A network that keeps what it computed, with `sow` and in a variable that is longer after each call."""
+
+    sows: bool
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train, momentum=0.9, name="norm")(nn.Dense(8, name="first")(x))
+        if self.sows:
+            self.sow("losses", "size", (x**2).mean())
+            self.sow("intermediates", "hidden", x)
+            longer = self.variable("longer", "seen", lambda: jnp.zeros((1,)))
+            if train:
+                longer.value = jnp.concatenate([longer.value, longer.value])
+        return nn.Dense(3, name="last")(x)
+
+
+class SownNnx(NnxNet):
+    """The same in NNX, which also makes a variable at the first call."""
+
+    def __call__(self, x):
+        outputs = super().__call__(x)
+        self.sow(nnx.Intermediate, "outputs", outputs)
+        self.last = nnx.Variable(outputs)
+        return outputs
+
+
+@pytest.mark.filterwarnings("ignore:.*sow.*:DeprecationWarning")
+@pytest.mark.parametrize(
+    ("sown", "plain"),
+    [(Sown(True), Sown(False)), (lambda rngs: SownNnx(0.0, rngs=rngs), lambda rngs: NnxNet(0.0, rngs=rngs))],
+    ids=["linen", "nnx"],
+)
+def test_what_is_created_or_grows_in_a_call_changes_nothing(sown, plain, key):
+    programs = [program_of(model, optax.sgd(0.1)) for model in (sown, plain)]
+    states = [program.init(key, next(batches(1))) for program in programs]
+    for batch in batches(3):
+        states = [jax.jit(program.train_step)(state, batch)[0] for program, state in zip(programs, states, strict=True)]
+    one, other = states
+    assert_trees_equal(one.params, other.params, 1e-6)
+    carried = {name: one.model_state[name] for name in other.model_state}
+    assert_trees_equal(carried, other.model_state, 1e-6)
+    batch = next(batches(1, seed=5))
+    assert_trees_equal(*(program.predict(state, batch) for program, state in zip(programs, states, strict=True)), 1e-6)
+
+
+@pytest.mark.parametrize(
+    "model", [Plain(), Normalised(), lambda rngs: NnxNet(0.5, rngs=rngs)], ids=["plain", "linen", "nnx"]
+)
+def test_a_batch_without_examples_changes_nothing(model, key):
+    program = program_of(model, optax.adamw(0.1))
+    batch = next(batches(1))
+    before, _ = program.train_step(program.init(key, batch), batch)  # Adam has momentum, the decay never ends
+    after, metrics = jax.jit(program.train_step)(before, {**batch, "mask": jnp.zeros(16, bool)})
+    for tree in ("step", "params", "model_state", "opt_state"):
+        assert_trees_equal(getattr(before, tree), getattr(after, tree), 0.0)
+    assert np.isnan(program.compute(metrics)["loss"])
 
 
 def test_a_swept_dropout_rate_equals_the_same_rate_written_down(key):

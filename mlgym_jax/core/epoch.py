@@ -153,16 +153,15 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
         mask = order["mask"][i]
-        updated, metrics = program.train_step(state, batch_at(state, data, folds, fold, order["indices"][i], mask))
-        if shape.may_skip:
-            updated = select(mask.any(), updated, state)
-        return updated, metrics
+        batch = batch_at(state, data, folds, fold, order["indices"][i], mask)
+        return program.train_step(state, batch, may_be_empty=shape.may_skip)
 
     def train_tail(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
         indices, mask = order["indices"][i, : shape.tail], order["mask"][i, : shape.tail]
-        return program.train_step(state, batch_at(state, data, folds, fold, indices, mask))
+        batch = batch_at(state, data, folds, fold, indices, mask)
+        return program.train_step(state, batch, may_be_empty=False)
 
     def evaluate(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, i: Any
@@ -225,12 +224,3 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         return state, scores
 
     return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, room, whole)
-
-
-def select(condition: jax.Array, new: Any, old: Any) -> Any:
-    """Choose between two trees of arrays of one structure; `condition` is a scalar, or one bool a row."""
-
-    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
-        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
-
-    return jax.tree.map(choose, new, old)

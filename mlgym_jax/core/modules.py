@@ -25,7 +25,9 @@ def adapt(model: Any) -> PureModel:
     """Return the pure form of a Linen module, or of a callable `(rngs) -> nnx.Module`.
 
     Modules are called as they are written: `(x)`, `(x, train=…)` (also `training`, `is_training`) or
-    `(x, deterministic=…)`. Every collection of a Linen module besides `params` is carried as state.
+    `(x, deterministic=…)`. Every collection of a Linen module besides `params`, and every variable of an NNX module
+    besides parameters and keys, is carried as state, as far as a call in training keeps its form: what is created or
+    grows in a call, such as what `sow` collects, is that call's alone.
 
     Raises:
         ConfigError: the model is neither.
@@ -65,17 +67,24 @@ def _adapt_linen(module: linen.Module) -> PureModel:
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
         with linen.intercept_methods(_traced_dropout):
             variables = dict(module.init(rngs(key), inputs, **_mode(call, False)))
-        return variables.pop("params", {}), variables
+        params, state = variables.pop("params", {}), variables
+        if not state:
+            return params, state
+        _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
+        return params, _without_sown(state, updated)
+
+    def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+        with linen.intercept_methods(_traced_dropout):
+            return module.apply(
+                {"params": params, **state}, inputs, rngs=rngs(key), mutable=list(state), **_mode(call, True)
+            )
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        variables = {"params": params, **state}
+        if train and state:
+            outputs, updated = trained(params, state, inputs, key)
+            return outputs, _carried(state, updated)
         with linen.intercept_methods(_traced_dropout):
-            if train and state:
-                outputs, updated = module.apply(
-                    variables, inputs, rngs=rngs(key), mutable=list(state), **_mode(call, True)
-                )
-                return outputs, {**state, **updated}
-            return module.apply(variables, inputs, rngs=rngs(key), **_mode(call, train)), state
+            return module.apply({"params": params, **state}, inputs, rngs=rngs(key), **_mode(call, train)), state
 
     return PureModel(init, apply)
 
@@ -123,15 +132,43 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             value = _value(variable)
             if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
                 new, counter = jax.random.fold_in(key, counter), counter + 1
+                if value.shape:  # stacked layers, of `split_rngs`, `vmap` or `scan`, each with a key of its own
+                    new = jax.random.split(new, value.shape)
             else:
                 new = jnp.zeros(value.shape, value.dtype)
             rngs.append((path, variable.replace(new)))
         module = nnx.merge(graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state))
         module.train() if train else module.eval()
         outputs = module(inputs, **_mode(type(module).__call__, train))
-        return outputs, _nested(split(module)[3]) if train else state
+        return outputs, _carried(state, _nested(split(module)[3])) if train else state
 
     return PureModel(init, apply)
+
+
+def _carried(state: Any, updated: Any) -> dict[str, Any]:
+    """Return the state that the next step begins with: `updated`, as far as it has the form that it had before."""
+    new = traverse_util.flatten_dict(updated)
+    return traverse_util.unflatten_dict(
+        {
+            path: new[path] if path in new and _form(new[path]) == _form(value) else value
+            for path, value in traverse_util.flatten_dict(state, keep_empty_nodes=True).items()
+        }
+    )
+
+
+def _without_sown(state: Any, updated: Any) -> dict[str, Any]:
+    """Leave out the tuples that a call appends to, as `sow` does."""
+    new = traverse_util.flatten_dict(updated)
+    kept = {
+        path: value
+        for path, value in traverse_util.flatten_dict(state).items()
+        if not (isinstance(value, tuple) and path in new and _form(new[path]) != _form(value))
+    }
+    return traverse_util.unflatten_dict(kept)
+
+
+def _form(value: Any) -> Any:
+    return jax.tree.structure(value), [jnp.shape(leaf) for leaf in jax.tree.leaves(value)]
 
 
 def _nested(state: nnx.State) -> dict[str, Any]:

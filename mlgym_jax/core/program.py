@@ -24,6 +24,7 @@ from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
+from mlgym_jax.core.trees import select
 
 
 class Program(NamedTuple):
@@ -31,7 +32,8 @@ class Program(NamedTuple):
 
     Attributes:
         init: (key, batch, hyperparams) -> TrainState.
-        train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing.
+        train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing,
+            which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
         empty: () -> MetricState of no example.
@@ -41,7 +43,7 @@ class Program(NamedTuple):
     """
 
     init: Callable[..., TrainState]
-    train_step: Callable[[TrainState, Batch], tuple[TrainState, MetricState]]
+    train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
     empty: Callable[[], MetricState]
@@ -59,12 +61,22 @@ class Averaged(NamedTuple):
     params: Any
 
 
+class AveragedWithState(NamedTuple):
+    """The same of a model with state, such as batch statistics, which the averaged parameters have their own of."""
+
+    optimizer: Any
+    averaging: Any
+    params: Any
+    model_state: Any
+
+
 def make_program(components: Any) -> Program:
     """Close over built components (`model`, `loss`, `optimizer`, `metrics`, …) and return their pure functions.
 
     Components with swept dynamic values (`components.hyperparams`) are rebuilt inside the functions, with the values
     of `state.hyperparams` in place, so that one compiled program serves every value. With a section `averaging`, the
-    model is evaluated with the averaged parameters.
+    model is evaluated with the averaged parameters, and with the batch statistics that it has with them: those of the
+    trained ones are of other activations. They are gathered by one more forward pass in each training step.
     """
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
@@ -83,6 +95,8 @@ def make_program(components: Any) -> Program:
             opt_state = parts["optimizer"].init(params)
         if "averaging" in parts:
             opt_state = Averaged(opt_state, parts["averaging"].init(params), params)
+            if jax.tree.leaves(model_state):
+                opt_state = AveragedWithState(*opt_state, model_state)
         return TrainState(
             step=jnp.zeros((), jnp.int32),
             params=params,
@@ -92,7 +106,10 @@ def make_program(components: Any) -> Program:
             key=key,
         )
 
-    def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, MetricState]:
+    def train_step(
+        state: TrainState, batch: Batch, *, may_be_empty: bool | None = None
+    ) -> tuple[TrainState, MetricState]:
+        may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         batch = _with_mask(batch)
         parts = bound(state.hyperparams, batch)
         model, optimizer = adapt(parts["model"]), optax.with_extra_args_support(parts["optimizer"])
@@ -105,7 +122,8 @@ def make_program(components: Any) -> Program:
             return _masked_mean(values, batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
-        averaged = state.opt_state if "averaging" in parts else None
+        averaged: Any = state.opt_state if "averaging" in parts else None
+        averages: Any = None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
         with named("optimizer"), jax.numpy_dtype_promotion("standard"), ticking(Clock(calls=state.step)):
             updates, opt_state = optimizer.update(
@@ -119,19 +137,26 @@ def make_program(components: Any) -> Program:
             params = optax.apply_updates(state.params, updates)
             if averaged:
                 average, averaging = parts["averaging"].update(params, averaged.averaging)
-                opt_state = Averaged(opt_state, averaging, average)
+                opt_state = averages = averaged._replace(optimizer=opt_state, averaging=averaging, params=average)
+        if isinstance(averaged, AveragedWithState):
+            with named("model"):
+                _, own = model.apply(averages.params, averaged.model_state, batch["inputs"], key, True)
+            opt_state = averages._replace(model_state=own)
         updated = dataclasses.replace(
             state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
         )
+        if may_be_empty:
+            updated = select(batch["mask"].any(), updated, state)
         processed = process(parts.get("post_processors", {}), outputs)
         return updated, scoring.measure(parts["loss"], outputs, processed, batch, state.params)
 
     def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Any]:
         """Return the model's outputs, the same with those of the post-processors, and the parameters used."""
-        params = state.opt_state.params if "averaging" in parts else state.params
+        used = state.opt_state if "averaging" in parts else state
+        params, model_state = used.params, getattr(used, "model_state", state.model_state)
         key = key_for(state.key, EVAL, state.step)
         with named("model"):
-            outputs, _ = adapt(parts["model"]).apply(params, state.model_state, batch["inputs"], key, False)
+            outputs, _ = adapt(parts["model"]).apply(params, model_state, batch["inputs"], key, False)
         return outputs, process(parts.get("post_processors", {}), outputs), params
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:

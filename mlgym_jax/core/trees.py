@@ -1,12 +1,22 @@
-"""Names of the leaves of a tree."""
+"""Trees of arrays: the names of their leaves, the choice between two."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 
 
 def path_name(path: Any) -> str:
     """Join a tree path with slashes, as in `Dense_0/kernel`."""
     return jax.tree_util.keystr(path, simple=True, separator="/")
+
+
+def select(condition: jax.Array, new: Any, old: Any) -> Any:
+    """Choose between two trees of arrays of one structure; `condition` is a scalar, or one bool a row."""
+
+    def choose(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.where(condition.reshape(condition.shape + (1,) * (a.ndim - condition.ndim)), a, b)
+
+    return jax.tree.map(choose, new, old)

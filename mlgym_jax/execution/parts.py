@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.epoch import EpochFunctions, EpochShape, select
+from mlgym_jax.core.epoch import EpochFunctions, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.trees import select
 from mlgym_jax.execution import lifting
 
 

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 from mlgym_jax.components.registry import register, shared_parameters
 from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
 from mlgym_jax.core.state import Batch, Outputs
+from mlgym_jax.core.targets import UnfitTargets, known
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import MlgymError, listed
 
@@ -129,6 +130,12 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
         targets = jnp.asarray(batch["targets"])
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
             raise MlgymError(f"class_weighted takes integer targets [batch], found {targets.dtype.name}{targets.shape}")
+        found = known(batch)
+        if found is not None and not isinstance(weights, str) and found.max() >= len(weights):
+            raise UnfitTargets(
+                f"class_weighted: the targets hold class {found.max()}, weights has the {len(weights)} of the classes "
+                f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
+            )
         values = _values(loss, outputs, batch, params)
         return values * class_weights(weights, batch)[targets].astype(values.dtype)
 

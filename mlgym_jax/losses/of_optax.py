@@ -15,6 +15,10 @@ Conventions that hold for all of them:
   by their names in the outputs, if these are a dict, or else in the batch.
 - Outputs `[batch, 1]` meet targets `[batch]` as `[batch]`, and the other way round: nothing is ever broadcast.
 - A loss over distributions (`softmax_cross_entropy`, `kl_divergence`, `dice_loss`, …) takes integer targets, too.
+- A loss of two classes by their signs (`hinge_loss`, `perceptron_loss`), and `sparsemax_loss`, takes targets 0 and 1 as
+  well as -1 and 1: what is above 0 is the one class.
+- Targets are checked before anything compiles: class numbers have an output, probabilities are in [0, 1], distributions
+  add up to 1.
 - What remains besides the batch, such as positions, is averaged. A loss that relates the examples of a batch to each
   other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in
   it, so drop the last, partial batch.
@@ -28,10 +32,20 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import optax.losses
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.targets import (
+    UnfitTargets,
+    check_classes,
+    check_distributions,
+    check_numbers,
+    check_shares,
+    check_two,
+    known,
+)
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.optimizers.signatures import by_optax_rules, make_factory, numbers, plain_parameters, public_functions
 
@@ -60,6 +74,26 @@ _DISTRIBUTION = {
     "poly_loss_cross_entropy",
     "safe_softmax_cross_entropy",
     "softmax_cross_entropy",
+}
+# Targets are signs, -1 or 1, in optax; or 0 and 1, where any other number counts as 1.
+_SIGNS = {"hinge_loss", "perceptron_loss"}
+_ZERO_OR_ONE = {"sparsemax_loss"}
+# Targets are the probability of each output by itself.
+_SHARES = {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"} | {
+    "sigmoid_binary_cross_entropy",
+    "sigmoid_focal_loss",
+}
+# Distributions that need not add up to 1: of several labels, or on purpose.
+_NOT_NORMALISED = _SHARES | {"generalized_kl_divergence"}
+# Losses that compare the outputs with each other.
+_OF_CLASSES = {
+    "multiclass_hinge_loss",
+    "multiclass_perceptron_loss",
+    "multiclass_sparsemax_loss",
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
 }
 # Shapes are what optax checks.
 _FREE = {"ctc_loss", "triplet_margin_loss"}
@@ -108,6 +142,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             target = next((key for key in arrays if key in _TARGETS), None)
             if target is not None:
                 axis = settings.get("axis", -1) if name != "dice_loss" else -1
+                _check_values(name, scores, inputs[target], batch, axis, settings.get("blank_id"))
                 scores, inputs[target] = _matched(name, scores, inputs[target], axis)
                 if name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
                     used = by_optax_rules(optax.softmax_cross_entropy_with_integer_labels)
@@ -165,7 +200,48 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
             f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
             f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]"
         )
+    if name in _SIGNS:
+        targets = jnp.where(targets.astype(outputs.dtype) > 0, 1, -1)
+    elif name in _ZERO_OR_ONE:
+        targets = targets.astype(outputs.dtype) > 0
     return outputs, targets.astype(outputs.dtype)
+
+
+def _check_values(
+    name: str, outputs: jax.Array, targets: jax.Array, batch: Mapping[str, Any], axis: Any, blank: int | None
+) -> None:
+    """Refuse targets that are known, and that the loss cannot read rightly of these outputs."""
+    found, said = known(batch), f"loss {name!r}"
+    if found is None or np.shape(batch["targets"]) != targets.shape:
+        return
+    if name in _OF_CLASSES and isinstance(axis, int) and outputs.shape[axis] == 1:
+        number = max(2, int(found.max()) + 1)
+        raise UnfitTargets(
+            f"{said}: of a single output it is the same whatever the model says. The targets are {found.min():.6g} … "
+            f"{found.max():.6g}: write num_classes={number} in the Dataset, which models take their number of outputs "
+            f"from, or num_outputs={number} in the model; or take a loss of one output, such as "
+            "sigmoid_binary_cross_entropy"
+        )
+    if name in _SIGNS | _ZERO_OR_ONE:
+        check_two(said, found)
+    elif name == "ctc_loss":
+        pads = batch.get("label_paddings")
+        if isinstance(pads, np.ndarray) and pads.shape == found.shape:
+            check_classes(said, found[pads == 0], outputs.shape[-1])
+    elif (name in _INTEGER or name in _DISTRIBUTION) and name != "ntxent" and isinstance(axis, int):
+        if targets.shape == outputs.shape and name in _DISTRIBUTION:
+            if name not in _NOT_NORMALISED:
+                check_distributions(said, found, axis if found.ndim == targets.ndim else -1)
+            elif name in _SHARES:
+                check_shares(said, found)
+        elif jnp.issubdtype(targets.dtype, jnp.integer) or targets.dtype == jnp.bool_:
+            check_classes(said, found, outputs.shape[axis])
+    elif name in _SHARES:
+        check_shares(said, found)
+    elif name == "kl_divergence_with_log_targets":
+        check_distributions(said, np.exp(found))
+    elif name not in _FREE:
+        check_numbers(said, found)
 
 
 def _without(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:

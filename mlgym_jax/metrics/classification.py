@@ -24,7 +24,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.metric import Batch, Metric
-from mlgym_jax.metrics.examples import number_of_classes, predicted_classes, ratio, read_examples
+from mlgym_jax.metrics.examples import number_of_classes, predicted_classes, ratio, read_examples, read_labels
 
 Average = Literal["macro", "micro", "weighted", "binary", "none"]
 Normalize = Literal["none", "true", "predicted", "all"]
@@ -39,14 +39,20 @@ class Counts(NamedTuple):
 
 
 @register("metric", "accuracy")
-def accuracy(*, threshold: float = 0.0) -> Metric:
+def accuracy(*, threshold: float = 0.0, multilabel: bool = False) -> Metric:
     """Average whether the predicted class is the target; without any example NaN.
 
     Args:
         threshold: a single output above it predicts class 1; 0.0 for logits, 0.5 for probabilities.
+        multilabel: targets are 0 or 1 for each of several labels; an example counts if all of its labels are right, as
+            in scikit-learn's `accuracy_score`.
     """
 
     def update(state: Any, outputs: Any, batch: Batch) -> Any:
+        if multilabel:
+            labels = read_labels("accuracy", outputs, batch)
+            right = ((labels.outputs > threshold) == labels.targets).all(axis=-1) & labels.mask
+            return merge(state, (right.sum(dtype=jnp.int32), labels.mask.sum(dtype=jnp.int32)))
         found = read_examples("accuracy", outputs, batch)
         hit = (predicted_classes(found, threshold) == found.targets) & found.mask
         return merge(state, (hit.sum(dtype=jnp.int32), found.mask.sum(dtype=jnp.int32)))
@@ -89,6 +95,7 @@ def precision(
     num_classes: int | None = None,
     positive_class: int = 1,
     threshold: float = 0.0,
+    multilabel: bool = False,
 ) -> Metric:
     """Share of a class's predictions that are right, averaged over classes; scikit-learn's `precision_score`.
 
@@ -98,7 +105,9 @@ def precision(
     def score(counts: Counts) -> jax.Array:
         return ratio(counts.hit, counts.predicted)
 
-    return _averaged("precision", score, dataset, average, num_classes, positive_class, threshold)
+    return _averaged(
+        "precision", score, dataset, average, num_classes, positive_class, threshold, multilabel=multilabel
+    )
 
 
 @register("metric", "recall", needs=("dataset",))
@@ -109,6 +118,7 @@ def recall(
     num_classes: int | None = None,
     positive_class: int = 1,
     threshold: float = 0.0,
+    multilabel: bool = False,
 ) -> Metric:
     """Share of a class's examples that are found, averaged over classes; scikit-learn's `recall_score`.
 
@@ -118,7 +128,7 @@ def recall(
     def score(counts: Counts) -> jax.Array:
         return ratio(counts.hit, counts.actual)
 
-    return _averaged("recall", score, dataset, average, num_classes, positive_class, threshold)
+    return _averaged("recall", score, dataset, average, num_classes, positive_class, threshold, multilabel=multilabel)
 
 
 @register("metric", "f1", needs=("dataset",))
@@ -129,6 +139,7 @@ def f1(
     num_classes: int | None = None,
     positive_class: int = 1,
     threshold: float = 0.0,
+    multilabel: bool = False,
 ) -> Metric:
     """Harmonic mean of precision and recall, averaged over classes; scikit-learn's `f1_score`.
 
@@ -138,6 +149,8 @@ def f1(
             `binary` is the score of `positive_class`, and `none` gives one score a class, `{"class_0": …}`.
         num_classes: by default the dataset's.
         threshold: a single output above it predicts class 1.
+        multilabel: targets are 0 or 1 for each of several labels, whose scores are averaged as those of classes are;
+            `num_classes` is their number.
 
     A division by zero gives 0, as with scikit-learn's `zero_division=0`.
 
@@ -148,7 +161,7 @@ def f1(
     def score(counts: Counts) -> jax.Array:
         return ratio(2 * counts.hit, counts.predicted + counts.actual)
 
-    return _averaged("f1", score, dataset, average, num_classes, positive_class, threshold)
+    return _averaged("f1", score, dataset, average, num_classes, positive_class, threshold, multilabel=multilabel)
 
 
 @register("metric", "fbeta", needs=("dataset",))
@@ -160,6 +173,7 @@ def fbeta(
     num_classes: int | None = None,
     positive_class: int = 1,
     threshold: float = 0.0,
+    multilabel: bool = False,
 ) -> Metric:
     """Mean of precision and recall that values recall `beta` times as much; scikit-learn's `fbeta_score`.
 
@@ -175,7 +189,7 @@ def fbeta(
         quotient = (1 + squared) * counts.hit.astype(jnp.float32) / jnp.where(total > 0, total, 1.0)
         return jnp.where(total > 0, quotient, 0.0)
 
-    return _averaged("fbeta", score, dataset, average, num_classes, positive_class, threshold)
+    return _averaged("fbeta", score, dataset, average, num_classes, positive_class, threshold, multilabel=multilabel)
 
 
 @register("metric", "specificity", needs=("dataset",))
@@ -249,6 +263,7 @@ def _averaged(
     positive_class: int,
     threshold: float,
     micro: Callable[[Counts], jax.Array] | None = None,
+    multilabel: bool = False,
 ) -> Metric:
     """Return the metric that is one score a class, averaged."""
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
@@ -261,16 +276,26 @@ def _averaged(
             return {f"class_{index}": scores[index] for index in range(classes)}
         if average == "binary":
             return scores[positive_class]
-        weights = counts.actual if average == "weighted" else (counts.predicted + counts.actual > 0).astype(jnp.int32)
+        # A label that nothing is said of counts in the mean, as in scikit-learn; a class that does not occur does not.
+        occurs = (
+            jnp.ones_like(counts.actual) if multilabel else (counts.predicted + counts.actual > 0).astype(jnp.int32)
+        )
+        weights = counts.actual if average == "weighted" else occurs
         return ratio((scores * weights.astype(jnp.float32)).sum(), weights.sum())
 
-    return of_counts(name, classes, threshold, compute)
+    return of_counts(name, classes, threshold, compute, multilabel)
 
 
-def of_counts(name: str, classes: int, threshold: float, compute: Callable[[Counts], Any]) -> Metric:
-    """Return the metric computed of each class's hits, predictions and examples."""
+def of_counts(
+    name: str, classes: int, threshold: float, compute: Callable[[Counts], Any], multilabel: bool = False
+) -> Metric:
+    """Return the metric computed of each class's, or label's, hits, predictions and examples."""
 
     def update(state: Counts, outputs: Any, batch: Batch) -> Counts:
+        if multilabel:
+            labels = read_labels(name, outputs, batch, classes)
+            said, there = ((part & labels.mask[:, None]) for part in (labels.outputs > threshold, labels.targets))
+            return merge(state, Counts(*(item.sum(axis=0, dtype=jnp.int32) for item in (said & there, said, there))))
         found = read_examples(name, outputs, batch, classes)
         every = jnp.arange(classes, dtype=jnp.int32)[None, :]
         is_predicted = (predicted_classes(found, threshold)[:, None] == every) & found.mask[:, None]

@@ -5,8 +5,11 @@ Where a metric takes classes, it takes them as
 - outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and
   every position counts as an example, but for those that a field `where` of the targets' shape calls False;
 - outputs and targets both `[batch, …, classes]`, more than one class: one-hot targets, whose argmax is the class;
-- outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}: class 1 above `threshold`,
-  which is 0.0 for logits; use 0.5 for probabilities.
+- outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}, or in {-1, 1}: class 1 above
+  `threshold`, which is 0.0 for logits; use 0.5 for probabilities.
+
+With `multilabel=True` outputs and targets are both `[batch, …, labels]`, each label 0 or 1 by itself: an output above
+`threshold` says 1, and scores of labels are averaged as those of classes are, as scikit-learn does it.
 
 Where a metric takes probabilities, `from_logits=True` makes them of the outputs by softmax, or of single outputs by the
 logistic function; `from_logits=False` takes the outputs as they are, single ones as those of class 1.
@@ -19,8 +22,10 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.core.metric import Batch, shape_of
+from mlgym_jax.core.targets import check_classes, check_distributions, check_labels, check_two, known
 from mlgym_jax.errors import MlgymError
 
 OneVsRest = Literal["macro", "weighted", "binary", "none"]
@@ -44,12 +49,18 @@ class Examples(NamedTuple):
         return self.outputs.ndim == 1
 
 
-def read_examples(name: str, outputs: Any, batch: Batch, num_classes: int | None = None) -> Examples:
+def read_examples(
+    name: str, outputs: Any, batch: Batch, num_classes: int | None = None, ignore: int | None = None
+) -> Examples:
     """Bring a metric's outputs and targets into one form, whichever of those in this module's docstring they have.
 
+    Args:
+        ignore: a target that is no class, which the metric leaves out itself.
+
     Raises:
-        MlgymError: their shapes do not match, or there are not `num_classes` outputs.
+        MlgymError: their shapes do not match, there are not `num_classes` outputs, or known targets are no classes.
     """
+    values = known(batch)
     outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
     if jnp.issubdtype(outputs.dtype, jnp.floating):
         outputs = outputs.astype(jnp.float32)
@@ -57,22 +68,67 @@ def read_examples(name: str, outputs: Any, batch: Batch, num_classes: int | None
         if targets.size != outputs.size:
             raise mismatch(name, outputs, targets)
         outputs, targets = outputs.reshape(-1), targets.reshape(-1)
+        if is_class_number(outputs):
+            check_classes(name, values, num_classes or np.iinfo(np.int32).max, ignore)
+        else:
+            check_two(name, values if ignore is None or values is None else values[values != ignore])
+            targets = jnp.where(targets.astype(jnp.float32) > 0, 1, 0) if ignore is None else targets
     elif is_class_number(outputs) and outputs.shape == targets.shape:
-        pass
+        check_classes(name, values, num_classes or np.iinfo(np.int32).max, ignore)
     else:
         if num_classes is not None and outputs.shape[-1] != num_classes:
             raise MlgymError(f"{name}: {num_classes} classes are expected, found outputs {shape_of(outputs)}")
         if targets.shape == (*outputs.shape[:-1], 1):
             targets = targets[..., 0]
         if targets.shape == outputs.shape:
+            check_distributions(name, values)
             targets = targets.argmax(axis=-1)
         if targets.shape != outputs.shape[:-1]:
             raise mismatch(name, outputs, targets)
+        if jnp.asarray(batch["targets"]).shape != outputs.shape:
+            check_classes(name, values, outputs.shape[-1], ignore)
     mask = jnp.broadcast_to(mask.reshape(*mask.shape, *(1 for _ in targets.shape[mask.ndim :])), targets.shape)
     if "where" in batch and jnp.shape(batch["where"]) == targets.shape:
         mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
     flat = outputs.reshape(-1) if outputs.shape == targets.shape else outputs.reshape(-1, outputs.shape[-1])
     return Examples(flat, targets.reshape(-1).astype(jnp.int32), mask.reshape(-1))
+
+
+class Labels(NamedTuple):
+    """Outputs with the targets of several labels, every position by itself, n = batch x positions.
+
+    Attributes:
+        outputs: float32[n, labels].
+        targets: bool[n, labels].
+        mask: bool[n].
+    """
+
+    outputs: jax.Array
+    targets: jax.Array
+    mask: jax.Array
+
+
+def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = None) -> Labels:
+    """Bring outputs and targets of several labels an example into one form.
+
+    Raises:
+        MlgymError: their shapes differ, there are not `num_labels` outputs, or known targets are not 0 and 1.
+    """
+    check_labels(name, known(batch))
+    outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
+    if outputs.shape != targets.shape or outputs.ndim < 2:
+        raise mismatch(f"{name} with multilabel=True", outputs, targets)
+    labels = outputs.shape[-1]
+    if num_labels is not None and labels != num_labels:
+        raise MlgymError(
+            f"{name}: {num_labels} labels are expected, found outputs {shape_of(outputs)}; "
+            f"write component({name!r}, multilabel=True, num_classes={labels})"
+        )
+    mask = jnp.broadcast_to(mask.reshape(-1, *(1 for _ in outputs.shape[1:-1])), outputs.shape[:-1])
+    if "where" in batch and jnp.shape(batch["where"]) == mask.shape:
+        mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
+    outputs = outputs.astype(jnp.float32).reshape(-1, labels)
+    return Labels(outputs, targets.astype(jnp.float32).reshape(-1, labels) > 0.5, mask.reshape(-1))
 
 
 def is_class_number(outputs: jax.Array) -> bool:

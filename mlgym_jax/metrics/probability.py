@@ -70,7 +70,7 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
     """
 
     def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
-        found = read_examples("perplexity", outputs, batch)
+        found = read_examples("perplexity", outputs, batch, ignore=ignore_target)
         mask = found.mask if ignore_target is None else found.mask & (found.targets != ignore_target)
         by_class = found.outputs.astype(jnp.float32)
         if found.single:

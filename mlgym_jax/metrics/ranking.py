@@ -39,6 +39,7 @@ from mlgym_jax.metrics.examples import (
     number_of_classes,
     over_classes,
     read_examples,
+    read_labels,
 )
 
 
@@ -50,6 +51,7 @@ def auroc(
     num_classes: int | None = None,
     positive_class: int = 1,
     from_logits: bool = True,
+    multilabel: bool = False,
 ) -> Metric:
     """Area under the receiver operating characteristic, each class against the rest; scikit-learn's `roc_auc_score`.
 
@@ -62,6 +64,8 @@ def auroc(
             and `weighted` are the score of `positive_class`, too, as scikit-learn has it.
         num_classes: by default the dataset's; 2 for a single output.
         from_logits: whether scores are the softmax of the outputs, or the outputs themselves.
+        multilabel: targets are 0 or 1 for each of several labels, each ranked by its own output; `num_classes` is their
+            number.
 
     A class without examples, or without examples of other classes, has no score: alone it is NaN, and averages leave it
     out, where scikit-learn warns or raises.
@@ -81,7 +85,7 @@ def auroc(
         lost = _exact_sum(jnp.where(ranked.positive, 2 * ranked.negatives - below, 0))
         return won / jnp.where(defined, won + lost, 1.0), defined
 
-    return _one_vs_rest("auroc", dataset, average, num_classes, positive_class, from_logits, score)
+    return _one_vs_rest("auroc", dataset, average, num_classes, positive_class, from_logits, score, multilabel)
 
 
 @register("metric", "aupr", needs=("dataset",))
@@ -92,6 +96,7 @@ def aupr(
     num_classes: int | None = None,
     positive_class: int = 1,
     from_logits: bool = True,
+    multilabel: bool = False,
 ) -> Metric:
     """Area under precision and recall, each class against the rest; scikit-learn's `average_precision_score`.
 
@@ -110,7 +115,7 @@ def aupr(
         mean = summed(precisions).value / jnp.maximum(ranked.positives, 1).astype(jnp.float32)
         return mean, ranked.positives + ranked.negatives > 0
 
-    return _one_vs_rest("aupr", dataset, average, num_classes, positive_class, from_logits, score)
+    return _one_vs_rest("aupr", dataset, average, num_classes, positive_class, from_logits, score, multilabel)
 
 
 @register("metric", "retrieval_recall_at_k", needs=("dataset",))
@@ -201,30 +206,38 @@ def _one_vs_rest(
     positive_class: int,
     from_logits: bool,
     score: Callable[[_Ranked], tuple[jax.Array, jax.Array]],
+    multilabel: bool = False,
 ) -> Metric:
     """Return the metric that is one score a class, averaged; `score` returns it and whether it is defined."""
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
-    if classes < 2:
+    if classes < 2 and not multilabel:
         raise MlgymError(f"{name}: at least 2 classes are ranked; found num_classes={classes}")
-    alone = average == "binary" or (classes == 2 and average != "none")
+    alone = average == "binary" or (classes == 2 and average != "none" and not multilabel)
     if alone:
         number_of_classes(name, dataset, num_classes, positive_class)
     columns = (positive_class,) if alone else tuple(range(classes))
 
     def init() -> _Rows:
-        return _Rows(jnp.zeros((0, len(columns)), jnp.float32), jnp.zeros((0,), jnp.int32), jnp.zeros((0,), bool))
+        targets = jnp.zeros((0, len(columns)) if multilabel else (0,), jnp.int32)
+        return _Rows(jnp.zeros((0, len(columns)), jnp.float32), targets, jnp.zeros((0,), bool))
 
     def rows(outputs: Any, batch: Batch) -> _Rows:
+        if multilabel:
+            labels = read_labels(name, outputs, batch, classes)
+            own = jnp.where(labels.mask[:, None], labels.outputs, 0.0), labels.targets.astype(jnp.int32)
+            leaves = (*(leaf[:, jnp.asarray(columns)] for leaf in own), labels.mask)
+            return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in leaves))
         found = read_examples(name, outputs, batch, classes)
         scores = jnp.where(found.mask[:, None], _scores(found, from_logits)[:, jnp.asarray(columns)], 0.0)
         size = batch["mask"].shape[0]
         return _Rows(*(by_example(leaf, size) for leaf in (scores, found.targets, found.mask)))
 
     def compute(state: _Rows) -> Any:
-        scores, targets, mask = flat_rows(state.scores, len(columns)), flat_rows(state.targets), flat_rows(state.mask)
+        targets = flat_rows(state.targets, len(columns)) if multilabel else flat_rows(state.targets)
+        scores, mask = flat_rows(state.scores, len(columns)), flat_rows(state.mask)
         if not len(mask):  # no row at all is as good as one that does not count
             scores, targets, mask = (jnp.zeros((1, *leaf.shape[1:]), leaf.dtype) for leaf in (scores, targets, mask))
-        own = targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
+        own = targets > 0 if multilabel else targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
 
         def of_class(scores: jax.Array, own: jax.Array) -> tuple[jax.Array, jax.Array]:
             found, defined = score(_ranked(scores, own, mask))

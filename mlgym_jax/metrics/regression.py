@@ -35,6 +35,7 @@ from mlgym_jax.core.metric import (
     summed,
     zero_sum,
 )
+from mlgym_jax.core.targets import check_numbers, known
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import mismatch
 
@@ -177,6 +178,7 @@ def _errors(name: str, outputs: Any, batch: Batch) -> jax.Array:
     """Return outputs - targets, float32[batch, elements]."""
     outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
     size = batch["mask"].shape[0]
+    check_numbers(name, known(batch))
     if outputs.shape != targets.shape and {outputs.shape, targets.shape} != {(size,), (size, 1)}:
         raise mismatch(name, outputs, targets)
     return (outputs.astype(jnp.float32) - targets.astype(jnp.float32).reshape(outputs.shape)).reshape(size, -1)

@@ -1,6 +1,7 @@
 """Running averages of the parameters, with which a model is evaluated: `config.averaging = component("ema", …)`.
 
-A factory of this kind returns an `optax.GradientTransformation` that is applied to the parameters after each step.
+A factory of this kind returns an `optax.GradientTransformation` that is applied to the parameters after each step. A
+model with batch statistics gathers those of its averaged parameters beside them, by one more forward pass in each step.
 """
 
 from __future__ import annotations

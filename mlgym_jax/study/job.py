@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -26,12 +26,14 @@ from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits
-from mlgym_jax.study.tracing import traced_steps
+from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
 _EVAL_ELEMENTS = 1 << 20
 # So many values of a dynamic hyperparameter are handed to their factory before training.
 _MAX_BUILT = 100
+# So many rows are encoded to see what an encoding makes of the targets.
+_MAX_ENCODED = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,6 +161,8 @@ def make_job(
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
     abstract, traced, scores = traced_steps(components, program, key, batch, row)
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
+    if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
+        check_targets(program, abstract, sample, fields)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
     shape = epoch_shape(
         sizes,
@@ -198,6 +202,26 @@ def make_job(
             Contender(contest_of(e.fold), candidate_of(e.assignment.hyperparameters)) for e in group.experiments
         ),
     )
+
+
+def _known_fields(
+    components: Components,
+    table: Table,
+    folds: Folds,
+    tables: Mapping[str, Any],
+    splits: Sequence[str],
+    sample: Mapping[str, np.ndarray],
+    indices: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return all fields but the inputs as losses and metrics see them, of the rows that they see."""
+    used = [folds.indices[split][folds.mask[split]].reshape(-1) for split in splits]
+    rows = np.unique(np.concatenate(used))
+    names = [field for field in table.arrays if field != "inputs" and field in sample]
+    if all(np.array_equal(sample[field], table.arrays[field][indices], equal_nan=False) for field in names):
+        return {field: table.arrays[field][rows] for field in names}
+    rows = rows[:_MAX_ENCODED]
+    batch = encoded(components, tables, 0, {field: array[rows] for field, array in table.arrays.items()})
+    return {field: np.asarray(batch[field]) for field in names}
 
 
 def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:

@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.errors import ConfigError, MlgymError
 
 
@@ -44,6 +46,32 @@ def traced_steps(
                 f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
             )
     return abstract, traced.jaxpr, list(scores)
+
+
+def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]) -> None:
+    """Let losses and metrics see the values of all rows, before anything compiles; see `core.targets`.
+
+    Args:
+        sample: a batch, whose other fields are taken as shapes.
+        fields: array[n, …] of what is known of all rows that are trained or evaluated on.
+
+    Raises:
+        ConfigError: targets that what reads them cannot read rightly.
+    """
+    size = len(next(iter(fields.values())))
+    rows = {**fields, "mask": np.ones(size, bool)}
+    rest = {
+        field: jax.ShapeDtypeStruct((size, *array.shape[1:]) if field != "class_counts" else array.shape, array.dtype)
+        for field, array in sample.items()
+        if field not in rows
+    }
+    try:
+        jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
+    except ConfigError as error:
+        if isinstance(error.__cause__, UnfitTargets):
+            raise
+    except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
+        pass
 
 
 def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:

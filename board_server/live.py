@@ -207,7 +207,9 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
-    _compare(run, [item for item in items if item.event_id < run.num_events])
+    passed_over = [item for item in items if item.event_id < run.num_events]
+    if passed_over and run.is_published:  # what a local process writes nobody else can
+        _compare(run, passed_over)
     lines: list[bytes] = []
     expected, wrong, gap = run.num_events, None, None
     for item in items:

@@ -46,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--resume",
         metavar="RUN",
-        help="go on with a run, by its id, its folder or as `latest`, from its newest checkpoint",
+        help="go on with a run, by its id, its folder or `latest`; this executes its config.py",
     )
     parser.add_argument(
         "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"

@@ -292,9 +292,11 @@ def test_a_received_runs_config_is_not_executed_by_whoever_reads_it(tmp_path):
         (tmp_path / "remote" / name).write_text("{}")
     result = mg.load_run(tmp_path / "remote")
     assert result.status == "DONE" and result.experiments[0].history["val/accuracy"][-1] == 0.4
-    for use in (lambda: mg.resume(tmp_path / "remote"), result.experiments[0].restore):
+    for use in (lambda: mg.resume(tmp_path / "remote"), lambda: result.experiments[0].predict([[0.0]])):
         with pytest.raises(MlgymError, match="If you trust it, remove"):
             use()
+    with pytest.raises(MlgymError, match="has no checkpoint"):  # reading what is there executes nothing
+        result.experiments[0].restore()
 
 
 def test_what_a_killed_board_left_is_removed_when_it_starts_again(tmp_path):

@@ -123,7 +123,8 @@ class ExperimentResult:
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
-        The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
+        This executes what the run recorded of its own components (`config.py`, `sources/`): do it with runs that you
+        trust. The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
 
         Raises:
             MlgymError: no such checkpoint, or inputs that the model cannot take: expected and found shapes are said.

@@ -86,7 +86,7 @@ async def send_all(port, seed, count):
     chance, answered, sent = random.Random(seed), 0, 0
     while sent < count:
         path = chance.choice(["publish"] * 6 + ["subscribe", "grid_searches"])
-        place = f"ws://127.0.0.1:{port}/ws/{path}?grid_search_id=fuzzed-{seed % 5}"
+        place = f"ws://127.0.0.1:{port}/ws/{path}?grid_search_id=fuzzed-{seed % 10}"
         with contextlib.suppress(websockets.ConnectionClosed, websockets.InvalidStatus):
             async with connect(place, compression=chance.choice(["deflate", None]), open_timeout=60) as connection:
                 for _ in range(chance.randrange(1, 20)):

@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from mlgym_jax.checkpoint.store import CheckpointStore
-from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import layout, schema
 from mlgym_jax.events.layout import History
@@ -34,7 +33,7 @@ from mlgym_jax.recording.group_checkpoints import (
 )
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.search.histories import Epochs
-from mlgym_jax.study.job import Job
+from mlgym_jax.study.job import Job, make_runner
 
 
 def train_group(
@@ -88,17 +87,7 @@ def _train(
     training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
 ) -> None:
     job, recorder = training.job, training.recorder
-    runner = GroupRunner(
-        job.program,
-        make_epoch(job.program, job.shape, job.components),
-        job.shape,
-        plan,
-        devices=devices,
-        data=dict(job.table.arrays),
-        folds=job.fold_tables,
-        fold_of_row=job.fold_of_row,
-        names=job.names,
-    )
+    runner = make_runner(job, plan, devices)
     # The order of initialisation, which must not change:
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. the warm start, else

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
-from mlgym_jax.core.epoch import EpochShape, epoch_shape
+from mlgym_jax.core.epoch import EpochShape, epoch_shape, make_epoch
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
@@ -21,6 +21,8 @@ from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.plan import Plan
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -108,6 +110,22 @@ class Job:
     @property
     def checkpointing(self) -> Callable[[Any], set[int]]:
         return self.components["checkpointing"]
+
+
+def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
+    """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
+    shape = shape or job.shape
+    return GroupRunner(
+        job.program,
+        make_epoch(job.program, shape, job.components),
+        shape,
+        plan,
+        devices=devices,
+        data=dict(job.table.arrays),
+        folds=job.fold_tables,
+        fold_of_row=job.fold_of_row,
+        names=job.names,
+    )
 
 
 def make_job(

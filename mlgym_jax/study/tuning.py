@@ -14,14 +14,12 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.files import write_whole
-from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, choose_plan, parse_plan
-from mlgym_jax.study.job import Job
+from mlgym_jax.study.job import Job, make_runner
 
 _NUM_STEPS = 8
 _ROUNDS = 3
@@ -61,17 +59,7 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
     if share < 1:
         batches = {s: (max(1, round(n * share)), size) for s, (n, size) in shape.eval_batches.items()}
         shape = dataclasses.replace(shape, num_steps=_NUM_STEPS, eval_batches=batches, tail=0)
-    runner = GroupRunner(
-        job.program,
-        make_epoch(job.program, shape, job.components),
-        shape,
-        plan,
-        devices=devices,
-        data=dict(job.table.arrays),
-        folds=job.fold_tables,
-        fold_of_row=job.fold_of_row,
-        names=job.names,
-    )
+    runner = make_runner(job, plan, devices, shape)
     active = np.ones(len(job.group.experiments), bool)
     try:
         runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)

@@ -34,8 +34,10 @@ def study(**sections):
 
 
 def groups_of(config):
-    experiments = [Experiment(number, assignment, 0, 1) for number, assignment in enumerate(expand(config))]
-    return make_groups(experiments, dynamic_paths(expand(config)))
+    assignments = expand(config)
+    dynamic = dynamic_paths(assignments)
+    experiments = [Experiment(number, assignment, 0, 1) for number, assignment in enumerate(assignments)]
+    return make_groups(experiments, dynamic, {id(each): static_key(each, dynamic) for each in assignments})
 
 
 # --- expanding -------------------------------------------------------------------------------------------------------

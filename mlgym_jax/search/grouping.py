@@ -101,15 +101,17 @@ def _is_dynamic(config: Mapping[str, Any], path: tuple[str, ...], value: Any) ->
     return owner is not None and owner.is_dynamic(path[-1])
 
 
-def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str]) -> list[Group]:
-    """Gather experiments whose configs are equal but for the dynamic paths, in order of their first experiment."""
-    keys: dict[int, str] = {}  # the folds of an assignment share it
+def make_groups(experiments: Sequence[Experiment], dynamic: Sequence[str], keys: Mapping[int, str]) -> list[Group]:
+    """Gather experiments whose configs are equal but for the dynamic paths, in order of their first experiment.
+
+    Args:
+        experiments: what is grouped; the folds of an assignment share it.
+        dynamic: the paths of the values that one compiled program takes as arguments.
+        keys: the `static_key` of each assignment, by its `id`.
+    """
     members: dict[str, list[Experiment]] = {}
     for experiment in experiments:
-        assignment = experiment.assignment
-        if id(assignment) not in keys:
-            keys[id(assignment)] = static_key(assignment, dynamic)
-        members.setdefault(keys[id(assignment)], []).append(experiment)
+        members.setdefault(keys[id(experiment.assignment)], []).append(experiment)
     return [
         Group(index, tuple(group), group[0].assignment.config, tuple(dynamic))
         for index, group in enumerate(members.values())

@@ -181,10 +181,10 @@ def _jobs(
     refit: Mapping[str, Any] | None,
     parts: Parts,
 ) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
-    keys = [static_key(assignment, dynamic) for assignment in assignments]
+    keys = {id(assignment): static_key(assignment, dynamic) for assignment in assignments}
     members: dict[str, list[Assignment]] = {}
-    for key, assignment in zip(keys, assignments, strict=True):
-        members.setdefault(key, []).append(assignment)
+    for assignment in assignments:
+        members.setdefault(keys[id(assignment)], []).append(assignment)
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
     for key, alike in members.items():
         components = parts.components_of(alike[0].config)
@@ -194,15 +194,15 @@ def _jobs(
     _warn_of_surprises(built.values())
     experiments: list[Experiment] = []
     first, number_of_round = len(study.experiments), study.experiments[-1].round + 1 if study.experiments else 0
-    for key, assignment in zip(keys, assignments, strict=True):
-        _, _, folds, first_fold = built[key]
+    for assignment in assignments:
+        _, _, folds, first_fold = built[keys[id(assignment)]]
         num_folds = folds.num_folds // len(first_fold)
         for fold in range(num_folds):
             number = first + len(experiments)
             experiments.append(Experiment(number, assignment, fold, num_folds, number_of_round, refit))
     search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
     jobs = []
-    for group, key in zip(make_groups(experiments, dynamic), members, strict=True):
+    for group, key in zip(make_groups(experiments, dynamic, keys), members, strict=True):
         group = dataclasses.replace(group, index=len(study.jobs) + group.index)
         jobs.append(make_job(group, *built[key], static, search))
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)

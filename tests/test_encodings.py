@@ -39,7 +39,7 @@ def encoded_folds(inputs, encoding, num_folds=3):
 @quietly
 @given(
     seed=st.integers(0, 2**32 - 1),
-    num_examples=st.integers(4, 50),
+    num_examples=st.sampled_from([4, 5, 17, 50]),
     centre=st.sampled_from([0.0, -3.0, 1e4, 1e6]),
     scale=st.sampled_from([1.0, 1e-3, 1e3]),
 )
@@ -68,7 +68,7 @@ def test_images_are_standardised_by_channel():
 
 
 @quietly
-@given(seed=st.integers(0, 2**32 - 1), num_examples=st.integers(4, 40))
+@given(seed=st.integers(0, 2**32 - 1), num_examples=st.sampled_from([4, 7, 23, 40]))
 def test_one_hot_equals_scikit_learns(seed, num_examples):
     inputs = np.random.default_rng(seed).integers(0, 4, size=(num_examples, 2)).astype(np.float32)
     inputs, folds, found = encoded_folds(inputs, one_hot())

@@ -1,9 +1,12 @@
 """Outputs, targets, loss and metrics fit each other, or it is said before anything compiles which to change and how."""
 
+import functools
+
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from metric_cases import quick_jit
 from sklearn import metrics
 from sklearn.svm import LinearSVC
 
@@ -192,13 +195,16 @@ def test_several_labels_are_measured_as_scikit_learn_does(case, num_labels):
     labels = LABELS[:, :num_labels]
     numbers = {} if case == "accuracy" else {"num_classes": num_labels}
     metric = lookup("metric", case.split()[0]).factory(multilabel=True, **parameters, **numbers)
-    state = metric.init()
-    for some, batch in _parts(outputs, labels, 77):
-        state = metric.merge(state, metric.update(metric.init(), some, batch))
+
+    @quick_jit
+    def score(parts):
+        states = [metric.update(metric.init(), some, batch) for some, batch in parts]
+        return metric.compute(functools.reduce(metric.merge, states, metric.init()))
+
     expected = by_scikit_learn(
         labels if num_labels > 1 else np.c_[labels, labels], outputs if num_labels > 1 else np.c_[outputs, outputs]
     )
-    assert float(metric.compute(state)) == pytest.approx(expected, abs=1e-6)
+    assert float(score(list(_parts(outputs, labels, 77)))) == pytest.approx(expected, abs=1e-6)
 
 
 def test_a_label_that_is_neither_there_nor_predicted_counts_as_in_scikit_learn():

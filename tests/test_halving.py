@@ -90,9 +90,14 @@ def test_a_run_halves_its_group(tmp_path):
     }
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the run that nobody interrupts."""
+    return mg.run(config_of(), tmp_path_factory.mktemp("whole"), run_id="whole")
+
+
 @pytest.mark.parametrize("last", [1, 2, 3, 4])
-def test_an_interrupted_run_drops_the_same(tmp_path, last):
-    whole = mg.run(config_of(), tmp_path, run_id="whole")
+def test_an_interrupted_run_drops_the_same(whole, tmp_path, last):
 
     def interrupt(_first, events):
         if any(e["event_type"] == "evaluation_result" and e["payload"]["epoch"] == last for e in events):

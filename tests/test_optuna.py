@@ -42,9 +42,14 @@ def test_proposals_are_those_of_optuna_by_hand(tmp_path):
     assert all(item.status == "DONE" for item in result.experiments)
 
 
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """Return the run that nobody interrupts."""
+    return mg.run(searched(), tmp_path_factory.mktemp("whole"), run_id="whole")
+
+
 @pytest.mark.parametrize("experiment", [0, 3, 5])
-def test_an_interrupted_run_proposes_the_same(tmp_path, experiment):
-    whole = mg.run(searched(), tmp_path, run_id="whole")
+def test_an_interrupted_run_proposes_the_same(whole, tmp_path, experiment):
 
     def interrupt(_first, events):
         if any(e["event_type"] == "evaluation_result" and e["payload"]["experiment_id"] == experiment for e in events):
@@ -58,9 +63,8 @@ def test_an_interrupted_run_proposes_the_same(tmp_path, experiment):
     assert resumed.experiments[5].restore() is not None
 
 
-def test_a_later_round_can_be_reproduced(tmp_path):
-    whole = mg.run(searched(), tmp_path, run_id="whole")
-    again = repeat(str(tmp_path / "whole"), str(tmp_path / "again"), experiment_id=4)
+def test_a_later_round_can_be_reproduced(whole, tmp_path):
+    again = repeat(str(whole.run_dir), str(tmp_path / "again"), experiment_id=4)
     assert [item.experiment_id for item in again.experiments] == [4, 5]
     assert [item.history for item in again.experiments] == [item.history for item in whole.experiments[4:]]
 
@@ -75,12 +79,12 @@ def test_seeds_and_folds_belong_to_a_trial(tmp_path):
 
 def test_static_and_whole_numbers_and_choices_are_proposed(tmp_path):
     sections = {
-        "loader": component("in_memory", batch_size=int_uniform(16, 64)),
+        "loader": component("in_memory", batch_size=int_uniform(60, 64)),
         "model": grid(component("linear"), component("mlp", features=(4,))),
     }
     result = mg.run(searched(num_trials=4, num_parallel=4, sampler="RandomSampler", sections=sections), tmp_path)
     sizes = [item.hyperparameters["loader.batch_size"] for item in result.experiments]
-    assert all(isinstance(size, int) and 16 <= size <= 64 for size in sizes) and len(set(sizes)) > 1
+    assert all(isinstance(size, int) and 60 <= size <= 64 for size in sizes) and len(set(sizes)) > 1
     assert {item.hyperparameters["model"]["component"] for item in result.experiments} == {"linear", "mlp"}
 
 

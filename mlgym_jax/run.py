@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave, parse_overrides, split_overrides
-from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.errors import DiskError, MlgymError, MovedError
 from mlgym_jax.events import layout
 from mlgym_jax.execution.interruption import Interruption, Watch, safe_point
 from mlgym_jax.publishing import Boards
@@ -104,6 +104,10 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                 raise
             interruption.forget()
             hint = f"python -m mlgym_jax.run --resume={terminal.run_id} --event_storage={options.event_storage}"
+            if isinstance(stop, MovedError):
+                if stop.run_dir is None:
+                    raise
+                hint = f"python -m mlgym_jax.run --resume={stop.run_dir}"
             reason = f"error: {stop}" if isinstance(stop, DiskError) else "interrupted"
             print(f"{reason}\nNothing that was recorded is lost. Go on with:\n  {hint}", file=sys.stderr)
             return FAILED if isinstance(stop, DiskError) else INTERRUPTED

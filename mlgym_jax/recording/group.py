@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -68,7 +69,7 @@ def train_group(
     )
     try:
         _train(training, plan, devices, static_because)
-    except (DiskError, KeyboardInterrupt):
+    except DiskError:
         raise
     except Exception as error:
         _end_if_insisted()
@@ -80,7 +81,9 @@ def train_group(
             if number not in recorder.ended:
                 recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
     finally:
-        training.store.close()
+        refused = isinstance(sys.exc_info()[1], DiskError)  # that is what is said then, and no other refusal
+        with contextlib.suppress(DiskError) if refused else contextlib.nullcontext():
+            training.store.close()
     return list(zip(job.contenders, training.histories, strict=True))
 
 

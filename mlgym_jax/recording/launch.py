@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
@@ -203,6 +204,7 @@ def _writing(
     with (
         Publication(run_dir, boards) as publication,
         EventLog.open(path, sinks=[*sinks, publication], follower=live.take) as log,
+        in_place(log),
     ):
         live.load(path)
         yield _Written(log, live, publication)
@@ -302,7 +304,7 @@ def _launch(
             recorder.finish(status, time.perf_counter() - started)
             run_folder.write_record(run_dir, record)
     result = RunResult(run_dir, live.view, live.damaged_lines)
-    _write_cards(result, study, record)
+    _write_cards(result, study, record, log)
     return result
 
 
@@ -335,12 +337,13 @@ def _continued(study: Study, trained: Rivals, view: RunView) -> Study:
     return found or study
 
 
-def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> None:
+def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog) -> None:
     """Write each experiment's `model_card.json` and `model_card.md`."""
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
         for card in model_cards(job, result.view.experiments, record, estimate):
+            log.check_place()
             folder = os.path.join(result.run_dir, str(card["experiment_id"]))
             run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
             run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

@@ -63,7 +63,8 @@ class Listing:
         return "LOST" if lost else status
 
     def _is_lost(self, run_id: str, facts: dict[str, Any], now_ms: int) -> bool:
-        if now_ms - facts["modified_ms"] < _LOST_AFTER_MS["published" if facts["published"] else "local"]:
+        # A log that seems to be of later is as quiet as one that is so much older: somebody has set the clock back.
+        if abs(now_ms - facts["modified_ms"]) < _LOST_AFTER_MS["published" if facts["published"] else "local"]:
             return False
         run = self._store.known(run_id)
         if run is not None and run.num_publishers:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import codecs
+import contextlib
+import os
 import re
 import signal
 import sys
@@ -12,13 +14,17 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+from mlgym_jax.execution.interruption import SIGNALS
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
 
 
 def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command's main and turn what a user can act on into one message and an exit status."""
-    signal.signal(signal.SIGTERM, _interrupt)
+    before = {number: signal.getsignal(number) for number in SIGNALS if number != signal.SIGINT}
+    for number, handler in before.items():
+        if number == signal.SIGTERM or handler != signal.SIG_IGN:  # `nohup` has SIGHUP ignored
+            signal.signal(number, _interrupt)
     write_what_can_be_written()
     try:
         return main(list(sys.argv[1:] if arguments is None else arguments))
@@ -34,6 +40,20 @@ def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = 
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def leave(status: int) -> NoReturn:
+    """End the process. One that was interrupted waits for no thread: what they compile is not wanted any more."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # what comes while Python ends is not raised in the midst of that
+    if status == INTERRUPTED:
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 # What this project's own texts have outside of ASCII, for a terminal that has not.

@@ -30,6 +30,18 @@ class DiskError(MlgymError):
     """The disk refused a write or a read; what was written before is whole."""
 
 
+class MovedError(DiskError):
+    """A run's folder is not where it was; nothing more is written there.
+
+    Attributes:
+        run_dir: where one can go on with the run; None if that is not known.
+    """
+
+    def __init__(self, message: str, run_dir: str | None):
+        self.run_dir = run_dir
+        super().__init__(message)
+
+
 def nearest(name: object, options: Iterable[object]) -> str:
     """Return `"; did you mean 'adam'?"` for the closest of `options`, or a full stop."""
     options = list(map(str, options))

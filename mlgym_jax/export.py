@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mlgym_jax.command_line import DONE, Parser, guarded
+from mlgym_jax.command_line import DONE, Parser, guarded, leave
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.layout import RESOURCES
@@ -156,7 +156,7 @@ def _write(kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, 
 def main() -> None:
     """Entry point of the console script."""
     os.environ["JAX_PLATFORMS"] = "cpu"  # a checkpoint is read on the host: no accelerator is taken from a training
-    sys.exit(guarded(_main))
+    leave(guarded(_main))
 
 
 if __name__ == "__main__":

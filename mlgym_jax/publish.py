@@ -6,10 +6,9 @@ python -m mlgym_jax.publish RUN_DIR --board=URL [--follow]
 from __future__ import annotations
 
 import os
-import sys
 import time
 
-from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded
+from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.publishing import Boards
@@ -107,7 +106,7 @@ def _watch(publishers: list[BoardPublisher], source: FollowedRun, wait_seconds: 
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(_main))
+    leave(guarded(_main))
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import sys
 
-from mlgym_jax.command_line import DONE, Parser, guarded
+from mlgym_jax.command_line import DONE, Parser, guarded, leave
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
 from mlgym_jax.reading.results import load_run
@@ -44,7 +44,7 @@ def _main(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(_main))
+    leave(guarded(_main))
 
 
 if __name__ == "__main__":

@@ -5,11 +5,11 @@ python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 
 from __future__ import annotations
 
-import sys
 import tempfile
 
-from mlgym_jax.command_line import DONE, FAILED, Parser, guarded
+from mlgym_jax.command_line import DONE, FAILED, Parser, guarded, leave
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.execution.interruption import Watch
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance
 
@@ -87,7 +87,8 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(_main))
+    with Watch():
+        leave(guarded(_main))
 
 
 if __name__ == "__main__":

@@ -12,9 +12,10 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, parse_overrides, split_overrides
-from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave, parse_overrides, split_overrides
+from mlgym_jax.errors import DiskError, MlgymError, MovedError
 from mlgym_jax.events import layout
+from mlgym_jax.execution.interruption import Interruption, Watch, safe_point
 from mlgym_jax.publishing import Boards
 
 # A resumed run may be given these anew; everything else is part of what its numbers are.
@@ -30,7 +31,8 @@ def _parser() -> argparse.ArgumentParser:
         description="Run a study described by one config file: train its sweep, record everything, keep checkpoints.",
         epilog="Fields of the config are overridden by --config.path=value, swept ones too: "
         "--config.optimizer.learning_rate=0.01 or --config.seed='grid(0,1,2)'. "
-        "Exit status: 0 done, 1 some experiments failed, 2 the request was wrong, 130 interrupted.",
+        "Exit status: 0 done, 1 some experiments failed, 2 the request was wrong, 130 interrupted "
+        "(SIGINT, SIGTERM, SIGHUP, SIGUSR1: after the epoch and its checkpoint; a second SIGINT or SIGTERM at once).",
     )
     parser.add_argument("--config", metavar="FILE[:ARG]", help="the config file; ARG is handed to its get_config")
     parser.add_argument("--event_storage", metavar="DIR", default=layout.STORAGE, help="where runs are recorded")
@@ -57,6 +59,11 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _main(arguments: list[str]) -> int:
+    with Interruption() as interruption:
+        return _run(arguments, interruption)
+
+
+def _run(arguments: list[str], interruption: Interruption) -> int:
     rest, texts = split_overrides(arguments)
     options = _parser().parse_args(rest)
     if options.config is None and options.resume is None:
@@ -79,6 +86,7 @@ def _main(arguments: list[str]) -> int:
             "live": terminal.live,
         }
         try:
+            safe_point()
             if options.resume is not None:
                 result = _resume(options, texts, shared)
             else:
@@ -94,10 +102,16 @@ def _main(arguments: list[str]) -> int:
             terminal.close()
             if terminal.run_id is None:
                 raise
+            interruption.forget()
             hint = f"python -m mlgym_jax.run --resume={terminal.run_id} --event_storage={options.event_storage}"
+            if isinstance(stop, MovedError):
+                if stop.run_dir is None:
+                    raise
+                hint = f"python -m mlgym_jax.run --resume={stop.run_dir}"
             reason = f"error: {stop}" if isinstance(stop, DiskError) else "interrupted"
             print(f"{reason}\nNothing that was recorded is lost. Go on with:\n  {hint}", file=sys.stderr)
             return FAILED if isinstance(stop, DiskError) else INTERRUPTED
+        interruption.forget()  # the run is what its log says
         terminal.finish(result)
     for mismatch in result.mismatches:
         print(
@@ -146,7 +160,8 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
 
 def main() -> None:
     """Entry point of the console script."""
-    sys.exit(guarded(_main))
+    with Watch():
+        leave(guarded(_main))
 
 
 class _CallableModule(types.ModuleType):

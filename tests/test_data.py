@@ -18,8 +18,10 @@ from mlgym_jax.data.dataset import to_arrays
 from mlgym_jax.data.datasets import digits, synthetic
 from mlgym_jax.data.folds import make_folds
 from mlgym_jax.data.loaders import in_memory
+from mlgym_jax.data.tfds_builders import _remove_abandoned
 from mlgym_jax.data.validation import holdout
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.events.claim import claimed
 
 # No deadline: a first example imports scikit-learn. No database: it would be written beside the sources.
 quietly = settings(deadline=None, database=None)
@@ -701,3 +703,12 @@ def test_a_batch_has_at_least_one_example(name):
     with pytest.raises(ConfigError) as caught:
         in_memory(**{name: 0})
     assert caught.value.path == f"loader.{name}"
+
+
+def test_what_another_process_generates_is_left_to_it_whatever_the_clock_says(tmp_path):
+    for name in (".building-now", ".building-left"):
+        (tmp_path / name).mkdir()
+        os.utime(tmp_path / name, (1_000, 1_000))
+    with claimed(str(tmp_path / ".building-now")):
+        _remove_abandoned(tmp_path)
+    assert os.listdir(tmp_path) == [".building-now"]

@@ -3,6 +3,7 @@
 import json
 import pathlib
 import shutil
+import time
 
 import orbax.checkpoint as ocp
 import pytest
@@ -112,6 +113,28 @@ def test_a_signal_in_a_save_loses_no_row(study, undisturbed, tmp_path, monkeypat
     assert_told_is_held(tmp_path / "cut")
     assert events(tmp_path / "cut", "checkpoint_skipped") == []
     assert_same_outcome(outcome(tmp_path / "cut"), undisturbed[1])
+
+
+@pytest.mark.parametrize("seconds", [86_400.0, 2e9, -86_400.0])
+def test_a_clock_that_jumps_in_a_save_loses_nothing(study, undisturbed, tmp_path, monkeypatch, seconds):
+    """As of a machine that was suspended; by more than the patience that a save has, it is written again."""
+    real, clock, epochs = ocp.CheckpointManager.save, time.time, []
+
+    def jumping(self, epoch, *arguments, **keywords):
+        epochs.append(epoch)
+        found = real(self, epoch, *arguments, **keywords)
+        if epochs.count(epoch) == 1 and epoch in (1, 3):
+            number = len(set(epochs))
+            monkeypatch.setattr(time, "time", lambda: clock() + number * seconds)
+        return found
+
+    monkeypatch.setattr(ocp.CheckpointManager, "save", jumping)
+    status, _, err = run(study, tmp_path, "--run_id=jumped")
+    monkeypatch.undo()
+    assert status == 0, err
+    assert len(epochs) > 4 if seconds == 2e9 else epochs == [1, 2, 3, 4]
+    assert_told_is_held(tmp_path / "jumped")
+    assert_same_outcome(outcome(tmp_path / "jumped"), undisturbed[1])
 
 
 def test_a_resume_makes_good_what_an_older_launch_left_out(undisturbed, tmp_path):

@@ -31,6 +31,16 @@ def refusal_of_the_system(error: BaseException) -> str | None:
     return None
 
 
+def timed_out(error: BaseException) -> bool:
+    """Tell whether what failed was given up for the time that it took, by a clock that anybody may set."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimeoutError) and seen.errno is None:  # ETIMEDOUT is a word of the system
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
 def put_aside(group_folder: str, step: int) -> str:
     """Move a step out of its group's folder; return where it is now.
 

@@ -7,10 +7,12 @@ Steps stay as long as they are one of the two newest, or hold a row that one of 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
 import re
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,11 +21,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
-from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system
+from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system, timed_out
 from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import DiskError, MlgymError
+
+# Orbax looks at the clock that anybody may set: no write is given up, however late it seems.
+_PATIENCE = ocp.AsyncOptions(timeout_secs=10**9)
 
 
 class CheckpointStore:
@@ -43,7 +48,9 @@ class CheckpointStore:
         self._abstract = None if abstract is None else _with_raw_key(abstract)
         self._manager: ocp.CheckpointManager | None = None
         self._saved: dict[int, Saved] = {}
-        self._unfinished: Saved | None = None
+        self._unfinished: Saved | None = None  # what is being written, or is to be
+        self._items: dict[str, Any] = {}
+        self._is_begun = False
         self._last_read: tuple[tuple[int, str] | None, Any] = None, None
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -67,9 +74,8 @@ class CheckpointStore:
             DiskError: this write, or the one before, was refused; earlier steps are whole.
         """
         self.finish()
-        self._wait()  # also for a write that was begun and whose beginning was cut short by a signal
         if epoch in self._saved:
-            return 0  # likewise: this state is on the disk
+            return 0  # its beginning was cut short by a signal, and `finish` has seen to it
         new = {who: row for who, row in kept.items() if who not in self.kept()}
         stacked = jax.tree.map(lambda *rows: np.stack(rows), *new.values()) if new else None
         saved = Saved(
@@ -83,13 +89,8 @@ class CheckpointStore:
         items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(to_json(saved))}
         if new:
             items["kept"] = ocp.args.StandardSave(stacked)
-        try:
-            if epoch in self._manage().all_steps():
-                self._manage().delete(epoch)
-            self._manage().save(epoch, args=ocp.args.Composite(**items), force=True)
-        except Exception as error:
-            raise self._refused(error) from error
-        self._unfinished = saved
+        self._unfinished, self._items, self._is_begun = saved, items, False
+        self._try(self._begin)
         return sum(leaf.nbytes for leaf in jax.tree.leaves((state, stacked)))
 
     def finish(self) -> None:
@@ -97,9 +98,9 @@ class CheckpointStore:
         if self._unfinished is None:
             return
         saved = self._unfinished
-        self._wait()
+        self._try(self._wait)
         self._saved[saved.epoch] = saved
-        self._unfinished = None  # last, so that a signal in between makes it wait again
+        self._unfinished, self._items = None, {}  # last, so that a signal in between makes it wait again
         newest = sorted(self._saved)[-2:]
         wanted = frozenset().union(*(self._saved[step].wanted for step in newest))
         for step in [step for step in self._saved if step not in newest]:
@@ -107,13 +108,38 @@ class CheckpointStore:
                 self._manage().delete(step)
                 del self._saved[step]
 
+    def _begin(self) -> None:
+        """Hand what is unfinished to Orbax, which writes it in the background."""
+        if self._unfinished is None or self._is_begun:
+            return
+        epoch = self._unfinished.epoch
+        self._manage().wait_until_finished()  # also for a write that was begun and whose beginning a signal cut short
+        if epoch in self._manage().all_steps():
+            self._manage().delete(epoch)
+        self._manage().save(epoch, args=ocp.args.Composite(**self._items), force=True)
+        self._is_begun = True
+
     def _wait(self) -> None:
-        try:
-            if self._manager is not None:
-                self._manager.wait_until_finished()
-        except Exception as error:
-            self._unfinished = None
-            raise self._refused(error) from error
+        self._begin()
+        if self._manager is not None:
+            self._manager.wait_until_finished()
+
+    def _try(self, write: Callable[[], None]) -> None:
+        """Write again what was given up for the time that it took: the clock may have jumped, as after a suspension."""
+        took_long = False
+        for pause in (0.1, 0.5, 2.0, None):
+            try:
+                return write()
+            except Exception as error:
+                took_long = took_long or timed_out(error)
+                if pause is None or self._unfinished is None or not took_long:
+                    self._unfinished, self._items = None, {}
+                    raise self._refused(error) from error
+                self._is_begun, manager, self._manager = False, self._manager, None
+                with contextlib.suppress(Exception):  # it tells of the failure again
+                    if manager is not None:
+                        manager.close()
+                time.sleep(pause)  # what was given up goes on in threads, and in files of the same names
 
     def close(self) -> None:
         try:
@@ -127,7 +153,7 @@ class CheckpointStore:
         if self._manager is None:
             os.makedirs(self.folder, exist_ok=True)
             options = ocp.CheckpointManagerOptions(
-                max_to_keep=None, enable_async_checkpointing=True, cleanup_tmp_directories=True
+                enable_async_checkpointing=True, async_options=_PATIENCE, cleanup_tmp_directories=True
             )
             self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "kept", "meta"))
         return self._manager

@@ -16,6 +16,7 @@ import numpy as np
 
 from mlgym_jax.data.quiet_tfds import quiet_tfds
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.events.claim import claimed
 
 _LOG = logging.getLogger(__name__)
 _WORK_PREFIX = ".building-"
@@ -124,7 +125,9 @@ def _generate(name: str, folder: Path, home: Path, recipe: dict[str, Any], read:
     folder.mkdir(parents=True, exist_ok=True)
     _remove_abandoned(folder)
     work = Path(tempfile.mkdtemp(prefix=_WORK_PREFIX, dir=folder))
-    try:
+    with contextlib.ExitStack() as stack:
+        stack.callback(shutil.rmtree, work, ignore_errors=True)
+        stack.enter_context(claimed(str(work)))
         builder = make_builder(name, folder=work, **recipe)
         try:
             with quiet_tfds():
@@ -148,8 +151,6 @@ def _generate(name: str, folder: Path, home: Path, recipe: dict[str, Any], read:
                 with contextlib.suppress(OSError):  # another process was quicker; its copy is as good
                     os.rename(builder.data_path, home)
         return arrays
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
 
 
 def _read(builder: Any, features: Features, num_examples: int) -> dict[str, np.ndarray]:
@@ -176,8 +177,9 @@ def _check_readable(home: Path) -> None:
 def _remove_abandoned(folder: Path) -> None:
     for path in folder.glob(f"{_WORK_PREFIX}*"):
         with contextlib.suppress(OSError):
-            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(path, ignore_errors=True)
+            if time.time() - path.stat().st_mtime > _ABANDONED_SECONDS:  # so it seems; somebody may have set the clock
+                with claimed(str(path)):
+                    shutil.rmtree(path, ignore_errors=True)
 
 
 def _first_line(error: BaseException) -> str:

@@ -21,6 +21,7 @@ from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events.codec import Event, decode, encode
 from mlgym_jax.events.files import fsync_folder
 from mlgym_jax.events.lines import BLOCK_BYTES, count_lines, repair, write_all
+from mlgym_jax.events.place import check_place
 
 Sink = Callable[[int, Sequence[Event]], object]
 Follower = Callable[[Sequence[bytes]], object]
@@ -121,17 +122,23 @@ class EventLog:
         """The id that the next event will get: the number of lines."""
         return self._head[1]
 
+    def check_place(self) -> None:
+        """Raise MovedError where the path does not name the file any more that this writes."""
+        if not self._closed:
+            check_place(self._fd, self.path)
+
     def append(self, events: Iterable[Event]) -> int:
         """Append `events`, all or none, and return the id of the first.
 
         Raises:
-            DiskError: the write failed; the log is whole and holds what was appended before.
+            DiskError: the write failed, or the log is not where it was; it is whole, with what was appended before.
             MlgymError: the log is closed.
             TypeError: an event holds something that JSON cannot; nothing was written.
         """
         events = list(events)
         lines = [encode(event) + b"\n" for event in events]
         with self._lock:
+            self.check_place()
             first = self._append(b"".join(lines), len(events))
             if self._follower is not None:
                 self._follower(lines)

@@ -21,11 +21,14 @@ from jax.sharding import PartitionSpec
 from mlgym_jax.core.epoch import EpochFunctions, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.snapshot import Block, Snapshot
+
+_LOOK_SECONDS = 0.1  # between two looks for an interruption while programs are compiled
 
 
 class GroupRunner:
@@ -234,9 +237,18 @@ class GroupRunner:
 
     def _compile(self, started: float) -> float:
         """Compile what was traced, side by side; return the seconds since `started`."""
-        with concurrent.futures.ThreadPoolExecutor(max_workers=2) as pool:
-            compiled = pool.map(self._compiled_part, self._lowered.items())
-            self._compiled.update(zip(self._lowered, compiled, strict=True))
+        pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
+        waits = True
+        try:
+            parts = [pool.submit(self._compiled_part, item) for item in self._lowered.items()]
+            while concurrent.futures.wait(parts, timeout=_LOOK_SECONDS).not_done:
+                safe_point()
+            self._compiled.update(zip(self._lowered, [part.result() for part in parts], strict=True))
+        except KeyboardInterrupt:
+            waits = False  # a compilation cannot be broken off, and takes minutes
+            raise
+        finally:
+            pool.shutdown(wait=waits, cancel_futures=not waits)
         return time.perf_counter() - started
 
     def _compiled_part(self, item: tuple[Any, Any]) -> Any:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.events import layout
+from mlgym_jax.execution.interruption import requested
 from mlgym_jax.publishing.address import Boards
 from mlgym_jax.publishing.board import BoardPublisher
 
@@ -82,6 +83,7 @@ class Publication:
             publisher.end()
         for publisher in self._publishers:
             while not publisher.is_done():
+                seconds = min(seconds, _INTERRUPTED_WAIT_SECONDS) if requested() else seconds
                 limit = seconds if publisher.reached else min(seconds, _UNREACHED_WAIT_SECONDS)
                 if time.monotonic() - began >= limit:
                     break

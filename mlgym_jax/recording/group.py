@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -17,7 +18,7 @@ from mlgym_jax.events import layout, schema
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
-from mlgym_jax.execution.interruption import Interruption
+from mlgym_jax.execution.interruption import insisted, requested, safe_point
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.recording.group_checkpoints import (
     Event,
@@ -68,9 +69,10 @@ def train_group(
     )
     try:
         _train(training, plan, devices, static_because)
-    except (DiskError, KeyboardInterrupt):
+    except DiskError:
         raise
     except Exception as error:
+        _end_if_insisted()
         message = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
         trace = traceback.format_exc()
         if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
@@ -79,7 +81,9 @@ def train_group(
             if number not in recorder.ended:
                 recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
     finally:
-        training.store.close()
+        refused = isinstance(sys.exc_info()[1], DiskError)  # that is what is said then, and no other refusal
+        with contextlib.suppress(DiskError) if refused else contextlib.nullcontext():
+            training.store.close()
     return list(zip(job.contenders, training.histories, strict=True))
 
 
@@ -116,8 +120,7 @@ def _train(
     compiled = _compiled(training, runner.plan, seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    with Interruption() as interruption:
-        _fit(training, runner, done + 1, interruption)
+    _fit(training, runner, done + 1)
 
 
 def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequence[str] = ()) -> Event:
@@ -133,7 +136,7 @@ def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequen
     )
 
 
-def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interruption: Interruption) -> None:
+def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int) -> None:
     job = training.job
     num_epochs, interval = (job.group.config[name] for name in ("num_epochs", "checkpoint_interval_seconds"))
     reports = fit(
@@ -147,11 +150,12 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
     )
     try:
         for report in reports:
+            _end_if_insisted()
             if report.replanned is not None:
                 training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
             training.recorder.log.append(_events(training, report))
             copy_wanted(training, report)
-            if interruption.requested:
+            if requested():
                 break
             if time.monotonic() - training.written[1] >= interval:
                 save(training)
@@ -161,6 +165,13 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, interru
         if training.standing.report is not None and not isinstance(sys.exc_info()[1], DiskError):
             save(training)
             finish_save(training)
+    safe_point()
+
+
+def _end_if_insisted() -> None:
+    """End at once, and record nothing, where a second signal was raised in what was then taken for a failure."""
+    if insisted():
+        raise KeyboardInterrupt
 
 
 def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:

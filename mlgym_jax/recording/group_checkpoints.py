@@ -156,6 +156,7 @@ def save(training: GroupTraining) -> None:
     if report is None or training.written[0] == report.epoch:
         return
     finish_save(training)
+    training.recorder.log.check_place()  # so that no folder is made under the name that a moved one had
     started = time.perf_counter()
     held = {*training.store.kept(), *standing.pending}
     wanted = frozenset((training.ids[row], epoch) for row, epochs in standing.wanted.items() for epoch in epochs) & held

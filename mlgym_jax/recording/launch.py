@@ -13,11 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
+from mlgym_jax.execution.interruption import interruptible, safe_point
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
@@ -46,6 +48,7 @@ class _Written(NamedTuple):
     publication: Publication
 
 
+@interruptible
 def run(
     config: Any,
     event_storage: str | os.PathLike[str] = "event_storage",
@@ -80,12 +83,14 @@ def run(
     run_folder.register_beside(source_file(config))
     study = prepare(config)
     for job in study.jobs:
+        safe_point()
         job.warm_start()  # what does not fit is found before anything is written
     own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     record = provenance.describe(
         source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
     )
+    safe_point()
     with contextlib.ExitStack() as stack:
         with run_folder.beginning(storage, run_id, datetime.datetime.now(datetime.UTC)) as run_dir:
             run_folder.write_config(run_dir, study.config, source_file(config))
@@ -95,6 +100,7 @@ def run(
         return _launch(written, study, request, devices=used)
 
 
+@interruptible
 def resume(
     run_dir: str | os.PathLike[str],
     num_epochs: int | None = None,
@@ -146,6 +152,7 @@ def resume(
         return _launch(written, study, request, devices=used)
 
 
+@interruptible
 def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logged: RunView | None = None) -> RunResult:
     """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
 
@@ -197,6 +204,7 @@ def _writing(
     with (
         Publication(run_dir, boards) as publication,
         EventLog.open(path, sinks=[*sinks, publication], follower=live.take) as log,
+        in_place(log),
     ):
         live.load(path)
         yield _Written(log, live, publication)
@@ -269,6 +277,7 @@ def _launch(
         recorder.begin(run_dir, study)
         waiting = list(study.jobs)
         while waiting:
+            safe_point()
             job = waiting.pop(0)
             chosen = _plan_of(job, request, planned.get(job.group.index), devices, study.config["strict"])
             plans.append(f"{chosen}: {chosen.reason}")
@@ -285,6 +294,7 @@ def _launch(
                 recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
                 waiting += longer.jobs[len(study.jobs) :]
                 study = longer
+        safe_point()  # the last one: what is noted later finds all done
         incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
         status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
     finally:
@@ -294,7 +304,7 @@ def _launch(
             recorder.finish(status, time.perf_counter() - started)
             run_folder.write_record(run_dir, record)
     result = RunResult(run_dir, live.view, live.damaged_lines)
-    _write_cards(result, study, record)
+    _write_cards(result, study, record, log)
     return result
 
 
@@ -327,12 +337,13 @@ def _continued(study: Study, trained: Rivals, view: RunView) -> Study:
     return found or study
 
 
-def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any]) -> None:
+def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog) -> None:
     """Write each experiment's `model_card.json` and `model_card.md`."""
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
         for card in model_cards(job, result.view.experiments, record, estimate):
+            log.check_place()
             folder = os.path.join(result.run_dir, str(card["experiment_id"]))
             run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
             run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

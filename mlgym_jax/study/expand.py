@@ -20,6 +20,7 @@ from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
+from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.search.contest import Contender, History
 from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
 from mlgym_jax.search.refit import assignments as refit_assignments
@@ -187,6 +188,7 @@ def _jobs(
         members.setdefault(keys[id(assignment)], []).append(assignment)
     built: dict[str, tuple[Components, Table, Folds, dict[int, int]]] = {}
     for key, alike in members.items():
+        safe_point()
         components = parts.components_of(alike[0].config)
         table = parts.table_of(components)
         built[key] = (components, table, *_folds(components, table, alike))
@@ -203,6 +205,7 @@ def _jobs(
     search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
     jobs = []
     for group, key in zip(make_groups(experiments, dynamic, keys), members, strict=True):
+        safe_point()
         group = dataclasses.replace(group, index=len(study.jobs) + group.index)
         jobs.append(make_job(group, *built[key], static, search))
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)

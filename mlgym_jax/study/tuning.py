@@ -17,6 +17,7 @@ import numpy as np
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.compile_cache import cache_home, machine
+from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, choose_plan, parse_plan
 from mlgym_jax.study.job import Job, make_runner
@@ -61,6 +62,7 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
         shape = dataclasses.replace(shape, num_steps=_NUM_STEPS, eval_batches=batches, tail=0)
     runner = make_runner(job, plan, devices, shape)
     active = np.ones(len(job.group.experiments), bool)
+    safe_point()
     try:
         runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
         taken = []

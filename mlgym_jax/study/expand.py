@@ -207,6 +207,10 @@ def _jobs(
         jobs.append(make_job(group, *built[key], static, search))
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)
     search.check([job.intervals for job in jobs], num_epochs)
+    before = {text for job in study.jobs for text in job.surprises}
+    for text in dict.fromkeys(text for job in jobs for text in job.surprises):
+        if text not in before:
+            _LOG.warning("%s", text)
     return tuple(experiments), tuple(jobs)
 
 

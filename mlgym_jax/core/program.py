@@ -25,6 +25,7 @@ from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import select
+from mlgym_jax.core.weighted import mean_over_batch
 
 
 class Program(NamedTuple):
@@ -36,7 +37,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
-        empty: () -> MetricState of no example.
+        empty: () -> MetricState of no example; where metrics gather, or a loss has weights, it takes its form from
+            what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
         compute: MetricState -> {"loss": float[], "accuracy": float[], …}.
@@ -119,7 +121,7 @@ def make_program(components: Any) -> Program:
             with named("model"):
                 outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
             values = loss_values(parts["loss"], outputs, batch, params)["loss"]
-            return _masked_mean(values, batch["mask"]), (outputs, model_state)
+            return mean_over_batch(values, batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         averaged: Any = state.opt_state if "averaging" in parts else None
@@ -185,8 +187,3 @@ def _with_mask(batch: Batch) -> Batch:
         return batch
     size = jax.tree.leaves(batch["inputs"])[0].shape[0]
     return {**batch, "mask": jnp.ones((size,), bool)}
-
-
-def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    kept = jnp.where(mask, values, jnp.zeros_like(values))
-    return kept.sum() / jnp.maximum(mask.sum(), 1).astype(values.dtype)

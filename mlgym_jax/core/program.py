@@ -21,11 +21,13 @@ import optax
 
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.modules import adapt
+from mlgym_jax.core.paths import Unmatched, noting_unmatched
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import select
 from mlgym_jax.core.weighted import mean_over_batch
+from mlgym_jax.errors import ConfigError
 
 
 class Program(NamedTuple):
@@ -72,13 +74,25 @@ class AveragedWithState(NamedTuple):
     model_state: Any
 
 
-def make_program(components: Any) -> Program:
+def refuse_unmatched(pattern: Unmatched) -> None:
+    """Refuse a pattern that is found in no parameter's path.
+
+    Raises:
+        ConfigError: at the optimizer.
+    """
+    raise ConfigError("optimizer", pattern.words)
+
+
+def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = refuse_unmatched) -> Program:
     """Close over built components (`model`, `loss`, `optimizer`, `metrics`, …) and return their pure functions.
 
     Components with swept dynamic values (`components.hyperparams`) are rebuilt inside the functions, with the values
     of `state.hyperparams` in place, so that one compiled program serves every value. With a section `averaging`, the
     model is evaluated with the averaged parameters, and with the batch statistics that it has with them: those of the
     trained ones are of other activations. They are gathered by one more forward pass in each training step.
+
+    Args:
+        unmatched: what is done, while `init` is traced, about a pattern for parameters that is found in none of them.
     """
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
@@ -93,8 +107,10 @@ def make_program(components: Any) -> Program:
         parts = bound(hyperparams, batch)
         with named("model"):
             params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
-        with named("optimizer"):
+        with named("optimizer"), noting_unmatched() as noted:
             opt_state = parts["optimizer"].init(params)
+        for pattern in noted:
+            unmatched(pattern)
         if "averaging" in parts:
             opt_state = Averaged(opt_state, parts["averaging"].init(params), params)
             if jax.tree.leaves(model_state):

@@ -26,12 +26,12 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register, shared_parameters
+from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
 from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
-from mlgym_jax.core.trees import path_name
 from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
-from mlgym_jax.errors import MlgymError, listed
+from mlgym_jax.errors import MlgymError
 
 Loss = Callable[..., LossValues]
 
@@ -207,10 +207,10 @@ def _regularizer(name: str, paths: str, penalty: Callable[[jax.Array], jax.Array
         raise MlgymError(f"{name}: paths={paths!r} is no regular expression: {error}") from error
 
     def loss(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-        found = [penalty(leaf).sum() for path, leaf in leaves.items() if expression.search(path)]
+        found: list[jax.Array] = []
+        map_paths(lambda path, leaf: found.append(penalty(leaf).sum()) if path.matches(expression) else None, params)
         if not found:
-            raise MlgymError(f"{name}: paths={paths!r} is found in no parameter. Parameters: {listed(leaves, 40)}")
+            raise MlgymError(f"{name}: paths={paths!r} {nowhere(paths, named_leaves(params))}")
         return jnp.broadcast_to(sum(found[1:], start=found[0]), batch["mask"].shape)
 
     return loss

@@ -124,7 +124,8 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
 
 
 def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:
-    program = make_program(components.opened({path: components.hyperparams[path] for path in row}))
+    open_values = {path: components.hyperparams[path] for path in row}
+    program = make_program(components.opened(open_values), unmatched=lambda pattern: None)
     try:
         jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
     except Exception:

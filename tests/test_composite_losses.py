@@ -85,7 +85,7 @@ def test_regularisers_choose_parameters_by_path():
         ("l2_regularizer", "", 1 + 4 + 9 + 16),
     ):
         assert loss(name, paths=paths)(LOGITS, BATCH, params=PARAMS).tolist() == [expected] * 7
-    with pytest.raises(MlgymError, match=r"found in no parameter\. Parameters: Dense_0/bias, Dense_0/kernel"):
+    with pytest.raises(MlgymError, match=r"found in no parameter's path\. Parameters: Dense_0/bias, Dense_0/kernel"):
         loss("l2_regularizer", paths="conv")(LOGITS, BATCH, params=PARAMS)
 
 

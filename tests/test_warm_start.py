@@ -101,7 +101,19 @@ def test_a_safetensors_file_with_other_names_and_a_part_that_does_not_fit(earlie
     [
         (dict(experiment_id=7), "no experiment 7; it has 0, 1"),
         (dict(experiment_id=0, epoch=9), "9"),
-        (dict(experiment_id=0, include="conv"), "nothing of .* fits. It has the parameters Dense_0/bias"),
+        (
+            dict(experiment_id=0, include="conv"),
+            r"config\.warm_start\.include: 'conv' is found in no parameter's path\. Pa",
+        ),
+        (
+            dict(experiment_id=0, exclude="Dens_2"),
+            r"config\.warm_start\.exclude: .*; did you mean 'Dense_2'\? Parameters",
+        ),
+        (
+            dict(experiment_id=0, rename=(("Dense", "layer"), ("^Dense", "x"))),
+            r"config\.warm_start\.rename\.1: of .*'\^De",
+        ),
+        (dict(experiment_id=0, rename=(("Dense", "layer"),)), "nothing of .* fits. It has the parameters Dense_0/bias"),
         (dict(experiment_id=0, include="("), r"config\.warm_start\.include: '\(' is no regular expression"),
         (dict(), "say which experiment"),
         (dict(monitor="val/acuracy"), "did you mean 'val/accuracy'"),

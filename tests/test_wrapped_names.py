@@ -69,6 +69,17 @@ def test_jax_tells_whether_its_backends_are_started():
     assert isinstance(asked(), bool), what
 
 
+def test_jax_says_what_a_program_reads():
+    import jax
+
+    file = "mlgym_jax/study/dead_code.py"
+    what = broken("jax", file, "jax.interpreters.partial_eval.dce_jaxpr(jaxpr, used) -> (jaxpr, inputs used) is gone")
+    drop = getattr(importlib.import_module("jax.interpreters.partial_eval"), "dce_jaxpr", None)
+    assert callable(drop), what
+    jaxpr = jax.make_jaxpr(lambda x, y: (x * 2, y + 1))(1.0, 2.0).jaxpr
+    assert list(drop(jaxpr, [True, False])[1]) == [True, False], what
+
+
 def test_tfds_tells_whether_its_progress_bars_are_on():
     from tensorflow_datasets.core.utils import tqdm_utils
 

@@ -18,22 +18,23 @@ import logging
 import os
 import re
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
-import jax
 import numpy as np
 
 from mlgym_jax.checkpoint.rows import KeptCheckpoints
 from mlgym_jax.checkpoint.safetensors_files import PARTS, Arrays, flat, read_safetensors
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.paths import Path, map_paths, named_leaves, nowhere
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, listed
 from mlgym_jax.events import layout, project_log
 from mlgym_jax.run_folder import folder as run_folder
 
 _LOG = logging.getLogger(__name__)
+# The last name of an array that was kept with the box around it.
+_BOXED = "value"
 Mode = Literal["min", "max"]
 OnMismatch = Literal["error", "skip"]
 
@@ -66,11 +67,11 @@ class Loaded:
         def part_with(name: str) -> Any:
             found = self.values.get(name, {})
 
-            def replaced(path: Any, leaf: np.ndarray) -> np.ndarray:
-                new = found.get(path_name(path))
+            def replaced(path: Path, leaf: np.ndarray) -> np.ndarray:
+                new = found.get(path.name, found.get(path.with_boxes))
                 return leaf if new is None else np.broadcast_to(new.astype(leaf.dtype), leaf.shape).copy()
 
-            return jax.tree_util.tree_map_with_path(replaced, getattr(state, name))
+            return map_paths(replaced, getattr(state, name))
 
         return dataclasses.replace(state, **{name: part_with(name) for name in (*PARTS, "opt_state")})
 
@@ -87,25 +88,33 @@ class WarmStart:
     optimizer: bool
     on_mismatch: OnMismatch
 
-    def __call__(self, abstract: TrainState) -> Loaded:
+    def __call__(self, abstract: TrainState, *, going_on: bool = False) -> Loaded:
         """Read the source and match it with the shapes of one experiment's state.
 
+        Args:
+            going_on: whether a run with it has begun before, when patterns that are found nowhere did nothing.
+
         Raises:
-            ConfigError: nothing is wanted that the source has, a shape differs, or the optimizers' states do.
+            ConfigError: nothing is wanted that the source has, a pattern is found nowhere, a shape differs, or the
+                optimizers' states do.
         """
         source = self.read()
         values: Arrays = {}
         left: list[str] = []
         mismatched: dict[str, str] = {}
-        for part in PARTS:
+        wanted = {part: named_leaves(getattr(abstract, part)) for part in PARTS}
+        if not going_on:
+            self._check_patterns(source, [path for leaves in wanted.values() for path in leaves])
+        for part, leaves in wanted.items():
             have = {self._renamed(path): array for path, array in source.get(part, {}).items()}
-            for path, leaf in flat(getattr(abstract, part)).items():
-                if not self._wanted(path) or path not in have:
+            for path, leaf in leaves.items():
+                array = have.get(path, have.get(f"{path}/{_BOXED}"))
+                if not self._wanted(path) or array is None:
                     left.append(path)
-                elif have[path].shape != leaf.shape:
-                    mismatched[path] = f"{list(have[path].shape)} there, {list(leaf.shape)} here"
+                elif array.shape != leaf.shape:
+                    mismatched[path] = f"{list(array.shape)} there, {list(leaf.shape)} here"
                 else:
-                    values.setdefault(part, {})[path] = have[path]
+                    values.setdefault(part, {})[path] = array
         if mismatched and self.on_mismatch == "error":
             shown = "; ".join(f"{path}: {why}" for path, why in list(mismatched.items())[:5])
             names = "|".join(sorted({re.escape(path.split("/")[0]) for path in mismatched}))
@@ -118,7 +127,7 @@ class WarmStart:
             raise ConfigError(
                 "warm_start",
                 f"nothing of {self.source} fits. It has the parameters {listed(source.get('params', {}), 20)}; the "
-                f"model has {listed(flat(abstract.params), 20)}. Use include, exclude and rename=((pattern, name), …)",
+                f"model has {listed(wanted['params'], 20)}. Use include, exclude and rename=((pattern, name), …)",
             )
         if self.optimizer:
             values["opt_state"] = self._optimizer_state(source, abstract)
@@ -140,6 +149,18 @@ class WarmStart:
                 "leave optimizer out, or use the same optimizer and model",
             )
         return {path: have[path] for path in wanted}
+
+    def _check_patterns(self, source: Arrays, paths: Sequence[str]) -> None:
+        """Refuse a pattern that chooses nothing, or leaves nothing out, or renames nothing."""
+        for name, pattern in (("include", self.include), ("exclude", self.exclude)):
+            if pattern and not any(re.search(pattern, path) for path in paths):
+                raise ConfigError(f"warm_start.{name}", f"{pattern!r} {nowhere(pattern, paths)}")
+        names = [path for part in PARTS for path in source.get(part, {})]
+        for number, (pattern, replacement) in enumerate(self.rename):
+            if names and not any(re.search(pattern, name) for name in names):
+                found = f"{pattern!r} {nowhere(pattern, names)}"
+                raise ConfigError(f"warm_start.rename.{number}", f"of {self.source}, {found}")
+            names = [re.sub(pattern, replacement, name) for name in names]
 
     def _wanted(self, path: str) -> bool:
         return bool(re.search(self.include, path)) and not (self.exclude and re.search(self.exclude, path))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 from flax import linen, nnx, traverse_util
 from jax.core import Tracer
 
+from mlgym_jax.core.modes import linen_in_mode, note_layer, note_statistics, set_nnx_mode, told
 from mlgym_jax.errors import ConfigError
 
 
@@ -24,10 +24,11 @@ class PureModel(NamedTuple):
 def adapt(model: Any) -> PureModel:
     """Return the pure form of a Linen module, or of a callable `(rngs) -> nnx.Module`.
 
-    Modules are called as they are written: `(x)`, `(x, train=…)` (also `training`, `is_training`) or
-    `(x, deterministic=…)`. Every collection of a Linen module besides `params`, and every variable of an NNX module
-    besides parameters and keys, is carried as state, as far as a call in training keeps its form: what is created or
-    grows in a call, such as what `sow` collects, is that call's alone.
+    Modules are called as they are written, `(x)`, and told whether they train by every flag of `core.modes.FLAGS`
+    (`train`, `deterministic`, `use_running_average`, …) that `__call__` takes, or that is a field of the module, of a
+    config among its fields, or of a module among them. Every collection of a Linen module besides `params`, and every
+    variable of an NNX module besides parameters and keys, is carried as state, as far as a call in training keeps its
+    form: what is created or grows in a call, such as what `sow` collects, is that call's alone.
 
     Raises:
         ConfigError: the model is neither.
@@ -48,17 +49,8 @@ def adapt(model: Any) -> PureModel:
     )
 
 
-def _mode(call: Callable[..., Any], train: bool) -> dict[str, Any]:
-    """Return the keyword that tells a module's `__call__` whether it trains."""
-    parameters = inspect.signature(call).parameters
-    for name in ("train", "training", "is_training"):
-        if name in parameters:
-            return {name: train}
-    return {"deterministic": not train} if "deterministic" in parameters else {}
-
-
 def _adapt_linen(module: linen.Module) -> PureModel:
-    call = type(module).__call__
+    in_training, in_evaluation = linen_in_mode(module, True), linen_in_mode(module, False)
 
     def rngs(key: jax.Array) -> dict[str, jax.Array]:
         # Streams with other names fall back on "params" inside Flax.
@@ -66,25 +58,28 @@ def _adapt_linen(module: linen.Module) -> PureModel:
 
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
         with linen.intercept_methods(_traced_dropout):
-            variables = dict(module.init(rngs(key), inputs, **_mode(call, False)))
+            variables = dict(told(lambda flags: module.init(rngs(key), inputs, **flags), module, False))
         params, state = variables.pop("params", {}), variables
         if not state:
             return params, state
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
         return params, _without_sown(state, updated)
 
-    def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+    def called(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool, **mutable: Any) -> Any:
+        used, variables = in_training if train else in_evaluation, {"params": params, **state}
         with linen.intercept_methods(_traced_dropout):
-            return module.apply(
-                {"params": params, **state}, inputs, rngs=rngs(key), mutable=list(state), **_mode(call, True)
-            )
+            return told(lambda flags: used.apply(variables, inputs, rngs=rngs(key), **mutable, **flags), used, train)
+
+    def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+        outputs, updated = called(params, state, inputs, key, True, mutable=list(state))
+        note_statistics(state.get("batch_stats", {}), updated.get("batch_stats", {}))
+        return outputs, updated
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
         if train and state:
             outputs, updated = trained(params, state, inputs, key)
             return outputs, _carried(state, updated)
-        with linen.intercept_methods(_traced_dropout):
-            return module.apply({"params": params, **state}, inputs, rngs=rngs(key), **_mode(call, train)), state
+        return called(params, state, inputs, key, train), state
 
     return PureModel(init, apply)
 
@@ -92,6 +87,7 @@ def _adapt_linen(module: linen.Module) -> PureModel:
 def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
     """Let `nn.Dropout` take a swept rate: its own code asks `rate == 0.0`, which a traced array cannot answer."""
     module = context.module
+    note_layer(module)
     if not (isinstance(module, linen.Dropout) and context.method_name == "__call__"):
         return next_method(*args, **kwargs)
     if not isinstance(module.rate, Tracer):
@@ -137,10 +133,21 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             else:
                 new = jnp.zeros(value.shape, value.dtype)
             rngs.append((path, variable.replace(new)))
-        module = nnx.merge(graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state))
-        module.train() if train else module.eval()
-        outputs = module(inputs, **_mode(type(module).__call__, train))
-        return outputs, _carried(state, _nested(split(module)[3])) if train else state
+        arrays = _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state)
+
+        def call(flags: dict[str, Any]) -> tuple[Any, Any]:
+            module = nnx.merge(graphdef, *arrays)
+            set_nnx_mode(module, train)
+            statistics = _nested(nnx.state(module, nnx.BatchStat))
+            outputs = module(inputs, **flags)
+            if not train:
+                return outputs, state
+            for _, layer in nnx.iter_modules(module):
+                note_layer(layer)
+            note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
+            return outputs, _carried(state, _nested(split(module)[3]))
+
+        return told(call, abstract, train)
 
     return PureModel(init, apply)
 

@@ -21,10 +21,13 @@ import optax
 
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.modules import adapt
+from mlgym_jax.core.paths import Unmatched, noting_unmatched
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import select
+from mlgym_jax.core.weighted import mean_over_batch
+from mlgym_jax.errors import ConfigError
 
 
 class Program(NamedTuple):
@@ -36,7 +39,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
-        empty: () -> MetricState of no example.
+        empty: () -> MetricState of no example; where metrics gather, or a loss has weights, it takes its form from
+            what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
         compute: MetricState -> {"loss": float[], "accuracy": float[], …}.
@@ -70,13 +74,25 @@ class AveragedWithState(NamedTuple):
     model_state: Any
 
 
-def make_program(components: Any) -> Program:
+def refuse_unmatched(pattern: Unmatched) -> None:
+    """Refuse a pattern that is found in no parameter's path.
+
+    Raises:
+        ConfigError: at the optimizer.
+    """
+    raise ConfigError("optimizer", pattern.words)
+
+
+def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = refuse_unmatched) -> Program:
     """Close over built components (`model`, `loss`, `optimizer`, `metrics`, …) and return their pure functions.
 
     Components with swept dynamic values (`components.hyperparams`) are rebuilt inside the functions, with the values
     of `state.hyperparams` in place, so that one compiled program serves every value. With a section `averaging`, the
     model is evaluated with the averaged parameters, and with the batch statistics that it has with them: those of the
     trained ones are of other activations. They are gathered by one more forward pass in each training step.
+
+    Args:
+        unmatched: what is done, while `init` is traced, about a pattern for parameters that is found in none of them.
     """
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
@@ -91,8 +107,10 @@ def make_program(components: Any) -> Program:
         parts = bound(hyperparams, batch)
         with named("model"):
             params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
-        with named("optimizer"):
+        with named("optimizer"), noting_unmatched() as noted:
             opt_state = parts["optimizer"].init(params)
+        for pattern in noted:
+            unmatched(pattern)
         if "averaging" in parts:
             opt_state = Averaged(opt_state, parts["averaging"].init(params), params)
             if jax.tree.leaves(model_state):
@@ -119,7 +137,7 @@ def make_program(components: Any) -> Program:
             with named("model"):
                 outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
             values = loss_values(parts["loss"], outputs, batch, params)["loss"]
-            return _masked_mean(values, batch["mask"]), (outputs, model_state)
+            return mean_over_batch(values, batch["mask"]), (outputs, model_state)
 
         (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         averaged: Any = state.opt_state if "averaging" in parts else None
@@ -185,8 +203,3 @@ def _with_mask(batch: Batch) -> Batch:
         return batch
     size = jax.tree.leaves(batch["inputs"])[0].shape[0]
     return {**batch, "mask": jnp.ones((size,), bool)}
-
-
-def _masked_mean(values: jax.Array, mask: jax.Array) -> jax.Array:
-    kept = jnp.where(mask, values, jnp.zeros_like(values))
-    return kept.sum() / jnp.maximum(mask.sum(), 1).astype(values.dtype)

@@ -11,11 +11,12 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import shared_parameters
-from mlgym_jax.core.metric import Metric, mean_of
+from mlgym_jax.core.metric import Metric
 from mlgym_jax.core.state import Batch, MetricState, Outputs
+from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
-_MEAN = mean_of(lambda values, batch: values)
+_LOSS = Metric(no_loss, lambda state, values, batch: loss_state(values, batch["mask"]), merged, loss_score)
 
 
 class Scoring(NamedTuple):
@@ -49,14 +50,14 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     """
     for name, metric in metrics.items():
         _check_metric(name, metric)
-    means = {"loss": _MEAN, **{f"loss/{part}": _MEAN for part in part_names(loss)}}
+    means = {"loss": _LOSS, **{f"loss/{part}": _LOSS for part in part_names(loss)}}
     every = {**means, **metrics}
 
     def measure(
         loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, params: Any, epoch: Any = None
     ) -> MetricState:
         values = loss_values(loss, outputs, batch, params)
-        found = {name: _MEAN.update(_MEAN.init(), values[name], batch) for name in means}
+        found = {name: _LOSS.update(_LOSS.init(), values[name], batch) for name in means}
         for name, metric in metrics.items():
             with named(f"metrics.{name}"), _several(outputs, name=getattr(metric, "output", None)):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
@@ -72,9 +73,13 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         def rows(leaf: Any) -> jax.Array:
             return jnp.zeros((num_rows, *leaf.shape[1:]), leaf.dtype)
 
-        return {
+        def nothing(leaf: Any) -> jax.Array:
+            return jnp.zeros(leaf.shape, leaf.dtype)
+
+        of_losses = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
+        return of_losses | {
             name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else metric.init()
-            for name, metric in every.items()
+            for name, metric in metrics.items()
         }
 
     def put(into: MetricState, batch_state: MetricState, first_row: Any) -> MetricState:
@@ -183,25 +188,20 @@ def part_names(loss: Any) -> tuple[str, ...]:
     return tuple(getattr(loss, "part_names", ()))
 
 
-def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
-    """Return float[batch] of a loss, by name: `loss`, and `loss/<part>` of each part that it is the sum of.
+def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
+    """Return a loss's values an example, by name: `loss`, and `loss/<part>` of each part that it is the sum of.
 
     Raises:
-        ConfigError: not one value an example.
+        ConfigError: neither one value an example nor a pair (sums, weights); see `core.weighted`.
     """
     with named("loss"), _several(outputs):
         found = {"loss": loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)}
         if part_names(loss):
             parts = loss.parts(outputs, batch, params)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
-    for values in found.values():
-        if values is None or jnp.shape(values) != batch["mask"].shape:
-            raise ConfigError(
-                "loss",
-                f"a loss returns one value an example, float[{batch['mask'].shape[0]}] for this batch; "
-                + ("found None; does it end with `return`?" if values is None else f"found shape {jnp.shape(values)}.")
-                + " Leave the mean over the batch to the engine.",
-            )
+    with named("loss"):
+        for values in found.values():
+            check_values(values, batch["mask"].shape[0])
     return found
 
 

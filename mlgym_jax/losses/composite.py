@@ -26,13 +26,14 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register, shared_parameters
+from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
 from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
-from mlgym_jax.core.trees import path_name
-from mlgym_jax.errors import MlgymError, listed
+from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
+from mlgym_jax.errors import MlgymError
 
-Loss = Callable[..., jax.Array]
+Loss = Callable[..., LossValues]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,20 +51,19 @@ class Reading:
     target: str | None = None
     weight: Any = 1.0
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        values = self.unweighted(outputs, batch, params)
-        return values * jnp.asarray(self.weight, values.dtype)
+    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
+        return scaled(self.unweighted(outputs, batch, params), self.weight)
 
-    def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
-        """Return float[batch], before the weight."""
+    def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> LossValues:
+        """Return the values an example, before the weight."""
         return _values(self.loss, pick(outputs, self.output), with_target(batch, self.target), params)
 
     @property
     def part_names(self) -> tuple[str, ...]:
         return part_names(self.loss)
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
-        """Return float[batch] of each part of the inner loss."""
+    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
+        """Return the values an example of each part of the inner loss."""
         return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), params)  # type: ignore
 
 
@@ -73,7 +73,7 @@ def _reading(loss: Loss, *, output: str | None = None, target: str | None = None
     return Reading(loss, output, target, weight)
 
 
-def _values(loss: Loss, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
+def _values(loss: Loss, outputs: Outputs, batch: Batch, params: Any) -> LossValues:
     return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
 
 
@@ -85,11 +85,11 @@ class _Sum:
     def part_names(self) -> tuple[str, ...]:
         return tuple(self.losses)
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
         values = [_values(loss, outputs, batch, params) for loss in self.losses.values()]
-        return sum(values[1:], start=values[0])
+        return added(values)
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
         return {
             name: loss.unweighted(outputs, batch, params)
             if isinstance(loss, Reading)
@@ -126,7 +126,7 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
         MlgymError: targets that are no class numbers, or, without counts in the batch, `balanced`.
     """
 
-    def weigh(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+    def weigh(outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
         targets = jnp.asarray(batch["targets"])
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
             raise MlgymError(f"class_weighted takes integer targets [batch], found {targets.dtype.name}{targets.shape}")
@@ -137,7 +137,7 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
                 f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
             )
         values = _values(loss, outputs, batch, params)
-        return values * class_weights(weights, batch)[targets].astype(values.dtype)
+        return scaled(values, class_weights(weights, batch)[targets])
 
     return weigh
 
@@ -160,10 +160,11 @@ def class_weights(weights: tuple[float, ...] | str, batch: Batch) -> jax.Array:
 def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
     """Average |output - target|^p over an example's outputs, and take the `root`-th root of it.
 
-    lp(p=1) is the mean absolute error, lp(p=2) the mean squared error, lp(p=2, root=2) its root for each example.
+    lp(p=1) is the mean absolute error, lp(p=2) the mean squared error, lp(p=2, root=2) its root for each example. Where
+    the batch has a field `where`, an example counts as often as it has positions that are True there.
     """
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
         outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
         if outputs.shape == (*targets.shape, 1):
             outputs = outputs[..., 0]
@@ -173,9 +174,16 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
         # A power of 0 has no gradient that a sum would survive: 0^p is 0 with gradient 0 here.
         zero = distance == 0
         powers = jnp.where(zero, 0.0, jnp.where(zero, 1.0, distance) ** jnp.asarray(p, distance.dtype))
-        mean = powers.mean(axis=tuple(range(1, powers.ndim)))
+        axes = tuple(range(1, powers.ndim))
+        kept = kept_of(batch.get("where"), powers)
+        number = None if kept is None else kept.sum(axis=axes).astype(powers.dtype)
+        if kept is None or number is None:
+            mean = powers.mean(axis=axes)
+        else:
+            mean = jnp.where(kept, powers, 0.0).sum(axis=axes) / jnp.maximum(number, 1)
         none = mean == 0
-        return jnp.where(none, 0.0, jnp.where(none, 1.0, mean) ** (1 / jnp.asarray(root, mean.dtype)))
+        values = jnp.where(none, 0.0, jnp.where(none, 1.0, mean) ** (1 / jnp.asarray(root, mean.dtype)))
+        return values if number is None else (values * number, number)
 
     return loss
 
@@ -199,10 +207,10 @@ def _regularizer(name: str, paths: str, penalty: Callable[[jax.Array], jax.Array
         raise MlgymError(f"{name}: paths={paths!r} is no regular expression: {error}") from error
 
     def loss(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        leaves = {path_name(path): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(params)}
-        found = [penalty(leaf).sum() for path, leaf in leaves.items() if expression.search(path)]
+        found: list[jax.Array] = []
+        map_paths(lambda path, leaf: found.append(penalty(leaf).sum()) if path.matches(expression) else None, params)
         if not found:
-            raise MlgymError(f"{name}: paths={paths!r} is found in no parameter. Parameters: {listed(leaves, 40)}")
+            raise MlgymError(f"{name}: paths={paths!r} {nowhere(paths, named_leaves(params))}")
         return jnp.broadcast_to(sum(found[1:], start=found[0]), batch["mask"].shape)
 
     return loss

@@ -19,7 +19,9 @@ Conventions that hold for all of them:
   well as -1 and 1: what is above 0 is the one class.
 - Targets are checked before anything compiles: class numbers have an output, probabilities are in [0, 1], distributions
   add up to 1.
-- What remains besides the batch, such as positions, is averaged. A loss that relates the examples of a batch to each
+- What remains besides the batch, such as positions, is averaged. Where there is `where`, bool[batch, positions], the
+  loss is (sums, weights): steps and scores average over the positions that are True there, those of all examples alike,
+  as metrics do. A loss that relates the examples of a batch to each
   other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in
   it, so drop the last, partial batch.
 """
@@ -46,6 +48,7 @@ from mlgym_jax.core.targets import (
     check_two,
     known,
 )
+from mlgym_jax.core.weighted import LossValues, kept_of
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.optimizers.signatures import by_optax_rules, make_factory, numbers, plain_parameters, public_functions
 
@@ -123,12 +126,12 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     fixed = {"reduce_fn": None} if "reduce_fn" in found else {}
     call = by_optax_rules(function)
 
-    def build(given: dict[str, Any]) -> Callable[[Any, Mapping[str, Any]], jax.Array]:
+    def build(given: dict[str, Any]) -> Callable[[Any, Mapping[str, Any]], LossValues]:
         settings = {**fixed, **given}
         if settings.get("class_weights") is not None:
             settings["class_weights"] = jnp.asarray(settings["class_weights"], jnp.float32)
 
-        def loss(outputs: Any, batch: Mapping[str, Any]) -> jax.Array:
+        def loss(outputs: Any, batch: Mapping[str, Any]) -> LossValues:
             of_outputs = outputs if isinstance(outputs, Mapping) else {}
             scores = _field(name, first, of_outputs, {}) if of_outputs else jnp.asarray(outputs)
             inputs = {}
@@ -138,6 +141,9 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             for key in optional:
                 if key in of_outputs or key in batch:
                     inputs[key] = _field(name, key, of_outputs, batch)
+            where = of_outputs.get("where", batch.get("where"))
+            if where is not None and where.ndim < scores.ndim:  # of positions, which some of optax's losses broadcast
+                inputs.pop("where", None)
             used = call
             target = next((key for key in arrays if key in _TARGETS), None)
             if target is not None:
@@ -151,7 +157,9 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             except (ValueError, AssertionError) as error:
                 shapes = ", ".join(f"{key} {_shape(value)}" for key, value in inputs.items())
                 raise MlgymError(f"loss {name!r}: {error} (outputs {_shape(scores)}, {shapes})") from error
-            return _per_example(values, scores.shape[0])
+            if "where" in inputs and where is not None:  # of classes; a position counts that has any
+                where = where.any(axis=settings.get("axis", -1))
+            return _per_example(values, scores.shape[0], kept_of(where, values))
 
         return loss
 
@@ -251,10 +259,13 @@ def _without(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     return tuple(size for item, size in enumerate(shape) if item not in left_out)
 
 
-def _per_example(values: jax.Array, batch_size: int) -> jax.Array:
+def _per_example(values: jax.Array, batch_size: int, kept: jax.Array | None) -> LossValues:
     if values.ndim == 0:
         return jnp.broadcast_to(values, (batch_size,))
-    return values.mean(axis=tuple(range(1, values.ndim)))
+    axes = tuple(range(1, values.ndim))
+    if kept is None:
+        return values.mean(axis=axes)
+    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(values.dtype)
 
 
 def _shape(array: jax.Array) -> str:

@@ -10,7 +10,7 @@ Synopsis:
     0.949
 
 Outputs and targets have one shape; outputs `[batch, 1]` also meet targets `[batch]`, as one column, and the other way
-round.
+round. `mse` and `mae` leave out what a field `where`, bool[batch, positions], calls False, as losses do.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ from mlgym_jax.core.metric import (
     Sum,
     add,
     add_means,
-    mean_of,
     mean_state,
     mean_value,
     summed,
     zero_sum,
 )
 from mlgym_jax.core.targets import check_numbers, known
+from mlgym_jax.core.weighted import kept_of
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import mismatch
 
@@ -43,13 +43,27 @@ from mlgym_jax.metrics.examples import mismatch
 @register("metric", "mse")
 def mse() -> Metric:
     """Mean squared error over all elements; outputs `[batch, 1]` meet targets `[batch]` as one column."""
-    return mean_of(lambda outputs, batch: jnp.square(_errors("mse", outputs, batch)).mean(axis=1))
+    return _mean_of("mse", jnp.square)
 
 
 @register("metric", "mae")
 def mae() -> Metric:
     """Mean absolute error over all elements; outputs `[batch, 1]` meet targets `[batch]` as one column."""
-    return mean_of(lambda outputs, batch: jnp.abs(_errors("mae", outputs, batch)).mean(axis=1))
+    return _mean_of("mae", jnp.abs)
+
+
+def _mean_of(name: str, measured: Callable[[jax.Array], jax.Array]) -> Metric:
+    """Return the metric that is the mean over all elements, but for those that a field `where` calls False."""
+
+    def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
+        values = measured(_errors(name, outputs, batch))
+        kept = kept_of(batch.get("where"), values.reshape(jnp.shape(outputs)))
+        if kept is None:
+            return add_means(state, mean_state(values.mean(axis=1), batch["mask"]))
+        kept = kept.reshape(values.shape) & batch["mask"][:, None]
+        return add_means(state, mean_state(values.reshape(-1), kept.reshape(-1)))
+
+    return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
 
 
 @register("metric", "rmse", needs=("dataset",))

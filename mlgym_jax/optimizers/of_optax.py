@@ -10,7 +10,8 @@ Synopsis:
 What differs from optax, so that plain data says it:
 
 - A mask (`mask`, `weight_decay_mask`, `freeze_mask`, …) is a regular expression that is searched in the parameters'
-  paths: `adamw(weight_decay=1e-2, mask="kernel$")`, `masked(inner=…, mask="^Dense_0/")`.
+  paths: `adamw(weight_decay=1e-2, mask="kernel$")`, `masked(inner=…, mask="^Dense_0/")`. One that is found in no path
+  is refused.
 - `partition` and `multi_transform` take `param_labels` as pairs (regular expression, label), of which the first match
   counts: `partition(transforms={"slow": …, "fast": …}, param_labels=[("^head/", "fast"), ("", "slow")])`.
 - dtypes are names, `mu_dtype="bfloat16"`. Inner transformations and schedules are components.
@@ -30,7 +31,7 @@ import optax
 import optax.contrib
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.trees import path_name
+from mlgym_jax.core.paths import Path, map_paths, note_pattern
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.optimizers import accumulation, fractions, signatures
 from mlgym_jax.optimizers.schedules import TRACED
@@ -118,14 +119,15 @@ def _partition(given: dict[str, Any]) -> optax.GradientTransformation:
         if label not in transforms:
             raise MlgymError(f"param_labels: no transform {label!r}{nearest(label, transforms)} {listed(transforms)}")
 
-    def label_of(path: Any, _: Any) -> str:
-        name = path_name(path)
+    def label_of(path: Path, _: Any) -> str:
         for expression, label in expressions:
-            if expression.search(name):
+            if path.matches(expression):
                 return label
-        raise MlgymError(f"param_labels: no expression matches parameter {name!r}; end with ('', label) for the rest")
+        raise MlgymError(
+            f"param_labels: no expression matches parameter {path.name!r}; end with ('', label) for the rest"
+        )
 
-    return optax.partition(transforms, lambda params: jax.tree_util.tree_map_with_path(label_of, params), **given)
+    return optax.partition(transforms, lambda params: map_paths(label_of, params), **given)
 
 
 def _selective_transform(given: dict[str, Any]) -> optax.GradientTransformation:
@@ -199,6 +201,8 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
 
     def build(given: dict[str, Any]) -> Any:
         given = signatures.with_dtypes(given)
+        patterns = [(key, value) for key, value in given.items() if key.endswith("mask") and isinstance(value, str)]
+        patterns += [("param_labels", pattern) for pattern, _ in given.get("param_labels", ())]
         for key in given:
             if key in _INNER:
                 _check_transform(name, key, given[key])
@@ -215,7 +219,13 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
             return fractions.marked(signatures.by_optax_rules(built), given, counts)
         fractions.refuse(given)
         tx = own(given)
-        return type(tx)(signatures.by_optax_rules(tx.init), signatures.by_optax_rules(tx.update))
+
+        def init(params: Any) -> Any:
+            for key, pattern in patterns:
+                note_pattern(name, key, pattern, params)
+            return tx.init(params)
+
+        return type(tx)(signatures.by_optax_rules(init), signatures.by_optax_rules(tx.update))
 
     return signatures.make_factory(name, function, parameters.values(), build, counts)
 

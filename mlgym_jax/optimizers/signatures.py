@@ -14,7 +14,7 @@ from typing import Annotated, Any
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.trees import path_name
+from mlgym_jax.core.paths import map_paths
 
 # What the signature of a factory shows for a default that is no plain data: optax's own default applies.
 OPTAX_DEFAULT = ...
@@ -116,9 +116,7 @@ def by_optax_rules(function: Callable[..., Any]) -> Callable[..., Any]:
 def path_mask(pattern: str) -> Callable[[Any], Any]:
     """Return params -> tree of bool: where the regular expression is found in a parameter's path, `dense/kernel`."""
     expression = re.compile(pattern)
-    return lambda params: jax.tree_util.tree_map_with_path(
-        lambda path, _: expression.search(path_name(path)) is not None, params
-    )
+    return lambda params: map_paths(lambda path, _: path.matches(expression), params)
 
 
 def _plain_type(parameter: inspect.Parameter) -> Any:

@@ -13,7 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.core.trees import path_name
+from mlgym_jax.core.paths import named_leaves
 from mlgym_jax.events import default_monitor
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.views import ExperimentView
@@ -96,13 +96,13 @@ def _card(
 
 
 def _model(job: Job) -> dict[str, Any]:
-    leaves = jax.tree_util.tree_leaves_with_path(job.abstract.params)
-    layers = {path_name(path): {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for path, leaf in leaves}
+    leaves = named_leaves(job.abstract.params)
+    layers = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in leaves.items()}
     outputs = jax.eval_shape(job.program.predict, job.abstract, dict(job.sample))
     shown = jax.tree.map(lambda leaf: f"{leaf.dtype.name}[{', '.join(['batch', *map(str, leaf.shape[1:])])}]", outputs)
     return {
-        "num_parameters": sum(int(np.prod(leaf.shape)) for _, leaf in leaves),
-        "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for _, leaf in leaves),
+        "num_parameters": sum(int(np.prod(leaf.shape)) for leaf in leaves.values()),
+        "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves.values()),
         "parameters": layers,
         "outputs": shown,
     }

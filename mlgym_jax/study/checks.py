@@ -104,6 +104,21 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
             check_accumulation(value, num_steps, before)
 
 
+def place_of(optimizer: Any, parameter: str, pattern: str) -> str:
+    """Return the path at which a pattern stands in an optimizer, a node or a value inside of it; `""` if nowhere."""
+    items: Any = ()
+    if isinstance(optimizer, Node):
+        found = optimizer.get(parameter)
+        pairs = found if isinstance(found, tuple) else ()
+        number = next((n for n, pair in enumerate(pairs) if isinstance(pair, tuple) and pair[0] == pattern), None)
+        if found == pattern or number is not None:
+            return dotted((*optimizer.path, parameter, *(() if number is None else (str(number),))))
+        items = optimizer.parameters.values()
+    elif isinstance(optimizer, Mapping | tuple):
+        items = optimizer.values() if isinstance(optimizer, Mapping) else optimizer
+    return next(filter(None, (place_of(item, parameter, pattern) for item in items)), "")
+
+
 def _at_first(every: Any) -> int:
     """Return how many steps the first update takes, of a number or a schedule; 1 where that cannot be said."""
     if isinstance(every, Node) and not any(holder.needs for holder in (every, *every.inside)):

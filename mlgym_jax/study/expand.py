@@ -40,6 +40,7 @@ class Study:
 
     Attributes:
         config: the plain config, validated; tree: the same, resolved.
+        going_on: whether a run of it has begun before.
     """
 
     config: Mapping[str, Any]
@@ -48,6 +49,7 @@ class Study:
     jobs: tuple[Job, ...]
     static_because: Mapping[str, str]
     search: Strategy
+    going_on: bool = False
 
     def fingerprints(self) -> dict[str, str]:
         """Return the SHA-256 of each distinct table of data, by the first group that uses it."""
@@ -74,7 +76,7 @@ def prepare(config: Any, logged: RunView | None = None) -> Study:
     rounds = rounds or {0: proposed_by(search, tree, ())}
     check_values(tree, rounds[0][0])
     refits = {view.round: view for view in logged.experiments.values() if view.refit} if logged is not None else {}
-    study = Study(plain, tree, (), (), {}, search)
+    study = Study(plain, tree, (), (), {}, search, going_on=logged is not None)
     for number in sorted({*rounds, *refits}):
         if number in rounds:
             study = extended(study, rounds[number])
@@ -207,9 +209,13 @@ def _jobs(
     for group, key in zip(make_groups(experiments, dynamic, keys), members, strict=True):
         safe_point()
         group = dataclasses.replace(group, index=len(study.jobs) + group.index)
-        jobs.append(make_job(group, *built[key], static, search))
+        jobs.append(make_job(group, *built[key], static, search, going_on=study.going_on))
     num_epochs = max(job.group.config["num_epochs"] for job in jobs)
     search.check([job.intervals for job in jobs], num_epochs)
+    before = {text for job in study.jobs for text in job.surprises}
+    for text in dict.fromkeys(text for job in jobs for text in job.surprises):
+        if text not in before:
+            _LOG.warning("%s", text)
     return tuple(experiments), tuple(jobs)
 
 

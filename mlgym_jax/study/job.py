@@ -13,6 +13,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.epoch import EpochShape, epoch_shape, make_epoch
+from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
@@ -27,7 +28,7 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits
+from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits, place_of
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
@@ -48,10 +49,12 @@ class Job:
         intervals: every how many epochs each of them is computed.
         abstract: shapes of one experiment's TrainState.
         traced: the jaxpr of one training step.
+        surprises: what of the steps is not likely to be meant, in words.
         fold_of_row: int32[rows], each experiment's number in the fold table.
         seeds: uint32[rows].
         hyperparams: dotted path -> [rows].
         contenders: of each experiment, with whom it competes in a search that drops the worst.
+        going_on: whether a run of it has begun before.
     """
 
     group: Group
@@ -65,12 +68,14 @@ class Job:
     intervals: Mapping[str, int]
     abstract: TrainState
     traced: Any
+    surprises: tuple[str, ...]
     fold_of_row: np.ndarray
     seeds: np.ndarray
     hyperparams: Mapping[str, np.ndarray]
     sample: Mapping[str, np.ndarray]
     search: Strategy
     contenders: tuple[Contender, ...]
+    going_on: bool = False
 
     def encoder_of(self, experiment_id: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
@@ -97,7 +102,7 @@ class Job:
             ConfigError: it does not fit.
         """
         source = self.components.get("warm_start")
-        return None if source is None else source(self.abstract)
+        return None if source is None else source(self.abstract, going_on=self.going_on)
 
     @property
     def is_refit(self) -> bool:
@@ -136,12 +141,15 @@ def make_job(
     first_fold: Mapping[int, int],
     static: Mapping[str, str],
     search: Strategy,
+    *,
+    going_on: bool = False,
 ) -> Job:
     """Lay out a group's folds, trace its steps and check what depends on both.
 
     Args:
         first_fold: split seed -> the number of its first fold in `folds`.
         static: the hyperparameters that cannot be traced, and why.
+        going_on: whether it began before, perhaps with what is refused only now: it is a surprise then, and no error.
 
     Raises:
         ConfigError: what does not fit together.
@@ -167,7 +175,8 @@ def make_job(
     fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
     for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
         check_accumulation(experiment.assignment.config["optimizer"], steps[fold] * config["num_epochs"])
-    program = make_program(components)
+    unmatched: list[Unmatched] = []
+    program = make_program(components, unmatched=unmatched.append)
     indices = folds.indices["train"][0, : loader.batch_size]
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:
@@ -177,7 +186,13 @@ def make_job(
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores = traced_steps(components, program, key, batch, row)
+    abstract, traced, scores, surprises = traced_steps(components, program, key, batch, row)
+    for pattern in unmatched:
+        place = place_of(group.experiments[0].assignment.config["optimizer"], pattern.parameter, pattern.pattern)
+        error = ConfigError(place or "optimizer", pattern.words)
+        if not going_on:
+            raise error
+        surprises += (str(error),)
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
@@ -211,6 +226,7 @@ def make_job(
         intervals=intervals,
         abstract=abstract,
         traced=traced,
+        surprises=surprises,
         fold_of_row=np.array(fold_of_row, np.int32),
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,
@@ -219,6 +235,7 @@ def make_job(
         contenders=tuple(
             Contender(contest_of(e.fold), candidate_of(e.assignment.hyperparameters)) for e in group.experiments
         ),
+        going_on=going_on,
     )
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError
+from mlgym_jax.study.dead_code import reads
 
 
 class NotTraceable(Exception):
@@ -21,14 +24,33 @@ class NotTraceable(Exception):
         self.paths, self.reason = tuple(paths), reason
 
 
-def traced_steps(
-    components: Components, program: Program, key: Any, batch: Any, row: Any
-) -> tuple[Any, Any, list[str]]:
+class TracedSteps(NamedTuple):
+    """What tracing the steps of a group found.
+
+    Attributes:
+        abstract: shapes of one experiment's TrainState.
+        training: the jaxpr of one training step.
+        scores: the names of the scores of a split.
+        surprises: what can be meant, but is not likely to be, in words.
+    """
+
+    abstract: Any
+    training: Any
+    scores: list[str]
+    surprises: tuple[str, ...]
+
+
+def traced_steps(components: Components, program: Program, key: Any, batch: Any, row: Any) -> TracedSteps:
     """Trace a training and an evaluation step: every shape error shows here, with a config path."""
+
+    def evaluate(state: Any, batch: Any) -> Any:
+        return program.compute(program.eval_step(state, batch))
+
     try:
         abstract = jax.eval_shape(program.init, key, batch, row)
-        traced = jax.make_jaxpr(program.train_step)(abstract, batch)
-        scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
+        with seeing() as seen:
+            traced = jax.make_jaxpr(program.train_step)(abstract, batch)
+        evaluated, scores = jax.make_jaxpr(evaluate, return_shape=True)(abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
@@ -45,7 +67,34 @@ def traced_steps(
                 "loss" if name == "loss" else f"metrics.{name}",
                 f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
             )
-    return abstract, traced.jaxpr, list(scores)
+    surprises = _surprises(seen, traced.jaxpr, evaluated.jaxpr, abstract, batch)
+    return TracedSteps(abstract, traced.jaxpr, list(scores), surprises)
+
+
+def _surprises(seen: Seen, training: Any, evaluation: Any, abstract: Any, batch: Any) -> tuple[str, ...]:
+    """Say what of a model's two modes is not as it most often is meant."""
+    inputs = jax.tree_util.tree_leaves_with_path((abstract, batch))
+    key = [path_name(path) for path, _ in inputs].index("0/key")
+    found = []
+    if reads(evaluation, key, [True] * len(evaluation.outvars)):
+        found.append(
+            "config.model: evaluation draws random numbers, as dropout does that nothing turns off, so scores and "
+            "predictions are noisy. If that is not meant, let the model take the mode, __call__(self, x, train), and "
+            "hand it on: nn.Dropout(…, deterministic=not train)"
+        )
+    # The state comes first; its key is an output, too.
+    if seen.dropout and not reads(training, key, [number != key for number in range(len(training.outvars))]):
+        found.append(
+            "config.model: its dropout is off in training, too. If that is not meant, let the model take the mode, "
+            "__call__(self, x, train), and hand it on: nn.Dropout(…, deterministic=not train)"
+        )
+    if seen.statistics and not seen.updated:
+        found.append(
+            "config.model: training leaves its batch statistics as they are initialised. If they are not frozen on "
+            "purpose, let the model take the mode, __call__(self, x, train), and hand it on: "
+            "nn.BatchNorm(use_running_average=not train)"
+        )
+    return tuple(found)
 
 
 def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]) -> None:
@@ -75,7 +124,8 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
 
 
 def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:
-    program = make_program(components.opened({path: components.hyperparams[path] for path in row}))
+    open_values = {path: components.hyperparams[path] for path in row}
+    program = make_program(components.opened(open_values), unmatched=lambda pattern: None)
     try:
         jax.make_jaxpr(program.train_step)(jax.eval_shape(program.init, key, batch, row), batch)
     except Exception:

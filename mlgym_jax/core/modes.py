@@ -1,0 +1,181 @@
+"""Tell a module whether it trains, by whichever of the flags that are in use it knows, and note what it makes of it."""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+import functools
+import inspect
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeVar
+
+import jax
+from flax import linen, nnx
+
+# flag -> what it says in training
+FLAGS = {
+    "train": True,
+    "training": True,
+    "is_training": True,
+    "is_train": True,
+    "enable_dropout": True,
+    "deterministic": False,
+    "use_running_average": False,
+    "inference": False,
+}
+T = TypeVar("T")
+
+
+def flags(train: bool) -> dict[str, Any]:
+    """Return every flag with what it says in training, or else in evaluation."""
+    return {name: value == train for name, value in FLAGS.items()}
+
+
+def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
+    """Return `run(flags)` with those flags that the `__call__` of a module takes by name.
+
+    Through `**kwargs` all of them are handed; what refuses one of them in there is run again without that one.
+    """
+    parameters = inspect.signature(type(module).__call__).parameters
+    named = {
+        name: value
+        for name, value in flags(train).items()
+        if name in parameters and not _by_field(module, name, parameters[name].default)
+    }
+    through = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    offered = flags(train) if through and not any(name in parameters for name in FLAGS) else {}
+    while True:
+        try:
+            return run({**offered, **named})
+        except (TypeError, ValueError) as error:
+            refused = {name for name in offered if re.search(rf"\b{name}\b", str(error))}
+            if not refused:
+                raise
+            offered = {name: value for name, value in offered.items() if name not in refused}
+
+
+def _by_field(module: Any, name: str, default: Any) -> bool:
+    """Tell whether a flag stands in the module already, which `merge_param` allows in one of the two places alone."""
+    fields = [field.name for field in dataclasses.fields(module)] if isinstance(module, linen.Module) else []
+    return default is None and name in fields and getattr(module, name, None) is not None
+
+
+def linen_in_mode(module: linen.Module, train: bool) -> linen.Module:
+    """Return a Linen module with the flags among its own fields, and among those of a config there, set.
+
+    Submodules that it was given are told of evaluation alone: one that says it evaluates, such as a frozen
+    `BatchNorm(use_running_average=True)`, does so in training, too.
+    """
+    done: dict[int, Any] = {}
+    changed = _differing(_fields(module), train, lambda item: _with_flags(item, train, done), given=False)
+    return module.clone(**changed) if changed else module
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    names = [field.name for field in dataclasses.fields(value) if field.init]
+    return {name: getattr(value, name, None) for name in names if name not in ("parent", "name")}
+
+
+def _with_flags(value: Any, train: bool, done: dict[int, Any], *, given: bool = False) -> Any:
+    """Return what a field holds, with the flags in it set; itself where there are none.
+
+    Args:
+        done: what became of modules before, as one that is shared stays one.
+        given: whether it belongs to a submodule.
+    """
+    within = functools.partial(_with_flags, train=train, done=done)
+    if isinstance(value, linen.Module):
+        if id(value) not in done:
+            changed = _differing(_fields(value), train, lambda item: within(item, given=True), given=True)
+            done[id(value)] = value.clone(**changed) if changed else value
+        return done[id(value)]
+    if isinstance(value, functools.partial):
+        changed = _differing(value.keywords, train, lambda item: within(item, given=True), given=True)
+        return functools.partial(value.func, *value.args, **{**value.keywords, **changed}) if changed else value
+    if isinstance(value, list | tuple):
+        items = [within(item, given=given) for item in value]
+        if all(new is old for new, old in zip(items, value, strict=True)):
+            return value
+        return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)
+    if not isinstance(value, type) and callable(getattr(value, "keys", None)):  # a dict, a ConfigDict
+        changed = _differing(dict(value), train, lambda item: within(item, given=given), given=given)
+        kind: Any = type(value)
+        return kind({**value, **changed}) if changed else value
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        changed = _differing(_fields(value), train, lambda item: within(item, given=given), given=given)
+        return dataclasses.replace(value, **changed) if changed else value
+    return value
+
+
+def _differing(old: Mapping[str, Any], train: bool, within: Callable[[Any], Any], *, given: bool) -> dict[str, Any]:
+    changed = {}
+    for name, value in old.items():
+        if name in FLAGS and isinstance(value, bool):
+            new = value if given and train else FLAGS[name] == train
+        else:
+            new = within(value)
+        if new is not value:
+            changed[name] = new
+    return changed
+
+
+def set_nnx_mode(module: nnx.Module, train: bool) -> None:
+    """Set the flags among the attributes of an NNX module and of all modules in it, and in configs that they hold."""
+    turn: Any = getattr(module, "train" if train else "eval")
+    turn() if callable(turn) else getattr(nnx.Module, "train" if train else "eval")(module)
+    for _, found in list(nnx.iter_modules(module)):
+        for name, value in list(vars(found).items()):
+            if name in FLAGS and isinstance(value, bool):
+                setattr(found, name, FLAGS[name] == train)
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type | nnx.Module):
+                new = _with_flags(value, train, {})
+                if new is not value:
+                    setattr(found, name, new)
+
+
+@dataclasses.dataclass
+class Seen:
+    """What a model was seen to have, and to do, while it was traced in training.
+
+    Attributes:
+        dropout: whether it has layers of dropout, of a rate above 0.
+        statistics: whether it has batch statistics.
+        updated: whether any of these were another after the call.
+    """
+
+    dropout: bool = False
+    statistics: bool = False
+    updated: bool = False
+
+
+_SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
+
+
+@contextlib.contextmanager
+def seeing() -> Iterator[Seen]:
+    """Note what is seen of models that are traced in training inside."""
+    seen = Seen()
+    token = _SEEN.set(seen)
+    try:
+        yield seen
+    finally:
+        _SEEN.reset(token)
+
+
+def note_layer(layer: Any) -> None:
+    """Note whether a layer is one of dropout."""
+    seen = _SEEN.get()
+    rate = getattr(layer, "rate", getattr(layer, "dropout_rate", None))
+    if seen is not None and rate is not None and hasattr(layer, "deterministic"):
+        seen.dropout |= not isinstance(rate, int | float) or rate > 0
+
+
+def note_statistics(before: Any, after: Any) -> None:
+    """Note what a call in training made of batch statistics, two trees of arrays; those that it leaves are the same."""
+    seen = _SEEN.get()
+    old, new = jax.tree.leaves(before), jax.tree.leaves(after)
+    if seen is not None and old:
+        seen.statistics = True
+        seen.updated |= len(old) != len(new) or any(a is not b for a, b in zip(old, new, strict=True))

@@ -1,0 +1,162 @@
+"""Losses whose examples do not count alike, such as sequences of several lengths: sums and weights an example.
+
+A loss returns float[batch], whose mean is taken, or a pair (sums, weights) of them: what each example costs, and over
+how much of it, such as its number of tokens. Steps and scores divide the total of the sums by that of the weights, over
+a batch and over a whole split. A sum of losses adds up such quotients, each by its own weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.core.metric import Mean, Sum, add, add_means, mean_state, mean_value, shape_of, zero_sum
+from mlgym_jax.errors import MlgymError
+
+# Sums, and weights, or None where each example counts as one.
+Term = tuple[jax.Array, jax.Array | None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """What a sum of losses returns where not all examples count alike in each of them."""
+
+    terms: tuple[Term, ...]
+
+
+LossValues = jax.Array | tuple[jax.Array, jax.Array] | Terms
+
+
+def terms_of(values: LossValues) -> tuple[Term, ...]:
+    """Return the quotients that the values of a loss are the sum of."""
+    if isinstance(values, Terms):
+        return values.terms
+    if isinstance(values, tuple):
+        return ((jnp.asarray(values[0]), jnp.asarray(values[1])),)
+    return ((values, None),)
+
+
+def check_values(values: Any, size: int) -> None:
+    """Refuse what is neither one value an example nor a pair of such.
+
+    Raises:
+        MlgymError: what was found instead.
+    """
+    found = "None; does it end with `return`?" if values is None else None
+    if isinstance(values, tuple) and (
+        len(values) != 2 or any(getattr(item, "shape", None) != (size,) for item in values)
+    ):
+        found = f"({', '.join(map(_described, values))})."
+    elif not isinstance(values, tuple | Terms | None) and jnp.shape(values) != (size,):
+        found = f"shape {jnp.shape(values)}."
+    if found:
+        raise MlgymError(
+            f"a loss returns one value an example, float[{size}] for this batch, or a pair of them, (sums, weights); "
+            f"found {found} Leave the mean over the batch to the engine."
+        )
+
+
+def _described(item: Any) -> str:
+    return shape_of(item) if hasattr(item, "dtype") else type(item).__name__
+
+
+def scaled(values: LossValues, factor: Any) -> LossValues:
+    """Multiply the values of a loss, not their weights, by a factor, one for all or one an example."""
+    terms = [(sums * jnp.asarray(factor, sums.dtype), weights) for sums, weights in terms_of(values)]
+    return _as_returned(terms)
+
+
+def added(losses: Iterable[LossValues]) -> LossValues:
+    """Add up the values of several losses, in their order."""
+    plain, weighted = [], []
+    for sums, weights in (term for values in losses for term in terms_of(values)):
+        plain.append(sums) if weights is None else weighted.append((sums, weights))
+    together = [(sum(plain[1:], start=plain[0]), None)] if plain else []
+    return _as_returned([*together, *weighted])
+
+
+def _as_returned(terms: list[Term]) -> LossValues:
+    if len(terms) > 1:
+        return Terms(tuple(terms))
+    sums, weights = terms[0]
+    return sums if weights is None else (sums, weights)
+
+
+def kept_of(where: Any, values: jax.Array) -> jax.Array | None:
+    """Return which of the values, float[batch, …], count by a field `where`, bool[batch, …]: bool of their shape.
+
+    Returns:
+        None where all do: there is no such field, or the values have no positions of their own.
+
+    Raises:
+        MlgymError: they are of other positions.
+    """
+    if where is None or values.ndim < max(1, jnp.ndim(where)):
+        return None
+    where = jnp.asarray(where).astype(jnp.bool_)
+    if any(size not in (1, wanted) for size, wanted in zip(where.shape, values.shape, strict=False)):
+        raise MlgymError(f"the field where, {shape_of(where)}, does not fit the loss's values, {shape_of(values)}")
+    return jnp.broadcast_to(where.reshape(*where.shape, *(1 for _ in values.shape[where.ndim :])), values.shape)
+
+
+def mean_over_batch(values: LossValues, mask: jax.Array) -> jax.Array:
+    """Return float[], what a step lowers: totals divided, of the examples whose mask, bool[batch], is True."""
+    means = []
+    for sums, weights in terms_of(values):
+        total = jnp.where(mask, sums, jnp.zeros_like(sums)).sum()
+        if weights is None:
+            means.append(total / jnp.maximum(mask.sum(), 1).astype(sums.dtype))
+        else:
+            weight = jnp.where(mask, weights, jnp.zeros_like(weights)).sum().astype(sums.dtype)
+            means.append(jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0))
+    return sum(means[1:], start=means[0])
+
+
+class WeightedMean(NamedTuple):
+    """The state of a mean by weights: both totals."""
+
+    sum: Sum
+    weight: Sum
+
+
+def loss_state(values: LossValues, mask: jax.Array) -> Any:
+    """Return the state of a loss's mean: a `Mean`, a `WeightedMean`, or a tuple of them that are added up."""
+    found = []
+    for sums, weights in terms_of(values):
+        total = mean_state(sums.astype(jnp.float32), mask)
+        if weights is None:
+            found.append(add_means(no_loss(), total))
+        else:
+            found.append(WeightedMean(total.sum, mean_state(weights.astype(jnp.float32), mask).sum))
+    return found[0] if len(found) == 1 else tuple(found)
+
+
+def no_loss() -> Mean:
+    """Return the state of no example, which has the form of the other one where it is merged."""
+    return Mean(zero_sum(), jnp.zeros((), jnp.int32))
+
+
+def merged(one: Any, other: Any) -> Any:
+    """Merge two states of one loss."""
+    if isinstance(one, Mean) or isinstance(other, Mean):
+        if isinstance(one, Mean) and isinstance(other, Mean):
+            return add_means(one, other)
+        return other if isinstance(one, Mean) else one
+    if isinstance(one, WeightedMean):
+        return WeightedMean(add(one.sum, other.sum), add(one.weight, other.weight))
+    return tuple(merged(a, b) for a, b in zip(one, other, strict=True))
+
+
+def loss_score(state: Any) -> jax.Array:
+    """Return float[], the quotient or the sum of several; NaN of nothing."""
+    if isinstance(state, Mean):
+        return mean_value(state)
+    if isinstance(state, WeightedMean):
+        weight = state.weight.value
+        return jnp.where(weight > 0, state.sum.value / jnp.where(weight > 0, weight, 1), jnp.nan)
+    scores = [loss_score(item) for item in state]
+    return sum(scores[1:], start=scores[0])

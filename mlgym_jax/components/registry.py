@@ -88,6 +88,10 @@ class Registration:
     origin: str
     as_written: frozenset[str] = frozenset()
 
+    @property
+    def is_built_in(self) -> bool:
+        return self.origin.startswith(_PACKAGE)
+
     def is_dynamic(self, parameter: str) -> bool:
         return self.dynamic is None or parameter in self.dynamic
 
@@ -172,9 +176,9 @@ def register(
         )
         known = _registry.setdefault(kind, {}).get(label)
         if known is not None and known.origin != entry.origin:
-            own = known.origin.startswith(_PACKAGE)
+            taken_by = "mlgym_jax itself" if known.is_built_in else known.origin
             raise MlgymError(
-                f"@register({kind!r}, {label!r}): the name is taken by {'mlgym_jax itself' if own else known.origin}; "
+                f"@register({kind!r}, {label!r}): the name is taken by {taken_by}; "
                 "choose another name, "
                 f"such as {'my_' + label!r}"
             )
@@ -248,6 +252,11 @@ def kinds() -> list[str]:
     """List the registered kinds."""
     _load_builtins()
     return sorted(_registry)
+
+
+def built_in_kinds() -> set[str]:
+    """Return the kinds that there are without a user's own."""
+    return {kind for kind in kinds() if any(entry.is_built_in for entry in _registry[kind].values())}
 
 
 def registrations(kind: str | None = None) -> Iterator[Registration]:

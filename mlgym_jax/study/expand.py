@@ -14,7 +14,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
-from mlgym_jax.config.words import plain, validated
+from mlgym_jax.config.words import check_chosen, plain, validated
 from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
@@ -114,6 +114,9 @@ def _refitted(study: Study, origin: Mapping[str, Any], num_epochs: int) -> Study
 
 def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str, Any] | None = None) -> Study:
     """Return a study with more experiments, which make groups of their own; `refit` as in `Experiment`."""
+    for assignment in assignments:
+        for field in {path.partition(".")[0] for path in assignment.hyperparameters}:
+            check_chosen(field, assignment.config.get(field))  # drawn or listed, it was not there to be validated
     dynamic = dynamic_paths(assignments)
     because = dict(study.static_because)
     dynamic = [path for path in dynamic if path not in because]

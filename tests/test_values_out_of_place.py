@@ -82,6 +82,19 @@ NESTED = [
         "optimizer.step_size_fn: a schedule is expected, found 5",
         dict(optimizer=component("scale_by_schedule", step_size_fn=5)),
     ),
+    (
+        "loss: a component of kind 'loss' is expected, found sampler 'weighted'",
+        dict(loss=component("sampler/weighted")),
+    ),
+    (
+        "metrics.a: a component of kind 'metric' is expected, found loss",
+        dict(metrics=dict(a=component("loss/l2_loss"))),
+    ),
+    ("loss: .* 'softmax' is of kind 'post_processor'. Registered: ", dict(loss=component("softmax"))),
+    (
+        "encoding.groups.0.0: names or numbers of columns are expected, found Standardise",
+        dict(encoding=component("by_column", groups=((component("standardise"), component("standardise")),))),
+    ),
     # The forms of what optimizers hold.
     (
         "optimizer.transforms: expected: components by names; found 5; write transforms=dict",

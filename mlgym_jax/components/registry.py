@@ -287,6 +287,7 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
         others = [other for other in sorted(_registry) if name in _registry[other]]
         if others:
             fix = f"; write component('…', learning_rate=component({name!r}, …))" if others == ["schedule"] else ""
+            fix = fix or f"{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}"
             raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
         raise ConfigError(
             path,

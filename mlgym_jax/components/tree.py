@@ -23,8 +23,8 @@ from typing import Any
 
 from mlgym_jax.components.nesting import check_nested
 from mlgym_jax.components.parameters import check_parameters
-from mlgym_jax.components.registry import Registration, find_kind, kinds, lookup
-from mlgym_jax.config.words import SECTIONS, Path, dotted, is_component, is_sweep
+from mlgym_jax.components.registry import Registration, built_in_kinds, find_kind, kinds, lookup
+from mlgym_jax.config.words import OF_COMPONENTS, SECTIONS, Path, dotted, is_component, is_sweep
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 _RESERVED = ("component", "needs")
@@ -163,6 +163,9 @@ def _node(section: Mapping[str, Any], path: Path, parent_kind: str | None) -> No
         )
     kind, short = find_kind(name, key, where, parent_kind)
     entry = lookup(kind, short, where)
+    wanted = key.removesuffix("s") if key in OF_COMPONENTS else key
+    if not nested and key in SECTIONS and kind != wanted and kind in built_in_kinds():
+        raise ConfigError(where, f"a component of kind {wanted!r} is expected, found {kind} {short!r}")
     _check_rewired(entry, section.get("needs", {}), where)
     inside = {
         parameter: item

@@ -163,4 +163,10 @@ def parse_overrides(config: Any, texts: dict[str, str]) -> dict[str, Any]:
     """Read override texts in view of the fields that they replace."""
     from mlgym_jax.config.file import current_value, parse_value
 
-    return {name: parse_value(text, current_value(config, name)) for name, text in texts.items()}
+    found = {}
+    for name, text in texts.items():
+        try:
+            found[name] = parse_value(text, current_value(config, name))
+        except MlgymError as error:
+            raise MlgymError(f"--config.{name}: {error}") from None
+    return found

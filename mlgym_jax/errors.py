@@ -16,8 +16,8 @@ class ConfigError(MlgymError):
 
     def __init__(self, path: str, message: str):
         self.path = path
-        self.message = message
-        super().__init__(f"config.{path}: {message}" if path else f"config: {message}")
+        self.message = _in_a_line(message)
+        super().__init__(f"config.{path}: {self.message}" if path else f"config: {self.message}")
 
     def moved(self, kind: str, path: str) -> ConfigError:
         """Return the error of a factory, which knows only its kind, with the path at which its component stands."""
@@ -40,6 +40,11 @@ class MovedError(DiskError):
     def __init__(self, message: str, run_dir: str | None):
         self.run_dir = run_dir
         super().__init__(message)
+
+
+def _in_a_line(message: str) -> str:
+    """Write in one line, without addresses, what libraries and users' own components say in several."""
+    return re.sub(r" at 0x[0-9a-f]+", "", re.sub(r"\s*\n\s*", " ", message))
 
 
 def nearest(name: object, options: Iterable[object]) -> str:

@@ -54,6 +54,9 @@ def _parser() -> argparse.ArgumentParser:
         "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"
     )
     parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
+    parser.add_argument(
+        "--dry_run", action="store_true", help="check everything and say what would be trained, but train nothing"
+    )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
     return parser
 
@@ -74,6 +77,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         raise MlgymError(f"--resume={options.resume}: a run's id is missing; write --resume=RUN_ID")
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
+    if options.resume is not None and options.dry_run:
+        raise MlgymError("--dry_run is of a new run; leave --resume out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
     from mlgym_jax.reading.terminal import Terminal  # here, so that a wrong request is answered at once
 
@@ -95,6 +100,11 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                 config = load_config(str(options.config))
                 for name, value in parse_overrides(config, texts).items():
                     override(config, name, value)
+                if options.dry_run:
+                    from mlgym_jax.recording.forecast import forecast
+
+                    print(forecast(config, run_id=options.run_id, plan=options.plan, devices=options.devices))
+                    return DONE
                 from mlgym_jax.recording.launch import run
 
                 result = run(config, options.event_storage, run_id=options.run_id, **shared)

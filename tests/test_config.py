@@ -15,6 +15,7 @@ from conftest import ROOT
 from ml_collections import ConfigDict
 
 from mlgym_jax.config.file import load_config
+from mlgym_jax.config.traversal import replaced, walk
 from mlgym_jax.config.words import (
     canonical_json,
     component,
@@ -23,11 +24,9 @@ from mlgym_jax.config.words import (
     int_uniform,
     log_uniform,
     plain,
-    replaced,
     sweeps,
     uniform,
     validated,
-    walk,
 )
 from mlgym_jax.errors import ConfigError, MlgymError
 

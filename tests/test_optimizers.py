@@ -243,8 +243,8 @@ def test_signatures_are_plain_and_keyword_only():
 @pytest.mark.parametrize(
     "name, given, words",
     [
-        ("chain", {"transforms": ("adam",)}, "chain: transforms.0 takes a component"),
-        ("apply_if_finite", {"inner": "adam", "max_consecutive_errors": 1}, "apply_if_finite: inner takes a component"),
+        ("chain", {"transforms": ("adam",)}, "optimizer.transforms.0: a component is expected"),
+        ("apply_if_finite", {"inner": "adam", "max_consecutive_errors": 1}, "optimizer.inner: a component is expected"),
         (
             "partition",
             {"transforms": PARTS, "param_labels": (("", "fst"),)},

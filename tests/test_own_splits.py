@@ -4,6 +4,7 @@ import logging
 
 import numpy as np
 import pytest
+from study_files import here, small
 
 from mlgym_jax import component
 from mlgym_jax.study.expand import prepare
@@ -73,3 +74,13 @@ def test_an_own_split_is_used_unless_another_is_asked_for(make, counts, validati
     said = [text for text in caplog.messages if "is not used" in text]
     assert len(said) == (unused is not None)
     assert unused is None or unused in said[0]
+
+
+@pytest.mark.parametrize("written", ["config.validation = None", ""])
+def test_a_validation_that_is_said_to_be_none_holds_nothing_out(written, tmp_path):
+    words = ["--config.validation=None"] * (not written)
+    path = small(tmp_path, written)
+    status, out, err = here("run", f"--config={path}", "--dry_run", *words)
+    assert status == 0 and "examples: train 200; scores: train/accuracy, train/loss" in out, err
+    status, out, _ = here("run", f"--config={path}", "--dry_run", "--config.validation=holdout")
+    assert "examples: train 160, val 40;" in out

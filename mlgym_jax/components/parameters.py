@@ -8,10 +8,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
+import numpy as np
 
 from mlgym_jax.components.factories import annotations_of
 from mlgym_jax.components.registry import Registration
 from mlgym_jax.errors import ConfigError, described, kind_of, listed, nearest
+
+_LARGEST_FLOAT = int(np.finfo(np.float32).max)
 
 
 def check_parameters(
@@ -43,6 +46,27 @@ def check_parameters(
     }
 
 
+# Kinds whose numbers are those of compiled programs.
+_OF_32_BITS = ("averaging", "loss", "metric", "model", "optimizer", "post_processor", "schedule")
+
+
+def _check_bits(value: Any, annotation: Any, path: str) -> None:
+    """Refuse an integer that 32 bits do not hold, also inside of tuples; where floats are taken it becomes one."""
+    if isinstance(value, tuple | list):
+        for number, item in enumerate(value):
+            _check_bits(item, annotation, f"{path}.{number}")
+    if not isinstance(value, int) or isinstance(value, bool):
+        return
+    options = (annotation, *typing.get_args(annotation))
+    becomes_float = float in options and int not in options
+    limit = _LARGEST_FLOAT if becomes_float else 2**31 - 1
+    if not -limit - (not becomes_float) <= value <= limit:
+        allowed = f"-{limit:.6g} to {limit:.6g}" if becomes_float else f"-{limit + 1} to {limit}"
+        raise ConfigError(
+            path, f"found {described(value, 40)}, allowed are {allowed}: the numbers of programs have 32 bits"
+        )
+
+
 def _is_plain(value: Any) -> bool:
     if isinstance(value, tuple | list):
         return all(_is_plain(item) for item in value)
@@ -52,6 +76,8 @@ def _is_plain(value: Any) -> bool:
 
 
 def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: str) -> Any:
+    if entry.is_built_in and entry.kind in _OF_32_BITS:
+        _check_bits(value, annotation, path)
     if annotation is None:
         return value
     if not _is_plain(value):
@@ -67,7 +93,7 @@ def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: 
         raise ConfigError(
             path + where.replace("[", ".").replace("]", ""),
             f"wrong {'value' if choices else 'type'}: found {described(value)}, {entry.kind} {entry.name!r} takes "
-            f"{_words(annotation)} as {name}{hint}",
+            f"{in_words(annotation)} as {name}{hint}",
         ) from None
     except TypeError:  # an annotation that is no plain type, such as optax.ScalarOrSchedule
         default = entry.parameters[name].default if name in entry.parameters else None
@@ -92,21 +118,23 @@ def _check_built(value: Any, annotation: Any, entry: Registration, path: str) ->
         )
 
 
-def _words(annotation: Any) -> str:
+def in_words(annotation: Any) -> str:
     """Write a type as a user would: `an integer or None`."""
     arguments = typing.get_args(annotation)
     origin = typing.get_origin(annotation)
     if annotation is None or annotation is type(None):
         return "None"
+    if annotation is Any:
+        return "any value"
     if origin is Literal:
         return "one of " + ", ".join(map(repr, arguments))
     if origin is tuple and arguments:
-        plurals = {int: "integers", float: "numbers", str: "strings"}
+        plurals = {int: "integers", float: "numbers", str: "strings", Any: "values"}
         if ... in arguments:
-            return f"a tuple of {plurals.get(arguments[0]) or _words(arguments[0])}"
-        return f"({', '.join(map(_words, arguments))})"
+            return f"a tuple of {plurals.get(arguments[0]) or in_words(arguments[0])}"
+        return f"({', '.join(map(in_words, arguments))})"
     if origin in (typing.Union, types.UnionType):
-        return " or ".join(map(_words, arguments))
+        return " or ".join(map(in_words, arguments))
     if isinstance(annotation, type) and origin is None:
         return kind_of(annotation)
     return str(annotation).replace("typing.", "")

@@ -88,6 +88,10 @@ class Registration:
     origin: str
     as_written: frozenset[str] = frozenset()
 
+    @property
+    def is_built_in(self) -> bool:
+        return self.origin.startswith(_PACKAGE)
+
     def is_dynamic(self, parameter: str) -> bool:
         return self.dynamic is None or parameter in self.dynamic
 
@@ -172,9 +176,9 @@ def register(
         )
         known = _registry.setdefault(kind, {}).get(label)
         if known is not None and known.origin != entry.origin:
-            own = known.origin.startswith(_PACKAGE)
+            taken_by = "mlgym_jax itself" if known.is_built_in else known.origin
             raise MlgymError(
-                f"@register({kind!r}, {label!r}): the name is taken by {'mlgym_jax itself' if own else known.origin}; "
+                f"@register({kind!r}, {label!r}): the name is taken by {taken_by}; "
                 "choose another name, "
                 f"such as {'my_' + label!r}"
             )
@@ -250,6 +254,11 @@ def kinds() -> list[str]:
     return sorted(_registry)
 
 
+def built_in_kinds() -> set[str]:
+    """Return the kinds that there are without a user's own."""
+    return {kind for kind in kinds() if any(entry.is_built_in for entry in _registry[kind].values())}
+
+
 def registrations(kind: str | None = None) -> Iterator[Registration]:
     """Iterate over what is registered, by kind and name."""
     _load_builtins()
@@ -278,6 +287,7 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
         others = [other for other in sorted(_registry) if name in _registry[other]]
         if others:
             fix = f"; write component('…', learning_rate=component({name!r}, …))" if others == ["schedule"] else ""
+            fix = fix or f"{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}"
             raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
         raise ConfigError(
             path,

@@ -21,9 +21,10 @@ import functools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from mlgym_jax.components.nesting import check_nested
 from mlgym_jax.components.parameters import check_parameters
-from mlgym_jax.components.registry import Registration, find_kind, kinds, lookup
-from mlgym_jax.config.words import SECTIONS, Path, dotted, is_component, is_sweep
+from mlgym_jax.components.registry import Registration, built_in_kinds, find_kind, kinds, lookup
+from mlgym_jax.config.words import OF_COMPONENTS, SECTIONS, Path, dotted, is_component, is_sweep
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 _RESERVED = ("component", "needs")
@@ -116,6 +117,7 @@ def _placed(value: Any, path: Path, new: Any, at: Path, parent_kind: str | None 
         item = _placed(value.get(head), rest, new, (*at, head), value.entry.kind)
         only = head if head in value else None  # a name that was not there may be none of its parameters
         check_parameters(value.entry, {**value.parameters, head: item}, dotted(at), only)
+        check_nested(value.entry, head, item, dotted((*at, head)))
         return dataclasses.replace(value, section={**value.section, head: item})
     changed = {**value, head: _placed(value.get(head), rest, new, (*at, head), parent_kind)}
     return _resolved(unresolved(changed), at, parent_kind) if is_component(changed) else changed
@@ -161,6 +163,9 @@ def _node(section: Mapping[str, Any], path: Path, parent_kind: str | None) -> No
         )
     kind, short = find_kind(name, key, where, parent_kind)
     entry = lookup(kind, short, where)
+    wanted = key.removesuffix("s") if key in OF_COMPONENTS else key
+    if not nested and key in SECTIONS and kind != wanted and kind in built_in_kinds():
+        raise ConfigError(where, f"a component of kind {wanted!r} is expected, found {kind} {short!r}")
     _check_rewired(entry, section.get("needs", {}), where)
     inside = {
         parameter: item
@@ -170,6 +175,8 @@ def _node(section: Mapping[str, Any], path: Path, parent_kind: str | None) -> No
     }
     node = Node(path, entry, inside)
     check_parameters(entry, node.parameters, where)
+    for parameter, item in node.parameters.items():
+        check_nested(entry, parameter, item, f"{where}.{parameter}")
     return node
 
 

@@ -278,8 +278,10 @@ def parse_value(text: str, current: Any = None) -> Any:
         return _evaluated(node)
     except (ValueError, SyntaxError, TypeError):
         if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
+            shown = " ".join(text.split())
+            shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
             raise MlgymError(
-                f"{text}: cannot be read; write literals, as in grid(0.1, 0.01), component('name', …) or dict(name=…)"
+                f"{shown}: cannot be read; write literals, as in grid(0.1, 0.01), component('name', …) or dict(name=…)"
             ) from None
         return text
 

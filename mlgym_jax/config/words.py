@@ -27,9 +27,9 @@ import ml_collections
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
+from mlgym_jax.config.ranges import RANGES, check_sweep
+from mlgym_jax.config.traversal import Path, dotted
 from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
-
-Path = tuple[str, ...]
 
 # Top-level fields that are no components: name -> (type, default, what it says). None as default: required.
 FIELDS: dict[str, tuple[type, Any, str]] = {
@@ -116,11 +116,6 @@ def is_sweep(value: Any) -> bool:
     return isinstance(value, Mapping | ConfigDict) and "sweep" in value
 
 
-def dotted(path: Path) -> str:
-    """Write a path as users do: `optimizer.learning_rate`."""
-    return ".".join(path)
-
-
 def plain(value: Any, path: Path = ()) -> Any:
     """Turn a config into plain data (dicts, tuples, str, bool, int, float, None).
 
@@ -186,17 +181,6 @@ def config_hash(config: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical_json(config).encode()).hexdigest()
 
 
-def walk(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
-    """Iterate depth first over (path, value) of everything inside plain data, itself first."""
-    yield path, value
-    if isinstance(value, Mapping):
-        for key in sorted(value):
-            yield from walk(value[key], (*path, key))
-    elif isinstance(value, tuple | list):
-        for index, item in enumerate(value):
-            yield from walk(item, (*path, str(index)))
-
-
 def sweeps(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
     """Iterate over (path, marker) of every sweep in plain data; one among another's values has that one's path."""
     if is_sweep(value):
@@ -212,16 +196,6 @@ def sweeps(value: Any, path: Path = ()) -> Iterator[tuple[Path, Any]]:
             yield from sweeps(item, (*path, str(index)))
 
 
-def replaced(value: Any, path: Path, new: Any) -> Any:
-    """Return plain data with the value at `path` replaced; nothing is changed in place."""
-    if not path:
-        return new
-    head, *rest = path
-    if isinstance(value, Mapping):
-        return {**value, head: replaced(value[head], tuple(rest), new)}
-    return tuple(replaced(item, tuple(rest), new) if str(i) == head else item for i, item in enumerate(value))
-
-
 def validated(config: Any) -> dict[str, Any]:
     """Return the plain form of a config with defaults filled in, its top level checked.
 
@@ -232,7 +206,9 @@ def validated(config: Any) -> dict[str, Any]:
         raise MlgymError(f"a config is an ml_collections.ConfigDict, found {type(config).__name__}")
     study = plain(config)
     for name, value in study.items():
-        _check_top_level(name, value)
+        check_top_level(name, value)
+    if "validation" in study and study["validation"] is None:
+        study["validation"] = {"component": "holdout", "val": 0.0}  # said to be none, which is not to say nothing
     for name, required in SECTIONS.items():
         if required and study.get(name) is None:
             like = nearest(name, [other for other in study if other not in SECTIONS and other not in FIELDS])
@@ -248,19 +224,26 @@ def validated(config: Any) -> dict[str, Any]:
                 raise ConfigError(name, f"missing: {meaning}; write config.{name} = …")
             study[name] = default
     for path, marker in sweeps(study):
-        _check_sweep(marker, path)
+        check_sweep(marker, path)
     return study
 
 
 def _choices(value: Any) -> list[Any]:
-    """List the values that a field may take, those of its sweep and of sweeps inside it."""
+    """List the values that a field may take, those of its sweep and of sweeps inside it, or the ends of its range."""
     if not is_sweep(value):
         return [value]
+    if value["sweep"] in RANGES:  # whatever lies between its ends is like them
+        return [value.get("low"), value.get("high")]
     values = value.get("values")
     return [choice for item in values for choice in _choices(item)] if isinstance(values, tuple) else []
 
 
-def _check_top_level(name: str, value: Any) -> None:
+def check_top_level(name: str, value: Any) -> None:
+    """Refuse a top-level field or section, perhaps swept, that is unknown or of a wrong type.
+
+    Raises:
+        ConfigError: see there.
+    """
     if name == "search" and is_sweep(value):
         raise ConfigError(name, "a search cannot be swept itself; write config.search = component(…)")
     for choice in _choices(value):
@@ -279,6 +262,17 @@ def _check_top_level(name: str, value: Any) -> None:
             )
 
 
+def check_chosen(name: str, value: Any) -> None:
+    """Refuse what a search chose for a field or section, as if it had been written there.
+
+    Raises:
+        ConfigError: see `check_top_level`; or None where something is needed.
+    """
+    check_top_level(name, value)
+    if value is None and name in SECTIONS:
+        _check_section(name, value)
+
+
 def _check_field(name: str, value: Any) -> None:
     kind, _, meaning = FIELDS[name]
     if kind is bool and isinstance(value, bool):
@@ -288,8 +282,9 @@ def _check_field(name: str, value: Any) -> None:
     if name in ("seed", "split_seed") and not 0 <= value < 2**32:
         raise ConfigError(name, f"found {value!r}, allowed are 0 to 4294967295 ({meaning})")
     least = {"num_epochs": 1, "checkpoint_interval_seconds": 0}.get(name)
-    if least is not None and value < least:
-        raise ConfigError(name, f"at least {least} is expected, found {value!r} ({meaning})")
+    if least is not None and not least <= value < 2**31:
+        bound = f"at least {least}" if value < least else "at most 2147483647"
+        raise ConfigError(name, f"{bound} is expected, found {described(value, 40)} ({meaning})")
     if name == "evaluation_splits" and not all(isinstance(item, str) for item in value):
         raise ConfigError(name, f"strings are expected, found {described(value)} ({meaning})")
     if name == "evaluation_splits" and len({*value}) < len(value):
@@ -299,7 +294,8 @@ def _check_field(name: str, value: Any) -> None:
 def _check_section(name: str, value: Any) -> None:
     if name not in OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
-            example = "component('selected')" if name == "refit" else "component('…')"
+            known = {"refit": "component('selected')", "validation": "component('holdout', val=0.0)"}
+            example = known.get(name, "component('…')")
             example = f"component({value!r}, …)" if isinstance(value, str) and value else example
             raise ConfigError(
                 name, f"a component is expected, found {described(value)}; write config.{name} = {example}"
@@ -321,30 +317,3 @@ def _holds_components(value: Any) -> bool:
     if not isinstance(value, Mapping):
         return False
     return all(is_component(choice) or choice is None for item in value.values() for choice in _choices(item))
-
-
-_RANGES = ("uniform", "log_uniform", "int_uniform")
-
-
-def _check_sweep(value: Mapping[str, Any], path: Path) -> None:
-    kind = value["sweep"]
-    if path[0] == "refit":
-        raise ConfigError(dotted(path), "a refit trains what was selected and cannot be swept itself; write one value")
-    if any("." in key for key in path):
-        raise ConfigError(dotted(path), "a key with a dot cannot lead to a sweep; rename it")
-    if kind == "absolute":
-        if not isinstance(value.get("values"), tuple) or not value["values"]:
-            raise ConfigError(dotted(path), "empty sweep; write grid(value, …) with at least one value")
-        return
-    if kind not in _RANGES:
-        raise ConfigError(
-            dotted(path), f"unknown sweep {described(kind)}{nearest(kind, _RANGES)} Use grid, {', '.join(_RANGES)}."
-        )
-    low: Any = value.get("low")
-    high: Any = value.get("high")
-    if not all(isinstance(x, int | float) and not isinstance(x, bool) for x in (low, high)) or not low < high:
-        raise ConfigError(dotted(path), f"{kind}(low, high) needs numbers with low < high, found {low!r}, {high!r}")
-    if kind == "log_uniform" and low <= 0:
-        raise ConfigError(dotted(path), f"log_uniform(low, high) needs low > 0, found {low!r}")
-    if kind == "int_uniform" and not all(isinstance(x, int) for x in (low, high)):
-        raise ConfigError(dotted(path), f"int_uniform(low, high) needs integers, found {low!r}, {high!r}")

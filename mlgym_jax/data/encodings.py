@@ -21,7 +21,7 @@ import numpy as np
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
 from mlgym_jax.data.transforms import column_numbers
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, described
 
 Fitted = dict[str, Any]
 Batch = dict[str, Any]
@@ -253,4 +253,6 @@ def _numbers(columns: Any, dataset: Dataset, width: int, free: Sequence[int], pa
             raise ConfigError(path, f"found {columns!r}; write ({columns!r},), or 'categorical', or 'numeric'")
         of_words = [bool(names) and names[number] in (dataset.categories or {}) for number in range(width)]
         return [number for number in free if of_words[number] == (columns == "categorical")]
+    if not isinstance(columns, tuple | list) or not all(type(column) in (int, str) for column in columns):
+        raise ConfigError(path, f"names or numbers of columns are expected, found {described(columns)}")
     return column_numbers(columns, dataset.feature_names, width, path)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, described
+
+_LARGEST = 1 << 24
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,4 +61,8 @@ def in_memory(
     for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size is not None and size < 1:
             raise ConfigError(f"loader.{name}", f"found {size}; a batch has at least 1 example")
+    if batch_size > _LARGEST:  # a batch takes the memory of all its rows, also of those that are padding
+        raise ConfigError(
+            "loader.batch_size", f"found {described(batch_size, 40)}; a batch has at most {_LARGEST:,} examples"
+        )
     return Loader(batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=shuffle, drop_last=drop_last)

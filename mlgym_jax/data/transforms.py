@@ -21,6 +21,7 @@ from mlgym_jax.errors import ConfigError, listed, nearest
 
 Arrays = dict[str, np.ndarray]
 Label = int | str
+_MAX_CLASSES = 1 << 24  # more are a mistake in the numbers: each is an output of the model
 
 
 def _changed(dataset: Dataset, change: Callable[[Arrays, str], Arrays], **fields: Any) -> Dataset:
@@ -102,8 +103,10 @@ def map_labels(*, dataset: Any, mapping: tuple[tuple[Label, int], ...]) -> Datas
     if not pairs:
         raise ConfigError("dataset.mapping", "it is empty; write pairs: mapping=((5, 0), (6, 1))")
     for position, (old, new) in enumerate(pairs):
-        if new < 0:
-            raise ConfigError(f"dataset.mapping.{position}.1", f"found {new}; classes are counted from 0")
+        if not 0 <= new < _MAX_CLASSES:
+            raise ConfigError(
+                f"dataset.mapping.{position}.1", f"found {new}; classes are counted from 0, up to {_MAX_CLASSES - 1}"
+            )
         if old in [other for other, _ in pairs[:position]]:
             raise ConfigError(f"dataset.mapping.{position}", f"class {old} has a new number already")
     old, new = np.array(sorted(pairs)).T
@@ -231,12 +234,12 @@ def view(
     if indices is None:
         rows = np.arange(num_examples)[start:stop:step]
     else:
-        rows = np.array(indices, np.int64)
         for position, row in enumerate(indices):
             if not -num_examples <= row < num_examples:
                 raise ConfigError(
                     f"dataset.indices.{position}", f"found {row}; split {split!r} has the rows 0 … {num_examples - 1}"
                 )
+        rows = np.array(indices, np.int64)
     if not len(rows):
         raise ConfigError(
             "dataset.indices" if indices is not None else "dataset.start",

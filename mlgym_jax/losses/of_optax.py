@@ -17,6 +17,8 @@ Conventions that hold for all of them:
 - A loss over distributions (`softmax_cross_entropy`, `kl_divergence`, `dice_loss`, …) takes integer targets, too.
 - A loss of two classes by their signs (`hinge_loss`, `perceptron_loss`), and `sparsemax_loss`, takes targets 0 and 1 as
   well as -1 and 1: what is above 0 is the one class.
+- The cross entropies take `label_smoothing` in [0, 1), which may be swept: optax's `smooth_labels`, and for
+  `sigmoid_binary_cross_entropy` the same of the two classes of each output.
 - Targets are checked before anything compiles: class numbers have an output, probabilities are in [0, 1], distributions
   add up to 1.
 - What remains besides the batch, such as positions, is averaged. Where there is `where`, bool[batch, positions], the
@@ -49,8 +51,15 @@ from mlgym_jax.core.targets import (
     known,
 )
 from mlgym_jax.core.weighted import LossValues, kept_of
-from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.optimizers.signatures import by_optax_rules, make_factory, numbers, plain_parameters, public_functions
+from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.optimizers.signatures import (
+    by_optax_rules,
+    keyword,
+    make_factory,
+    numbers,
+    plain_parameters,
+    public_functions,
+)
 
 NOT_LOSSES = {
     "cosine_similarity": "grows as the outputs come nearer to the targets; the loss is cosine_distance",
@@ -88,6 +97,14 @@ _SHARES = {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"} 
 }
 # Distributions that need not add up to 1: of several labels, or on purpose.
 _NOT_NORMALISED = _SHARES | {"generalized_kl_divergence"}
+# Cross entropies, whose targets may be smoothed: over classes, and over the yes and no of each output.
+_SMOOTHED = {
+    "poly_loss_cross_entropy",
+    "safe_softmax_cross_entropy",
+    "softmax_cross_entropy",
+    "softmax_cross_entropy_with_integer_labels",
+}
+_SMOOTHED_BINARY = {"sigmoid_binary_cross_entropy"}
 # Losses that compare the outputs with each other.
 _OF_CLASSES = {
     "multiclass_hinge_loss",
@@ -123,11 +140,14 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     if "class_weights" in parameters:
         annotation = tuple[float, ...] | None
         parameters["class_weights"] = parameters["class_weights"].replace(annotation=annotation)
+    if name in _SMOOTHED | _SMOOTHED_BINARY:
+        parameters["label_smoothing"] = keyword("label_smoothing", float, 0.0)
     fixed = {"reduce_fn": None} if "reduce_fn" in found else {}
     call = by_optax_rules(function)
 
     def build(given: dict[str, Any]) -> Callable[[Any, Mapping[str, Any]], LossValues]:
         settings = {**fixed, **given}
+        smoothing = _checked_smoothing(settings.pop("label_smoothing", 0.0))
         if settings.get("class_weights") is not None:
             settings["class_weights"] = jnp.asarray(settings["class_weights"], jnp.float32)
 
@@ -150,7 +170,11 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 axis = settings.get("axis", -1) if name != "dice_loss" else -1
                 _check_values(name, scores, inputs[target], batch, axis, settings.get("blank_id"))
                 scores, inputs[target] = _matched(name, scores, inputs[target], axis)
-                if name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
+                if smoothing is not None:
+                    inputs[target] = _smooth(name, scores, inputs[target], smoothing, axis, inputs.get("where"))
+                    if name == "softmax_cross_entropy_with_integer_labels":
+                        used = by_optax_rules(optax.softmax_cross_entropy)
+                elif name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
                     used = by_optax_rules(optax.softmax_cross_entropy_with_integer_labels)
             try:
                 values = used(scores, **inputs, **settings)
@@ -213,6 +237,30 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
     elif name in _ZERO_OR_ONE:
         targets = targets.astype(outputs.dtype) > 0
     return outputs, targets.astype(outputs.dtype)
+
+
+def _checked_smoothing(share: Any) -> Any:
+    """Return how much of each target is spread over the classes, perhaps traced; None for nothing.
+
+    Raises:
+        ConfigError: at `loss.label_smoothing`, a number outside of [0, 1).
+    """
+    if not isinstance(share, int | float):
+        return share
+    if not 0 <= share < 1:
+        raise ConfigError("loss.label_smoothing", f"a number in [0, 1) is expected, found {share}")
+    return share or None
+
+
+def _smooth(name: str, outputs: jax.Array, targets: jax.Array, share: Any, axis: Any, where: Any) -> jax.Array:
+    """Return targets as distributions of which a share is spread evenly over their classes."""
+    share = jnp.asarray(share, outputs.dtype)
+    if name in _SMOOTHED_BINARY:
+        return (1 - share) * targets + share / 2
+    if targets.ndim < outputs.ndim:
+        targets = jax.nn.one_hot(targets, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
+    counted = where if where is not None and where.shape == targets.shape else None
+    return by_optax_rules(optax.smooth_labels)(targets, share, axis=axis, where=counted)
 
 
 def _check_values(

@@ -22,8 +22,7 @@ What differs from optax, so that plain data says it:
 from __future__ import annotations
 
 import inspect
-import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
@@ -32,8 +31,8 @@ import optax.contrib
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.paths import Path, map_paths, note_pattern
-from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.optimizers import accumulation, fractions, signatures
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.optimizers import accumulation, fractions, inside, signatures
 from mlgym_jax.optimizers.schedules import TRACED
 
 _NEEDS_FUNCTION = "takes a function, which no config holds; register an optimizer of your own that calls it"
@@ -114,10 +113,7 @@ _INNER = ("inner", "opt", "optimizer", "fast_optimizer", "base_optimizer", "adv_
 
 def _partition(given: dict[str, Any]) -> optax.GradientTransformation:
     transforms, pairs = dict(given.pop("transforms")), given.pop("param_labels")
-    expressions = [(re.compile(pattern), label) for pattern, label in pairs]
-    for _, label in expressions:
-        if label not in transforms:
-            raise MlgymError(f"param_labels: no transform {label!r}{nearest(label, transforms)} {listed(transforms)}")
+    expressions = inside.expressions(pairs, transforms)
 
     def label_of(path: Path, _: Any) -> str:
         for expression, label in expressions:
@@ -155,8 +151,7 @@ def _boundaries(name: str) -> Callable[[dict[str, Any]], optax.Schedule]:
     def build(given: dict[str, Any]) -> optax.Schedule:
         scales = given.get("boundaries_and_scales")
         if scales is not None:
-            pairs = scales.items() if isinstance(scales, Mapping) else scales
-            given["boundaries_and_scales"] = {fractions.step_number(step): scale for step, scale in pairs}
+            given["boundaries_and_scales"] = inside.boundaries(scales)
         return getattr(optax, name)(**given)
 
     return build
@@ -182,6 +177,10 @@ _PARAMETERS: dict[str, dict[str, tuple[Any, Any]]] = {
     "MultiSteps": {"should_skip_update_fn": (Literal["skip_not_finite"] | None, None)},
     "add_noise": {"key": (int, 0)},
     "chain": {"transforms": (..., ...)},
+    "contrib.dog": {
+        "init_step": (tuple[Literal["distance", "learning_rate", "heuristic"], float], ("heuristic", 1e-6))
+    },
+    "contrib.muon": {"ns_coeffs": (tuple[Any, ...] | str, (3.4445, -4.775, 2.0315))},
     "join_schedules": {"boundaries": (tuple[int | float, ...], ...)},
     "named_chain": {"transforms": (..., ...)},
     "multi_transform": {"param_labels": (tuple[tuple[str, str], ...], ...)},
@@ -200,16 +199,23 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
     own = _BUILD.get(name, lambda given: function(**given))
 
     def build(given: dict[str, Any]) -> Any:
-        given = signatures.with_dtypes(given)
+        given = dict(given)
         patterns = [(key, value) for key, value in given.items() if key.endswith("mask") and isinstance(value, str)]
         patterns += [("param_labels", pattern) for pattern, _ in given.get("param_labels", ())]
-        for key in given:
+        for key, value in given.items():
             if key in _INNER:
-                _check_transform(name, key, given[key])
-            elif key.endswith("mask") and isinstance(given[key], str) and name != "selective_transform":
-                given[key] = signatures.path_mask(given[key])
+                inside.check_transform(key, value)
+            elif key == "step_size_fn":
+                inside.check_function(key, value)
+            elif "dtype" in key and isinstance(value, str):
+                given[key] = inside.number_type(value, key)
+            elif key.endswith("mask") and isinstance(value, str):
+                found = inside.expression(value, f"{kind}.{key}")
+                given[key] = value if name == "selective_transform" else signatures.path_mask(found)
         if "transforms" in given:
-            given["transforms"] = _checked_transforms(name, given["transforms"])
+            given["transforms"] = inside.checked_transforms(name, given["transforms"])
+        if "cosine_kwargs" in given:
+            inside.check_cycles(given["cosine_kwargs"])
         if kind == "schedule":
             swept = any(isinstance(value, jax.Array) for value in given.values())
             make = signatures.by_optax_rules(TRACED[name]) if name in TRACED else None
@@ -228,20 +234,6 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
         return type(tx)(signatures.by_optax_rules(init), signatures.by_optax_rules(tx.update))
 
     return signatures.make_factory(name, function, parameters.values(), build, counts)
-
-
-def _checked_transforms(name: str, transforms: Any) -> Any:
-    items = transforms.items() if isinstance(transforms, Mapping) else enumerate(transforms)
-    for key, item in items:
-        _check_transform(name, f"transforms.{key}", item[1] if name == "named_chain" else item)
-    return transforms
-
-
-def _check_transform(name: str, key: str, value: Any) -> None:
-    if value is not None and not callable(getattr(value, "update", None)):
-        raise MlgymError(
-            f"{name}: {key} takes a component, such as component('sgd', learning_rate=0.1); found {value!r}"
-        )
 
 
 def _register_all() -> None:

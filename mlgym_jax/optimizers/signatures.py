@@ -8,7 +8,7 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from typing import Annotated, Any
 
 import jax
@@ -113,9 +113,8 @@ def by_optax_rules(function: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-def path_mask(pattern: str) -> Callable[[Any], Any]:
+def path_mask(expression: re.Pattern[str]) -> Callable[[Any], Any]:
     """Return params -> tree of bool: where the regular expression is found in a parameter's path, `dense/kernel`."""
-    expression = re.compile(pattern)
     return lambda params: map_paths(lambda path, _: path.matches(expression), params)
 
 
@@ -149,10 +148,3 @@ def _plain_type(parameter: inspect.Parameter) -> Any:
 
 def _is_union(annotation: Any) -> bool:
     return typing.get_origin(annotation) in (typing.Union, types.UnionType)
-
-
-def with_dtypes(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Turn the names of dtypes, such as "bfloat16", into dtypes."""
-    return {
-        name: jnp.dtype(value) if isinstance(value, str) and "dtype" in name else value for name, value in given.items()
-    }

@@ -8,6 +8,7 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from mlgym_jax.config.spelling import columns
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
@@ -233,6 +234,9 @@ class RunResult:
     def to_dataframe(self) -> Any:
         """Return a pandas DataFrame, one row an experiment and epoch: hyperparameters, fold, status, epoch, scores.
 
+        Values can be hashed: a swept component is its name, and what differs inside of components of one name has a
+        column of its own, such as `optimizer.learning_rate`.
+
         Raises:
             MlgymError: pandas is not installed.
         """
@@ -240,12 +244,15 @@ class RunResult:
             import pandas
         except ImportError:
             raise MlgymError('to_dataframe needs pandas; type: pip install "mlgym-jax[pandas]"') from None
-        rows = []
-        for item in self.experiments:
+        rows, cells = [], columns([item.hyperparameters for item in self.experiments])
+        for item, swept in zip(self.experiments, cells, strict=True):
             for epoch, scores in zip(item._view.epoch_numbers, item._view.rows(), strict=True):
                 values = {"experiment_id": item.experiment_id, "fold": item.fold, "status": item.status}
-                rows.append({**values, **item.hyperparameters, "epoch": epoch, **scores})
-        return pandas.DataFrame(rows)
+                rows.append({**values, **swept, "epoch": epoch, **scores})
+        frame = pandas.DataFrame(rows)
+        for name in {name for swept in cells for name, value in swept.items() if value is None}:
+            frame[name] = pandas.Series([row.get(name) for row in rows], dtype=object)  # None is a value, 1 no float
+        return frame
 
     @functools.cached_property
     def _study(self) -> Any:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-import json
+import os
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlgym_jax.config.spelling import columns, spelled
 from mlgym_jax.errors import listed
-from mlgym_jax.reading.results import ExperimentResult, RunResult, as_configured
+from mlgym_jax.reading.results import ExperimentResult, RunResult
 
 
 def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
     """Print the experiments of a run, best first."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else 120, highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False, markup=False)
     console.print(table(result.view, monitor, mode, limit))
     for item in [*result.experiments, *result.refit]:
         if item.error:
@@ -28,6 +30,12 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
         console.print("refit: none, as no candidate has a finite score on every fold")
     if result.damaged_lines:
         console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+
+
+def _piped_width() -> int:
+    """Return the columns of a table that goes into a pipe or a file: `$COLUMNS` of them, or 120."""
+    wanted = os.environ.get("COLUMNS", "")
+    return max(40, int(wanted)) if wanted.isdecimal() else 120
 
 
 def _refitted(item: ExperimentResult) -> str:
@@ -71,7 +79,8 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
         found = best[item.experiment_id]
         return found is None, sign * found[1] if found else 0.0, item.experiment_id
 
-    names = list(dict.fromkeys(name for item in experiments for name in item.hyperparameters))
+    cells = {item.experiment_id: found for item, found in zip(experiments, _cells(experiments), strict=True)}
+    names = list(dict.fromkeys(name for found in cells.values() for name in found))
     folds = any(item.fold is not None for item in experiments)
     scores = list(dict.fromkeys(name for item in experiments for name in item.history))
     last = [name for name in scores if name != monitor and (name.endswith("/loss") or name.startswith("val/"))][:4]
@@ -90,7 +99,7 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
     for item in sorted(experiments, key=rank)[:limit]:
         found = best[item.experiment_id]
         status = item.status + (f" ({item.stop_reason})" if item.stop_reason else "")
-        row = [str(item.experiment_id), *(_shown(item.hyperparameters.get(name)) for name in names)]
+        row = [str(item.experiment_id), *(_shown(cells[item.experiment_id], name) for name in names)]
         row += [str(item.fold)] * folds + [status, str(item.epochs)]
         row += [f"{found[1]:.4f} @ {found[0]}" if found else "-"] * bool(monitor)
         row += [f"{item.last[name]:.4f}" if name in item.last else "-" for name in last]
@@ -98,11 +107,15 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
     return grid
 
 
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):
-        return json.dumps(value)
-    return f"{value:g}" if isinstance(value, float) else str(as_configured(value))
+def _cells(experiments: Sequence[Any]) -> list[dict[str, Any]]:
+    return columns([item.hyperparameters for item in experiments])
+
+
+def _shown(cells: Mapping[str, Any], name: str) -> str:
+    return spelled(cells[name]) if name in cells else "-"
 
 
 def _words(hyperparameters: dict[str, Any]) -> str:
-    return "; ".join(f"{key}={_shown(value)}" for key, value in hyperparameters.items()) or "the only one"
+    """Write swept values in a line; those that are a part of a component among them stand in that."""
+    own = [key for key in hyperparameters if not any(key.startswith(f"{other}.") for other in hyperparameters)]
+    return "; ".join(f"{key}={spelled(hyperparameters[key])}" for key in own) or "the only one"

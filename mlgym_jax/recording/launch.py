@@ -20,7 +20,6 @@ from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, safe_point
-from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
 from mlgym_jax.publishing import Boards, Publication
@@ -29,6 +28,7 @@ from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import model_cards, to_markdown
+from mlgym_jax.recording.ready import ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
@@ -76,15 +76,8 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    sources.refuse_while_executing()
-    boards, request, config = Boards.at(board), parse_plan(plan), as_config(config)
-    used = use_devices(devices)
-    memory_limit(used[0])  # a wrong setting is found before anything is written
-    run_folder.register_beside(source_file(config))
-    study = prepare(config)
-    for job in study.jobs:
-        safe_point()
-        job.warm_start()  # what does not fit is found before anything is written
+    boards, config = Boards.at(board), as_config(config)
+    study, request, used = ready(config, plan, devices)
     own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     record = provenance.describe(

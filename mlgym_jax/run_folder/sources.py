@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.components.registry import registrations
-from mlgym_jax.config.words import walk
+from mlgym_jax.config.traversal import walk
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.files import write_whole

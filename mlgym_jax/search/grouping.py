@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.components.tree import owner_of
-from mlgym_jax.config.words import canonical_json, dotted, replaced
+from mlgym_jax.config.traversal import replaced
+from mlgym_jax.config.words import canonical_json, dotted
 from mlgym_jax.search.strategy import Assignment
 
 # Swept at the top level, these are array arguments of the compiled program.

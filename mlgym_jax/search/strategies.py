@@ -20,7 +20,7 @@ from typing import Any
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.components.tree import placed
-from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, plain
+from mlgym_jax.config.words import MAX_EXPERIMENTS, SECTIONS, Path, dotted, is_component, is_sweep, plain
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.strategy import Assignment, Once, Strategy
 from mlgym_jax.search.sweep import assigned, product, swept_paths, value_at, variants
@@ -146,7 +146,7 @@ def _flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Flatten nested fields to dotted paths; a component stands for itself."""
     found: dict[str, Any] = {}
     for name, value in values.items():
-        nested = isinstance(value, Mapping) and "component" not in value
+        nested = isinstance(value, Mapping) and not (is_component(value) or is_sweep(value))
         found.update(_flat(value, f"{prefix}{name}.") if nested else {f"{prefix}{name}": plain(value)})
     return dict(sorted(found.items()))
 
@@ -162,6 +162,10 @@ def _changed(config: Mapping[str, Any], path: Path, value: Any, where: str) -> M
         if key not in inside:
             raise ConfigError(f"{where}.{dotted(path)}", f"no such field{nearest(str(key), map(str, inside))}")
         holder = inside[key]
-    if isinstance(holder, Mapping) and last not in holder and "component" not in holder:
-        raise ConfigError(f"{where}.{dotted(path)}", f"no such field{nearest(last, holder)}")
+    there = dict(enumerate(holder)) if isinstance(holder, tuple) else holder if isinstance(holder, Mapping) else {}
+    known = {str(key) for key in there} | (set(SECTIONS) - {"search"} if not holders else set())
+    if last not in known and not is_component(holder):  # a component says itself what it has
+        raise ConfigError(
+            f"{where}.{dotted(path)}", f"no such field{nearest(last, known)} Fields here: {listed(sorted(known), 30)}"
+        )
     return placed(config, path, value)

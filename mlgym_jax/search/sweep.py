@@ -9,8 +9,9 @@ from typing import Any
 
 from mlgym_jax.components.graph import build_alone
 from mlgym_jax.components.tree import placed, resolved, unresolved
-from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_sweep, sweeps, walk
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.config.traversal import walk
+from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_sweep, sweeps
+from mlgym_jax.errors import ConfigError, described
 from mlgym_jax.search.strategy import Assignment, Finished, Once, Strategy
 
 
@@ -55,13 +56,16 @@ def proposed_by(strategy: Strategy, study: Mapping[str, Any], finished: Finished
     Raises:
         ConfigError: what it says, or that it failed, at the place of the search.
     """
+    name = f" {study['search'].entry.name!r}" if "search" in study else ""
     try:
-        return strategy.propose({name: value for name, value in study.items() if name != "search"}, finished)
+        found = strategy.propose({name: value for name, value in study.items() if name != "search"}, finished)
     except ConfigError:
         raise
     except Exception as error:
-        name = f" {study['search'].entry.name!r}" if "search" in study else ""
         raise ConfigError("search", f"search{name} failed: {type(error).__name__}: {error}") from error
+    if not isinstance(found, list | tuple) or not all(isinstance(item, Assignment) for item in found):
+        raise ConfigError("search", f"search{name} returned {described(found)}; a list of Assignments is expected")
+    return list(found)
 
 
 def whole_grid(study: Mapping[str, Any]) -> list[Assignment]:

@@ -14,7 +14,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
-from mlgym_jax.config.words import plain, validated
+from mlgym_jax.config.words import check_chosen, plain, validated
 from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
@@ -29,6 +29,7 @@ from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
 from mlgym_jax.study.checks import check_refit, check_values, checked_table
 from mlgym_jax.study.job import Job, make_job
+from mlgym_jax.study.programs import advice, in_words
 from mlgym_jax.study.tracing import NotTraceable
 
 _LOG = logging.getLogger(__name__)
@@ -116,6 +117,9 @@ def _refitted(study: Study, origin: Mapping[str, Any], num_epochs: int) -> Study
 
 def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str, Any] | None = None) -> Study:
     """Return a study with more experiments, which make groups of their own; `refit` as in `Experiment`."""
+    for assignment in assignments:
+        for field in {path.partition(".")[0] for path in assignment.hyperparameters}:
+            check_chosen(field, assignment.config.get(field))  # drawn or listed, it was not there to be validated
     dynamic = dynamic_paths(assignments)
     because = dict(study.static_because)
     dynamic = [path for path in dynamic if path not in because]
@@ -124,6 +128,10 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     while True:
         try:
             experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
+            if hint := advice([job.group for job in jobs]):
+                _LOG.warning(
+                    "%s. They are compiled one after the other; %s", in_words([j.group for j in jobs], because), hint
+                )
             return dataclasses.replace(
                 study,
                 experiments=(*study.experiments, *experiments),

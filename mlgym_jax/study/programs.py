@@ -1,0 +1,49 @@
+"""How many programs a study compiles, and because of which swept values: said before any of them is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mlgym_jax.config.spelling import columns, spelled
+from mlgym_jax.errors import listed
+from mlgym_jax.search.grouping import Group
+
+# More programs than this are worth a word before they are compiled, one after the other.
+MANY = 8
+
+
+def split_by(groups: Sequence[Group]) -> dict[str, list[Any]]:
+    """Return the swept values that are a part of the program: dotted path -> its different values, in their order."""
+    found: dict[str, dict[Any, None]] = {}
+    for group, cells in zip(groups, columns([_of(group) for group in groups]), strict=True):
+        for path, value in cells.items():
+            if path not in group.dynamic:
+                found.setdefault(path, {})[value] = None
+    return {path: list(values) for path, values in found.items() if len(values) > 1}
+
+
+def _of(group: Group) -> Mapping[str, Any]:
+    return group.experiments[0].assignment.hyperparameters
+
+
+def in_words(groups: Sequence[Group], because: Mapping[str, str]) -> str:
+    """Say how many programs there are and why, for a log or a terminal.
+
+    Args:
+        because: the swept values that could have been arrays but for a component, and what it said of them.
+    """
+    number, experiments = len(groups), sum(len(group.experiments) for group in groups)
+    counted = f"{number} program{'s' * (number > 1)} for {experiments} experiment{'s' * (experiments > 1)}"
+    causes = [
+        f"config.{path} has {len(values)} values ({listed(map(spelled, values), 6)})"
+        + (f", of which one program cannot be made ({because[path]})" if path in because else "")
+        for path, values in split_by(groups).items()
+    ]
+    return f"{counted}: " + "; ".join(causes) if causes else counted
+
+
+def advice(groups: Sequence[Group]) -> str:
+    """Return what to write instead of so many values that each need a program; "" where they are not many."""
+    paths = [path for path, values in split_by(groups).items() if len(values) > 2] if len(groups) > MANY else []
+    return f"fewer different values of {listed(paths, 4)}, such as grid(…) of two or three, compile fewer" * bool(paths)

@@ -1,0 +1,87 @@
+"""What a run would do is said before it does it: --dry_run, and a word where many programs will be compiled."""
+
+import logging
+import math
+
+import pytest
+from study_files import here, small
+
+import mlgym_jax as mg
+from mlgym_jax.study.expand import prepare
+
+
+def dry(folder, edit="", *words):
+    status, out, err = here("run", f"--config={small(folder, edit)}", "--dry_run", *words)
+    return status, out, err
+
+
+def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    edit = """
+    config.seed = grid(0, 1)
+    config.validation = component("holdout", val=0.1, test=0.05)
+    config.model = component("mlp", features=grid((4,), (8, 8)))"""
+    status, out, err = dry(tmp_path, edit, "--devices=1", "--run_id=r")
+    assert (status, err) == (0, "")
+    assert "4 experiments, 12 epochs, on 1 cpu device; nothing was trained or written" in out
+    assert "2 programs for 4 experiments: config.model.features has 2 values ((4,), (8, 8))\n" in out
+    # 200 examples, of which ceil(0.1 * 200) and ceil(0.05 * 200) are held out, in batches of 32.
+    rest = 200 - math.ceil(20) - math.ceil(10)
+    assert f"plan map+scanx1, {math.ceil(rest / 32)} steps of 32 an epoch" in out
+    assert f"examples: train {rest}, val 20, test 10" in out
+    # Dense layers from 8 inputs to 3 classes.
+    assert (
+        f", {8 * 4 + 4 + 4 * 3 + 3} parameters;" in out and f", {8 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3} parameters;" in out
+    )
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["study.py"]
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--config.loss=none"], "config.loss: unknown loss 'none'"),
+        (["--plan=fast"], "--plan=fast: 'fast' is no plan"),
+        (["--run_id=../x"], "--run_id=../x: allowed are"),
+        (["--devices=99"], "--devices=99: this process has"),
+        (["--resume=r"], "--dry_run is of a new run; leave --resume out"),
+    ],
+)
+def test_a_dry_run_refuses_what_a_run_refuses(words, message, tmp_path):
+    status, out, err = dry(tmp_path, "", *words)
+    assert (status, out) == (2, "") and err.startswith(f"error: {message}"), err
+
+
+MANY = """
+    config.model = component("mlp", features=(int_uniform(1, 10**6),))
+    config.search = component("random", num_experiments=12)"""
+TOP = "from mlgym_jax import int_uniform"
+
+
+def test_a_program_for_every_experiment_is_said_beforehand(tmp_path, caplog):
+    config = mg.load_config(small(tmp_path, MANY, TOP))
+    with caplog.at_level(logging.WARNING):
+        assert len(prepare(config).jobs) == 12
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("12 programs for 12 experiments: config.model.features.0 has 12 values (")
+    assert "fewer different values of model.features.0, such as grid(…) of two or three, compile fewer" in said
+
+
+def test_few_programs_or_values_that_are_arrays_are_not_worth_a_word(tmp_path, caplog):
+    edit = """
+    config.optimizer.learning_rate = log_uniform(0.001, 0.1)
+    config.model = component("mlp", features=grid((2,), (3,), (4,)))
+    config.search = component("random", num_experiments=40)"""
+    config = mg.load_config(small(tmp_path, edit, "from mlgym_jax import log_uniform"))
+    with caplog.at_level(logging.WARNING):
+        assert len(prepare(config).jobs) == 3
+    assert not caplog.records
+
+
+def test_swept_components_count_by_name_and_say_which_of_their_values_cannot_be_arrays(tmp_path):
+    edit = """
+    config.optimizer = grid(
+        component("adam", learning_rate=grid(0.1, 0.2), nesterov=grid(False, True)), component("sgd", learning_rate=0.1)
+    )"""
+    _, out, _ = dry(tmp_path, edit)
+    assert "3 programs for 5 experiments: config.optimizer has 2 values (adam, sgd); " in out
+    assert "config.optimizer.nesterov has 2 values (False, True)\n" in out

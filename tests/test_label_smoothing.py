@@ -1,0 +1,86 @@
+"""Label smoothing from a config: Optax's smoothed labels, the closed form, swept as one program, in [0, 1)."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from ml_collections import ConfigDict
+
+from mlgym_jax import component, grid
+from mlgym_jax.components.registry import lookup
+from mlgym_jax.errors import ConfigError
+from mlgym_jax.study.expand import prepare
+
+LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)
+CLASSES = jnp.array([0, 1, 2, 3, 1, 1])
+ONE_HOT = jax.nn.one_hot(CLASSES, 4)
+SOFT = jax.nn.softmax(LOGITS[::-1] * 2)
+
+
+def loss(name, targets=CLASSES, logits=LOGITS, **parameters):
+    return lookup("loss", name).factory(**parameters)(logits, {"targets": targets})
+
+
+@pytest.mark.parametrize("targets, distribution", [(CLASSES, ONE_HOT), (ONE_HOT, ONE_HOT), (SOFT, SOFT)])
+@pytest.mark.parametrize("name", ["softmax_cross_entropy", "safe_softmax_cross_entropy", "poly_loss_cross_entropy"])
+def test_targets_are_smoothed_as_by_optax(name, targets, distribution):
+    expected = getattr(optax.losses, name)(LOGITS, optax.smooth_labels(distribution, 0.2))
+    np.testing.assert_allclose(loss(name, targets, label_smoothing=0.2), expected, rtol=1e-6)
+
+
+def test_integer_labels_too():
+    expected = optax.softmax_cross_entropy(LOGITS, optax.smooth_labels(ONE_HOT, 0.3))
+    found = loss("softmax_cross_entropy_with_integer_labels", label_smoothing=0.3)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_closed_form():
+    # Of equal logits every distribution costs log(4). One class at 0, the others far below: a - share of 3/4 costs 100.
+    flat = loss("softmax_cross_entropy", logits=jnp.zeros((6, 4)), label_smoothing=0.5)
+    np.testing.assert_allclose(flat, np.full(6, np.log(4)), rtol=1e-6)
+    sure = loss("softmax_cross_entropy", CLASSES[:1], jnp.array([[0.0, -100.0, -100.0, -100.0]]), label_smoothing=0.4)
+    np.testing.assert_allclose(sure, [0.4 * 3 / 4 * 100], rtol=1e-5)
+    # Of one output: yes with 1 - a / 2, no with a / 2.
+    logit = jnp.array([[2.0], [-1.0]])
+    yes, no = 0.9, 0.1
+    expected = [
+        -yes * np.log(1 / (1 + np.exp(-2))) - no * np.log(1 / (1 + np.exp(2))),
+        -no * np.log(1 / (1 + np.exp(1))) - yes * np.log(1 / (1 + np.exp(-1))),
+    ]
+    found = loss("sigmoid_binary_cross_entropy", jnp.array([1, 0]), logit, label_smoothing=0.2)
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_none_is_the_loss_as_it_was_to_the_bit():
+    for name in ("softmax_cross_entropy", "sigmoid_binary_cross_entropy"):
+        targets = CLASSES if name.startswith("softmax") else ONE_HOT
+        assert np.array_equal(loss(name, targets), loss(name, targets, label_smoothing=0.0))
+
+
+def study(smoothing):
+    config = ConfigDict(type_safe=False)
+    config.num_epochs = 1
+    config.dataset = component("synthetic", num_examples=40, num_features=4, num_classes=3)
+    config.model = component("linear")
+    config.loss = component("softmax_cross_entropy", label_smoothing=smoothing)
+    config.optimizer = component("sgd", learning_rate=0.1)
+    return config
+
+
+def test_it_is_swept_in_one_program():
+    [job] = prepare(study(grid(0.0, 0.1, 0.5))).jobs
+    assert job.group.dynamic == ("loss.label_smoothing",)
+    for share in (0.0, 0.1, 0.5):
+        state = job.program.init(jax.random.key(0), job.sample, {"loss.label_smoothing": share})
+        outputs = job.program.predict(state, job.sample)
+        one_hot = jax.nn.one_hot(job.sample["targets"], 3)
+        expected = optax.softmax_cross_entropy(outputs, optax.smooth_labels(one_hot, share)).mean()
+        found = job.program.compute(job.program.eval_step(state, job.sample))["loss"]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("share", [1.0, -0.1, 1, grid(0.1, 1.5)])
+def test_shares_are_in_their_range(share):
+    with pytest.raises(ConfigError, match=r"^config\.loss\.label_smoothing: a number in \[0, 1\) is expected, found"):
+        prepare(study(share))

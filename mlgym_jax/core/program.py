@@ -21,6 +21,7 @@ import optax
 
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.modules import adapt
+from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
@@ -118,6 +119,7 @@ def make_program(components: Any) -> Program:
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             with named("model"):
                 outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
+                outputs = checked(outputs)
             values = loss_values(parts["loss"], outputs, batch, params)["loss"]
             return _masked_mean(values, batch["mask"]), (outputs, model_state)
 
@@ -157,6 +159,7 @@ def make_program(components: Any) -> Program:
         key = key_for(state.key, EVAL, state.step)
         with named("model"):
             outputs, _ = adapt(parts["model"]).apply(params, model_state, batch["inputs"], key, False)
+            outputs = checked(outputs)
         return outputs, process(parts.get("post_processors", {}), outputs), params
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric, mean_of
+from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
 from mlgym_jax.core.state import Batch, MetricState, Outputs
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
@@ -58,7 +59,7 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         values = loss_values(loss, outputs, batch, params)
         found = {name: _MEAN.update(_MEAN.init(), values[name], batch) for name in means}
         for name, metric in metrics.items():
-            with named(f"metrics.{name}"), _several(outputs, name=getattr(metric, "output", None)):
+            with named(f"metrics.{name}"):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
         return found
 
@@ -155,10 +156,12 @@ def _due(metric: Any, epoch: Any) -> Any:
 
 
 def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:
-    seen = pick(processed, metric.output) if getattr(metric, "output", None) else outputs
+    path = getattr(metric, "output", None)
+    seen = outputs if path is None else pick(processed, path)
 
     def update() -> Any:
-        return metric.update(metric.init(), seen, batch)
+        with reading(seen, path):
+            return metric.update(metric.init(), seen, batch)
 
     due = _due(metric, epoch)
     if due is None:
@@ -189,8 +192,8 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
     Raises:
         ConfigError: not one value an example.
     """
-    with named("loss"), _several(outputs):
-        found = {"loss": loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)}
+    with named("loss"):
+        found = {"loss": call_loss(loss, outputs, batch, params)}
         if part_names(loss):
             parts = loss.parts(outputs, batch, params)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
@@ -205,27 +208,25 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
     return found
 
 
+def call_loss(loss: Any, outputs: Outputs, batch: Batch, params: Any, path: str | None = None) -> jax.Array:
+    """Call a loss with what it takes.
+
+    Args:
+        path: the path of `outputs` among the model's, if one was named.
+
+    Raises:
+        MlgymError: whatever it raises, in words.
+    """
+    with reading(outputs, path):
+        return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
+
+
 def takes_params(loss: Any) -> bool:
     """Tell whether a loss wants the model's parameters besides outputs and batch, as a regulariser does."""
     try:
         return "params" in inspect.signature(loss).parameters
     except (TypeError, ValueError):
         return False
-
-
-def pick(outputs: Outputs, name: str | None) -> Any:
-    """Return one of several named outputs; all of them if no name is given.
-
-    Raises:
-        MlgymError: there is no output of that name.
-    """
-    if name is None:
-        return outputs
-    if not isinstance(outputs, Mapping):
-        raise MlgymError(f"no output {name!r}: the model has one output without a name; leave output= out")
-    if name not in outputs:
-        raise MlgymError(f"no output {name!r}{nearest(name, outputs)} Outputs: {listed(outputs)}")
-    return outputs[name]
 
 
 def _check_metric(name: str, metric: Any) -> None:
@@ -239,19 +240,20 @@ def _check_metric(name: str, metric: Any) -> None:
 
 
 @contextlib.contextmanager
-def _several(outputs: Outputs, name: str | None = None) -> Iterator[None]:
-    """Explain an error that comes of a model that has several outputs, of which none was named."""
+def reading(seen: Outputs, path: str | None = None) -> Iterator[None]:
+    """Put an error of what reads outputs in words; where they are several and it reads one, say which there are.
+
+    Args:
+        seen: what it is given; path: the path of that among the model's outputs, if one was named.
+    """
     try:
         yield
-    except MlgymError:
+    except SeveralOutputs as error:
+        raise say_which(seen, path, error) from error
+    except (MlgymError, jax.errors.JAXTypeError):
         raise
     except Exception as error:
-        if name is not None or not isinstance(outputs, Mapping):
-            raise
-        raise MlgymError(
-            f"the model has several outputs, this reads one; say which, component('…', output='{next(iter(outputs))}'"
-            f"). Outputs: {listed(outputs)} ({type(error).__name__}: {error})"
-        ) from error
+        raise (say_which(seen, path, error) if parts(seen) else _in_words(error)) from error
 
 
 @contextlib.contextmanager
@@ -259,13 +261,15 @@ def named(path: str) -> Iterator[None]:
     """Put a config path in front of whatever a user's component raises."""
     try:
         yield
-    except ConfigError:
+    except (ConfigError, jax.errors.JAXTypeError):
         raise
-    except MlgymError as error:
-        raise ConfigError(path, str(error)) from error
-    except jax.errors.JAXTypeError:
-        raise
-    except KeyError as error:
-        raise ConfigError(path, f"it looks up {error}, which is not there (KeyError)") from error
     except Exception as error:
-        raise ConfigError(path, f"{type(error).__name__}: {error}") from error
+        raise ConfigError(path, str(_in_words(error))) from error
+
+
+def _in_words(error: Exception) -> MlgymError:
+    if isinstance(error, MlgymError):
+        return error
+    if isinstance(error, KeyError):
+        return MlgymError(f"it looks up {error}, which is not there (KeyError)")
+    return MlgymError(f"{type(error).__name__}: {error}")

@@ -26,7 +26,8 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register, shared_parameters
-from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
+from mlgym_jax.core.outputs import one_array, pick
+from mlgym_jax.core.scoring import call_loss, part_names, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
 from mlgym_jax.core.trees import path_name
@@ -40,7 +41,7 @@ class Reading:
     """A loss that reads one output and one field of the batch, times a weight.
 
     Attributes:
-        output: the model's output to read; all of them by default.
+        output: the path of the model's output to read, such as `logits` or `1.logits`; all of them by default.
         target: the field of the batch that stands in for `targets`.
         weight: a factor, which may be traced.
     """
@@ -56,7 +57,8 @@ class Reading:
 
     def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
         """Return float[batch], before the weight."""
-        return _values(self.loss, pick(outputs, self.output), with_target(batch, self.target), params)
+        seen = pick(outputs, self.output)
+        return call_loss(self.loss, seen, with_target(batch, self.target), params, path=self.output)
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -73,10 +75,6 @@ def _reading(loss: Loss, *, output: str | None = None, target: str | None = None
     return Reading(loss, output, target, weight)
 
 
-def _values(loss: Loss, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
-    return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
-
-
 @dataclasses.dataclass(frozen=True)
 class _Sum:
     losses: Mapping[str, Loss]
@@ -86,14 +84,14 @@ class _Sum:
         return tuple(self.losses)
 
     def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        values = [_values(loss, outputs, batch, params) for loss in self.losses.values()]
+        values = [call_loss(loss, outputs, batch, params) for loss in self.losses.values()]
         return sum(values[1:], start=values[0])
 
     def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
         return {
             name: loss.unweighted(outputs, batch, params)
             if isinstance(loss, Reading)
-            else _values(loss, outputs, batch, params)
+            else call_loss(loss, outputs, batch, params)
             for name, loss in self.losses.items()
         }
 
@@ -136,7 +134,7 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
                 f"class_weighted: the targets hold class {found.max()}, weights has the {len(weights)} of the classes "
                 f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
             )
-        values = _values(loss, outputs, batch, params)
+        values = call_loss(loss, outputs, batch, params)
         return values * class_weights(weights, batch)[targets].astype(values.dtype)
 
     return weigh
@@ -164,7 +162,7 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
     """
 
     def loss(outputs: Outputs, batch: Batch) -> jax.Array:
-        outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
+        outputs, targets = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"])
         if outputs.shape == (*targets.shape, 1):
             outputs = outputs[..., 0]
         if outputs.shape != targets.shape:

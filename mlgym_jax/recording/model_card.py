@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.events import default_monitor
 from mlgym_jax.events.layout import spell_number
@@ -98,13 +99,11 @@ def _card(
 def _model(job: Job) -> dict[str, Any]:
     leaves = jax.tree_util.tree_leaves_with_path(job.abstract.params)
     layers = {path_name(path): {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for path, leaf in leaves}
-    outputs = jax.eval_shape(job.program.predict, job.abstract, dict(job.sample))
-    shown = jax.tree.map(lambda leaf: f"{leaf.dtype.name}[{', '.join(['batch', *map(str, leaf.shape[1:])])}]", outputs)
     return {
         "num_parameters": sum(int(np.prod(leaf.shape)) for _, leaf in leaves),
         "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for _, leaf in leaves),
         "parameters": layers,
-        "outputs": shown,
+        "outputs": described_tree(job.outputs),
     }
 
 

@@ -48,6 +48,7 @@ class Job:
         intervals: every how many epochs each of them is computed.
         abstract: shapes of one experiment's TrainState.
         traced: the jaxpr of one training step.
+        outputs: shapes of what the model returns for one training batch, with those of post-processors.
         fold_of_row: int32[rows], each experiment's number in the fold table.
         seeds: uint32[rows].
         hyperparams: dotted path -> [rows].
@@ -65,6 +66,7 @@ class Job:
     intervals: Mapping[str, int]
     abstract: TrainState
     traced: Any
+    outputs: Any
     fold_of_row: np.ndarray
     seeds: np.ndarray
     hyperparams: Mapping[str, np.ndarray]
@@ -177,7 +179,7 @@ def make_job(
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores = traced_steps(components, program, key, batch, row)
+    abstract, traced, scores, outputs = traced_steps(components, program, key, batch, row)
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
@@ -211,6 +213,7 @@ def make_job(
         intervals=intervals,
         abstract=abstract,
         traced=traced,
+        outputs=outputs,
         fold_of_row=np.array(fold_of_row, np.int32),
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,

@@ -23,12 +23,17 @@ class NotTraceable(Exception):
 
 def traced_steps(
     components: Components, program: Program, key: Any, batch: Any, row: Any
-) -> tuple[Any, Any, list[str]]:
-    """Trace a training and an evaluation step: every shape error shows here, with a config path."""
+) -> tuple[Any, Any, list[str], Any]:
+    """Trace a training and an evaluation step: every shape error shows here, with a config path.
+
+    Returns:
+        shapes of a TrainState, the jaxpr of a training step, the names of the scores, shapes of what `predict` returns.
+    """
     try:
         abstract = jax.eval_shape(program.init, key, batch, row)
         traced = jax.make_jaxpr(program.train_step)(abstract, batch)
         scores = jax.eval_shape(lambda state, batch: program.compute(program.eval_step(state, batch)), abstract, batch)
+        outputs = jax.eval_shape(program.predict, abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
@@ -45,7 +50,7 @@ def traced_steps(
                 "loss" if name == "loss" else f"metrics.{name}",
                 f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
             )
-    return abstract, traced.jaxpr, list(scores)
+    return abstract, traced.jaxpr, list(scores), outputs
 
 
 def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]) -> None:

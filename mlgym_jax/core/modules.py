@@ -1,50 +1,56 @@
-"""Make Flax Linen and Flax NNX modules alike: a pair of pure functions `init` and `apply`."""
+"""Make Flax Linen modules, Flax NNX modules and pairs of functions alike: pure functions `init` and `apply`."""
 
 from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx, traverse_util
+from flax.core import DenyList
 from jax.core import Tracer
 
+from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
 from mlgym_jax.errors import ConfigError
 
 
-class PureModel(NamedTuple):
-    """`init(key, inputs) -> (params, state)`; `apply(params, state, inputs, key, train) -> (outputs, state)`."""
-
-    init: Callable[[jax.Array, Any], tuple[Any, Any]]
-    apply: Callable[[Any, Any, Any, jax.Array, bool], tuple[Any, Any]]
-
-
-def adapt(model: Any) -> PureModel:
-    """Return the pure form of a Linen module, or of a callable `(rngs) -> nnx.Module`.
+def adapt(model: Any, *, tells_all: bool = False) -> Model:
+    """Return the pure form of a Linen module, of a callable `(rngs) -> nnx.Module`, or of a pair `(init, apply)`.
 
     Modules are called as they are written: `(x)`, `(x, train=…)` (also `training`, `is_training`) or
     `(x, deterministic=…)`. Every collection of a Linen module besides `params`, and every variable of an NNX module
     besides parameters and keys, is carried as state, as far as a call in training keeps its form: what is created or
     grows in a call, such as what `sow` collects, is that call's alone.
 
+    Args:
+        tells_all: let the state that a call returns hold that, too, in evaluation as well; `sow` then begins anew in
+            each call, also where it adds up instead of collecting.
+
     Raises:
-        ConfigError: the model is neither.
+        ConfigError: the model is none of these.
     """
     if isinstance(model, linen.Module):
-        return _adapt_linen(model)
+        return _adapt_linen(model, tells_all)
     if isinstance(model, nnx.Module):
         raise ConfigError(
             "model",
             "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)",
         )
+    if is_pair(model):
+        return of_pair(model, _mode)
+    if isinstance(model, type) and issubclass(model, linen.Module):
+        raise ConfigError("model", f"found the class {model.__name__} itself; return a module: {model.__name__}(…)")
+    if other := of_other_library(model):
+        raise ConfigError("model", other)
     if callable(model):
         construct: Any = model
-        return _adapt_nnx(construct)
+        return _adapt_nnx(construct, tells_all)
     raise ConfigError(
         "model",
-        f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> nnx.Module",
+        f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> "
+        "nnx.Module, or a pair of functions (init, apply)",
     )
 
 
@@ -57,7 +63,7 @@ def _mode(call: Callable[..., Any], train: bool) -> dict[str, Any]:
     return {"deterministic": not train} if "deterministic" in parameters else {}
 
 
-def _adapt_linen(module: linen.Module) -> PureModel:
+def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
     call = type(module).__call__
 
     def rngs(key: jax.Array) -> dict[str, jax.Array]:
@@ -65,9 +71,12 @@ def _adapt_linen(module: linen.Module) -> PureModel:
         return {"params": jax.random.fold_in(key, 0), "dropout": jax.random.fold_in(key, 1)}
 
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
-        with linen.intercept_methods(_traced_dropout):
+        sown: set[tuple[str, ...]] = set()
+        with linen.intercept_methods(_traced_dropout), linen.intercept_methods(_noting(sown)):
             variables = dict(module.init(rngs(key), inputs, **_mode(call, False)))
         params, state = variables.pop("params", {}), variables
+        if tells_all:
+            state = _without(state, sown)
         if not state:
             return params, state
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
@@ -76,17 +85,26 @@ def _adapt_linen(module: linen.Module) -> PureModel:
     def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
         with linen.intercept_methods(_traced_dropout):
             return module.apply(
-                {"params": params, **state}, inputs, rngs=rngs(key), mutable=list(state), **_mode(call, True)
+                {"params": params, **state},
+                inputs,
+                rngs=rngs(key),
+                mutable=DenyList("params") if tells_all else list(state),
+                **_mode(call, True),
             )
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        if train and state:
+        if train and (state or tells_all):
             outputs, updated = trained(params, state, inputs, key)
-            return outputs, _carried(state, updated)
+            return outputs, {**state, **updated}
         with linen.intercept_methods(_traced_dropout):
-            return module.apply({"params": params, **state}, inputs, rngs=rngs(key), **_mode(call, train)), state
+            variables, mode = {"params": params, **state}, _mode(call, train)
+            if not tells_all:
+                return module.apply(variables, inputs, rngs=rngs(key), **mode), state
+            new = DenyList(("params", *state))  # what is there already stays as it is
+            outputs, created = module.apply(variables, inputs, rngs=rngs(key), mutable=new, **mode)
+            return outputs, {**state, **created}
 
-    return PureModel(init, apply)
+    return Model(init, apply)
 
 
 def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
@@ -109,11 +127,12 @@ def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.mod
     return jnp.where(kept, scaled, jnp.zeros_like(inputs))
 
 
-def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
+def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> Model:
     def build(key: jax.Array) -> nnx.Module:
         module = construct(nnx.Rngs(key))
         if not isinstance(module, nnx.Module):
-            raise ConfigError("model", f"the callable (rngs) -> nnx.Module returned {type(module).__name__}")
+            other = of_other_library(module) or f"the callable (rngs) -> nnx.Module returned {type(module).__name__}"
+            raise ConfigError("model", other)
         return module
 
     def split(module: nnx.Module) -> Any:
@@ -140,20 +159,32 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
         module = nnx.merge(graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state))
         module.train() if train else module.eval()
         outputs = module(inputs, **_mode(type(module).__call__, train))
-        return outputs, _carried(state, _nested(split(module)[3])) if train else state
+        return outputs, _nested(split(module)[3]) if train or tells_all else state
 
-    return PureModel(init, apply)
+    return Model(init, apply)
 
 
-def _carried(state: Any, updated: Any) -> dict[str, Any]:
-    """Return the state that the next step begins with: `updated`, as far as it has the form that it had before."""
-    new = traverse_util.flatten_dict(updated)
-    return traverse_util.unflatten_dict(
-        {
-            path: new[path] if path in new and _form(new[path]) == _form(value) else value
-            for path, value in traverse_util.flatten_dict(state, keep_empty_nodes=True).items()
-        }
-    )
+def _noting(sown: set[tuple[str, ...]]) -> Any:
+    """Return what notes into `sown` the paths that modules sow to while their methods run."""
+
+    def note(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
+        module = context.module
+        if "sow" not in vars(module):
+            sow = module.sow
+
+            def noted(col: str, name: str, *given: Any, **further: Any) -> bool:
+                sown.add((col, *module.path, name))
+                return sow(col, name, *given, **further)
+
+            object.__setattr__(module, "sow", noted)
+        return next_method(*args, **kwargs)
+
+    return note
+
+
+def _without(state: Any, left_out: set[tuple[str, ...]]) -> dict[str, Any]:
+    flat = traverse_util.flatten_dict(state)
+    return traverse_util.unflatten_dict({path: value for path, value in flat.items() if path not in left_out})
 
 
 def _without_sown(state: Any, updated: Any) -> dict[str, Any]:

@@ -61,7 +61,7 @@ def process(post_processors: Mapping[str, PostProcessor], outputs: Outputs) -> O
         raise ConfigError(f"post_processors.{taken[0]}", f"the model has an output {taken[0]!r} already; rename it")
     waiting = dict(post_processors)
     while waiting:
-        source = {name: getattr(function, "output", None) for name, function in waiting.items()}
+        source: dict[str, Any] = {name: getattr(function, "output", None) for name, function in waiting.items()}
         ready = [name for name in waiting if source[name] is None or holds(found, source[name])]
         for name in ready:
             with named(f"post_processors.{name}"):

@@ -16,6 +16,8 @@ from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
 from mlgym_jax.core.state import Batch, MetricState, Outputs
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
+Given = Mapping[str, Any]
+GIVEN = ("params", "state", "key", "step", "train")  # what a loss may take besides outputs and batch
 _MEAN = mean_of(lambda values, batch: values)
 
 
@@ -23,7 +25,7 @@ class Scoring(NamedTuple):
     """The pure functions of measuring.
 
     Attributes:
-        measure: (parts, outputs, processed, batch, params, epoch) -> MetricState of one batch.
+        measure: (loss, outputs, processed, batch, given, epoch) -> MetricState of one batch; `given` as in `call_loss`.
         empty: () -> MetricState of no example.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room: (shapes of one batch's MetricState, num_rows) -> MetricState of no example, into which batches are put.
@@ -54,9 +56,9 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     every = {**means, **metrics}
 
     def measure(
-        loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, params: Any, epoch: Any = None
+        loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, given: Given, epoch: Any = None
     ) -> MetricState:
-        values = loss_values(loss, outputs, batch, params)
+        values = loss_values(loss, outputs, batch, given)
         found = {name: _MEAN.update(_MEAN.init(), values[name], batch) for name in means}
         for name, metric in metrics.items():
             with named(f"metrics.{name}"):
@@ -186,16 +188,16 @@ def part_names(loss: Any) -> tuple[str, ...]:
     return tuple(getattr(loss, "part_names", ()))
 
 
-def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+def loss_values(loss: Any, outputs: Outputs, batch: Batch, given: Given) -> dict[str, jax.Array]:
     """Return float[batch] of a loss, by name: `loss`, and `loss/<part>` of each part that it is the sum of.
 
     Raises:
         ConfigError: not one value an example.
     """
     with named("loss"):
-        found = {"loss": call_loss(loss, outputs, batch, params)}
+        found = {"loss": call_loss(loss, outputs, batch, given)}
         if part_names(loss):
-            parts = loss.parts(outputs, batch, params)
+            parts = loss.parts(outputs, batch, given)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
     for values in found.values():
         if values is None or jnp.shape(values) != batch["mask"].shape:
@@ -208,25 +210,31 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
     return found
 
 
-def call_loss(loss: Any, outputs: Outputs, batch: Batch, params: Any, path: str | None = None) -> jax.Array:
+def call_loss(loss: Any, outputs: Outputs, batch: Batch, given: Given, path: str | None = None) -> jax.Array:
     """Call a loss with what it takes.
 
     Args:
+        given: what it may take besides by name: `params`, the parameters that the outputs are of; `state`, the model's
+            other variables as that call left them, with what it sowed; `key`, a typed PRNG key of this step's own;
+            `step`, int32[], the updates done; `train`, whether this is a training step.
         path: the path of `outputs` among the model's, if one was named.
 
     Raises:
         MlgymError: whatever it raises, in words.
     """
     with reading(outputs, path):
-        return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
+        return loss(outputs, batch, **{name: given[name] for name in taken_by(loss) if name in given})
 
 
-def takes_params(loss: Any) -> bool:
-    """Tell whether a loss wants the model's parameters besides outputs and batch, as a regulariser does."""
+def taken_by(loss: Any) -> tuple[str, ...]:
+    """Return the names of what a loss takes besides outputs and batch; a sum takes what its parts do."""
+    if hasattr(loss, "takes"):
+        return tuple(loss.takes)
     try:
-        return "params" in inspect.signature(loss).parameters
+        parameters = inspect.signature(loss).parameters
     except (TypeError, ValueError):
-        return False
+        return ()
+    return tuple(name for name in GIVEN if name in parameters)
 
 
 def _check_metric(name: str, metric: Any) -> None:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import jax
@@ -27,7 +27,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register, shared_parameters
 from mlgym_jax.core.outputs import one_array, pick
-from mlgym_jax.core.scoring import call_loss, part_names, with_target
+from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
 from mlgym_jax.core.trees import path_name
@@ -51,22 +51,26 @@ class Reading:
     target: str | None = None
     weight: Any = 1.0
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        values = self.unweighted(outputs, batch, params)
+    def __call__(self, outputs: Outputs, batch: Batch, **given: Any) -> jax.Array:
+        values = self.unweighted(outputs, batch, given)
         return values * jnp.asarray(self.weight, values.dtype)
 
-    def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> jax.Array:
+    def unweighted(self, outputs: Outputs, batch: Batch, given: Given) -> jax.Array:
         """Return float[batch], before the weight."""
         seen = pick(outputs, self.output)
-        return call_loss(self.loss, seen, with_target(batch, self.target), params, path=self.output)
+        return call_loss(self.loss, seen, with_target(batch, self.target), given, path=self.output)
 
     @property
     def part_names(self) -> tuple[str, ...]:
         return part_names(self.loss)
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return taken_by(self.loss)
+
+    def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, jax.Array]:
         """Return float[batch] of each part of the inner loss."""
-        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), params)  # type: ignore
+        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), given)  # type: ignore
 
 
 @shared_parameters("loss", dynamic=("weight",))
@@ -83,17 +87,25 @@ class _Sum:
     def part_names(self) -> tuple[str, ...]:
         return tuple(self.losses)
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
-        values = [call_loss(loss, outputs, batch, params) for loss in self.losses.values()]
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return _taken(self.losses.values())
+
+    def __call__(self, outputs: Outputs, batch: Batch, **given: Any) -> jax.Array:
+        values = [call_loss(loss, outputs, batch, given) for loss in self.losses.values()]
         return sum(values[1:], start=values[0])
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, jax.Array]:
+    def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, jax.Array]:
         return {
-            name: loss.unweighted(outputs, batch, params)
+            name: loss.unweighted(outputs, batch, given)
             if isinstance(loss, Reading)
-            else call_loss(loss, outputs, batch, params)
+            else call_loss(loss, outputs, batch, given)
             for name, loss in self.losses.items()
         }
+
+
+def _taken(losses: Iterable[Loss]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for loss in losses for name in taken_by(loss)))
 
 
 @register("loss", "sum")
@@ -124,7 +136,7 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
         MlgymError: targets that are no class numbers, or, without counts in the batch, `balanced`.
     """
 
-    def weigh(outputs: Outputs, batch: Batch, params: Any = None) -> jax.Array:
+    def weigh(outputs: Outputs, batch: Batch, **given: Any) -> jax.Array:
         targets = jnp.asarray(batch["targets"])
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
             raise MlgymError(f"class_weighted takes integer targets [batch], found {targets.dtype.name}{targets.shape}")
@@ -134,9 +146,10 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
                 f"class_weighted: the targets hold class {found.max()}, weights has the {len(weights)} of the classes "
                 f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
             )
-        values = call_loss(loss, outputs, batch, params)
+        values = call_loss(loss, outputs, batch, given)
         return values * class_weights(weights, batch)[targets].astype(values.dtype)
 
+    weigh.takes = taken_by(loss)
     return weigh
 
 

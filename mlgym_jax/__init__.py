@@ -31,6 +31,7 @@ _PUBLIC = {
     "Components": "mlgym_jax.components.graph",
     "make_program": "mlgym_jax.core.program",
     "Program": "mlgym_jax.core.program",
+    "Model": "mlgym_jax.core.model",
     "TrainState": "mlgym_jax.core.state",
     "Metric": "mlgym_jax.core.metric",
     "mean_of": "mlgym_jax.core.metric",
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
     from mlgym_jax.config.words import uniform as uniform
     from mlgym_jax.core.metric import Metric as Metric
     from mlgym_jax.core.metric import mean_of as mean_of
+    from mlgym_jax.core.model import Model as Model
     from mlgym_jax.core.program import Program as Program
     from mlgym_jax.core.program import make_program as make_program
     from mlgym_jax.core.state import TrainState as TrainState

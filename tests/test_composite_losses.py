@@ -44,7 +44,7 @@ def test_a_sum_adds_weighted_losses_and_reports_each_before_its_weight():
     size = jnp.arange(7, dtype=jnp.float32)
     total = loss("sum", losses={**total.losses, "entropy": loss("softmax_cross_entropy", output="logits", weight=0.5)})
     outputs = {"logits": LOGITS, "value": jnp.ones((7, 1))}
-    found = loss_values(total, outputs, {**BATCH, "size": size}, PARAMS)
+    found = loss_values(total, outputs, {**BATCH, "size": size}, {"params": PARAMS})
     square, decay = (1 - np.arange(7.0)) ** 2, 1 + 4 + 16
     np.testing.assert_allclose(found["loss/entropy"], entropy(), rtol=1e-6)
     np.testing.assert_allclose(found["loss/square"], square, rtol=1e-6)

@@ -33,16 +33,23 @@ def flags(train: bool) -> dict[str, Any]:
     return {name: value == train for name, value in FLAGS.items()}
 
 
+def named_flags(call: Callable[..., Any], train: bool) -> dict[str, Any]:
+    """Return those flags that a function takes by name."""
+    parameters = inspect.signature(call).parameters
+    return {name: value for name, value in flags(train).items() if name in parameters}
+
+
 def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
     """Return `run(flags)` with those flags that the `__call__` of a module takes by name.
 
     Through `**kwargs` all of them are handed; what refuses one of them in there is run again without that one.
     """
-    parameters = inspect.signature(type(module).__call__).parameters
+    call = type(module).__call__
+    parameters = inspect.signature(call).parameters
     named = {
         name: value
-        for name, value in flags(train).items()
-        if name in parameters and not _by_field(module, name, parameters[name].default)
+        for name, value in named_flags(call, train).items()
+        if not _by_field(module, name, parameters[name].default)
     }
     through = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
     offered = flags(train) if through and not any(name in parameters for name in FLAGS) else {}

@@ -1,28 +1,23 @@
-"""Make Flax Linen and Flax NNX modules alike: a pair of pure functions `init` and `apply`."""
+"""Make Flax Linen modules, Flax NNX modules and pairs of functions alike: pure functions `init` and `apply`."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen, nnx, traverse_util
+from flax.core import DenyList
 from jax.core import Tracer
 
-from mlgym_jax.core.modes import linen_in_mode, note_layer, note_statistics, set_nnx_mode, told
+from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
+from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, set_nnx_mode, told
 from mlgym_jax.errors import ConfigError
 
 
-class PureModel(NamedTuple):
-    """`init(key, inputs) -> (params, state)`; `apply(params, state, inputs, key, train) -> (outputs, state)`."""
-
-    init: Callable[[jax.Array, Any], tuple[Any, Any]]
-    apply: Callable[[Any, Any, Any, jax.Array, bool], tuple[Any, Any]]
-
-
-def adapt(model: Any) -> PureModel:
-    """Return the pure form of a Linen module, or of a callable `(rngs) -> nnx.Module`.
+def adapt(model: Any, *, tells_all: bool = False) -> Model:
+    """Return the pure form of a Linen module, of a callable `(rngs) -> nnx.Module`, or of a pair `(init, apply)`.
 
     Modules are called as they are written, `(x)`, and told whether they train by every flag of `core.modes.FLAGS`
     (`train`, `deterministic`, `use_running_average`, …) that `__call__` takes, or that is a field of the module, of a
@@ -30,26 +25,37 @@ def adapt(model: Any) -> PureModel:
     variable of an NNX module besides parameters and keys, is carried as state, as far as a call in training keeps its
     form: what is created or grows in a call, such as what `sow` collects, is that call's alone.
 
+    Args:
+        tells_all: let the state that a call returns hold that, too, in evaluation as well; `sow` then begins anew in
+            each call, also where it adds up instead of collecting.
+
     Raises:
-        ConfigError: the model is neither.
+        ConfigError: the model is none of these.
     """
     if isinstance(model, linen.Module):
-        return _adapt_linen(model)
+        return _adapt_linen(model, tells_all)
     if isinstance(model, nnx.Module):
         raise ConfigError(
             "model",
             "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)",
         )
+    if is_pair(model):
+        return of_pair(model, named_flags)
+    if isinstance(model, type) and issubclass(model, linen.Module):
+        raise ConfigError("model", f"found the class {model.__name__} itself; return a module: {model.__name__}(…)")
+    if other := of_other_library(model):
+        raise ConfigError("model", other)
     if callable(model):
         construct: Any = model
-        return _adapt_nnx(construct)
+        return _adapt_nnx(construct, tells_all)
     raise ConfigError(
         "model",
-        f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> nnx.Module",
+        f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> "
+        "nnx.Module, or a pair of functions (init, apply)",
     )
 
 
-def _adapt_linen(module: linen.Module) -> PureModel:
+def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
     in_training, in_evaluation = linen_in_mode(module, True), linen_in_mode(module, False)
 
     def rngs(key: jax.Array) -> dict[str, jax.Array]:
@@ -57,9 +63,12 @@ def _adapt_linen(module: linen.Module) -> PureModel:
         return {"params": jax.random.fold_in(key, 0), "dropout": jax.random.fold_in(key, 1)}
 
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
-        with linen.intercept_methods(_traced_dropout):
+        sown: set[tuple[str, ...]] = set()
+        with linen.intercept_methods(_traced_dropout), linen.intercept_methods(_noting(sown)):
             variables = dict(told(lambda flags: module.init(rngs(key), inputs, **flags), module, False))
         params, state = variables.pop("params", {}), variables
+        if tells_all:
+            state = _without(state, sown)
         if not state:
             return params, state
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
@@ -71,17 +80,22 @@ def _adapt_linen(module: linen.Module) -> PureModel:
             return told(lambda flags: used.apply(variables, inputs, rngs=rngs(key), **mutable, **flags), used, train)
 
     def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
-        outputs, updated = called(params, state, inputs, key, True, mutable=list(state))
+        mutable = DenyList("params") if tells_all else list(state)
+        outputs, updated = called(params, state, inputs, key, True, mutable=mutable)
         note_statistics(state.get("batch_stats", {}), updated.get("batch_stats", {}))
         return outputs, updated
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        if train and state:
+        if train and (state or tells_all):
             outputs, updated = trained(params, state, inputs, key)
-            return outputs, _carried(state, updated)
-        return called(params, state, inputs, key, train), state
+            return outputs, {**state, **updated}
+        if not tells_all:
+            return called(params, state, inputs, key, train), state
+        new = DenyList(("params", *state))  # what is there already stays as it is
+        outputs, created = called(params, state, inputs, key, train, mutable=new)
+        return outputs, {**state, **created}
 
-    return PureModel(init, apply)
+    return Model(init, apply)
 
 
 def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
@@ -105,11 +119,12 @@ def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.mod
     return jnp.where(kept, scaled, jnp.zeros_like(inputs))
 
 
-def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
+def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> Model:
     def build(key: jax.Array) -> nnx.Module:
         module = construct(nnx.Rngs(key))
         if not isinstance(module, nnx.Module):
-            raise ConfigError("model", f"the callable (rngs) -> nnx.Module returned {type(module).__name__}")
+            other = of_other_library(module) or f"the callable (rngs) -> nnx.Module returned {type(module).__name__}"
+            raise ConfigError("model", other)
         return module
 
     def split(module: nnx.Module) -> Any:
@@ -140,27 +155,38 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module]) -> PureModel:
             set_nnx_mode(module, train)
             statistics = _nested(nnx.state(module, nnx.BatchStat))
             outputs = module(inputs, **flags)
-            if not train:
-                return outputs, state
-            for _, layer in nnx.iter_modules(module):
-                note_layer(layer)
-            note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
-            return outputs, _carried(state, _nested(split(module)[3]))
+            if train:
+                for _, layer in nnx.iter_modules(module):
+                    note_layer(layer)
+                note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
+            return outputs, _nested(split(module)[3]) if train or tells_all else state
 
         return told(call, abstract, train)
 
-    return PureModel(init, apply)
+    return Model(init, apply)
 
 
-def _carried(state: Any, updated: Any) -> dict[str, Any]:
-    """Return the state that the next step begins with: `updated`, as far as it has the form that it had before."""
-    new = traverse_util.flatten_dict(updated)
-    return traverse_util.unflatten_dict(
-        {
-            path: new[path] if path in new and _form(new[path]) == _form(value) else value
-            for path, value in traverse_util.flatten_dict(state, keep_empty_nodes=True).items()
-        }
-    )
+def _noting(sown: set[tuple[str, ...]]) -> Any:
+    """Return what notes into `sown` the paths that modules sow to while their methods run."""
+
+    def note(next_method: Any, args: Any, kwargs: Any, context: linen.module.InterceptorContext) -> Any:
+        module = context.module
+        if "sow" not in vars(module):
+            sow = module.sow
+
+            def noted(col: str, name: str, *given: Any, **further: Any) -> bool:
+                sown.add((col, *module.path, name))
+                return sow(col, name, *given, **further)
+
+            object.__setattr__(module, "sow", noted)
+        return next_method(*args, **kwargs)
+
+    return note
+
+
+def _without(state: Any, left_out: set[tuple[str, ...]]) -> dict[str, Any]:
+    flat = traverse_util.flatten_dict(state)
+    return traverse_util.unflatten_dict({path: value for path, value in flat.items() if path not in left_out})
 
 
 def _without_sown(state: Any, updated: Any) -> dict[str, Any]:

@@ -11,7 +11,8 @@ Synopsis:
 
 In a config, `config.post_processors = dict(probability=component("softmax"), label=component("argmax"))`. What the
 model returned is the output named `outputs`, or keeps its own names if it is a dict. A post-processor reads that, or
-with `output="probability"` another output. Metrics name the one that they read in the same way.
+with `output="probability"` another output, or a part of one: `output="1.logits"` (`core.outputs`). Metrics and losses
+name the one that they read in the same way.
 """
 
 from __future__ import annotations
@@ -21,7 +22,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlgym_jax.components.registry import shared_parameters
-from mlgym_jax.core.scoring import named, pick
+from mlgym_jax.core.outputs import SeveralOutputs, by_name, holds, parts, pick, say_which
+from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import Outputs
 from mlgym_jax.errors import ConfigError
 
@@ -53,20 +55,24 @@ def process(post_processors: Mapping[str, PostProcessor], outputs: Outputs) -> O
     """
     if not post_processors:
         return outputs
-    found = dict(outputs) if isinstance(outputs, Mapping) else {"outputs": outputs}
-    taken = sorted({*found} & {*post_processors})
+    found = by_name(outputs)
+    taken = sorted({*found, *parts(outputs)} & {*post_processors})
     if taken:
         raise ConfigError(f"post_processors.{taken[0]}", f"the model has an output {taken[0]!r} already; rename it")
     waiting = dict(post_processors)
     while waiting:
-        source = {name: getattr(function, "output", None) for name, function in waiting.items()}
-        ready = [name for name in waiting if source[name] is None or source[name] in found]
+        source: dict[str, Any] = {name: getattr(function, "output", None) for name, function in waiting.items()}
+        ready = [name for name in waiting if source[name] is None or holds(found, source[name])]
         for name in ready:
             with named(f"post_processors.{name}"):
-                found[name] = waiting.pop(name)(pick(found, source[name]) if source[name] else outputs)
+                seen = pick(found, source[name]) if source[name] else outputs
+                try:
+                    found[name] = waiting.pop(name)(seen)
+                except SeveralOutputs as error:
+                    raise say_which(seen, source[name], error) from error
         if not ready:
             name = min(waiting)
-            if source[name] in waiting:
+            if source[name].split(".")[0] in waiting:
                 raise ConfigError(f"post_processors.{name}", f"reads {source[name]!r}, which waits for it in turn")
             with named(f"post_processors.{name}"):
                 pick(found, source[name])

@@ -20,11 +20,25 @@ import jax.numpy as jnp
 import optax
 
 from mlgym_jax.core.clock import Clock, ticking
+from mlgym_jax.core.model import carried
 from mlgym_jax.core.modules import adapt
+from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
 from mlgym_jax.core.post_processing import process
-from mlgym_jax.core.scoring import loss_values, make_scoring, named
-from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
+from mlgym_jax.core.scoring import Given, loss_values, make_scoring, named, taken_by
+from mlgym_jax.core.state import (
+    EVAL,
+    EVAL_LOSS,
+    INIT,
+    STEPS_PER_EPOCH,
+    TRAIN,
+    TRAIN_LOSS,
+    Batch,
+    MetricState,
+    Outputs,
+    TrainState,
+    key_for,
+)
 from mlgym_jax.core.trees import select
 from mlgym_jax.core.weighted import mean_over_batch
 from mlgym_jax.errors import ConfigError
@@ -96,6 +110,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     """
     defaults = dict(getattr(components, "hyperparams", {}))
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
+    tells_all = "state" in taken_by(components["loss"])
 
     def bound(hyperparams: Mapping[str, Any], batch: Batch) -> Any:
         if STEPS_PER_EPOCH in batch:
@@ -106,7 +121,8 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
-            params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])
+            model = adapt(parts["model"], tells_all=tells_all)
+            params, model_state = model.init(key_for(key, INIT), batch["inputs"])
         with named("optimizer"), noting_unmatched() as noted:
             opt_state = parts["optimizer"].init(params)
         for pattern in noted:
@@ -130,16 +146,22 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         batch = _with_mask(batch)
         parts = bound(state.hyperparams, batch)
-        model, optimizer = adapt(parts["model"]), optax.with_extra_args_support(parts["optimizer"])
+        model, optimizer = (
+            adapt(parts["model"], tells_all=tells_all),
+            optax.with_extra_args_support(parts["optimizer"]),
+        )
         key = key_for(state.key, TRAIN, state.step)
+        of_step = {"key": key_for(state.key, TRAIN_LOSS, state.step), "step": state.step, "train": True}
 
         def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
             with named("model"):
-                outputs, model_state = model.apply(params, state.model_state, batch["inputs"], key, True)
-            values = loss_values(parts["loss"], outputs, batch, params)["loss"]
-            return mean_over_batch(values, batch["mask"]), (outputs, model_state)
+                outputs, left = model.apply(params, state.model_state, batch["inputs"], key, True)
+                outputs = checked(outputs)
+            given = {"params": params, "state": left, **of_step}
+            values = loss_values(parts["loss"], outputs, batch, given)["loss"]
+            return mean_over_batch(values, batch["mask"]), (outputs, left)
 
-        (value, (outputs, model_state)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        (value, (outputs, left)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
         averaged: Any = state.opt_state if "averaging" in parts else None
         averages: Any = None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
@@ -159,28 +181,37 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         if isinstance(averaged, AveragedWithState):
             with named("model"):
                 _, own = model.apply(averages.params, averaged.model_state, batch["inputs"], key, True)
-            opt_state = averages._replace(model_state=own)
+            opt_state = averages._replace(model_state=carried(averaged.model_state, own))
         updated = dataclasses.replace(
-            state, step=state.step + 1, params=params, model_state=model_state, opt_state=opt_state
+            state,
+            step=state.step + 1,
+            params=params,
+            model_state=carried(state.model_state, left),
+            opt_state=opt_state,
         )
         if may_be_empty:
             updated = select(batch["mask"].any(), updated, state)
         processed = process(parts.get("post_processors", {}), outputs)
-        return updated, scoring.measure(parts["loss"], outputs, processed, batch, state.params)
+        given = {"params": state.params, "state": left, **of_step}
+        return updated, scoring.measure(parts["loss"], outputs, processed, batch, given)
 
-    def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Any]:
-        """Return the model's outputs, the same with those of the post-processors, and the parameters used."""
+    def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Given]:
+        """Return the model's outputs, the same with those of the post-processors, and what a loss may take besides."""
         used = state.opt_state if "averaging" in parts else state
         params, model_state = used.params, getattr(used, "model_state", state.model_state)
         key = key_for(state.key, EVAL, state.step)
         with named("model"):
-            outputs, _ = adapt(parts["model"]).apply(params, model_state, batch["inputs"], key, False)
-        return outputs, process(parts.get("post_processors", {}), outputs), params
+            model = adapt(parts["model"], tells_all=tells_all)
+            outputs, left = model.apply(params, model_state, batch["inputs"], key, False)
+            outputs = checked(outputs)
+        of_step = {"key": key_for(state.key, EVAL_LOSS, state.step), "step": state.step, "train": False}
+        given = {"params": params, "state": left, **of_step}
+        return outputs, process(parts.get("post_processors", {}), outputs), given
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:
         batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
-        outputs, processed, params = outputs_of(parts, state, batch)
-        return scoring.measure(parts["loss"], outputs, processed, batch, params, epoch)
+        outputs, processed, given = outputs_of(parts, state, batch)
+        return scoring.measure(parts["loss"], outputs, processed, batch, given, epoch)
 
     def predict(state: TrainState, batch: Batch) -> Outputs:
         return outputs_of(bound(state.hyperparams, batch), state, batch)[1]

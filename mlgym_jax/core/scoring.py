@@ -12,10 +12,13 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric
+from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
 from mlgym_jax.core.state import Batch, MetricState, Outputs
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
+Given = Mapping[str, Any]
+GIVEN = ("params", "state", "key", "step", "train")  # what a loss may take besides outputs and batch
 _LOSS = Metric(no_loss, lambda state, values, batch: loss_state(values, batch["mask"]), merged, loss_score)
 
 
@@ -23,7 +26,7 @@ class Scoring(NamedTuple):
     """The pure functions of measuring.
 
     Attributes:
-        measure: (parts, outputs, processed, batch, params, epoch) -> MetricState of one batch.
+        measure: (loss, outputs, processed, batch, given, epoch) -> MetricState of one batch; `given` as in `call_loss`.
         empty: () -> MetricState of no example.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room: (shapes of one batch's MetricState, num_rows) -> MetricState of no example, into which batches are put.
@@ -54,12 +57,12 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     every = {**means, **metrics}
 
     def measure(
-        loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, params: Any, epoch: Any = None
+        loss: Any, outputs: Outputs, processed: Outputs, batch: Batch, given: Given, epoch: Any = None
     ) -> MetricState:
-        values = loss_values(loss, outputs, batch, params)
+        values = loss_values(loss, outputs, batch, given)
         found = {name: _LOSS.update(_LOSS.init(), values[name], batch) for name in means}
         for name, metric in metrics.items():
-            with named(f"metrics.{name}"), _several(outputs, name=getattr(metric, "output", None)):
+            with named(f"metrics.{name}"):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
         return found
 
@@ -160,10 +163,12 @@ def _due(metric: Any, epoch: Any) -> Any:
 
 
 def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:
-    seen = pick(processed, metric.output) if getattr(metric, "output", None) else outputs
+    path = getattr(metric, "output", None)
+    seen = outputs if path is None else pick(processed, path)
 
     def update() -> Any:
-        return metric.update(metric.init(), seen, batch)
+        with reading(seen, path):
+            return metric.update(metric.init(), seen, batch)
 
     due = _due(metric, epoch)
     if due is None:
@@ -188,16 +193,16 @@ def part_names(loss: Any) -> tuple[str, ...]:
     return tuple(getattr(loss, "part_names", ()))
 
 
-def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
+def loss_values(loss: Any, outputs: Outputs, batch: Batch, given: Given) -> dict[str, LossValues]:
     """Return a loss's values an example, by name: `loss`, and `loss/<part>` of each part that it is the sum of.
 
     Raises:
         ConfigError: neither one value an example nor a pair (sums, weights); see `core.weighted`.
     """
-    with named("loss"), _several(outputs):
-        found = {"loss": loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)}
+    with named("loss"):
+        found = {"loss": call_loss(loss, outputs, batch, given)}
         if part_names(loss):
-            parts = loss.parts(outputs, batch, params)
+            parts = loss.parts(outputs, batch, given)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
     with named("loss"):
         for values in found.values():
@@ -205,27 +210,31 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, params: Any) -> dict[
     return found
 
 
-def takes_params(loss: Any) -> bool:
-    """Tell whether a loss wants the model's parameters besides outputs and batch, as a regulariser does."""
-    try:
-        return "params" in inspect.signature(loss).parameters
-    except (TypeError, ValueError):
-        return False
+def call_loss(loss: Any, outputs: Outputs, batch: Batch, given: Given, path: str | None = None) -> LossValues:
+    """Call a loss with what it takes.
 
-
-def pick(outputs: Outputs, name: str | None) -> Any:
-    """Return one of several named outputs; all of them if no name is given.
+    Args:
+        given: what it may take besides by name: `params`, the parameters that the outputs are of; `state`, the model's
+            other variables as that call left them, with what it sowed; `key`, a typed PRNG key of this step's own;
+            `step`, int32[], the updates done; `train`, whether this is a training step.
+        path: the path of `outputs` among the model's, if one was named.
 
     Raises:
-        MlgymError: there is no output of that name.
+        MlgymError: whatever it raises, in words.
     """
-    if name is None:
-        return outputs
-    if not isinstance(outputs, Mapping):
-        raise MlgymError(f"no output {name!r}: the model has one output without a name; leave output= out")
-    if name not in outputs:
-        raise MlgymError(f"no output {name!r}{nearest(name, outputs)} Outputs: {listed(outputs)}")
-    return outputs[name]
+    with reading(outputs, path):
+        return loss(outputs, batch, **{name: given[name] for name in taken_by(loss) if name in given})
+
+
+def taken_by(loss: Any) -> tuple[str, ...]:
+    """Return the names of what a loss takes besides outputs and batch; a sum takes what its parts do."""
+    if hasattr(loss, "takes"):
+        return tuple(loss.takes)
+    try:
+        parameters = inspect.signature(loss).parameters
+    except (TypeError, ValueError):
+        return ()
+    return tuple(name for name in GIVEN if name in parameters)
 
 
 def _check_metric(name: str, metric: Any) -> None:
@@ -239,19 +248,20 @@ def _check_metric(name: str, metric: Any) -> None:
 
 
 @contextlib.contextmanager
-def _several(outputs: Outputs, name: str | None = None) -> Iterator[None]:
-    """Explain an error that comes of a model that has several outputs, of which none was named."""
+def reading(seen: Outputs, path: str | None = None) -> Iterator[None]:
+    """Put an error of what reads outputs in words; where they are several and it reads one, say which there are.
+
+    Args:
+        seen: what it is given; path: the path of that among the model's outputs, if one was named.
+    """
     try:
         yield
-    except MlgymError:
+    except SeveralOutputs as error:
+        raise say_which(seen, path, error) from error
+    except (MlgymError, jax.errors.JAXTypeError):
         raise
     except Exception as error:
-        if name is not None or not isinstance(outputs, Mapping):
-            raise
-        raise MlgymError(
-            f"the model has several outputs, this reads one; say which, component('…', output='{next(iter(outputs))}'"
-            f"). Outputs: {listed(outputs)} ({type(error).__name__}: {error})"
-        ) from error
+        raise (say_which(seen, path, error) if parts(seen) else _in_words(error)) from error
 
 
 @contextlib.contextmanager
@@ -259,13 +269,15 @@ def named(path: str) -> Iterator[None]:
     """Put a config path in front of whatever a user's component raises."""
     try:
         yield
-    except ConfigError:
+    except (ConfigError, jax.errors.JAXTypeError):
         raise
-    except MlgymError as error:
-        raise ConfigError(path, str(error)) from error
-    except jax.errors.JAXTypeError:
-        raise
-    except KeyError as error:
-        raise ConfigError(path, f"it looks up {error}, which is not there (KeyError)") from error
     except Exception as error:
-        raise ConfigError(path, f"{type(error).__name__}: {error}") from error
+        raise ConfigError(path, str(_in_words(error))) from error
+
+
+def _in_words(error: Exception) -> MlgymError:
+    if isinstance(error, MlgymError):
+        return error
+    if isinstance(error, KeyError):
+        return MlgymError(f"it looks up {error}, which is not there (KeyError)")
+    return MlgymError(f"{type(error).__name__}: {error}")

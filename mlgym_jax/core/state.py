@@ -17,7 +17,7 @@ MetricState = dict[str, Any]
 STEPS_PER_EPOCH = "_steps_per_epoch"
 
 # What a key is for. The numbers are part of every run's reproducibility and must not change.
-INIT, ORDER, TRAIN, EVAL = range(4)
+INIT, ORDER, TRAIN, EVAL, TRAIN_LOSS, EVAL_LOSS = range(6)
 
 
 @struct.dataclass

@@ -19,15 +19,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register, shared_parameters
+from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
-from mlgym_jax.core.scoring import part_names, pick, takes_params, with_target
+from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
 from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
@@ -41,7 +42,7 @@ class Reading:
     """A loss that reads one output and one field of the batch, times a weight.
 
     Attributes:
-        output: the model's output to read; all of them by default.
+        output: the path of the model's output to read, such as `logits` or `1.logits`; all of them by default.
         target: the field of the batch that stands in for `targets`.
         weight: a factor, which may be traced.
     """
@@ -51,30 +52,31 @@ class Reading:
     target: str | None = None
     weight: Any = 1.0
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
-        return scaled(self.unweighted(outputs, batch, params), self.weight)
+    def __call__(self, outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
+        return scaled(self.unweighted(outputs, batch, given), self.weight)
 
-    def unweighted(self, outputs: Outputs, batch: Batch, params: Any) -> LossValues:
+    def unweighted(self, outputs: Outputs, batch: Batch, given: Given) -> LossValues:
         """Return the values an example, before the weight."""
-        return _values(self.loss, pick(outputs, self.output), with_target(batch, self.target), params)
+        seen = pick(outputs, self.output)
+        return call_loss(self.loss, seen, with_target(batch, self.target), given, path=self.output)
 
     @property
     def part_names(self) -> tuple[str, ...]:
         return part_names(self.loss)
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return taken_by(self.loss)
+
+    def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, LossValues]:
         """Return the values an example of each part of the inner loss."""
-        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), params)  # type: ignore
+        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), given)  # type: ignore
 
 
 @shared_parameters("loss", dynamic=("weight",))
 def _reading(loss: Loss, *, output: str | None = None, target: str | None = None, weight: float = 1.0) -> Loss:
     """Add `output` and `target`, the names of what it reads, and `weight`, a factor that may be swept."""
     return Reading(loss, output, target, weight)
-
-
-def _values(loss: Loss, outputs: Outputs, batch: Batch, params: Any) -> LossValues:
-    return loss(outputs, batch, params=params) if takes_params(loss) else loss(outputs, batch)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,17 +87,24 @@ class _Sum:
     def part_names(self) -> tuple[str, ...]:
         return tuple(self.losses)
 
-    def __call__(self, outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
-        values = [_values(loss, outputs, batch, params) for loss in self.losses.values()]
-        return added(values)
+    @property
+    def takes(self) -> tuple[str, ...]:
+        return _taken(self.losses.values())
 
-    def parts(self, outputs: Outputs, batch: Batch, params: Any) -> dict[str, LossValues]:
+    def __call__(self, outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
+        return added(call_loss(loss, outputs, batch, given) for loss in self.losses.values())
+
+    def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, LossValues]:
         return {
-            name: loss.unweighted(outputs, batch, params)
+            name: loss.unweighted(outputs, batch, given)
             if isinstance(loss, Reading)
-            else _values(loss, outputs, batch, params)
+            else call_loss(loss, outputs, batch, given)
             for name, loss in self.losses.items()
         }
+
+
+def _taken(losses: Iterable[Loss]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(name for loss in losses for name in taken_by(loss)))
 
 
 @register("loss", "sum")
@@ -126,7 +135,7 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
         MlgymError: targets that are no class numbers, or, without counts in the batch, `balanced`.
     """
 
-    def weigh(outputs: Outputs, batch: Batch, params: Any = None) -> LossValues:
+    def weigh(outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
         targets = jnp.asarray(batch["targets"])
         if not jnp.issubdtype(targets.dtype, jnp.integer) or targets.ndim != 1:
             raise MlgymError(f"class_weighted takes integer targets [batch], found {targets.dtype.name}{targets.shape}")
@@ -136,9 +145,10 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
                 f"class_weighted: the targets hold class {found.max()}, weights has the {len(weights)} of the classes "
                 f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
             )
-        values = _values(loss, outputs, batch, params)
+        values = call_loss(loss, outputs, batch, given)
         return scaled(values, class_weights(weights, batch)[targets])
 
+    weigh.takes = taken_by(loss)
     return weigh
 
 
@@ -165,7 +175,7 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
     """
 
     def loss(outputs: Outputs, batch: Batch) -> LossValues:
-        outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
+        outputs, targets = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"])
         if outputs.shape == (*targets.shape, 1):
             outputs = outputs[..., 0]
         if outputs.shape != targets.shape:

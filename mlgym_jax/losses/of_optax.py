@@ -41,6 +41,7 @@ import optax
 import optax.losses
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.outputs import one_array, parts
 from mlgym_jax.core.targets import (
     UnfitTargets,
     check_classes,
@@ -152,8 +153,8 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             settings["class_weights"] = jnp.asarray(settings["class_weights"], jnp.float32)
 
         def loss(outputs: Any, batch: Mapping[str, Any]) -> LossValues:
-            of_outputs = outputs if isinstance(outputs, Mapping) else {}
-            scores = _field(name, first, of_outputs, {}) if of_outputs else jnp.asarray(outputs)
+            of_outputs = parts(outputs)
+            scores = jnp.asarray(one_array(of_outputs.get(first, outputs)))
             inputs = {}
             for key in arrays:
                 in_batch = {**batch, key: batch["targets"]} if key in _TARGETS and "targets" in batch else batch

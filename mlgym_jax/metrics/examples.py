@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.metric import Batch, shape_of
+from mlgym_jax.core.outputs import one_array
 from mlgym_jax.core.targets import check_classes, check_distributions, check_labels, check_two, known
 from mlgym_jax.errors import MlgymError
 
@@ -61,7 +62,7 @@ def read_examples(
         MlgymError: their shapes do not match, there are not `num_classes` outputs, or known targets are no classes.
     """
     values = known(batch)
-    outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
+    outputs, targets, mask = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"]), batch["mask"]
     if jnp.issubdtype(outputs.dtype, jnp.floating):
         outputs = outputs.astype(jnp.float32)
     if outputs.shape in ((mask.shape[0],), (mask.shape[0], 1)):
@@ -115,7 +116,7 @@ def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = 
         MlgymError: their shapes differ, there are not `num_labels` outputs, or known targets are not 0 and 1.
     """
     check_labels(name, known(batch))
-    outputs, targets, mask = jnp.asarray(outputs), jnp.asarray(batch["targets"]), batch["mask"]
+    outputs, targets, mask = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"]), batch["mask"]
     if outputs.shape != targets.shape or outputs.ndim < 2:
         raise mismatch(f"{name} with multilabel=True", outputs, targets)
     labels = outputs.shape[-1]

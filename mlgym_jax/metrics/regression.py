@@ -34,6 +34,7 @@ from mlgym_jax.core.metric import (
     summed,
     zero_sum,
 )
+from mlgym_jax.core.outputs import one_array
 from mlgym_jax.core.targets import check_numbers, known
 from mlgym_jax.core.weighted import kept_of
 from mlgym_jax.errors import MlgymError
@@ -190,7 +191,7 @@ def _explained(missed: jax.Array, total: jax.Array, defined: jax.Array) -> jax.A
 
 def _errors(name: str, outputs: Any, batch: Batch) -> jax.Array:
     """Return outputs - targets, float32[batch, elements]."""
-    outputs, targets = jnp.asarray(outputs), jnp.asarray(batch["targets"])
+    outputs, targets = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"])
     size = batch["mask"].shape[0]
     check_numbers(name, known(batch))
     if outputs.shape != targets.shape and {outputs.shape, targets.shape} != {(size,), (size, 1)}:

@@ -2,51 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.outputs import one_array
 from mlgym_jax.core.post_processing import PostProcessor
-from mlgym_jax.errors import ConfigError, MlgymError, listed
+from mlgym_jax.errors import ConfigError, MlgymError
 
 
 @register("post_processor", "softmax")
 def softmax(*, axis: int = -1) -> PostProcessor:
     """Turn logits into probabilities along an axis."""
-    return lambda outputs: jax.nn.softmax(_array("softmax", outputs), axis=axis)
+    return lambda outputs: jax.nn.softmax(_array(outputs), axis=axis)
 
 
 @register("post_processor", "sigmoid")
 def sigmoid() -> PostProcessor:
     """Turn each logit into a probability."""
-    return lambda outputs: jax.nn.sigmoid(_array("sigmoid", outputs))
+    return lambda outputs: jax.nn.sigmoid(_array(outputs))
 
 
 @register("post_processor", "argmax")
 def argmax(*, axis: int = -1) -> PostProcessor:
     """Return the index of the largest output, int32; of equals the first."""
-    return lambda outputs: jnp.argmax(_array("argmax", outputs), axis=axis).astype(jnp.int32)
+    return lambda outputs: jnp.argmax(_array(outputs), axis=axis).astype(jnp.int32)
 
 
 @register("post_processor", "threshold", dynamic=("value",))
 def threshold(*, value: float = 0.5) -> PostProcessor:
     """Return whether each output is above `value`, as int32 0 or 1."""
-    return lambda outputs: (_array("threshold", outputs) > value).astype(jnp.int32)
+    return lambda outputs: (_array(outputs) > value).astype(jnp.int32)
 
 
 @register("post_processor", "min")
 def minimum(*, axis: int = -1) -> PostProcessor:
     """Return the smallest output along an axis."""
-    return lambda outputs: jnp.min(_array("min", outputs), axis=axis)
+    return lambda outputs: jnp.min(_array(outputs), axis=axis)
 
 
 @register("post_processor", "max")
 def maximum(*, axis: int = -1) -> PostProcessor:
     """Return the largest output along an axis."""
-    return lambda outputs: jnp.max(_array("max", outputs), axis=axis)
+    return lambda outputs: jnp.max(_array(outputs), axis=axis)
 
 
 @register("post_processor", "top_k")
@@ -60,7 +60,7 @@ def top_k(*, k: int) -> PostProcessor:
         raise ConfigError("post_processors", f"top_k: k of at least 1 is expected, found {k}")
 
     def largest(outputs: Any) -> jax.Array:
-        array = _array("top_k", outputs)
+        array = _array(outputs)
         if k > array.shape[-1]:
             raise MlgymError(f"top_k: k={k} is more than the {array.shape[-1]} outputs")
         return jax.lax.top_k(array, k)[1]
@@ -68,7 +68,5 @@ def top_k(*, k: int) -> PostProcessor:
     return largest
 
 
-def _array(name: str, outputs: Any) -> jax.Array:
-    if isinstance(outputs, Mapping):
-        raise MlgymError(f"{name} reads one output and the model has several; name it, output='…': {listed(outputs)}")
-    return jnp.asarray(outputs)
+def _array(outputs: Any) -> jax.Array:
+    return jnp.asarray(one_array(outputs))

@@ -71,6 +71,8 @@ def in_batches(
 ) -> Any:
     """Return `predict` of inputs, at most `batch_size` at a time, as numpy arrays; of none, arrays of no example.
 
+    An output without an axis of examples, such as a temperature, becomes an array of one number a batch.
+
     Args:
         predict: batch -> outputs, which is compiled; batch_of: some of the inputs -> the batch, which is not.
 
@@ -98,4 +100,4 @@ def in_batches(
     for start in range(0, size, batch_size):
         part = jax.tree.map(lambda array, start=start: array[start : start + batch_size], inputs)
         parts.append(jax.device_get(compiled(batch_of(part))))
-    return jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
+    return jax.tree.map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else np.stack(leaves), *parts)

@@ -10,9 +10,9 @@ import functools
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
+from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.paths import named_leaves
 from mlgym_jax.events import default_monitor
 from mlgym_jax.events.layout import spell_number
@@ -98,13 +98,11 @@ def _card(
 def _model(job: Job) -> dict[str, Any]:
     leaves = named_leaves(job.abstract.params)
     layers = {name: {"shape": list(leaf.shape), "dtype": leaf.dtype.name} for name, leaf in leaves.items()}
-    outputs = jax.eval_shape(job.program.predict, job.abstract, dict(job.sample))
-    shown = jax.tree.map(lambda leaf: f"{leaf.dtype.name}[{', '.join(['batch', *map(str, leaf.shape[1:])])}]", outputs)
     return {
         "num_parameters": sum(int(np.prod(leaf.shape)) for leaf in leaves.values()),
         "parameter_bytes": sum(int(np.prod(leaf.shape)) * leaf.dtype.itemsize for leaf in leaves.values()),
         "parameters": layers,
-        "outputs": shown,
+        "outputs": described_tree(job.outputs),
     }
 
 

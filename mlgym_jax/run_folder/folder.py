@@ -15,7 +15,7 @@ from typing import Any
 from mlgym_jax.components.registry import registrations
 from mlgym_jax.config.file import make_importable
 from mlgym_jax.config.words import canonical_json
-from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.codec import decode
@@ -178,8 +178,13 @@ def write_text(path: str, text: str, *, fsync: bool = True) -> None:
 
 
 def write_json(path: str, data: Any, *, fsync: bool = True) -> None:
-    """Write indented JSON as `write_text` writes text."""
-    write_text(path, json.dumps(data, indent=2, ensure_ascii=False) + "\n", fsync=fsync)
+    """Write indented JSON as `write_text` writes text; NumPy's numbers and arrays as the numbers that they hold."""
+    write_text(path, json.dumps(data, indent=2, ensure_ascii=False, default=_plain) + "\n", fsync=fsync)
+
+
+def _plain(value: Any) -> Any:
+    """Write what JSON does not know; what is only described must not undo a training that is done."""
+    return value.tolist() if hasattr(value, "tolist") else described(value)
 
 
 def read_json(path: str) -> Any:

@@ -50,6 +50,7 @@ class Job:
         abstract: shapes of one experiment's TrainState.
         traced: the jaxpr of one training step.
         surprises: what of the steps is not likely to be meant, in words.
+        outputs: shapes of what the model returns for one training batch, with those of post-processors.
         fold_of_row: int32[rows], each experiment's number in the fold table.
         seeds: uint32[rows].
         hyperparams: dotted path -> [rows].
@@ -69,6 +70,7 @@ class Job:
     abstract: TrainState
     traced: Any
     surprises: tuple[str, ...]
+    outputs: Any
     fold_of_row: np.ndarray
     seeds: np.ndarray
     hyperparams: Mapping[str, np.ndarray]
@@ -186,7 +188,7 @@ def make_job(
     batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores, surprises = traced_steps(components, program, key, batch, row)
+    abstract, traced, scores, outputs, surprises = traced_steps(components, program, key, batch, row)
     for pattern in unmatched:
         place = place_of(group.experiments[0].assignment.config["optimizer"], pattern.parameter, pattern.pattern)
         error = ConfigError(place or "optimizer", pattern.words)
@@ -227,6 +229,7 @@ def make_job(
         abstract=abstract,
         traced=traced,
         surprises=surprises,
+        outputs=outputs,
         fold_of_row=np.array(fold_of_row, np.int32),
         seeds=np.array([experiment.seed for experiment in group.experiments], np.uint32),
         hyperparams=hyperparams,

@@ -31,12 +31,14 @@ class TracedSteps(NamedTuple):
         abstract: shapes of one experiment's TrainState.
         training: the jaxpr of one training step.
         scores: the names of the scores of a split.
+        outputs: shapes of what `predict` returns of a training batch.
         surprises: what can be meant, but is not likely to be, in words.
     """
 
     abstract: Any
     training: Any
     scores: list[str]
+    outputs: Any
     surprises: tuple[str, ...]
 
 
@@ -51,6 +53,7 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
         with seeing() as seen:
             traced = jax.make_jaxpr(program.train_step)(abstract, batch)
         evaluated, scores = jax.make_jaxpr(evaluate, return_shape=True)(abstract, batch)
+        outputs = jax.eval_shape(program.predict, abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
@@ -68,7 +71,7 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
                 f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
             )
     surprises = _surprises(seen, traced.jaxpr, evaluated.jaxpr, abstract, batch)
-    return TracedSteps(abstract, traced.jaxpr, list(scores), surprises)
+    return TracedSteps(abstract, traced.jaxpr, list(scores), outputs, surprises)
 
 
 def _surprises(seen: Seen, training: Any, evaluation: Any, abstract: Any, batch: Any) -> tuple[str, ...]:

@@ -36,6 +36,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
+        values: (TrainState, batch, train) -> all that a step computes of single examples: the same in either mode, and
+            the losses, {"loss": float[batch], …}.
         empty: () -> MetricState of no example.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
@@ -46,6 +48,7 @@ class Program(NamedTuple):
     train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
+    values: Callable[[TrainState, Batch, bool], tuple[Outputs, dict[str, jax.Array]]]
     empty: Callable[[], MetricState]
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
@@ -167,11 +170,23 @@ def make_program(components: Any) -> Program:
     def predict(state: TrainState, batch: Batch) -> Outputs:
         return outputs_of(bound(state.hyperparams, batch), state, batch)[1]
 
+    def values(state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, dict[str, jax.Array]]:
+        batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
+        if train:
+            key = key_for(state.key, TRAIN, state.step)
+            with named("model"):
+                outputs, _ = adapt(parts["model"]).apply(state.params, state.model_state, batch["inputs"], key, True)
+            processed, params = process(parts.get("post_processors", {}), outputs), state.params
+        else:
+            outputs, processed, params = outputs_of(parts, state, batch)
+        return processed, loss_values(parts["loss"], outputs, batch, params)
+
     return Program(
         init=init,
         train_step=train_step,
         eval_step=eval_step,
         predict=predict,
+        values=values,
         empty=scoring.empty,
         merge=scoring.merge,
         room=scoring.room,

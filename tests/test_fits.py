@@ -125,6 +125,26 @@ REFUSED = {
         {"num_outputs": 1, "found": component("accuracy")},
         r"config\.metrics\.found: .* hold 2\. For 3 classes",
     ),
+    "the first 5 of three classes": (
+        (THREE, "softmax_cross_entropy"),
+        {"num_outputs": 3, "top": component("top_k")},
+        r"config\.metrics\.top: top_k: found k=5, but there are 3 classes, .* always .*; write k=2 or less",
+    ),
+    "the first 3 of three classes": (
+        (THREE, "softmax_cross_entropy"),
+        {"num_outputs": 3, "top": component("recall_at_k", k=3, num_classes=3, average="macro")},
+        r"config\.metrics\.top: recall_at_k: found k=3, but there are 3 classes, .* write k=2 or less",
+    ),
+    "the first 2 of two classes": (
+        (BINARY, "sigmoid_binary_cross_entropy"),
+        {"num_outputs": 1, "top": component("top_k", k=2)},
+        r"config\.metrics\.top: .* there are 2 classes, .* write k=1",
+    ),
+    "an area over 5 of three classes": (
+        (THREE, "softmax_cross_entropy"),
+        {"num_outputs": 3, "top": component("area_under_recall_at_k")},
+        r"config\.metrics\.top: .* there are 3 classes, .* write k=3 or less",
+    ),
     "another field": (
         (BINARY, "sigmoid_binary_cross_entropy"),
         {"num_outputs": 1, "fields": {"other": THREE}, "found": component("accuracy", target="other")},
@@ -145,6 +165,10 @@ ALLOWED = {
     "more outputs than classes": ((THREE, "softmax_cross_entropy"), {"num_outputs": 5}),
     "soft labels of a yes": ((BINARY * 0.9 + 0.05, "sigmoid_binary_cross_entropy"), {"num_outputs": 1}),
     "several labels": ((LABELS, "sigmoid_binary_cross_entropy"), {"num_outputs": 3}),
+    "the first 2 of three classes": (
+        (THREE, "softmax_cross_entropy"),
+        {"num_outputs": 3, "top": component("top_k", k=2)},
+    ),
     "counts as numbers": ((THREE, "squared_error"), {"num_outputs": 1}),
 }
 

@@ -144,7 +144,7 @@ def test_chunks_equal_a_plain_loop(batching, loop, chunk):
 @pytest.mark.parametrize("batching, loop", [("vmap", "scan"), ("map", "scan"), ("none", "step")])
 def test_a_partial_last_batch_runs_in_its_true_size_where_batch_statistics_would_see_padding(batching, loop):
     job = normalised_job()
-    assert job.shape.tail == 42 % 8
+    assert job.shape.train.tails == (42 % 8,)
     scores, states = train(job, Plan(batching, loop, 2, "test"))
     expected, state = by_hand(normalised_job, 4)
     np.testing.assert_allclose(scores[:, 4], expected, rtol=0, atol=2e-5)
@@ -159,7 +159,7 @@ def test_a_partial_last_batch_runs_in_its_true_size_where_batch_statistics_would
 def test_folds_of_different_sizes_train_in_one_group(batching, loop):
     job = uneven_job()
     assert [experiment.fold for experiment in job.group.experiments] == [0, 1, 2, 0, 1, 2]
-    assert job.shape.may_skip
+    assert job.shape.train.may_skip
     scores, states = train(job, Plan(batching, loop, 2, "test"))
     for row in range(3):
         expected, state = by_hand(uneven_job, row)

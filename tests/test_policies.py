@@ -43,6 +43,14 @@ def test_no_improvement_stops_first_at(scores, mode, window, relative, stops_at)
     assert next((epoch for epoch in epochs if stop(history(scores[:epoch]))), None) == stops_at
 
 
+def test_a_window_counts_the_epochs_that_have_the_score():
+    """Of a score of every fifth epoch: the best, 0.5 in epoch 5, is not surpassed in epochs 10, 15 and 20."""
+    stop = early_stopping.no_improvement(monitor="val/s", mode="max", window_epochs=3)
+    scores = {5: 0.5, 10: 0.4, 15: 0.5, 20: 0.3}
+    seldom = [{"train/loss": 1.0} | ({"val/s": scores[epoch]} if epoch in scores else {}) for epoch in range(1, 21)]
+    assert [epoch for epoch in range(1, 21) if stop(seldom[:epoch])] == [20]
+
+
 @pytest.mark.parametrize(
     "mode, value, scores, stops",
     [

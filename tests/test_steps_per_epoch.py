@@ -21,6 +21,7 @@ class _Weight(nn.Module):
 
 register("model", "one_weight")(lambda: _Weight())
 register("loss", "output_itself")(lambda: lambda outputs, batch: outputs)
+register("loss", "output_by_target")(lambda: lambda outputs, batch: outputs * batch["targets"])
 
 WHOLE = component("holdout", val=0.0)
 FOLDS = component("cross_validation", folds=5)
@@ -216,3 +217,15 @@ def test_the_smallest_fold_decides_whether_accumulation_ever_updates(tmp_path):
     fields = dict(num_epochs=2, validation=FOLDS, loader=component("in_memory", batch_size=20))
     with pytest.raises(ConfigError, match="found 3, but a training has 2 steps"):
         prepare(study(tmp_path, 26, every(3, SGD), **fields))
+
+
+@pytest.mark.parametrize(("batch_size", "mean"), [(4, (1.5 + 5.5 + 8.5) / 3), (5, 4.5)])
+def test_accumulated_steps_weigh_alike_whatever_their_sizes(batch_size, mean, tmp_path):
+    """Of ten examples 0 … 9 in batches of 4, 4 and 2 the mean of the means is 5.167, that of the examples 4.5."""
+    np.savez(tmp_path / "ten.npz", inputs=np.arange(10.0)[:, None], targets=np.arange(10.0))
+    config = study(tmp_path, 10, every(-(-10 // batch_size), component("sgd", learning_rate=1.0)), num_epochs=1) | {
+        "dataset": component("npz", path=str(tmp_path / "ten.npz")),
+        "loss": component("output_by_target"),
+        "loader": component("in_memory", batch_size=batch_size, shuffle=False),
+    }
+    assert weights(config, tmp_path) == pytest.approx([-mean], abs=1e-5)

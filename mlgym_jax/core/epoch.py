@@ -9,7 +9,7 @@ folds differ in it and a component needs it, `_steps_per_epoch` int32[num_folds]
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -27,28 +27,60 @@ Scores = dict[str, dict[str, jax.Array]]
 
 
 @dataclasses.dataclass(frozen=True)
+class Cut:
+    """How a split is cut into batches, for folds of all sizes.
+
+    Attributes:
+        number: batches of `size` rows, those of the largest fold.
+        size: rows of a batch; masks tell padding from examples.
+        tails: rows of a fold's last, smaller batch, which runs in its true size: all that occur, in ascending order, 0
+            for a fold without one; () where padding and masks serve.
+        may_skip: whether a smaller fold can have fewer batches of examples than `number`.
+    """
+
+    number: int
+    size: int
+    tails: tuple[int, ...] = ()
+    may_skip: bool = False
+
+    @property
+    def num_rows(self) -> int:
+        """Rows that the batches of an epoch hold, padding included."""
+        return self.number * self.size + max(self.tails, default=0)
+
+
+def padded(sizes: Sequence[int], batch_size: int) -> Cut:
+    """Cut splits of these sizes into padded batches."""
+    number = -(-max(sizes) // batch_size)
+    return Cut(number, batch_size, may_skip=-(-min(sizes) // batch_size) < number)
+
+
+def full_and_rest(sizes: Sequence[int], batch_size: int) -> Cut:
+    """Cut splits of these sizes into full batches and one last, smaller batch, none of which is padded."""
+    rests = tuple(sorted({size % batch_size for size in sizes}))
+    number = max(sizes) // batch_size
+    return Cut(number, batch_size, rests if any(rests) else (), min(sizes) // batch_size < number)
+
+
+@dataclasses.dataclass(frozen=True)
 class EpochShape:
     """The sizes that a compiled epoch is built for.
 
     Attributes:
-        batch_size: examples a step.
+        train: how the training part is cut into steps.
         num_steps: training steps an epoch, those of the largest fold.
-        eval_batches: split -> (number of batches, batch size) of the evaluation.
-        tail: size of a last smaller batch that runs in its own true size; 0 where masks serve.
-        may_skip: whether the last batch of a smaller fold can be empty.
+        eval_batches: split -> how it is cut for the evaluation.
     """
 
-    batch_size: int
+    train: Cut
     num_steps: int
-    eval_batches: Mapping[str, tuple[int, int]]
+    eval_batches: Mapping[str, Cut]
     shuffle: bool
-    tail: int
-    may_skip: bool
 
     @property
-    def num_examples(self) -> int:
-        """Rows that the training steps of an epoch visit, padding included."""
-        return (self.num_steps - bool(self.tail)) * self.batch_size + self.tail
+    def batch_size(self) -> int:
+        """Examples a step."""
+        return self.train.size
 
 
 def epoch_shape(
@@ -59,46 +91,60 @@ def epoch_shape(
     shuffle: bool,
     drop_last: bool,
     evaluated: tuple[str, ...],
-    has_model_state: bool,
+    sees_padding: Callable[[bool], bool],
 ) -> EpochShape:
     """Derive the static sizes from the folds' sizes.
 
-    A model with state, such as batch statistics, would see the padding of a partial batch: where all folds have one
-    size, its last batch runs in its true size instead.
+    Args:
+        sees_padding: whether training (True) or evaluation (False) is of batches, not of single examples, as batch
+            statistics and contrastive losses are: what they compute would change with padding, so that the last batch
+            of each fold runs in its true size. It is asked where there would be padding alone.
     """
-    largest, smallest = max(sizes["train"]), min(sizes["train"])
-    num_steps = smallest // batch_size if drop_last else -(-largest // batch_size)
-    eval_batches = {}
-    for split in evaluated:
-        number = -(-max(sizes[split]) // eval_batch_size)
-        eval_batches[split] = (number, -(-max(sizes[split]) // number))
-    partial = 0 if drop_last else largest % batch_size
-    return EpochShape(
-        batch_size=batch_size,
-        num_steps=num_steps,
-        eval_batches=eval_batches,
-        shuffle=shuffle,
-        tail=partial if has_model_state and largest == smallest else 0,
-        may_skip=not drop_last and -(-smallest // batch_size) < num_steps,
-    )
+    found = sizes["train"]
+    if drop_last:
+        train = Cut(min(found) // batch_size, batch_size)
+    else:
+        train = padded(found, batch_size)
+        if any(size % batch_size for size in found) and sees_padding(True):
+            train = full_and_rest(found, batch_size)
+    even = {split: _even(sizes[split], eval_batch_size) for split in evaluated}
+    one_batch = all(cut.number == 1 and {*sizes[split]} == {cut.size} for split, cut in even.items())
+    if not one_batch and sees_padding(False):
+        even = {
+            split: cut if {*sizes[split]} == {cut.size} else full_and_rest(sizes[split], eval_batch_size)
+            for split, cut in even.items()
+        }
+    steps = train.number if drop_last else -(-max(found) // batch_size)
+    return EpochShape(train=train, num_steps=steps, eval_batches=even, shuffle=shuffle)
+
+
+def _even(sizes: Sequence[int], batch_size: int) -> Cut:
+    """Cut splits of these sizes into batches of one size, which hardly have padding."""
+    number = -(-max(sizes) // batch_size)
+    return Cut(number, -(-max(sizes) // number))
 
 
 class EpochFunctions(NamedTuple):
     """The parts of an epoch, for one experiment with fold number `fold`.
 
     Attributes:
-        order: (state, folds, fold, epoch) -> {"indices": int32[steps, batch], "mask": bool[steps, batch]}.
-        train: (state, data, folds, fold, order, i) -> (state, MetricState), step i, but for the tail.
-        train_tail: the last, smaller step; None where there is none.
-        evaluate: (state, data, folds, fold, split, epoch, i) -> MetricState of evaluation batch i.
+        order: (state, data, folds, fold, epoch) -> {"indices": int32[steps, batch], "mask": bool[steps, batch]}.
+        train: (state, data, folds, fold, order, i) -> (state, MetricState), step i of `shape.train.number`.
+        add_train: (state, running, data, folds, fold, order, i) -> (state, running), the same added to what the steps
+            before brought, None where that is not measured.
+        add_train_tail: the same with a size of `shape.train.tails` for i: the last, smaller step of a fold that has it.
+        add_evaluated: (state, found, data, folds, fold, split, epoch, i) -> MetricState, evaluation batch i added.
+        add_evaluated_tail: the same with a size of the split's tails for i.
         room: (state, data, folds, fold, split or None for the training steps) -> MetricState of no example.
         whole: (state, data, folds, fold, epoch) -> (state, {split: scores}), all of it in one program.
     """
 
     order: Callable[..., Batch]
     train: Callable[..., tuple[TrainState, MetricState]]
-    train_tail: Callable[..., tuple[TrainState, MetricState]] | None
-    evaluate: Callable[..., MetricState]
+    add_train: Callable[..., tuple[TrainState, MetricState | None]]
+    add_train_tail: Callable[..., tuple[TrainState, MetricState | None]]
+    add_evaluated: Callable[..., MetricState]
+    add_evaluated_tail: Callable[..., MetricState]
     room: Callable[..., MetricState]
     whole: Callable[..., tuple[TrainState, Scores]]
 
@@ -149,39 +195,68 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
                 batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
         return batch
 
+    def full(mask: jax.Array, cut: Cut) -> jax.Array:
+        """Leave out all of a batch that a tail is made of."""
+        return mask & mask.all() if cut.tails and cut.may_skip else mask
+
     def train(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
-        mask = order["mask"][i]
-        batch = batch_at(state, data, folds, fold, order["indices"][i], mask)
-        return program.train_step(state, batch, may_be_empty=shape.may_skip)
+        batch = batch_at(state, data, folds, fold, order["indices"][i], full(order["mask"][i], shape.train))
+        return program.train_step(state, batch, may_be_empty=shape.train.may_skip)
 
-    def train_tail(
-        state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
-    ) -> tuple[TrainState, MetricState]:
-        indices, mask = order["indices"][i, : shape.tail], order["mask"][i, : shape.tail]
-        batch = batch_at(state, data, folds, fold, indices, mask)
-        return program.train_step(state, batch, may_be_empty=False)
+    def add_train(
+        state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: Any
+    ) -> tuple[TrainState, Any]:
+        state, metrics = train(state, data, folds, fold, order, i)
+        return state, running and program.put(running, metrics, i * shape.batch_size)
 
-    def evaluate(
-        state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, i: Any
+    def add_train_tail(
+        state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, size: int
+    ) -> tuple[TrainState, Any]:
+        i = full_batches(shape.train, folds["mask"]["train"][fold])
+        batch = batch_at(state, data, folds, fold, order["indices"][i, :size], order["mask"][i, :size])
+        state, metrics = program.train_step(state, batch, may_be_empty=False)
+        return state, running and program.put(running, metrics, i * shape.batch_size)
+
+    def evaluated(
+        state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, rows: Batch, epoch: Any, start: Any
     ) -> MetricState:
-        number, size = shape.eval_batches[split]
-        indices, mask = folds["indices"][split][fold], folds["mask"][split][fold]
-        missing = number * size - indices.shape[0]
-        indices, mask = jnp.pad(indices, (0, max(0, missing)), mode="edge"), jnp.pad(mask, (0, max(0, missing)))
-        start = jnp.asarray(i, jnp.int32) * size
-        part = (jax.lax.dynamic_slice_in_dim(array, start, size) for array in (indices, mask))
-        return program.eval_step(state, batch_at(state, data, folds, fold, *part), epoch=epoch)
+        batch = batch_at(state, data, folds, fold, rows["indices"], rows["mask"])
+        metrics = program.eval_step(state, batch, epoch=epoch)
+        return metrics if found is None else program.put(found, metrics, start)
+
+    def part(folds: Folds, fold: jax.Array, split: str, start: jax.Array, size: int, num_rows: int) -> Batch:
+        rows = {name: folds[name][split][fold] for name in ("indices", "mask")}
+        missing = max(0, num_rows - rows["indices"].shape[0])
+        rows["indices"] = jnp.pad(rows["indices"], (0, missing), mode="edge")
+        rows["mask"] = jnp.pad(rows["mask"], (0, missing))
+        return {name: jax.lax.dynamic_slice_in_dim(array, start, size) for name, array in rows.items()}
+
+    def add_evaluated(
+        state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, i: Any
+    ) -> MetricState:
+        cut = shape.eval_batches[split]
+        start = jnp.asarray(i, jnp.int32) * cut.size
+        rows = part(folds, fold, split, start, cut.size, max(1, cut.number) * cut.size)
+        rows = {**rows, "mask": full(rows["mask"], cut)}
+        return evaluated(state, found, data, folds, fold, rows, epoch, i * cut.size)
+
+    def add_evaluated_tail(
+        state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, split: str, epoch: Any, size: int
+    ) -> MetricState:
+        cut = shape.eval_batches[split]
+        start = full_batches(cut, folds["mask"][split][fold]) * cut.size
+        rows = part(folds, fold, split, start, size, size)
+        return evaluated(state, found, data, folds, fold, rows, epoch, start)
 
     def room(state: TrainState, data: Data, folds: Folds, fold: jax.Array, split: str | None) -> MetricState:
         """Make room for what the batches of a split (None: the training steps) will bring."""
         if split is None:
             one = lambda: train(state, data, folds, fold, order(state, data, folds, fold, zero), zero)[1]  # noqa: E731
-            return program.room(jax.eval_shape(one), shape.num_examples)
-        number, size = shape.eval_batches[split]
-        one = lambda: evaluate(state, data, folds, fold, split, zero, zero)  # noqa: E731
-        return program.room(jax.eval_shape(one), number * size)
+            return program.room(jax.eval_shape(one), shape.train.num_rows)
+        one = lambda: add_evaluated(state, None, data, folds, fold, split, zero, zero)  # noqa: E731
+        return program.room(jax.eval_shape(one), shape.eval_batches[split].num_rows)
 
     zero: Any = np.int32(0)
 
@@ -189,38 +264,57 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array
     ) -> tuple[TrainState, Scores]:
         batches = order(state, data, folds, fold, epoch)
-        full_steps = shape.num_steps - bool(shape.tail)
         measured = "train" not in shape.eval_batches
 
         def step(carry: Any, i: jax.Array) -> tuple[Any, None]:
             state, running = carry
-            state, metrics = train(state, data, folds, fold, batches, i)
-            return (state, program.put(running, metrics, i * shape.batch_size) if measured else None), None
+            return add_train(state, running, data, folds, fold, batches, i), None
+
+        def last(carry: Any, size: int) -> Any:
+            state, running = carry
+            return add_train_tail(state, running, data, folds, fold, batches, size)
 
         carry: Any = (state, room(state, data, folds, fold, None) if measured else None)
-        if full_steps:
-            carry, _ = jax.lax.scan(step, carry, jnp.arange(full_steps, dtype=jnp.int32))
-        state, running = carry
-        if shape.tail:
-            state, metrics = train_tail(state, data, folds, fold, batches, jnp.asarray(full_steps))
-            running = program.put(running, metrics, full_steps * shape.batch_size) if measured else None
+        if shape.train.number:
+            carry, _ = jax.lax.scan(step, carry, jnp.arange(shape.train.number, dtype=jnp.int32))
+        state, running = with_tail(shape.train, folds["mask"]["train"][fold], carry, last)
         scores = {}
-        if measured and running is not None:
+        if measured:
             scores["train"] = program.compute(running, epoch)
-        for split, (number, size) in shape.eval_batches.items():
+        for split, cut in shape.eval_batches.items():
 
-            def added(
-                found: MetricState, i: jax.Array, split: str = split, size: int = size
-            ) -> tuple[MetricState, None]:
-                metrics = evaluate(state, data, folds, fold, split, epoch, i)
-                return program.put(found, metrics, i * size), None
+            def added(found: MetricState, i: jax.Array, split: str = split) -> tuple[MetricState, None]:
+                return add_evaluated(state, found, data, folds, fold, split, epoch, i), None
+
+            def tail(found: MetricState, size: int, split: str = split) -> MetricState:
+                return add_evaluated_tail(state, found, data, folds, fold, split, epoch, size)
 
             found = room(state, data, folds, fold, split)
-            if number == 1:
+            if cut.number == 1:
                 found, _ = added(found, jnp.zeros((), jnp.int32))
-            else:
-                found, _ = jax.lax.scan(added, found, jnp.arange(number, dtype=jnp.int32))
-            scores[split] = program.compute(found, epoch)
+            elif cut.number:
+                found, _ = jax.lax.scan(added, found, jnp.arange(cut.number, dtype=jnp.int32))
+            scores[split] = program.compute(with_tail(cut, folds["mask"][split][fold], found, tail), epoch)
         return state, scores
 
-    return EpochFunctions(order, train, train_tail if shape.tail else None, evaluate, room, whole)
+    return EpochFunctions(order, train, add_train, add_train_tail, add_evaluated, add_evaluated_tail, room, whole)
+
+
+def full_batches(cut: Cut, mask: jax.Array) -> Any:
+    """Return how many full batches come before a fold's tail."""
+    return cut.number if len(cut.tails) == 1 and not cut.may_skip else mask.sum(dtype=jnp.int32) // cut.size
+
+
+def with_tail(cut: Cut, mask: jax.Array, carry: Any, add: Callable[[Any, int], Any]) -> Any:
+    """Run the last, smaller batch of a fold in its true size, which is one of `cut.tails`.
+
+    A program takes arrays of known sizes alone, so there is a branch for each size. A row by itself runs its own; rows
+    that are batched by `vmap` run all of them, and each keeps what its own brought.
+    """
+    if not cut.tails:
+        return carry
+    branches = [lambda carry, size=size: add(carry, size) if size else carry for size in cut.tails]
+    if len(branches) == 1:
+        return branches[0](carry)
+    rest = mask.sum(dtype=jnp.int32) % cut.size
+    return jax.lax.switch(jnp.searchsorted(jnp.array(cut.tails, jnp.int32), rest), branches, carry)

@@ -40,8 +40,12 @@ from mlgym_jax.core.state import (
     key_for,
 )
 from mlgym_jax.core.trees import select
-from mlgym_jax.core.weighted import mean_over_batch
+from mlgym_jax.core.weighted import Term, mean_over_batch, terms_of
 from mlgym_jax.errors import ConfigError
+
+# What a model and a loss draw from, in evaluation and in training.
+_DRAWS = (EVAL, TRAIN)
+_DRAWS_OF_LOSS = (EVAL_LOSS, TRAIN_LOSS)
 
 
 class Program(NamedTuple):
@@ -53,6 +57,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
+        values: (TrainState, batch, train) -> all that a step computes of single examples: the same in either mode, and
+            the losses, as `core.weighted.terms_of` returns each.
         empty: () -> MetricState of no example; where metrics gather, or a loss has weights, it takes its form from
             what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.
@@ -64,6 +70,7 @@ class Program(NamedTuple):
     train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
+    values: Callable[[TrainState, Batch, bool], tuple[Outputs, dict[str, tuple[Term, ...]]]]
     empty: Callable[[], MetricState]
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
@@ -140,25 +147,28 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
             key=key,
         )
 
+    def call(parts: Any, params: Any, model_state: Any, state: TrainState, batch: Batch, train: bool) -> Any:
+        """Return the model's outputs and the state that it leaves, of these parameters, drawing as the step does."""
+        with named("model"):
+            model, key = adapt(parts["model"], tells_all=tells_all), key_for(state.key, _DRAWS[train], state.step)
+            outputs, left = model.apply(params, model_state, batch["inputs"], key, train)
+            return checked(outputs), left
+
+    def given_to_loss(params: Any, left: Any, state: TrainState, train: bool) -> Given:
+        key = key_for(state.key, _DRAWS_OF_LOSS[train], state.step)
+        return {"params": params, "state": left, "key": key, "step": state.step, "train": train}
+
     def train_step(
         state: TrainState, batch: Batch, *, may_be_empty: bool | None = None
     ) -> tuple[TrainState, MetricState]:
         may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         batch = _with_mask(batch)
         parts = bound(state.hyperparams, batch)
-        model, optimizer = (
-            adapt(parts["model"], tells_all=tells_all),
-            optax.with_extra_args_support(parts["optimizer"]),
-        )
-        key = key_for(state.key, TRAIN, state.step)
-        of_step = {"key": key_for(state.key, TRAIN_LOSS, state.step), "step": state.step, "train": True}
+        optimizer = optax.with_extra_args_support(parts["optimizer"])
 
-        def objective(params: Any) -> tuple[jax.Array, tuple[Any, Any]]:
-            with named("model"):
-                outputs, left = model.apply(params, state.model_state, batch["inputs"], key, True)
-                outputs = checked(outputs)
-            given = {"params": params, "state": left, **of_step}
-            values = loss_values(parts["loss"], outputs, batch, given)["loss"]
+        def objective(params: Any) -> tuple[jax.Array, tuple[Outputs, Any]]:
+            outputs, left = call(parts, params, state.model_state, state, batch, True)
+            values = loss_values(parts["loss"], outputs, batch, given_to_loss(params, left, state, True))["loss"]
             return mean_over_batch(values, batch["mask"]), (outputs, left)
 
         (value, (outputs, left)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
@@ -179,8 +189,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
                 average, averaging = parts["averaging"].update(params, averaged.averaging)
                 opt_state = averages = averaged._replace(optimizer=opt_state, averaging=averaging, params=average)
         if isinstance(averaged, AveragedWithState):
-            with named("model"):
-                _, own = model.apply(averages.params, averaged.model_state, batch["inputs"], key, True)
+            _, own = call(parts, averages.params, averaged.model_state, state, batch, True)
             opt_state = averages._replace(model_state=carried(averaged.model_state, own))
         updated = dataclasses.replace(
             state,
@@ -192,35 +201,37 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         if may_be_empty:
             updated = select(batch["mask"].any(), updated, state)
         processed = process(parts.get("post_processors", {}), outputs)
-        given = {"params": state.params, "state": left, **of_step}
+        given = given_to_loss(state.params, left, state, True)
         return updated, scoring.measure(parts["loss"], outputs, processed, batch, given)
 
-    def outputs_of(parts: Any, state: TrainState, batch: Batch) -> tuple[Outputs, Outputs, Given]:
+    def outputs_of(parts: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Outputs, Given]:
         """Return the model's outputs, the same with those of the post-processors, and what a loss may take besides."""
-        used = state.opt_state if "averaging" in parts else state
+        used = state.opt_state if "averaging" in parts and not train else state
         params, model_state = used.params, getattr(used, "model_state", state.model_state)
-        key = key_for(state.key, EVAL, state.step)
-        with named("model"):
-            model = adapt(parts["model"], tells_all=tells_all)
-            outputs, left = model.apply(params, model_state, batch["inputs"], key, False)
-            outputs = checked(outputs)
-        of_step = {"key": key_for(state.key, EVAL_LOSS, state.step), "step": state.step, "train": False}
-        given = {"params": params, "state": left, **of_step}
-        return outputs, process(parts.get("post_processors", {}), outputs), given
+        outputs, left = call(parts, params, model_state, state, batch, train)
+        processed = process(parts.get("post_processors", {}), outputs)
+        return outputs, processed, given_to_loss(params, left, state, train)
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:
         batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
-        outputs, processed, given = outputs_of(parts, state, batch)
+        outputs, processed, given = outputs_of(parts, state, batch, False)
         return scoring.measure(parts["loss"], outputs, processed, batch, given, epoch)
 
     def predict(state: TrainState, batch: Batch) -> Outputs:
-        return outputs_of(bound(state.hyperparams, batch), state, batch)[1]
+        return outputs_of(bound(state.hyperparams, batch), state, batch, False)[1]
+
+    def values(state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, dict[str, tuple[Term, ...]]]:
+        batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
+        outputs, processed, given = outputs_of(parts, state, batch, train)
+        losses = loss_values(parts["loss"], outputs, batch, given)
+        return processed, {name: terms_of(found) for name, found in losses.items()}
 
     return Program(
         init=init,
         train_step=train_step,
         eval_step=eval_step,
         predict=predict,
+        values=values,
         empty=scoring.empty,
         merge=scoring.merge,
         room=scoring.room,

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from jax.core import Tracer
 
 from mlgym_jax.errors import MlgymError
 
@@ -154,6 +155,23 @@ def check_labels(name: str, targets: np.ndarray | None) -> None:
     if targets is not None and not np.isin(targets, (0, 1)).all():
         other = targets[~np.isin(targets, (0, 1))]
         raise UnfitTargets(f"{name}: multilabel=True takes targets 0 or 1 for each label, found {other[0]:.6g}")
+
+
+def check_rank(name: str, k: int, num_classes: int, whole: bool, outputs: Any, batch: Mapping[str, Any]) -> None:
+    """Refuse a study that asks whether the target is among the first `k` of so few classes that it always is.
+
+    Args:
+        whole: whether `k` may be the number of classes.
+
+    Raises:
+        UnfitTargets: at least `k` classes are needed, or more of them.
+    """
+    most = num_classes if whole else num_classes - 1
+    if k > most and isinstance(outputs, Tracer) and known(batch) is not None:
+        raise UnfitTargets(
+            f"{name}: found k={k}, but there are {num_classes} classes, so the target is always among the first k; "
+            f"write k={most}" + (" or less" if most > 1 else "")
+        )
 
 
 def _check_whole(name: str, targets: np.ndarray) -> None:

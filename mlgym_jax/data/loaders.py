@@ -18,7 +18,7 @@ class Loader:
         batch_size: examples a training step.
         eval_batch_size: examples an evaluation step; None lets the engine choose.
         shuffle: draw a new order each epoch (a pure function of seed and epoch).
-        drop_last: leave out a last, smaller batch of an epoch.
+        drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
     """
 
     batch_size: int = 32
@@ -53,7 +53,7 @@ def in_memory(
         batch_size: examples a training step, at least 1.
         eval_batch_size: examples an evaluation step; by default the engine chooses.
         shuffle: draw a new order each epoch.
-        drop_last: leave out a last, smaller batch of an epoch; otherwise it is padded and masked.
+        drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
 
     Raises:
         ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1.

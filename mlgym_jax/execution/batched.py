@@ -18,7 +18,7 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mlgym_jax.core.epoch import EpochFunctions, EpochShape
+from mlgym_jax.core.epoch import Cut, EpochFunctions, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.execution.interruption import safe_point
@@ -59,6 +59,7 @@ class GroupRunner:
         self._mesh = experiment_mesh(list(devices[: plan.num_devices]))
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._data, self._folds = jax.device_put((data, folds), self._everywhere)
+        self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds["mask"].items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
         self._compiled: dict[Any, Any] = {}
         self._lowered: dict[Any, Any] = {}
@@ -266,19 +267,28 @@ class GroupRunner:
         measured = "train" not in shape.eval_batches
         running = call(("room", None), (block, folds, live), tables, dry) if measured else None
         state = block
-        for i in range(1 if dry else shape.num_steps - bool(shape.tail)):
+        for i in range(min(1, shape.train.number) if dry else shape.train.number):
             state, running = call("train", (state, running, folds, order, live), (*tables, np.int32(i)), dry)
-        if shape.tail:
-            last = np.int32(shape.num_steps - 1)
-            state, running = call("train_tail", (state, running, folds, order, live), (*tables, last), dry)
+        for size, own in self._tails("train", shape.train, folds, live, dry):
+            state, running = call(("train_tail", size), (state, running, folds, order, own), tables, dry)
         by_split = {"train": running} if measured else {}
-        for split, (number, _) in shape.eval_batches.items():
+        for split, cut in shape.eval_batches.items():
             found = call(("room", split), (state, folds, live), tables, dry)
-            for i in range(1 if dry else number):
+            for i in range(min(1, cut.number) if dry else cut.number):
                 arguments = (state, found, folds, live)
                 found = call(("evaluate", split), arguments, (*tables, epoch, np.int32(i)), dry)
+            for size, own in self._tails(split, cut, folds, live, dry):
+                found = call(("evaluate_tail", split, size), (state, found, folds, own), (*tables, epoch), dry)
             by_split[split] = found
         return call("finish", (state, block, by_split, live), (epoch,), dry)
+
+    def _tails(self, split: str, cut: Cut, folds: Any, live: np.ndarray, dry: bool) -> list[tuple[int, np.ndarray]]:
+        """Return the sizes of last, smaller batches that some of the rows have, and which rows."""
+        if dry or len(cut.tails) <= 1:
+            return [(size, live) for size in cut.tails if size]
+        rests = self._sizes[split][np.asarray(folds)] % cut.size
+        found = [(size, live & (rests == size)) for size in cut.tails if size]
+        return [(size, own) for size, own in found if own.any()]
 
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
         key = (name, mapped[-1].shape)

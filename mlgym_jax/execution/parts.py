@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.epoch import EpochFunctions, EpochShape
+from mlgym_jax.core.epoch import Cut, EpochFunctions, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.core.trees import select
@@ -40,13 +41,16 @@ def make_parts(
         new, scores = lift(one, (state, fold), shared, live)
         return select(live, new, state), scores
 
-    def train_with(function: Callable[..., Any]) -> Callable[[Any, Any], Any]:
-        def train(row: Any, shared: Any) -> Any:
-            (state, running, fold, order), (data, folds, i) = row, shared
-            state, metrics = function(state, data, folds, fold, order, i)
-            return state, running and program.put(running, metrics, i * shape.batch_size)
+    def train(row: Any, shared: Any) -> Any:
+        (state, running, fold, order), (data, folds, i) = row, shared
+        return functions.add_train(state, running, data, folds, fold, order, i)
 
-        return train
+    def train_tail(size: int) -> Callable[[Any, Any], Any]:
+        def train_tail(row: Any, shared: Any) -> Any:
+            (state, running, fold, order), (data, folds) = row, shared
+            return functions.add_train_tail(state, running, data, folds, fold, order, size)
+
+        return train_tail
 
     def init(row: Any, batch: Any) -> TrainState:
         seed, hyperparams = row
@@ -62,10 +66,16 @@ def make_parts(
     def evaluate(split: str) -> Callable[[Any, Any], Any]:
         def evaluate(row: Any, shared: Any) -> Any:
             (state, found, fold), (data, folds, epoch, i) = row, shared
-            metrics = functions.evaluate(state, data, folds, fold, split, epoch, i)
-            return program.put(found, metrics, i * shape.eval_batches[split][1])
+            return functions.add_evaluated(state, found, data, folds, fold, split, epoch, i)
 
         return evaluate
+
+    def evaluate_tail(split: str, size: int) -> Callable[[Any, Any], Any]:
+        def evaluate_tail(row: Any, shared: Any) -> Any:
+            (state, found, fold), (data, folds, epoch) = row, shared
+            return functions.add_evaluated_tail(state, found, data, folds, fold, split, epoch, size)
+
+        return evaluate_tail
 
     def finish(mapped: Any, shared: Any) -> Any:
         state, old, by_split, live = mapped
@@ -80,14 +90,32 @@ def make_parts(
     def lifted(function: Callable[[Any, Any], Any], lift: Any = lift) -> Callable[[Any, Any], Any]:
         return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])
 
-    return {
+    def tails(cut: Cut, function: Callable[[int], Callable[[Any, Any], Any]], kept: Callable[[Any], Any]) -> Any:
+        """Return the program of each size of tail; rows that are not active in it keep what they had."""
+
+        def keeping(program: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
+            return lambda mapped, shared: select(mapped[-1], program(mapped, shared), kept(mapped))
+
+        sizes = [size for size in cut.tails if size]
+        return {
+            size: keeping(lifted(function(size))) if len(cut.tails) > 1 else lifted(function(size)) for size in sizes
+        }
+
+    parts: dict[Any, Any] = {
         # Batched random bits take XLA's CPU compiler twice as long: rows are initialised one by one there.
         "init": lifted(init, lifting.vmapped if batching == "vmap" else lifting.mapped),
         "whole": whole,
         "order": lifted(order),
-        **{("room", split): lifted(room(split)) for split in (None, *shape.eval_batches)},
-        "train": lifted(train_with(functions.train)),
-        "train_tail": lifted(train_with(functions.train_tail)) if functions.train_tail else None,
-        **{("evaluate", split): lifted(evaluate(split)) for split in shape.eval_batches},
+        "train": lifted(train),
         "finish": finish,
     }
+    for size, tail in tails(shape.train, train_tail, lambda mapped: mapped[:2]).items():
+        parts["train_tail", size] = tail
+    for split in (None, *shape.eval_batches):
+        parts["room", split] = lifted(room(split))
+    for split, cut in shape.eval_batches.items():
+        parts["evaluate", split] = lifted(evaluate(split))
+        of_split = functools.partial(evaluate_tail, split)
+        for size, tail in tails(cut, of_split, lambda mapped: mapped[1]).items():
+            parts["evaluate_tail", split, size] = tail
+    return parts

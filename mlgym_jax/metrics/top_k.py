@@ -24,6 +24,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.core.targets import check_rank
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import Examples, number_of_classes, ratio, read_examples
 
@@ -44,7 +45,7 @@ def top_k(*, k: int = 5) -> Metric:
     Outputs `[batch, …, classes]`, integer targets `[batch, …]`.
 
     Raises:
-        MlgymError: k < 1.
+        MlgymError: k < 1; a study with no more than k classes.
     """
     return _of_ranks("top_k", None, k, "micro", None, lambda recalls: recalls[:, -1])
 
@@ -64,7 +65,7 @@ def recall_at_k(
     Without any example it is NaN.
 
     Raises:
-        MlgymError: k < 1; no number of classes.
+        MlgymError: k < 1; no number of classes; a study with no more than k classes.
     """
     return _of_ranks("recall_at_k", dataset, k, average, num_classes, lambda recalls: recalls[:, -1])
 
@@ -79,7 +80,7 @@ def area_under_recall_at_k(
     `auc([1, …, k], recalls) / (k - 1)`. The parameters are those of `recall_at_k`.
 
     Raises:
-        MlgymError: k < 2; no number of classes.
+        MlgymError: k < 2; no number of classes; a study with fewer than k classes.
     """
     if k < 2:
         raise MlgymError(f"area_under_recall_at_k: an area needs k of at least 2; found {k}")
@@ -87,7 +88,7 @@ def area_under_recall_at_k(
     def area(recalls: jax.Array) -> jax.Array:
         return (recalls.sum(axis=1) - (recalls[:, 0] + recalls[:, -1]) / 2) / (k - 1)
 
-    return _of_ranks("area_under_recall_at_k", dataset, k, average, num_classes, area)
+    return _of_ranks("area_under_recall_at_k", dataset, k, average, num_classes, area, whole=True)
 
 
 def _of_ranks(
@@ -97,8 +98,13 @@ def _of_ranks(
     average: OverClasses,
     num_classes: int | None,
     score: Callable[[jax.Array], jax.Array],
+    whole: bool = False,
 ) -> Metric:
-    """Return the metric computed of recall@1, …, recall@k by group, `score(float32[groups, k]) -> float32[groups]`."""
+    """Return the metric computed of recall@1, …, recall@k by group, `score(float32[groups, k]) -> float32[groups]`.
+
+    Args:
+        whole: whether `k` may be the number of classes, where recall is 1.
+    """
     if k < 1:
         raise MlgymError(f"{name}: k counts classes, at least 1; found {k}")
     groups = 1 if average == "micro" else number_of_classes(name, dataset, num_classes)
@@ -108,6 +114,7 @@ def _of_ranks(
 
     def update(state: _Ranks, outputs: Any, batch: Batch) -> _Ranks:
         found = read_examples(name, outputs, batch, None if average == "micro" else groups)
+        check_rank(name, k, 2 if found.single else found.outputs.shape[-1], whole, outputs, batch)
         group = jnp.zeros_like(found.targets) if average == "micro" else found.targets
         of_group = (group[:, None] == jnp.arange(groups, dtype=jnp.int32)[None, :]) & found.mask[:, None]
         at_rank = _rank(found)[:, None] == jnp.arange(k, dtype=jnp.int32)[None, :]

@@ -84,7 +84,8 @@ def no_improvement(*, monitor: str, mode: Mode, window_epochs: int, min_relative
 
     With b the best score before the window and w the best within it, an improvement is w - b > min_relative * |b| for
     mode `max`, b - w > min_relative * |b| for `min`. Scores that are not finite count as worst. This is mlgym's
-    last-k-epochs relative improvement.
+    last-k-epochs relative improvement. Counted are the epochs that have the score: of a metric with every_num_epochs=5
+    a window of 3 holds the scores of 15 epochs.
 
     Raises:
         ConfigError: a window below 1 epoch or a negative `min_relative`.

@@ -12,7 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
-from mlgym_jax.core.epoch import EpochShape, epoch_shape, make_epoch
+from mlgym_jax.core.epoch import EpochShape, make_epoch
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
@@ -28,11 +28,10 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
+from mlgym_jax.study.batches import shape_of
 from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits, place_of
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
-# Evaluation batches hold about this many input numbers unless the loader says otherwise.
-_EVAL_ELEMENTS = 1 << 20
 # So many values of a dynamic hyperparameter are handed to their factory before training.
 _MAX_BUILT = 100
 # So many rows are encoded to see what an encoding makes of the targets.
@@ -199,14 +198,16 @@ def make_job(
     if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
-    shape = epoch_shape(
+    steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
+    shape = shape_of(
+        program,
+        abstract,
+        loader,
+        table.arrays,
+        lambda batch: {**encoded(components, tables, 0, batch), **steps_of_a_fold},
         sizes,
-        batch_size=loader.batch_size,
-        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
-        shuffle=loader.shuffle,
-        drop_last=loader.drop_last,
         evaluated=evaluated,
-        has_model_state=bool(jax.tree.leaves(abstract.model_state)),
+        elements=elements,
     )
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     names = tuple(f"{split}/{score}" for split in splits for score in scores)

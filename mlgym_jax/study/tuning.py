@@ -14,6 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
+from mlgym_jax.core.epoch import Cut
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.compile_cache import cache_home, machine
@@ -58,8 +59,9 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
     share = min(1.0, _NUM_STEPS / job.shape.num_steps)
     shape = job.shape
     if share < 1:
-        batches = {s: (max(1, round(n * share)), size) for s, (n, size) in shape.eval_batches.items()}
-        shape = dataclasses.replace(shape, num_steps=_NUM_STEPS, eval_batches=batches, tail=0)
+        batches = {s: Cut(max(1, round(cut.number * share)), cut.size) for s, cut in shape.eval_batches.items()}
+        steps = Cut(_NUM_STEPS, shape.batch_size, may_skip=shape.train.may_skip)
+        shape = dataclasses.replace(shape, train=steps, num_steps=_NUM_STEPS, eval_batches=batches)
     runner = make_runner(job, plan, devices, shape)
     active = np.ones(len(job.group.experiments), bool)
     safe_point()

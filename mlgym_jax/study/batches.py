@@ -1,0 +1,95 @@
+"""How a group's epochs are cut into batches, and whether that changes what its components compute."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.core.epoch import EpochShape, epoch_shape
+from mlgym_jax.core.independence import by_example
+from mlgym_jax.core.program import Program
+from mlgym_jax.core.state import Batch, TrainState
+from mlgym_jax.data.loaders import Loader
+
+# Evaluation batches hold about this many input numbers unless the loader says otherwise.
+_EVAL_ELEMENTS = 1 << 20
+
+
+def shape_of(
+    program: Program,
+    abstract: TrainState,
+    loader: Loader,
+    arrays: Mapping[str, Any],
+    encode: Callable[[Mapping[str, Any]], Batch],
+    sizes: Mapping[str, tuple[int, ...]],
+    *,
+    evaluated: tuple[str, ...],
+    elements: int,
+) -> EpochShape:
+    """Return the sizes that a group's epochs are compiled for.
+
+    Args:
+        abstract: the shapes of a state.
+        arrays: the fields of the data, whose shapes count.
+        encode: a batch of them -> what the program reads.
+        sizes: split -> number of examples of each fold.
+        elements: numbers an example.
+    """
+
+    def sees_padding(train: bool) -> bool:
+        if train and jax.tree.leaves(abstract.model_state):  # such as batch statistics
+            return True
+        size = max(2, loader.batch_size)  # shapes of a single example broadcast, and are traced otherwise
+        rests = {found % size for found in sizes["train"]} - {0, 1}
+        return not _by_example(program, abstract, arrays, encode, (size, min(rests, default=size + 1)), train)
+
+    return epoch_shape(
+        sizes,
+        batch_size=loader.batch_size,
+        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        shuffle=loader.shuffle,
+        drop_last=loader.drop_last,
+        evaluated=evaluated,
+        sees_padding=sees_padding,
+    )
+
+
+def _by_example(
+    program: Program,
+    abstract: TrainState,
+    arrays: Mapping[str, Any],
+    encode: Callable[[Mapping[str, Any]], Batch],
+    sizes: tuple[int, int],
+    train: bool,
+) -> bool:
+    """Tell whether a step certainly computes the outputs and losses, and in training the gradients, of each example."""
+
+    def compute(state: TrainState, batch: Mapping[str, Any]) -> Any:
+        batch = {**encode({field: array for field, array in batch.items() if field != "mask"}), "mask": batch["mask"]}
+        if not train:
+            return program.values(state, batch, False)
+
+        def losses(params: Any) -> tuple[Any, Any]:
+            outputs, values = program.values(dataclasses.replace(state, params=params), batch, True)
+            return values, outputs
+
+        # Forwards, all that is done to an example's derivatives is done to that example's alone; the sum over examples,
+        # which backwards is among it, is the engine's own.
+        return jax.jvp(losses, (state.params,), (state.params,), has_aux=True)
+
+    def traced(size: int) -> Any:
+        batch = {
+            field: jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), array)
+            for field, array in arrays.items()
+        }
+        batch["mask"] = jax.ShapeDtypeStruct((size,), np.bool_)
+        return jax.make_jaxpr(compute)(abstract, batch)
+
+    try:
+        return by_example(traced, sizes)
+    except Exception:  # what cannot be traced for another number of examples depends on it
+        return False

@@ -21,6 +21,7 @@ const WORDS = {
   connecting: "connecting…",
   live: "live",
   offline: "not connected",
+  barred: "not live: your proxy passes no WebSockets",
   denied: "sign in needed",
   gone: "run is gone",
 } as const;
@@ -30,15 +31,15 @@ function ConnectionState() {
   const { state, retryAt } = inRun ? connection.value : runsConnection.value;
   const [, tick] = useState(0);
   useEffect(() => {
-    if (state !== "offline") return;
+    if (retryAt === null) return;
     const timer = setInterval(() => tick((n) => n + 1), 1000);
     return () => clearInterval(timer);
-  }, [state]);
+  }, [retryAt]);
   const wait = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
   return (
     <span class={`connection c-${state}`} role="status" data-state={state}>
       {WORDS[state]}
-      {state === "offline" && <small> {wait ? `trying again in ${wait} s` : "trying again…"}</small>}
+      {retryAt !== null && <small> {wait ? `trying again in ${wait} s` : "trying again…"}</small>}
     </span>
   );
 }

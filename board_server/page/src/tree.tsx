@@ -1,7 +1,6 @@
 /** Any JSON as nested lists of names and values. */
 
-import { toCell } from "./filter";
-import { formatValue } from "./format";
+import { exactValue, formatValue } from "./format";
 import { isObject, type Json, type JsonObject } from "./json";
 
 /** What a model card says of an array: one line is enough. */
@@ -55,6 +54,6 @@ export function flatten(
   if (isObject(value))
     for (const [name, inner] of Object.entries(value))
       flatten(inner, prefix ? `${prefix}.${name}` : name, into);
-  else into[prefix] = String(toCell(value));
+  else into[prefix] = exactValue(value);
   return into;
 }

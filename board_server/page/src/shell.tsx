@@ -4,17 +4,18 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { address, dark, helpOpen, navigate, runAddress, settings, store, view } from "./app";
 import { Status } from "./controls";
+import { countOf } from "./experiment_filters";
 import { formatTime } from "./format";
 import { runsConnection } from "./pages/runs";
 import { connection } from "./run_store";
 import { exportAnalysis, ImportButton } from "./sharing";
 
 export const TABS = [
-  ["", "Flow"],
-  ["analysis", "Analysis"],
-  ["hyperparameters", "Hyperparameters"],
-  ["selection", "Selection"],
-  ["throughput", "Throughput"],
+  ["", "Flow", "All experiments as a table: status, progress, hyperparameters, scores"],
+  ["analysis", "Analysis", "Curves of all scores"],
+  ["hyperparameters", "Hyperparameters", "How hyperparameters and a score hang together"],
+  ["selection", "Selection", "The best by a rule, and how they differ"],
+  ["throughput", "Throughput", "How fast it trains, and how fast its events come"],
 ] as const;
 
 const WORDS = {
@@ -125,8 +126,7 @@ function RunHead() {
         </h1>
         {run && (
           <p class="facts">
-            <Status status={run.status} /> <span>{open.id}</span>{" "}
-            <span>{run.experiments.size} experiments</span>
+            <Status status={run.status} /> <span>{open.id}</span> <span>{countOf(run)}</span>
             {run.startedMs && <span>started {formatTime(run.startedMs)}</span>}
             {run.mismatches > 0 && (
               <span class="warn">{run.mismatches} scores differ from the log after resuming</span>
@@ -146,9 +146,10 @@ function RunHead() {
         <ImportButton />
       </div>
       <nav class="tabs" aria-label="Views of this run">
-        {TABS.map(([id, title]) => (
+        {TABS.map(([id, title, says]) => (
           <a
             key={id}
+            title={says}
             href={runAddress(open.id, ...(id ? [id] : []))}
             aria-current={tab === id ? "page" : undefined}
           >

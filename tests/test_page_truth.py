@@ -161,6 +161,13 @@ def test_a_chart_says_what_it_leaves_out_and_y_is_zoomed(open_tab):
     tab.wait_until("() => /y.train\\/loss=0.5..1.5/.test(location.hash)")
     page.get_by_role("button", name="all of y").click()
     tab.wait_until("() => !/y.train/.test(location.hash)")
+    page.keyboard.press("Escape")
+    chart.focus()
+    for key in ("ArrowRight", "Home", "Shift+ArrowUp"):
+        page.keyboard.press(key)
+    value = float(chart.get_by_role("status").locator("b").inner_text())
+    low, high = page.evaluate("board.view.value.ranges['train/loss']")
+    assert low < value < high < 3
     tab.show("runs/far/analysis?q=nothing-is-called-so")
     page.get_by_text("no experiment fits the filters").first.wait_for()
     assert page.get_by_text("no values yet").count() == 0

@@ -247,10 +247,10 @@ export function groupsOf(
 }
 
 /** What names an experiment to a person: its number and what was swept. */
-export function describe(experiment: Experiment | undefined): string {
+export function describe(experiment: Experiment | undefined, write = formatValue): string {
   if (!experiment) return "";
   const swept = hyperparameterNames([experiment]).map(
-    (name) => `${name}=${formatValue(experiment.hyperparameters[name])}`,
+    (name) => `${name}=${write(experiment.hyperparameters[name])}`,
   );
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
   return [`#${experiment.id}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");

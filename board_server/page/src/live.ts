@@ -29,13 +29,16 @@ export function backoffMs(attempt: number, random = Math.random()): number {
   return Math.min(10_000, 400 * 2 ** attempt) * (0.75 + random / 2);
 }
 
+/** By two clocks: one may be put back, the other may rest while the machine sleeps. */
+const now = () => [Date.now(), performance.now()];
+
 export class LiveSocket {
   private socket: WebSocket | null = null;
   private timer = 0;
   private attempt = 0;
   private closed = false;
   private state: Connection = "connecting";
-  private heard = 0; // when the newest frame came, or the attempt began
+  private heard = now(); // when the newest frame came, or the attempt began
   private lived = false; // whether a frame came
   private failed = 0;
   private readonly watch = setInterval(() => this.check(), 5000);
@@ -73,7 +76,8 @@ export class LiveSocket {
   // What a relay between stopped to forward is never closed, and a sleeping machine's timers rest.
   private check(): void {
     const limit = this.socket?.readyState === WebSocket.CONNECTING ? OPENING_MS : SILENT_MS;
-    if (Date.now() - this.heard > limit) this.ended(this.socket, this.lived);
+    const silent = Math.max(...now().map((ms, i) => ms - this.heard[i]!));
+    if (silent > limit) this.ended(this.socket, this.lived);
   }
 
   private readonly seen = (): void => {
@@ -89,13 +93,13 @@ export class LiveSocket {
 
   private open(): void {
     if (this.failed < BARRED) this.say("connecting", null);
-    this.heard = Date.now();
+    this.heard = now();
     const socket = new WebSocket(socketAddress(this.options.path()));
     this.socket = socket;
     this.lived = false;
     socket.onmessage = (message) => {
       if (socket !== this.socket || typeof message.data !== "string") return;
-      this.heard = Date.now();
+      this.heard = now();
       if (!this.lived) {
         this.lived = true;
         this.attempt = this.failed = 0;

@@ -1,7 +1,7 @@
 /** A config's components as a graph: what an experiment's data go through, from left to right. */
 
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
-import { formatValue } from "./format";
+import { exactValue, formatValue } from "./format";
 import { isObject, type Json, type JsonObject } from "./json";
 
 /** Which sections a section works on. Not in the config itself: it is how the engine puts components together. */
@@ -25,6 +25,8 @@ const NEEDS: Record<string, readonly string[]> = {
 interface Line {
   path: string;
   text: string;
+  /** With all digits. */
+  exact: string;
 }
 
 interface Box {
@@ -43,14 +45,16 @@ const LINE = 16;
 const BELOW = 20; // a row of columns
 
 function linesOf(section: string, value: JsonObject): Line[] {
+  const written = (name: string, inner: Json, write: (value: Json) => string) =>
+    isObject(inner) && typeof inner.component === "string"
+      ? `${name}: ${inner.component}`
+      : `${name} = ${write(inner)}`;
   return Object.entries(value)
     .filter(([name]) => name !== "component")
     .map(([name, inner]) => ({
       path: section ? `${section}.${name}` : name,
-      text:
-        isObject(inner) && typeof inner.component === "string"
-          ? `${name}: ${inner.component}`
-          : `${name} = ${formatValue(inner)}`,
+      text: written(name, inner, formatValue),
+      exact: written(name, inner, exactValue),
     }));
 }
 
@@ -174,7 +178,7 @@ export function Pipeline({ config, swept }: { config: JsonObject; swept: Readonl
                 class={isSwept(line.path, swept) ? "swept" : ""}
               >
                 {cut(line.text, 25)}
-                <title>{line.text}</title>
+                <title>{line.exact}</title>
               </text>
             ))}
           </g>

@@ -1,5 +1,6 @@
 /** Any JSON as nested lists of names and values. */
 
+import { Short } from "./controls";
 import { exactValue, formatValue } from "./format";
 import { isObject, type Json, type JsonObject } from "./json";
 
@@ -9,7 +10,7 @@ const isArrayType = (value: JsonObject): value is { dtype: string; shape: Json[]
 
 export function Tree({ value }: { value: Json | undefined }) {
   if (value === null || value === undefined) return <span class="none">none</span>;
-  if (typeof value === "number") return <>{formatValue(value)}</>;
+  if (typeof value === "number") return <Short text={formatValue(value)} exact={exactValue(value)} />;
   if (Array.isArray(value) && value.some(isObject))
     return (
       <ol>

@@ -9,6 +9,7 @@ import { colourOf, coloursOf, css } from "../colours";
 import { Empty, Field, Menu, Score, Select, Slider, Toggle } from "../controls";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
+import { exactValue } from "../format";
 import { labelOf } from "../labels";
 import { describe, groupsOf, modesOf, scoreMode, xKindOf } from "../lines";
 import type { Experiment, Run } from "../run_state";
@@ -77,7 +78,7 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
             title: "Experiment",
             width: 130,
             cell: (e) => (
-              <span class="key" data-experiment={e.id} title={describe(e)}>
+              <span class="key" data-experiment={e.id} title={describe(e, exactValue)}>
                 <input
                   type="checkbox"
                   aria-label={`Choose experiment ${e.id}`}

@@ -7,7 +7,7 @@ import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, cellOf, filterExperiments, hyperparameterNames, NONE, parseCondition } from "../filter";
-import { formatNumber } from "../format";
+import { exactValue, formatNumber } from "../format";
 import { Parallel, Scatter, type Scored } from "../hyperparameter_charts";
 import { cellLabelOf } from "../labels";
 import { describe, modesOf, scoreMode } from "../lines";
@@ -21,7 +21,7 @@ function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
   return (
     <p class="pointed" aria-live="polite">
       {one
-        ? `${describe(one.experiment)} · ${by} ${one.score === null ? NONE : formatNumber(one.score, 5)}`
+        ? `${describe(one.experiment, exactValue)} · ${by} ${one.score === null ? NONE : formatNumber(one.score, 5)}`
         : "Point at a line or dot to see its experiment; click to choose it."}
     </p>
   );

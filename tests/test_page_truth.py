@@ -63,6 +63,12 @@ def storage(tmp_path_factory):
     write_events(
         str(folder), "far", log_of("far", lambda i: {"width": i}, _below_zero_or_far, num_experiments=6, num_epochs=10)
     )
+    failed = [
+        event
+        for event in log_of("failed", lambda i: {"width": i}, num_experiments=4, num_epochs=2)
+        if event["event_type"] != "evaluation_result" or event["payload"]["experiment_id"] != 1
+    ]
+    write_events(str(folder), "failed", failed)
     scores = ("train/loss", "val/accuracy", "test/accuracy")
     write_events(
         str(folder),
@@ -97,6 +103,8 @@ def test_values_are_written_so_that_they_can_be_read_and_told_apart(open_tab):
     ]:
         tab.show(f"runs/values?c.{column}={text}")
         page.get_by_text(f"{found} of 6 experiments").wait_for()
+    tab.show("runs/failed/hyperparameters")
+    page.get_by_text("1 of them has no finite val/accuracy: grey, at “(none)” of its axis.").wait_for()
     tab.show("runs/values/hyperparameters")
     page.get_by_role("heading", name="Importance").wait_for()
     tab.show("runs/values/selection?rule=all by val/accuracy where model.features = [64,32] and momentum != None")

@@ -23,7 +23,7 @@ export function colourOf(place: number, dark: boolean): Rgb {
   const tone = Math.floor(place / HUES.length) % 3;
   const round = Math.floor(place / DISTINCT);
   const towards: Rgb = tone === 2 ? [0, 0, 0] : [255, 255, 255];
-  const share = [0, 0.35, 0.3][tone]! + ((round * 0.618) % 1) * 0.3;
+  const share = Math.abs([0, 0.35, 0.3][tone]! + (round && ((round * 0.618) % 1) * 0.24 - 0.12));
   const base = mix(hue, towards, share);
   return dark ? mix(base, [255, 255, 255], 0.22) : base;
 }

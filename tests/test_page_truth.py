@@ -148,7 +148,7 @@ def test_a_chart_says_what_it_leaves_out_and_y_is_zoomed(open_tab):
     see(tab, "val/loss", 2)
     assert (
         page.evaluate(
-            "document.querySelector('.plot canvas').getContext('2d').getImageData(0, 0, 50, 250).data.some(Boolean)"
+            "document.querySelector('.plot canvas').getContext('2d').getImageData(0, 0, 45, 250).data.some(Boolean)"
         )
         is False
     )

@@ -10,7 +10,10 @@ export const EDGE = { left: 54, right: 16, top: 8, bottom: 38 } as const;
 export const token = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** The context's origin is the corner of the lines; `ratio` is device pixels a CSS pixel. */
+/**
+ * The context's origin is the corner of the lines; `ratio` is device pixels a CSS pixel. Where no value has a place on y
+ * (`blank`), y has no numbers.
+ */
 export function drawAxes(
   context: Pen,
   xAxis: Axis,
@@ -18,6 +21,7 @@ export function drawAxes(
   xKind: Kind,
   xName: string,
   ratio: number,
+  blank = false,
 ): void {
   context.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
   const [grid, quiet] = [token("--grid"), token("--quiet")];
@@ -46,7 +50,7 @@ export function drawAxes(
   context.textAlign = "right";
   context.textBaseline = "middle";
   free = Infinity;
-  for (const { value, text } of ticks(yAxis, 32 * ratio, "number")) {
+  for (const { value, text } of blank ? [] : ticks(yAxis, 32 * ratio, "number")) {
     const y = yAxis.size - Math.round(toPixel(yAxis, value));
     line(0, y, xAxis.size, y);
     if (y + 7 * ratio > free) continue;

@@ -131,8 +131,8 @@ export class Plot implements Pointable {
   private drawLower(context: Pen, ratio: number): void {
     const { bands, chosen, lines, xKind } = this.model!;
     const [xAxis, yAxis] = this.axes(ratio);
-    // Where nothing is, no axis has numbers.
-    if (!this.y.blank) drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", xKind, ratio);
+    if (lines.some(({ n }) => n))
+      drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", xKind, ratio, this.y.blank);
     context.save();
     context.beginPath();
     context.rect(0, 0, xAxis.size, yAxis.size);

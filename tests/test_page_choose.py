@@ -95,7 +95,7 @@ def test_refits_are_marked_filtered_and_left_out_of_what_is_compared(tab, storag
     assert page.evaluate(STATE)["experiments"] == wanted["experiments"]
     refits = [view.experiment_id for view in load_run(str(storage / CV)).view.refits]
     tab.show(f"runs/{CV}?c.refit==yes")
-    page.get_by_text("2 of 22 experiments").wait_for()
+    page.get_by_text("0 of 20 experiments and 2 refits").wait_for()
     shown = page.get_by_role("table", name="Experiments", exact=True).locator(".body .row")
     assert [shown.nth(i).locator("a").inner_text() for i in range(2)] == [str(one) for one in refits]
     assert shown.filter(has_text="refit").count() == 2

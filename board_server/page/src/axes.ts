@@ -5,13 +5,24 @@ import type { Pen } from "./svg";
 import { type Kind, ticks } from "./ticks";
 
 /** Room around the lines, in CSS pixels. */
-export const EDGE = { left: 54, right: 16, top: 8, bottom: 26 } as const;
+export const EDGE = { left: 54, right: 16, top: 8, bottom: 38 } as const;
 
 export const token = (name: string) =>
   getComputedStyle(document.documentElement).getPropertyValue(name).trim();
 
-/** The context's origin is the corner of the lines; `ratio` is device pixels a CSS pixel. */
-export function drawAxes(context: Pen, xAxis: Axis, yAxis: Axis, xKind: Kind, ratio: number): void {
+/**
+ * The context's origin is the corner of the lines; `ratio` is device pixels a CSS pixel. Where no value has a place on y
+ * (`blank`), y has no numbers.
+ */
+export function drawAxes(
+  context: Pen,
+  xAxis: Axis,
+  yAxis: Axis,
+  xKind: Kind,
+  xName: string,
+  ratio: number,
+  blank = false,
+): void {
   context.font = `${11 * ratio}px ${getComputedStyle(document.body).fontFamily}`;
   const [grid, quiet] = [token("--grid"), token("--quiet")];
   context.lineWidth = Math.max(1, Math.round(ratio));
@@ -35,10 +46,11 @@ export function drawAxes(context: Pen, xAxis: Axis, yAxis: Axis, xKind: Kind, ra
     context.fillText(text, middle, yAxis.size + 8 * ratio);
     free = middle + half + 8 * ratio;
   }
+  context.fillText(xName, xAxis.size / 2, yAxis.size + 22 * ratio);
   context.textAlign = "right";
   context.textBaseline = "middle";
   free = Infinity;
-  for (const { value, text } of ticks(yAxis, 32 * ratio, "number")) {
+  for (const { value, text } of blank ? [] : ticks(yAxis, 32 * ratio, "number")) {
     const y = yAxis.size - Math.round(toPixel(yAxis, value));
     line(0, y, xAxis.size, y);
     if (y + 7 * ratio > free) continue;

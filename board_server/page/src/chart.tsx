@@ -4,10 +4,11 @@ import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { download, focused, setView, togglePick } from "./app";
-import { Menu } from "./controls";
+import { Field, Menu } from "./controls";
+import { pixelRatio } from "./pixel_ratio";
 import { Plot } from "./plot";
 import type { PlotModel } from "./plot_model";
-import type { ViewState } from "./view_state";
+import { readRange, type ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
 const waiting = new Map<object, () => void>();
@@ -59,6 +60,11 @@ interface ChartProps {
   syncKey?: string;
   /** What its x is, which a zoom says, too. */
   x?: ViewState["x"];
+  /** The part of y that it shows, and what changes it. */
+  yZoom?: readonly [number, number] | null;
+  onZoomY?: (range: [number, number] | null) => void;
+  /** What keeps a few values from stretching it. */
+  onCut?: () => void;
   /** Its lines are no experiments: it has a zoom of its own, and none is chosen. */
   apart?: boolean;
   onPick?: (id: number) => void;
@@ -76,15 +82,21 @@ export function Chart(props: ChartProps) {
     onVisible,
     syncKey = "analysis",
     x = "epoch",
+    yZoom,
+    onZoomY,
+    onCut,
     apart,
     onPick = togglePick,
   } = props;
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const [visible, setVisible] = useState(false);
-  const now = useRef({ onPick, x });
-  now.current = { onPick, x }; // what is drawn changes, the plot stays
+  const now = useRef({ onPick, onZoomY, x });
+  now.current = { onPick, onZoomY, x }; // what is drawn changes, the plot stays
+  void pixelRatio.value; // drawn anew where it changes
   const [zoom, setZoom] = useState<[number, number] | null>(null);
+  const [left, setLeft] = useState("");
+  const [stretched, setStretched] = useState(false);
 
   useEffect(() => {
     const element = host.current!;
@@ -108,6 +120,13 @@ export function Chart(props: ChartProps) {
     plot.current ??= new Plot(host.current!, syncKey, {
       zoom: (range) =>
         apart ? setZoom(range) : setView({ zoom: range, ...(range && { x: now.current.x }) }, false),
+      zoomY: (range) => {
+        if (!range || (range.every(Number.isFinite) && range[0] < range[1])) now.current.onZoomY?.(range);
+      },
+      say: (shown) => {
+        setLeft(shown.left);
+        setStretched(shown.stretched);
+      },
       focus: (id) => {
         if (!apart) focused.value = id;
       },
@@ -130,11 +149,39 @@ export function Chart(props: ChartProps) {
         <h2>{title}</h2>
         <span class="space" />
         {note && <small>{note}</small>}
+        {left && (
+          <small class="warn" role="status">
+            {left}
+          </small>
+        )}
+        {stretched && onCut && (
+          <button type="button" class="link" title="A few values stretch y" onClick={onCut}>
+            without outliers
+          </button>
+        )}
+        {yZoom && (
+          <button type="button" class="link" onClick={() => onZoomY?.(null)}>
+            all of y
+          </button>
+        )}
         <Menu label="⋯" name={`More of ${title}`}>
           {onWide && (
             <button type="button" onClick={onWide}>
               {wide ? "Smaller" : "Larger"}
             </button>
+          )}
+          {onZoomY && (
+            <Field
+              label="y from..to"
+              value={yZoom ? yZoom.map((end) => Number(end.toPrecision(6))).join("..") : ""}
+              placeholder="0.5..1"
+              check={(text) =>
+                !text.trim() || readRange(text)
+                  ? { ok: true, value: null }
+                  : { ok: false, error: "a range is written 0.5..1, the lesser end first" }
+              }
+              onCommit={(text) => onZoomY(readRange(text))}
+            />
           )}
           <button
             type="button"
@@ -158,7 +205,7 @@ export function Chart(props: ChartProps) {
         style={{ height: `${wide ? 520 : height}px` }}
         role="group"
         tabIndex={0}
-        aria-label={`Chart of ${title}. Arrow keys read its values, plus and minus zoom.`}
+        aria-label={`Chart of ${title}. Arrow keys read its values, plus and minus zoom, with Shift up and down zoom y.`}
       />
     </figure>
   );

@@ -13,7 +13,8 @@ interface ChartChipsProps {
 }
 
 export function ChartChips({ ungrouped, only }: ChartChipsProps) {
-  const { x, logx, logy, smooth, best, outliers, group, zoom } = view.value;
+  const { x, logx, logy, smooth, best, outliers, group, zoom, ranges } = view.value;
+  const parts = Object.entries(ranges).map(([name, ends]) => `y of ${name} ${ends.map(round).join("–")}`);
   const set: Partial<Record<keyof ViewState, string | false | null>> = {
     group: !ungrouped && group && (group === "(all)" ? "mean of all" : `mean by ${group}`),
     smooth: smooth > 0 && `smoothing ${smooth.toFixed(2)}`,
@@ -22,6 +23,7 @@ export function ChartChips({ ungrouped, only }: ChartChipsProps) {
     x: x !== "epoch" && `x: ${x}`,
     logx: logx && "log x",
     logy: logy && "log y",
+    ranges: parts.join(", "),
     zoom: zoom && `zoom ${zoom.map(round).join("–")}`,
   };
   const chips = Object.entries(set).filter(

@@ -1,7 +1,16 @@
 /** What a rule chooses: experiments, or candidates whose score is the mean over their members. */
 
 import { lastEpoch } from "./epoch_ranges";
-import { type Cell, COMPARE, candidates, cellOf, type ModeOf, parseRegex, sameCell } from "./filter";
+import {
+  type Cell,
+  COMPARE,
+  candidates,
+  cellOf,
+  type ModeOf,
+  occursIn,
+  parseRegex,
+  sameCell,
+} from "./filter";
 import type { Condition, Rule } from "./rule";
 import type { Experiment } from "./run_state";
 import { groupBy } from "./statistics";
@@ -32,7 +41,7 @@ function holds(condition: Condition, cell: (name: string) => Cell): boolean {
   if (op === "!=") return !sameCell(found, value);
   if (op === "~") {
     const regex = parseRegex(value);
-    return regex.ok && regex.value(found === null ? "" : String(found));
+    return regex.ok && occursIn(regex.value, `/${value}/`, found);
   }
   if (typeof found !== "number") return false;
   return COMPARE[op]!(found, Number(value));
@@ -58,6 +67,16 @@ function exactSum(values: readonly number[]): number {
 
 const mean = (values: readonly number[]) => exactSum(values) / values.length;
 
+/** Mean and sample deviation; null of one value. */
+export function moments(values: readonly number[]): { mean: number; deviation: number | null } {
+  const middle = mean(values);
+  const squares = values.map((value) => (value - middle) ** 2);
+  return {
+    mean: middle,
+    deviation: values.length > 1 ? Math.sqrt(exactSum(squares) / (values.length - 1)) : null,
+  };
+}
+
 /** All that experiments of one candidate agree in. */
 function candidateOf({ fold, hyperparameters }: Experiment, over: readonly string[]): string {
   const names = Object.keys(hyperparameters).filter((name) => !over.includes(name));
@@ -79,13 +98,11 @@ export function summary(members: Member[], of: number, byFold = false): Chosen {
   const scored = members.filter((member) => member.score !== null);
   // As the engine: seeds within a fold first, then folds.
   const parts = byFold ? [...groupBy(scored, (m) => m.experiment.fold).values()] : scored.map((m) => [m]);
-  const values = parts.map((part) => mean(part.map(({ score }) => score!)));
-  const score = mean(values);
-  const squares = values.map((value) => (value - score) ** 2);
+  const { mean: score, deviation } = moments(parts.map((part) => mean(part.map(({ score }) => score!))));
   return {
     members,
     score,
-    deviation: values.length > 1 ? Math.sqrt(exactSum(squares) / (values.length - 1)) : null,
+    deviation,
     epoch: scored.map(({ epoch }) => epoch).sort((a, b) => a - b)[scored.length >> 1] ?? 0,
     scored: scored.length,
     of,

@@ -1,4 +1,4 @@
-/** Colours that stay with an experiment's id and can be told apart by colour-blind eyes (Okabe and Ito, 2008). */
+/** Colours that stay with an experiment's id, as far as those beside it allow, and can be told apart by colour-blind eyes (Okabe and Ito, 2008). */
 
 export type Rgb = readonly [number, number, number];
 
@@ -15,14 +15,55 @@ const HUES: readonly Rgb[] = [
 const mix = (a: Rgb, b: Rgb, share: number): Rgb =>
   [0, 1, 2].map((i) => Math.round(a[i]! + (b[i]! - a[i]!) * share)) as unknown as Rgb;
 
-/** Seven hues in three lightnesses, then again: 21 ids in a row differ. */
-export function colourOf(id: number, dark: boolean): Rgb {
-  const hue = HUES[id % HUES.length]!;
-  const tone = Math.floor(id / HUES.length) % 3;
+const DISTINCT = 21;
+
+/** Seven hues in three lightnesses; then again, in lightnesses between. */
+export function colourOf(place: number, dark: boolean): Rgb {
+  const hue = HUES[place % HUES.length]!;
+  const tone = Math.floor(place / HUES.length) % 3;
+  const round = Math.floor(place / DISTINCT);
   const towards: Rgb = tone === 2 ? [0, 0, 0] : [255, 255, 255];
-  const share = (tone === 0 ? 0 : tone === 1 ? 0.35 : 0.3) as number;
+  const share = Math.abs([0, 0.35, 0.3][tone]! + (round && ((round * 0.618) % 1) * 0.24 - 0.12));
   const base = mix(hue, towards, share);
   return dark ? mix(base, [255, 255, 255], 0.22) : base;
+}
+
+/**
+ * Places for experiments that are seen together: an id's own (of 21), where that is free. Those that are compared (the
+ * picked ones, else all that are shown, where they are few) take another one where it is not, the others another lightness.
+ */
+export function coloursOf(shown: readonly number[], picked: readonly number[]): (id: number) => number {
+  const places = new Map<number, number>();
+  const taken = new Set<number>();
+  const take = (id: number, place: number) => {
+    taken.add(place);
+    places.set(id, place);
+  };
+  const here = new Set(shown);
+  const some = picked.filter((id) => here.has(id));
+  const compared = some.length ? some : shown.length <= DISTINCT ? shown : [];
+  const byId = (ids: readonly number[]) => [...ids].sort((a, b) => a - b);
+  const late: number[] = [];
+  for (const id of byId(compared)) {
+    const own = id % DISTINCT;
+    if (taken.has(own)) late.push(id);
+    else take(id, own);
+  }
+  for (const id of late) {
+    let place = id % DISTINCT;
+    for (let i = 0; i < DISTINCT && taken.has(place); i++) place = (place + 1) % DISTINCT;
+    while (taken.has(place)) place += DISTINCT;
+    take(id, place);
+  }
+  const next = new Map<number, number>(); // by an id's own place, so that thousands need no search
+  for (const id of byId(shown)) {
+    if (places.has(id)) continue;
+    let place = next.get(id % DISTINCT) ?? id % DISTINCT;
+    while (taken.has(place)) place += DISTINCT;
+    next.set(id % DISTINCT, place + DISTINCT);
+    take(id, place);
+  }
+  return (id) => places.get(id) ?? id;
 }
 
 export const css = (rgb: Rgb, alpha = 1) =>

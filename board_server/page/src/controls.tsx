@@ -3,6 +3,7 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useId, useRef, useState } from "preact/hooks";
 import type { Checked } from "./filter";
+import { formatNumber } from "./format";
 
 interface FieldProps {
   label: string;
@@ -157,6 +158,21 @@ export function Slider({
         onInput={(event) => onChange(Number(event.currentTarget.value))}
       />
     </div>
+  );
+}
+
+/** A text that is short, with the whole of it in the tip. */
+export function Short({ text, exact }: { text: string; exact: string }) {
+  return text === exact ? text : <span title={exact}>{text}</span>;
+}
+
+/** A score, with all its digits in the tip. */
+export function Score({ value, digits }: { value: number | null | undefined; digits?: number }) {
+  if (value === undefined || value === null) return null;
+  return (
+    <span class={Number.isFinite(value) ? "" : "bad"} title={String(value)}>
+      {formatNumber(value, digits)}
+    </span>
   );
 }
 

@@ -5,7 +5,7 @@ import { formatIds } from "./address";
 import { runAddress } from "./app";
 import type { Member } from "./choose";
 import { configOf } from "./configs";
-import { toCell } from "./filter";
+import { exactValue } from "./format";
 import type { RunStore } from "./run_store";
 import { flatten } from "./tree";
 
@@ -24,9 +24,7 @@ export function Differences({ store, columns, over }: DifferencesProps) {
     let stale = false;
     void Promise.all(firsts.map(({ id }) => configOf(store, id))).then((found) => {
       const own = (i: number) =>
-        Object.fromEntries(
-          Object.entries(firsts[i]!.hyperparameters).map(([k, v]) => [k, String(toCell(v))]),
-        );
+        Object.fromEntries(Object.entries(firsts[i]!.hyperparameters).map(([k, v]) => [k, exactValue(v)]));
       if (!stale) setConfigs(found.map((config, i) => (config ? flatten(config) : own(i))));
     });
     return () => {

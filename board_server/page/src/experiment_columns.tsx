@@ -1,15 +1,38 @@
 /** The columns of the table of experiments. */
 
 import { runAddress, togglePick, view } from "./app";
-import { Bar, Status } from "./controls";
+import { Bar, Score, Short, Status } from "./controls";
 import { cellOf, epochOf, hyperparameterNames } from "./filter";
-import { formatDuration, formatNumber, formatTime, formatValue } from "./format";
+import { exactValue, formatDuration, formatTime } from "./format";
+import { labelOf } from "./labels";
 import { scoreMode } from "./lines";
 import type { Experiment, Run } from "./run_state";
 import type { Column } from "./table";
 
-const score = (value: number | undefined) =>
-  value === undefined ? "" : <span class={Number.isFinite(value) ? "" : "bad"}>{formatNumber(value)}</span>;
+/** A dotted name, whose last part is the last to be cut. */
+export function Dotted({ name }: { name: string }) {
+  const at = name.lastIndexOf(".") + 1;
+  return at ? (
+    <span class="dotted">
+      <small>{name.slice(0, at)}</small>
+      <span>{name.slice(at)}</span>
+    </span>
+  ) : (
+    name
+  );
+}
+
+/** Room for the last part of a name, and for the longest text. */
+export function widthOf(name: string, texts: readonly string[]): number {
+  const last = name.slice(name.lastIndexOf(".") + 1);
+  const longest = Math.max(0, ...texts.map(({ length }) => length));
+  return Math.max(
+    84,
+    Math.min(190, name.length * 7.4 + 30),
+    last.length * 8 + 44,
+    Math.min(420, longest * 8.6 + 24),
+  );
+}
 
 /** All columns there are, in the order in which they are shown; the first part is shown unless others are chosen. */
 export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] } {
@@ -80,22 +103,18 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       cell: (e) => e.progress?.current_split,
     },
   ];
+  const textOf = (name: string) => {
+    const label = labelOf(run.experiments, name);
+    return (e: Experiment) => label(e.hyperparameters[name]);
+  };
   const swept = hyperparameterNames(experiments).map(
     (name): Column<Experiment> => ({
       id: name,
-      title:
-        name.split(".").length > 1 ? (
-          <>
-            <small>{name.split(".").slice(0, -1).join(".")}.</small>
-            {name.split(".").at(-1)}
-          </>
-        ) : (
-          name
-        ),
+      title: <Dotted name={name} />,
       label: name,
-      width: Math.min(190, Math.max(84, name.length * 7.4 + 30)),
+      width: widthOf(name, experiments.slice(0, 200).map(textOf(name))),
       numeric: experiments.some((e) => typeof e.hyperparameters[name] === "number"),
-      cell: (e) => formatValue(e.hyperparameters[name]),
+      cell: (e) => <Short text={textOf(name)(e)} exact={exactValue(e.hyperparameters[name])} />,
     }),
   );
   const scores = run.scores.flatMap((name): Column<Experiment>[] => [
@@ -105,7 +124,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       label: `${name}, latest`,
       width: Math.max(88, name.length * 7.4 + 30),
       numeric: true,
-      cell: (e) => score(e.last[name]),
+      cell: (e) => <Score value={e.last[name]} />,
     },
     {
       id: `best ${name}`,
@@ -122,7 +141,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
         return (
           best && (
             <>
-              {formatNumber(best[1])} <small>@ {best[0]}</small>
+              <Score value={best[1]} /> <small>@ {best[0]}</small>
             </>
           )
         );

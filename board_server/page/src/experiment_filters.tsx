@@ -3,7 +3,7 @@
 import { setView, view } from "./app";
 import { Chip, Field } from "./controls";
 import { candidates, parseText } from "./filter";
-import type { Run } from "./run_state";
+import type { Experiment, Run } from "./run_state";
 
 export function FilterField({ hidden = true }: { hidden?: boolean }) {
   return (
@@ -20,16 +20,26 @@ export function FilterField({ hidden = true }: { hidden?: boolean }) {
   );
 }
 
+/** `20 experiments and 1 refit`; of a part `6 of 20 experiments`. Refits are counted apart, as everywhere. */
+export function countOf(run: Run, shown: readonly Experiment[] = [...run.experiments.values()]): string {
+  const { size } = run.experiments;
+  const all = candidates(run.experiments.values()).length;
+  const some = candidates(shown).length;
+  const [refits, others] = [shown.length - some, size - all];
+  const part = (count: number, of: number, one: string) =>
+    `${count === of ? "" : `${count.toLocaleString("en")} of `}${of.toLocaleString("en")} ${one}${of === 1 ? "" : "s"}`;
+  const trained = part(some, all, "experiment");
+  return refits ? `${trained} and ${part(refits, others, "refit")}` : trained;
+}
+
 /** Says which column filters are in force, so that none is forgotten on another tab. */
-export function ActiveFilters({ shown, total }: { shown: number; total: number }) {
+export function ActiveFilters({ shown, run }: { shown: readonly Experiment[]; run: Run }) {
   const { columns, pick, q } = view.value;
   const active = Object.entries(columns);
   return (
     <div class="active">
       <small class="count" role="status">
-        {shown === total
-          ? `${total.toLocaleString("en")} experiments`
-          : `${shown.toLocaleString("en")} of ${total.toLocaleString("en")} experiments`}
+        {countOf(run, shown)}
       </small>
       {active.map(([column, text]) => (
         <Chip

@@ -2,7 +2,7 @@
 
 import { lastEpoch } from "./epoch_ranges";
 import { formatMoment, formatTime, formatValue } from "./format";
-import type { Json } from "./json";
+import { isObject, type Json } from "./json";
 import type { Experiment } from "./run_state";
 
 export type Cell = string | number | null;
@@ -66,6 +66,40 @@ export function isForeign(column: string, experiments: readonly Experiment[]): b
   return !experiments.some(has) && (!score.includes("/") || experiments.some((e) => e.epochs > 0));
 }
 
+/** What stands on axes and in groups where there is no value. */
+export const NONE = "(none)";
+const NONE_WORDS = ["", NONE, "none", "null"];
+
+const shownTexts = new Map<string, string[]>();
+
+/** All texts by which a cell is found: as it is kept, and as it is shown. */
+export function textsOf(cell: Cell): string[] {
+  if (cell === null) return NONE_WORDS;
+  const exact = String(cell);
+  if (typeof cell === "number") return [exact, formatValue(cell)];
+  if (!/^[[{]/.test(exact)) return [exact];
+  let texts = shownTexts.get(exact);
+  if (!texts) {
+    texts = [exact];
+    try {
+      const value: Json = JSON.parse(exact);
+      texts.push(formatValue(value), formatValue(value).replace(/,/g, ", "));
+      if (isObject(value) && typeof value.component === "string") texts.push(value.component);
+    } catch {
+      // a text that only begins so
+    }
+    shownTexts.set(exact, texts);
+  }
+  return texts;
+}
+
+/** Whether a text, as `parseText` or `parseRegex` read it, is found in a cell; what has no value is found by its words alone. */
+export function occursIn(found: (haystack: string) => boolean, text: string, cell: Cell): boolean {
+  if (cell !== null) return textsOf(cell).some(found);
+  if (/^\/|[\\^$|]/.test(text)) return found("") || (/none|null/i.test(text) && NONE_WORDS.some(found));
+  return NONE_WORDS.includes(text.trim().toLowerCase());
+}
+
 /** Read `text` as words that must all occur, or as `/a regular expression/`. */
 export function parseText(text: string): Checked<(haystack: string) => boolean> {
   const trimmed = text.trim();
@@ -94,7 +128,16 @@ export const COMPARE: Record<string, (a: number, b: number) => boolean> = {
   ">=": (a, b) => a >= b,
 };
 
-/** Read a column's condition: `<0.01`, `1e-4..1e-2`, `=DONE`, `!=DONE`, `1, 3`, `/regex/`, or a text that occurs. */
+const NUMBER = "[-+]?(?:\\d|\\.\\d)[-+.\\deE]*";
+const ONE_OF = new RegExp(
+  `^(?:${NUMBER}|(?:<=|>=|<|>)\\s*${NUMBER}|${NUMBER}\\.\\.${NUMBER}|\\(?none\\)?|null)$`,
+  "i",
+);
+
+/**
+ * Read a column's condition: `<0.01`, `1e-4..1e-2`, `=DONE`, `!=DONE`, `none`, `/regex/`, a text that occurs, or several
+ * that concern numbers or `none`, of which one must hold: `1, 3`, `none, <0.01`.
+ */
 export function parseCondition(text: string): Checked<Test> {
   const trimmed = text.trim();
   const compared = /^(<=|>=|<|>)\s*(.*)$/.exec(trimmed);
@@ -116,17 +159,20 @@ export function parseCondition(text: string): Checked<Test> {
     const wanted = equal[2]!;
     return { ok: true, value: (cell) => sameCell(cell, wanted) === (equal[1] === "=") };
   }
-  if (/^[-+.\deE]+(\s*,\s*[-+.\deE]+)+$/.test(trimmed)) {
-    const wanted = trimmed.split(",").map((part) => part.trim());
-    return { ok: true, value: (cell) => wanted.some((one) => sameCell(cell, one)) };
+  const parts = trimmed.split(",").map((part) => part.trim());
+  if (parts.length > 1 && parts.every((part) => ONE_OF.test(part))) {
+    const tests = parts.map((part) => parseCondition(part));
+    const wrong = tests.find((test) => !test.ok);
+    return wrong ?? { ok: true, value: (cell) => tests.some((test) => test.ok && test.value(cell)) };
   }
   const found = parseText(trimmed);
   if (trimmed && !Number.isNaN(Number(trimmed)) && found.ok)
     return {
       ok: true,
-      value: (cell) => (typeof cell === "number" ? sameCell(cell, trimmed) : found.value(cell ?? "")),
+      value: (cell) =>
+        typeof cell === "number" ? sameCell(cell, trimmed) : occursIn(found.value, trimmed, cell),
     };
-  return found.ok ? { ok: true, value: (cell) => found.value(cell === null ? "" : String(cell)) } : found;
+  return found.ok ? { ok: true, value: (cell) => occursIn(found.value, trimmed, cell) } : found;
 }
 
 /** Read a date, a date and time, or a time of today, all local; NaN for anything else. */
@@ -171,16 +217,15 @@ export function parseFilter(column: string, text: string): Checked<Test> {
 }
 
 export function sameCell(cell: Cell, wanted: string): boolean {
-  if (typeof cell === "number") return wanted !== "" && cell === Number(wanted);
-  return (cell ?? "").toLowerCase() === wanted.toLowerCase();
+  if (typeof cell === "number" && wanted !== "" && cell === Number(wanted)) return true;
+  return textsOf(cell).some((text) => text.toLowerCase() === wanted.toLowerCase());
 }
 
 /** All that the text filter looks at. */
 export function haystack(experiment: Experiment): string {
   const { hyperparameters: swept } = experiment;
   const values = Object.keys(swept).map((name) => {
-    const [exact, shown] = [String(toCell(swept[name])), formatValue(swept[name])];
-    return `${name}=${exact}${shown === exact ? "" : ` ${name}=${shown}`}`;
+    return [...new Set(textsOf(toCell(swept[name])))].map((text) => `${name}=${text}`).join(" ");
   });
   const fields = [
     experiment.refit && "refit",

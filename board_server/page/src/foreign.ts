@@ -8,6 +8,7 @@ import { DEFAULTS, type ViewState } from "./view_state";
 export interface Foreign {
   /** What is left out, by the part of the state that asks for it. */
   columns: string[];
+  ranges: string[];
   show: string[];
   group: string[];
   sort: string[];
@@ -21,6 +22,7 @@ export function foreignIn(view: ViewState, experiments: readonly Experiment[]): 
   const foreign = (names: readonly string[]) => names.filter((name) => name && isForeign(name, experiments));
   return {
     columns: foreign(Object.keys(view.columns)),
+    ranges: foreign(Object.keys(view.ranges)),
     show: foreign(view.show ?? []),
     group: foreign(view.group === "(all)" ? [] : [view.group]),
     sort: foreign([view.sort.replace(/^-/, "")]),
@@ -30,12 +32,16 @@ export function foreignIn(view: ViewState, experiments: readonly Experiment[]): 
 }
 
 /** The state without what is foreign; the same object where nothing is. */
-export function withoutForeign(view: ViewState, { columns, show, group, sort, by }: Foreign): ViewState {
-  if (![columns, show, group, sort, by].some((names) => names.length)) return view;
+export function withoutForeign(
+  view: ViewState,
+  { columns, ranges, show, group, sort, by }: Foreign,
+): ViewState {
+  if (![columns, ranges, show, group, sort, by].some((names) => names.length)) return view;
   const shown = view.show?.filter((name) => !show.includes(name)) ?? [];
   return {
     ...view,
     columns: Object.fromEntries(Object.entries(view.columns).filter(([name]) => !columns.includes(name))),
+    ranges: Object.fromEntries(Object.entries(view.ranges).filter(([name]) => !ranges.includes(name))),
     show: shown.length ? shown : null,
     group: group.length ? DEFAULTS.group : view.group,
     sort: sort.length ? DEFAULTS.sort : view.sort,

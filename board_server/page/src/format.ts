@@ -19,8 +19,9 @@ export function ordinal(n: number): string {
 }
 
 /** A number beside an axis, as short as it can be. */
-export function formatTick(value: number, digits = 4): string {
+export function formatTick(value: number, wanted = 4): string {
   const size = Math.abs(value);
+  const digits = Math.min(17, wanted); // all that a number has
   if (size >= 1e5 && size < 1e12)
     return value.toLocaleString("en", { notation: "compact", maximumSignificantDigits: digits });
   return Number.isInteger(value) && size < 1e5
@@ -28,17 +29,39 @@ export function formatTick(value: number, digits = 4): string {
     : formatValue(Number(value.toPrecision(digits)));
 }
 
-/** A hyperparameter's value as it would be written in a config. */
+/** A hyperparameter's value as it would be written in a config, numbers with six significant digits. */
 export function formatValue(value: Json | undefined): string {
-  if (value === null || value === undefined) return "";
-  if (typeof value === "number") {
-    const size = Math.abs(value);
-    return size !== 0 && (size < 1e-3 || size >= 1e6)
-      ? value.toExponential().replace("e+", "e")
-      : String(Number(value.toPrecision(6)));
-  }
-  return typeof value === "string" ? value : JSON.stringify(value);
+  return value === undefined ? "" : written(value, shortNumber);
 }
+
+/** The same with all digits. */
+export function exactValue(value: Json | undefined): string {
+  return value === undefined ? "" : written(value, longNumber);
+}
+
+function written(value: Json, number: (value: number) => string, inside = false): string {
+  if (value === null) return "None";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  if (typeof value === "number") return number(value);
+  if (typeof value === "string") return inside ? JSON.stringify(value) : value;
+  const inner = (one: Json) => written(one, number, true);
+  if (Array.isArray(value)) return `[${value.map(inner).join(",")}]`;
+  const { component, ...rest } = value;
+  const isComponent = typeof component === "string";
+  const pairs = Object.entries(isComponent ? rest : value).map(([name, one]) => `${name}=${inner(one)}`);
+  const name = isComponent ? component : "dict";
+  return isComponent && !pairs.length ? name : `${name}(${pairs.join(", ")})`;
+}
+
+const inDigits = (value: number) =>
+  !value || (Math.abs(value) >= 1e-3 && Math.abs(value) < 1e6)
+    ? String(value)
+    : value.toExponential().replace("e+", "e");
+
+const longNumber = (value: number) => (Number.isSafeInteger(value) ? String(value) : inDigits(value));
+
+const shortNumber = (value: number) =>
+  Number.isSafeInteger(value) ? String(value) : inDigits(Number(value.toPrecision(6)));
 
 const two = (n: number) => String(n).padStart(2, "0");
 
@@ -84,9 +107,17 @@ export function formatBytes(bytes: number): string {
   return "";
 }
 
-export function csv(rows: readonly (readonly (string | number | null)[])[]): string {
-  const cell = (value: string | number | null) => {
-    const text = value === null ? "" : String(value);
+const exactCell = (value: Json | undefined): string => {
+  if (value === null || value === undefined) return "";
+  if (typeof value === "boolean") return value ? "True" : "False";
+  return typeof value === "object" ? JSON.stringify(value) : String(value);
+};
+
+/** No text is one that a spreadsheet takes for a formula: as in the server's CSV, an apostrophe stands before such. */
+export function csv(rows: readonly (readonly (Json | undefined)[])[]): string {
+  const cell = (value: Json | undefined) => {
+    let text = exactCell(value);
+    if (typeof value !== "number" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
   };
   return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;

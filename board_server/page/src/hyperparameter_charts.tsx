@@ -4,12 +4,13 @@ import { useSignalEffect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { focused, togglePick, view } from "./app";
 import { cellOf } from "./filter";
+import { pixelRatio } from "./pixel_ratio";
 import type { Experiment } from "./run_state";
-import type { Scale } from "./scales";
+import { type Scale, spread } from "./scales";
 
 export interface Scored {
   experiment: Experiment;
-  score: number;
+  score: number | null; // null: it has no finite one
 }
 
 /** A canvas that fits its box and is drawn anew when `draw` changes, or its size. */
@@ -21,8 +22,11 @@ function Canvas({
   onClick,
   onDrag,
   label,
+  minWidth = 0,
 }: {
   height: number;
+  /** On less room it scrolls. */
+  minWidth?: number;
   label: string;
   draw: (context: CanvasRenderingContext2D, width: number) => void;
   onMove: (x: number, y: number, width: number) => void;
@@ -40,7 +44,7 @@ function Canvas({
     const element = canvas.current;
     const width = element?.clientWidth ?? 0;
     if (!element || !width) return;
-    const ratio = devicePixelRatio || 1;
+    const ratio = pixelRatio.peek();
     element.width = width * ratio;
     element.height = height * ratio;
     const context = element.getContext("2d")!;
@@ -55,14 +59,15 @@ function Canvas({
   useLayoutEffect(paint);
   useSignalEffect(() => {
     void focused.value;
+    void pixelRatio.value;
     paint();
   });
-  return (
+  const shown = (
     <canvas
       ref={canvas}
       role="img"
       aria-label={label}
-      style={{ height: `${height}px` }}
+      style={{ height: `${height}px`, minWidth: `${minWidth}px` }}
       onPointerDown={(event) => {
         if (event.pointerType !== "mouse" || event.button !== 0) return;
         event.currentTarget.setPointerCapture(event.pointerId);
@@ -87,10 +92,19 @@ function Canvas({
       onClick={() => !dragged.current && onClick()}
     />
   );
+  return minWidth ? (
+    <div class="sideways" tabIndex={0} role="group" aria-label={label}>
+      {shown}
+    </div>
+  ) : (
+    shown
+  );
 }
 
 const HEIGHT = 300;
 const EDGE = 14;
+const [LEFT, RIGHT] = [90, 64]; // room for what stands beside the outer axes
+const BETWEEN = 84; // two axes, at least
 const TOP = 34; // room for the names of the axes
 const leave = () => {
   focused.value = null;
@@ -114,6 +128,17 @@ function fitted(context: CanvasRenderingContext2D, name: string, width: number):
   return text;
 }
 
+/** A text that fits, without its middle if need be: what tells values apart is mostly at their ends. */
+function within(context: CanvasRenderingContext2D, text: string, width: number): string {
+  let kept = Number.isNaN(Number(text)) ? text.length : 0; // of a number each part counts
+  let shown = text;
+  while (context.measureText(shown).width > width && kept > 4) {
+    kept--;
+    shown = `${text.slice(0, kept >> 1)}…${text.slice(text.length - ((kept + 1) >> 1))}`;
+  }
+  return shown;
+}
+
 export function Parallel({
   scored,
   names,
@@ -126,16 +151,16 @@ export function Parallel({
   names: readonly string[];
   scales: readonly Scale[];
   by: string;
-  colour: (score: number) => string;
+  colour: (score: number | null) => string;
   /** A part of an axis was chosen: the condition that says so. */
   onRange: (axis: number, condition: string) => void;
 }) {
   const axes = [...names, by];
   const range = useRef<{ axis: number; from: number; to: number } | null>(null);
-  const x = (i: number, width: number) => 60 + ((width - 120) * i) / Math.max(1, axes.length - 1);
+  const x = (i: number, width: number) => LEFT + ((width - LEFT - RIGHT) * i) / Math.max(1, axes.length - 1);
   const y = (i: number, one: Scored) => {
     const place = scales[i]!.place(i < names.length ? cellOf(one.experiment, names[i]!) : one.score);
-    return Number.isNaN(place) ? NaN : HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
+    return HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
   };
   const draw = (context: CanvasRenderingContext2D, width: number) => {
     for (const { one, weight } of inOrder(scored)) {
@@ -144,10 +169,7 @@ export function Parallel({
       context.strokeStyle = colour(one.score);
       context.lineWidth = weight === 2 ? 3 : weight === 1 ? 2 : 1.2;
       context.beginPath();
-      axes.forEach((_, i) => {
-        const at = y(i, one);
-        if (!Number.isNaN(at)) context.lineTo(x(i, width), at);
-      });
+      axes.forEach((_, i) => void context.lineTo(x(i, width), y(i, one)));
       context.stroke();
     }
     context.globalAlpha = 1;
@@ -160,13 +182,15 @@ export function Parallel({
       context.globalAlpha = 1;
     }
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const room = (width - LEFT - RIGHT) / Math.max(1, axes.length - 1) - 12;
     axes.forEach((_, i) => {
       context.fillStyle = style.getPropertyValue("--quiet");
       context.fillRect(x(i, width) - 0.5, TOP, 1, HEIGHT - EDGE - TOP);
-      const name = fitted(context, axes[i]!, (width - 120) / Math.max(1, axes.length - 1) - 8);
+      const name = fitted(context, axes[i]!, room + 4);
       const half = context.measureText(name).width / 2;
       context.fillText(name, Math.max(0, Math.min(width - 2 * half, x(i, width) - half)), 14);
-      for (const [place, text] of scales[i]!.ticks) {
+      for (const [place, whole] of spread(scales[i]!.ticks, HEIGHT - EDGE - TOP, () => 14)) {
+        const text = within(context, whole, i ? room : LEFT - 8);
         const at = HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
         const right = i === axes.length - 1;
         const space = context.measureText(text).width;
@@ -182,7 +206,7 @@ export function Parallel({
   const move = (px: number, py: number, width: number) => {
     const between = Math.max(
       0,
-      Math.min(axes.length - 2, Math.floor(((px - 60) / (width - 120)) * (axes.length - 1))),
+      Math.min(axes.length - 2, Math.floor(((px - LEFT) / (width - LEFT - RIGHT)) * (axes.length - 1))),
     );
     const share = (px - x(between, width)) / (x(between + 1, width) - x(between, width) || 1);
     let [best, distance] = [null as number | null, 8];
@@ -205,6 +229,7 @@ export function Parallel({
   return (
     <Canvas
       height={HEIGHT}
+      minWidth={LEFT + RIGHT + names.length * BETWEEN}
       draw={draw}
       onMove={move}
       onDrag={drag}
@@ -226,7 +251,7 @@ export function Scatter({
   scored: readonly Scored[];
   scale: Scale;
   scores: Scale;
-  colour: (score: number) => string;
+  colour: (score: number | null) => string;
 }) {
   const height = 190;
   const at = (one: Scored, width: number): [number, number] => [
@@ -238,14 +263,13 @@ export function Scatter({
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.strokeStyle = style.getPropertyValue("--grid");
     context.fillStyle = style.getPropertyValue("--quiet");
-    for (const [place, text] of scores.ticks.length > 4
-      ? [scores.ticks[0]!, scores.ticks.at(-1)!]
-      : scores.ticks) {
+    for (const [place, text] of spread(scores.ticks, height - 44, () => 16)) {
       const y = height - 30 - place * (height - 44);
       context.strokeRect(56, y, width - 56, 0);
       context.fillText(text, 50 - context.measureText(text).width, y + 4);
     }
-    for (const [place, text] of scale.ticks) {
+    const texts = scale.ticks.map(([place, text]): [number, string] => [place, within(context, text, 110)]);
+    for (const [place, text] of spread(texts, width - 86, (one) => context.measureText(one).width + 10)) {
       const space = context.measureText(text).width;
       context.fillText(text, Math.min(width - space, 62 + place * (width - 86) - space / 2), height - 8);
     }

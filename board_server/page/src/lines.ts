@@ -2,8 +2,9 @@
 
 import { colourOf } from "./colours";
 import { Curve, lowerBound } from "./curve";
-import { candidates, cellOf, hyperparameterNames, type ModeOf } from "./filter";
+import { type Cell, candidates, cellOf, hyperparameterNames, type ModeOf, NONE } from "./filter";
 import { formatValue } from "./format";
+import { labelsOf } from "./labels";
 import type { BandShape } from "./line_layer";
 import { defaultMode } from "./monitor";
 import { divergences, type Line, xOf } from "./raster";
@@ -126,6 +127,9 @@ export function epochsOf(
   return from <= to ? [from, to] : null;
 }
 
+/** Of each experiment, its place among the colours. */
+export type Places = (id: number) => number;
+
 export function lineOf(
   run: Run,
   name: string,
@@ -133,9 +137,17 @@ export function lineOf(
   curve: Curve,
   shape: Shape,
   dark: boolean,
+  placeOf: Places = (id) => id,
 ): Line | null {
   const y = valuesOf(run, name, curve, shape);
-  const line = { id: experiment.id, ox: 0, kx: 1, y, n: curve.n, rgb: colourOf(experiment.id, dark) };
+  const line = {
+    id: experiment.id,
+    ox: 0,
+    kx: 1,
+    y,
+    n: curve.n,
+    rgb: colourOf(placeOf(experiment.id), dark),
+  };
   const base = shape.smooth && !shape.group ? { ...line, raw: curve.values } : line;
   if (shape.x === "step") return { ...base, x: curve.epochs, kx: stepsAnEpoch(experiment) };
   if (shape.x === "time") {
@@ -165,13 +177,14 @@ export function linesOf(
   shape: Shape,
   dark: boolean,
   overview?: ReadonlyMap<number, Curve>,
+  placeOf?: Places,
 ): Lines {
   const result: Lines = { lines: [], bands: [], labels: new Map(), shown: 0, total: 0 };
   const single: { experiment: Experiment; curve: Curve; line: Line }[] = [];
   for (const experiment of experiments) {
     const own = curves.get(experiment.id);
     const curve = own && overview ? joined(own, overview.get(experiment.id)) : own;
-    const line = curve && lineOf(run, name, experiment, curve, shape, dark);
+    const line = curve && lineOf(run, name, experiment, curve, shape, dark, placeOf);
     if (!line) continue;
     result.shown += own!.n;
     result.total += own!.total;
@@ -215,21 +228,29 @@ export function groupsOf(
   experiments: readonly Experiment[],
   group: string,
 ): [label: string, members: Experiment[]][] {
-  const groups = groupBy(candidates(experiments), (experiment) =>
-    group === "(all)" ? "all experiments" : `${group} = ${cellOf(experiment, group) ?? "(none)"}`,
-  );
-  const value = (members: Experiment[]) => cellOf(members[0]!, group);
-  return [...groups].sort(
-    ([a, one], [b, other]) =>
-      Number(value(one)) - Number(value(other)) || a.localeCompare(b, "en", { numeric: true }),
-  );
+  const members = candidates(experiments);
+  const groups = groupBy(members, (experiment) => (group === "(all)" ? null : cellOf(experiment, group)));
+  if (group === "(all)") return [...groups.values()].map((all) => ["all experiments", all]);
+  const label = labelsOf(members.map(({ hyperparameters }) => hyperparameters[group]));
+  const text = (cell: Cell, { hyperparameters }: Experiment) =>
+    cell === null
+      ? NONE
+      : Object.hasOwn(hyperparameters, group)
+        ? label(hyperparameters[group])
+        : String(cell);
+  return [...groups]
+    .map(([cell, all]): [Cell, string, Experiment[]] => [cell, `${group} = ${text(cell, all[0]!)}`, all])
+    .sort(
+      ([a, one], [b, other]) => Number(a) - Number(b) || one.localeCompare(other, "en", { numeric: true }),
+    )
+    .map(([, words, all]) => [words, all]);
 }
 
 /** What names an experiment to a person: its number and what was swept. */
-export function describe(experiment: Experiment | undefined): string {
+export function describe(experiment: Experiment | undefined, write = formatValue): string {
   if (!experiment) return "";
   const swept = hyperparameterNames([experiment]).map(
-    (name) => `${name}=${formatValue(experiment.hyperparameters[name])}`,
+    (name) => `${name}=${write(experiment.hyperparameters[name])}`,
   );
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
   return [`#${experiment.id}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");

@@ -49,7 +49,7 @@ function RunPage({ open }: { open: RunStore }) {
               : "This run cannot be shown"
         }
       >
-        <p>{error.message}</p>
+        <p>{error.message.replace(/ GET grid_searches lists them$/, "")}</p>
         <button type="button" onClick={open.retry}>
           Try again
         </button>
@@ -85,6 +85,7 @@ function NotFound() {
 
 const ASKED: readonly (readonly [Exclude<keyof Foreign, "rule">, string])[] = [
   ["columns", "the filter of"],
+  ["ranges", "the range of y of"],
   ["show", "the column"],
   ["group", "the mean by"],
   ["sort", "the order by"],
@@ -102,7 +103,8 @@ function ForeignState({ open }: { open: RunStore }) {
   const parts = keys.map((key) => `“${key}”`);
   for (const [key, words] of ASKED) if (found[key].length) parts.push(`${words} ${quote(found[key])}`);
   const missing = wanted.pick.filter((id) => !experiments.has(id)).length;
-  if (missing) parts.push(`${missing} chosen experiments that this run has not`);
+  if (missing)
+    parts.push(`${missing} chosen ${missing > 1 ? "experiments" : "experiment"} that this run has not`);
   if (!parts.length && !found.rule.length) return null;
   return (
     <p class="notice" role="status">
@@ -152,7 +154,8 @@ function Page() {
   const { path } = address.value;
   const open = store.value;
   useEffect(() => {
-    const listen = (event: KeyboardEvent) => onShortcut(event, () => setView({ zoom: null }, false));
+    const listen = (event: KeyboardEvent) =>
+      onShortcut(event, () => setView({ zoom: null, ranges: {} }, false));
     addEventListener("keydown", listen);
     return () => removeEventListener("keydown", listen);
   }, []);

@@ -8,7 +8,7 @@ import { css } from "./colours";
 import { drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
 import { listen, type PlotEvents, type Pointable } from "./plot_input";
 import type { PlotModel } from "./plot_model";
-import { xExtent, yExtent } from "./ranges";
+import { xExtent, type YView, yView } from "./ranges";
 import { type Axis, divergences, type Line, nearestPoint, toPixel, toValue, xOf } from "./raster";
 import { type Pen, SvgPen } from "./svg";
 import { showTip } from "./tip";
@@ -25,6 +25,8 @@ export class Plot implements Pointable {
   at: [Line, number] | null = null;
   /** The range on x that is being selected. */
   selection: [number, number] | null = null;
+  /** The range on y, likewise. */
+  ySelection: [number, number] | null = null;
   private readonly peers: Set<Plot>;
   private readonly lower = document.createElement("canvas");
   private readonly upper = document.createElement("canvas");
@@ -32,7 +34,7 @@ export class Plot implements Pointable {
   private width = 0;
   private height = 0;
   private xRange: [number, number] = [0, 1];
-  private yRange: [number, number] = [0, 1];
+  private y: YView = { range: [0, 1], blank: true, left: "", stretched: false };
   /** Where the pointer is on x, in the chart's units; the same for all charts that are synchronised. */
   private cursor: number | null = null;
 
@@ -58,7 +60,8 @@ export class Plot implements Pointable {
     const same = this.model?.xKind === model.xKind;
     this.model = model;
     this.xRange = xExtent(model);
-    this.yRange = yExtent(model, this.xRange);
+    this.y = yView(model, this.xRange);
+    this.events.say(this.y);
     this.resize(true);
     if (this.at) this.pointAnew(same ? xOf(...this.at) : NaN);
   }
@@ -92,13 +95,18 @@ export class Plot implements Pointable {
       Math.max(1, Math.round((whole - before - after) * ratio));
     return [
       { ...ends(this.xRange), log: this.model!.logx, size: size(this.width, EDGE.left, EDGE.right) },
-      { ...ends(this.yRange), log: this.model!.logy, size: size(this.height, EDGE.top, EDGE.bottom) },
+      { ...ends(this.y.range), log: this.model!.logy, size: size(this.height, EDGE.top, EDGE.bottom) },
     ];
   }
 
   /** What is at a place of the chart, in CSS pixels from the corner of the lines. */
   xAt(left: number): number {
     return toValue(this.axes(1)[0], left);
+  }
+
+  yAt(top: number): number {
+    const axis = this.axes(1)[1];
+    return toValue(axis, axis.size - top);
   }
 
   private context(canvas: HTMLCanvasElement): CanvasRenderingContext2D {
@@ -123,7 +131,8 @@ export class Plot implements Pointable {
   private drawLower(context: Pen, ratio: number): void {
     const { bands, chosen, lines, xKind } = this.model!;
     const [xAxis, yAxis] = this.axes(ratio);
-    drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", ratio);
+    if (lines.some(({ n }) => n))
+      drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", xKind, ratio, this.y.blank);
     context.save();
     context.beginPath();
     context.rect(0, 0, xAxis.size, yAxis.size);
@@ -142,17 +151,15 @@ export class Plot implements Pointable {
 
   /** The chart as it is now, with its title and, of few lines, their names. */
   svg(title: string): string {
-    const { chosen, label, lines, xKind } = this.model!;
+    const { chosen, label, lines } = this.model!;
     const pen = new SvgPen();
-    const [head, foot] = [26, 20];
+    const [head, foot] = [26, 4];
     this.drawLower(pen, 1);
     pen.fillStyle = token("--ink");
     pen.textAlign = "left";
     pen.fillText(title, 0, -12);
-    pen.textAlign = "center";
     const bottom = this.height - EDGE.top;
-    pen.fillText(xKind === "time" ? "time" : xKind, (this.width - EDGE.left - EDGE.right) / 2, bottom + 6);
-    pen.textAlign = "left";
+    if (this.y.left) pen.fillText(this.y.left, pen.measureText(title).width + 20, -12);
     const some = lines.filter(({ id }) => chosen.has(id));
     const named = some.length ? some : lines;
     const shown = named.length > 24 ? [] : named;
@@ -183,13 +190,17 @@ export class Plot implements Pointable {
     context.beginPath();
     context.rect(0, 0, xAxis.size, yAxis.size);
     context.clip();
+    context.globalAlpha = 0.15;
+    context.fillStyle = token("--accent");
     if (this.selection) {
       const [from, to] = this.selection.map((x) => toPixel(xAxis, x));
-      context.globalAlpha = 0.15;
-      context.fillStyle = token("--accent");
       context.fillRect(from!, 0, to! - from!, yAxis.size);
-      context.globalAlpha = 1;
     }
+    if (this.ySelection) {
+      const [from, to] = this.ySelection.map((y) => yAxis.size - toPixel(yAxis, y));
+      context.fillRect(0, from!, xAxis.size, to! - from!);
+    }
+    context.globalAlpha = 1;
     if (this.cursor !== null) {
       context.strokeStyle = token("--quiet");
       context.lineWidth = ratio;

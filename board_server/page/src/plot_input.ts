@@ -2,11 +2,14 @@
 
 import { EDGE } from "./axes";
 import type { PlotModel } from "./plot_model";
-import { xExtent } from "./ranges";
+import { xExtent, type YView } from "./ranges";
 import { type Axis, type Line, nearestPoint, xOf } from "./raster";
 
 export interface PlotEvents {
   zoom: (range: [number, number] | null) => void;
+  zoomY: (range: [number, number] | null) => void;
+  /** What of it the chart shows on y, after each drawing. */
+  say: (view: YView) => void;
   focus: (id: number | null) => void;
   pick: (id: number) => void;
 }
@@ -20,9 +23,11 @@ export interface Pointable {
   readonly at: [Line, number] | null;
   /** The range on x that is being selected. */
   selection: [number, number] | null;
+  ySelection: [number, number] | null;
   axes(): [Axis, Axis];
   /** What is at a place on x. */
   xAt(left: number): number;
+  yAt(top: number): number;
   nearest(left: number, top: number): [Line, number] | null;
   /** Where a point is from the top, in device pixels. */
   yOf(line: Line, i: number, yAxis?: Axis): number;
@@ -45,7 +50,7 @@ export function listen(plot: Pointable): () => void {
     return [event.clientX - box.left - EDGE.left, event.clientY - box.top - EDGE.top];
   };
   const leave = () => {
-    plot.selection = pressed = null;
+    plot.selection = plot.ySelection = pressed = null;
     plot.point(null);
     plot.moveCursor(null);
   };
@@ -64,27 +69,43 @@ export function listen(plot: Pointable): () => void {
     events.zoom(from > first + hair || to < last - hair ? [from, to] : null);
   };
 
-  let pressed: number | null = null; // where, from the left
+  const zoomYAround = (y: number, factor: number) => {
+    const [, { min, max, log }] = plot.axes();
+    const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
+    events.zoomY([back(f(y) - (f(y) - f(min)) * factor), back(f(y) + (f(max) - f(y)) * factor)]);
+  };
+
+  let pressed: [left: number, top: number] | null = null;
 
   on("pointerdown", (event) => {
     if (event.button !== 0) return;
-    pressed = place(event)[0];
+    pressed = place(event);
     host.setPointerCapture(event.pointerId);
     hover(event);
   });
   on("pointermove", (event) => {
-    const [left] = place(event);
-    if (pressed !== null)
-      plot.selection = Math.abs(left - pressed) < MOVED ? null : [plot.xAt(pressed), plot.xAt(left)];
+    const [left, top] = place(event);
+    // A drag along the numbers of y zooms y, any other x.
+    const moved = (from: number, to: number, at: (place: number) => number): [number, number] | null =>
+      Math.abs(to - from) < MOVED ? null : [at(from), at(to)];
+    if (pressed && pressed[0] < 0) plot.ySelection = moved(pressed[1], top, (one) => plot.yAt(one));
+    else if (pressed) plot.selection = moved(pressed[0], left, (one) => plot.xAt(one));
     hover(event);
   });
   on("pointerup", (event) => {
     if (pressed === null) return;
-    const range = plot.selection;
-    plot.selection = pressed = null;
-    if (range) {
-      const [{ min, max }] = plot.axes();
-      const [from, to] = [Math.max(min, Math.min(...range)), Math.min(max, Math.max(...range))];
+    const [range, yRange] = [plot.selection, plot.ySelection];
+    plot.selection = plot.ySelection = pressed = null;
+    const [xAxis, yAxis] = plot.axes();
+    const inside = ({ min, max }: Axis, ends: [number, number]): [number, number] => [
+      Math.max(min, Math.min(...ends)),
+      Math.min(max, Math.max(...ends)),
+    ];
+    if (yRange) {
+      const [from, to] = inside(yAxis, yRange);
+      if (from < to) events.zoomY([from, to]);
+    } else if (range) {
+      const [from, to] = inside(xAxis, range);
       if (from < to) events.zoom([from, to]); // else it was beside the lines
     } else if (event.pointerType === "mouse" && plot.at) events.pick(plot.at[0].id); // a touch only points
     plot.moveCursor(plot.xAt(place(event)[0]));
@@ -92,7 +113,10 @@ export function listen(plot: Pointable): () => void {
   on("pointercancel", leave); // the page scrolls
   on("pointerleave", (event) => event.pointerType === "mouse" && leave());
   on("blur", leave);
-  on("dblclick", () => events.zoom(null));
+  on("dblclick", (event) => {
+    if (event.clientX - host.getBoundingClientRect().left >= EDGE.left) events.zoom(null);
+    events.zoomY(null);
+  });
 
   on("keydown", (event) => {
     if (event.ctrlKey || event.metaKey || event.altKey) return;
@@ -129,7 +153,9 @@ export function listen(plot: Pointable): () => void {
       const seen = lines.filter((line) => inside(line, nearestPoint(line, middle)));
       const line = seen.find(({ id }) => plot.model!.chosen.has(id)) ?? seen[0];
       if (line) show(line, nearestPoint(line, middle));
-    } else if (event.key === "ArrowLeft") along(event.shiftKey ? -10 : -1);
+    } else if (event.shiftKey && /^Arrow(Up|Down)$/.test(event.key))
+      zoomYAround(at ? at[0].y[at[1]]! : (yAxis.min + yAxis.max) / 2, event.key === "ArrowUp" ? 0.5 : 2);
+    else if (event.key === "ArrowLeft") along(event.shiftKey ? -10 : -1);
     else if (event.key === "ArrowRight") along(event.shiftKey ? 10 : 1);
     else if (event.key === "ArrowUp") across(-1);
     else if (event.key === "ArrowDown") across(1);

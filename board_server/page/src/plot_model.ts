@@ -14,6 +14,8 @@ export interface PlotModel {
   fromZero?: boolean;
   xKind: "epoch" | "step" | "time";
   zoom: readonly [number, number] | null;
+  /** The part of y that is shown; left out: all of it. */
+  yZoom?: readonly [number, number] | null;
   chosen: ReadonlySet<number>;
   dark: boolean;
   label: (id: number) => string;

@@ -1,5 +1,6 @@
 /** What part of x and y a chart shows. */
 
+import { formatTick } from "./format";
 import { STROKED } from "./line_layer";
 import type { PlotModel } from "./plot_model";
 import { type Line, within, xOf } from "./raster";
@@ -13,20 +14,50 @@ function inside(line: Line, from: number, to: number): [number, number] {
   return last - first < 2 ? [low, high] : [first, last];
 }
 
-/** Between which values 98 % of what is shown lies, of at most some ten thousand points. */
-function middle({ lines, logy }: PlotModel, from: number, to: number): [number, number] {
-  const parts = lines.map((line) => ({ line, ends: inside(line, from, to) }));
-  const total = parts.reduce((sum, { ends: [first, last] }) => sum + last - first, 0);
-  const every = Math.max(1, Math.floor(total / 10_000));
-  const values: number[] = [];
-  for (const { line, ends } of parts)
+interface Part {
+  line: Line;
+  ends: [from: number, to: number];
+}
+
+const SAMPLED = 50; // points of a line, for its quantiles
+const LINES = 300; // for their medians
+const SPANS = 3; // beyond the ends of a usual line, so many times its height
+
+/**
+ * Where outliers begin on either side: far from the usual line, by the medians of where 98 % of each line's values lie. One
+ * that diverged has no say there, nor has a single peak. On a logarithmic axis distances are those of logarithms.
+ */
+function fence(parts: readonly Part[], logy: boolean): [number, number] {
+  const f = logy ? Math.log : Number;
+  const [lows, highs]: [number[], number[]] = [[], []];
+  const some = Math.ceil(parts.length / LINES);
+  for (const { line, ends } of parts.filter((_, i) => i % some === 0)) {
+    const values: number[] = [];
+    const every = Math.max(1, Math.floor((ends[1] - ends[0]) / SAMPLED));
     for (let i = ends[1] - 1; i >= ends[0]; i -= every) {
       const value = line.y[i]!;
-      if (Number.isFinite(value) && !(logy && value <= 0)) values.push(value);
+      if (Number.isFinite(value) && !(logy && value <= 0)) values.push(f(value));
     }
-  values.sort((a, b) => a - b);
-  const at = (share: number) => values[Math.round(share * (values.length - 1))] ?? NaN;
-  return [at(0.01), at(0.99)];
+    if (!values.length) continue;
+    values.sort((a, b) => a - b);
+    const cut = Math.round(0.01 * (values.length - 1));
+    lows.push(values[cut]!);
+    highs.push(values.at(-1 - cut)!);
+  }
+  // Of two, the one that is far flatter is the usual one; who is, if they are alike?
+  const heights = lows.map((low, i) => highs[i]! - low);
+  if (heights.length === 2 && Math.max(...heights) > 20 * Math.min(...heights)) {
+    const steep = heights[0]! > heights[1]! ? 0 : 1;
+    lows.splice(steep, 1);
+    highs.splice(steep, 1);
+  }
+  const byValue = (a: number, b: number) => a - b;
+  const few = lows.length === 2;
+  const low = lows.sort(byValue)[few ? 0 : lows.length >> 1] ?? NaN;
+  const high = highs.sort(byValue)[few ? 1 : (highs.length - 1) >> 1] ?? NaN;
+  const [from, to] = [Math.min(low, high), Math.max(low, high)];
+  const beyond = SPANS * (to - from || Math.abs(to) * 0.1 || 1);
+  return logy ? [Math.exp(from - beyond), Math.exp(to + beyond)] : [from - beyond, to + beyond];
 }
 
 /** All that a chart shows on x. */
@@ -47,25 +78,95 @@ export function xExtent(model: PlotModel): [number, number] {
   return logx ? [low / 2, low * 2] : [low - 0.5, low + 0.5];
 }
 
-/** All that it shows on y within a range on x. */
-export function yExtent(model: PlotModel, [from, to]: [number, number]): [number, number] {
-  const { logy, lines } = model;
-  const range: [number, number] = [Infinity, -Infinity];
-  if (model.cut) extent(middle(model, from, to), 0, 2, logy, range);
-  else
-    for (const line of lines) {
-      extent(line.y, ...inside(line, from, to), logy, range);
-      if (line.raw && lines.length <= STROKED) extent(line.raw, ...inside(line, from, to), logy, range);
+export interface YView {
+  range: [number, number];
+  /** There is no value that has a place on y. */
+  blank: boolean;
+  /** What is not drawn though it was logged; empty where all is. */
+  left: string;
+  /** A few values make the others hard to tell apart. */
+  stretched: boolean;
+}
+
+const lines = (count: number, one: string, more: string) =>
+  `${count} ${count === 1 ? `line ${one}` : `lines ${more}`}`;
+
+/** What a chart shows on y within a range on x, and what it leaves out. */
+export function yView(model: PlotModel, [from, to]: [number, number]): YView {
+  const { logy, yZoom } = model;
+  const parts = model.lines.map((line): Part => ({ line, ends: inside(line, from, to) }));
+  const all: [number, number] = [Infinity, -Infinity];
+  const usual: [number, number] = [Infinity, -Infinity];
+  const bounds = fence(parts, logy);
+  let [unplaced, partly, beyond] = [0, 0, 0];
+  for (const { line, ends } of parts) {
+    const own: [number, number] = [Infinity, -Infinity];
+    let least = Infinity;
+    for (let i = ends[0]; i < ends[1]; i++) {
+      const value = line.y[i]!;
+      if (value - value !== 0) continue; // not finite
+      if (value < least) least = value;
+      if (logy && value <= 0) continue;
+      if (value < own[0]) own[0] = value;
+      if (value > own[1]) own[1] = value;
     }
-  for (const { line, low, high } of model.cut ? [] : model.bands) {
+    if (logy && least <= 0) own[0] <= own[1] ? partly++ : unplaced++;
+    if (line.raw && model.lines.length <= STROKED) extent(line.raw, ...ends, logy, own);
+    if (!(own[0] <= own[1])) continue;
+    join(all, own);
+    if (own[0] >= bounds[0] && own[1] <= bounds[1]) {
+      join(usual, own);
+      continue;
+    }
+    beyond++;
+    for (let i = ends[0]; i < ends[1]; i++) {
+      const value = line.y[i]!;
+      if (value >= bounds[0] && value <= bounds[1]) join(usual, [value, value]);
+    }
+  }
+  const isCut = model.cut && usual[0] <= usual[1];
+  const range: [number, number] = isCut ? usual : [...all];
+  for (const { line, low, high } of isCut ? [] : model.bands) {
     extent(low, ...inside(line, from, to), logy, range);
     extent(high, ...inside(line, from, to), logy, range);
   }
   if (model.fromZero) range[0] = Math.min(range[0], 0);
-  const [low, high] = range;
+  const left: string[] = [];
+  if (unplaced) left.push(`${lines(unplaced, "has", "have")} no positive value`);
+  if (partly) left.push(`${lines(partly, "has", "have")} values that are not positive`);
+  if (isCut && beyond && !yZoom) {
+    const ends = [
+      all[0] < usual[0] && `down to ${formatTick(all[0])}`,
+      all[1] > usual[1] && `up to ${formatTick(all[1])}`,
+    ];
+    left.push(`${lines(beyond, "goes", "go")} beyond, ${ends.filter(Boolean).join(" and ")}`);
+  }
+  const size = ([low, high]: [number, number]) => (logy ? Math.log(high) - Math.log(low) : high - low);
+  return {
+    range: yZoom && !(logy && yZoom[0] <= 0) ? [...yZoom] : withMargin(range, model),
+    blank: !(range[0] <= range[1]),
+    left: left.join("; "),
+    stretched: !isCut && !yZoom && usual[0] < usual[1] && size(all) > 20 * size(usual),
+  };
+}
+
+/** The range alone. */
+export const yExtent = (model: PlotModel, x: [number, number]): [number, number] => yView(model, x).range;
+
+function join(range: [number, number], [low, high]: readonly [number, number]): void {
+  if (low < range[0]) range[0] = low;
+  if (high > range[1]) range[1] = high;
+}
+
+function withMargin([low, high]: [number, number], { logy, fromZero }: PlotModel): [number, number] {
   if (!(low <= high)) return logy ? [0.1, 1] : [0, 1];
-  if (logy)
-    return low === high ? [low / 2, high * 2] : [low / (high / low) ** 0.04, high * (high / low) ** 0.04];
+  if (logy) {
+    const margin = low === high ? Math.LN2 : 0.04 * (Math.log(high) - Math.log(low));
+    return [
+      Math.max(Number.MIN_VALUE, Math.exp(Math.log(low) - margin)),
+      Math.min(Number.MAX_VALUE, Math.exp(Math.log(high) + margin)),
+    ];
+  }
   const margin = (high - low) * 0.05 || Math.abs(high) * 0.1 || 0.5;
-  return [model.fromZero ? low : low - margin, high + margin];
+  return [fromZero ? low : low - margin, high + margin];
 }

@@ -51,7 +51,7 @@ export function nearestPoint(line: Line, place: number): number {
 
 export function toValue(axis: Axis, pixel: number): number {
   const share = pixel / axis.size;
-  if (axis.log) return axis.min * (axis.max / axis.min) ** share;
+  if (axis.log) return Math.exp(Math.log(axis.min) * (1 - share) + Math.log(axis.max) * share);
   return axis.min + share * (axis.max - axis.min);
 }
 

@@ -41,7 +41,8 @@ class RuleError extends Error {
   }
 }
 
-const TOKEN = /\s*(?:"((?:[^"\\]|\\.)*)"|(<=|>=|!=|[<>=~(),])|([^\s<>=~!(),"]+))/y;
+// A list is one value, as it is shown: [64,32].
+const TOKEN = /\s*(?:"((?:[^"\\]|\\.)*)"|(<=|>=|!=|[<>=~(),])|(\[[^\]"]*\](?=[\s,)]|$)|[^\s<>=~!(),"]+))/y;
 
 function tokens(text: string): Token[] {
   const found: Token[] = [];

@@ -110,7 +110,7 @@ export class RunStore {
       diagnose: async () => {
         try {
           await getJson(this.path);
-          return "retry";
+          return "answers";
         } catch (error) {
           const status = (error as RequestError).status;
           return status === 401 || status === 403 ? "denied" : status === 404 ? "gone" : "retry";

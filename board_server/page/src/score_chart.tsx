@@ -5,6 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatIds } from "./address";
 import { dark, setView, view } from "./app";
 import { Chart } from "./chart";
+import { coloursOf } from "./colours";
 import type { Curves } from "./curve";
 import { ordinal } from "./format";
 import { describe, epochsOf, type Lines, linesOf, xKindOf } from "./lines";
@@ -35,6 +36,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
 
   const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
   const ids = experiments.map(({ id }) => id);
+  const placeOf = useMemo(() => coloursOf(ids, state.pick), [experiments, formatIds(state.pick)]);
   const range = isThinned && zoom ? epochsOf(run, zoom, shape.x, experiments) : null;
   const zoomKey = range ? [...range, curves!.every, formatIds(ids)].join() : "";
   useEffect(() => {
@@ -64,9 +66,11 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       shape.group,
       shape.band,
       dark.value,
+      placeOf,
     ];
     if (made.current?.key.every((part, i) => part === key[i])) return made.current.lines;
-    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value, zoomed && curves);
+    const before = zoomed && curves;
+    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value, before, placeOf);
     made.current = { key, lines: fresh };
     store.drawn.set(name, fresh);
     return fresh;
@@ -79,6 +83,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       logx: state.logx,
       logy: state.logy,
       cut: state.outliers === "cut",
+      yZoom: state.ranges[name] ?? null,
       xKind: shape.x,
       zoom,
       chosen: new Set(state.group ? [] : state.pick),
@@ -92,6 +97,12 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       ? null
       : `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
   }, [experiments, run.experiments.size]);
+  const waits = experiments.some(({ status, epochs }) => !epochs && /INIT|RUNNING/.test(status));
+  const nothing = !experiments.length
+    ? "no experiment fits the filters"
+    : waits && run.status !== "LOST"
+      ? "no values yet"
+      : "none of these has it";
   const { shown, total } = seen ? lines() : { shown: 0, total: 0 };
   const note =
     !used || (total === 0 && store.loading.value > 0)
@@ -99,7 +110,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       : total > shown
         ? `${used.every > 1 ? `every ${ordinal(used.every)} epoch: ` : ""}${shown.toLocaleString("en")} of ${total.toLocaleString("en")} points`
         : total === 0
-          ? "no values yet"
+          ? nothing
           : null;
   return (
     <Chart
@@ -112,6 +123,12 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       onWide={() => setView({ wide: state.wide === name ? "" : name })}
       {...(height ? { height } : {})}
       {...(state.group ? { onPick: () => {} } : {})}
+      yZoom={state.ranges[name] ?? null}
+      onZoomY={(range) => {
+        const { [name]: _old, ...others } = view.value.ranges;
+        setView({ ranges: range ? { ...others, [name]: range } : others }, false);
+      }}
+      onCut={() => setView({ outliers: "cut" })}
       onVisible={() => {
         store.need(name, !!state.group);
         if (shape.x === "time") store.need(TIMES);

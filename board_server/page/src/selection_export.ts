@@ -1,7 +1,6 @@
 /** A selection as a file: the rule, what it chose, and every score that counted. */
 
 import type { Chosen } from "./choose";
-import { toCell } from "./filter";
 import { csv } from "./format";
 import type { JsonObject } from "./json";
 import type { Rule } from "./rule";
@@ -64,7 +63,7 @@ export function selectionCsv(swept: readonly string[], rule: Rule, chosen: reado
         ...(averaged ? [i + 1, mean, deviation, scored, of] : []),
         e.id,
         e.fold,
-        ...swept.map((name) => toCell(e.hyperparameters[name])),
+        ...swept.map((name) => e.hyperparameters[name]),
         score,
         epoch,
       ]),

@@ -1,11 +1,14 @@
 /** An analysis as a file: the whole state of a run's views, versioned, to be opened again anywhere. */
 
 import { signal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
 import { address, download, navigate, store, view } from "./app";
 import { ANALYSIS_FORMAT, type Analysis, readAnalysis, readView, writeView } from "./view_state";
 
-/** Said once after an import, or when it failed. */
-export const notice = signal<{ text: string; bad: boolean } | null>(null);
+/** Said once after an import, or when it failed, where it happened: below this path. */
+export const notice = signal<{ text: string; bad: boolean; at: string } | null>(null);
+
+const here = () => `/${address.value.path.join("/")}/`;
 
 const expected = signal<{ run: string; hash: string } | null>(null);
 
@@ -32,16 +35,20 @@ export function openAnalysis(text: string): void {
       ? { run: analysis.grid_search_id, hash: analysis.config_hash }
       : null;
     const left = foreign.length ? ` Not known here and left out: ${foreign.join(", ")}.` : "";
-    notice.value = { text: `Analysis of ${analysis.grid_search_id} opened.${left}`, bad: foreign.length > 0 };
+    notice.value = {
+      text: `Analysis of ${analysis.grid_search_id} opened.${left}`,
+      bad: foreign.length > 0,
+      at: `/runs/${analysis.grid_search_id}/`,
+    };
     navigate(["runs", analysis.grid_search_id, ...analysis.view.split("/").filter(Boolean)], analysis.params);
   } catch (error) {
-    notice.value = { text: (error as Error).message, bad: true };
+    notice.value = { text: (error as Error).message, bad: true, at: here() };
   }
 }
 
 export function ImportButton() {
   return (
-    <label class="button">
+    <label class="button" title="Show the view that “Export analysis” saved as a file, here or elsewhere">
       Open analysis
       <input
         type="file"
@@ -62,11 +69,15 @@ export function Notice() {
   const open = store.value;
   const wanted = expected.value;
   const other = wanted && open?.id === wanted.run && open.loaded.value && open.run.configHash !== wanted.hash;
-  if (!notice.value && !other) return null;
+  const said = notice.value && here().startsWith(notice.value.at) ? notice.value : null;
+  useEffect(() => {
+    if (!said) notice.value = null; // it does not follow to other pages, nor come back
+  }, [said]);
+  if (!said && !other) return null;
   return (
-    <p class={`notice ${notice.value?.bad || other ? "bad" : ""}`} role="status">
+    <p class={`notice ${said?.bad || other ? "bad" : ""}`} role="status">
       <span>
-        {notice.value?.text} {other && "This run has another config than the one that was analysed."}
+        {said?.text} {other && "This run has another config than the one that was analysed."}
       </span>
       <button
         type="button"

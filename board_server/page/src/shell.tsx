@@ -4,23 +4,25 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { address, dark, helpOpen, navigate, runAddress, settings, store, view } from "./app";
 import { Status } from "./controls";
+import { countOf } from "./experiment_filters";
 import { formatTime } from "./format";
 import { runsConnection } from "./pages/runs";
 import { connection } from "./run_store";
 import { exportAnalysis, ImportButton } from "./sharing";
 
 export const TABS = [
-  ["", "Flow"],
-  ["analysis", "Analysis"],
-  ["hyperparameters", "Hyperparameters"],
-  ["selection", "Selection"],
-  ["throughput", "Throughput"],
+  ["", "Flow", "All experiments as a table: status, progress, hyperparameters, scores"],
+  ["analysis", "Analysis", "Curves of all scores"],
+  ["hyperparameters", "Hyperparameters", "How hyperparameters and a score hang together"],
+  ["selection", "Selection", "The best by a rule, and how they differ"],
+  ["throughput", "Throughput", "How fast it trains, and how fast its events come"],
 ] as const;
 
 const WORDS = {
   connecting: "connecting…",
   live: "live",
   offline: "not connected",
+  barred: "not live: your proxy passes no WebSockets",
   denied: "sign in needed",
   gone: "run is gone",
 } as const;
@@ -30,15 +32,15 @@ function ConnectionState() {
   const { state, retryAt } = inRun ? connection.value : runsConnection.value;
   const [, tick] = useState(0);
   useEffect(() => {
-    if (state !== "offline") return;
+    if (retryAt === null) return;
     const timer = setInterval(() => tick((n) => n + 1), 1000);
     return () => clearInterval(timer);
-  }, [state]);
+  }, [retryAt]);
   const wait = retryAt === null ? 0 : Math.max(0, Math.ceil((retryAt - Date.now()) / 1000));
   return (
     <span class={`connection c-${state}`} role="status" data-state={state}>
       {WORDS[state]}
-      {state === "offline" && <small> {wait ? `trying again in ${wait} s` : "trying again…"}</small>}
+      {retryAt !== null && <small> {wait ? `trying again in ${wait} s` : "trying again…"}</small>}
     </span>
   );
 }
@@ -124,8 +126,7 @@ function RunHead() {
         </h1>
         {run && (
           <p class="facts">
-            <Status status={run.status} /> <span>{open.id}</span>{" "}
-            <span>{run.experiments.size} experiments</span>
+            <Status status={run.status} /> <span>{open.id}</span> <span>{countOf(run)}</span>
             {run.startedMs && <span>started {formatTime(run.startedMs)}</span>}
             {run.mismatches > 0 && (
               <span class="warn">{run.mismatches} scores differ from the log after resuming</span>
@@ -145,9 +146,10 @@ function RunHead() {
         <ImportButton />
       </div>
       <nav class="tabs" aria-label="Views of this run">
-        {TABS.map(([id, title]) => (
+        {TABS.map(([id, title, says]) => (
           <a
             key={id}
+            title={says}
             href={runAddress(open.id, ...(id ? [id] : []))}
             aria-current={tab === id ? "page" : undefined}
           >

@@ -147,13 +147,18 @@ export function rankCorrelation(x: readonly number[], y: readonly number[]): num
 
 export const MAX_BINS = 8;
 
-/** Put values into at most eight bins of about equal count; equal values share a bin, words are bins of their own. */
+/** Put values into at most eight bins of about equal count; equal values share a bin, words and “none” are bins of their own. */
 export function bins(values: readonly (number | string | null)[]): (number | string)[] {
-  const distinct = new Set(values);
-  if (distinct.size <= MAX_BINS || values.some((value) => typeof value !== "number"))
+  const numbers = values.filter((value): value is number => typeof value === "number");
+  if (new Set(numbers).size <= MAX_BINS || values.some((value) => typeof value === "string"))
     return values.map((v) => v ?? "(none)");
-  const ranked = ranks(values as number[]);
-  return ranked.map((rank) => Math.min(MAX_BINS - 1, Math.floor(((rank - 0.5) / values.length) * MAX_BINS)));
+  const ranked = ranks(numbers);
+  let i = 0;
+  return values.map((value) =>
+    value === null
+      ? "(none)"
+      : Math.min(MAX_BINS - 1, Math.floor(((ranked[i++]! - 0.5) / numbers.length) * MAX_BINS)),
+  );
 }
 
 /**

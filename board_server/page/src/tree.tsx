@@ -1,7 +1,7 @@
 /** Any JSON as nested lists of names and values. */
 
-import { toCell } from "./filter";
-import { formatValue } from "./format";
+import { Short } from "./controls";
+import { exactValue, formatValue } from "./format";
 import { isObject, type Json, type JsonObject } from "./json";
 
 /** What a model card says of an array: one line is enough. */
@@ -10,7 +10,7 @@ const isArrayType = (value: JsonObject): value is { dtype: string; shape: Json[]
 
 export function Tree({ value }: { value: Json | undefined }) {
   if (value === null || value === undefined) return <span class="none">none</span>;
-  if (typeof value === "number") return <>{formatValue(value)}</>;
+  if (typeof value === "number") return <Short text={formatValue(value)} exact={exactValue(value)} />;
   if (Array.isArray(value) && value.some(isObject))
     return (
       <ol>
@@ -55,6 +55,6 @@ export function flatten(
   if (isObject(value))
     for (const [name, inner] of Object.entries(value))
       flatten(inner, prefix ? `${prefix}.${name}` : name, into);
-  else into[prefix] = String(toCell(value));
+  else into[prefix] = exactValue(value);
   return into;
 }

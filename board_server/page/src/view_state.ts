@@ -17,6 +17,7 @@ export interface ViewState {
   group: string; // the hyperparameter to average by
   band: "std" | "range" | "none";
   zoom: readonly [number, number] | null;
+  ranges: Readonly<Record<string, readonly [number, number]>>; // parts of y that charts show, by score
   outliers: "" | "cut"; // what lies far outside does not stretch y
   wide: string; // the score whose chart is large
   by: string; // the score that pages rank by
@@ -42,6 +43,7 @@ export const DEFAULTS: ViewState = {
   group: "",
   band: "std",
   zoom: null,
+  ranges: {},
   outliers: "",
   wide: "",
   by: "",
@@ -62,9 +64,17 @@ const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   compare: ["", "chosen"],
 };
 
+/** `0.5..2`, the lesser end first; null for what is no range. */
+export function readRange(text: string): [number, number] | null {
+  const [from, to, ...more] = text.split("..").map((end) => (end.trim() ? Number(end) : NaN));
+  const fits = !more.length && Number.isFinite(from) && Number.isFinite(to) && from! < to!;
+  return fits ? [from!, to!] : null;
+}
+
 /** Read parameters; `foreign` names those that do not fit and were passed over. */
 export function readView(params: Params): { view: ViewState; foreign: string[] } {
-  const view = { ...DEFAULTS, columns: {} as Record<string, string> };
+  const ranges: Record<string, [number, number]> = {};
+  const view = { ...DEFAULTS, columns: {} as Record<string, string>, ranges };
   const foreign: string[] = [];
   for (const [key, text] of Object.entries(params)) {
     if (key.startsWith("c.")) view.columns[key.slice(2)] = text;
@@ -76,14 +86,16 @@ export function readView(params: Params): { view: ViewState; foreign: string[] }
       if (weight >= 0 && weight < 1) view.smooth = weight;
       else foreign.push(key);
     } else if (key === "zoom") {
-      const ends = text.split("..").map(Number);
-      if (ends.length === 2 && ends[0]! < ends[1]! && ends.every(Number.isFinite))
-        view.zoom = [ends[0]!, ends[1]!];
+      view.zoom = readRange(text);
+      if (!view.zoom) foreign.push(key);
+    } else if (key.startsWith("y.")) {
+      const range = readRange(text);
+      if (range) ranges[key.slice(2)] = range;
       else foreign.push(key);
     } else if (Object.hasOwn(CHOICES, key)) {
       if (CHOICES[key as keyof ViewState]!.includes(text)) (view as Record<string, unknown>)[key] = text;
       else foreign.push(key);
-    } else if (key !== "columns" && Object.hasOwn(DEFAULTS, key))
+    } else if (key !== "columns" && key !== "ranges" && Object.hasOwn(DEFAULTS, key))
       (view as Record<string, unknown>)[key] = text;
     else foreign.push(key);
   }
@@ -97,6 +109,8 @@ export function writeView(view: ViewState): Params {
     const value = view[key];
     if (key === "columns") {
       for (const [column, text] of Object.entries(view.columns)) if (text) params[`c.${column}`] = text;
+    } else if (key === "ranges") {
+      for (const [score, range] of Object.entries(view.ranges)) params[`y.${score}`] = range.join("..");
     } else if (value === null || value === DEFAULTS[key]) continue;
     else if (key === "show") params[key] = view.show!.map(escapeComma).join(",");
     else if (key === "pick") params[key] = formatIds(view.pick);

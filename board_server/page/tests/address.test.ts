@@ -48,6 +48,7 @@ describe("view state", () => {
     outliers: "cut",
     wide: "val/loss",
     zoom: [1.5, 20],
+    ranges: { "val/loss": [0.25, 1] },
     by: "val/f1",
     mode: "min",
     at: "last",

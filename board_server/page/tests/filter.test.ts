@@ -50,6 +50,14 @@ describe("best scores", () => {
 });
 
 describe("text filters", () => {
+  it("find what is None by its word", () => {
+    const some = [
+      experiment(0, { hyperparameters: { momentum: null } }),
+      experiment(1, { hyperparameters: { momentum: 0.5 } }),
+    ];
+    for (const text of ["none", "momentum=None", "null"])
+      expect(ids(filterExperiments(some, text, {}))).toEqual([0]);
+  });
   it("want all words, in any order and case", () => {
     expect(ids(filterExperiments(all, "ADAM done", {}))).toEqual([0, 2]);
     expect(ids(filterExperiments(all, "overflow", {}))).toEqual([1]);
@@ -81,6 +89,32 @@ describe("conditions of a column", () => {
     ["/^ad/", "adam", true],
     ["dam", "adam", true],
     ["<1", null, false],
+    ["none", null, true],
+    ["None", null, true],
+    ["null", null, true],
+    ["(none)", null, true],
+    ["=None", null, true],
+    ["!=none", null, false],
+    ["!=none", 0.5, true],
+    ["none", 0.5, false],
+    ["on", null, false],
+    ["none, 0.5", null, true],
+    ["none, 0.5", 0.5, true],
+    ["none, 0.5", 0.9, false],
+    ["(none), <=0.5", 0.4, true],
+    ["(none), <=0.5", 0.6, false],
+    ["1, 3..5", 4, true],
+    ["/^(\\(none\\)|sgd)$/", null, true],
+    ["/^(|sgd)$/", null, true],
+    ["/a/", null, false],
+    ["=adam", '{"component":"adam","learning_rate":0.1}', true],
+    ["adam(learning_rate=0.1)", '{"component":"adam","learning_rate":0.1}', true],
+    ["=sgd", '{"component":"adam","learning_rate":0.1}', false],
+    ["=[64, 32]", "[64,32]", true],
+    ["=True", "true", true],
+    ["3.84335e-4", 3.8433531869183315e-4, true],
+    ["3.8433531869183315e-4", 3.8433531869183315e-4, true],
+    ["3.84336e-4", 3.8433531869183315e-4, false],
     ["<1", "x", false],
   ] as [string, Cell, boolean][])("%s of %s is %s", (text, cell, wanted) => {
     expect(test(text, cell)).toBe(wanted);

@@ -14,6 +14,7 @@ const experiments = [
 const view: ViewState = {
   ...DEFAULTS,
   columns: { lr: "<1", width: "<1" },
+  ranges: { "val/f1": [0, 1], "val/f9": [0, 1] },
   show: ["status", "width"],
   group: "width",
   sort: "-width",
@@ -26,6 +27,7 @@ describe("foreign state", () => {
     const found = foreignIn(view, experiments);
     expect(found).toEqual({
       columns: ["width"],
+      ranges: ["val/f9"],
       show: ["width"],
       group: ["width"],
       sort: ["width"],
@@ -35,6 +37,7 @@ describe("foreign state", () => {
     expect(withoutForeign(view, found)).toEqual({
       ...DEFAULTS,
       columns: { lr: "<1" },
+      ranges: { "val/f1": [0, 1] },
       show: ["status"],
       rule: view.rule,
     });
@@ -44,7 +47,16 @@ describe("foreign state", () => {
     expect(withoutForeign(only, foreignIn(only, experiments)).show).toBe(null);
   });
   it("leaves the object as it is where all fits", () => {
-    const fits = { ...view, columns: {}, show: null, group: "(all)", sort: "lr", by: "val/f1", rule: "" };
+    const fits = {
+      ...view,
+      columns: {},
+      ranges: {},
+      show: null,
+      group: "(all)",
+      sort: "lr",
+      by: "val/f1",
+      rule: "",
+    };
     expect(withoutForeign(fits, foreignIn(fits, experiments))).toBe(fits);
     expect(withoutForeign(view, foreignIn(view, []))).toBe(view);
   });

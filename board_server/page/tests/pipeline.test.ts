@@ -24,3 +24,28 @@ describe("a pipeline", () => {
     ]);
   });
 });
+
+describe("a pipeline that is wider than its place", () => {
+  const section = (component: string) => ({ component });
+  const config = Object.fromEntries(
+    ["dataset", "validation", "encoding", "loader", "model", "loss", "metrics", "optimizer"].map((name) => [
+      name,
+      section(name),
+    ]),
+  );
+  it.each([1, 2, 3, 5])("goes on in rows below, %i side by side", (across) => {
+    const { boxes, width, height } = layout(config, across);
+    expect(new Set(boxes.map(({ x }) => x)).size).toBe(across);
+    for (const box of boxes) {
+      expect(box.x + 178).toBeLessThanOrEqual(width);
+      expect(box.y + box.height).toBeLessThanOrEqual(height);
+      for (const other of boxes) {
+        const apart =
+          Math.abs(box.x - other.x) >= 178 ||
+          box.y + box.height <= other.y ||
+          other.y + other.height <= box.y;
+        expect(box === other || apart).toBe(true);
+      }
+    }
+  });
+});

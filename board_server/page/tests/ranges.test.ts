@@ -1,7 +1,7 @@
 import { describe, expect, it } from "vitest";
 import { formatDuration } from "../src/format";
 import type { PlotModel } from "../src/plot_model";
-import { xExtent, yExtent } from "../src/ranges";
+import { xExtent, yExtent, yView } from "../src/ranges";
 import type { Line } from "../src/raster";
 
 const line = (x: number[], y: number[]): Line => ({ id: 0, x, kx: 1, ox: 0, y, n: x.length, rgb: [0, 0, 0] });
@@ -32,6 +32,68 @@ describe("the range of y", () => {
   });
   it("bears lines without points", () => {
     expect(yExtent(model([line([], [])]), [2, 4])).toEqual([0, 1]);
+  });
+});
+
+describe("what a chart leaves out", () => {
+  const usual = [1, 2, 3].map((k) => line([1, 2, 3, 4], [2 + k / 10, 1.5, 1.2, 1]));
+  const diverged = line([1, 2, 3, 4], [2, 1e5, 1e12, 1e17]);
+  it("is nothing, but it is known that a few values stretch it", () => {
+    const view = yView(model([...usual, diverged]), [1, 4]);
+    expect(view.range[1]).toBeGreaterThan(1e17);
+    expect(view).toMatchObject({ left: "", stretched: true, blank: false });
+    expect(yView(model(usual), [1, 4]).stretched).toBe(false);
+  });
+  it("is said of outliers, whose share does not matter", () => {
+    for (const lines of [
+      [...usual, diverged],
+      [usual[0]!, usual[1]!, diverged],
+      [usual[0]!, diverged],
+    ]) {
+      const { range, left } = yView(model(lines, { cut: true }), [1, 4]);
+      expect(range[1]).toBeLessThan(3);
+      expect(left).toBe("1 line goes beyond, up to 1e17");
+    }
+    const down = line([1, 2], [1, -1e9]);
+    expect(yView(model([...usual, diverged, down], { cut: true }), [1, 4]).left).toBe(
+      "2 lines go beyond, down to -1B and up to 1e17",
+    );
+  });
+  it("is not the steep beginning that all lines have", () => {
+    const steep = [1, 2, 3].map((k) => line([1, 2, 3, 4, 5, 6], [5 + k, 0.3, 0.2, 0.1, 0.1, 0.1]));
+    expect(yView(model(steep, { cut: true }), [1, 6])).toMatchObject({ left: "", stretched: false });
+  });
+  it("is said of a logarithmic y", () => {
+    const below = line([1, 2, 3, 4], [-1, -2, 0, -4]);
+    const partly = line([1, 2, 3, 4], [1, 2, 0, 4]);
+    const view = yView(model([...usual, below, below, partly], { logy: true }), [1, 4]);
+    expect(view.left).toBe("2 lines have no positive value; 1 line has values that are not positive");
+    expect(view.blank).toBe(false);
+    expect(yView(model([below], { logy: true }), [1, 4])).toMatchObject({
+      blank: true,
+      left: "1 line has no positive value",
+    });
+  });
+  it("bears all numbers that there are on a logarithmic y", () => {
+    for (const values of [
+      [1e96, 1e120],
+      [1e-300, 1e300],
+      [Number.MIN_VALUE, Number.MAX_VALUE],
+    ]) {
+      const [low, high] = yExtent(model([line([1, 2], values)], { logy: true }), [1, 2]);
+      expect(low).toBeGreaterThan(0);
+      expect(low).toBeLessThanOrEqual(values[0]!);
+      expect(high).toBeGreaterThanOrEqual(values[1]!);
+      expect(Number.isFinite(high)).toBe(true);
+    }
+  });
+  it("is blank where there is nothing", () => {
+    expect(yView(model([]), [1, 4]).blank).toBe(true);
+    expect(yView(model([line([1, 2], [NaN, NaN])]), [1, 4]).blank).toBe(true);
+  });
+  it("is what a zoom on y does not show", () => {
+    expect(yExtent(model(usual, { yZoom: [1.1, 1.3] }), [1, 4])).toEqual([1.1, 1.3]);
+    expect(yExtent(model(usual, { yZoom: [0, 1.3], logy: true }), [1, 4])[0]).toBeGreaterThan(0);
   });
 });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import { applyRule } from "../src/choose";
+import type { JsonObject } from "../src/json";
 import { namesIn, parseRule, quoted, type Rule } from "../src/rule";
 import { type Experiment, newExperiment } from "../src/run_state";
 
@@ -82,6 +83,34 @@ describe("a rule", () => {
     expect(chosen("all by val/f1 max where optimizer.learning_rate in (0.1, 0.01)")).toEqual([0, 1]);
     expect(chosen("all by nothing max")).toEqual([]);
     expect(chosen("all by val/f1 where constructor = x")).toEqual([]);
+  });
+});
+
+describe("lists and what is None", () => {
+  const experiment = (id: number, hyperparameters: JsonObject): Experiment => ({
+    ...newExperiment(id),
+    hyperparameters,
+    best: { f1: { min: [1, id], max: [1, id] } },
+  });
+  const all = [
+    experiment(0, { features: [64, 32], momentum: null, opt: { component: "adam", lr: 1 } }),
+    experiment(1, { features: [], momentum: 0.9, opt: { component: "sgd", lr: 1 } }),
+  ];
+  it.each([
+    ["features = [64,32]", [0]],
+    ["features = [64, 32]", [0]],
+    ["features = []", [1]],
+    ["features in ([64,32], [])", [1, 0]],
+    ['features = "[64,32]"', [0]],
+    ["momentum = None", [0]],
+    ["momentum = null", [0]],
+    ["momentum in (none, 0.9)", [1, 0]],
+    ["momentum != None", [1]],
+    ["opt = adam", [0]],
+    ["opt ~ sgd", [1]],
+  ])("%s", (where, wanted) => {
+    const found = applyRule(rule(`all by f1 max where ${where}`), all, () => "max");
+    expect(found.map(({ members }) => members[0]!.experiment.id)).toEqual(wanted);
   });
 });
 

@@ -94,3 +94,12 @@ describe("importance", () => {
     expect([...counts.values()]).toEqual(Array(8).fill(10));
   });
 });
+
+describe("bins", () => {
+  it("of numbers beside which some have no value are those of the numbers, and one more", () => {
+    const values = [null, ...Array.from({ length: 16 }, (_, i) => i / 3), null];
+    const found = bins(values);
+    expect([found[0], found.at(-1)]).toEqual(["(none)", "(none)"]);
+    expect(found.slice(1, -1)).toEqual([0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7]);
+  });
+});

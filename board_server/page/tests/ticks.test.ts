@@ -34,6 +34,11 @@ describe("ticks", () => {
     expect(wide.length).toBeGreaterThan(3);
     expect(wide.length).toBeLessThan(10);
   });
+  it("are written however large they are", () => {
+    const found = texts(axis(1e96, 1e130, 300, true), 32, "number");
+    expect(found.length).toBeGreaterThan(2);
+    expect(found.every((text) => Number(text) >= 1e96)).toBe(true);
+  });
   it("are clock times where x is time", () => {
     expect(texts(axis(0, 600, 400), 80, "time")).toEqual([
       "0 s",

@@ -2,18 +2,20 @@
 
 import { useSignalEffect } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
+import { formatIds } from "../address";
 import { dark, focused, runAddress, setView, togglePick, view } from "../app";
 import { ChartChips } from "../chart_chips";
-import { colourOf, css } from "../colours";
-import { Empty, Field, Menu, Select, Slider, Toggle } from "../controls";
+import { colourOf, coloursOf, css } from "../colours";
+import { Empty, Field, Menu, Score, Select, Slider, Toggle } from "../controls";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { filterExperiments, hyperparameterNames, parseRegex, sortExperiments } from "../filter";
-import { formatNumber, formatValue } from "../format";
+import { exactValue } from "../format";
+import { labelOf } from "../labels";
 import { describe, groupsOf, modesOf, scoreMode, xKindOf } from "../lines";
 import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { ScoreChart } from "../score_chart";
-import { orderScores } from "../score_order";
+import { mayHave, orderScores, rankingScore } from "../score_order";
 import { Table } from "../table";
 
 const NAMED = 24; // of so many groups the colours are named
@@ -34,6 +36,22 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
     () => sortExperiments([...experiments], `${mode === "max" ? "-" : ""}best ${rankBy}`, () => mode),
     [experiments, rankBy, mode, version],
   );
+  const placeOf = useMemo(
+    () =>
+      coloursOf(
+        experiments.map(({ id }) => id),
+        pick,
+      ),
+    [experiments, formatIds(pick)],
+  );
+  // What is the same for all tells nothing.
+  const varied = useMemo(
+    () =>
+      hyperparameterNames(experiments).filter(
+        (name) => new Set(experiments.map((e) => JSON.stringify(e.hyperparameters[name]))).size > 1,
+      ),
+    [experiments],
+  );
   const box = useRef<HTMLDivElement>(null);
   useSignalEffect(() => {
     const id = view.value.group ? null : focused.value;
@@ -46,7 +64,7 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
       <Table
         label="Experiments, best first"
         rows={ranked}
-        rowHeight={30}
+        rowHeight={44}
         keyOf={(e) => e.id}
         onHover={(e) => {
           focused.value = group ? null : (e?.id ?? null);
@@ -58,18 +76,20 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
             id: "name",
             label: "",
             title: "Experiment",
-            width: 150,
+            width: 130,
             cell: (e) => (
-              <span class="key" data-experiment={e.id} title={describe(e)}>
+              <span class="key" data-experiment={e.id} title={describe(e, exactValue)}>
                 <input
                   type="checkbox"
                   aria-label={`Choose experiment ${e.id}`}
                   checked={picked.has(e.id)}
                   onChange={() => togglePick(e.id)}
                 />
-                {!group && <i style={{ background: css(colourOf(e.id, dark.value)) }} />}
+                {!group && <i style={{ background: css(colourOf(placeOf(e.id), dark.value)) }} />}
                 <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
-                <small>{Object.values(e.hyperparameters).map(formatValue).join(" · ")}</small>
+                <small>
+                  {varied.map((name) => labelOf(run.experiments, name)(e.hyperparameters[name])).join(" · ")}
+                </small>
               </span>
             ),
           },
@@ -77,9 +97,9 @@ function Legend({ run, experiments, rankBy, version }: LegendProps) {
             id: "best",
             label: "",
             title: `${mode} ${rankBy}`,
-            width: 96,
+            width: 130,
             numeric: true,
-            cell: (e) => formatNumber(e.best[rankBy]?.[mode]?.[1]),
+            cell: (e) => <Score value={e.best[rankBy]?.[mode]?.[1]} />,
           },
         ]}
       />
@@ -102,9 +122,11 @@ export function Analysis({ store }: { store: RunStore }) {
     ],
   );
   const wanted = state.scores ? parseRegex(state.scores) : null;
-  const names = orderScores(run.scores).filter((name) => !wanted?.ok || wanted.value(name));
   const swept = hyperparameterNames(run.experiments.values());
-  const rankBy = run.scores.includes(state.by) ? state.by : (run.monitor ?? names[0] ?? "");
+  const rankBy = rankingScore(run, state.by);
+  const fitting = orderScores(run.scores, rankBy).filter((name) => !wanted?.ok || wanted.value(name));
+  const names = experiments.length ? fitting.filter((name) => mayHave(experiments, name)) : fitting;
+  const without = fitting.length - names.length;
   const choices: [string, string][] = [
     ["", "one line per experiment"],
     ["(all)", "mean of all"],
@@ -182,7 +204,7 @@ export function Analysis({ store }: { store: RunStore }) {
           <Select
             label="Rank experiments by"
             value={rankBy}
-            options={orderScores(run.scores).map((name) => [name, name])}
+            options={orderScores(run.scores, rankBy).map((name) => [name, name])}
             onChange={(by) => setView({ by })}
           />
         </Menu>
@@ -196,8 +218,8 @@ export function Analysis({ store }: { store: RunStore }) {
           )}
         </div>
       </div>
-      <ActiveFilters shown={experiments.length} total={run.experiments.size} />
-      <ChartChips only={["best", "outliers"]} />
+      <ActiveFilters shown={experiments} run={run} />
+      <ChartChips only={["best", "outliers", "ranges"]} />
       {state.group && <RefitNote run={run} />}
       {state.group && (
         <p class="active">
@@ -222,10 +244,16 @@ export function Analysis({ store }: { store: RunStore }) {
       ) : (
         <div class="split">
           <div class="charts">
+            {without > 0 && (
+              <p class="none">
+                {without === 1 ? "1 score" : `${without} scores`} that none of these experiments has{" "}
+                {without === 1 ? "is" : "are"} left out.
+              </p>
+            )}
             {names.map((name) => (
               <ScoreChart key={name} store={store} name={name} experiments={experiments} />
             ))}
-            {names.length === 0 && <p class="none">No score's name fits this expression.</p>}
+            {fitting.length === 0 && <p class="none">No score's name fits this expression.</p>}
           </div>
           <Legend run={run} experiments={experiments} rankBy={rankBy} version={version} />
         </div>

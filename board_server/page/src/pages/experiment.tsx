@@ -5,16 +5,34 @@ import { formatIds } from "../address";
 import { runAddress, view } from "../app";
 import { ChartChips } from "../chart_chips";
 import { configOf } from "../configs";
-import { Bar, Empty, Status } from "../controls";
+import { Bar, Empty, Score, Status } from "../controls";
 import { epochOf } from "../filter";
-import { formatDuration, formatNumber, formatTime, formatValue } from "../format";
+import { formatDuration, formatTime, formatValue } from "../format";
 import type { JsonObject } from "../json";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
 import { ScoreChart } from "../score_chart";
-import { orderScores } from "../score_order";
+import { mayHave, orderScores } from "../score_order";
 import { Tree } from "../tree";
 import { type CheckpointRow, encode, getJson } from "../wire";
+
+/** How a kept model is read, here and where the run's folder is. */
+function Loading({ run, id, epoch }: { run: string; id: number; epoch: number }) {
+  return (
+    <details>
+      <summary>How to load a model</summary>
+      <pre tabIndex={0}>
+        {`# Python, of what was downloaded: arrays by their names
+from safetensors.numpy import load_file
+arrays = load_file("${run}-${id}-${epoch}-model.safetensors")
+
+# where the run's folder is: the same file
+python -m mlgym_jax.export event_storage/${run} \\
+  --experiment=${id} --epoch=${epoch} --output=model.safetensors`}
+      </pre>
+    </details>
+  );
+}
 
 export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   void store.version.value;
@@ -38,7 +56,9 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
         <a href={runAddress(run.id)}>All experiments</a>
       </Empty>
     );
-  const names = orderScores(run.scores);
+  const names = orderScores(run.scores, run.monitor).filter((name) => mayHave([e], name));
+  const best = run.monitor === null ? null : e.best[run.monitor]?.[run.mode];
+  const isBest = ({ epoch }: CheckpointRow) => epoch === best?.[0];
   const files = `grid_searches/${encode(run.id)}/${id}`;
   const neighbours = [...run.experiments.keys()].sort((a, b) => a - b);
   const at = neighbours.indexOf(id);
@@ -98,15 +118,19 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
             <tbody>
               {names.map((name) => (
                 <tr key={name}>
-                  <th>{name}</th>
-                  <td>{formatNumber(e.last[name])}</td>
+                  <th>
+                    {name} {name === run.monitor && <small class="tag">ranked by</small>}
+                  </th>
+                  <td>
+                    <Score value={e.last[name]} />
+                  </td>
                   {(["min", "max"] as const).map((mode) => {
                     const best = e.best[name]?.[mode];
                     return (
                       <td key={mode}>
                         {best && (
                           <>
-                            {formatNumber(best[1])} <small>@ {best[0]}</small>
+                            <Score value={best[1]} /> <small>@ {best[0]}</small>
                           </>
                         )}
                       </td>
@@ -123,6 +147,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           {checkpoints?.map(({ epoch, checkpoints: resources }) => (
             <p key={epoch} class="active">
               epoch {epoch}
+              {epoch === best?.[0] && <small class="tag">best {run.monitor}</small>}
               {resources.map((resource) => (
                 <a
                   key={resource}
@@ -135,6 +160,9 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
               ))}
             </p>
           ))}
+          {checkpoints && checkpoints.length > 0 && (
+            <Loading run={run.id} id={id} epoch={(checkpoints.find(isBest) ?? checkpoints.at(-1)!).epoch} />
+          )}
           <p class="active">
             {["experiment_config.json", "model_card.json", "model_card.md"].map((file) => (
               <a key={file} class="file" download href={`${files}/${file}`}>

@@ -27,7 +27,7 @@ export function Flow({ store }: { store: RunStore }) {
     <div class="page">
       <div class="bartop">
         <FilterField />
-        <ActiveFilters shown={rows.length} total={run.experiments.size} />
+        <ActiveFilters shown={rows} run={run} />
         <span class="space" />
         <span class="tally">
           {[...counts].map(([status, count]) => (

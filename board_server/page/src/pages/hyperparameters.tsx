@@ -2,16 +2,18 @@
 
 import { useMemo } from "preact/hooks";
 import { dark, focused, setView, view } from "../app";
+import { token } from "../axes";
 import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
-import { candidates, cellOf, filterExperiments, hyperparameterNames, parseCondition } from "../filter";
-import { formatNumber } from "../format";
+import { candidates, cellOf, filterExperiments, hyperparameterNames, NONE, parseCondition } from "../filter";
+import { exactValue, formatNumber } from "../format";
 import { Parallel, Scatter, type Scored } from "../hyperparameter_charts";
+import { cellLabelOf } from "../labels";
 import { describe, modesOf, scoreMode } from "../lines";
 import type { RunStore } from "../run_store";
 import { scaleOf } from "../scales";
-import { orderScores } from "../score_order";
+import { orderScores, rankingScore } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
 
 function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
@@ -19,7 +21,7 @@ function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
   return (
     <p class="pointed" aria-live="polite">
       {one
-        ? `${describe(one.experiment)} · ${by} ${formatNumber(one.score, 5)}`
+        ? `${describe(one.experiment, exactValue)} · ${by} ${one.score === null ? NONE : formatNumber(one.score, 5)}`
         : "Point at a line or dot to see its experiment; click to choose it."}
     </p>
   );
@@ -29,21 +31,22 @@ export function Hyperparameters({ store }: { store: RunStore }) {
   const version = store.version.value;
   const { run } = store;
   const state = view.value;
-  const by = run.scores.includes(state.by) ? state.by : (run.monitor ?? orderScores(run.scores)[0] ?? "");
+  const by = rankingScore(run, state.by);
   const mode = state.mode || scoreMode(run, by);
   const swept = hyperparameterNames(run.experiments.values());
-  const { fits, scored, left, importance, scales } = useMemo(() => {
+  const { fits, scored, scores, importance, scales } = useMemo(() => {
     const fits = filterExperiments(run.experiments.values(), state.q, state.columns, modesOf(run));
     const pool = candidates(fits);
     const scored: Scored[] = [];
     for (const experiment of pool) {
       const score = state.at === "best" ? experiment.best[by]?.[mode]?.[1] : experiment.last[by];
-      if (score !== undefined && Number.isFinite(score)) scored.push({ experiment, score });
+      scored.push({ experiment, score: score !== undefined && Number.isFinite(score) ? score : null });
     }
-    const scores = scored.map(({ score }) => score);
+    const finite = scored.filter(({ score }) => score !== null);
+    const scores = finite.map(({ score }) => score!);
     const importance = swept
       .map((name) => {
-        const cells = scored.map(({ experiment }) => cellOf(experiment, name));
+        const cells = finite.map(({ experiment }) => cellOf(experiment, name));
         const numeric = cells.every((cell) => typeof cell === "number");
         return {
           name,
@@ -53,23 +56,29 @@ export function Hyperparameters({ store }: { store: RunStore }) {
       })
       .sort((a, b) => (b.share || 0) - (a.share || 0));
     const scales = [
-      ...swept.map((name) => scaleOf(scored.map(({ experiment }) => cellOf(experiment, name)))),
-      scaleOf(scores),
+      ...swept.map((name) =>
+        scaleOf(
+          scored.map(({ experiment }) => cellOf(experiment, name)),
+          cellLabelOf(run.experiments, name),
+        ),
+      ),
+      scaleOf(scored.map(({ score }) => score)),
     ];
-    return { fits, scored, left: pool.length - scored.length, importance, scales };
+    return { fits, scored, scores, importance, scales };
   }, [run, version, state.q, state.columns, by, mode, state.at]);
+  const left = scored.length - scores.length;
   const scoreScale = scales[swept.length]!;
   // By rank: one diverged experiment would otherwise make all others look alike.
   const shares = new Map(
-    ranks(scored.map(({ score }) => score)).map((rank, i) => [
-      scored[i]!.score,
-      scored.length > 1 ? (rank - 1) / (scored.length - 1) : 1,
-    ]),
+    ranks(scores).map((rank, i) => [scores[i]!, scores.length > 1 ? (rank - 1) / (scores.length - 1) : 1]),
   );
-  const colour = (score: number) => {
+  const colour = (score: number | null) => {
+    if (score === null) return token("--quiet");
     const share = shares.get(score) ?? 0;
     return css(scaleColour(mode === "max" ? share : 1 - share, dark.value));
   };
+  const numeric = (name: string) =>
+    scored.some(({ experiment }) => typeof experiment.hyperparameters[name] === "number");
   return (
     <div class="page sheet">
       <div class="bartop controls">
@@ -77,7 +86,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
         <Select
           label="Score"
           value={by}
-          options={orderScores(run.scores).map((name) => [name, name])}
+          options={orderScores(run.scores, by).map((name) => [name, name])}
           onChange={(next) => setView({ by: next, mode: "" })}
         />
         <Select
@@ -99,14 +108,15 @@ export function Hyperparameters({ store }: { store: RunStore }) {
           onChange={(at) => setView({ at })}
         />
       </div>
-      <ActiveFilters shown={fits.length} total={run.experiments.size} />
+      <ActiveFilters shown={fits} run={run} />
       <RefitNote run={run} />
-      {left > 0 && (
+      {left > 0 && scores.length > 0 && (
         <p class="none">
-          {left} of them have no finite {by || "score"} and are not drawn.
+          {left === 1 ? "1 of them has" : `${left} of them have`} no finite {by}: grey, at “{NONE}” of its
+          axis.
         </p>
       )}
-      {!swept.length || !scored.length ? (
+      {!swept.length || !scores.length ? (
         <Empty
           title={
             !swept.length
@@ -142,7 +152,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
                   key={name}
                   label={name}
                   value={state.columns[name] ?? ""}
-                  placeholder="0.1..0.5"
+                  placeholder={numeric(name) ? "0.1..0.5" : "text"}
                   check={parseCondition}
                   onCommit={(text) => setView({ columns: { ...view.value.columns, [name]: text } })}
                 />

@@ -79,8 +79,8 @@ function useRuns(): RunRow[] | null {
       },
       diagnose: async () => {
         try {
-          await getJson("grid_searches");
-          return "retry";
+          runs.value = await getJson<RunRow[]>("grid_searches");
+          return "answers";
         } catch (error) {
           const { status } = error as RequestError;
           return status === 401 || status === 403 ? "denied" : "retry";

@@ -1,21 +1,25 @@
 /** Choose experiments by a rule that can be read, shared and repeated; then compare them. */
 
-import { useMemo } from "preact/hooks";
+import { useEffect, useMemo } from "preact/hooks";
 import { download, runAddress, setView, view } from "../app";
 import { ChartChips } from "../chart_chips";
 import { applyRule, type Chosen, memberOf, summary } from "../choose";
-import { Toggle } from "../controls";
+import { Score, Short, Toggle } from "../controls";
 import { Differences } from "../differences";
+import { Dotted, widthOf } from "../experiment_columns";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, FIELD_NAMES, filterExperiments, hyperparameterNames, isForeign } from "../filter";
-import { formatNumber, formatValue } from "../format";
+import { exactValue } from "../format";
+import { labelOf } from "../labels";
 import { modesOf, scoreMode } from "../lines";
+import { nearest } from "../nearest";
+import { nestedEstimate, nestedOf } from "../nested";
 import { parseRule, quoted, type Rule } from "../rule";
 import { RuleField } from "../rule_field";
 import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { ScoreChart } from "../score_chart";
-import { orderScores } from "../score_order";
+import { orderScores, rankingScore } from "../score_order";
 import { selectionCsv, selectionJson } from "../selection_export";
 import { type Column, Table } from "../table";
 
@@ -23,7 +27,7 @@ const COMPARED = 12; // more columns than this nobody compares by eye
 
 /** The rule of a run for which none was written: as the engine selects, over folds and seeds where there are folds. */
 function usualRule(run: Run, swept: readonly string[]): string {
-  const main = run.monitor ?? orderScores(run.scores)[0];
+  const main = rankingScore(run, "");
   if (!main) return "";
   const hasFolds = candidates(run.experiments.values()).some(({ fold }) => fold !== null);
   const over = hasFolds ? ` mean over fold${swept.includes("seed") ? ", seed" : ""}` : "";
@@ -58,20 +62,23 @@ function columnsOf(
   const averaged = rule.over.length > 0;
   const column = (id: string, title: string, width: number, cell: Column<Row>["cell"], numeric = true) => ({
     id,
-    title,
+    title: title.includes(".") ? <Dotted name={title} /> : title,
     label: "",
     width,
     numeric,
     cell,
   });
   const means = [
-    column("deviation", "Deviation", 88, ({ deviation }) => formatNumber(deviation, 5)),
+    column("deviation", "Deviation", 88, ({ deviation }) => <Score value={deviation} digits={5} />),
     column("of", "Scored", 72, ({ scored, of }) => (
       <span class={scored < of ? "bad" : ""}>
         {scored} of {of}
       </span>
     )),
   ];
+  const some = [...run.experiments.values()].slice(0, 200);
+  const texts = (name: string) =>
+    some.map(({ hyperparameters }) => labelOf(run.experiments, name)(hyperparameters[name]));
   return [
     ...(ranked ? [column("place", "Place", 60, ({ place }) => place)] : []),
     column(
@@ -91,7 +98,7 @@ function columnsOf(
       "score",
       `${averaged ? "mean of " : ""}${mode} ${rule.by}`,
       averaged ? 180 : 130,
-      ({ scored, score }) => (scored ? formatNumber(score, 5) : <span class="bad">none</span>),
+      ({ scored, score }) => (scored ? <Score value={score} digits={5} /> : <span class="bad">none</span>),
     ),
     ...(averaged ? means : []),
     column("epoch", "Epoch", 64, ({ scored, epoch }) => (scored ? epoch : "")),
@@ -99,11 +106,49 @@ function columnsOf(
     ...swept
       .filter((name) => !rule.over.includes(name))
       .map((name) =>
-        column(name, name, Math.max(90, name.length * 7), ({ members }) =>
-          formatValue(members[0]!.experiment.hyperparameters[name]),
-        ),
+        column(name, name, widthOf(name, texts(name)), ({ members: [first] }) => {
+          const value = first!.experiment.hyperparameters[name];
+          return <Short text={labelOf(run.experiments, name)(value)} exact={exactValue(value)} />;
+        }),
       ),
   ];
+}
+
+/** What the inner means below are not: how well the selected ones do on data that took no part in it. */
+function NestedResult({ store }: { store: RunStore }) {
+  const { run } = store;
+  const nested = nestedOf(run);
+  useEffect(() => {
+    if (nested) store.need(nested.test);
+  }, [nested?.test]);
+  if (!nested) return null;
+  const curves = store.curvesOf(nested.test, false);
+  const found = nestedEstimate(run, nested, (id, epoch) => curves?.get(id)?.at(epoch) ?? NaN);
+  return (
+    <p class="active" role="status">
+      <b>
+        Nested cross validation: {nested.test}{" "}
+        {found ? (
+          <>
+            <Score value={found.mean} />
+            {found.deviation !== null && (
+              <>
+                {" ± "}
+                <Score value={found.deviation} />
+              </>
+            )}{" "}
+            over {found.folds} folds
+          </>
+        ) : (
+          "is there when all outer folds have their scores"
+        )}
+      </b>
+      <small>
+        of what each outer fold's inner folds select. Means of {nested.monitor} over inner folds, as below,
+        are those of the data that selected: they flatter.
+      </small>
+    </p>
+  );
 }
 
 const NO_RULE: Rule = { top: null, by: "", mode: null, at: "best", over: [], where: null, per: null };
@@ -114,10 +159,13 @@ export function Selection({ store }: { store: RunStore }) {
   const state = view.value;
   const all = [...run.experiments.values()];
   const swept = hyperparameterNames(all);
-  const known = (name: string): string | null =>
-    isForeign(name, all)
-      ? `“${name}” is neither a score, a hyperparameter nor a field of this run; there are: ${[...run.scores, ...swept, ...FIELD_NAMES].join(", ")}`
-      : null;
+  const known = (name: string): string | null => {
+    if (!isForeign(name, all)) return null;
+    const names = [...orderScores(run.scores, run.monitor), ...swept, ...FIELD_NAMES];
+    const meant = nearest(name, names);
+    const says = `“${name}” is neither a score, a hyperparameter nor a field of this run`;
+    return meant ? `${says}; did you mean ${quoted(meant)}?` : `${says}; there are: ${names.join(", ")}`;
+  };
   const usual = usualRule(run, swept);
   const text = state.rule || usual;
   const parsed = parseRule(text); // names that a foreign address brings choose nothing, and are marked
@@ -141,12 +189,13 @@ export function Selection({ store }: { store: RunStore }) {
     <div class="page sheet">
       <RuleField
         value={text}
+        usual={usual}
         known={known}
         onCommit={(next) => setView({ rule: next === usual ? "" : next })}
       />
       <div class="bartop">
         <FilterField />
-        <ActiveFilters shown={pool.length} total={run.experiments.size} />
+        <ActiveFilters shown={pool} run={run} />
         <span class="space" />
         {(picked.length > 0 || byHand) && (
           <Toggle
@@ -184,6 +233,7 @@ export function Selection({ store }: { store: RunStore }) {
           CSV
         </button>
       </div>
+      <NestedResult store={store} />
       {!byHand && <RefitNote run={run} />}
       {!byHand && chosen.some(({ scored, of }) => scored < of) && (
         <p class="none">Candidates of which not all members have a score come after all others.</p>
@@ -218,7 +268,7 @@ export function Selection({ store }: { store: RunStore }) {
             <h2>Curves</h2>
             <ChartChips />
             <div class="charts">
-              {orderScores(run.scores)
+              {orderScores(run.scores, rule.by)
                 .filter((name) => name.endsWith(metric) || /\/loss$/.test(name))
                 .map((name) => (
                   <ScoreChart key={name} store={store} name={name} experiments={drawn} height={200} />

@@ -161,12 +161,13 @@ class _Complaints:
 
 
 async def _serve(store: Store, access: Access, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    access.cookie = f"mlgym_board_{port}"
     app, ended = create_app(store, access), asyncio.Event()
     closing = app.extensions["board"].closing
     asyncio.get_running_loop().set_exception_handler(_Complaints())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
-    host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     there = "" if os.path.isdir(store.folder) else ", which is not there yet"
     print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)

@@ -8,6 +8,7 @@ Synopsis:
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import html
 import logging
@@ -23,7 +24,7 @@ from werkzeug.exceptions import HTTPException
 from werkzeug.security import safe_join
 
 from board_server.auth import Access, is_loopback
-from board_server.connections import tell_known
+from board_server.connections import began_at, tell_known
 from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
 from board_server.file_answers import FileBody
 from board_server.live import error_answer
@@ -274,7 +275,12 @@ async def _metrics() -> Response:
 
 
 async def _openapi() -> Response:
-    return json_response(document())
+    return json_response(msgspec.Raw(_openapi_text()))
+
+
+@functools.cache
+def _openapi_text() -> bytes:
+    return msgspec.json.encode(document())
 
 
 async def _session() -> Response:
@@ -305,9 +311,9 @@ async def _session() -> Response:
 
 async def _short_body() -> bytes:
     """Read a body that anybody may send, without keeping more of it than it may have, or waiting long for it."""
-    data = b""
+    data, now = b"", asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(_SESSION_SECONDS):
+        async with asyncio.timeout_at(max(began_at(request.scope, now) + _SESSION_SECONDS, now)):
             async for part in request.body:
                 data += part
                 if len(data) > _MAX_SESSION_BYTES:

@@ -16,6 +16,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
+from werkzeug.http import parse_cookie
 
 from board_server.errors import Forbidden, Unauthorized
 
@@ -71,6 +72,10 @@ class Access:
         if kind.lower() == "bearer":
             return self.role_of_token(token.strip())
         return self._role_of_session(cookies.get(self.cookie, ""))
+
+    def role_shown(self, headers: Headers) -> Role | None:
+        """Return what a request may do, by its headers alone."""
+        return self.role(headers, parse_cookie(headers.get("Cookie")))
 
     def require(self, wanted: Role, headers: Headers, cookies: Mapping[str, str]) -> None:
         """Let a request pass that may do this.

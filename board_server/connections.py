@@ -83,7 +83,14 @@ class BoundedServer(TCPServer):
             self.writer.transport.abort()
         finally:
             self.end_turn()
+            self._cut_circles()
             BoundedServer.num_open -= 1
+
+    def _cut_circles(self) -> None:
+        """Let go of what refers to this connection, whose memory then is free before garbage is looked for."""
+        self._is_gone, self.state, self._ending = True, {}, None  # type: ignore[assignment]
+        for name in ("protocol", "_task_group", "idle_task"):
+            self.__dict__.pop(name, None)
 
     async def _enter(self) -> bool:
         """Wait for a first request, and for its turn; return whether they came."""
@@ -109,11 +116,11 @@ class BoundedServer(TCPServer):
         else:
             transport.close()
         self.end_turn()
-        if hasattr(self, "protocol"):
+        if "protocol" in self.__dict__:
             protocol: Any = self.protocol.protocol
             protocol.hear_no_more()
             self._ending = asyncio.ensure_future(self.protocol.handle(Closed()))
-        else:
+        elif self in self.lobby:
             self.reader.feed_eof()
 
     async def take_turn(self, headers: Iterable[tuple[bytes, bytes]], *, is_early: bool) -> None:

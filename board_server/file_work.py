@@ -39,15 +39,18 @@ class _Job:
         except BaseException as raised:  # whoever waits gets it
             error = raised
         with contextlib.suppress(RuntimeError):  # the loop has ended, and nobody waits any more
-            self._loop.call_soon_threadsafe(self._tell, found, error)
+            self._loop.call_soon_threadsafe(_tell, self.future, found, error)
+        # An error refers to this frame, and must not be referred to by it, or it is freed only as garbage.
+        del found, error, self
 
-    def _tell(self, found: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return  # who waited has left
-        if error is None:
-            self.future.set_result(found)
-        else:
-            self.future.set_exception(error)
+
+def _tell(future: asyncio.Future[Any], found: Any, error: BaseException | None) -> None:
+    if future.done():
+        return  # who waited has left
+    if error is None:
+        future.set_result(found)
+    else:
+        future.set_exception(error)
 
 
 class _Threads:

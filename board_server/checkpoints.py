@@ -54,6 +54,8 @@ def available(run: Run) -> dict[tuple[int, int], list[str]]:
     for experiment in _numbered(root):
         for epoch in _numbered(os.path.join(root, str(experiment))):
             folder = os.path.join(root, str(experiment), str(epoch))
+            if not run.is_inside(folder):
+                continue
             here = [name for name in RESOURCES if os.path.isfile(os.path.join(folder, f"{name}.safetensors"))]
             if here:
                 found.setdefault((experiment, epoch), here)
@@ -64,10 +66,10 @@ def own_rows(run: Run) -> set[tuple[int, int]]:
     """Return the rows that a run's own checkpoints hold: what their strategies keep, and each experiment's last."""
     rows: set[tuple[int, int]] = set()
     root = os.path.join(run.folder, layout.CHECKPOINTS)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for group in os.listdir(root):
             if layout.group_index(group) is not None:
-                rows |= _rows_of_group(os.path.join(root, group))
+                rows |= _rows_of_group(run, os.path.join(root, group))
     return rows
 
 
@@ -80,8 +82,11 @@ class _Meta(msgspec.Struct, frozen=True):
     wanted: list[tuple[int, int]]
 
 
-def _rows_of_group(folder: str) -> set[tuple[int, int]]:
-    steps = [meta for step in sorted(_numbered(folder)) if (meta := _meta(os.path.join(folder, str(step))))]
+def _rows_of_group(run: Run, folder: str) -> set[tuple[int, int]]:
+    paths = [os.path.join(folder, str(step)) for step in sorted(_numbered(folder))]
+    if not all(map(run.is_inside, (folder, *paths))):
+        return set()  # a link out of the storage; the process that would export it follows all of them
+    steps = [meta for path in paths if (meta := _meta(path))]
     if not steps:
         return set()
     newest = steps[-1]

@@ -58,9 +58,8 @@ class Run:
     def is_there(self) -> bool:
         """Whether the run's log, or its announcement, is on the disk, in the folder of runs."""
         names = (layout.LOG, layout.PUBLISHED_MARK)
-        return any(os.path.isfile(os.path.join(self.folder, name)) for name in names) and is_inside(
-            os.path.dirname(self.folder), self.log.path
-        )
+        there = any(os.path.isfile(os.path.join(self.folder, name)) for name in names)
+        return there and self.is_inside(self.log.path)
 
     def refresh(self, *, wait: bool = False) -> None:
         """Look for lines that a local process has appended.
@@ -238,13 +237,17 @@ class Run:
         middle = () if experiment_id is None else (str(experiment_id),)
         return self.checked_inside(os.path.join(self.folder, *middle, name))
 
+    def is_inside(self, path: str) -> bool:
+        """Whether a path of the run, links followed, lies in the folder of runs."""
+        return is_inside(os.path.dirname(self.folder), path)
+
     def checked_inside(self, path: str) -> str:
         """Return a path in the run's folder.
 
         Raises:
             NotFound: it is a link that leads out of the folder of runs.
         """
-        if not is_inside(os.path.dirname(self.folder), path):
+        if not self.is_inside(path):
             raise NotFound(f"{os.path.basename(path)!r} is a link out of the board's folder, which is not followed")
         return path
 

@@ -242,6 +242,50 @@ def test_links_out_of_the_store_are_not_followed(tmp_path, linked):
     assert bool(listed) == (linked not in ("run", "log"))
 
 
+@pytest.mark.parametrize("linked", ["run", "log", "new log"])
+def test_nothing_is_published_through_a_link_out_of_the_store(tmp_path, linked):
+    outside, run = tmp_path / "outside", tmp_path / "store/linked"
+    outside.mkdir()
+    run.parent.mkdir()
+    (outside / ".published").touch()
+    if linked == "run":
+        run.symlink_to(outside)
+    else:
+        run.mkdir()
+        (run / ".published").touch()
+        (run / "event_storage.log").symlink_to(outside / "theirs")
+        if linked == "log":
+            (outside / "theirs").touch()
+    before = {one.name: one.read_bytes() for one in outside.iterdir()}
+    app = create_app(Store(tmp_path / "store"), Access())
+    status, _, body = ask(app, "post", "/grid_searches/linked/events", data=frame(0))
+    assert status == 404 and "a link out of the board's folder" in json.loads(body)["error"]
+    assert {one.name: one.read_bytes() for one in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "linked", ["checkpoints", "checkpoints/group_0", "checkpoints/group_0/4", "checkpoints/received/0"]
+)
+def test_checkpoints_behind_a_link_out_of_the_store_are_not_listed(tmp_path, linked):
+    meta = {"experiments": [0], "row_epochs": [4], "kept": [[0, 4]], "wanted": [[0, 4]]}
+    theirs, ours = tmp_path / "outside/theirs", tmp_path / "store" / RUN
+    for run in (theirs, ours):
+        write_run(run.parent, study_events(), run.name)
+    files = {"checkpoints/group_0/4/meta/metadata": json.dumps(meta), "checkpoints/received/0/1/model.safetensors": "x"}
+    for name, text in files.items():
+        (theirs / name).parent.mkdir(parents=True)
+        (theirs / name).write_text(text)
+    app = create_app(Store(tmp_path / "outside"), Access())
+    listed = json.loads(ask(app, "get", "/checkpoint_list/theirs")[2])
+    assert [(one["experiment_id"], one["epoch"]) for one in listed] == [(0, 1), (0, 4)]
+    (ours / linked).parent.mkdir(parents=True, exist_ok=True)
+    (ours / linked).symlink_to(theirs / linked)
+    app = create_app(Store(tmp_path / "store"), Access())
+    assert json.loads(ask(app, "get", f"/checkpoint_list/{RUN}")[2]) == []
+    for epoch in (1, 4):
+        assert ask(app, "get", f"/checkpoints/{RUN}/0/{epoch}/model")[0] == 404
+
+
 def test_links_inside_of_the_store_are_followed(tmp_path):
     write_run(tmp_path / "disk", study_events(), "first")
     (tmp_path / "disk/second").symlink_to("first")

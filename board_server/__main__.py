@@ -27,7 +27,7 @@ from hypercorn.config import Config
 
 from board_server.app import create_app
 from board_server.auth import Access, is_loopback
-from board_server.connections import mend_hypercorn
+from board_server.connections import let_lobby_go, mend_hypercorn
 from board_server.live import MAX_FRAME_BYTES
 from board_server.store import Store
 
@@ -39,6 +39,9 @@ _MIN_TOKEN, _MIN_GUARDED = 8, 4  # characters; the fewer are let through with a 
 _COMPLAINT_SECONDS = 60.0
 _ACCEPTED_AT_ONCE = 16  # before those that are there already go on
 _BACKLOG = 512  # connections that wait to be accepted; one more is asked to come again in a second
+
+# A thread that has waited for a file waits so long for a busy event loop; Python's 5 ms add up, one for each file.
+_SWITCH_SECONDS = 0.0005
 
 # A peer whose machine went away is noticed by the system within about a minute (seconds; the last one milliseconds).
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
@@ -161,16 +164,17 @@ class _Complaints:
 
 
 async def _serve(store: Store, access: Access, listening: socket.socket) -> None:
+    host, port = listening.getsockname()[:2]
+    access.cookie = f"mlgym_board_{port}"
     app, ended = create_app(store, access), asyncio.Event()
     closing = app.extensions["board"].closing
     asyncio.get_running_loop().set_exception_handler(_Complaints())
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
-    host, port = listening.getsockname()[:2]
     name = f"[{host}]" if ":" in host else host
     there = "" if os.path.isdir(store.folder) else ", which is not there yet"
     print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
-    mend_hypercorn()
+    mend_hypercorn(access)
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
     config.websocket_max_message_size = MAX_FRAME_BYTES
@@ -185,6 +189,7 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     async def until_ended() -> None:  # called when it listens, with the queue of those that are accepted at once
         listening.listen(_BACKLOG)
         await ended.wait()
+        let_lobby_go()
 
     await serve(app, config, shutdown_trigger=until_ended)
 
@@ -202,6 +207,7 @@ def main() -> int:
         level=options.log_level.upper(), format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
     _allow_many_files()
+    sys.setswitchinterval(_SWITCH_SECONDS)
     asyncio.run(_serve(store, access, listening))
     return 0
 

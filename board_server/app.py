@@ -8,6 +8,7 @@ Synopsis:
 from __future__ import annotations
 
 import asyncio
+import functools
 import gzip
 import html
 import logging
@@ -18,16 +19,18 @@ from typing import Any
 
 import msgspec
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
-from quart import Quart, Response, g, has_request_context, request, send_from_directory, websocket
-from quart.wrappers.response import FileBody
+from quart import Quart, Response, current_app, g, has_request_context, request, websocket
 from werkzeug.exceptions import HTTPException
+from werkzeug.security import safe_join
 
 from board_server.auth import Access, is_loopback
-from board_server.connections import tell_known
-from board_server.errors import RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
+from board_server.connections import began_at, tell_known
+from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
+from board_server.file_answers import FileBody
 from board_server.live import error_answer
 from board_server.openapi import document
-from board_server.requests import BoundedConnection, BoundedRequest
+from board_server.page_files import PageFile, PageFiles
+from board_server.requests import BoundedConnection, BoundedRequest, host_of
 from board_server.rest import json_response, rest
 from board_server.sockets import sockets
 from board_server.state import Board, board
@@ -37,6 +40,7 @@ from board_server.uploads import uploads
 _LOG = logging.getLogger("board_server")
 _STATIC = os.path.join(os.path.dirname(__file__), "static")
 _MAX_BODY_BYTES = 1 << 24
+_MIN_COMPRESSED_BYTES = 1 << 9
 _MAX_SESSION_BYTES = 4096
 _SESSION_SECONDS = 5
 _GUESS_SECONDS = 0.2
@@ -53,16 +57,11 @@ _HEADERS = {
 _COMPRESSED = ("application/json", "text/", "application/javascript", "application/octet-stream")
 
 
-class _FileBody(FileBody):
-    """A file, read in large pieces."""
-
-    buffer_size = 1 << 18
-
-
-class _Response(Response):
-    """An answer whose files are read in large pieces."""
-
-    file_body_class = _FileBody
+# By which proxies say that they have passed a request on.
+_FORWARDED = (
+    *("Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Proto", "X-Forwarded-Prefix"),
+    *("X-Real-IP", "Via"),
+)
 
 
 def create_app(store: Store, access: Access) -> Quart:
@@ -76,10 +75,10 @@ def create_app(store: Store, access: Access) -> Quart:
     app.config["MAX_CONTENT_LENGTH"] = _MAX_BODY_BYTES
     app.config["BODY_TIMEOUT"] = _BODY_SECONDS
     app.config["RESPONSE_TIMEOUT"] = None  # a large file over a slow line takes its time
-    app.response_class = _Response
     app.request_class = BoundedRequest
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
+    app.extensions["page"] = PageFiles(_STATIC)
     for blueprint in (uploads, rest, sockets):
         app.register_blueprint(blueprint)
     app.before_request(_admit)
@@ -108,7 +107,7 @@ async def _end() -> None:
 
 async def _admit() -> Response | None:
     g.started = time.perf_counter()
-    access, host = board().access, request.headers.get("Host", "")
+    access, host = board().access, host_of(request.scope)
     access.check_host(host)
     if request.method == "OPTIONS":
         return Response(b"", 204)
@@ -149,18 +148,22 @@ async def _finish(response: Response) -> Response:
 
 
 async def _compress(response: Response) -> None:
-    """Compress for peers on other machines; on this one copying is cheaper. A proxy in front compresses by itself."""
+    """Compress for peers on other machines, and for those behind a proxy; on this one copying is cheaper."""
     kind = response.headers.get("Content-Type", "")
     if (
         response.status_code != 200
         or not kind.startswith(_COMPRESSED)
         or isinstance(response.response, FileBody)
         or "Content-Disposition" in response.headers
+        or "Content-Encoding" in response.headers
     ):
         return
     response.vary.add("Accept-Encoding")
-    near = is_loopback(request.remote_addr or "") or request.remote_addr == "<local>"
-    if near or not request.accept_encodings.quality("gzip") or (response.content_length or 0) > _MAX_BODY_BYTES:
+    if (
+        _is_near()
+        or not request.accept_encodings.quality("gzip")
+        or not _MIN_COMPRESSED_BYTES <= (response.content_length or 0) <= _MAX_BODY_BYTES
+    ):
         return
     data = await response.get_data(as_text=False)
     response.set_data(await asyncio.to_thread(gzip.compress, data, 5))
@@ -168,6 +171,12 @@ async def _compress(response: Response) -> None:
     tag, _ = response.get_etag()
     if tag:
         response.set_etag(tag, weak=True)  # the bytes are others
+
+
+def _is_near() -> bool:
+    """Whether an answer goes to a program of this machine that passes it on to nobody, as far as can be seen."""
+    address = request.remote_addr or ""
+    return (is_loopback(address) or address == "<local>") and not any(name in request.headers for name in _FORWARDED)
 
 
 async def _refused(error: RequestError) -> Response:
@@ -213,8 +222,9 @@ def _method() -> str:
 
 
 async def _page() -> Response:
-    if os.path.isfile(os.path.join(_STATIC, "index.html")):
-        return await send_from_directory(_STATIC, "index.html")
+    index = await current_app.extensions["page"].get("index.html")
+    if index is not None:
+        return await _static(index)
     board().access.require("read", request.headers, request.cookies)
     rows = "".join(map(_plain_row, msgspec.json.decode(await board().listed())))
     return Response(
@@ -235,9 +245,25 @@ def _plain_row(run: dict[str, Any]) -> str:
 
 
 async def _asset(name: str) -> Response:
-    response = await send_from_directory(os.path.join(_STATIC, "assets"), name)
+    path = safe_join("assets", name)
+    found = None if path is None else await current_app.extensions["page"].get(path)
+    if found is None:
+        raise NotFound(f"no such file of the page: {name[:140]!r}")
+    response = await _static(found)
     response.headers["Cache-Control"] = "public, max-age=31536000, immutable"  # their names hold a hash
     return response
+
+
+async def _static(file: PageFile) -> Response:
+    """Send a file of the page, packed wherever that is taken: it is packed already."""
+    response = Response(file.data, content_type=file.kind)
+    if file.packed is not None:
+        response.vary.add("Accept-Encoding")
+        if request.accept_encodings.quality("gzip"):
+            response.set_data(file.packed)
+            response.headers["Content-Encoding"] = "gzip"
+    response.set_etag(file.tag, weak=file.packed is not None)
+    return await response.make_conditional(request)
 
 
 async def _healthz() -> Response:
@@ -249,7 +275,12 @@ async def _metrics() -> Response:
 
 
 async def _openapi() -> Response:
-    return json_response(document())
+    return json_response(msgspec.Raw(_openapi_text()))
+
+
+@functools.cache
+def _openapi_text() -> bytes:
+    return msgspec.json.encode(document())
 
 
 async def _session() -> Response:
@@ -280,9 +311,9 @@ async def _session() -> Response:
 
 async def _short_body() -> bytes:
     """Read a body that anybody may send, without keeping more of it than it may have, or waiting long for it."""
-    data = b""
+    data, now = b"", asyncio.get_running_loop().time()
     try:
-        async with asyncio.timeout(_SESSION_SECONDS):
+        async with asyncio.timeout_at(max(began_at(request.scope, now) + _SESSION_SECONDS, now)):
             async for part in request.body:
                 data += part
                 if len(data) > _MAX_SESSION_BYTES:

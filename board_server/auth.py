@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import functools
 import hashlib
 import hmac
 import ipaddress
@@ -10,16 +12,18 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
+from werkzeug.http import parse_cookie
 
 from board_server.errors import Forbidden, Unauthorized
 
 Role = Literal["read", "write"]
 _SESSION_SECONDS = 30 * 24 * 3600
-_MAX_SESSIONS = 1_000
+_MAX_CLOSED = 10_000
+_SLOW: dict[str, Any] = {"salt": b"mlgym_board session", "n": 1 << 14, "r": 8, "p": 1}
 
 
 def is_loopback(host: str) -> bool:
@@ -46,9 +50,8 @@ class Access:
     read_token: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
-    # Cookies do not tell ports apart, so each server has one of its own.
-    cookie: str = field(default_factory=lambda: f"mlgym_board_{secrets.token_hex(4)}")
-    _sessions: dict[bytes, tuple[Role, float]] = field(default_factory=dict, repr=False)
+    cookie: str = "mlgym_board"  # cookies do not tell ports apart: servers of one machine need names of their own
+    _closed: dict[str, float] = field(default_factory=dict, repr=False)  # sessions, and when they would have ended
 
     @property
     def is_open(self) -> bool:
@@ -68,11 +71,11 @@ class Access:
         kind, _, token = headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.role_of_token(token.strip())
-        session = cookies.get(self.cookie)
-        if session is None:
-            return None
-        role, expires = self._sessions.get(_digest(session), (None, 0.0))
-        return role if expires > time.monotonic() else None
+        return self._role_of_session(cookies.get(self.cookie, ""))
+
+    def role_shown(self, headers: Headers) -> Role | None:
+        """Return what a request may do, by its headers alone."""
+        return self.role(headers, parse_cookie(headers.get("Cookie")))
 
     def require(self, wanted: Role, headers: Headers, cookies: Mapping[str, str]) -> None:
         """Let a request pass that may do this.
@@ -89,6 +92,9 @@ class Access:
         if wanted == "write" and role != "write":
             raise Forbidden("this token may read only; writing needs the one that the board was given as --token")
 
+    # -- sessions: what a cookie says of itself, sealed with a key that is made of the token, so that they outlive a
+    #    server that is restarted with the same token, and end with it
+
     def open_session(self, token: str) -> str:
         """Return a new session for a token.
 
@@ -98,35 +104,60 @@ class Access:
         role = self.role_of_token(token)
         if role is None:
             raise Unauthorized("that token is not one of this board's")
-        now = time.monotonic()
-        self._sessions = {key: one for key, one in self._sessions.items() if one[1] > now}
-        while len(self._sessions) >= _MAX_SESSIONS:
-            del self._sessions[next(iter(self._sessions))]
-        session = secrets.token_urlsafe(32)
-        self._sessions[_digest(session)] = role, now + _SESSION_SECONDS
-        return session
+        said = f"{int(time.time()) + _SESSION_SECONDS}.{secrets.token_urlsafe(12)}"
+        return f"{said}.{_seal(self._keys[role], said)}"
 
     def close_session(self, session: str) -> None:
-        self._sessions.pop(_digest(session), None)
+        """Let a session end, until this server does: who signs out drops the cookie, too."""
+        now, expires = time.time(), self._expires(session)
+        if expires > now and self._role_of_session(session) is not None:
+            self._closed = {one: until for one, until in self._closed.items() if until > now}
+            while len(self._closed) >= _MAX_CLOSED:
+                del self._closed[next(iter(self._closed))]
+            self._closed[session] = expires
+
+    @functools.cached_property
+    def _keys(self) -> dict[Role, bytes]:
+        """The keys of the tokens' sessions: slow to make, so that no cookie tells a token to who tries many."""
+        tokens: tuple[tuple[Role, str | None], ...] = (("write", self.token), ("read", self.read_token))
+        return {role: hashlib.scrypt(token.encode(), **_SLOW) for role, token in tokens if token is not None}
+
+    def _role_of_session(self, session: str) -> Role | None:
+        if self._expires(session) <= time.time() or session in self._closed:
+            return None
+        said, _, seal = session.rpartition(".")
+        for role, key in self._keys.items():
+            if hmac.compare_digest(seal.encode(), _seal(key, said).encode()):
+                return role
+        return None
+
+    @staticmethod
+    def _expires(session: str) -> int:
+        match = re.fullmatch(r"([0-9]{1,12})\.[A-Za-z0-9_-]{16}\.[A-Za-z0-9_-]{43}", session)
+        return int(match[1]) if match else 0
 
     # -- browsers --------------------------------------------------------------------------------------------------
 
-    def check_host(self, host: str) -> None:
+    def check_host(self, host: str | None) -> None:
         """Refuse names that a foreign page may have pointed at this machine (DNS rebinding); an open server only.
+
+        Args:
+            host: None where a request has no such header, as of HTTP/1.0: no browser sends one.
 
         Raises:
             Forbidden: a name that is not this machine's.
         """
-        name = _host_name(host)
+        name = "localhost" if host is None else _host_name(host)
         if self.is_open and not is_loopback(name) and name not in self.hosts:
             raise Forbidden(
-                f"Host {host[:100]!r} is not a name of this machine; a board that is reached by others needs --token"
+                f"Host {(host or '')[:100]!r} is not a name of this machine; "
+                "a board that is reached by others needs --token"
             )
 
     def is_allowed_origin(self, origin: str) -> bool:
         return "*" in self.allowed_origins or origin in self.allowed_origins
 
-    def check_origin(self, origin: str | None, host: str) -> None:
+    def check_origin(self, origin: str | None, host: str | None) -> None:
         """Refuse what another site's page sends; programs send no Origin.
 
         Raises:
@@ -135,7 +166,11 @@ class Access:
         if origin is None or self.is_allowed_origin(origin):
             return
         try:
-            same = urlsplit(origin).netloc.lower() == host.lower() and origin.startswith(("http://", "https://"))
+            same = (
+                bool(host)
+                and urlsplit(origin).netloc.lower() == str(host).lower()
+                and origin.startswith(("http://", "https://"))
+            )
         except ValueError:
             same = False
         if not same:
@@ -144,8 +179,8 @@ class Access:
             )
 
 
-def _digest(session: str) -> bytes:
-    return hashlib.sha256(session.encode()).digest()
+def _seal(key: bytes, said: str) -> str:
+    return base64.urlsafe_b64encode(hmac.digest(key, said.encode(), "sha256")).decode().rstrip("=")
 
 
 def _host_name(host: str) -> str:

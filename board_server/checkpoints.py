@@ -3,13 +3,11 @@
     <run>/checkpoints/received/<experiment>/<epoch>/<resource>.safetensors      uploaded, beside it its SHA-256
     <run>/checkpoints/group_<n>/<step>/…                                        a local run's own, by Orbax
 
-The server itself reads of the latter only which rows they hold. To hand one out it asks a process of its own
-(`python -m mlgym_jax.export`), which never executes the run's config file.
+The server itself reads of the latter only which rows they hold; `exporter.py` hands them out.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import contextlib
@@ -17,27 +15,21 @@ import functools
 import hashlib
 import os
 import re
-import shutil
-import sys
-import tempfile
 import threading
-from collections import OrderedDict
 from typing import Any
 from weakref import WeakValueDictionary
 
 import msgspec
 from safetensors import SafetensorError, safe_open
 
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, WrongRequest, disk_refuses, without_folders
-from board_server.store import Run
+from board_server.errors import Conflict, NotFound, WrongRequest, disk_refuses
+from board_server.run import Run
 from mlgym_jax.events import layout
 from mlgym_jax.events.files import write_whole
 
 RESOURCES = tuple(layout.RESOURCES)
 MAX_CHUNK_BYTES = 1 << 23
 _MAX_CHECKPOINT_BYTES = 1 << 36
-_EXPORT_SECONDS = 120.0
-_MAX_EXPORTED_BYTES = 1 << 32
 _META_BYTES = 1 << 26
 
 
@@ -57,25 +49,27 @@ def checked_resource(name: str) -> str:
 
 def available(run: Run) -> dict[tuple[int, int], list[str]]:
     """Return (experiment_id, epoch) -> the resources that can be downloaded."""
-    found = {who: list(RESOURCES) for who in _own_rows(run)}
+    found = {who: list(RESOURCES) for who in own_rows(run)}
     root = _received_folder(run)
     for experiment in _numbered(root):
         for epoch in _numbered(os.path.join(root, str(experiment))):
             folder = os.path.join(root, str(experiment), str(epoch))
+            if not run.is_inside(folder):
+                continue
             here = [name for name in RESOURCES if os.path.isfile(os.path.join(folder, f"{name}.safetensors"))]
             if here:
                 found.setdefault((experiment, epoch), here)
     return dict(sorted(found.items()))
 
 
-def _own_rows(run: Run) -> set[tuple[int, int]]:
+def own_rows(run: Run) -> set[tuple[int, int]]:
     """Return the rows that a run's own checkpoints hold: what their strategies keep, and each experiment's last."""
     rows: set[tuple[int, int]] = set()
     root = os.path.join(run.folder, layout.CHECKPOINTS)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         for group in os.listdir(root):
             if layout.group_index(group) is not None:
-                rows |= _rows_of_group(os.path.join(root, group))
+                rows |= _rows_of_group(run, os.path.join(root, group))
     return rows
 
 
@@ -88,8 +82,11 @@ class _Meta(msgspec.Struct, frozen=True):
     wanted: list[tuple[int, int]]
 
 
-def _rows_of_group(folder: str) -> set[tuple[int, int]]:
-    steps = [meta for step in sorted(_numbered(folder)) if (meta := _meta(os.path.join(folder, str(step))))]
+def _rows_of_group(run: Run, folder: str) -> set[tuple[int, int]]:
+    paths = [os.path.join(folder, str(step)) for step in sorted(_numbered(folder))]
+    if not all(map(run.is_inside, (folder, *paths))):
+        return set()  # a link out of the storage; the process that would export it follows all of them
+    steps = [meta for path in paths if (meta := _meta(path))]
     if not steps:
         return set()
     newest = steps[-1]
@@ -140,8 +137,17 @@ def received_path(run: Run, experiment_id: int, epoch: int, resource: str) -> st
     return run.checked_inside(run.checked_inside(path) + ".part").removesuffix(".part")
 
 
-def digest_of(path: str) -> str | None:
-    """Return the hexadecimal SHA-256 of a received file, as it was checked when it came."""
+def received(run: Run, experiment_id: int, epoch: int, resource: str) -> tuple[str, str | None] | tuple[None, None]:
+    """Return the path of an uploaded resource and its SHA-256, as it was checked when it came; Nones without one.
+
+    Raises:
+        NotFound: it is a link out of the storage.
+    """
+    path = received_path(run, experiment_id, epoch, resource)
+    return (path, _digest_of(path)) if os.path.isfile(path) else (None, None)
+
+
+def _digest_of(path: str) -> str | None:
     with contextlib.suppress(OSError), open(f"{path}.sha256", encoding="ascii") as file:
         return file.read(64)
     return None
@@ -254,7 +260,7 @@ def delete(run: Run, experiment_id: int, epoch: int, resource: str | None) -> in
     paths = [received_path(run, experiment_id, epoch, name) for name in names]
     present = [path for path in paths if os.path.exists(path)]
     if not present:
-        if (experiment_id, epoch) in _own_rows(run):
+        if (experiment_id, epoch) in own_rows(run):
             raise Conflict("this checkpoint is part of a group's, which the run itself needs to be resumed")
         raise NotFound(f"experiment {experiment_id} has no such checkpoint of epoch {epoch}")
     for path in present:
@@ -262,71 +268,3 @@ def delete(run: Run, experiment_id: int, epoch: int, resource: str | None) -> in
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(name)
     return len(present)
-
-
-# -- a local run's own ------------------------------------------------------------------------------------------------
-
-
-class Exporter:
-    """Makes files of a local run's checkpoints, one process at a time, and keeps the newest few for a while."""
-
-    def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._folder: str | None = None
-        self._made: OrderedDict[str, int] = OrderedDict()  # path -> bytes
-
-    async def path(self, run: Run, experiment_id: int, epoch: int, resource: str) -> str:
-        """Return a safetensors file.
-
-        Raises:
-            NotFound: no such checkpoint; TryLater: it could not be read just now.
-        """
-        async with self._lock:
-            rows = await asyncio.to_thread(_own_rows, run)
-            if (experiment_id, epoch) not in rows:
-                epochs = sorted(kept for number, kept in rows if number == experiment_id)
-                raise NotFound(
-                    f"experiment {experiment_id} has no checkpoint of epoch {epoch}; "
-                    f"it has {', '.join(map(str, epochs)) or 'none'}"
-                )
-            if self._folder is None or not os.path.isdir(self._folder):
-                self._folder = tempfile.mkdtemp(prefix="mlgym_board_")
-            # A run that was made anew under an old id begins at another time.
-            name = f"{run.folder} {run.log.seek(1).offset} {run.log.identity[0]} {experiment_id} {epoch} {resource}"
-            target = os.path.join(self._folder, f"{hashlib.sha256(name.encode()).hexdigest()}.safetensors")
-            if not os.path.isfile(target):
-                await self._export(run, experiment_id, epoch, resource, target)
-            self._made[target] = os.path.getsize(target)
-            self._made.move_to_end(target)
-            while len(self._made) > 1 and sum(self._made.values()) > _MAX_EXPORTED_BYTES:
-                with contextlib.suppress(OSError):
-                    os.unlink(self._made.popitem(last=False)[0])
-            return target
-
-    async def _export(self, run: Run, experiment_id: int, epoch: int, resource: str, target: str) -> None:
-        words = ("-m", "mlgym_jax.export", run.folder, f"--experiment={experiment_id}", f"--epoch={epoch}")
-        process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            *words,
-            f"--resource={resource}",
-            f"--output={target}",
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.PIPE,
-        )
-        try:
-            _, said = await asyncio.wait_for(process.communicate(), _EXPORT_SECONDS)
-        except TimeoutError as error:
-            raise TryLater(f"reading the checkpoint took more than {_EXPORT_SECONDS:.0f} s") from error
-        finally:
-            if process.returncode is None:
-                process.kill()
-        if process.returncode == 0 and os.path.isfile(target):
-            return
-        last = said.decode(errors="replace").strip().splitlines()[-1:] or ["no reason was given"]
-        kind: type[RequestError] = NotFound if process.returncode == 2 else TryLater
-        raise kind(f"the checkpoint cannot be read: {without_folders(last[0].replace(run.folder, run.run_id))[:500]}")
-
-    def close(self) -> None:
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)

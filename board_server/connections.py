@@ -1,44 +1,32 @@
-"""What the server below does not do by itself: hold back a fast client, notice an odd one, bound idle and large ones.
+"""Connections as the server below does not keep them: it holds back a fast client, bounds idle, odd and slow ones.
 
-Wraps, in this file alone, what is no public interface of
+A new connection waits in a lobby, where it costs next to nothing, until its first request is there and has its turn.
 
-- Hypercorn 0.18 (pinned): `HTTPStream` with `app_send`; `WSStream` with `handle`, `app_put`, `buffer` and
-  `WebsocketBuffer`; both made in `protocol.h11`; `H11Protocol` with `_check_protocol`, `_create_stream`,
-  `_maybe_recycle`, `_send_error_response`, `can_read`, `connection`, `connection_state`, made in `protocol`;
-  `TCPServer` with `_close`, `_idle_timeout`, `_read_data`, `protocol_send`, `send_lock`, `idle_task`, `protocol`,
-  `reader`, `state`, `writer`, made in `asyncio.run`;
-- wsproto, as of 1.2: `PerMessageDeflate`, made in Hypercorn's `protocol.ws_stream`, with `_decompressor`,
-  `_inbound_compressed` and `_inbound_is_compressible`.
+Wraps, in this file alone, what is no public interface of Hypercorn 0.18 (pinned): `TCPServer` with `_close`,
+`_idle_timeout`, `_read_data`, `protocol_send`, `config`, `send_lock`, `idle_task`, `protocol`, `reader`, `state` and
+`writer`, made in `asyncio.run`. `protocols.py` does so with what is spoken on them.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import resource
-import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import h11
-import hypercorn.protocol
 from hypercorn.asyncio import run as hypercorn_run
 from hypercorn.asyncio.tcp_server import TCPServer
 from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as HypercornEvent
-from hypercorn.protocol import h11 as hypercorn_h11
-from hypercorn.protocol import ws_stream
-from hypercorn.protocol.events import Event, StreamClosed
-from hypercorn.protocol.h11 import H11Protocol
-from hypercorn.protocol.http_stream import HTTPStream
-from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
-from hypercorn.typing import ASGISendEvent
-from wsproto.events import Message
-from wsproto.extensions import PerMessageDeflate
-from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
+from hypercorn.protocol.ws_stream import WSStream
+from werkzeug.datastructures import Headers
 
 from board_server.auth import Access
-from board_server.live import MAX_FRAME_BYTES
+from board_server.held import HELD_SECONDS, is_body_missing, is_head_missing, is_more, what_is_shown
+from board_server.protocols import mend_protocols
 from board_server.turns import Turns
 from board_server.waiting import MAX_WAITING, Waiting, address_of
 
@@ -49,141 +37,9 @@ _TAKING_SECONDS = 60.0  # so long a client may take next to nothing of its answe
 _LOOK_SECONDS = 5.0
 _MIN_TAKEN_BYTES = 1 << 13
 _CLOSE_SECONDS = 5.0
-_EARLY_SECONDS = 0.01
-_MAX_EARLY_SECONDS = 4.0
 _REST_SECONDS = 75.0  # so long nothing may come of the rest of a request or message
 _READ_BYTES = 1 << 16
 _BYTES_OF_A_LETTER = 4  # at most, in memory
-# Hypercorn measures a text in characters, of at most four bytes each: what inflates to more than this is too large.
-_MAX_INFLATED_BYTES = 4 * MAX_FRAME_BYTES
-
-
-class _BoundedBuffer(WebsocketBuffer):
-    """A message in parts, of which nothing is kept once it is too large.
-
-    Hypercorn 0.18 refuses such a message, but goes on to add the parts that still come.
-    """
-
-    def extend(self, event: Message) -> None:
-        if self.length > self.max_length:
-            raise FrameTooLargeError
-        super().extend(event)
-
-
-class _BoundedDeflate(PerMessageDeflate):
-    """Compression that inflates no message much further than it may be long.
-
-    wsproto inflates whatever comes: 500 KiB become 512 MiB.
-    """
-
-    _inflated = 0  # bytes of the message that is coming
-
-    def frame_inbound_payload_data(self, proto: FrameDecoder | FrameProtocol, data: bytes) -> bytes | CloseReason:
-        if not self._inbound_compressed or not self._inbound_is_compressible:
-            return data
-        if self._inflated > _MAX_INFLATED_BYTES:
-            return b""
-        assert self._decompressor is not None
-        try:
-            found = self._decompressor.decompress(bytes(data), _MAX_INFLATED_BYTES + 1 - self._inflated)
-        except zlib.error:
-            return CloseReason.INVALID_FRAME_PAYLOAD_DATA
-        self._inflated += len(found)
-        return found
-
-    def frame_inbound_complete(self, proto: FrameDecoder | FrameProtocol, fin: bool) -> bytes | CloseReason | None:
-        ends_message = fin and self._inbound_is_compressible
-        inflated = self._inflated
-        if ends_message:
-            self._inflated = 0
-        if ends_message and inflated > _MAX_INFLATED_BYTES:  # refused already; the rest of it is not looked at
-            self._decompressor = self._inbound_compressed = None
-            return b""
-        return super().frame_inbound_complete(proto, fin)
-
-
-class _MendedAnswer(HTTPStream):
-    """An answer that ends with its client; Hypercorn 0.18 would log a traceback for each."""
-
-    async def app_send(self, message: ASGISendEvent | None) -> None:
-        if not self.closed:
-            await super().app_send(message)
-
-
-class _MendedStream(WSStream):
-    """A stream whose application is told that it ended also where the client spoke before it was accepted.
-
-    Hypercorn 0.18 answers 400 to such a client and then waits for ever for an application that waits for messages.
-    """
-
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **named)
-        self.buffer = _BoundedBuffer(self.config.websocket_max_message_size)
-
-    async def handle(self, event: Event) -> None:
-        was_open = not self.closed
-        await super().handle(event)
-        if was_open and self.closed and self.app_put is not None and not isinstance(event, StreamClosed):
-            await self.app_put({"type": "websocket.disconnect", "code": 1006})
-
-
-class _Connection(h11.Connection):
-    """What a client says, until the server has heard enough."""
-
-    is_over = False
-
-    def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        return h11.NEED_DATA if self.is_over else super().next_event()
-
-
-class _PlainProtocol(H11Protocol):
-    """HTTP/1.0, HTTP/1.1 and WebSockets on top of it, nothing else.
-
-    Hypercorn 0.18 also speaks cleartext HTTP/2, where a client may hold the answers of 100 requests open at no cost,
-    and takes `Upgrade: h2c`, behind which a proxy no longer sees what is asked. No browser and no proxy needs either.
-    """
-
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **named)
-        self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
-        self._server: BoundedServer = self.connection_state["connection"]
-        self._num_too_early = 0
-
-    def hear_no_more(self) -> None:
-        """Pass over what the client has said, and may still say."""
-        if isinstance(self.connection, _Connection):
-            self.connection.is_over = True
-
-    async def handle(self, event: HypercornEvent) -> None:
-        if isinstance(event, Closed):
-            self.hear_no_more()
-            await self.can_read.set()  # Hypercorn would wait for the end of an answer that has none any more
-        await super().handle(event)
-
-    async def _maybe_recycle(self) -> None:
-        self._server.turns.end(self._server)
-        self._num_too_early = self._num_too_early + 1 if self.connection.trailing_data[0] else 0
-        await super()._maybe_recycle()
-        if self.connection.our_state is not h11.IDLE:  # the last answer: Hypercorn would wait to read what follows
-            self.hear_no_more()
-            await self.can_read.set()
-
-    async def _check_protocol(self, event: h11.Request) -> None:
-        """Ask for no other protocol: an upgrade to HTTP/2 is passed over, as RFC 9110, section 7.8, allows."""
-
-    async def _create_stream(self, request: h11.Request) -> None:
-        if request.http_version not in (b"1.0", b"1.1"):
-            await self._send_error_response(505)
-            self.hear_no_more()
-            await self.send(Closed())
-            return
-        # No browser and no proxy asks before it has its answer. (One is let pass: the end of an answer may come late.)
-        if self._num_too_early > 1:
-            await self._server.pause(min(_EARLY_SECONDS * 2**self._num_too_early, _MAX_EARLY_SECONDS))
-        if not self._server.is_known:
-            await self._server.take_turn()
-        if not getattr(self.connection, "is_over", False):
-            await super()._create_stream(request)
 
 
 class BoundedServer(TCPServer):
@@ -196,15 +52,20 @@ class BoundedServer(TCPServer):
     # Apart, so that who keeps half of a request back competes with such alone, not with the idle.
     idle, unfinished, taking, queued = Waiting(), Waiting(), Waiting(), Waiting()
     turns = Turns()
+    lobby: set[BoundedServer] = set()  # noqa: RUF012  (of the process, as the others)
     num_open = 0
+    knows: Callable[[Headers], bool] = staticmethod(lambda _: False)  # whether a request shows a token
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
         self.address = address_of(self.writer.get_extra_info("peername"))
         self.is_known = False
+        self.began_at = -math.inf  # when the first byte of a request came
         self.state = {**self.state, "connection": self}  # by which the application finds it
         self._num_body_bytes = 0
         self._ending: asyncio.Future[None] | None = None
+        self._first: bytes | None = b""  # what it said in the lobby
+        self._is_gone = False
 
     async def run(self) -> None:
         if BoundedServer.num_open >= _max_connections() and not any(
@@ -214,29 +75,76 @@ class BoundedServer(TCPServer):
             return
         BoundedServer.num_open += 1
         try:
-            await super().run()
+            if await self._enter():
+                await super().run()
+            else:
+                self.writer.transport.close()
+        except OSError:
+            self.writer.transport.abort()
         finally:
+            self.end_turn()
+            self._cut_circles()
             BoundedServer.num_open -= 1
+
+    def _cut_circles(self) -> None:
+        """Let go of what refers to this connection, whose memory then is free before garbage is looked for."""
+        self._is_gone, self.state, self._ending = True, {}, None  # type: ignore[assignment]
+        for name in ("protocol", "_task_group", "idle_task"):
+            self.__dict__.pop(name, None)
+
+    async def _enter(self) -> bool:
+        """Wait for a first request, and for its turn; return whether they came."""
+        self.lobby.add(self)
+        try:
+            with self._among(self.idle), contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.keep_alive_timeout):
+                    self._first = await self._with_head(b"")
+            if self._first:
+                self._first = await self._with_body(self._first)
+            if self._first and not self._is_gone:
+                await self.take_turn(what_is_shown(self._first), is_early=is_more(self._first))
+        finally:
+            self.lobby.discard(self)
+        return bool(self._first) and not self._is_gone
 
     def let_go(self) -> None:
         """End the connection at once, whatever its client has not taken yet."""
+        self._is_gone = True
         transport = self.writer.transport
         if transport.get_write_buffer_size():
             transport.abort()
         else:
             transport.close()
-        protocol: Any = self.protocol.protocol
-        protocol.hear_no_more()
-        self.turns.end(self)
-        self._ending = asyncio.ensure_future(self.protocol.handle(Closed()))
+        self.end_turn()
+        if "protocol" in self.__dict__:
+            protocol: Any = self.protocol.protocol
+            protocol.hear_no_more()
+            self._ending = asyncio.ensure_future(self.protocol.handle(Closed()))
+        elif self in self.lobby:
+            self.reader.feed_eof()
 
-    async def take_turn(self) -> None:
-        """Wait until a request of this connection may begin."""
+    async def take_turn(self, headers: Iterable[tuple[bytes, bytes]], *, is_early: bool) -> None:
+        """Wait until a request of this connection may begin; who has shown a token need not wait."""
+        if self._hear(headers) or self.turns.is_begun(self):
+            return
         if self.turns.is_free():
             await self.turns.begin(self)
             return
         with self._among(self.queued):
-            await self.turns.begin(self)
+            await self.turns.begin(self, is_early=is_early)
+
+    def end_turn(self) -> None:
+        """Let others begin."""
+        self.turns.end(self)
+
+    def _hear(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
+        """Take note of whether a request shows a token; return whether this client has shown one."""
+        if not self.is_known:
+            shown = [(name, value) for name, value in headers if name in (b"authorization", b"cookie")]
+            self.is_known = bool(shown) and self.knows(
+                Headers([(name.decode(), value.decode("latin-1")) for name, value in shown])
+            )
+        return self.is_known
 
     async def pause(self, seconds: float) -> None:
         """Let a client wait that asks too fast."""
@@ -267,6 +175,7 @@ class BoundedServer(TCPServer):
         if not (left := self.writer.transport.get_write_buffer_size()):
             await self.writer.drain()
             return
+        self.end_turn()  # from now on it waits for its client
         num_looks = 0
         while True:
             with self._among(self.taking, 2 * left), contextlib.suppress(TimeoutError):
@@ -293,18 +202,73 @@ class BoundedServer(TCPServer):
         asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self.writer.transport.abort)
 
     async def _read_data(self) -> None:
-        while not self.reader.at_eof():
-            num_bytes = self._num_unfinished_bytes()
-            with contextlib.nullcontext() if num_bytes is None else self._among(self.unfinished, num_bytes):
-                try:
-                    async with asyncio.timeout(None if num_bytes is None else _REST_SECONDS):
-                        data = await self.reader.read(_READ_BYTES)
-                except OSError:  # a TimeoutError, too
-                    break
+        while self._first or not self.reader.at_eof():
+            data, self._first = self._first, b""
+            if not data:
+                data = await self._read(self._num_unfinished_bytes(), _REST_SECONDS)
+                if data and self._is_between_requests():
+                    data = await self._with_head(data)
+                    data = data and await self._with_body(data)
+            if data is None:
+                break
             self._num_body_bytes += len(data)
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
         await self.idle_task.stop()
+
+    async def _read(self, num_bytes: int | None, seconds: float) -> bytes | None:
+        """Return what comes next; None where nothing comes, or not in time.
+
+        Args:
+            num_bytes: how much is kept of what is not whole yet, None where nothing is.
+        """
+        if num_bytes is None:
+            try:
+                return await self.reader.read(_READ_BYTES)
+            except OSError:
+                return None
+        self.end_turn()  # others may begin while it waits for its client
+        with self._among(self.unfinished, num_bytes):
+            try:
+                async with asyncio.timeout(seconds):
+                    return await self.reader.read(_READ_BYTES)
+            except OSError:  # a TimeoutError, too
+                return None
+
+    def _is_between_requests(self) -> bool:
+        protocol: Any = self.protocol.protocol
+        return (
+            not self.is_known
+            and protocol.connection.their_state is h11.IDLE
+            and not protocol.connection.trailing_data[0]
+        )
+
+    async def _with_head(self, data: bytes) -> bytes:
+        """Return the beginning of a request with the end of its head, or what there is when its client says no more."""
+        self.began_at = -math.inf
+        while is_head_missing(data):  # so long the connection is an idle one
+            more = await self._read(None, 0)
+            if not more:
+                break
+            if not data:
+                self.began_at = asyncio.get_running_loop().time()
+            data += more
+        return data
+
+    async def _with_body(self, data: bytes) -> bytes | None:
+        """Return a request with its body, if that is short, or what there is of it after a while."""
+        if not is_body_missing(data):
+            return data
+        await self.idle_task.stop()
+        limit = self.began_at + HELD_SECONDS
+        while is_body_missing(data) and (seconds := limit - asyncio.get_running_loop().time()) > 0:
+            more = await self._read(len(data), seconds)
+            if more is None:
+                break
+            if not more:
+                return None  # its client has left before all was said
+            data += more
+        return data
 
     def _num_unfinished_bytes(self) -> int | None:
         """Return how much is kept of a request or message whose rest is still to come; None where there is none."""
@@ -325,16 +289,30 @@ def tell_known(scope: Any, access: Access) -> None:
         connection.is_known = True
 
 
+def let_lobby_go() -> None:
+    """End the connections that have not asked for anything yet; called when the server ends."""
+    for one in list(BoundedServer.lobby):
+        one.let_go()
+
+
+def began_at(scope: Any, now: float) -> float:
+    """Return when a request began to come, by the loop's clock; `now` where nobody knows."""
+    connection = scope.get("state", {}).get("connection")
+    return now if connection is None else max(connection.began_at, now - HELD_SECONDS)
+
+
 def _max_connections() -> int:
     """Return how many connections may be open, so that files can be, too."""
     files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return MAX_CONNECTIONS if files < 0 else min(MAX_CONNECTIONS, max(files - _FILES_BESIDE, files // 2))
 
 
-def mend_hypercorn() -> None:
-    """Let Hypercorn use these classes; called once, before it serves."""
-    hypercorn.protocol.H11Protocol = _PlainProtocol  # type: ignore[misc]
-    hypercorn_h11.HTTPStream = _MendedAnswer  # type: ignore[misc]
-    hypercorn_h11.WSStream = _MendedStream  # type: ignore[misc]
-    ws_stream.PerMessageDeflate = _BoundedDeflate  # type: ignore[misc]
+def mend_hypercorn(access: Access) -> None:
+    """Let Hypercorn use these classes; called once, before it serves.
+
+    Args:
+        access: by which a client is known that shows a token.
+    """
+    BoundedServer.knows = staticmethod(lambda headers: not access.is_open and access.role_shown(headers) is not None)
+    mend_protocols()
     hypercorn_run.TCPServer = BoundedServer  # type: ignore[misc]

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import stat
 import time
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from board_server.file_work import Rounds
+from board_server.run import Run, is_inside
 from board_server.store import Store
 from mlgym_jax.events import decode, is_being_written, layout
 
+_LOG = logging.getLogger("board_server")
 _HEAD_BYTES = 1 << 16
 _TAIL_BYTES = 1 << 16
 # A run whose log says RUNNING is lost when nobody holds it and nothing was added for so long; publishers may be
 # connecting again.
-_LOST_AFTER_MS = {"local": 5_000, "published": 30_000}
+_LOST_AFTER_SECONDS = {"local": 5.0, "published": 30.0}
+_MAX_NAMED = 20  # of the folders that are not shown
 
 
 class Listing:
@@ -23,53 +28,141 @@ class Listing:
 
     def __init__(self, store: Store):
         self._store = store
+        self._rounds = Rounds(self._look)
+        self._names: list[str] = []
         self._read: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+        self._rows: dict[str, dict[str, Any]] = {}
+        self._seen: dict[str, tuple[tuple[int, int, int], float, bool]] = {}  # since when, and whether it changed then
+        self._hidden: dict[str, str] = {}  # names of folders that hold a log and are not shown -> why
+        self._complained_of: set[str] = set()
 
     def summaries(self) -> list[dict[str, Any]]:
         """Return one summary a run, newest first."""
-        found, now_ms = {}, int(time.time() * 1000)
-        for run_id in self._store.names():
-            folder = os.path.join(self._store.folder, run_id)
-            published = os.path.exists(os.path.join(folder, layout.PUBLISHED_MARK))
-            path = os.path.join(folder, layout.LOG)
-            try:
-                status = os.stat(path)
-                if not stat.S_ISREG(status.st_mode):
-                    continue
-                key = status.st_ino, status.st_size, status.st_mtime_ns
-                known = self._read.get(run_id)
-                facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
-            except FileNotFoundError:
-                if published:  # announced, but without an event yet
-                    found[run_id] = (0, 0, 0), {**_facts(None, 0), "published": True, "modified_ms": 0, "bytes": 0}
-                continue
-            except OSError:
-                continue
-            modified_ms = status.st_mtime_ns // 1_000_000
-            found[run_id] = key, {**facts, "published": published, "modified_ms": modified_ms, "bytes": status.st_size}
-        self._read = found
-        listed = []
-        for run_id, (_, facts) in found.items():
-            state = facts["status"]
-            if state == "RUNNING" and self._is_lost(run_id, facts, now_ms):
-                state = "LOST"
-            listed.append({"grid_search_id": run_id, **facts, "status": state})
+        self._take_names(self._store.entries())
+        for name in self._names:
+            self._look(name)
+        return self._listed()
+
+    async def look(self) -> list[dict[str, Any]]:
+        """Return what `summaries` does, but wait for no run whose files do not answer; it stands as it did."""
+        self._take_names(await self._store.looking.do(self._store.entries))
+        await self._rounds.go(self._names)
+        listed = self._listed()
+        self._complain()
+        return listed
+
+    def not_shown(self) -> tuple[int, list[dict[str, str]]]:
+        """Return how many folders look like runs and are not in the list, and of some their names and why."""
+        hidden = dict(self._hidden)
+        for name in self._names:
+            if name not in self._rows and self._rounds.is_late(name):
+                hidden.setdefault(name, "its files do not answer")
+        named = sorted(hidden.items())[:_MAX_NAMED]
+        return len(hidden), [{"name": _printable(name), "reason": reason} for name, reason in named]
+
+    def _complain(self) -> None:
+        if set(self._hidden) <= self._complained_of:
+            return
+        self._complained_of |= set(self._hidden)
+        number, named = self.not_shown()
+        words = "; ".join(f"{one['name']!r}: {one['reason']}" for one in named)
+        _LOG.warning("not shown folders=%d %s%s", number, words, "; …" if number > len(named) else "")
+
+    def _take_names(self, names: list[str]) -> None:
+        self._names, there = names, set(names)
+        for known in (self._read, self._rows, self._seen, self._hidden):
+            for name in [name for name in list(known) if name not in there]:
+                known.pop(name, None)
+
+    def _listed(self) -> list[dict[str, Any]]:
+        listed = [self._rows[name] for name in self._names if name in self._rows]
         return sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
 
-    def status(self, run_id: str, status: str, modified_ms: int, published: bool) -> str:
-        """Return a run's status with LOST for one that nobody writes any more."""
-        facts = {"modified_ms": modified_ms, "published": published}
-        lost = status == "RUNNING" and self._is_lost(run_id, facts, int(time.time() * 1000))
-        return "LOST" if lost else status
+    def _look(self, name: str) -> None:
+        """Bring what is known of a folder up to date."""
+        try:
+            row, reason = self._row(name)
+        except (FileNotFoundError, NotADirectoryError):
+            row, reason = None, None
+        except OSError as error:
+            row, reason = None, f"its log cannot be read: {error.strerror}"
+        if row is None:
+            self._rows.pop(name, None)
+        else:
+            self._rows[name] = row
+        if reason is None:
+            self._hidden.pop(name, None)
+        else:
+            self._hidden[name] = reason
 
-    def _is_lost(self, run_id: str, facts: dict[str, Any], now_ms: int) -> bool:
-        # A log that seems to be of later is as quiet as one that is so much older: somebody has set the clock back.
-        if abs(now_ms - facts["modified_ms"]) < _LOST_AFTER_MS["published" if facts["published"] else "local"]:
+    def _row(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
+        """Return the summary of a run, or why a folder is none that is shown; neither for one that is no run at all."""
+        folder = os.path.join(self._store.folder, name)
+        path = os.path.join(folder, layout.LOG)
+        if not layout.is_id(name):
+            return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
+        if (os.path.islink(folder) or os.path.islink(path)) and not is_inside(self._store.folder, path):
+            return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
+        published = os.path.exists(os.path.join(folder, layout.PUBLISHED_MARK))
+        try:
+            status = os.stat(path)
+        except FileNotFoundError:
+            if not published:
+                return None, None
+            # Announced, but without an event yet.
+            facts = {**_facts(None, 0), "published": True, "modified_ms": 0, "bytes": 0}
+            return {"grid_search_id": name, **facts}, None
+        if not stat.S_ISREG(status.st_mode):
+            return None, "its log is no file"
+        key, known = _key(status), self._read.get(name)
+        facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
+        self._read[name] = key, facts
+        row = {
+            "grid_search_id": name,
+            **facts,
+            "published": published,
+            "modified_ms": status.st_mtime_ns // 1_000_000,
+            "bytes": status.st_size,
+        }
+        if row["status"] == "RUNNING" and self._is_lost(name, status, published):
+            row["status"] = "LOST"
+        return row, None
+
+    def stands(self, run: Run) -> tuple[bool, bool]:
+        """Return whether a run is published, and whether nobody writes it any more."""
+        published = run.is_published
+        try:
+            return published, self._is_lost(run.run_id, os.stat(run.log.path), published)
+        except OSError:
+            return published, False
+
+    def _is_lost(self, run_id: str, status: os.stat_result, published: bool) -> bool:
+        if self._quiet_seconds(run_id, status) < _LOST_AFTER_SECONDS["published" if published else "local"]:
             return False
         run = self._store.known(run_id)
         if run is not None and run.num_publishers:
             return False
         return not is_being_written(os.path.join(self._store.folder, run_id, layout.LOG))
+
+    def _quiet_seconds(self, run_id: str, status: os.stat_result) -> float:
+        """Return for how long nothing was added; of a log whose machine has another clock, by what was seen here."""
+        key, now, seen = _key(status), time.monotonic(), self._seen.get(run_id)
+        if seen is None or seen[0] != key:
+            seen = self._seen[run_id] = key, now, seen is not None
+        age, watched = time.time() - status.st_mtime, now - seen[1]
+        if age < 0:
+            return watched
+        return min(age, watched) if seen[2] else age
+
+
+def _key(status: os.stat_result) -> tuple[int, int, int]:
+    """Return what differs when a log has changed."""
+    return status.st_ino, status.st_size, status.st_mtime_ns
+
+
+def _printable(name: str) -> str:
+    """Return a name whose bytes may be no UTF-8 as a text."""
+    return os.fsencode(name).decode(errors="replace")
 
 
 def _facts(path: str | None, size: int) -> dict[str, Any]:

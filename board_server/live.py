@@ -17,8 +17,8 @@ import msgspec
 
 from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.projected import MAX_LINE_BYTES
+from board_server.run import Run
 from board_server.run_log import Cursor
-from board_server.store import Run
 from mlgym_jax.events import decode
 
 Send = Callable[[str], Awaitable[None]]
@@ -105,7 +105,7 @@ class Subscriptions:
     def __init__(self, closing: asyncio.Event):
         self._closing = closing
         self.ration = Ration()
-        self._shared: dict[str, tuple[int, Cursor, Cursor, Frame, list[str]]] = {}
+        self._shared: dict[str, tuple[tuple[int, Cursor, Cursor], asyncio.Future[_Texts]]] = {}
         self.num_subscribers = 0
         self.num_events_sent = 0
 
@@ -122,14 +122,17 @@ class Subscriptions:
                 self._shared.pop(run.run_id, None)
 
     async def _serve(self, run: Run, after: int, send: Send) -> tuple[int, str]:
-        cursor, generation, replaying = run.log.seek(after + 1), run.log.generation, True
+        generation, replaying = run.log.generation, True
+        cursor = await run.files.do(run.log.seek, after + 1)
         if after + 1 > run.log.head.event_id:
             await send(Frame([], cursor).batch(run.log.head.event_id - 1))  # by which the client sees it, too
             return 4000, f"the log has {run.log.head.event_id} events, so {after} is not one of it; subscribe anew"
         while not self._closing.is_set():
             if run.log.generation != generation:
                 return 4000, "the log was replaced; subscribe anew"
-            frame, texts = self._frame(run, cursor, replaying)
+            frame, texts = await self._frame(run, cursor, replaying)
+            if run.log.generation != generation:
+                continue  # what was read may be of another log
             cursor = frame.end
             due = self.ration.due(sum(map(len, texts)))
             while time.monotonic() < due and self.ration.is_busy() and not self._closing.is_set():
@@ -150,21 +153,25 @@ class Subscriptions:
                 replaying = changed.cancelled()  # an empty batch, so that proxies see that this connection lives
         return 1001, "the board is shutting down"
 
-    def _frame(self, run: Run, cursor: Cursor, replaying: bool) -> tuple[Frame, list[str]]:
+    async def _frame(self, run: Run, cursor: Cursor, replaying: bool) -> _Texts:
         """Return what follows `cursor`, and the texts to send; subscribers at the same place get the same object."""
-        known = self._shared.get(run.run_id)
-        key = run.log.generation, cursor, run.log.head
-        if known is not None and known[:3] == key and not replaying:
-            return known[3], known[4]
-        frame = read_frame(run, cursor)
-        newest = run.log.head.event_id - 1
-        if replaying or len(frame.events) > _MAX_SINGLE:
-            texts = [frame.batch(newest)]
-        else:
-            texts = [f'{{"event_id":{event_id},"data":{text}}}' for event_id, text in frame.events]
-        if not replaying:
-            self._shared[run.run_id] = (*key, frame, texts)
-        return frame, texts
+        if replaying:
+            return await run.files.do(_texts, run, cursor, replaying)
+        known, key = self._shared.get(run.run_id), (run.log.generation, cursor, run.log.head)
+        if known is None or known[0] != key or _has_failed(known[1]):
+            known = self._shared[run.run_id] = key, run.files.do(_texts, run, cursor, replaying)
+            known[1].add_done_callback(_looked_at)
+        return await asyncio.shield(known[1])  # who leaves takes it from nobody else
+
+
+_Texts = tuple[Frame, list[str]]
+
+
+def _texts(run: Run, cursor: Cursor, replaying: bool) -> _Texts:
+    frame = read_frame(run, cursor)
+    if replaying or len(frame.events) > _MAX_SINGLE:
+        return frame, [frame.batch(run.log.head.event_id - 1)]
+    return frame, [f'{{"event_id":{event_id},"data":{text}}}' for event_id, text in frame.events]
 
 
 async def first_of(*waiting: Awaitable[Any]) -> Sequence[asyncio.Future[Any]]:
@@ -176,9 +183,19 @@ async def first_of(*waiting: Awaitable[Any]) -> Sequence[asyncio.Future[Any]]:
         for future in futures:
             if not future.done():
                 future.cancel()
-            elif not future.cancelled():
-                future.exception()  # asyncio would print it where the caller is given up before it looks
+            else:
+                _looked_at(future)
     return futures
+
+
+def _has_failed(future: asyncio.Future[Any]) -> bool:
+    return future.done() and (future.cancelled() or future.exception() is not None)
+
+
+def _looked_at(future: asyncio.Future[Any]) -> None:
+    """Take note of an error that asyncio would print where nobody looks any more."""
+    if not future.cancelled():
+        future.exception()
 
 
 # -- publishers -------------------------------------------------------------------------------------------------------

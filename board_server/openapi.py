@@ -101,7 +101,20 @@ def document() -> dict[str, Any]:
     text = {"text/plain": {"schema": _TEXT}, **_json({})}
     checkpoint_list = _json(_CHECKPOINTS)
     paths = {
-        "/grid_searches": {"get": _operation("List the runs, newest first", [], {200: _json(_OBJECTS), **unchanged})},
+        "/grid_searches": {
+            "get": _operation(
+                "List the runs, newest first",
+                [
+                    _query(
+                        "not_shown",
+                        {"enum": ["0", "1"]},
+                        "1 answers an object, as /ws/grid_searches: grid_searches and, if there are folders that look "
+                        "like runs and are not in the list, num_not_shown and not_shown (at most 20, name and reason)",
+                    )
+                ],
+                {200: _json({"oneOf": [_OBJECTS, _OBJECT]}), **unchanged},
+            )
+        },
         "/grid_searches/{run_id}": {"get": _operation("Say what a run is", [_RUN], {200: done, **unchanged})},
         "/grid_searches/{run_id}/experiments": {
             "get": _operation(

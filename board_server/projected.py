@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from typing import TypeVar
 
 import numpy as np
 
+from board_server.file_work import Lane
 from board_server.run_log import Cursor, RunLog
 from mlgym_jax.events import ExperimentView, RunView, apply_lines
 
@@ -17,8 +17,7 @@ Found = TypeVar("Found")
 MAX_LINE_BYTES = 1 << 25  # what is longer is damaged
 _START = Cursor(0, 0)
 _BLOCK_BYTES = 1 << 20
-# What is made of a log larger than this, or of so much that is new in it, is made in a thread: others are served
-# meanwhile.
+# What is made of a log larger than this, or of one with news, is made in a thread: others are served meanwhile.
 _AT_ONCE_BYTES = 1 << 18
 
 
@@ -56,6 +55,7 @@ class Projected:
 
     def __init__(self, log: RunLog):
         self._log = log
+        self._lane = Lane()
         # Held by whoever uses the view, in that very thread: a client that leaves cancels its request, not the thread.
         self._lock = threading.Lock()
         self._forget()
@@ -82,12 +82,17 @@ class Projected:
         Args:
             make: (view, its curves, id of the last event) -> anything that does not keep the view.
         """
-        if self._log.head.offset < _AT_ONCE_BYTES and self._lock.acquire(blocking=False):
+        if self._is_small_and_current() and self._lock.acquire(blocking=False):
             try:
-                return self._read(make)
+                if self._is_small_and_current():
+                    return self._made(make)
             finally:
                 self._lock.release()
-        return await asyncio.to_thread(self._read_alone, make)
+        return await self._lane.do(self._read_alone, make)
+
+    def _is_small_and_current(self) -> bool:
+        head = self._log.head
+        return head.offset < _AT_ONCE_BYTES and self._cursor == head and self._generation == self._log.generation
 
     def _read_alone(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
         with self._lock:
@@ -102,4 +107,7 @@ class Projected:
                 break
             apply_lines(self._view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])
             self._cursor = cursor
+        return self._made(make)
+
+    def _made(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
         return make(self._view, self._columns, self._cursor.event_id - 1)

@@ -68,3 +68,8 @@ class BoundedRequest(Request):
     """A request of whose body no more is kept than it may have."""
 
     body_class = _BoundedBody
+
+
+def host_of(scope: Any) -> str | None:
+    """Return the header Host of a request; None without one, for which Quart gives an empty one."""
+    return next((value.decode("latin-1") for name, value in scope["headers"] if name.lower() == b"host"), None)

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
-import os
 import re
 import zlib
 from typing import Any
 
 import msgspec
-from quart import Blueprint, Response, request, send_file
+from quart import Blueprint, Response, request
 
 from board_server import checkpoints, scores
 from board_server.addresses import checked_after, checked_number
-from board_server.errors import NoSuchRange, NotFound, WrongRequest
+from board_server.errors import WrongRequest
+from board_server.file_answers import file_of, sent
 from board_server.live import read_frame
 from board_server.projected import Columns
+from board_server.run import Run
 from board_server.state import board
-from board_server.store import Run
 from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode, layout
 from mlgym_jax.events.layout import spell_number
 
@@ -37,7 +36,8 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 @rest.get("/grid_searches")
 async def grid_searches() -> Response:
     """List the runs, newest first."""
-    data = await board().listed()
+    whole = request.args.get("not_shown", "0") != "0"
+    data = await (board().overview() if whole else board().listed())
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 
@@ -46,19 +46,21 @@ async def grid_searches() -> Response:
 async def grid_search(run_id: str) -> Response:
     """Say what a run is: its config, groups, scores, and how it stands."""
     run = await board().store.opened(run_id)
-    data = await board().store.projecting(run).read(lambda view, _, event_id: encode(_summary(run, view, event_id)))
+    stands = await run.files.do(board().listing.stands, run)
+    data = await (
+        board().store.projecting(run).read(lambda view, _, event_id: encode(_summary(run, view, event_id, *stands)))
+    )
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 
 
-def _summary(run: Run, view: RunView, event_id: int) -> dict[str, Any]:
-    published = run.is_published
+def _summary(run: Run, view: RunView, event_id: int, published: bool, lost: bool) -> dict[str, Any]:
     names = list(dict.fromkeys(name for one in view.experiments.values() for name in one.history))
     monitor, mode = default_monitor(names, view.config)
     return {
         "grid_search_id": run.run_id,
         "name": view.name,
-        "status": board().listing.status(run.run_id, view.status, run.log.modified_ms, published),
+        "status": "LOST" if lost and view.status == "RUNNING" else view.status,
         "started_ms": view.started_ms,
         "finished_ms": view.finished_ms,
         "num_experiments": view.num_experiments,
@@ -81,7 +83,7 @@ async def experiments(run_id: str) -> Response:
     run = await board().store.opened(run_id)
     with_config = request.args.get("config", "1") != "0"
     wanted = scores.choice(request.args)
-    rows = await asyncio.to_thread(checkpoints.available, run)
+    rows = await run.files.do(checkpoints.available, run)
     last_checkpoint: dict[int, int] = {}
     for experiment_id, epoch in rows:
         last_checkpoint[experiment_id] = max(epoch, last_checkpoint.get(experiment_id, -1))
@@ -182,70 +184,32 @@ async def events(run_id: str) -> Response:
     after, limit = checked_after(request.args.get("after", "-1")), request.args.get("limit", "1000")
     if not re.fullmatch(r"[0-9]{1,9}", limit) or not 1 <= int(limit) <= _MAX_EVENTS:
         raise WrongRequest(f"limit: found {limit[:40]!r}; write a number from 1 to {_MAX_EVENTS}")
-    cursor = run.log.seek(after + 1)
-    frame = read_frame(run, cursor, max_bytes=_EVENTS_BYTES, max_events=int(limit))
-    return Response(frame.batch(run.log.head.event_id - 1), content_type="application/json")
+
+    def batch() -> str:
+        frame = read_frame(run, run.log.seek(after + 1), max_bytes=_EVENTS_BYTES, max_events=int(limit))
+        return frame.batch(run.log.head.event_id - 1)
+
+    return Response(await run.files.do(batch), content_type="application/json")
 
 
 @rest.get("/grid_searches/<run_id>/<name>")
 async def run_file(run_id: str, name: str) -> Response:
     """Return one of the run's files."""
-    return await _file((await board().store.opened(run_id)).path_of(name))
+    return await file_of(await board().store.opened(run_id), name)
 
 
 @rest.get("/grid_searches/<run_id>/<experiment_id>/<name>")
 async def experiment_file(run_id: str, experiment_id: str, name: str) -> Response:
     """Return one of an experiment's files."""
     run = await board().store.opened(run_id)
-    return await _file(run.path_of(name, checked_number(experiment_id, "experiment_id")))
+    return await file_of(run, name, checked_number(experiment_id, "experiment_id"))
 
 
 @rest.get("/model-card/<run_id>/<experiment_id>")
 async def model_card(run_id: str, experiment_id: str) -> Response:
     """Return an experiment's model card."""
     run = await board().store.opened(run_id)
-    return await _file(run.path_of(layout.MODEL_CARD, checked_number(experiment_id, "experiment_id")))
-
-
-async def _file(path: str) -> Response:
-    if not os.path.isfile(path):
-        raise NotFound(f"{os.path.basename(path)} is not there (yet)")
-    return await _sent(path, "application/json" if path.endswith(".json") else "text/plain")
-
-
-async def _sent(path: str, kind: str, *, digest: str | None = None, name: str | None = None) -> Response:
-    """Send a file, or the one range of it that is asked for.
-
-    Args:
-        digest: its SHA-256, if that is known; name: what it is called where it is saved.
-    """
-    size = os.path.getsize(path)
-    _tidy_range(size)
-    response = await send_file(path, kind, as_attachment=name is not None, attachment_filename=name, conditional=False)
-    response.headers["Accept-Ranges"] = "bytes"
-    if digest is not None:
-        response.set_etag(digest)
-    await response.make_conditional(request, accept_ranges=True, complete_length=size)
-    return response
-
-
-def _tidy_range(size: int) -> None:
-    """Let the header Range be one range from a first byte on, or nothing.
-
-    Raises:
-        NoSuchRange: it begins behind the end.
-    """
-    text = request.headers.get("Range")
-    if text is None:
-        return
-    match = re.fullmatch(r"bytes=(?:([0-9]{1,18})-([0-9]{0,18})|-([0-9]{1,18}))", text)
-    if not match or (match[2] and int(match[2]) < int(match[1])):
-        del request.headers["Range"]  # several ranges, or no range: the whole is an answer to that
-        return
-    if match[3]:
-        request.headers["Range"] = f"bytes={max(size - int(match[3]), 0)}-"
-    if size <= int(match[1] or 0) or match[3] == "0":
-        raise NoSuchRange(f"the file has {size} bytes", size=size)
+    return await file_of(run, layout.MODEL_CARD, checked_number(experiment_id, "experiment_id"))
 
 
 # -- checkpoints ------------------------------------------------------------------------------------------------------
@@ -262,7 +226,7 @@ async def checkpoint_list(run_id: str, experiment_id: str | None = None, epoch: 
         None if experiment_id is None else checked_number(experiment_id, "experiment_id"),
         None if epoch is None else checked_number(epoch, "epoch"),
     )
-    found = await asyncio.to_thread(checkpoints.available, run)
+    found = await run.files.do(checkpoints.available, run)
     return json_response(
         [
             {"experiment_id": number, "epoch": at, "checkpoints": names}
@@ -278,12 +242,11 @@ async def checkpoint(run_id: str, experiment_id: str, epoch: str, resource: str)
     run = await board().store.opened(run_id)
     checkpoints.checked_resource(resource)
     who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
-    path = checkpoints.received_path(run, *who, resource)
-    digest = checkpoints.digest_of(path)
-    if not os.path.isfile(path):
+    path, digest = await run.files.do(checkpoints.received, run, *who, resource)
+    if path is None:
         path = await board().exporter.path(run, *who, resource)
     name = f"{run_id}-experiment-{who[0]}-epoch-{who[1]}-{resource}.safetensors"
-    return await _sent(path, _BINARY, digest=digest, name=name)
+    return await sent(run, path, _BINARY, digest=digest, name=name)
 
 
 # -- shared -----------------------------------------------------------------------------------------------------------

@@ -53,17 +53,6 @@ class RunLog:
         """What differs when the log holds anything else, also after a restart of the server."""
         return zlib.crc32(self._begin), self.modified_ns, self.head
 
-    @property
-    def is_counting(self) -> bool:
-        return self._lock.locked()
-
-    def unread_bytes(self) -> int:
-        """Return how much a refresh would have to count."""
-        try:
-            return max(os.stat(self.path).st_size - self.head.offset, 0)
-        except OSError:
-            return 0
-
     def refresh(self, *, wait: bool = False) -> bool:
         """Take in what was appended; return whether anything changed. A line without its end is left for later.
 

@@ -14,8 +14,9 @@ from board_server.addresses import checked_after
 from board_server.connections import tell_known
 from board_server.errors import RequestError, TryLater, WrongRequest, disk_refuses
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
+from board_server.requests import host_of
+from board_server.run import Run
 from board_server.state import Board, board
-from board_server.store import Run
 
 sockets = Blueprint("sockets", __name__)
 _MAX_SOCKETS = 1_000
@@ -30,7 +31,7 @@ _DRAIN_SECONDS = 30.0
 @sockets.before_websocket
 async def _admit() -> None:
     access = board().access
-    host = websocket.headers.get("Host", "")
+    host = host_of(websocket.scope)
     access.check_host(host)
     access.check_origin(websocket.headers.get("Origin"), host)
     access.require("write" if websocket.path == "/ws/publish" else "read", websocket.headers, websocket.cookies)
@@ -58,10 +59,10 @@ async def grid_searches() -> None:
 async def _send_lists(here: Board) -> tuple[int, str]:
     sent, sent_at = b"", 0.0
     while not here.closing.is_set():
-        listed = await here.listed(max_age_seconds=_LIST_SECONDS)
+        listed = await here.overview(max_age_seconds=_LIST_SECONDS)
         if listed != sent or time.monotonic() - sent_at > BEAT_SECONDS:
             sent, sent_at = listed, time.monotonic()
-            await websocket.send(f'{{"grid_searches":{listed.decode()}}}')
+            await websocket.send(listed.decode())
         await here.pause(_LIST_SECONDS)
     return 1001, "the board is shutting down"
 
@@ -82,7 +83,7 @@ async def publish() -> None:
                 break
             frame = receiving.result()
             try:
-                answer, num_new = _received(run, frame)
+                answer, num_new = await run.change(_received, run, frame)
             except RequestError as error:
                 here.count_refused()
                 details = {"ack": run.num_events - 1, **error_answer(error)}

@@ -13,11 +13,13 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollecto
 from quart import current_app
 
 from board_server.auth import Access
-from board_server.checkpoints import Exporter
 from board_server.errors import RequestError
+from board_server.exporter import Exporter
+from board_server.file_work import Lane, Rounds
 from board_server.leftovers import remove_leftovers
 from board_server.listing import Listing
 from board_server.live import Subscriptions
+from board_server.run import Run
 from board_server.store import Store
 
 _LOG = logging.getLogger("board_server")
@@ -47,8 +49,15 @@ class Board:
         async with self._listing_lock:
             if self._listed_at < asked - max_age_seconds:
                 self._listed_at = time.monotonic()
-                self._listed = msgspec.json.encode(await asyncio.to_thread(self.listing.summaries))
+                self._listed = msgspec.json.encode(await self.listing.look())
             return self._listed
+
+    async def overview(self, *, max_age_seconds: float = 0.0) -> bytes:
+        """Return an object of these summaries and, if there are any, of the folders that are not shown."""
+        listed = await self.listed(max_age_seconds=max_age_seconds)
+        number, named = self.listing.not_shown()
+        hidden = b',"num_not_shown":%d,"not_shown":%s' % (number, msgspec.json.encode(named)) if number else b""
+        return b'{"grid_searches":%s%s}' % (listed, hidden)
 
     def begin(self) -> None:
         """Follow the logs of local runs; called when the server starts."""
@@ -62,15 +71,15 @@ class Board:
         self._warming.cancel()
         try:
             await self._following
-            await self._tidying
+            self._tidying.cancel()
         finally:
-            self.store.close()
+            await self.store.end()
             self.exporter.close()
 
     async def _tidy(self, started: float) -> None:
         try:
-            names = await asyncio.to_thread(self.store.names)
-            num_removed = await asyncio.to_thread(remove_leftovers, self.store.folder, names, started=started)
+            names = await self.store.looking.do(self.store.names)
+            num_removed = await Lane().do(remove_leftovers, self.store.folder, names, started=started)
         except OSError as error:
             _LOG.warning("cannot look for what a killed board has left: %s", error)
             return
@@ -87,12 +96,12 @@ class Board:
 
     async def _follow(self) -> None:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""
+        rounds = Rounds(_refresh)
         while not self.closing.is_set():
-            for run in self.store.watched():
-                try:
-                    run.refresh()
-                except Exception as error:  # a log that cannot be read just now is looked at again
-                    _LOG.warning("cannot follow run=%s: %s", run.run_id, error)
+            watched = self.store.watched()
+            await rounds.go(watched)
+            for run in watched:
+                run.tell()
             await self.pause(_FOLLOW_SECONDS)
 
     async def pause(self, seconds: float) -> None:
@@ -124,6 +133,13 @@ class Board:
             ("publishers", "Publishers now", self.store.num_publishers),
         ):
             Gauge(f"{name}_{gauge}", text, registry=registry).set_function(value)
+
+
+def _refresh(run: Run) -> None:
+    try:
+        run.refresh()
+    except Exception as error:  # a log that cannot be read just now is looked at again
+        _LOG.warning("cannot follow run=%s: %s", run.run_id, error)
 
 
 def board() -> Board:

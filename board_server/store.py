@@ -1,4 +1,4 @@
-"""The folder of runs: find them, follow their logs, append what remote runs publish, keep the files beside them.
+"""The folder of runs: find them, and remember those that somebody asks for.
 
 <event_storage>/<run_id>/event_storage.log     the one truth; everything else that the board shows is read from it
 <event_storage>/<run_id>/.published            says that the run was received, so that no local process writes it
@@ -7,223 +7,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-import shutil
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from weakref import WeakValueDictionary
 
 from board_server.addresses import checked_id
-from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses, without_folders
+from board_server.errors import NotFound
+from board_server.file_work import Lane
 from board_server.projected import Projected
-from board_server.run_log import RunLog
-from mlgym_jax.errors import DiskError, MlgymError, nearest
-from mlgym_jax.events import EventLog, is_being_written, layout
-from mlgym_jax.events.files import fsync_folder, write_whole
+from board_server.run import Run
+from mlgym_jax.errors import nearest
+from mlgym_jax.events import layout
 
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
 _MAX_PROJECTED = 16  # runs whose curves are kept in memory
 _MAX_NEAREST = 200  # names that a wrong one is compared with
-_MANY_BYTES = 1 << 23  # more of a log is counted in a thread
-_LINGER_SECONDS = 5.0
-
-
-class Run:
-    """One run: its log, followed; its projection, made when asked for; who waits for news of it."""
-
-    def __init__(self, folder: str):
-        self.folder = folder
-        self.run_id = os.path.basename(folder)
-        self.log = RunLog(os.path.join(folder, layout.LOG))
-        self.projected = Projected(self.log)
-        self.num_publishers = 0
-        self.num_subscribers = 0
-        self._writer: EventLog | None = None
-        self._opening = asyncio.Lock()
-        self._waiting: set[asyncio.Future[None]] = set()
-        self._told = self.log.generation, self.log.head
-
-    @property
-    def is_published(self) -> bool:
-        return os.path.exists(os.path.join(self.folder, layout.PUBLISHED_MARK))
-
-    @property
-    def is_busy(self) -> bool:
-        return bool(self.num_publishers or self.num_subscribers or self._waiting or self._writer)
-
-    # -- following -------------------------------------------------------------------------------------------------
-
-    def refresh(self) -> None:
-        """Look for lines that a local process has appended, and wake who waits for them."""
-        self.log.refresh()
-        if (self.log.generation, self.log.head) != self._told:
-            if self.log.generation != self._told[0]:
-                self.close_writer()  # the file that it writes is no longer the run's
-            self._wake()
-
-    async def catch_up(self) -> None:
-        """Refresh; what takes long is done in a thread."""
-        if self.log.is_counting or self.log.unread_bytes() > _MANY_BYTES:
-            await asyncio.to_thread(self.log.refresh, wait=True)
-        self.refresh()
-
-    def _wake(self) -> None:
-        self._told = self.log.generation, self.log.head
-        for waiting in list(self._waiting):
-            if not waiting.done():
-                waiting.set_result(None)
-
-    def changed(self) -> asyncio.Future[None]:
-        """Return what is done when there is news; who looked at the log just before, without awaiting, misses none."""
-        waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.add(waiting)
-        waiting.add_done_callback(self._waiting.discard)
-        return waiting
-
-    # -- being published -------------------------------------------------------------------------------------------
-
-    def publisher_came(self) -> None:
-        self.num_publishers += 1
-
-    def publisher_left(self) -> None:
-        """Close the log a while after the last publisher has left; it may come again at once."""
-        self.num_publishers -= 1
-        if not self.num_publishers:
-            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._close_if_idle)
-
-    def _close_if_idle(self) -> None:
-        if not self.num_publishers:
-            self.close_writer()
-
-    async def prepare(self) -> None:
-        """Open a published log for writing, repaired and summed up, in a thread: it may be large."""
-        async with self._opening:
-            if self._writer is None and self.is_published and os.path.exists(self.log.path):
-                opening = asyncio.ensure_future(asyncio.to_thread(self._open_writer))
-                opening.add_done_callback(self._adopt)  # also where this client does not wait for it
-                with contextlib.suppress(RequestError):  # said when something is to be appended
-                    await asyncio.shield(opening)
-            await self.catch_up()
-            await asyncio.to_thread(self.log.crc32)
-
-    def _adopt(self, opening: asyncio.Future[EventLog]) -> None:
-        if not opening.cancelled() and opening.exception() is None:
-            self._writer = opening.result()
-            self._close_if_idle()
-
-    @property
-    def num_events(self) -> int:
-        """How many events the log holds: its writer knows, also while a thread counts what readers have seen of it."""
-        return self._writer.next_event_id if self._writer is not None else self.log.head.event_id
-
-    def append(self, first_event_id: int, lines: Sequence[bytes]) -> None:
-        """Append published events, the first of which is to get the id `first_event_id`.
-
-        Raises:
-            Conflict: the log is a local process's to write, or it has another number of events by now.
-            TryLater: the disk refuses; what was acknowledged is whole.
-        """
-        try:
-            if self._writer is None:
-                self._make_folder()
-                self._writer = self._open_writer()
-                self.log.refresh()  # opening may have cut off a torn end
-            if self._writer.next_event_id != first_event_id:
-                raise Conflict(f"the log has {self._writer.next_event_id} events by now")
-            self._writer.append_lines(lines)
-        except DiskError as error:
-            self.close_writer()
-            raise disk_refuses(error.__cause__ or error) from error
-        self.log.appended(first_event_id, lines)
-        self._wake()
-
-    def _open_writer(self) -> EventLog:
-        if not self.is_published:
-            raise self._local()
-        try:
-            return EventLog.open(self.log.path, counted=(self.log.head.offset, self.log.head.event_id))
-        except MlgymError as error:
-            if is_being_written(self.log.path):
-                raise self._local() from error
-            raise TryLater(
-                f"the board cannot write the log of {self.run_id!r}: {without_folders(str(error.__cause__ or error))}"
-            ) from error
-
-    def _local(self) -> Conflict:
-        return Conflict(
-            f"run {self.run_id!r} is written by processes on the board's own machine; "
-            "the board follows its file, so there is nothing to publish"
-        )
-
-    def close_writer(self) -> None:
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            with contextlib.suppress(MlgymError):
-                writer.close()
-            self.log.refresh()
-
-    def _make_folder(self) -> None:
-        """Make the folder of a new run; a folder that somebody else has made is not taken over."""
-        if self.is_published or os.path.exists(self.log.path):
-            return
-        if os.path.lexists(self.folder):
-            raise self._not_ours()
-        # Made under another name and marked before it has its own, so that a board that ends here leaves no folder that
-        # no board takes over. If a local process makes one meanwhile, it finds that this one is taken.
-        parent, name = os.path.split(self.folder)
-        new = os.path.join(parent, f".{name}.{os.urandom(4).hex()}.tmp")
-        try:
-            os.makedirs(new)
-            keep_file(os.path.join(new, layout.PUBLISHED_MARK), b"")
-            os.rename(new, self.folder)
-            fsync_folder(parent)
-        except TryLater:
-            shutil.rmtree(new, ignore_errors=True)
-            raise
-        except OSError as error:
-            shutil.rmtree(new, ignore_errors=True)
-            if os.path.lexists(self.folder):  # somebody has made it this moment
-                raise self._not_ours() from error
-            raise disk_refuses(error) from error
-
-    def _not_ours(self) -> Conflict:
-        return Conflict(
-            f"{self.run_id!r} is there in the board's folder, and is no published run; publish under another id"
-        )
-
-    # -- files beside the log --------------------------------------------------------------------------------------
-
-    def path_of(self, name: str, experiment_id: int | None = None) -> str:
-        """Return the path of one of the run's files.
-
-        Raises:
-            NotFound: it is no file that a run has.
-        """
-        allowed = (*layout.RUN_FILES, layout.LOG) if experiment_id is None else layout.EXPERIMENT_FILES
-        if name not in allowed:
-            raise NotFound(f"no file {name[:140]!r}{nearest(name, allowed)} Files here: {', '.join(allowed)}")
-        middle = () if experiment_id is None else (str(experiment_id),)
-        return self.checked_inside(os.path.join(self.folder, *middle, name))
-
-    def checked_inside(self, path: str) -> str:
-        """Return a path in the run's folder.
-
-        Raises:
-            NotFound: it is a link that leads out of the folder of runs.
-        """
-        if not is_inside(os.path.dirname(self.folder), path):
-            raise NotFound(f"{os.path.basename(path)!r} is a link out of the board's folder, which is not followed")
-        return path
-
-    def require_received(self) -> None:
-        """Make the folder of a run that is new; refuse what would change one that is not the board's to change.
-
-        Raises:
-            Conflict: the run was written by a process on this machine; TryLater: the disk refuses.
-        """
-        self._make_folder()
-        if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
-            raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
+_END_SECONDS = 2.0  # a disk that has not answered by then is not waited for
 
 
 class Store:
@@ -232,18 +32,19 @@ class Store:
     def __init__(self, folder: str | os.PathLike[str]):
         self.folder = os.path.abspath(os.fspath(folder))
         self._known: OrderedDict[str, Run] = OrderedDict()
+        self.looking = Lane()  # at the folder itself
+        self._asked_for: WeakValueDictionary[str, Run] = WeakValueDictionary()
 
-    def names(self) -> list[str]:
-        """List the ids of the runs in the folder."""
+    def entries(self) -> list[str]:
+        """List all names in the folder of runs but hidden ones; what they name is not looked at."""
         try:
-            with os.scandir(self.folder) as entries:
-                return [entry.name for entry in entries if layout.is_id(entry.name) and self._is_own(entry)]
+            return [name for name in os.listdir(self.folder) if not name.startswith(".")]
         except FileNotFoundError:
             return []
 
-    def _is_own(self, entry: os.DirEntry[str]) -> bool:
-        log = os.path.join(entry.path, layout.LOG)
-        return not (entry.is_symlink() or os.path.islink(log)) or is_inside(self.folder, log)
+    def names(self) -> list[str]:
+        """List those that are ids."""
+        return [name for name in self.entries() if layout.is_id(name)]
 
     def run(self, run_id: str) -> Run:
         """Return a run.
@@ -251,21 +52,19 @@ class Store:
         Raises:
             WrongRequest: no id; NotFound: no such run.
         """
-        run = self._find(run_id)
-        if run is None:
-            newest = sorted(self.names(), reverse=True)[:_MAX_NEAREST]
-            raise NotFound(f"no run {run_id!r}{nearest(run_id, newest)} GET grid_searches lists them")
-        return run
+        run = self._candidate(run_id)
+        is_there = run.is_there()
+        return self._found(run, is_there, () if is_there else self.names())
 
     async def opened(self, run_id: str) -> Run:
-        """Return a run, its log looked at anew.
+        """Return a run whose log was taken in to its end.
 
         Raises:
             WrongRequest: no id; NotFound: no such run.
         """
-        run = self.run(run_id)
-        await run.catch_up()
-        return run
+        run = self._candidate(run_id)
+        is_there = await run.look()
+        return self._found(run, is_there, () if is_there else await self.looking.do(self.names))
 
     def receiving(self, run_id: str) -> Run:
         """Return a run to publish to; what is not there yet is made on the disk when something is stored of it.
@@ -273,25 +72,23 @@ class Store:
         Raises:
             WrongRequest: no id.
         """
-        run = self._find(run_id) or self._known.get(run_id)
-        return run if run is not None else self._remember(Run(os.path.join(self.folder, run_id)))
+        return self._remember(self._candidate(run_id))
 
-    def _find(self, run_id: str) -> Run | None:
-        folder = os.path.join(self.folder, checked_id(run_id, "grid_search_id"))
-        names = (layout.LOG, layout.PUBLISHED_MARK)
-        is_there = any(os.path.isfile(path) for path in (os.path.join(folder, name) for name in names))
-        is_there = is_there and is_inside(self.folder, os.path.join(folder, layout.LOG))
-        run = self._known.get(run_id)
-        if not is_there:
-            if run is not None:
-                run.refresh()
-                if not run.is_busy:
-                    del self._known[run_id]
-            return None
+    def _candidate(self, run_id: str) -> Run:
+        """Return the run that has this id, if there is one: who asks at the same time gets the same."""
+        checked_id(run_id, "grid_search_id")
+        run = self._known.get(run_id) or self._asked_for.get(run_id)
         if run is None:
-            return self._remember(Run(folder))
-        self._known.move_to_end(run_id)
+            run = self._asked_for[run_id] = Run(os.path.join(self.folder, run_id))
         return run
+
+    def _found(self, run: Run, is_there: bool, names: Iterable[str]) -> Run:
+        if is_there:
+            return self._remember(run)
+        if not run.is_busy:
+            self._known.pop(run.run_id, None)
+        newest = sorted(names, reverse=True)[:_MAX_NEAREST]
+        raise NotFound(f"no run {run.run_id!r}{nearest(run.run_id, newest)} GET grid_searches lists them")
 
     def projecting(self, run: Run) -> Projected:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""
@@ -302,7 +99,7 @@ class Store:
                 other.projected.forget()
         return run.projected
 
-    def watched(self) -> Iterable[Run]:
+    def watched(self) -> list[Run]:
         """Return the runs that somebody waits for."""
         return [run for run in self._known.values() if run.num_subscribers]
 
@@ -317,25 +114,16 @@ class Store:
         for run in self._known.values():
             run.close_writer()
 
+    async def end(self) -> None:
+        """Bring all that was published to the disk, as far as that answers."""
+        closing = [run.changing.do(run.close_writer) for run in self._known.values()]
+        if closing:
+            await asyncio.wait(closing, timeout=_END_SECONDS)
+
     def _remember(self, run: Run) -> Run:
-        for run_id in [run_id for run_id, other in self._known.items() if not other.is_busy][:-_MAX_KNOWN]:
-            del self._known[run_id]
-        self._known[run.run_id] = run
+        if run.run_id not in self._known:
+            for run_id in [run_id for run_id, other in self._known.items() if not other.is_busy][:-_MAX_KNOWN]:
+                del self._known[run_id]
+            self._known[run.run_id] = run
+        self._known.move_to_end(run.run_id)
         return run
-
-
-def is_inside(folder: str, path: str) -> bool:
-    """Tell whether a path, links followed, lies in a folder."""
-    return os.path.realpath(path).startswith(os.path.join(os.path.realpath(folder), ""))
-
-
-def keep_file(path: str, data: bytes) -> None:
-    """Write a file whole or not at all, and bring it to the disk.
-
-    Raises:
-        TryLater: the disk refuses.
-    """
-    try:
-        write_whole(path, data)
-    except OSError as error:
-        raise disk_refuses(error) from error

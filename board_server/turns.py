@@ -11,59 +11,84 @@ from typing import Any
 
 MAX_BEGUN = 8
 BEGUN_SECONDS = 0.05  # what takes longer waits for a thread, a file or its client, and keeps nobody from beginning
+# It does so only if the loop went around so often meanwhile: else it may wait for its own next step.
+_MIN_TICKS = 15
+_TICK_SECONDS = 0.002
+_MAX_BEGUN_SECONDS = 0.5
 
 
 class Turns:
     """Whose turn it is; anything hashable may take one."""
 
     def __init__(self) -> None:
-        self._begun: dict[Any, float] = {}  # since when, the longest first
+        self._begun: dict[Any, tuple[float, int]] = {}  # since when and since which tick, the longest first
         self._waiting: dict[Any, asyncio.Future[None]] = {}  # the newest last
+        self._behind: dict[Any, asyncio.Future[None]] = {}  # those who come behind all of these
         self._timer: asyncio.TimerHandle | None = None
+        self._ticks = 0
 
     def is_free(self) -> bool:
         """Whether `begin` would not wait."""
         self._expire()
-        return len(self._begun) < MAX_BEGUN and not self._waiting
+        return len(self._begun) < MAX_BEGUN and not self._waiting and not self._behind
 
-    async def begin(self, one: Any) -> None:
-        """Wait for a turn; it ends by `end`, or by itself after a while."""
+    def is_begun(self, one: Any) -> bool:
+        """Whether it has a turn."""
+        return one in self._begun
+
+    async def begin(self, one: Any, *, is_early: bool = False) -> None:
+        """Wait for a turn; it ends by `end`, or by itself after a while.
+
+        Args:
+            is_early: who asks for more before it has its answer has its turn when nobody else waits.
+        """
         if self.is_free():
-            self._begun[one] = time.monotonic()
+            self._note(one)
             return
-        self._waiting[one] = turn = asyncio.get_running_loop().create_future()
+        waiting = self._behind if is_early else self._waiting
+        waiting[one] = turn = asyncio.get_running_loop().create_future()
         self._call()
         try:
             await turn
         finally:
-            self._waiting.pop(one, None)
+            waiting.pop(one, None)
 
     def end(self, one: Any) -> None:
         """End a turn, or the waiting for one."""
-        if self._begun.pop(one, None) is None and one in self._waiting:
+        if self._begun.pop(one, None) is None:
             self._wake(one)
         self._call()
 
+    def _note(self, one: Any) -> None:
+        self._begun[one] = time.monotonic(), self._ticks
+
     def _wake(self, one: Any) -> None:
-        turn = self._waiting.pop(one)
-        if not turn.done():
+        turn = self._waiting.pop(one, None) or self._behind.pop(one, None)
+        if turn is not None and not turn.done():
             turn.set_result(None)
 
     def _call(self) -> None:
         """Begin what may begin."""
+        if not self._waiting and not self._behind:
+            return
         self._expire()
-        while self._waiting and len(self._begun) < MAX_BEGUN:
-            newest = next(reversed(self._waiting))
-            self._begun[newest] = time.monotonic()
+        while len(self._begun) < MAX_BEGUN and (waiting := self._waiting or self._behind):
+            newest = next(reversed(waiting))
+            self._note(newest)
             self._wake(newest)
-        if self._waiting and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(BEGUN_SECONDS, self._call_again)
+        if (self._waiting or self._behind) and self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
 
-    def _call_again(self) -> None:
+    def _tick(self) -> None:
         self._timer = None
+        self._ticks += 1
         self._call()
 
     def _expire(self) -> None:
         now = time.monotonic()
-        while self._begun and next(iter(self._begun.values())) < now - BEGUN_SECONDS:
-            del self._begun[next(iter(self._begun))]
+        while self._begun:
+            first = next(iter(self._begun))
+            seconds, ticks = now - self._begun[first][0], self._ticks - self._begun[first][1]
+            if seconds < BEGUN_SECONDS or (ticks < _MIN_TICKS and seconds < _MAX_BEGUN_SECONDS):
+                return
+            del self._begun[first]

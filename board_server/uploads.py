@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 from quart import Blueprint, Response, request
@@ -12,8 +11,8 @@ from board_server.addresses import checked_number
 from board_server.errors import NotFound, RequestError, TooLarge
 from board_server.live import error_answer, receive
 from board_server.rest import json_response
+from board_server.run import Run, keep_file
 from board_server.state import board
-from board_server.store import keep_file
 from mlgym_jax.events import layout
 
 uploads = Blueprint("uploads", __name__)
@@ -32,7 +31,7 @@ async def publish(run_id: str) -> Response:
     try:
         frame = await request.data
         await run.prepare()
-        answer, num_new = receive(run, frame)
+        answer, num_new = await run.change(receive, run, frame)
     except RequestError as error:
         board().count_refused()
         return json_response({"ack": run.num_events - 1, **error_answer(error)}, error.status)
@@ -48,14 +47,20 @@ async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> 
     """Store one of a remote run's files."""
     run = board().store.receiving(run_id)
     number = None if experiment_id is None else checked_number(experiment_id, "experiment_id")
-    path = run.path_of(name, number)
     if name == layout.LOG:
         raise NotFound("the log is not put as a file; its events are published")
     data = await request.data
+    created = await run.files.do(_put, run, name, number, data)
+    return json_response({"received": len(data)}, 201 if created else 200)
+
+
+def _put(run: Run, name: str, experiment_id: int | None, data: bytes) -> bool:
+    """Store a file of a run, and return whether it is new."""
+    path = run.path_of(name, experiment_id)
     run.require_received()
     created = not os.path.exists(path)
-    await asyncio.to_thread(keep_file, path, data)
-    return json_response({"received": len(data)}, 201 if created else 200)
+    keep_file(path, data)
+    return created
 
 
 @uploads.post("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")
@@ -69,11 +74,13 @@ async def post_checkpoint(run_id: str, experiment_id: str, epoch: str, resource:
     if len(data) > checkpoints.MAX_CHUNK_BYTES:
         raise TooLarge(f"a chunk holds at most {checkpoints.MAX_CHUNK_BYTES} bytes; send several by Content-Range")
     first, total = checkpoints.parse_range(request.headers.get("Content-Range"), len(data))
-    run.require_received()
-    path = checkpoints.received_path(run, *who, resource)
-    have = await asyncio.to_thread(
-        lambda: checkpoints.receive_chunk(path, data, first=first, total=total, digest=digest)
-    )
+
+    def receive_chunk() -> int:
+        run.require_received()
+        path = checkpoints.received_path(run, *who, resource)
+        return checkpoints.receive_chunk(path, data, first=first, total=total, digest=digest)
+
+    have = await run.files.do(receive_chunk)
     return json_response({"received": have, "complete": have == total}, 201 if have == total else 200)
 
 
@@ -85,4 +92,4 @@ async def delete_checkpoint(run_id: str, experiment_id: str, epoch: str, resourc
     if resource is not None:
         checkpoints.checked_resource(resource)
     who = checked_number(experiment_id, "experiment_id"), checked_number(epoch, "epoch")
-    return json_response({"deleted": await asyncio.to_thread(checkpoints.delete, run, *who, resource)})
+    return json_response({"deleted": await run.files.do(checkpoints.delete, run, *who, resource)})

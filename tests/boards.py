@@ -21,10 +21,13 @@ RUN = "2026-11-23--17-59-10"
 
 
 class BoardProcess:
-    """A running `python -m board_server`; ended by `stop` or `kill`, it may be started again, on the same port."""
+    """A running `python -m board_server`; ended by `stop` or `kill`, it may be started again, on the same port.
 
-    def __init__(self, storage, *options, port=0):
-        self.storage, self._options, self.port = pathlib.Path(storage), options, port
+    `program` are the words of another one that serves, in place of `-m board_server`.
+    """
+
+    def __init__(self, storage, *options, port=0, program=("-m", "board_server")):
+        self.storage, self._options, self.port, self._program = pathlib.Path(storage), options, port, program
         self.said: list[str] = []
         self.start()
 
@@ -35,7 +38,7 @@ class BoardProcess:
     def start(self):
         words = [f"--event_storage={self.storage}", f"--port={self.port}", *self._options]
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "board_server", *words],
+            [sys.executable, *self._program, *words],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

@@ -18,6 +18,7 @@ from boards import board, frame, say
 
 from board_server.connections import MAX_IDLE
 from board_server.errors import disk_refuses
+from board_server.held import is_body_missing, is_head_missing, is_more, what_is_shown
 from board_server.turns import MAX_BEGUN, Turns
 from board_server.waiting import Waiting, address_of
 
@@ -334,3 +335,110 @@ def test_another_version_of_http_is_refused(tmp_path, words):
         while server.open_files() > before:
             assert time.monotonic() < limit
             time.sleep(0.01)
+
+
+HEAD = b"POST /session HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.mark.parametrize(
+    ("data", "head_missing", "body_missing", "more"),
+    [
+        (b"", True, False, False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n", True, False, False),
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", False, False, False),
+        (b"GET / HTTP/1.1\nHost: x\n\n", False, False, False),  # RFC 9112, section 2.2: a line may end so
+        (b"GET / HTTP/1.1\r\nHost: x\r\n\r\nGET / HT", False, False, True),
+        (HEAD + b"Content-Length: 3\r\n\r\n{}", False, True, False),
+        (HEAD + b"content-length:3 \r\n\r\n{} ", False, False, False),
+        (HEAD + b"Content-Length: 3\r\n\r\n{} GET", False, False, True),
+        (HEAD + b"Content-Length: 65536\r\n\r\n{}", False, False, False),  # too long to be kept
+        (HEAD + b"Content-Length: 3\r\nExpect: 100-continue\r\n\r\n", False, False, False),
+        (HEAD + b"X-Content-Length: 3\r\n\r\n", False, False, False),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n", False, True, False),
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n", False, False, False),
+        (b"\x16\x03\x01\x02\x00", False, False, False),  # TLS, at once refused
+        (b"G" * (1 << 16), False, False, False),
+    ],
+)
+def test_how_much_of_a_request_is_there(data, head_missing, body_missing, more):
+    assert (is_head_missing(data), is_body_missing(data), is_more(data)) == (head_missing, body_missing, more)
+
+
+def test_a_token_is_seen_in_the_head_alone():
+    said = (
+        b"GET / HTTP/1.1\r\nhost: x\r\nAUTHORIZATION:  Bearer abc \r\nCookie: a=b\r\nX-Cookie: c\r\n\r\nCookie: d\r\n"
+    )
+    assert what_is_shown(said) == [(b"authorization", b"Bearer abc"), (b"cookie", b"a=b")]
+
+
+@pytest.mark.parametrize("pieces", [1, 2, 7])
+def test_a_request_in_pieces_is_answered_once_it_is_whole(tmp_path, pieces):
+    token = b'{"token": "a-token-to-write-with"}'
+    said = HEAD + b"Content-Length: %d\r\n\r\n" % len(token) + token
+    asked = [said, said.replace(b"Content-Length: %d" % len(token), b"Transfer-Encoding: chunked")]
+    asked[1] = asked[1].replace(token, b"%x\r\n%s\r\n0\r\n\r\n" % (len(token), token))
+    with board(tmp_path, "--token=a-token-to-write-with") as server:
+        for words in asked:
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                for _ in range(2):  # also the next one of a connection
+                    for number in range(pieces):
+                        client.sendall(words[len(words) * number // pieces : len(words) * (number + 1) // pieces])
+                        time.sleep(0.01)
+                    answer = b""
+                    while not answer.endswith(b'{"write":true}'):
+                        answer += client.recv(4096)
+                    assert answer.startswith(b"HTTP/1.1 201")
+
+
+def test_who_asks_too_early_takes_no_turn_from_others():
+    async def turns_of(names):
+        turns, began = Turns(), []
+
+        async def take(name):
+            await turns.begin(name, is_early=name.isupper())
+            began.append(name)
+            turns.end(name)
+
+        for number in range(MAX_BEGUN):
+            await turns.begin(number)
+        tasks = [asyncio.ensure_future(take(name)) for name in names]
+        await asyncio.sleep(0)
+        turns.end(0)
+        await asyncio.gather(*tasks)
+        return began
+
+    assert asyncio.run(turns_of("AbCdE")) == ["d", "b", "E", "C", "A"]
+
+
+def test_a_turn_ends_by_itself_when_the_loop_went_around_often_enough():
+    async def begin():
+        turns = Turns()
+        for number in range(MAX_BEGUN):
+            await turns.begin(number)
+        waiting = asyncio.ensure_future(turns.begin("next"))
+        began, rounds = time.monotonic(), 0
+        while not waiting.done():
+            time.sleep(0.02)  # a busy loop: after 50 ms nobody has had more than a few steps
+            await asyncio.sleep(0)
+            rounds += 1
+        return time.monotonic() - began, rounds
+
+    seconds, rounds = asyncio.run(begin())
+    assert seconds < 1 and rounds >= 10
+
+
+@pytest.mark.parametrize("shown", ["token", "cookie"])
+def test_who_shows_a_token_waits_behind_nobody_who_shows_none(tmp_path, shown):
+    token = "a-token-to-write-with"
+    with board(tmp_path, f"--token={token}") as server, contextlib.ExitStack() as stack:
+        headers = {"Authorization": f"Bearer {token}"}
+        if shown == "cookie":
+            _, said, _ = server.request("POST", "/session", json.dumps({"token": token}).encode())
+            headers = {"Cookie": said["Set-Cookie"].split(";")[0]}
+        body = b'{"token": "a-wrong-token"}'  # answered after 0.2 s
+        guess = b"POST /session HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+        for _ in range(200):
+            stack.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=5)).sendall(guess)
+        began = time.monotonic()
+        assert server.get("/grid_searches", **headers)[0] == 200
+        assert time.monotonic() - began < 1  # 8 at a time, 50 ms each, they take 1.25 s

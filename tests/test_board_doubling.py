@@ -42,7 +42,6 @@ def slow_disk(monkeypatch):
         return pread(*arguments)
 
     monkeypatch.setattr("board_server.run_log.os.pread", slow)
-    monkeypatch.setattr("board_server.store._MANY_BYTES", 0)
 
 
 @pytest.mark.parametrize("first_asks", [True, False])
@@ -64,7 +63,7 @@ def test_events_that_come_while_a_log_is_counted_are_not_doubled(tmp_path, slow_
             answers.append(receive(run, frame(first, lines)))
             await asyncio.sleep(0)
         await reading
-        await run.catch_up()
+        await run.look()
         head = run.log.head
         store.close()
         return answers, head

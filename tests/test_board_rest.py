@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import math
+import os
 import struct
 
 import numpy as np
@@ -485,9 +486,10 @@ def test_text_for_other_machines_is_compressed(tmp_path):
     app = create_app(Store(tmp_path), Access(token="secret"))
     wants = {"Accept-Encoding": "gzip", "Authorization": "Bearer secret"}
 
-    async def ask(address):
-        client = app.test_client()
-        response = await client.get(f"/grid_searches/{RUN}/scores", headers=wants, scope_base={"client": (address, 1)})
+    async def ask(address, **more):
+        client, headers = app.test_client(), wants | more
+        place = f"/grid_searches/{RUN}/scores"
+        response = await client.get(place, headers=headers, scope_base={"client": (address, 1)})
         return response.headers.get("Content-Encoding"), await response.get_data(as_text=False)
 
     import gzip
@@ -496,6 +498,41 @@ def test_text_for_other_machines_is_compressed(tmp_path):
     plain_kind, plain = asyncio.run(ask("127.0.0.1"))
     assert (kind, plain_kind) == ("gzip", None)
     assert gzip.decompress(body) == plain and len(body) < len(plain) / 4
+    for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "X-Real-IP", "Via"):  # a proxy on this machine
+        assert asyncio.run(ask("127.0.0.1", **{name: "for=192.0.2.7"}))[0] == "gzip"
+        refused = {name: "for=192.0.2.7", "Accept-Encoding": "gzip;q=0"}
+        assert asyncio.run(ask("127.0.0.1", **refused))[0] is None
+
+
+def test_the_page_is_sent_packed_to_whoever_takes_that(tmp_path, monkeypatch):
+    import gzip
+
+    (tmp_path / "static/assets").mkdir(parents=True)
+    files = {"index.html": b"<!doctype html>" + b"x" * 999, "assets/a-1.js": b"y" * 999, "assets/a.png": os.urandom(99)}
+    for name, data in files.items():
+        (tmp_path / "static" / name).write_bytes(data)
+    monkeypatch.setattr("board_server.app._STATIC", str(tmp_path / "static"))
+    app = create_app(Store(tmp_path), Access())
+
+    async def ask(place, **headers):
+        answer = await app.test_client().get(place, headers=headers)
+        return answer.status_code, answer.headers, await answer.get_data(as_text=False)
+
+    for place, data in (("/", files["index.html"]), ("/assets/a-1.js", files["assets/a-1.js"])):
+        status, headers, body = asyncio.run(ask(place))
+        assert (status, body) == (200, data) and "Accept-Encoding" in headers["Vary"]
+        status, packed, body = asyncio.run(ask(place, **{"Accept-Encoding": "br, gzip"}))
+        assert (status, packed["Content-Encoding"], gzip.decompress(body)) == (200, "gzip", data)
+        assert int(packed["Content-Length"]) == len(body) < 100 and packed["Content-Type"] == headers["Content-Type"]
+        assert ("immutable" in packed["Cache-Control"]) == (place != "/")
+        status, _, body = asyncio.run(ask(place, **{"If-None-Match": packed["ETag"]}))
+        assert (status, body) == (304, b"")
+    status, headers, body = asyncio.run(ask("/assets/a.png", **{"Accept-Encoding": "gzip"}))
+    assert (status, body, headers.get("Content-Encoding")) == (200, files["assets/a.png"], None)
+    (tmp_path / "static/index.html").write_bytes(b"built anew")
+    assert asyncio.run(ask("/"))[2] == b"built anew"
+    for wrong in ("/assets/", "/assets/none.js", "/assets/../index.html", "/assets/%2e%2e/index.html", "/assets/a%00b"):
+        assert asyncio.run(ask(wrong))[0] == 404
 
 
 def test_names_with_markup_are_text_on_the_plain_page(tmp_path):

@@ -4,6 +4,8 @@ import asyncio
 import base64
 import hashlib
 import json
+import re
+import socket
 import subprocess
 import sys
 import time
@@ -135,6 +137,67 @@ def test_a_session_of_the_page(guarded):
     assert said == {"read": True, "write": False, "token_required": True}
 
 
+def cookies(session):
+    return {Access().cookie: session}
+
+
+def test_a_session_outlives_a_restart_with_the_same_token_and_ends_with_it():
+    for token, role in ((WRITE, "write"), (READ, "read")):
+        session = Access(token=WRITE, read_token=READ).open_session(token)
+        restarted = Access(token=WRITE, read_token=READ)
+        assert restarted.role({}, cookies(session)) == role
+        assert Access(token=READ, read_token=WRITE).role({}, cookies(session)) != role  # each by its own key
+        assert Access(token="another-token", read_token="yet-another").role({}, cookies(session)) is None
+        restarted.close_session(session)
+        assert restarted.role({}, cookies(session)) is None
+        assert restarted.role({}, cookies(restarted.open_session(token))) == role
+        assert token not in session
+
+
+def test_a_session_that_was_altered_or_has_ended_is_none(monkeypatch):
+    access = Access(token=WRITE)
+    session = access.open_session(WRITE)
+    until, number, seal = session.split(".")
+    for wrong in (
+        *(f"{int(until) + 1}.{number}.{seal}", f"{until}.{number[::-1]}.{seal}", f"{until}.{number}.{seal[::-1]}"),
+        *(f"{until}.{number}.", f"{until}.{number}", "", "..", session + "=", f" {session}", "x" * 5_000, "ä.ö.ü"),
+    ):
+        assert access.role({}, cookies(wrong)) is None, wrong
+    assert int(until) - time.time() == pytest.approx(30 * 24 * 3600, abs=5)
+    monkeypatch.setattr("board_server.auth.time.time", lambda: int(until) - 0.5)
+    assert access.role({}, cookies(session)) == "write"
+    monkeypatch.setattr("board_server.auth.time.time", lambda: int(until))
+    assert access.role({}, cookies(session)) is None
+
+
+def test_a_browser_keeps_one_cookie_of_a_board_however_often_it_is_restarted(tmp_path):
+    names, signed_in = set(), []
+    with board(tmp_path, f"--token={WRITE}") as server:
+        for _restart in range(3):
+            _, headers, _ = server.request("POST", "/session", json.dumps({"token": WRITE}).encode())
+            cookie = headers["Set-Cookie"].split(";")[0]
+            names.add(cookie.split("=")[0])
+            server.stop()
+            server.start()
+            signed_in.append(server.json("/session", Cookie=cookie)["write"])
+        port = server.port
+    assert names == {f"mlgym_board_{port}"} and signed_in == [True] * 3
+
+
+@pytest.mark.parametrize(
+    "request_line", ["GET /healthz", "OPTIONS /", "GET /metrics", "GET /grid_searches", "HEAD /healthz"]
+)
+def test_a_request_of_http_1_0_without_host_is_answered(tmp_path, request_line):
+    with board(tmp_path) as server:
+        with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+            client.sendall(f"{request_line} HTTP/1.0\r\n\r\n".encode())
+            assert re.match(rb"HTTP/1.[01] 20[04] ", client.recv(4096))
+        for origin in ("http://", "http://localhost", "null"):  # which no program sends
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                client.sendall(f"POST /session HTTP/1.0\r\nOrigin: {origin}\r\nContent-Length: 0\r\n\r\n".encode())
+                assert client.recv(4096).split()[1] == b"403"
+
+
 def test_guesses_delay_nobody_else(guarded):
     async def sign_in():
         client = guarded.test_client()
@@ -177,6 +240,50 @@ def test_links_out_of_the_store_are_not_followed(tmp_path, linked):
     assert {str(one): one.read_bytes() for one in outside.rglob("*") if one.is_file()} == before
     listed = json.loads(ask(app, "get", "/grid_searches")[2])
     assert bool(listed) == (linked not in ("run", "log"))
+
+
+@pytest.mark.parametrize("linked", ["run", "log", "new log"])
+def test_nothing_is_published_through_a_link_out_of_the_store(tmp_path, linked):
+    outside, run = tmp_path / "outside", tmp_path / "store/linked"
+    outside.mkdir()
+    run.parent.mkdir()
+    (outside / ".published").touch()
+    if linked == "run":
+        run.symlink_to(outside)
+    else:
+        run.mkdir()
+        (run / ".published").touch()
+        (run / "event_storage.log").symlink_to(outside / "theirs")
+        if linked == "log":
+            (outside / "theirs").touch()
+    before = {one.name: one.read_bytes() for one in outside.iterdir()}
+    app = create_app(Store(tmp_path / "store"), Access())
+    status, _, body = ask(app, "post", "/grid_searches/linked/events", data=frame(0))
+    assert status == 404 and "a link out of the board's folder" in json.loads(body)["error"]
+    assert {one.name: one.read_bytes() for one in outside.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "linked", ["checkpoints", "checkpoints/group_0", "checkpoints/group_0/4", "checkpoints/received/0"]
+)
+def test_checkpoints_behind_a_link_out_of_the_store_are_not_listed(tmp_path, linked):
+    meta = {"experiments": [0], "row_epochs": [4], "kept": [[0, 4]], "wanted": [[0, 4]]}
+    theirs, ours = tmp_path / "outside/theirs", tmp_path / "store" / RUN
+    for run in (theirs, ours):
+        write_run(run.parent, study_events(), run.name)
+    files = {"checkpoints/group_0/4/meta/metadata": json.dumps(meta), "checkpoints/received/0/1/model.safetensors": "x"}
+    for name, text in files.items():
+        (theirs / name).parent.mkdir(parents=True)
+        (theirs / name).write_text(text)
+    app = create_app(Store(tmp_path / "outside"), Access())
+    listed = json.loads(ask(app, "get", "/checkpoint_list/theirs")[2])
+    assert [(one["experiment_id"], one["epoch"]) for one in listed] == [(0, 1), (0, 4)]
+    (ours / linked).parent.mkdir(parents=True, exist_ok=True)
+    (ours / linked).symlink_to(theirs / linked)
+    app = create_app(Store(tmp_path / "store"), Access())
+    assert json.loads(ask(app, "get", f"/checkpoint_list/{RUN}")[2]) == []
+    for epoch in (1, 4):
+        assert ask(app, "get", f"/checkpoints/{RUN}/0/{epoch}/model")[0] == 404
 
 
 def test_links_inside_of_the_store_are_followed(tmp_path):

@@ -33,6 +33,8 @@ def happen(where):
     def callback(phase, info):
         gc.callbacks.remove(callback)
         signal.raise_signal(first)
+        if os.environ["THEN"] == "is swallowed":
+            signal.raise_signal(second.pop())
 
     gc.callbacks.append(callback)
     gc.collect()
@@ -125,14 +127,14 @@ def test_a_signal_in_a_callback_is_obeyed(study, undisturbed, disturbed, tmp_pat
             assert_goes_on(tmp_path / "cut", undisturbed, monkeypatch)
 
 
-@pytest.mark.parametrize("then", ["raises", "passes"])
+@pytest.mark.parametrize("then", ["raises", "passes", "is swallowed"])
 @pytest.mark.parametrize("where", ["reading data", "training", "judging"])
 def test_a_second_signal_is_obeyed_whatever_is_made_of_it(
     study, undisturbed, disturbed, tmp_path, monkeypatch, where, then
 ):
     disturbed(where, "SIGTERM SIGINT", then)
     status, out, err = run(study, tmp_path, "cut")
-    assert (status, out) == (130, "") and "interrupted" in err and "Traceback" not in err
+    assert (status, out) == (130, "") and "interrupted" in err and "Traceback" not in err and "ignored" not in err
     if where != "reading data":
         assert mg.load_run(tmp_path / "cut").status == "INTERRUPTED"
         assert events(tmp_path / "cut", "experiment_failed") == []

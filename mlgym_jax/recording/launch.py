@@ -19,7 +19,7 @@ from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
-from mlgym_jax.execution.interruption import interruptible, safe_point
+from mlgym_jax.execution.interruption import interruptible, recording, safe_point
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
@@ -273,6 +273,7 @@ def _launch(
     except DiskError as error:
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter = "INTERRUPTED", EnergyMeter()
+    recording()
     try:
         recorder.begin(run_dir, study)
         waiting = list(study.jobs)

@@ -1,7 +1,8 @@
 """The folder of runs: find them, follow their logs, append what remote runs publish, keep the files beside them.
 
 <event_storage>/<run_id>/event_storage.log     the one truth; everything else that the board shows is read from it
-<event_storage>/<run_id>/.published            says that the run was received, so that no local process writes it
+<event_storage>/<run_id>/.published            says that the run was received, so that no local process writes it;
+<event_storage>/<run_id>/received.txt          the same in words, beside files that could be executed
 """
 
 from __future__ import annotations
@@ -224,6 +225,9 @@ class Run:
         self._make_folder()
         if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
             raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
+        mark = os.path.join(self.folder, layout.RECEIVED_MARK)
+        if not os.path.lexists(mark):  # before any of the files that could be executed
+            keep_file(mark, layout.RECEIVED_WORDS)
 
 
 class Store:

@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
@@ -239,3 +240,32 @@ def test_a_process_that_is_signalled_while_it_starts_ends_so(study, tmp_path):
     process.send_signal(signal.SIGTERM)
     status, out, err = finish(process)
     assert (status, out) == (130, "") and "Traceback" not in err and "ignored" not in err
+
+
+HUNG_UP = """
+import fcntl, os, signal, sys, termios
+from mlgym_jax.execution.interruption import Interruption, Watch
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.default_int_handler)
+with Watch(), Interruption() as interruption:
+    print("ready", flush=True)
+    while not interruption.requested:
+        signal.pause()
+    interruption.forget()
+    print("to nobody", flush=True)
+    print("to nobody", file=sys.stderr, flush=True)
+sys.exit(7)
+"""
+
+
+def test_a_terminal_that_is_closed_makes_no_other_error():
+    terminal, inside = pty.openpty()
+    ends = dict.fromkeys(("stdin", "stdout", "stderr"), inside)
+    process = subprocess.Popen([sys.executable, "-c", HUNG_UP], cwd=ROOT, start_new_session=True, **ends)
+    os.close(inside)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    assert process.wait(30) == 7

@@ -108,6 +108,8 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._request is None:
             self._request = number, frame
+            if _is_watched:
+                _silence_what_hung_up()
             self.tell()
         elif number in _INSISTING:
             self._is_urgent = True
@@ -121,6 +123,17 @@ class Interruption:
     def _tell_unraisable(self, found: Any) -> None:
         if self._hook is not None and not issubclass(found.exc_type, KeyboardInterrupt):  # it is not lost
             self._hook(found)
+
+
+def _silence_what_hung_up() -> None:
+    """Let what is still said to a terminal that was closed go nowhere, and be no error."""
+    for fd in (1, 2):
+        watched = select.poll()
+        watched.register(fd, 0)
+        if any(found & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, found in watched.poll(0)):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, fd)
+            os.close(nowhere)
 
 
 def _write(text: bytes) -> None:

@@ -1,7 +1,8 @@
 """The folder of runs: find them, and remember those that somebody asks for.
 
 <event_storage>/<run_id>/event_storage.log     the one truth; everything else that the board shows is read from it
-<event_storage>/<run_id>/.published            says that the run was received, so that no local process writes it
+<event_storage>/<run_id>/.published            says that the run was received, so that no local process writes it;
+<event_storage>/<run_id>/received.txt          the same in words, beside files that could be executed
 """
 
 from __future__ import annotations

@@ -17,11 +17,12 @@ from mlgym_jax.run_folder import provenance
 def _main(arguments: list[str]) -> int:
     parser = Parser(
         prog="python -m mlgym_jax.reproduce",
-        description="Repeat a run from what it recorded and compare every score to the bit. "
+        description="Repeat a run from what it recorded, its config.py executed, and compare every score to the bit. "
         "Exit status: 0 equal, 1 different, 2 the request was wrong.",
     )
     parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--experiment", type=int, metavar="ID", help="only this one, with the group it trained in")
+    parser.add_argument("--trust", action="store_true", help="do so with a run that somebody else made")
     options = parser.parse_args(arguments)
     run_dir = run_folder.require(options.run_dir)
     record = run_folder.read_record(run_dir)
@@ -33,7 +34,7 @@ def _main(arguments: list[str]) -> int:
     set_otherwise = "; ".join(provenance.in_words(otherwise))
     if set_otherwise:
         print(f"repeating with other settings of JAX, so numbers may differ: {set_otherwise}", flush=True)
-    differences, num_scores, num_experiments = reproduce(run_dir, options.experiment)
+    differences, num_scores, num_experiments = reproduce(run_dir, options.experiment, trust=options.trust)
     for line in differences[:20]:
         print(line)
     if differences:
@@ -49,7 +50,7 @@ def _main(arguments: list[str]) -> int:
     return DONE
 
 
-def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str], int, int]:
+def reproduce(run_dir: str, experiment_id: int | None = None, *, trust: bool = False) -> tuple[list[str], int, int]:
     """Train a run's experiments again, in a temporary folder, and compare them with its log.
 
     Returns:
@@ -63,7 +64,7 @@ def reproduce(run_dir: str, experiment_id: int | None = None) -> tuple[list[str]
 
     logged = load_run(run_dir)
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
-        repeated = repeat(run_dir, folder, experiment_id, logged=logged.view)
+        repeated = repeat(run_dir, folder, experiment_id, logged=logged.view, trust=trust)
     again = {item.experiment_id: item for item in repeated.view.experiments.values()}
     differences, num_scores, compared = [], 0, 0
     for item in logged.view.experiments.values():

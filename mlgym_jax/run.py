@@ -51,6 +51,11 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with a run, by its id, its folder or `latest`; this executes its config.py",
     )
     parser.add_argument(
+        "--trust",
+        action="store_true",
+        help="execute the code of a run that somebody else made, or that came through a board",
+    )
+    parser.add_argument(
         "--plan", default="auto", help="auto, tune, or vmap | map | none, scan | step, chunkN, joined by +"
     )
     parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
@@ -86,6 +91,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         shared = {
             "plan": options.plan,
             "devices": options.devices,
+            "trust": options.trust,
             "board": boards,
             "sinks": [terminal],
             "live": terminal.live,
@@ -103,7 +109,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                 if options.dry_run:
                     from mlgym_jax.recording.forecast import forecast
 
-                    print(forecast(config, run_id=options.run_id, plan=options.plan, devices=options.devices))
+                    named = {name: shared[name] for name in ("plan", "devices", "trust")}
+                    print(forecast(config, run_id=options.run_id, **named))
                     return DONE
                 from mlgym_jax.recording.launch import run
 
@@ -118,6 +125,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                 if stop.run_dir is None:
                     raise
                 hint = f"python -m mlgym_jax.run --resume={stop.run_dir}"
+            hint += " --trust" if options.trust else ""
             reason = f"error: {stop}" if isinstance(stop, DiskError) else "interrupted"
             print(f"{reason}\nNothing that was recorded is lost. Go on with:\n  {hint}", file=sys.stderr)
             return FAILED if isinstance(stop, DiskError) else INTERRUPTED

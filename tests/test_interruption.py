@@ -3,6 +3,7 @@
 import gc
 import os
 import pathlib
+import pty
 import signal
 import subprocess
 import sys
@@ -33,6 +34,8 @@ def happen(where):
     def callback(phase, info):
         gc.callbacks.remove(callback)
         signal.raise_signal(first)
+        if os.environ["THEN"] == "is swallowed":
+            signal.raise_signal(second.pop())
 
     gc.callbacks.append(callback)
     gc.collect()
@@ -125,14 +128,14 @@ def test_a_signal_in_a_callback_is_obeyed(study, undisturbed, disturbed, tmp_pat
             assert_goes_on(tmp_path / "cut", undisturbed, monkeypatch)
 
 
-@pytest.mark.parametrize("then", ["raises", "passes"])
+@pytest.mark.parametrize("then", ["raises", "passes", "is swallowed"])
 @pytest.mark.parametrize("where", ["reading data", "training", "judging"])
 def test_a_second_signal_is_obeyed_whatever_is_made_of_it(
     study, undisturbed, disturbed, tmp_path, monkeypatch, where, then
 ):
     disturbed(where, "SIGTERM SIGINT", then)
     status, out, err = run(study, tmp_path, "cut")
-    assert (status, out) == (130, "") and "interrupted" in err and "Traceback" not in err
+    assert (status, out) == (130, "") and "interrupted" in err and "Traceback" not in err and "ignored" not in err
     if where != "reading data":
         assert mg.load_run(tmp_path / "cut").status == "INTERRUPTED"
         assert events(tmp_path / "cut", "experiment_failed") == []
@@ -237,3 +240,32 @@ def test_a_process_that_is_signalled_while_it_starts_ends_so(study, tmp_path):
     process.send_signal(signal.SIGTERM)
     status, out, err = finish(process)
     assert (status, out) == (130, "") and "Traceback" not in err and "ignored" not in err
+
+
+HUNG_UP = """
+import fcntl, os, signal, sys, termios
+from mlgym_jax.execution.interruption import Interruption, Watch
+
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+signal.signal(signal.SIGHUP, signal.default_int_handler)
+with Watch(), Interruption() as interruption:
+    print("ready", flush=True)
+    while not interruption.requested:
+        signal.pause()
+    interruption.forget()
+    print("to nobody", flush=True)
+    print("to nobody", file=sys.stderr, flush=True)
+sys.exit(7)
+"""
+
+
+def test_a_terminal_that_is_closed_makes_no_other_error():
+    terminal, inside = pty.openpty()
+    ends = dict.fromkeys(("stdin", "stdout", "stderr"), inside)
+    process = subprocess.Popen([sys.executable, "-c", HUNG_UP], cwd=ROOT, start_new_session=True, **ends)
+    os.close(inside)
+    said = b""
+    while b"ready" not in said:
+        said += os.read(terminal, 1000)
+    os.close(terminal)
+    assert process.wait(30) == 7

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import jax
+import numpy as np
 import pytest
 from study_files import finish, here, small, start
 
+import mlgym_jax as mg
 from mlgym_jax.run_folder import provenance
 
 
@@ -60,6 +62,22 @@ def test_what_is_repeated_with_other_settings_is_said_before_and_after(study, tm
     before, after = out.splitlines()
     assert f"jax_threefry_partitionable {not now} then, {now} now" in before
     assert f"jax_threefry_partitionable {not now} then, {now} now" in after
+
+
+def test_what_forbids_to_compile_is_refused_before_anything_is_written(study, tmp_path):
+    folder, before = study.parent, {path: path.stat().st_mtime_ns for path in study.rglob("*")}
+    with jax.disable_jit():  # what JAX_DISABLE_JIT=1 sets for a whole process
+        for words in (
+            ("run", f"--config={folder / 'study.py'}", f"--event_storage={tmp_path}"),
+            ("run", "--resume=it", f"--event_storage={folder}", "--config.num_epochs=9"),
+            ("reproduce", study),
+        ):
+            status, out, err = here(*words)
+            assert (
+                (status, out, err.count("\n")) == (2, "", 1) and "JAX_DISABLE_JIT" in err and "jax.debug.print" in err
+            )
+        assert mg.load_run(study).experiments[0].predict(np.zeros((2, 8), np.float32)).shape == (2, 3)
+    assert list(tmp_path.iterdir()) == [] and {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
 
 
 def test_flags_that_change_no_number_and_their_order_are_no_difference():

@@ -5,6 +5,7 @@
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
   .published                               a board's mark: the run was received, no process here writes it
+  received.txt                             the same in words, for who looks into the folder or copies what is in it
   <experiment_id>/experiment_config.json  model_card.json  model_card.md
   checkpoints/group_<n>/<step>/…           the run's own
   checkpoints/received/…                   what a board got
@@ -34,6 +35,11 @@ MODEL_CARD_TEXT = "model_card.md"
 EXPERIMENT_FILES = (EXPERIMENT_CONFIG, MODEL_CARD, MODEL_CARD_TEXT)
 
 PUBLISHED_MARK = ".published"
+RECEIVED_MARK = "received.txt"
+RECEIVED_WORDS = (
+    b"This run came from another machine through a board. Reading it executes nothing; going on with it, repeating\n"
+    b"it and predicting with it would execute its code, and are refused without --trust (in Python trust=True).\n"
+)
 CHECKPOINTS = "checkpoints"
 RECEIVED = "received"
 REFUSED = "refused"

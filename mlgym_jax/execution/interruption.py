@@ -14,6 +14,7 @@ import os
 import select
 import signal
 import socket
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ SIGNALS = tuple(getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP"
 _INSISTING = (signal.SIGINT, signal.SIGTERM)  # a terminal that is closed may send SIGHUP twice
 _TOLD = b"\nstopping after this epoch, or whatever else is under way (once more: at once)\n"
 _ENDED = b"\nended without waiting; what was recorded is whole, and --resume goes on from it\n"
+_INTERRUPTED = 128 + signal.SIGINT
 _SHOW_CURSOR = b"\x1b[?25h"
 _UNTOLD_SECONDS = 0.5  # so long the main thread may take to run a handler
 _INSISTED_SECONDS = 10.0  # and to end in order once a second signal has come
@@ -34,6 +36,7 @@ _INSISTED_SECONDS = 10.0  # and to end in order once a second signal has come
 P = ParamSpec("P")
 R = TypeVar("R")
 _current: Interruption | None = None
+_is_watched = False
 
 
 class Interruption:
@@ -48,7 +51,8 @@ class Interruption:
         self._before: dict[int, Any] = {}
         self._request: tuple[int, FrameType | None] | None = None
         self._outer: Interruption | None = None
-        self._is_urgent = self._is_told = False
+        self._hook: Callable[[Any], Any] | None = None
+        self._is_urgent = self._is_told = self._has_recorded = False
 
     @property
     def requested(self) -> bool:
@@ -86,6 +90,8 @@ class Interruption:
         for number, handler in self._before.items():
             signal.signal(number, handler)
         _current = None
+        if self._hook is not None:
+            sys.unraisablehook, self._hook = self._hook, None
         if self._request is None or isinstance(error, DiskError):
             return
         number, frame = self._request
@@ -102,10 +108,32 @@ class Interruption:
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._request is None:
             self._request = number, frame
+            if _is_watched:
+                _silence_what_hung_up()
             self.tell()
         elif number in _INSISTING:
             self._is_urgent = True
+            if _is_watched and not self._has_recorded:  # imports in compiled code do not survive what is raised in them
+                _write(b"interrupted\n")
+                os._exit(_INTERRUPTED)
+            if self._hook is None:
+                self._hook, sys.unraisablehook = sys.unraisablehook, self._tell_unraisable
             self._before[number](number, frame)
+
+    def _tell_unraisable(self, found: Any) -> None:
+        if self._hook is not None and not issubclass(found.exc_type, KeyboardInterrupt):  # it is not lost
+            self._hook(found)
+
+
+def _silence_what_hung_up() -> None:
+    """Let what is still said to a terminal that was closed go nowhere, and be no error."""
+    for fd in (1, 2):
+        watched = select.poll()
+        watched.register(fd, 0)
+        if any(found & (select.POLLHUP | select.POLLERR | select.POLLNVAL) for _, found in watched.poll(0)):
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, fd)
+            os.close(nowhere)
 
 
 def _write(text: bytes) -> None:
@@ -140,6 +168,12 @@ def interruptible(function: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+def recording() -> None:
+    """From here on a second signal, too, leaves a word in the log; before, it ends a process that is nobody else's."""
+    if _current is not None:
+        _current._has_recorded = True
+
+
 def insisted() -> bool:
     """Tell whether a second signal was raised in this thread, whatever became of the exception on its way."""
     return requested() and _current is not None and _current.urgent
@@ -153,6 +187,8 @@ class Watch:
     """
 
     def __enter__(self) -> Watch:
+        global _is_watched
+        _is_watched = True
         self._reading, self._writing = socket.socketpair()
         self._writing.setblocking(False)
         self._before = signal.set_wakeup_fd(self._writing.fileno(), warn_on_full_buffer=False)
@@ -160,6 +196,8 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
+        global _is_watched
+        _is_watched = False
         signal.set_wakeup_fd(self._before)
         self._writing.close()
 
@@ -169,7 +207,7 @@ class Watch:
             now = time.monotonic()
             if now >= end_at:
                 _write((_SHOW_CURSOR if os.isatty(2) else b"") + _ENDED)
-                os._exit(128 + signal.SIGINT)
+                os._exit(_INTERRUPTED)
             if now >= tell_at:
                 tell_at = math.inf
                 if _current is not None:

@@ -18,8 +18,13 @@ def use_devices(number: int | None) -> list[jax.Device]:
     """Return the local devices to train on; on a CPU, before JAX has started, the cores become as many devices.
 
     Raises:
-        MlgymError: fewer devices than asked for, or none of the platform that is asked for.
+        MlgymError: fewer devices than asked for, none of the platform that is asked for, or nothing may be compiled.
     """
+    if jax.config.jax_disable_jit:
+        raise MlgymError(
+            "JAX_DISABLE_JIT, or jax.disable_jit(): programs are compiled before training begins, which that forbids. "
+            "Leave it out; values inside of a step are seen with jax.debug.print('{}', x)"
+        )
     if number is not None and number < 1:
         raise MlgymError(f"--devices={number}: at least 1 is expected")
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")

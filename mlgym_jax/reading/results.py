@@ -13,6 +13,7 @@ from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder.trust import foreign_because
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
@@ -124,11 +125,13 @@ class ExperimentResult:
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
-        This executes what the run recorded of its own components (`config.py`, `sources/`): do it with runs that you
-        trust. The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
+        This executes what the run recorded of its own components (`config.py`, `sources/`). Of a run that somebody else
+        made nothing is executed without `load_run(…, trust=True)`: where what this process has registered does not
+        suffice, that is said. The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
 
         Raises:
-            MlgymError: no such checkpoint, or inputs that the model cannot take: expected and found shapes are said.
+            MlgymError: no such checkpoint, inputs that the model cannot take (expected and found shapes are said), or
+            code of somebody else's that is not trusted.
         """
         from mlgym_jax.reading.prediction import as_trained_on, in_batches
 
@@ -155,8 +158,8 @@ class RunResult:
         mismatches: where a resumed run computed other numbers than the log holds (empty, or something is wrong).
     """
 
-    def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = ()):
-        self.run_dir = run_dir
+    def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = (), *, trust: bool = False):
+        self.run_dir, self._trust = run_dir, trust
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status
@@ -256,10 +259,15 @@ class RunResult:
 
     @functools.cached_property
     def _study(self) -> Any:
-        """The study, with the components of the user's own: this executes what the run recorded of their code."""
+        """The study, with the components of the user's own: this executes what the run recorded of their code.
+
+        Of a run that is not trusted nothing is executed, and the components of this process have to do.
+        """
         from mlgym_jax.study.expand import prepare
 
-        return prepare(run_folder.read_config(self.run_dir), self.view)
+        foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
+        known = self._known_study if foreign else None
+        return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self.view)
 
     @functools.cached_property
     def _known_study(self) -> Any:
@@ -313,11 +321,14 @@ class RunResult:
         return store.restore_row(experiment_id, epoch)
 
 
-def load_run(run_dir: str | os.PathLike[str]) -> RunResult:
+def load_run(run_dir: str | os.PathLike[str], *, trust: bool = False) -> RunResult:
     """Open a run's folder, finished or still being written; what is read is the log.
+
+    Args:
+        trust: let `predict` execute the code of a run that somebody else made; everything else executes nothing.
 
     Raises:
         MlgymError: there is no run.
     """
     folder = run_folder.require(run_dir)
-    return RunResult(folder, *project_log(os.path.join(folder, layout.LOG)))
+    return RunResult(folder, *project_log(os.path.join(folder, layout.LOG)), trust=trust)

@@ -22,7 +22,9 @@ from mlgym_jax.study.programs import advice, in_words
 _SHOWN = 20
 
 
-def forecast(config: Any, *, run_id: str | None = None, plan: str = "auto", devices: int | None = None) -> str:
+def forecast(
+    config: Any, *, run_id: str | None = None, plan: str = "auto", devices: int | None = None, trust: bool = False
+) -> str:
     """Return in words what `launch.run` would train, after the checks that it begins with.
 
     Args: as for `launch.run`.
@@ -32,7 +34,7 @@ def forecast(config: Any, *, run_id: str | None = None, plan: str = "auto", devi
     """
     if run_id is not None:
         run_folder.check_id(run_id, "--run_id")
-    study, request, used = ready(config, plan, devices)
+    study, request, used = ready(config, plan, devices, trust=trust)
     experiments = len(study.experiments)
     epochs = sum(job.group.config["num_epochs"] * len(job.group.experiments) for job in study.jobs)
     many = "s" * (experiments > 1)

@@ -19,7 +19,7 @@ from mlgym_jax.config.words import config_hash, is_sweep
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
-from mlgym_jax.execution.interruption import interruptible, safe_point
+from mlgym_jax.execution.interruption import interruptible, recording, safe_point
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
 from mlgym_jax.publishing import Boards, Publication
@@ -27,11 +27,12 @@ from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
-from mlgym_jax.recording.model_card import model_cards, to_markdown
+from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.ready import ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
+from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.tuning import tuned_plan
@@ -57,6 +58,7 @@ def run(
     run_id: str | None = None,
     plan: str = "auto",
     devices: int | None = None,
+    trust: bool = False,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -69,6 +71,7 @@ def run(
         plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
             +.
         devices: how many local devices to use; all by default.
+        trust: execute the code of somebody else's run, where a config that it recorded is run.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
 
@@ -77,7 +80,7 @@ def run(
         DiskError: the disk refused a write; the run can be resumed.
     """
     boards, config = Boards.at(board), as_config(config)
-    study, request, used = ready(config, plan, devices)
+    study, request, used = ready(config, plan, devices, trust=trust)
     own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     record = provenance.describe(
@@ -102,6 +105,7 @@ def resume(
     checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
     devices: int | None = None,
+    trust: bool = False,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -110,7 +114,8 @@ def resume(
     Epochs that the log already holds are trained again and compared with it; a difference is recorded as
     `resume_mismatch` and shows in `result.mismatches`.
 
-    Args: as for `run`; `live` also takes in what the log holds already.
+    Args: as for `run`; `live` also takes in what the log holds already. This executes the run's code, with `trust` also
+        that of a run which somebody else made, or which came through a board; it is yours from then on.
 
     Raises:
         MlgymError: no such run, or another process is writing it.
@@ -120,7 +125,7 @@ def resume(
     boards, request = Boards.at(board), parse_plan(plan)
     folder = run_folder.require(run_dir)
     used = use_devices(devices)
-    config = run_folder.read_config(folder)
+    config = run_folder.read_config(folder, trust=trust)
     changes = {"num_epochs": num_epochs, "checkpoint_interval_seconds": checkpoint_interval_seconds}
     for name, value in changes.items():
         if value is not None and value != config[name]:
@@ -133,6 +138,8 @@ def resume(
             config[name] = value
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
     with _writing(folder, live, sinks, boards) as written:
+        if trust:
+            run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
         study = prepare(config, written.live.view)
         recorded = run_folder.read_record(folder).get("data_fingerprint") or {}
         for job in study.jobs:
@@ -146,7 +153,14 @@ def resume(
 
 
 @interruptible
-def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logged: RunView | None = None) -> RunResult:
+def repeat(
+    run_dir: str,
+    storage: str,
+    experiment_id: int | None = None,
+    *,
+    logged: RunView | None = None,
+    trust: bool = False,
+) -> RunResult:
     """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
 
     The group trains by the plan that the log names, because numbers may depend on who trains beside whom.
@@ -155,7 +169,7 @@ def repeat(run_dir: str, storage: str, experiment_id: int | None = None, *, logg
         logged: what the run's log says, if it has been read already.
     """
     view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
-    study = prepare(run_folder.read_config(run_dir), view)
+    study = prepare(run_folder.read_config(run_dir, trust=trust), view)
     others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
@@ -248,16 +262,13 @@ def _launch(
         "versions": provenance.versions(),
         "settings": provenance.settings(),
     }
-    changed = provenance.changed_versions(provenance.launched_versions(record)[-1:], launch["versions"])
-    if changed:
-        launch["changed_versions"] = changed
-        words = "; ".join(provenance.in_words(changed))
-        _LOG.warning("going on with other versions than before, so numbers may differ: %s", words)
-    otherwise = provenance.changed_settings(provenance.launched_settings(record)[-1:], launch["settings"])
-    if otherwise:
-        launch["changed_settings"] = otherwise
-        words = "; ".join(provenance.in_words(otherwise))
-        _LOG.warning("going on with other settings of JAX than before, so numbers may differ: %s", words)
+    versions = provenance.changed_versions(provenance.launched_versions(record)[-1:], launch["versions"])
+    settings = provenance.changed_settings(provenance.launched_settings(record)[-1:], launch["settings"])
+    for what, changed in (("versions", versions), ("settings", settings)):
+        if changed:
+            launch[f"changed_{what}"] = changed
+            said = "settings of JAX" if what == "settings" else what, "; ".join(provenance.in_words(changed))
+            _LOG.warning("going on with other %s than before, so numbers may differ: %s", *said)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
     record["data_fingerprint"] = study.fingerprints()
@@ -266,6 +277,7 @@ def _launch(
     except DiskError as error:
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter = "INTERRUPTED", EnergyMeter()
+    recording()
     try:
         recorder.begin(run_dir, study)
         waiting = list(study.jobs)
@@ -296,8 +308,8 @@ def _launch(
         with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
             recorder.finish(status, time.perf_counter() - started)
             run_folder.write_record(run_dir, record)
-    result = RunResult(run_dir, live.view, live.damaged_lines)
-    _write_cards(result, study, record, log)
+    result = RunResult(run_dir, live.view, live.damaged_lines, trust=True)  # its code was executed just now
+    write_cards(result, study, record, log)
     return result
 
 
@@ -328,15 +340,3 @@ def _continued(study: Study, trained: Rivals, view: RunView) -> Study:
     if found is None:
         _LOG.warning("config.refit: nothing was selected, as no candidate has a finite score on every fold")
     return found or study
-
-
-def _write_cards(result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog) -> None:
-    """Write each experiment's `model_card.json` and `model_card.md`."""
-    for job in study.jobs:
-        origin = job.group.experiments[0].refit
-        estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
-        for card in model_cards(job, result.view.experiments, record, estimate):
-            log.check_place()
-            folder = os.path.join(result.run_dir, str(card["experiment_id"]))
-            run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
-            run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

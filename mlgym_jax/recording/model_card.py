@@ -7,6 +7,7 @@ A card is a projection of the run's log, its `run.json` and the resolved study; 
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -14,9 +15,12 @@ import numpy as np
 
 from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.paths import named_leaves
-from mlgym_jax.events import default_monitor
+from mlgym_jax.events import EventLog, default_monitor, layout
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.views import ExperimentView
+from mlgym_jax.reading.results import RunResult
+from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.study.expand import Study
 from mlgym_jax.study.job import Job
 
 _MAX_CLASSES = 1000
@@ -261,3 +265,15 @@ def _table(left: str, right: str, rows: Any) -> list[str]:
     if not cells:
         return []
     return [f"| {left} | {right} |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in cells), ""]
+
+
+def write_cards(result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog) -> None:
+    """Write each experiment's `model_card.json` and `model_card.md`."""
+    for job in study.jobs:
+        origin = job.group.experiments[0].refit
+        estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
+        for card in model_cards(job, result.view.experiments, record, estimate):
+            log.check_place()
+            folder = os.path.join(result.run_dir, str(card["experiment_id"]))
+            run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)
+            run_folder.write_text(os.path.join(folder, layout.MODEL_CARD_TEXT), to_markdown(card), fsync=False)

@@ -16,7 +16,9 @@ from mlgym_jax.run_folder import sources
 from mlgym_jax.study.expand import Study, prepare
 
 
-def ready(config: Any, plan: str, devices: int | None) -> tuple[Study, PlanRequest, list[jax.Device]]:
+def ready(
+    config: Any, plan: str, devices: int | None, *, trust: bool = False
+) -> tuple[Study, PlanRequest, list[jax.Device]]:
     """Return a study, how it is to be executed and on which devices.
 
     Args: as for `launch.run`.
@@ -28,7 +30,7 @@ def ready(config: Any, plan: str, devices: int | None) -> tuple[Study, PlanReque
     request, config = parse_plan(plan), as_config(config)
     used = use_devices(devices)
     memory_limit(used[0])  # a wrong setting is found here
-    run_folder.register_beside(source_file(config))
+    run_folder.register_beside(source_file(config), trust=trust)
     study = prepare(config)
     for job in study.jobs:
         safe_point()

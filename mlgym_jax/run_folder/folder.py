@@ -21,6 +21,7 @@ from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
 from mlgym_jax.run_folder import sources
+from mlgym_jax.run_folder.trust import refuse_foreign
 
 _FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
 
@@ -248,18 +249,18 @@ def write_record(run_dir: str, record: Mapping[str, Any]) -> None:
     write_json(os.path.join(run_dir, layout.RECORD), record)
 
 
-def read_config(run_dir: str) -> dict[str, Any]:
-    """Return a run's resolved config, after its config file registered its own components.
+def read_config(run_dir: str, *, trust: bool = False) -> dict[str, Any]:
+    """Return a run's resolved config, after its config file registered its own components: this executes its code.
+
+    Args:
+        trust: whether the user said to trust a run that is not the user's own.
 
     Raises:
-        MlgymError: it cannot be read, or it came from another machine: reading it means to execute it.
+        MlgymError: it cannot be read, or it is another's, and not trusted.
     """
-    if os.path.exists(os.path.join(run_dir, layout.PUBLISHED_MARK)):
-        raise MlgymError(
-            f"{run_dir}: this run was published to a board by another machine, and this would execute its config.py. "
-            f"If you trust it, remove {layout.PUBLISHED_MARK} from its folder"
-        )
     record = read_record(run_dir)
+    if not trust:
+        refuse_foreign(run_dir, record)
     config_file = os.path.join(run_dir, layout.CONFIG_SOURCE)
     source = _known_as(record.get("config_file") or config_file)
     make_importable(source)
@@ -275,7 +276,7 @@ def read_config(run_dir: str) -> dict[str, Any]:
     return read_resolved(run_dir)
 
 
-def register_beside(config_file: str | None) -> None:
+def register_beside(config_file: str | None, *, trust: bool = False) -> None:
     """Register the own components of the run that a JSON config was recorded by; of any other file there are none.
 
     Raises: as `read_config`.
@@ -285,7 +286,7 @@ def register_beside(config_file: str | None) -> None:
     folder = os.path.dirname(os.path.abspath(config_file))
     for run_dir in (folder, os.path.dirname(folder)):
         if os.path.isfile(os.path.join(run_dir, layout.LOG)):
-            read_config(run_dir)
+            read_config(run_dir, trust=trust)
             return
 
 

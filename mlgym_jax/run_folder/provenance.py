@@ -11,6 +11,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from mlgym_jax.run_folder.trust import MADE_BY, user
+
 _PACKAGES = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "ml-collections", "tensorflow-datasets", "numpy")
 _DECIDING = ("mlgym-jax", "jax", "jaxlib", "flax", "optax", "numpy")  # what a run's numbers depend on
 # Settings of JAX that change numbers without a word, and flags of XLA that change none.
@@ -30,6 +32,7 @@ Versions = Mapping[str, str | None]
 def describe(*, source: str | None, fingerprints: Mapping[str, str], config_hash: str) -> dict[str, Any]:
     """Return what `run.json` records of a run's making: command, versions, commit, data."""
     return {
+        MADE_BY: user(),
         "command": command_line(),
         "working_directory": os.getcwd(),
         "config_file": os.path.abspath(source) if source else None,

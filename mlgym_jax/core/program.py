@@ -25,13 +25,14 @@ from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import select
+from mlgym_jax.errors import MlgymError, listed
 
 
 class Program(NamedTuple):
     """Pure functions with everything static closed over.
 
     Attributes:
-        init: (key, batch, hyperparams) -> TrainState.
+        init: (key, batch, hyperparams) -> TrainState; raises MlgymError where a swept value is not said.
         train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing,
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
@@ -78,7 +79,8 @@ def make_program(components: Any) -> Program:
     model is evaluated with the averaged parameters, and with the batch statistics that it has with them: those of the
     trained ones are of other activations. They are gathered by one more forward pass in each training step.
     """
-    defaults = dict(getattr(components, "hyperparams", {}))
+    choices = getattr(components, "choices", {})
+    defaults = {name: value for name, value in getattr(components, "hyperparams", {}).items() if name not in choices}
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
 
     def bound(hyperparams: Mapping[str, Any], batch: Batch) -> Any:
@@ -87,7 +89,15 @@ def make_program(components: Any) -> Program:
         return components.bind(hyperparams) if hyperparams else components
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
-        hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
+        given = {**defaults, **(hyperparams or {})}
+        if unsaid := [name for name in choices if name not in given]:
+            swept = "; ".join(f"{name} ({listed(choices[name], 6)})" for name in unsaid)
+            first = ", ".join(f"{name!r}: {choices[name][0]!r}" for name in unsaid)
+            raise MlgymError(
+                f"init: say which of the swept values of {swept}: init(key, batch, {{{first}}}), or "
+                "components.hyperparams for the first of each"
+            )
+        hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
             params, model_state = adapt(parts["model"]).init(key_for(key, INIT), batch["inputs"])

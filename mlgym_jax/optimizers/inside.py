@@ -42,7 +42,7 @@ def checked_transforms(name: str, transforms: Any) -> Any:
         several = isinstance(transforms, Mapping | tuple) and bool(transforms)
         found = "one component" if one else f"a {type(transforms).__name__}" if several else described(transforms)
         raise ConfigError("optimizer.transforms", f"expected: {form}; found {found}; write transforms={example}")
-    for key, item in transforms.items() if by_names else enumerate(transforms):
+    for key, item in transforms.items() if isinstance(transforms, Mapping) else enumerate(transforms):
         if name == "named_chain":
             if not (type(item) is tuple and len(item) == 2 and isinstance(item[0], str)):
                 raise ConfigError(

@@ -125,7 +125,7 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     while True:
         try:
             experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
-            if refit is None and (alike := repeated(assignments)):
+            if refit is None and not study.search.is_adaptive and (alike := repeated(assignments)):
                 _LOG.warning("config.search: %s", alike)
             if hint := advice([job.group for job in jobs]):
                 _LOG.warning(

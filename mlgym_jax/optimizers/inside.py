@@ -26,7 +26,7 @@ def check_transform(key: str, value: Any) -> None:
     Raises:
         ConfigError: at `optimizer.<key>`.
     """
-    if value is not None and not callable(getattr(value, "update", None)):
+    if value is not None and not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise ConfigError(f"optimizer.{key}", f"a component is expected, such as {_EXAMPLE}; found {described(value)}")
 
 

@@ -97,10 +97,10 @@ NESTED = [
     ),
     ("optimizer.transforms.0: a component is expected", dict(optimizer=component("chain", transforms=({"a": 1},)))),
     (
-        r"post_processors.a: argmax: axis=2 is no axis of an example in outputs \[n, 3\]; an example's are 1 to 1",
+        r"post_processors.a: argmax: axis=2 is no axis of outputs \[n, 3\]; axes are -2 to 1",
         dict(post_processors=dict(a=component("argmax", axis=2))),
     ),
-    ("post_processors.a: softmax: axis=0 is no axis", dict(post_processors=dict(a=component("softmax", axis=0)))),
+    ("post_processors.a: softmax: axis=-3 is no axis", dict(post_processors=dict(a=component("softmax", axis=-3)))),
     # The forms of what optimizers hold.
     (
         "optimizer.transforms: expected: components by names; found 5; write transforms=dict",

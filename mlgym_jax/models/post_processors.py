@@ -72,13 +72,14 @@ def _array(name: str, outputs: Any, axis: int | None = None) -> jax.Array:
     """Return the one output that is read.
 
     Raises:
-        MlgymError: there are several, or `axis` is none of an example's.
+        MlgymError: there are several, or they have no such axis.
     """
     if isinstance(outputs, Mapping):
         raise MlgymError(f"{name} reads one output and the model has several; name it, output='…': {listed(outputs)}")
     array = jnp.asarray(outputs)
-    if axis is not None and not (1 <= axis < array.ndim or -array.ndim < axis <= -1):
+    if axis is not None and not -array.ndim <= axis < array.ndim:
         shape = ", ".join(["n", *map(str, array.shape[1:])])
-        axes = f"; an example's are 1 to {array.ndim - 1}, or -1 for the last" if array.ndim > 1 else ", which has none"
-        raise MlgymError(f"{name}: axis={axis} is no axis of an example in outputs [{shape}]{axes}")
+        raise MlgymError(
+            f"{name}: axis={axis} is no axis of outputs [{shape}]; axes are {-array.ndim} to {array.ndim - 1}"
+        )
     return array

@@ -101,6 +101,14 @@ NESTED = [
         dict(post_processors=dict(a=component("argmax", axis=2))),
     ),
     ("post_processors.a: softmax: axis=-3 is no axis", dict(post_processors=dict(a=component("softmax", axis=-3)))),
+    (
+        "optimizer.opt: a component is expected, .* found None",
+        dict(optimizer=component("MultiSteps", opt=None, every_k_schedule=2)),
+    ),
+    (
+        r"loss: loss 'generalized_kl_divergence': class numbers are of one axis of classes, found axis=\(1,\)",
+        dict(loss=component("generalized_kl_divergence", axis=(1,))),
+    ),
     # The forms of what optimizers hold.
     (
         "optimizer.transforms: expected: components by names; found 5; write transforms=dict",

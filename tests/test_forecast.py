@@ -85,3 +85,20 @@ def test_swept_components_count_by_name_and_say_which_of_their_values_cannot_be_
     _, out, _ = dry(tmp_path, edit)
     assert "3 programs for 5 experiments: config.optimizer has 2 values (adam, sgd); " in out
     assert "config.optimizer.nesterov has 2 values (False, True)\n" in out
+
+
+def test_a_random_search_that_repeats_values_says_so(tmp_path, caplog):
+    edit = """
+    config.optimizer.learning_rate = grid(0.1, 0.2)
+    config.search = component("random", num_experiments=10)"""
+    config = mg.load_config(small(tmp_path, edit))
+    with caplog.at_level(logging.WARNING):
+        found = prepare(config)
+    assert {item.assignment.hyperparameters["optimizer.learning_rate"] for item in found.experiments} == {0.1, 0.2}
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("config.search: 8 of 10 experiments repeat the values of another one, seed included")
+    caplog.clear()
+    with config.unlocked(), config.ignore_type():
+        config.seed = mg.int_uniform(0, 10**6)
+    prepare(config)
+    assert not caplog.records

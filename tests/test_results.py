@@ -1,9 +1,12 @@
 """What a run left behind, as one asks for it in Python: values as the config had them."""
 
+import json
+
 import pytest
 from study_files import small
 
 import mlgym_jax as mg
+from mlgym_jax.reading.results import as_configured
 
 SWEPT = """
     config.num_epochs = 1
@@ -36,3 +39,19 @@ def test_tuples_inside_of_swept_components_are_tuples(tmp_path):
     config.model = grid(component("mlp", features=(4, 4)), component("linear"))"""
     result = mg.run(mg.load_config(small(tmp_path, edit)), tmp_path / "runs")
     assert result.experiments[0].hyperparameters["model"]["features"] == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "configured",
+    [
+        None,
+        True,
+        (),
+        (1, (2, (3.5, None))),
+        {"a": (1, {"b": ("c",)}), "d": None},
+        ({"component": "adam", "betas": (0.9, 1)},),
+    ],
+)
+def test_what_a_log_holds_comes_back_as_a_config_has_it(configured):
+    found = as_configured(json.loads(json.dumps({"x": configured})))["x"]
+    assert found == configured and type(found) is type(configured)

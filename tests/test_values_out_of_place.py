@@ -95,6 +95,20 @@ NESTED = [
         "encoding.groups.0.0: names or numbers of columns are expected, found Standardise",
         dict(encoding=component("by_column", groups=((component("standardise"), component("standardise")),))),
     ),
+    ("optimizer.transforms.0: a component is expected", dict(optimizer=component("chain", transforms=({"a": 1},)))),
+    (
+        r"post_processors.a: argmax: axis=2 is no axis of outputs \[n, 3\]; axes are -2 to 1",
+        dict(post_processors=dict(a=component("argmax", axis=2))),
+    ),
+    ("post_processors.a: softmax: axis=-3 is no axis", dict(post_processors=dict(a=component("softmax", axis=-3)))),
+    (
+        "optimizer.opt: a component is expected, .* found None",
+        dict(optimizer=component("MultiSteps", opt=None, every_k_schedule=2)),
+    ),
+    (
+        r"loss: loss 'generalized_kl_divergence': class numbers are of one axis of classes, found axis=\(1,\)",
+        dict(loss=component("generalized_kl_divergence", axis=(1,))),
+    ),
     # The forms of what optimizers hold.
     (
         "optimizer.transforms: expected: components by names; found 5; write transforms=dict",
@@ -181,6 +195,11 @@ BITS = [
 ]
 RANDOM = component("random", num_experiments=2)
 CHOSEN = [
+    (
+        "search.num_experiments: a search cannot be swept itself; write one value",
+        dict(search=component("random", num_experiments=grid(1, 2)), seed=grid(1, 2)),
+    ),
+    ("search.experiments: a search cannot be swept itself", dict(search=component("list", experiments=grid(1, 2)))),
     (
         "seed: found 1000000000000000000000000000000, allowed are 0 to 4294967295",
         dict(search=RANDOM, seed=int_uniform(0, 10**30)),

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.components.parameters import check_parameters
@@ -129,6 +129,7 @@ class Components(Mapping[str, Any]):
     Attributes:
         config: the plain config, without sweeps.
         hyperparams: the dynamic swept values by dotted path; `bind` rebuilds what depends on them.
+        choices: of those that a study gives several values, these.
     """
 
     def __init__(
@@ -137,8 +138,10 @@ class Components(Mapping[str, Any]):
         nodes: Mapping[str, Node],
         built: Mapping[str, Any],
         hyperparams: Mapping[str, Any],
+        choices: Mapping[str, Sequence[Any]] | None = None,
     ):
         self.config = config
+        self.choices: dict[str, Sequence[Any]] = dict(choices or {})
         self.hyperparams: dict[str, Any] = dict(hyperparams)
         self._nodes = nodes
         self._built = built
@@ -157,9 +160,9 @@ class Components(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(set(self))
 
-    def opened(self, hyperparams: Mapping[str, Any]) -> Components:
+    def opened(self, hyperparams: Mapping[str, Any], choices: Mapping[str, Sequence[Any]] | None = None) -> Components:
         """Return the same components with other values left open as hyperparameters; nothing is rebuilt."""
-        return Components(self.config, self._nodes, self._built, hyperparams)
+        return Components(self.config, self._nodes, self._built, hyperparams, choices)
 
     @property
     def counts_steps(self) -> bool:

@@ -204,6 +204,8 @@ def validated(config: Any) -> dict[str, Any]:
     """
     if not isinstance(config, ConfigDict | Mapping):
         raise MlgymError(f"a config is an ml_collections.ConfigDict, found {type(config).__name__}")
+    if any(not isinstance(name, str) or not name for name in config):
+        raise MlgymError(f"config: its fields have names, found {listed(map(repr, config), 40)}")
     study = plain(config)
     for name, value in study.items():
         check_top_level(name, value)

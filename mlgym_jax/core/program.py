@@ -41,7 +41,7 @@ from mlgym_jax.core.state import (
 )
 from mlgym_jax.core.trees import select
 from mlgym_jax.core.weighted import Term, mean_over_batch, terms_of
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, MlgymError, listed
 
 # What a model and a loss draw from, in evaluation and in training.
 _DRAWS = (EVAL, TRAIN)
@@ -52,7 +52,7 @@ class Program(NamedTuple):
     """Pure functions with everything static closed over.
 
     Attributes:
-        init: (key, batch, hyperparams) -> TrainState.
+        init: (key, batch, hyperparams) -> TrainState; raises MlgymError where a swept value is not said.
         train_step: (TrainState, batch) -> (TrainState, MetricState); a batch whose mask is all False changes nothing,
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
@@ -115,7 +115,8 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     Args:
         unmatched: what is done, while `init` is traced, about a pattern for parameters that is found in none of them.
     """
-    defaults = dict(getattr(components, "hyperparams", {}))
+    choices = getattr(components, "choices", {})
+    defaults = {name: value for name, value in getattr(components, "hyperparams", {}).items() if name not in choices}
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
     tells_all = "state" in taken_by(components["loss"])
 
@@ -125,7 +126,15 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         return components.bind(hyperparams) if hyperparams else components
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
-        hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
+        given = {**defaults, **(hyperparams or {})}
+        if unsaid := [name for name in choices if name not in given]:
+            swept = "; ".join(f"{name} ({listed(choices[name], 6)})" for name in unsaid)
+            first = ", ".join(f"{name!r}: {choices[name][0]!r}" for name in unsaid)
+            raise MlgymError(
+                f"init: say which of the swept values of {swept}: init(key, batch, {{{first}}}), or "
+                "components.hyperparams for the first of each"
+            )
+        hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
             model = adapt(parts["model"], tells_all=tells_all)

@@ -10,7 +10,9 @@ from __future__ import annotations
 import collections
 import csv as csv_module
 import decimal
+import logging
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -23,6 +25,16 @@ from mlgym_jax.data.npz_and_text import Task, file_at, unreadable
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+
+
+_LOG = logging.getLogger(__name__)
+# A column with more different words than _FEW that hardly come again, or than _MANY, is worth a word.
+_FEW, _MANY = 10, 100
+# 2026-11-24, 24.11.2026, 11/24/26, 24 Nov 2026, each perhaps with a time behind it, or a time alone.
+_DATE = re.compile(
+    r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
+    r"|\d{1,2}[- ]?[A-Za-z]{3,9}[- ,]*\d{2,4})([T ]\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
+)
 
 
 class _Rows(NamedTuple):
@@ -54,7 +66,8 @@ def csv(
 
     `inputs` float32[n, columns], the columns in the order of the file. A column of words, or one named in
     `categorical`, becomes the numbers 0, 1, 2 … of its distinct values in sorted order, over all files;
-    `component("one_hot")` in the encoding spreads them out. A column of numbers with a word in it is an error.
+    `component("one_hot")` in the encoding spreads them out. A column of numbers with a word in it is an error. Dates,
+    and words that hardly come again, are told of, as their numbers say little.
 
     Args:
         path: the file of the split "train".
@@ -96,6 +109,8 @@ def csv(
         words = name != target and not any(_number(text) is not None for part in texts for text in part)
         if words or name in categorical or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
+            if name not in categorical:
+                _warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target)
         else:
             columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
     splits = {}
@@ -201,6 +216,31 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     codes = {None: math.nan, **{key: float(number) for number, key in enumerate(distinct)}}
     shown = tuple(_shown(key) if numeric else key for key in distinct)
     return [np.array([codes[key] for key in part]) for part in keys], shown
+
+
+def _warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: bool) -> None:
+    """Say of which columns the numbers of distinct values say little: dates, identifiers, free text, measurements."""
+    many = len(distinct) > _FEW and 2 * len(distinct) > rows
+    last = len(distinct) - 1
+    if is_target and many:
+        _LOG.warning(
+            "config.dataset.target: %r has %d different values in %d rows, a class each; are they numbers to predict, "
+            "task='regression'?",
+            *(name, len(distinct), rows),
+        )
+    elif not is_target and distinct and all(map(_DATE.match, distinct)):
+        _LOG.warning(
+            "config.dataset: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
+            "their letters; write them as numbers, such as days, or leave them out: ignore=(%r,)",
+            *(name, listed(distinct, 3), last, name),
+        )
+    elif not is_target and (many or len(distinct) > _MANY):
+        _LOG.warning(
+            "config.dataset: the column %r holds %d different words in %d rows (%s), which become the codes 0 … %d; if "
+            "they name nothing that comes again, leave them out: ignore=(%r,); if they are categories, say so: "
+            "categorical=(%r,)",
+            *(name, len(distinct), rows, listed(distinct, 3), last, name, name),
+        )
 
 
 def _shown(number: decimal.Decimal) -> str:

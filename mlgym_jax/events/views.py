@@ -67,6 +67,12 @@ class ExperimentView:
         """The scores of the newest epoch; empty before the first."""
         return self._row(self.epochs - 1) if self.epoch_numbers else {}
 
+    def scores_of(self, epoch: int) -> dict[str, float]:
+        """Return the scores of an epoch; empty where it was not evaluated."""
+        index = bisect_left(self.epoch_numbers, epoch)
+        there = index < self.epochs and self.epoch_numbers[index] == epoch
+        return self._row(index) if there else {}
+
     def rows(self) -> list[dict[str, float]]:
         """Return one mapping an epoch, with just the scores that were logged for it."""
         return [self._row(index) for index in range(self.epochs)]

@@ -215,7 +215,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         if integer and targets.shape == classes:
             targets = targets.astype(jnp.int32)
             if name in _DISTRIBUTION and name != "softmax_cross_entropy":
-                targets = jax.nn.one_hot(targets, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
+                targets = _one_hot(name, targets, outputs, axis)
             return outputs, targets
         if name in _DISTRIBUTION and targets.shape == outputs.shape:
             return outputs, targets.astype(outputs.dtype)
@@ -240,6 +240,12 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
     return outputs, targets.astype(outputs.dtype)
 
 
+def _one_hot(name: str, classes: jax.Array, outputs: jax.Array, axis: Any) -> jax.Array:
+    if not isinstance(axis, int):
+        raise MlgymError(f"loss {name!r}: class numbers are of one axis of classes, found axis={axis}; write axis=-1")
+    return jax.nn.one_hot(classes, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
+
+
 def _checked_smoothing(share: Any) -> Any:
     """Return how much of each target is spread over the classes, perhaps traced; None for nothing.
 
@@ -259,7 +265,7 @@ def _smooth(name: str, outputs: jax.Array, targets: jax.Array, share: Any, axis:
     if name in _SMOOTHED_BINARY:
         return (1 - share) * targets + share / 2
     if targets.ndim < outputs.ndim:
-        targets = jax.nn.one_hot(targets, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
+        targets = _one_hot(name, targets, outputs, axis)
     counted = where if where is not None and where.shape == targets.shape else None
     return by_optax_rules(optax.smooth_labels)(targets, share, axis=axis, where=counted)
 

@@ -16,7 +16,7 @@ from mlgym_jax.errors import ConfigError, MlgymError
 @register("post_processor", "softmax")
 def softmax(*, axis: int = -1) -> PostProcessor:
     """Turn logits into probabilities along an axis."""
-    return lambda outputs: jax.nn.softmax(_array(outputs), axis=axis)
+    return lambda outputs: jax.nn.softmax(_array("softmax", outputs, axis), axis=axis)
 
 
 @register("post_processor", "sigmoid")
@@ -28,7 +28,7 @@ def sigmoid() -> PostProcessor:
 @register("post_processor", "argmax")
 def argmax(*, axis: int = -1) -> PostProcessor:
     """Return the index of the largest output, int32; of equals the first."""
-    return lambda outputs: jnp.argmax(_array(outputs), axis=axis).astype(jnp.int32)
+    return lambda outputs: jnp.argmax(_array("argmax", outputs, axis), axis=axis).astype(jnp.int32)
 
 
 @register("post_processor", "threshold", dynamic=("value",))
@@ -40,13 +40,13 @@ def threshold(*, value: float = 0.5) -> PostProcessor:
 @register("post_processor", "min")
 def minimum(*, axis: int = -1) -> PostProcessor:
     """Return the smallest output along an axis."""
-    return lambda outputs: jnp.min(_array(outputs), axis=axis)
+    return lambda outputs: jnp.min(_array("min", outputs, axis), axis=axis)
 
 
 @register("post_processor", "max")
 def maximum(*, axis: int = -1) -> PostProcessor:
     """Return the largest output along an axis."""
-    return lambda outputs: jnp.max(_array(outputs), axis=axis)
+    return lambda outputs: jnp.max(_array("max", outputs, axis), axis=axis)
 
 
 @register("post_processor", "top_k")
@@ -60,7 +60,7 @@ def top_k(*, k: int) -> PostProcessor:
         raise ConfigError("post_processors", f"top_k: k of at least 1 is expected, found {k}")
 
     def largest(outputs: Any) -> jax.Array:
-        array = _array(outputs)
+        array = _array("top_k", outputs, -1)
         if k > array.shape[-1]:
             raise MlgymError(f"top_k: k={k} is more than the {array.shape[-1]} outputs")
         return jax.lax.top_k(array, k)[1]
@@ -68,5 +68,16 @@ def top_k(*, k: int) -> PostProcessor:
     return largest
 
 
-def _array(outputs: Any) -> jax.Array:
-    return jnp.asarray(one_array(outputs))
+def _array(name: str, outputs: Any, axis: int | None = None) -> jax.Array:
+    """Return the one output that is read.
+
+    Raises:
+        MlgymError: there are several, or they have no such axis.
+    """
+    array = jnp.asarray(one_array(outputs))
+    if axis is not None and not -array.ndim <= axis < array.ndim:
+        shape = ", ".join(["n", *map(str, array.shape[1:])])
+        raise MlgymError(
+            f"{name}: axis={axis} is no axis of outputs [{shape}]; axes are {-array.ndim} to {array.ndim - 1}"
+        )
+    return array

@@ -20,13 +20,15 @@ _FORMS = {
 _OF_NAMES = (f"dict(first={_EXAMPLE}, …)", "components by names")
 
 
-def check_transform(key: str, value: Any) -> None:
+def check_transform(key: str, value: Any, *, may_be_none: bool = True) -> None:
     """Refuse what is no gradient transformation.
 
     Raises:
         ConfigError: at `optimizer.<key>`.
     """
-    if value is not None and not callable(getattr(value, "update", None)):
+    if value is None and may_be_none:
+        return
+    if not (callable(getattr(value, "init", None)) and callable(getattr(value, "update", None))):
         raise ConfigError(f"optimizer.{key}", f"a component is expected, such as {_EXAMPLE}; found {described(value)}")
 
 

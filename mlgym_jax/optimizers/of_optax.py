@@ -204,7 +204,7 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
         patterns += [("param_labels", pattern) for pattern, _ in given.get("param_labels", ())]
         for key, value in given.items():
             if key in _INNER:
-                inside.check_transform(key, value)
+                inside.check_transform(key, value, may_be_none=parameters[key].default is None)
             elif key == "step_size_fn":
                 inside.check_function(key, value)
             elif "dtype" in key and isinstance(value, str):

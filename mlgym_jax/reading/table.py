@@ -17,7 +17,7 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False, markup=False)
-    console.print(table(result.view, monitor, mode, limit))
+    console.print(table(result.view, monitor, mode, limit, with_test=True))
     for item in [*result.experiments, *result.refit]:
         if item.error:
             console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
@@ -66,8 +66,13 @@ def _selected(kind: str, found: dict[str, Any] | None) -> str:
     return f"{name}: {score} {found['mean']:.4f}{spread} over {len(found['scores'])} folds; selected: {picked}"
 
 
-def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -> Any:
-    """Return a rich table of a run's experiments, best first, those without a score last."""
+def table(view: Any, monitor: str | None, mode: str, limit: int | None = None, *, with_test: bool = False) -> Any:
+    """Return a rich table of a run's experiments, best first, those without a score last.
+
+    Args:
+        with_test: show what the split "test" says of each experiment's best epoch, of its last one without a monitor;
+            while a run goes on, nobody should choose by it.
+    """
     from rich.table import Table
     from rich.text import Text
 
@@ -83,7 +88,11 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
     names = list(dict.fromkeys(name for found in cells.values() for name in found))
     folds = any(item.fold is not None for item in experiments)
     scores = list(dict.fromkeys(name for item in experiments for name in item.history))
-    last = [name for name in scores if name != monitor and (name.endswith("/loss") or name.startswith("val/"))][:4]
+    others = [name for name in scores if name != monitor and not name.startswith("test/")]
+    last = [name for name in others if name.endswith("/loss") or name.startswith("val/")][:4]
+    test = [name for name in scores if name.startswith("test/") and name.count("/") == 1 and name != monitor]
+    test = test[:4] if with_test else []
+    at_best = " @ best" * bool(monitor)
     grid = Table(title=f"{view.run_id} {view.name or ''} {view.status}", title_justify="left")
     grid.add_column("id", justify="right")
     for name in names:
@@ -96,6 +105,8 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
         grid.add_column(f"best {monitor}", justify="right", style="bold")
     for name in last:
         grid.add_column(name, justify="right")
+    for name in test:
+        grid.add_column(name + at_best, justify="right")
     for item in sorted(experiments, key=rank)[:limit]:
         found = best[item.experiment_id]
         status = item.status + (f" ({item.stop_reason})" if item.stop_reason else "")
@@ -103,6 +114,8 @@ def table(view: Any, monitor: str | None, mode: str, limit: int | None = None) -
         row += [str(item.fold)] * folds + [status, str(item.epochs)]
         row += [f"{found[1]:.4f} @ {found[0]}" if found else "-"] * bool(monitor)
         row += [f"{item.last[name]:.4f}" if name in item.last else "-" for name in last]
+        told = item.scores_of(found[0]) if found else {} if monitor else item.last
+        row += [f"{told[name]:.4f}" if name in told else "-" for name in test]
         grid.add_row(*(Text(cell) for cell in row))
     return grid
 

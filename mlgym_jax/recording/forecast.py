@@ -62,9 +62,10 @@ def _of(job: Job, request: PlanRequest, devices: list[jax.Device], strict: bool)
         plan = choose_plan(request, traced=job.traced, num_experiments=number, num_devices=len(devices), strict=strict)
     sizes = ", ".join(f"{split} {_span(sizes)}" for split, sizes in job.folds.sizes.items())
     parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(job.abstract.params))
+    steps, size = job.shape.num_steps, job.shape.batch_size
     return (
-        f"group {job.group.index}: {number} experiment{'s' * (number > 1)}, plan {plan}, {job.shape.num_steps} steps "
-        f"of {job.shape.batch_size} an epoch, {parameters:,} parameters; examples: {sizes}; scores: "
+        f"group {job.group.index}: {number} experiment{'s' * (number > 1)}, plan {plan}, {steps} "
+        f"step{'s' * (steps > 1)} of {size} an epoch, {parameters:,} parameters; examples: {sizes}; scores: "
         f"{listed(job.names, 8)}"
     )
 

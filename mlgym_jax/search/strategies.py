@@ -67,7 +67,8 @@ def random(*, num_experiments: int, seed: int = 0) -> Strategy:
     """Draw each swept field independently: from its range, or one of a grid's values (Bergstra and Bengio, 2012).
 
     What an experiment gets depends on (seed, its number, the field) alone: asking for more experiments, or sweeping
-    another field, leaves the others' values as they are.
+    another field, leaves the others' values as they are. So values of short grids come again, which is said; the
+    product of all grids, which is the default, tries each once.
 
     Raises:
         ConfigError: fewer than 1 experiment, or nothing to draw.

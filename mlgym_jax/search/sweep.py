@@ -47,7 +47,17 @@ def expand(study: Mapping[str, Any]) -> list[Assignment]:
 def strategy_of(study: Mapping[str, Any]) -> Strategy:
     """Build what a resolved study's section `search` names; without one, the product of all grids."""
     section = study.get("search")
-    return WHOLE_GRID if section is None else build_alone(section)
+    if section is None:
+        return WHOLE_GRID
+    for name, value in section.parameters.items():
+        if any(True for _ in sweeps({name: value} if name not in section.entry.as_written else {name: _itself(value)})):
+            raise ConfigError(f"search.{name}", "a search cannot be swept itself; write one value")
+    return build_alone(section)
+
+
+def _itself(value: Any) -> Any:
+    """Return a parameter that holds parts of a config, which may be swept, without these."""
+    return value if is_sweep(value) else None
 
 
 def proposed_by(strategy: Strategy, study: Mapping[str, Any], finished: Finished) -> list[Assignment]:

@@ -16,7 +16,7 @@ def build(config: Any) -> Components:
 
     Of a sweep these are the components of its first experiment, dynamic values left open.
     The swept values that one program can take as arrays stand in `components.hyperparams` (the first experiment's) and
-    are arguments of `make_program(components).init`.
+    are arguments of `make_program(components).init`, which wants to be told those that have several values.
     """
     assignments = expand(validated(as_config(config)))
     first = assignments[0]
@@ -26,4 +26,6 @@ def build(config: Any) -> Components:
         for path in dynamic_paths(assignments)
         if "." in path and path in first.hyperparameters
     }
-    return components.opened(hyperparams)
+    named = [assignment.hyperparameters for assignment in assignments]
+    values = {path: list(dict.fromkeys(own[path] for own in named if path in own)) for path in hyperparams}
+    return components.opened(hyperparams, {path: found for path, found in values.items() if len(found) > 1})

@@ -29,7 +29,7 @@ from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
 from mlgym_jax.study.checks import check_refit, check_values, checked_table
 from mlgym_jax.study.job import Job, make_job
-from mlgym_jax.study.programs import advice, in_words
+from mlgym_jax.study.programs import advice, in_words, repeated
 from mlgym_jax.study.tracing import NotTraceable
 
 _LOG = logging.getLogger(__name__)
@@ -128,6 +128,8 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     while True:
         try:
             experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
+            if refit is None and not study.search.is_adaptive and (alike := repeated(assignments)):
+                _LOG.warning("config.search: %s", alike)
             if hint := advice([job.group for job in jobs]):
                 _LOG.warning(
                     "%s. They are compiled one after the other; %s", in_words([j.group for j in jobs], because), hint

@@ -1,4 +1,4 @@
-"""How many programs a study compiles, and because of which swept values: said before any of them is."""
+"""What is worth a word before anything compiles: how many programs there are and why, experiments that are alike."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.config.spelling import columns, spelled
+from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import listed
 from mlgym_jax.search.grouping import Group
+from mlgym_jax.search.strategy import Assignment
 
 # More programs than this are worth a word before they are compiled, one after the other.
 MANY = 8
@@ -47,3 +49,17 @@ def advice(groups: Sequence[Group]) -> str:
     """Return what to write instead of so many values that each need a program; "" where they are not many."""
     paths = [path for path, values in split_by(groups).items() if len(values) > 2] if len(groups) > MANY else []
     return f"fewer different values of {listed(paths, 4)}, such as grid(…) of two or three, compile fewer" * bool(paths)
+
+
+def repeated(assignments: Sequence[Assignment]) -> str:
+    """Say how many experiments have the values of one before them; "" where none has."""
+    distinct = {canonical_json(assignment.hyperparameters) for assignment in assignments}
+    again = len(assignments) - len(distinct)
+    if not again:
+        return ""
+    return (
+        f"{again} of {len(assignments)} experiments repeat the values of another one, seed included, so they give the "
+        f"same numbers; a random search draws each by itself. To try each of these {len(distinct)} once leave "
+        "config.search out, for others take ranges such as uniform(low, high), or draw the seed, too: "
+        "config.seed = int_uniform(0, 1000)"
+    )

@@ -1,0 +1,78 @@
+"""Columns of a csv file whose words become numbers that say little are told of: dates, identifiers, free text."""
+
+import csv
+import datetime
+import logging
+
+import pytest
+
+from mlgym_jax.data.csv_files import csv as read
+
+DAYS = [datetime.date(2026, 2, 1) + datetime.timedelta(days=number) for number in range(28)]
+
+
+def said(folder, caplog, column, *, target=None, **parameters):
+    path = folder / "table.csv"
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["x", "column", "y"])
+        writer.writerows((number, value, (target or [0, 1] * 500)[number]) for number, value in enumerate(column))
+    with caplog.at_level(logging.WARNING):
+        read(path=str(path), target="y", **{"task": "classification", **parameters})
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.mark.parametrize(
+    "spelled",
+    [
+        "{:%Y-%m-%d}",
+        "{:%d.%m.%Y}",
+        "{:%m/%d/%y}",
+        "{:%Y-%m}",
+        "{:%d %b %Y}",
+        "{:%Y-%m-%dT12:30:00Z}",
+        "{:%Y-%m-%d} 12:30",
+        "{:%d}:15",
+    ],
+)
+def test_dates_and_times(spelled, tmp_path, caplog):
+    [told] = said(tmp_path, caplog, [spelled.format(day) for day in DAYS])
+    codes = len({spelled.format(day) for day in DAYS}) - 1
+    assert told.startswith("config.dataset: the column 'column' holds dates or times (")
+    assert f"the codes 0 … {codes}, " in told and "ignore=('column',)" in told
+
+
+def test_words_that_hardly_come_again(tmp_path, caplog):
+    [told] = said(tmp_path, caplog, [f"patient {number}" for number in range(28)])
+    assert "the column 'column' holds 28 different words in 28 rows (patient 0, patient 1, patient 10, …" in told
+    assert "ignore=('column',)" in told and "categorical=('column',)" in told
+
+
+def test_very_many_words(tmp_path, caplog):
+    assert "holds 101 different words in 1000 rows" in said(tmp_path, caplog, [f"w{n % 101}" for n in range(1000)])[0]
+
+
+@pytest.mark.parametrize(
+    "column, parameters",
+    [
+        (["red", "green", "blue"] * 10, {}),
+        (["a", "b", "c", "d"], {}),  # of so few rows nothing can be said
+        ([f"w{number % 100}" for number in range(1000)], {}),
+        ([f"patient {number}" for number in range(28)], {"ignore": ("column",)}),
+        ([f"patient {number}" for number in range(28)], {"categorical": ("column",)}),
+        ([0.5 + number for number in range(28)], {}),
+    ],
+)
+def test_nothing_is_said_of_categories_and_of_what_was_decided(column, parameters, tmp_path, caplog):
+    assert said(tmp_path, caplog, column, **parameters) == []
+
+
+def test_numbers_as_classes(tmp_path, caplog):
+    measured = [number / 7 for number in range(28)]
+    [told] = said(tmp_path, caplog, [1] * 28, target=measured)
+    assert told == (
+        "config.dataset.target: 'y' has 28 different values in 28 rows, a class each; are they numbers to predict, "
+        "task='regression'?"
+    )
+    caplog.clear()
+    assert said(tmp_path, caplog, [1] * 28, target=measured, task="regression") == []

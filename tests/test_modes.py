@@ -199,14 +199,25 @@ class NnxNever(nnx.Module):
         return self.linear(self.drop(self.norm(x, use_running_average=True), deterministic=True))
 
 
-def study_of(model):
+def study_of(model, loss=None):
     config = ConfigDict()
     config.num_epochs = 1
     config.dataset = component("synthetic", num_examples=60, num_features=5, num_classes=3)
     config.model = model
-    config.loss = component("softmax_cross_entropy")
+    config.loss = loss or component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=0.1)
     return prepare(config)
+
+
+def test_a_loss_that_draws_in_evaluation_says_so_itself_by_the_key_that_it_takes(own_registry, caplog):
+    def noisy(outputs, batch, *, key):
+        return outputs[:, 0] + jax.random.normal(key, batch["targets"].shape)
+
+    mg.register("model", "told")(lambda: Told())
+    mg.register("loss", "noisy")(lambda: noisy)
+    with caplog.at_level(logging.WARNING):
+        study_of(component("told"), loss=component("noisy"))
+    assert caplog.messages == []
 
 
 @pytest.mark.parametrize(

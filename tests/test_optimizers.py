@@ -61,9 +61,20 @@ BY_HAND = {
     ),
     "contrib.sam": (
         {"optimizer": SGD, "adv_optimizer": optax.contrib.normalize()},
-        lambda: optax.GradientTransformation(*optax.contrib.sam(SGD, optax.contrib.normalize())),
+        lambda: of_value_fn(optax.contrib.sam(SGD, optax.contrib.normalize(), opaque_mode=True)),
     ),
 }
+
+
+def of_value_fn(opaque):
+    """Hand optax's opaque SAM the gradient that its documentation asks for."""
+
+    def update(updates, state, params, *, value_fn, **_):
+        return opaque.update(updates, state, params, grad_fn=lambda params, _: jax.grad(value_fn)(params))
+
+    return optax.GradientTransformationExtraArgs(opaque.init, update)
+
+
 # name -> parameters of the schedule
 SCHEDULES = {
     "constant_schedule": {"value": 0.5},

@@ -173,12 +173,12 @@ def test_phases_change_at_fractions_of_epochs(tmp_path):
     assert found == pytest.approx([-6], abs=1e-5)
 
 
-def test_sharpness_aware_updates_count_for_their_steps(tmp_path):
-    # Every second step is an update; the one between ascends, and is taken back. 8 steps are 4 updates of the rate 1.
-    optimizer = component(
-        "contrib.sam", optimizer=sgd_until(2), adv_optimizer=component("sgd", learning_rate=0.0), sync_period=2
-    )
-    assert weights(study(tmp_path, 40, optimizer), tmp_path) == pytest.approx([-4], abs=1e-5)
+@pytest.mark.parametrize("sync_period", [2, 100])
+def test_sharpness_aware_steps_are_all_updates(sync_period, tmp_path):
+    # Each step ascends inside of itself. 8 steps of 2 epochs are 8 updates of the rate 1, the others of the rate 0.
+    still = component("sgd", learning_rate=0.0)
+    optimizer = component("contrib.sam", optimizer=sgd_until(2), adv_optimizer=still, sync_period=sync_period)
+    assert weights(study(tmp_path, 40, optimizer), tmp_path) == pytest.approx([-8], abs=1e-5)
 
 
 SGD = component("sgd", learning_rate=1.0)

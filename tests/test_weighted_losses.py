@@ -12,6 +12,7 @@ import mlgym_jax as mg
 from mlgym_jax import component
 from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.scoring import loss_values
+from mlgym_jax.core.weighted import mean_over_batch
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.losses.composite import Reading, l2_regularizer, weighted_sum
 
@@ -142,6 +143,35 @@ def test_every_builtin_loss_leaves_out_what_where_does(name, given, unreduced):
         costs, counted = unreduced(outputs, targets), np.broadcast_to(WHERE[..., None], outputs.shape)
     np.testing.assert_allclose(sums.sum() / weights.sum(), np.asarray(costs)[counted].mean(), rtol=1e-5)
     assert float(weights.sum()) == counted.sum()
+
+
+@pytest.mark.parametrize(
+    ("name", "targets", "nothing"),
+    [
+        ("softmax_cross_entropy", TARGETS, -100),
+        ("squared_error", RNG.normal(size=(B, T)), np.nan),
+        ("lp", None, np.nan),
+    ],
+)
+def test_what_stands_where_nothing_counts_may_be_anything(name, targets, nothing):
+    targets = RNG.normal(size=(B, T)).astype(np.float32) if targets is None else targets
+    outputs = RNG.normal(size=(B, T, C) if name == "softmax_cross_entropy" else (B, T)).astype(np.float32)
+    batch = {"where": WHERE, "mask": np.ones(B, bool)}
+    kind = np.int32 if name == "softmax_cross_entropy" else np.float32
+
+    @jax.jit
+    def gradient(targets):
+        objective = lambda outputs: builtin(name)(outputs, {"targets": targets, **batch})[0].sum()  # noqa: E731
+        return jax.grad(objective)(outputs)
+
+    found = gradient(np.where(WHERE, targets, nothing).astype(kind))
+    np.testing.assert_array_equal(found, gradient(np.where(WHERE, targets, 0).astype(kind)))
+    assert np.isfinite(found).all() and (np.asarray(found)[~WHERE] == 0).all()
+
+
+def test_totals_of_half_precision_count_every_position():
+    values = (jnp.ones(3, jnp.bfloat16), jnp.array([300.0, 1.0, 0.0]))
+    assert float(mean_over_batch(values, np.ones(3, bool))) == float(jnp.bfloat16(3 / 301))
 
 
 def test_classes_that_are_left_out_leave_their_positions_in():

@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import optax
 
 from mlgym_jax.core.clock import Clock, ticking
+from mlgym_jax.core.evaluated import evaluated_params
 from mlgym_jax.core.model import carried
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.outputs import checked
@@ -215,8 +216,10 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
 
     def outputs_of(parts: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Outputs, Given]:
         """Return the model's outputs, the same with those of the post-processors, and what a loss may take besides."""
-        used = state.opt_state if "averaging" in parts and not train else state
+        used: Any = state.opt_state if "averaging" in parts and not train else state
         params, model_state = used.params, getattr(used, "model_state", state.model_state)
+        if used is state and not train:
+            params = evaluated_params(state.opt_state, params)
         outputs, left = call(parts, params, model_state, state, batch, train)
         processed = process(parts.get("post_processors", {}), outputs)
         return outputs, processed, given_to_loss(params, left, state, train)

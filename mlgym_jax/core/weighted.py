@@ -103,6 +103,12 @@ def kept_of(where: Any, values: jax.Array) -> jax.Array | None:
     return jnp.broadcast_to(where.reshape(*where.shape, *(1 for _ in values.shape[where.ndim :])), values.shape)
 
 
+def only_kept(where: Any, targets: jax.Array) -> jax.Array:
+    """Return targets, with zeros in the place of those that a field `where` calls False, whose gradients may be NaN."""
+    kept = kept_of(where, targets)
+    return targets if kept is None else jnp.where(kept, targets, jnp.zeros_like(targets))
+
+
 def mean_over_batch(values: LossValues, mask: jax.Array) -> jax.Array:
     """Return float[], what a step lowers: totals divided, of the examples whose mask, bool[batch], is True."""
     means = []
@@ -111,8 +117,10 @@ def mean_over_batch(values: LossValues, mask: jax.Array) -> jax.Array:
         if weights is None:
             means.append(total / jnp.maximum(mask.sum(), 1).astype(sums.dtype))
         else:
-            weight = jnp.where(mask, weights, jnp.zeros_like(weights)).sum().astype(sums.dtype)
-            means.append(jnp.where(weight > 0, total / jnp.where(weight > 0, weight, 1), 0))
+            kind = sums.dtype if sums.dtype.itemsize >= 4 else jnp.float32  # half precision counts to a few hundred
+            weight = jnp.where(mask, weights, jnp.zeros_like(weights)).astype(kind).sum()
+            mean = total.astype(kind) / jnp.where(weight > 0, weight, 1)
+            means.append(jnp.where(weight > 0, mean, 0).astype(sums.dtype))
     return sum(means[1:], start=means[0])
 
 

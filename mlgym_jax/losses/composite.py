@@ -31,7 +31,7 @@ from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
 from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
-from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
+from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled
 from mlgym_jax.errors import MlgymError
 
 Loss = Callable[..., LossValues]
@@ -180,20 +180,21 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
             outputs = outputs[..., 0]
         if outputs.shape != targets.shape:
             raise MlgymError(f"lp takes targets of the outputs' shape {outputs.shape}, found {targets.shape}")
+        targets = only_kept(batch.get("where"), targets)
         distance = jnp.abs(outputs - targets.astype(outputs.dtype))
         # A power of 0 has no gradient that a sum would survive: 0^p is 0 with gradient 0 here.
         zero = distance == 0
         powers = jnp.where(zero, 0.0, jnp.where(zero, 1.0, distance) ** jnp.asarray(p, distance.dtype))
         axes = tuple(range(1, powers.ndim))
         kept = kept_of(batch.get("where"), powers)
-        number = None if kept is None else kept.sum(axis=axes).astype(powers.dtype)
+        number = None if kept is None else kept.sum(axis=axes)
         if kept is None or number is None:
             mean = powers.mean(axis=axes)
         else:
-            mean = jnp.where(kept, powers, 0.0).sum(axis=axes) / jnp.maximum(number, 1)
+            mean = jnp.where(kept, powers, 0.0).sum(axis=axes) / jnp.maximum(number, 1).astype(powers.dtype)
         none = mean == 0
         values = jnp.where(none, 0.0, jnp.where(none, 1.0, mean) ** (1 / jnp.asarray(root, mean.dtype)))
-        return values if number is None else (values * number, number)
+        return values if number is None else (values * number.astype(values.dtype), number.astype(jnp.float32))
 
     return loss
 

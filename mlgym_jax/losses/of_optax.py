@@ -51,7 +51,7 @@ from mlgym_jax.core.targets import (
     check_two,
     known,
 )
-from mlgym_jax.core.weighted import LossValues, kept_of
+from mlgym_jax.core.weighted import LossValues, kept_of, only_kept
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
@@ -118,6 +118,8 @@ _OF_CLASSES = {
 }
 # Shapes are what optax checks.
 _FREE = {"ctc_loss", "triplet_margin_loss"}
+# A field `where` says nothing of single targets.
+_RELATED = _FREE | {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss", "ntxent"}
 _TARGETS = ("labels", "targets", "log_targets")
 _OPTIONAL_ARRAYS = ("where", "weights")
 # Never plain data, or (without the activation) checked by optax on values that a compiled program does not have.
@@ -170,6 +172,8 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             if target is not None:
                 axis = settings.get("axis", -1) if name != "dice_loss" else -1
                 _check_values(name, scores, inputs[target], batch, axis, settings.get("blank_id"))
+                if where is not None and name not in _RELATED:  # what is left out may be anything, also NaN
+                    inputs[target] = only_kept(where, inputs[target])
                 scores, inputs[target] = _matched(name, scores, inputs[target], axis)
                 if smoothing is not None:
                     inputs[target] = _smooth(name, scores, inputs[target], smoothing, axis, inputs.get("where"))
@@ -320,7 +324,7 @@ def _per_example(values: jax.Array, batch_size: int, kept: jax.Array | None) -> 
     axes = tuple(range(1, values.ndim))
     if kept is None:
         return values.mean(axis=axes)
-    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(values.dtype)
+    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
 
 
 def _shape(array: jax.Array) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
-import optax.contrib
 
 from mlgym_jax.core.clock import Clock, clock, ticking
 from mlgym_jax.errors import ConfigError
@@ -27,7 +26,7 @@ def check_count(parameter: str, count: Any) -> None:
         )
 
 
-def multi_steps(given: dict[str, Any]) -> optax.GradientTransformation:
+def multi_steps(given: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
     """Build `optax.MultiSteps`; what counts inside of it knows how many steps an update takes."""
     if given.get("should_skip_update_fn"):
         given["should_skip_update_fn"] = getattr(optax, given["should_skip_update_fn"])
@@ -39,7 +38,7 @@ def multi_steps(given: dict[str, Any]) -> optax.GradientTransformation:
     given["every_k_schedule"] = whole
     accumulated = optax.MultiSteps(**given)
 
-    def update(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    def update(updates: Any, state: Any, params: Any = None, **extra: Any) -> tuple[Any, Any]:
         outside, done = clock(), state.gradient_step
         if varies:
             begun = _begun(outside, state, whole)
@@ -50,9 +49,9 @@ def multi_steps(given: dict[str, Any]) -> optax.GradientTransformation:
         else:
             steps_of = lambda count: outside.steps_of(count * every)  # noqa: E731
         with ticking(Clock(calls=done, steps_of=steps_of)):
-            return accumulated.update(updates, state, params)
+            return accumulated.update(updates, state, params, **extra)
 
-    return optax.GradientTransformation(accumulated.init, update)
+    return optax.GradientTransformationExtraArgs(accumulated.init, update)
 
 
 def _begun(outside: Clock, state: Any, every: Callable[[Any], Any]) -> Any:
@@ -61,23 +60,6 @@ def _begun(outside: Clock, state: Any, every: Callable[[Any], Any]) -> Any:
         return outside.calls - state.mini_step
     add = lambda update, steps: steps + every(update)  # noqa: E731
     return jax.lax.fori_loop(0, state.gradient_step, add, jnp.zeros((), jnp.int32))
-
-
-def sam(given: dict[str, Any]) -> optax.GradientTransformation:
-    """Build `optax.contrib.sam`, whose optimizer updates once in `sync_period` steps."""
-    period, optimizer = given.get("sync_period", 2), given["optimizer"]
-    check_count("sync_period", period)
-    inner = optax.with_extra_args_support(optimizer)
-
-    def update_inside(updates: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
-        outside = clock()
-        with ticking(Clock(steps_of=lambda count: outside.steps_of(count * period))):
-            return inner.update(updates, state, params)
-
-    given = {**given, "optimizer": optax.GradientTransformation(optimizer.init, update_inside)}
-    tx = optax.contrib.sam(**given)
-    # It says that it takes extra arguments and raises at those that it does not know.
-    return optax.GradientTransformation(tx.init, lambda updates, state, params=None: tx.update(updates, state, params))
 
 
 def apply_every(given: dict[str, Any]) -> optax.GradientTransformation:

@@ -15,8 +15,10 @@ What differs from optax, so that plain data says it:
 - `partition` and `multi_transform` take `param_labels` as pairs (regular expression, label), of which the first match
   counts: `partition(transforms={"slow": …, "fast": …}, param_labels=[("^head/", "fast"), ("", "slow")])`.
 - dtypes are names, `mu_dtype="bfloat16"`. Inner transformations and schedules are components.
-- `lookahead` keeps the slow parameters in its own state; the model trains and is evaluated with the fast ones.
-- `contrib.<name>` are those of `optax.contrib`. The schedule-free ones are evaluated where they take gradients.
+- `lookahead` keeps the slow parameters in its own state; the model trains with the fast ones, and is evaluated with the
+  slow ones (`core.evaluated`).
+- `contrib.<name>` are those of `optax.contrib`. The schedule-free ones are evaluated where `schedule_free_eval_params`
+  says. `contrib.sam` ascends inside of each step.
 """
 
 from __future__ import annotations
@@ -32,7 +34,7 @@ import optax.contrib
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.paths import Path, map_paths, note_pattern
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.optimizers import accumulation, fractions, inside, signatures
+from mlgym_jax.optimizers import accumulation, fractions, inside, sharpness, signatures
 from mlgym_jax.optimizers.schedules import TRACED
 
 _NEEDS_FUNCTION = "takes a function, which no config holds; register an optimizer of your own that calls it"
@@ -108,6 +110,8 @@ _LEFT_OUT = {
 _NOT_ANNOTATED = ("MultiSteps", "contrib.dog", "contrib.dowg", "scale_by_factored_rms")
 # Numbers that are shapes: never arguments of a compiled program.
 _SHAPES = ("memory_size", "min_dim_size_to_factor", "num_betas", "rank")
+# Numbers that Python itself counts to.
+_COUNTED = {"contrib.sam": ("sync_period",)}
 _INNER = ("inner", "opt", "optimizer", "fast_optimizer", "base_optimizer", "adv_optimizer", "linesearch")
 
 
@@ -162,7 +166,7 @@ _BUILD: dict[str, Callable[[dict[str, Any]], Any]] = {
     "add_noise": lambda given: optax.add_noise(**{"key": 0, **given}),
     "apply_every": accumulation.apply_every,
     "chain": lambda given: optax.chain(*given["transforms"]),
-    "contrib.sam": accumulation.sam,
+    "contrib.sam": sharpness.sam,
     "lookahead": _lookahead,
     "multi_transform": _partition,
     "named_chain": lambda given: optax.named_chain(*(tuple(pair) for pair in given["transforms"])),
@@ -247,7 +251,9 @@ def _register_all() -> None:
         if kind == "optimizer" and name not in _NOT_ANNOTATED and not _returns_transformation(function):
             continue
         factory = _factory(name, function, kind)
-        register(kind, name, dynamic=signatures.numbers(factory, leave_out=_SHAPES))(factory)
+        register(kind, name, dynamic=signatures.numbers(factory, leave_out=(*_SHAPES, *_COUNTED.get(name, ()))))(
+            factory
+        )
 
 
 def _returns_transformation(function: Callable[..., Any]) -> bool:

@@ -165,7 +165,7 @@ def in_epochs(steps_per_epoch: int, *, schedule: Any) -> Schedule:
 
     in_epochs(schedule=component("warmup_cosine_decay_schedule", warmup_steps=2, decay_steps=20, …)) warms up during the
     first two epochs. Epochs are those of the fold that trains, and of the steps that were taken: an optimizer that
-    gathers the gradients of several steps (`MultiSteps`, `contrib.sam`) counts its updates, which here count as those.
+    gathers the gradients of several steps (`MultiSteps`) counts its updates, which here count as those.
     """
     if not callable(schedule):
         raise MlgymError(f"in_epochs: schedule takes a component of kind schedule, found {schedule!r}")

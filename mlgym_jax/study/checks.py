@@ -80,7 +80,7 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
         ConfigError: at the number of steps that is too large.
     """
     if isinstance(optimizer, Node):
-        name = {"MultiSteps": "every_k_schedule", "apply_every": "k", "contrib.sam": "sync_period"}.get(
+        name = {"MultiSteps": "every_k_schedule", "apply_every": "k"}.get(
             optimizer.entry.name if optimizer.entry.kind == "optimizer" else ""
         )
         every = _at_first(optimizer.get(name)) if name else 1
@@ -97,7 +97,7 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
                 f"write at most {num_steps // before}, or train for more epochs",
             )
         for key, value in optimizer.parameters.items():
-            within = key in ("opt", "optimizer") and name in ("every_k_schedule", "sync_period")
+            within = key == "opt" and name == "every_k_schedule"
             check_accumulation(value, num_steps, before * every if within else before)
     elif isinstance(optimizer, Mapping | tuple):
         for value in optimizer.values() if isinstance(optimizer, Mapping) else optimizer:

@@ -52,8 +52,8 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
         abstract = jax.eval_shape(program.init, key, batch, row)
         with seeing() as seen:
             traced = jax.make_jaxpr(program.train_step)(abstract, batch)
-        evaluated, scores = jax.make_jaxpr(evaluate, return_shape=True)(abstract, batch)
-        outputs = jax.eval_shape(program.predict, abstract, batch)
+        scores = jax.eval_shape(evaluate, abstract, batch)
+        predicted, outputs = jax.make_jaxpr(program.predict, return_shape=True)(abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
         # Whatever it says, such as a format string that an array does not know: it is the arrays' fault if the same
@@ -70,16 +70,16 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
                 "loss" if name == "loss" else f"metrics.{name}",
                 f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
             )
-    surprises = _surprises(seen, traced.jaxpr, evaluated.jaxpr, abstract, batch)
+    surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
     return TracedSteps(abstract, traced.jaxpr, list(scores), outputs, surprises)
 
 
-def _surprises(seen: Seen, training: Any, evaluation: Any, abstract: Any, batch: Any) -> tuple[str, ...]:
+def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:
     """Say what of a model's two modes is not as it most often is meant."""
     inputs = jax.tree_util.tree_leaves_with_path((abstract, batch))
     key = [path_name(path) for path, _ in inputs].index("0/key")
     found = []
-    if reads(evaluation, key, [True] * len(evaluation.outvars)):
+    if reads(prediction, key, [True] * len(prediction.outvars)):
         found.append(
             "config.model: evaluation draws random numbers, as dropout does that nothing turns off, so scores and "
             "predictions are noisy. If that is not meant, let the model take the mode, __call__(self, x, train), and "

@@ -12,6 +12,7 @@ from flax import linen, nnx, traverse_util
 from flax.core import DenyList
 from jax.core import Tracer
 
+from mlgym_jax.core.inputs import arguments
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
 from mlgym_jax.errors import ConfigError
 
@@ -73,7 +74,8 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
         sown: set[tuple[str, ...]] = set()
         with linen.intercept_methods(_traced_dropout), linen.intercept_methods(_noting(sown)):
-            variables = dict(module.init(rngs(key), inputs, **_mode(call, False)))
+            args, named = called_with(inputs, False)
+            variables = dict(module.init(rngs(key), *args, **named))
         params, state = variables.pop("params", {}), variables
         if tells_all:
             state = _without(state, sown)
@@ -82,14 +84,20 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
         return params, _without_sown(state, updated)
 
+    def called_with(inputs: Any, train: bool) -> tuple[tuple, dict[str, Any]]:
+        mode = _mode(call, train)
+        args, named = arguments(call, inputs, mode)
+        return args, {**named, **mode}
+
     def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
+        args, named = called_with(inputs, True)
         with linen.intercept_methods(_traced_dropout):
             return module.apply(
                 {"params": params, **state},
-                inputs,
+                *args,
                 rngs=rngs(key),
                 mutable=DenyList("params") if tells_all else list(state),
-                **_mode(call, True),
+                **named,
             )
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
@@ -97,11 +105,11 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
             outputs, updated = trained(params, state, inputs, key)
             return outputs, {**state, **updated}
         with linen.intercept_methods(_traced_dropout):
-            variables, mode = {"params": params, **state}, _mode(call, train)
+            variables, (args, named) = {"params": params, **state}, called_with(inputs, train)
             if not tells_all:
-                return module.apply(variables, inputs, rngs=rngs(key), **mode), state
+                return module.apply(variables, *args, rngs=rngs(key), **named), state
             new = DenyList(("params", *state))  # what is there already stays as it is
-            outputs, created = module.apply(variables, inputs, rngs=rngs(key), mutable=new, **mode)
+            outputs, created = module.apply(variables, *args, rngs=rngs(key), mutable=new, **named)
             return outputs, {**state, **created}
 
     return Model(init, apply)
@@ -158,7 +166,10 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> 
             rngs.append((path, variable.replace(new)))
         module = nnx.merge(graphdef, _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state))
         module.train() if train else module.eval()
-        outputs = module(inputs, **_mode(type(module).__call__, train))
+        call = type(module).__call__
+        mode = _mode(call, train)
+        args, named = arguments(call, inputs, mode)
+        outputs = module(*args, **named, **mode)
         return outputs, _nested(split(module)[3]) if train or tells_all else state
 
     return Model(init, apply)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.validation import Validation
 from mlgym_jax.errors import ConfigError, listed
@@ -54,7 +55,7 @@ def make_folds(
     read = dataclasses.replace(
         dataset,
         splits={
-            name: {field: array[start:stop] for field, array in table.arrays.items()}
+            name: nested({field: array[start:stop] for field, array in table.arrays.items()})
             for name, (start, stop) in table.offsets.items()
         },
     )

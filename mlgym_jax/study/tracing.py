@@ -66,7 +66,9 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
     size = len(next(iter(fields.values())))
     rows = {**fields, "mask": np.ones(size, bool)}
     rest = {
-        field: jax.ShapeDtypeStruct((size, *array.shape[1:]) if field != "class_counts" else array.shape, array.dtype)
+        field: jax.ShapeDtypeStruct(array.shape, array.dtype)
+        if field == "class_counts"
+        else jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), array)
         for field, array in sample.items()
         if field not in rows
     }

@@ -19,6 +19,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mlgym_jax.core.axes import with_axes
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.model import carried
 from mlgym_jax.core.modules import adapt
@@ -105,7 +106,7 @@ def make_program(components: Any) -> Program:
         hyperparams = {name: jnp.asarray(value) for name, value in {**defaults, **(hyperparams or {})}.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
-            model = adapt(parts["model"], tells_all=tells_all)
+            model = with_axes(adapt(parts["model"], tells_all=tells_all))
             params, model_state = model.init(key_for(key, INIT), batch["inputs"])
         with named("optimizer"):
             opt_state = parts["optimizer"].init(params)
@@ -129,7 +130,7 @@ def make_program(components: Any) -> Program:
         batch = _with_mask(batch)
         parts = bound(state.hyperparams, batch)
         model, optimizer = (
-            adapt(parts["model"], tells_all=tells_all),
+            with_axes(adapt(parts["model"], tells_all=tells_all)),
             optax.with_extra_args_support(parts["optimizer"]),
         )
         key = key_for(state.key, TRAIN, state.step)
@@ -183,7 +184,7 @@ def make_program(components: Any) -> Program:
         params, model_state = used.params, getattr(used, "model_state", state.model_state)
         key = key_for(state.key, EVAL, state.step)
         with named("model"):
-            model = adapt(parts["model"], tells_all=tells_all)
+            model = with_axes(adapt(parts["model"], tells_all=tells_all))
             outputs, left = model.apply(params, model_state, batch["inputs"], key, False)
             outputs = checked(outputs)
         of_step = {"key": key_for(state.key, EVAL_LOSS, state.step), "step": state.step, "train": False}

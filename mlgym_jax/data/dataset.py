@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.inputs import flat, is_input
-from mlgym_jax.errors import ConfigError, described, listed, nearest
+from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
 INPUTS_REST = "_inputs_rest"
@@ -147,8 +147,11 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
     if not indices:
         raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
     batched = getattr(source, "__getitems__", None)
-    records = batched(list(indices)) if batched else [source[i] for i in indices]
-    records = [_flat_record(record) for record in records]
+    try:
+        records = [*map(_flat_record, batched(list(indices)) if batched else (source[i] for i in indices))]
+    except Exception as error:
+        said = error.message if isinstance(error, ConfigError) else in_words(error)
+        raise ConfigError("dataset", f"split {name!r} could not be read: {said}") from error
     first = records[0]
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
@@ -172,11 +175,9 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
 
 
 def _flat_record(record: Any) -> Any:
-    """Return a record with one field an array, as `core.inputs` has them of whole splits."""
     if not isinstance(record, Mapping) or not any(isinstance(value, Mapping | tuple) for value in record.values()):
         return record
-    inputs = record.get("inputs")
-    if isinstance(inputs, tuple) and all(hasattr(part, "dtype") for part in inputs):
+    if isinstance(inputs := record.get("inputs"), tuple) and all(hasattr(part, "dtype") for part in inputs):
         record = {**record, "inputs": {str(place): part for place, part in enumerate(inputs)}}
     return flat(record)
 

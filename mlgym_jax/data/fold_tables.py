@@ -11,7 +11,7 @@ import numpy as np
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.folds import Folds
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, in_words
 
 
 def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = None) -> dict[str, Any]:
@@ -42,7 +42,7 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError("encoding", f"{type(error).__name__}: {error}") from error
+            raise ConfigError("encoding", in_words(error)) from error
         found["fitted"] = stacked(fitted)
     return found
 

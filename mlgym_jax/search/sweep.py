@@ -10,7 +10,7 @@ from typing import Any
 from mlgym_jax.components.graph import build_alone
 from mlgym_jax.components.tree import placed, resolved, unresolved
 from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_sweep, sweeps, walk
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, in_words
 from mlgym_jax.search.strategy import Assignment, Finished, Once, Strategy
 
 
@@ -61,7 +61,7 @@ def proposed_by(strategy: Strategy, study: Mapping[str, Any], finished: Finished
         raise
     except Exception as error:
         name = f" {study['search'].entry.name!r}" if "search" in study else ""
-        raise ConfigError("search", f"search{name} failed: {type(error).__name__}: {error}") from error
+        raise ConfigError("search", f"search{name} failed: {in_words(error)}") from error
 
 
 def whole_grid(study: Mapping[str, Any]) -> list[Assignment]:

@@ -11,7 +11,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.targets import UnfitTargets
-from mlgym_jax.errors import ConfigError, MlgymError
+from mlgym_jax.errors import ConfigError, MlgymError, in_words
 
 
 class NotTraceable(Exception):
@@ -43,7 +43,7 @@ def traced_steps(
             raise NotTraceable(blamed or list(row), reason) from error
         if isinstance(error, MlgymError):
             raise
-        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
+        raise ConfigError("", f"the training step cannot be traced: {in_words(error)}") from error
     for name, score in scores.items():
         if score.shape != ():
             raise ConfigError(

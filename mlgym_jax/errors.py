@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 from collections.abc import Iterable
 
@@ -88,3 +89,31 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 def kind_of(kind: type) -> str:
     """Name a type as a user would: `an integer`."""
     return _KINDS.get(kind, f"a {kind.__name__}")
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__))
+_LIBRARIES = (_PACKAGE + os.sep, os.path.dirname(os.__file__) + os.sep)
+
+
+def in_words(error: BaseException) -> str:
+    """Say what code of a user's own raised, and in which line of which file."""
+    if isinstance(error, MlgymError):
+        return str(error)
+    text = str(error).strip()
+    said = f"{type(error).__name__}: {text}" if text else type(error).__name__
+    found = place(error)
+    return f"{said} ({found})" if found else said
+
+
+def place(error: BaseException) -> str | None:
+    """Return `net.py, line 12`: the last line of a user's own that an exception passed through; None where none did."""
+    found, trace = None, error.__traceback__
+    while trace is not None:
+        file = trace.tb_frame.f_code.co_filename
+        own = not file.startswith(("<", *_LIBRARIES)) and "-packages" + os.sep not in file
+        found = (file, trace.tb_lineno) if own else found
+        trace = trace.tb_next
+    if found is None:
+        return None
+    beside = os.path.relpath(found[0]) if found[0].startswith(os.getcwd() + os.sep) else found[0]
+    return f"{beside}, line {found[1]}"

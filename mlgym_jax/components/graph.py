@@ -17,7 +17,7 @@ from mlgym_jax.components.parameters import check_parameters
 from mlgym_jax.components.registry import Registration, adapted, kinds
 from mlgym_jax.components.tree import Node, resolved
 from mlgym_jax.config.words import SECTIONS, dotted
-from mlgym_jax.errors import ConfigError, MlgymError, closest, described, listed, nearest
+from mlgym_jax.errors import ConfigError, closest, described, in_words, listed, nearest
 
 # What must come out of a section: attributes that it has (none: it is called), and how a user writes it.
 _RETURNS = {
@@ -259,8 +259,8 @@ def _build_node(node: Node, built: Mapping[str, Any], nodes: Mapping[str, Node],
     except ConfigError as error:
         raise error.moved(node.entry.kind, where) from error.__cause__
     except Exception as error:
-        said = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
-        raise ConfigError(where, f"{node.entry.kind} {node.entry.name!r} could not be built: {said}") from error
+        said = f"{node.entry.kind} {node.entry.name!r} could not be built: {in_words(error)}"
+        raise ConfigError(where, said) from error
 
 
 def _build_value(value: Any, built: Mapping[str, Any], nodes: Mapping[str, Node], hyper: Mapping[str, Any]) -> Any:

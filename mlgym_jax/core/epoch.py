@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.drawing import draw
+from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, TrainState, key_for
@@ -169,7 +170,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         sampler = component("sampler", state)
         if sampler is not None:
             with named("sampler"):
-                weights = sampler({**{field: array[indices] for field, array in data.items()}, "mask": mask})
+                weights = sampler({**nested({field: array[indices] for field, array in data.items()}), "mask": mask})
             indices = indices[draw(key, jnp.where(mask, weights, 0.0), mask)]
         elif shape.shuffle:
             bits = jax.random.bits(key, indices.shape)
@@ -184,7 +185,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
     def batch_at(
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, indices: jax.Array, mask: jax.Array
     ) -> Batch:
-        batch = {**{field: array[indices] for field, array in data.items()}, "mask": mask}
+        batch = {**nested({field: array[indices] for field, array in data.items()}), "mask": mask}
         if "class_counts" in folds:
             batch["class_counts"] = folds["class_counts"][fold]
         if STEPS_PER_EPOCH in folds:

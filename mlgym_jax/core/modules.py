@@ -11,6 +11,7 @@ from flax import linen, nnx, traverse_util
 from flax.core import DenyList
 from jax.core import Tracer
 
+from mlgym_jax.core.inputs import arguments
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
 from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, set_nnx_mode, told
 from mlgym_jax.errors import ConfigError
@@ -56,7 +57,7 @@ def adapt(model: Any, *, tells_all: bool = False) -> Model:
 
 
 def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
-    in_training, in_evaluation = linen_in_mode(module, True), linen_in_mode(module, False)
+    call, in_training, in_evaluation = type(module).__call__, linen_in_mode(module, True), linen_in_mode(module, False)
 
     def rngs(key: jax.Array) -> dict[str, jax.Array]:
         # Streams with other names fall back on "params" inside Flax.
@@ -65,7 +66,7 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
         sown: set[tuple[str, ...]] = set()
         with linen.intercept_methods(_traced_dropout), linen.intercept_methods(_noting(sown)):
-            variables = dict(told(lambda flags: module.init(rngs(key), inputs, **flags), module, False))
+            variables = dict(told(lambda flags: initialised(key, inputs, flags), module, False))
         params, state = variables.pop("params", {}), variables
         if tells_all:
             state = _without(state, sown)
@@ -74,10 +75,19 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
         return params, _without_sown(state, updated)
 
+    def initialised(key: jax.Array, inputs: Any, flags: dict[str, Any]) -> Any:
+        args, named = arguments(call, inputs, flags)
+        return module.init(rngs(key), *args, **named, **flags)
+
     def called(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool, **mutable: Any) -> Any:
         used, variables = in_training if train else in_evaluation, {"params": params, **state}
+
+        def applied(flags: dict[str, Any]) -> Any:
+            args, named = arguments(call, inputs, flags)
+            return used.apply(variables, *args, rngs=rngs(key), **mutable, **named, **flags)
+
         with linen.intercept_methods(_traced_dropout):
-            return told(lambda flags: used.apply(variables, inputs, rngs=rngs(key), **mutable, **flags), used, train)
+            return told(applied, used, train)
 
     def trained(params: Any, state: Any, inputs: Any, key: jax.Array) -> tuple[Any, Any]:
         mutable = DenyList("params") if tells_all else list(state)
@@ -154,7 +164,8 @@ def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> 
             module = nnx.merge(graphdef, *arrays)
             set_nnx_mode(module, train)
             statistics = _nested(nnx.state(module, nnx.BatchStat))
-            outputs = module(inputs, **flags)
+            args, named = arguments(type(module).__call__, inputs, flags)
+            outputs = module(*args, **named, **flags)
             if train:
                 for _, layer in nnx.iter_modules(module):
                     note_layer(layer)

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.errors import ConfigError, MlgymError, closest, likely, listed
+from mlgym_jax.errors import ConfigError, MlgymError, closest, in_words, likely, listed
 
 WHOLE = "outputs"
 
@@ -118,7 +118,7 @@ def say_which(outputs: Any, path: str | None, error: Exception) -> MlgymError:
     known = paths(outputs)
     inside = [f"{path}.{name}" for name in known] if path else known
     found = f"output={path!r} stands for several outputs" if path else "the model has several outputs"
-    reason = "" if isinstance(error, SeveralOutputs) else f" ({type(error).__name__}: {error})"
+    reason = "" if isinstance(error, SeveralOutputs) else f" ({in_words(error)})"
     return MlgymError(
         f"{found}, this reads one; say which, component('…', output='{inside[0]}'). Outputs: {listed(inside)}{reason}"
     )

@@ -19,9 +19,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from mlgym_jax.core.axes import with_axes
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.evaluated import evaluated_params
-from mlgym_jax.core.model import carried
+from mlgym_jax.core.model import Model, carried
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
@@ -126,6 +127,9 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
             return components.bind(hyperparams, batch[STEPS_PER_EPOCH])
         return components.bind(hyperparams) if hyperparams else components
 
+    def adapted(model: Any) -> Model:
+        return with_axes(adapt(model, tells_all=tells_all))
+
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         given = {**defaults, **(hyperparams or {})}
         if unsaid := [name for name in choices if name not in given]:
@@ -138,8 +142,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
-            model = adapt(parts["model"], tells_all=tells_all)
-            params, model_state = model.init(key_for(key, INIT), batch["inputs"])
+            params, model_state = adapted(parts["model"]).init(key_for(key, INIT), batch["inputs"])
         with named("optimizer"), noting_unmatched() as noted:
             opt_state = parts["optimizer"].init(params)
         for pattern in noted:
@@ -160,7 +163,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     def call(parts: Any, params: Any, model_state: Any, state: TrainState, batch: Batch, train: bool) -> Any:
         """Return the model's outputs and the state that it leaves, of these parameters, drawing as the step does."""
         with named("model"):
-            model, key = adapt(parts["model"], tells_all=tells_all), key_for(state.key, _DRAWS[train], state.step)
+            model, key = adapted(parts["model"]), key_for(state.key, _DRAWS[train], state.step)
             outputs, left = model.apply(params, model_state, batch["inputs"], key, train)
             return checked(outputs), left
 

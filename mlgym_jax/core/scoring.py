@@ -15,7 +15,7 @@ from mlgym_jax.core.metric import Metric
 from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
 from mlgym_jax.core.state import Batch, MetricState, Outputs
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 Given = Mapping[str, Any]
 GIVEN = ("params", "state", "key", "step", "train")  # what a loss may take besides outputs and batch
@@ -261,7 +261,7 @@ def reading(seen: Outputs, path: str | None = None) -> Iterator[None]:
     except (MlgymError, jax.errors.JAXTypeError):
         raise
     except Exception as error:
-        raise (say_which(seen, path, error) if parts(seen) else _in_words(error)) from error
+        raise (say_which(seen, path, error) if parts(seen) else MlgymError(_said(error))) from error
 
 
 @contextlib.contextmanager
@@ -272,12 +272,11 @@ def named(path: str) -> Iterator[None]:
     except (ConfigError, jax.errors.JAXTypeError):
         raise
     except Exception as error:
-        raise ConfigError(path, str(_in_words(error))) from error
+        raise ConfigError(path, _said(error)) from error
 
 
-def _in_words(error: Exception) -> MlgymError:
-    if isinstance(error, MlgymError):
-        return error
+def _said(error: Exception) -> str:
+    said = in_words(error)
     if isinstance(error, KeyError):
-        return MlgymError(f"it looks up {error}, which is not there (KeyError)")
-    return MlgymError(f"{type(error).__name__}: {error}")
+        return said.replace(f"KeyError: {error}", f"it looks up {error}, which is not there (KeyError)")
+    return said

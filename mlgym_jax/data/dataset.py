@@ -22,12 +22,18 @@ from typing import Any
 
 import numpy as np
 
-from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.core.inputs import flat, is_input
+from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
 INPUTS_REST = "_inputs_rest"
 # Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
 _MOVED, _MOVED_TARGETS = 1e-3, 1e-2
+
+
+def rest_of(field: str) -> str:
+    """Return the name of the field that holds what float32 leaves of an input's values."""
+    return INPUTS_REST + field.removeprefix("inputs")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +43,8 @@ class Dataset:
     Attributes:
         splits: split name -> examples: either a mapping field -> array[n, …], or a random-access source of `n` records
             (`len(source)`, `source[i]` gives a dict of arrays or numbers), such as a TFDS data source. A split "train"
-            is required; "val" (or "validation") and "test" are evaluated as they are.
+            is required; "val" (or "validation") and "test" are evaluated as they are. `inputs` may be a dict or a tuple
+            of arrays, nested: a model is called with them by name, or in order.
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
         feature_names: one name a feature, if known.
         class_names: one name a class, if known.
@@ -83,11 +90,13 @@ class Table:
 
 def split_length(split: Any) -> int:
     """Return the number of examples of one split of a dataset (of its first field)."""
-    return len(next(iter(split.values()))) if isinstance(split, Mapping) else len(split)
+    return len(next(iter(flat(split).values()))) if isinstance(split, Mapping) else len(split)
 
 
 def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
     """Return one split as field -> array[n, …], unconverted; a random-access source is read to its end.
+
+    Of inputs that are dicts or tuples of arrays, each is a field, `inputs.image` or `inputs.0`; see `core.inputs`.
 
     Raises:
         ConfigError: at `dataset`, if the split is neither form, is empty, or its records do not stack.
@@ -97,16 +106,18 @@ def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
     if not split:
         raise ConfigError("dataset", f"split {name!r} has no fields; give it as {_FORM}")
     arrays = {}
-    for field, values in split.items():
+    for field in split:
         if not isinstance(field, str):
             raise ConfigError("dataset", f"split {name!r} has the field {field!r}; field names are strings")
+    for field, values in flat(split).items():
         try:
             arrays[field] = np.asarray(values)
         except ValueError as error:
             raise _ragged(name, field, error) from None
         if arrays[field].ndim == 0:
             raise ConfigError(
-                "dataset", f"split {name!r}, field {field!r}: found a single value ({values!r}), expected array[n, …]"
+                "dataset",
+                f"split {name!r}, field {field!r}: found a single value ({described(values)}), expected array[n, …]",
             )
     lengths = {field: len(array) for field, array in arrays.items()}
     if len(set(lengths.values())) > 1:
@@ -136,7 +147,11 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
     if not indices:
         raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
     batched = getattr(source, "__getitems__", None)
-    records = batched(list(indices)) if batched else [source[i] for i in indices]
+    try:
+        records = [*map(_flat_record, batched(list(indices)) if batched else (source[i] for i in indices))]
+    except Exception as error:
+        said = error.message if isinstance(error, ConfigError) else in_words(error)
+        raise ConfigError("dataset", f"split {name!r} could not be read: {said}") from error
     first = records[0]
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
@@ -157,6 +172,14 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
         except ValueError as error:
             raise _ragged(name, field, error) from None
     return stacked
+
+
+def _flat_record(record: Any) -> Any:
+    if not isinstance(record, Mapping) or not any(isinstance(value, Mapping | tuple) for value in record.values()):
+        return record
+    if isinstance(inputs := record.get("inputs"), tuple) and all(hasattr(part, "dtype") for part in inputs):
+        record = {**record, "inputs": {str(place): part for place, part in enumerate(inputs)}}
+    return flat(record)
 
 
 def _compact(array: np.ndarray, where: str) -> np.ndarray:
@@ -209,16 +232,19 @@ def to_arrays(dataset: Dataset) -> Table:
         raise ConfigError("dataset", f"num_classes is {dataset.num_classes}; give a positive number or None")
     converted: dict[str, dict[str, np.ndarray]] = {}
     read = {name: split_arrays(split, name) for name, split in splits.items()}
-    exact = any(_moved(arrays.get("inputs")) > _MOVED for arrays in read.values())
+    exact = {
+        field for arrays in read.values() for field in arrays if is_input(field) and _moved(arrays[field]) > _MOVED
+    }
     for name, arrays in read.items():
         converted[name] = {
             field: _compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()
         }
-        for field in ("inputs", "targets"):
-            _check_finite(converted[name].get(field), f"split {name!r}, field {field!r}", field, dataset.feature_names)
-        if exact:
-            inputs = arrays["inputs"].astype(np.float64)
-            converted[name][INPUTS_REST] = (inputs - inputs.astype(np.float32)).astype(np.float32)
+        for field in arrays:
+            if is_input(field) or field == "targets":
+                _check_finite(converted[name][field], f"split {name!r}, field {field!r}", field, dataset.feature_names)
+        for field in sorted(exact & {*arrays}):
+            inputs = arrays[field].astype(np.float64)
+            converted[name][rest_of(field)] = (inputs - inputs.astype(np.float32)).astype(np.float32)
         if dataset.num_classes is None:
             _check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")
         _check_targets(converted[name].get("targets"), name, dataset.num_classes)

@@ -1,4 +1,4 @@
-"""Feature encodings: standardise, min_max, one_hot, and by_column of these. Fitted on each fold's training part only.
+"""Feature encodings: standardise, min_max, one_hot; by_column and by_input of these. Fitted on a fold's training part.
 
 An encoding is an object with two pure methods:
 
@@ -19,9 +19,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.core.inputs import fields_of, is_input, nested
+from mlgym_jax.core.outputs import paths
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, rest_of, split_arrays
 from mlgym_jax.data.transforms import column_numbers
-from mlgym_jax.errors import ConfigError, described
+from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 Fitted = dict[str, Any]
 Batch = dict[str, Any]
@@ -41,13 +43,25 @@ def _columns_of(inputs: np.ndarray) -> np.ndarray:
 
 def _exact(arrays: Mapping[str, Any]) -> np.ndarray:
     """Return the float64 values of `inputs`, with what float32 left of them."""
-    inputs = np.asarray(arrays["inputs"], np.float64)
+    inputs = np.asarray(_one_input(arrays), np.float64)
     return inputs + np.asarray(arrays[INPUTS_REST], np.float64) if INPUTS_REST in arrays else inputs
+
+
+def _one_input(arrays: Mapping[str, Any]) -> Any:
+    inputs = arrays["inputs"]
+    if isinstance(inputs, Mapping | tuple):
+        names = paths(inputs)
+        raise ConfigError(
+            "encoding",
+            f"it encodes one array of inputs, and the dataset has {listed(names)}; say which, "
+            f"component('by_input', encodings={{{names[0]!r}: component(…)}})",
+        )
+    return inputs
 
 
 def _parts(batch: Mapping[str, Any]) -> tuple[Any, Any]:
     """Return `inputs` as float32 and what that leaves of them, None where that is nothing."""
-    inputs = batch["inputs"]
+    inputs = _one_input(batch)
     high = inputs.astype(jnp.float32)
     if INPUTS_REST in batch:
         return high, batch[INPUTS_REST]
@@ -217,9 +231,11 @@ def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") 
     Raises:
         ConfigError: a column that is not there or in two groups, inputs that are no table, something else than pairs.
     """
-    inputs = split_arrays(dataset.splits["train"])["inputs"]
-    if inputs.ndim != 2:
-        raise ConfigError("encoding.groups", f"inputs are no table of columns but {array_type(inputs)}")
+    arrays = split_arrays(dataset.splits["train"])
+    inputs = arrays.get("inputs")
+    if inputs is None or inputs.ndim != 2:
+        found = f"several, {listed(filter(is_input, arrays))}" if inputs is None else array_type(inputs)
+        raise ConfigError("encoding.groups", f"inputs are no table of columns but {found}")
     if rest not in ("keep", "drop"):
         raise ConfigError("encoding.rest", f"found {rest!r}; 'keep' or 'drop' is expected")
     taken: dict[int, int] = {}
@@ -244,6 +260,55 @@ def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") 
     if not (taken or kept):
         raise ConfigError("encoding.groups", "it is empty, and rest='drop' leaves no column")
     return ByColumn(tuple(resolved), kept)
+
+
+@dataclasses.dataclass(frozen=True)
+class ByInput:
+    """What `by_input` builds: what encodes each of several inputs, by its field, such as `inputs.image`."""
+
+    encodings: Mapping[str, Any]
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
+        fields = fields_of(arrays)
+        return {field: encoding.fit(_of_input(fields, field)) for field, encoding in self.encodings.items()}
+
+    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
+        fields = fields_of(batch)
+        new = {
+            field: encoding.apply(fitted[field], _of_input(fields, field))["inputs"]
+            for field, encoding in self.encodings.items()
+        }
+        return nested({**fields, **new})
+
+
+def _of_input(fields: Mapping[str, Any], field: str) -> Batch:
+    """Return a batch whose inputs are one of several, with what float32 left of it."""
+    own = {INPUTS_REST: fields[rest_of(field)]} if rest_of(field) in fields else {}
+    others = {name: value for name, value in fields.items() if not (is_input(name) or name.startswith(INPUTS_REST))}
+    return {**others, "inputs": fields[field], **own}
+
+
+@register("encoding", "by_input", needs=("dataset",))
+def by_input(dataset: Dataset, *, encodings: dict) -> ByInput:
+    """Encode some of several inputs, each in its own way; the others stay as they are.
+
+        encodings=dict(image=component("min_max"), age=component("standardise"))
+
+    Args:
+        encodings: the name of an input, or its path (`scan.left`, `0`), and what encodes it.
+
+    Raises:
+        ConfigError: an input that is not there, or something else than an encoding.
+    """
+    fields = [field for field in split_arrays(dataset.splits["train"]) if is_input(field) and field != "inputs"]
+    names = [field.removeprefix("inputs.") for field in fields]
+    for name, encoding in encodings.items():
+        if name not in names:
+            known = f"Inputs: {listed(names)}" if names else "The inputs are one array; use the encoding as it is"
+            raise ConfigError("encoding.encodings", f"there is no input {name!r}{nearest(name, names)} {known}")
+        if not hasattr(encoding, "fit"):
+            raise ConfigError(f"encoding.encodings.{name}", "it is no encoding; write component('standardise')")
+    return ByInput({f"inputs.{name}": encoding for name, encoding in encodings.items()})
 
 
 def _numbers(columns: Any, dataset: Dataset, width: int, free: Sequence[int], path: str) -> list[int]:

@@ -8,9 +8,10 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.folds import Folds
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, in_words
 
 
 def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = None) -> dict[str, Any]:
@@ -35,11 +36,13 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
         found["class_counts"] = np.stack(counts).astype(np.int32)
     if encoding is not None:
         try:
-            fitted = [encoding.fit({field: array[part] for field, array in table.arrays.items()}) for part in rows]
+            fitted = [
+                encoding.fit(nested({field: array[part] for field, array in table.arrays.items()})) for part in rows
+            ]
         except ConfigError:
             raise
         except Exception as error:
-            raise ConfigError("encoding", f"{type(error).__name__}: {error}") from error
+            raise ConfigError("encoding", in_words(error)) from error
         found["fitted"] = stacked(fitted)
     return found
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.validation import Validation
-from mlgym_jax.errors import ConfigError, listed
+from mlgym_jax.errors import ConfigError, in_words, listed
 
 _FIRST_SPLITS = ("train", "val", "test")
 _ALIASES = {"validation": "val"}
@@ -54,12 +55,16 @@ def make_folds(
     read = dataclasses.replace(
         dataset,
         splits={
-            name: {field: array[start:stop] for field, array in table.arrays.items()}
+            name: nested({field: array[start:stop] for field, array in table.arrays.items()})
             for name, (start, stop) in table.offsets.items()
         },
     )
     start, stop = table.offsets["train"]
-    folds = [_checked(fold, number, stop - start) for number, fold in enumerate(_as_list(validation(read, split_seed)))]
+    try:
+        made = _as_list(validation(read, split_seed))
+    except Exception as error:
+        raise error if isinstance(error, ConfigError) else ConfigError("validation", in_words(error)) from error
+    folds = [_checked(fold, number, stop - start) for number, fold in enumerate(made)]
     for number, fold in enumerate(folds):
         if fold.keys() != folds[0].keys():
             raise ConfigError(

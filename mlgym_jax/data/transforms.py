@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.inputs import is_input, nested
 from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
 from mlgym_jax.data.validation import random_numbers
 from mlgym_jax.errors import ConfigError, listed, nearest
@@ -26,7 +27,7 @@ _MAX_CLASSES = 1 << 24  # more are a mistake in the numbers: each is an output o
 
 def _changed(dataset: Dataset, change: Callable[[Arrays, str], Arrays], **fields: Any) -> Dataset:
     """Return the dataset with `change(arrays, name)` in place of every split."""
-    splits = {name: change(split_arrays(split, name), name) for name, split in dataset.splits.items()}
+    splits = {name: nested(change(split_arrays(split, name), name)) for name, split in dataset.splits.items()}
     return dataclasses.replace(dataset, splits=splits, **fields)
 
 
@@ -181,7 +182,9 @@ def combine(*, datasets: tuple[Any, ...]) -> Dataset:
             reference = next((own[0] for own in parts.values()), arrays)
             _check_combinable(arrays, reference, number, split)
             parts.setdefault(split, []).append(arrays)
-    splits = {split: {key: np.concatenate([a[key] for a in own]) for key in own[0]} for split, own in parts.items()}
+    splits = {
+        split: nested({key: np.concatenate([a[key] for a in own]) for key in own[0]}) for split, own in parts.items()
+    }
     return dataclasses.replace(first, splits=splits)
 
 
@@ -245,7 +248,7 @@ def view(
             "dataset.indices" if indices is not None else "dataset.start",
             f"nothing is left of split {split!r}, which has {num_examples} examples",
         )
-    seen = {field: array[rows] for field, array in arrays.items()}
+    seen = nested({field: array[rows] for field, array in arrays.items()})
     return dataclasses.replace(dataset, splits={**dataset.splits, split: seen})
 
 
@@ -272,9 +275,11 @@ def select_columns(*, dataset: Any, columns: tuple[int | str, ...]) -> Dataset:
 
 
 def _width(dataset: Dataset) -> int:
-    inputs = split_arrays(dataset.splits["train"])["inputs"]
-    if inputs.ndim != 2:
-        raise ConfigError("dataset.columns", f"its inputs are no table of columns but {array_type(inputs)}")
+    arrays = split_arrays(dataset.splits["train"])
+    inputs = arrays.get("inputs")
+    if inputs is None or inputs.ndim != 2:
+        found = f"several, {listed(filter(is_input, arrays))}" if inputs is None else array_type(inputs)
+        raise ConfigError("dataset.columns", f"its inputs are no table of columns but {found}")
     return inputs.shape[1]
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.errors import in_words
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.memory import is_out_of_memory
@@ -62,7 +63,7 @@ def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any]
     try:
         stops = early_stopping is not None and bool(early_stopping(history))
     except Exception as error:
-        message = f"early_stopping raised {type(error).__name__}: {error}"
+        message = f"early_stopping raised {in_words(error)}"
         return Verdict("error", message, traceback.format_exc())
     return Verdict("early stopping") if stops else None
 

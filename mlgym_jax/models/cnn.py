@@ -9,7 +9,7 @@ from flax import linen as nn
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.models.mlp import Activation, checked_rate, output_size
+from mlgym_jax.models.mlp import Activation, checked_rate, one_input, output_size
 
 
 class CNN(nn.Module):
@@ -25,6 +25,7 @@ class CNN(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         activation = getattr(nn, self.activation)
+        x = one_input("cnn", x)
         if x.ndim != 4:
             raise ConfigError(
                 "model",

@@ -8,7 +8,8 @@ import jax
 from flax import linen as nn
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.core.outputs import paths
+from mlgym_jax.errors import ConfigError, listed
 
 Activation = Literal["relu", "gelu", "silu", "tanh", "elu", "leaky_relu", "sigmoid", "softplus"]
 
@@ -23,12 +24,20 @@ class MLP(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = one_input("mlp", x)
         x = x.reshape(x.shape[0], -1)
         for width in self.features:
             x = getattr(nn, self.activation)(nn.Dense(width)(x))
             if isinstance(self.dropout_rate, jax.Array) or self.dropout_rate > 0:
                 x = nn.Dropout(cast(Any, self.dropout_rate), deterministic=not train)(x)
         return nn.Dense(self.num_outputs)(x)
+
+
+def one_input(name: str, inputs: Any) -> jax.Array:
+    """Refuse inputs that are several arrays."""
+    if isinstance(inputs, dict | tuple):
+        raise ConfigError("model", f"{name} takes one array of inputs, the dataset has {listed(paths(inputs))}")
+    return inputs
 
 
 def output_size(dataset: Any, num_outputs: int | None) -> int:

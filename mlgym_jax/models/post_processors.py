@@ -22,7 +22,7 @@ def softmax(*, axis: int = -1) -> PostProcessor:
 @register("post_processor", "sigmoid")
 def sigmoid() -> PostProcessor:
     """Turn each logit into a probability."""
-    return lambda outputs: jax.nn.sigmoid(_array(outputs))
+    return lambda outputs: jax.nn.sigmoid(_array("sigmoid", outputs))
 
 
 @register("post_processor", "argmax")
@@ -34,7 +34,7 @@ def argmax(*, axis: int = -1) -> PostProcessor:
 @register("post_processor", "threshold", dynamic=("value",))
 def threshold(*, value: float = 0.5) -> PostProcessor:
     """Return whether each output is above `value`, as int32 0 or 1."""
-    return lambda outputs: (_array(outputs) > value).astype(jnp.int32)
+    return lambda outputs: (_array("threshold", outputs) > value).astype(jnp.int32)
 
 
 @register("post_processor", "min")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
-from mlgym_jax.errors import MlgymError, described
+from mlgym_jax.errors import MlgymError, described, listed
 
 
 def as_trained_on(inputs: Any, trained_on: Any, *, is_encoded: bool) -> Any:
@@ -23,15 +23,19 @@ def as_trained_on(inputs: Any, trained_on: Any, *, is_encoded: bool) -> Any:
         MlgymError: no numbers, no leading axis of examples, a different one in each array, or a shape that cannot be
             right.
     """
+    if isinstance(trained_on, tuple) and isinstance(inputs, list):
+        inputs = tuple(inputs)
     try:
         arrays = jax.tree.map(lambda wanted, given: _array(given, wanted), trained_on, inputs)
     except ValueError as error:
-        raise MlgymError(f"inputs: expected {_shapes(trained_on)}, found {described(inputs)}: {error}") from error
+        found = f"a dict of {listed(inputs)}" if isinstance(inputs, Mapping) else described(inputs)
+        raise MlgymError(f"inputs: expected {_shapes(trained_on)}, found {found}") from error
     for given, wanted in zip(jax.tree.leaves(arrays), jax.tree.leaves(trained_on), strict=True):
         if given.ndim != wanted.ndim or (is_encoded and given.shape[1:] != wanted.shape[1:]):
             raise _unfit(arrays, trained_on)
     if len({len(leaf) for leaf in jax.tree.leaves(arrays)}) > 1:
-        raise MlgymError(f"inputs: as many examples are expected in each, found {_shapes(arrays)}")
+        found = jax.tree.map(lambda leaf: [*leaf.shape], arrays)
+        raise MlgymError(f"inputs: as many examples are expected in each, found {found}")
     return arrays
 
 

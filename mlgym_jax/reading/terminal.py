@@ -17,6 +17,11 @@ from mlgym_jax.reading.table import print_table, table
 
 _PLAIN_INTERVAL_SECONDS = 5.0
 _LEADERS = 5
+_MAX_ERROR = 2000  # characters; the log has all of it
+
+
+def _whole(error: str) -> str:
+    return error if len(error) <= _MAX_ERROR else f"{error[:_MAX_ERROR]}…"
 
 
 class Terminal:
@@ -99,7 +104,7 @@ class Terminal:
                 rows = ", ".join(f"experiment {number} epoch {epoch}" for number, epoch in lost)
                 self._say(f"no checkpoint is left of what was to be kept: {rows}")
         elif kind == "experiment_failed":
-            self._say(f"experiment {payload['experiment_id']} failed: {payload['error'].splitlines()[0]}")
+            self._say(f"experiment {payload['experiment_id']} failed: {_whole(payload['error'])}")
 
     def _say(self, line: str) -> None:
         (self._screen.console if self._screen else self._console).print(line)

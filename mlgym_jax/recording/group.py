@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from mlgym_jax.checkpoint.store import CheckpointStore
-from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.errors import DiskError, in_words
 from mlgym_jax.events import layout, schema
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
@@ -73,7 +73,7 @@ def train_group(
         raise
     except Exception as error:
         _end_if_insisted()
-        message = str(error) if isinstance(error, MlgymError) else f"{type(error).__name__}: {error}"
+        message = in_words(error)
         trace = traceback.format_exc()
         if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
             raise DiskError(f"group {job.group.index}: its last checkpoint was not written: {message}") from error

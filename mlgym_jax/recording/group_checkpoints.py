@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 from mlgym_jax.checkpoint.store import CheckpointStore, Kept
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import MlgymError, in_words
 from mlgym_jax.events import schema
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.engine import EpochReport
@@ -129,7 +129,7 @@ def wanted_epochs(training: GroupTraining, row: int) -> frozenset[int]:
     try:
         return frozenset(training.job.checkpointing(history)) if history else frozenset()
     except Exception as error:
-        raise MlgymError(f"checkpointing raised {type(error).__name__}: {error}") from error
+        raise MlgymError(f"checkpointing raised {in_words(error)}") from error
 
 
 def copy_wanted(training: GroupTraining, report: EpochReport) -> None:

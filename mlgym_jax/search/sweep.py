@@ -11,7 +11,7 @@ from mlgym_jax.components.graph import build_alone
 from mlgym_jax.components.tree import placed, resolved, unresolved
 from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import MAX_EXPERIMENTS, Path, dotted, is_sweep, sweeps
-from mlgym_jax.errors import ConfigError, described
+from mlgym_jax.errors import ConfigError, described, in_words
 from mlgym_jax.search.strategy import Assignment, Finished, Once, Strategy
 
 
@@ -72,7 +72,7 @@ def proposed_by(strategy: Strategy, study: Mapping[str, Any], finished: Finished
     except ConfigError:
         raise
     except Exception as error:
-        raise ConfigError("search", f"search{name} failed: {type(error).__name__}: {error}") from error
+        raise ConfigError("search", f"search{name} failed: {in_words(error)}") from error
     if not isinstance(found, list | tuple) or not all(isinstance(item, Assignment) for item in found):
         raise ConfigError("search", f"search{name} returned {described(found)}; a list of Assignments is expected")
     return list(found)

@@ -8,6 +8,7 @@ from typing import Any
 from mlgym_jax.components.graph import Components, build_alone, graph
 from mlgym_jax.components.tree import Node, placed
 from mlgym_jax.config.words import dotted
+from mlgym_jax.core.inputs import is_input
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
@@ -29,7 +30,7 @@ def check_values(study: Mapping[str, Any], first: Assignment) -> None:
 def checked_table(table: Table) -> Table:
     """Refuse a table without inputs, or with a field that the engine itself adds."""
     fields = [field for field in table.arrays if field != "inputs"]
-    if "inputs" not in table.arrays:
+    if not any(map(is_input, table.arrays)):
         raise ConfigError(
             "dataset",
             f"its examples have no field 'inputs', which the model reads{nearest('inputs', fields)} "

@@ -248,7 +248,7 @@ def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
                 f"config.validation: {name!r} draws the split from 'train', so the dataset's own split {split!r} "
                 f"({last - first} examples) is not used{use}"
             )
-        if INPUTS_REST in table.arrays and "encoding" not in components:
+        if any(field.startswith(INPUTS_REST) for field in table.arrays) and "encoding" not in components:
             said.add(
                 "config.dataset: some inputs are so far from 0 for their spread that 32-bit floats lose their digits; "
                 "config.encoding = component('standardise') keeps them"

@@ -13,11 +13,12 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.epoch import EpochShape, make_epoch
+from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
-from mlgym_jax.data.dataset import INPUTS_REST, Table
+from mlgym_jax.data.dataset import Table, rest_of
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
@@ -86,15 +87,18 @@ class Job:
     @property
     def raw_inputs(self) -> Any:
         """The data set's inputs, or of 64-bit ones whose digits count their shape and type alone."""
-        inputs = self.table.arrays["inputs"]
-        return jax.ShapeDtypeStruct(inputs.shape, np.float64) if INPUTS_REST in self.table.arrays else inputs
+        arrays = self.table.arrays
+        exact = {field for field in arrays if is_input(field) and rest_of(field) in arrays}
+        shapes = {field: jax.ShapeDtypeStruct(arrays[field].shape, np.float64) for field in exact}
+        return nested({**arrays, **shapes})["inputs"]
 
     def raw_batch(self, inputs: Any) -> dict[str, Any]:
         """Return raw inputs as the batch that `encoder_of` takes; float64 keeps its digits where that counts."""
-        if INPUTS_REST not in self.table.arrays:
-            return {"inputs": inputs}
-        exact = np.asarray(inputs, np.float64)
-        return {"inputs": exact, INPUTS_REST: (exact - exact.astype(np.float32)).astype(np.float32)}
+        fields = fields_of({"inputs": inputs})
+        for field in [field for field in fields if rest_of(field) in self.table.arrays]:
+            exact = np.asarray(fields[field], np.float64)
+            fields |= {field: exact, rest_of(field): (exact - exact.astype(np.float32)).astype(np.float32)}
+        return nested(fields)
 
     def warm_start(self) -> Any:
         """Return what the section `warm_start` brings to this group's states; None without one.
@@ -184,7 +188,7 @@ def make_job(
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
-    batch = {field: jax.ShapeDtypeStruct(array.shape, array.dtype) for field, array in sample.items()}
+    batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
     abstract, traced, scores, outputs, surprises = traced_steps(components, program, key, batch, row)
@@ -197,7 +201,7 @@ def make_job(
     evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
-    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in sample.values()))
+    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,
@@ -255,7 +259,7 @@ def _known_fields(
     """Return all fields but the inputs as losses and metrics see them, of the rows that they see."""
     used = [folds.indices[split][folds.mask[split]].reshape(-1) for split in splits]
     rows = np.unique(np.concatenate(used))
-    names = [field for field in table.arrays if field != "inputs" and field in sample]
+    names = [field for field in table.arrays if not is_input(field) and field in sample]
     if all(np.array_equal(sample[field], table.arrays[field][indices], equal_nan=False) for field in names):
         return {field: table.arrays[field][rows] for field in names}
     rows = rows[:_MAX_ENCODED]
@@ -265,7 +269,8 @@ def _known_fields(
 
 def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Return a batch as the program sees it: with a mask, and what fold number `fold` makes of it."""
-    batch = {**batch, "mask": np.ones(len(jax.tree.leaves(batch["inputs"])[0]), bool)}
+    batch = nested(batch)
+    batch["mask"] = np.ones(len(jax.tree.leaves(batch["inputs"])[0]), bool)
     if "class_counts" in tables:
         batch["class_counts"] = tables["class_counts"][fold]
     encoding = components.get("encoding")

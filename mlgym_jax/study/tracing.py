@@ -13,7 +13,7 @@ from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.core.trees import path_name
-from mlgym_jax.errors import ConfigError, MlgymError
+from mlgym_jax.errors import ConfigError, MlgymError, in_words
 from mlgym_jax.study.dead_code import reads
 
 
@@ -63,7 +63,7 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
             raise NotTraceable(blamed or list(row), reason) from error
         if isinstance(error, MlgymError):
             raise
-        raise ConfigError("", f"the training step cannot be traced: {type(error).__name__}: {reason}") from error
+        raise ConfigError("", f"the training step cannot be traced: {in_words(error)}") from error
     for name, score in scores.items():
         if score.shape != ():
             raise ConfigError(
@@ -113,7 +113,9 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
     size = len(next(iter(fields.values())))
     rows = {**fields, "mask": np.ones(size, bool)}
     rest = {
-        field: jax.ShapeDtypeStruct((size, *array.shape[1:]) if field != "class_counts" else array.shape, array.dtype)
+        field: jax.ShapeDtypeStruct(array.shape, array.dtype)
+        if field == "class_counts"
+        else jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), array)
         for field, array in sample.items()
         if field not in rows
     }

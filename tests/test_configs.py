@@ -81,7 +81,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "patients.csv").write_text("age,sex,outcome\n" + 20 * "50,m,ill\n40,f,well\n,f,ill\n60,f,well\n")
     names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "readme"}
     blocks = snippets("README.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
         if block.startswith("from ml_collections"):

@@ -21,6 +21,7 @@ WRAPPERS = {
     "mlgym_jax/data/quiet_tfds.py": {"tqdm_utils._active"},
 }
 OWN = ("mlgym_jax", "board_server")
+DOCUMENTED = {"os._exit"}  # public in spite of its name
 
 
 def broken(package, file, what):
@@ -53,7 +54,7 @@ def test_private_names_of_other_packages_stand_in_their_wrappers_alone():
     found = {}
     for package in OWN:
         for path in (ROOT / package).rglob("*.py"):
-            if names := set(private_names(path)):
+            if names := set(private_names(path)) - DOCUMENTED:
                 found[str(path.relative_to(ROOT))] = names
     assert found == WRAPPERS
 

@@ -3,9 +3,11 @@
 import functools
 import re
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy.stats import norm
 
 import mlgym_jax as mg
 from mlgym_jax.study.expand import prepare
@@ -81,7 +83,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "patients.csv").write_text("age,sex,outcome\n" + 20 * "50,m,ill\n40,f,well\n,f,ill\n60,f,well\n")
     names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "readme"}
     blocks = snippets("README.md")
-    assert len(blocks) == 6
+    assert len(blocks) == 5
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
         if block.startswith("from ml_collections"):
@@ -93,3 +95,18 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     assert names["my_net"] is not None
     assert names["outputs"].shape == (5, 10)
     assert np.isfinite(float(capsys.readouterr().out.splitlines()[-1]))
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_loss_of_the_docs_is_the_one_of_the_paper():
+    """KL(N(m, s) || N(0, 1)), Kingma and Welling's appendix B, by the integral of SciPy's densities."""
+    names = {"__name__": "docs"}
+    for block in snippets("docs/models.md"):
+        exec(compile(block, "docs/models.md", "exec"), names)
+    mean, scale = np.array([[0.5, -1.0]]), np.array([[0.7, 2.0]])
+    outputs = jnp.zeros((1, 3)), jnp.asarray(mean), jnp.asarray(2 * np.log(scale))
+    found = names["annealed_elbo"](num_steps=10)(outputs, {"inputs": jnp.ones((1, 3))}, step=jnp.int32(5))
+    grid = np.linspace(-30, 30, 200_001)[:, None]
+    density = norm.pdf(grid, mean, scale)
+    divergence = np.trapezoid(density * (norm.logpdf(grid, mean, scale) - norm.logpdf(grid)), grid, axis=0).sum()
+    assert float(found[0]) == pytest.approx(3 + 0.5 * divergence, rel=1e-5)

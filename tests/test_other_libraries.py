@@ -93,6 +93,20 @@ def test_pairs_are_trained_as_a_plain_loop_trains_them(name, key):
     np.testing.assert_allclose(program.predict(state, BATCH), INPUTS @ params["linear"]["w"], atol=1e-5)
 
 
+@pytest.mark.parametrize("form", [tuple, lambda pair: {"x": pair[0], "y": pair[1]}])
+def test_functions_of_several_inputs_take_them_by_name_or_in_order(form, key):
+    def init(rng, x, y):
+        return {"w": jax.random.normal(rng, (x.shape[1] + y.shape[1], 3))}
+
+    def apply(params, rng, x, y, scale=2.0):
+        return scale * jnp.concatenate([x, y], axis=1) @ params["w"]
+
+    inputs, model = form([INPUTS[:, :1], INPUTS[:, 1:]]), adapt((init, apply))
+    params, state = model.init(key, inputs)
+    outputs, _ = model.apply(params, state, inputs, key, False)
+    np.testing.assert_allclose(outputs, 2 * INPUTS @ np.asarray(params["w"]), atol=1e-5)
+
+
 def test_a_state_is_carried_in_the_form_that_it_began_with(key):
     loss = lookup("loss", "softmax_cross_entropy").factory()
     program = mg.make_program({"model": with_state("mean"), "loss": loss, "optimizer": optax.sgd(0.5)})

@@ -74,7 +74,8 @@ def of_pair(model: Any, mode: Callable[[Callable[..., Any], bool], Mapping[str, 
 
     Haiku's `transform` and `transform_with_state`, with and without `without_apply_rng`, and the layers of
     `jax.example_libraries.stax` are of these forms; stax is given its `rng`, too. Both are called in training mode
-    where they take a mode at `init`.
+    where they take a mode at `init`. Of inputs that are a dict, or a tuple, those that have the names of further
+    parameters, or in their order, go there.
 
     Args:
         mode: (function, train) -> the keywords that tell it whether it trains.
@@ -108,6 +109,7 @@ class _Call:
 
     Attributes:
         roles: role -> the parameter's name.
+        others: the names of parameters without a role, which are inputs if there are several.
     """
 
     def __init__(self, name: str, function: Callable[..., Any], mode: Callable[[Any, bool], Mapping[str, Any]]):
@@ -117,6 +119,9 @@ class _Call:
         except (TypeError, ValueError):
             raise ConfigError("model", f"the parameters of {name} cannot be read; return a mlgym_jax.Model") from None
         self.roles: dict[str, str] = {}
+        self.others: list[str] = []
+        self._required: str | None = None  # the first of these that has no default
+        self._what = f"of the pair (init, apply), {name}{signature}"
         self._positional: list[str] = []  # roles of what is given without its name
         known = {**dict.fromkeys(_STATE, "state"), **dict.fromkeys(_KEY, "key"), **dict.fromkeys(_SHAPE, "shape")}
         parameters = [p for p in signature.parameters.values() if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
@@ -130,19 +135,35 @@ class _Call:
                 self.roles[role] = parameter.name
                 if len(self._positional) == number and parameter.kind is not parameter.KEYWORD_ONLY:
                     self._positional.append(role)
-            elif parameter.default is parameter.empty:
-                raise ConfigError(
-                    "model",
-                    f"of the pair (init, apply), {name}{signature} has a parameter {parameter.name!r} of which it is "
-                    f"not known what it stands for; {_TAKEN}",
-                )
+            else:
+                self.others.append(parameter.name)
+                if parameter.default is parameter.empty:
+                    self._required = self._required or parameter.name
         if not {"inputs", "shape"} & {*self.roles}:
-            raise ConfigError("model", f"of the pair (init, apply), {name}{signature} takes no inputs; {_TAKEN}")
+            raise ConfigError("model", f"{self._what} takes no inputs; {_TAKEN}")
 
     def __call__(self, given: Mapping[str, Any], train: bool, further: Mapping[str, Any] | None = None) -> Any:
-        named = {name: given[role] for role, name in self.roles.items() if role not in self._positional}
+        given, several = {**given}, self._several(given.get("inputs"))
+        if several:
+            given["inputs"] = several.pop(self.roles["inputs"])
+        if self._required is not None and self._required not in several:
+            raise ConfigError(
+                "model",
+                f"{self._what} has a parameter {self._required!r} of which it is not known what it stands for; "
+                f"{_TAKEN}",
+            )
+        named = {name: given[role] for role, name in self.roles.items() if role not in self._positional} | several
         positional = [given[role] for role in self._positional]
         return self._function(*positional, **named, **(further or {}), **self._mode(self._function, train))
+
+    def _several(self, inputs: Any) -> dict[str, Any]:
+        """Return inputs by the names of the parameters that take them; {} where one takes them all."""
+        names = [self.roles.get("inputs", ""), *self.others]
+        if isinstance(inputs, Mapping) and names[0] in inputs and {*inputs} <= {*names}:
+            return dict(inputs)
+        if isinstance(inputs, tuple) and 1 < len(inputs) <= len(names):
+            return dict(zip(names, inputs, strict=False))
+        return {}
 
 
 def _two(name: str, wanted: str, found: Any) -> tuple[Any, Any]:

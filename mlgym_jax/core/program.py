@@ -22,7 +22,7 @@ import optax
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.post_processing import process
-from mlgym_jax.core.scoring import loss_values, make_scoring, named
+from mlgym_jax.core.scoring import example_values, loss_values, make_scoring, named
 from mlgym_jax.core.state import EVAL, INIT, STEPS_PER_EPOCH, TRAIN, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import select
 
@@ -36,8 +36,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
-        values: (TrainState, batch, train) -> all that a step computes of single examples: the same in either mode, and
-            the losses, {"loss": float[batch], …}.
+        values: (TrainState, batch, train) -> all that a step computes of single examples: the losses, {"loss":
+            float[batch], …}; what `predict` returns, in either mode, and what metrics are the means of.
         empty: () -> MetricState of no example.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
@@ -48,7 +48,7 @@ class Program(NamedTuple):
     train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
-    values: Callable[[TrainState, Batch, bool], tuple[Outputs, dict[str, jax.Array]]]
+    values: Callable[[TrainState, Batch, bool], tuple[dict[str, jax.Array], Any]]
     empty: Callable[[], MetricState]
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
@@ -170,7 +170,7 @@ def make_program(components: Any) -> Program:
     def predict(state: TrainState, batch: Batch) -> Outputs:
         return outputs_of(bound(state.hyperparams, batch), state, batch)[1]
 
-    def values(state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, dict[str, jax.Array]]:
+    def values(state: TrainState, batch: Batch, train: bool) -> tuple[dict[str, jax.Array], Any]:
         batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
         if train:
             key = key_for(state.key, TRAIN, state.step)
@@ -179,7 +179,8 @@ def make_program(components: Any) -> Program:
             processed, params = process(parts.get("post_processors", {}), outputs), state.params
         else:
             outputs, processed, params = outputs_of(parts, state, batch)
-        return processed, loss_values(parts["loss"], outputs, batch, params)
+        measured = example_values(components.get("metrics", {}), outputs, processed, batch)
+        return loss_values(parts["loss"], outputs, batch, params), (processed, measured)
 
     return Program(
         init=init,

@@ -111,12 +111,13 @@ def _reading(metric: Any, *, output: str | None = None, target: str | None = Non
     """
     if every_num_epochs < 1:
         raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
-    read = metric.update
+    read, values = metric.update, getattr(metric, "per_example", None)
     if target is not None:
 
         def read(state: Any, outputs: Any, batch: Batch) -> Any:
             return metric.update(state, outputs, with_target(batch, target))
 
+    per_example = values and (lambda outputs, batch: values(outputs, with_target(batch, target)))
     return Metric(
         metric.init,
         read,
@@ -125,6 +126,7 @@ def _reading(metric: Any, *, output: str | None = None, target: str | None = Non
         gathers=_gathers(metric),
         every=every_num_epochs,
         output=output,
+        per_example=per_example,
     )
 
 
@@ -154,8 +156,21 @@ def _due(metric: Any, epoch: Any) -> Any:
     return None if epoch is None or interval_of(metric) == 1 else jnp.asarray(epoch) % interval_of(metric) == 0
 
 
+def _seen(metric: Any, outputs: Outputs, processed: Outputs) -> Any:
+    return pick(processed, metric.output) if getattr(metric, "output", None) else outputs
+
+
+def example_values(metrics: Mapping[str, Any], outputs: Outputs, processed: Outputs, batch: Batch) -> dict[str, Any]:
+    """Return float[batch] of each metric that is a mean, by name: what it is the mean of."""
+    return {
+        name: metric.per_example(_seen(metric, outputs, processed), batch)
+        for name, metric in metrics.items()
+        if getattr(metric, "per_example", None) is not None
+    }
+
+
 def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:
-    seen = pick(processed, metric.output) if getattr(metric, "output", None) else outputs
+    seen = _seen(metric, outputs, processed)
 
     def update() -> Any:
         return metric.update(metric.init(), seen, batch)

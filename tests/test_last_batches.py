@@ -234,6 +234,25 @@ def test_nnx_batch_statistics_of_uneven_folds_equal_nnx_by_hand():
         assert_close(found["norm"]["var"], net.norm.var[...])
 
 
+def test_a_mean_of_what_is_computed_over_a_batch_sees_no_padding():
+    """The share of examples that are nearer to the batch's mean than 1, which padding would move."""
+
+    def near(outputs, batch):
+        return (jnp.abs(batch["targets"] - batch["targets"].mean()) < 0.55).astype(jnp.float32)
+
+    register("metric", "near")(lambda: mg.mean_of(near))
+    (job,) = prepare(
+        study(PLAIN, "squared_error", metrics={"near": component("near")}, evaluation_splits=("val",))
+    ).jobs
+    assert job.shape.train.tails == job.shape.eval_batches["val"].tails == (0, 1, 2, 5)
+    scores, _ = trained(job, ("map", "scan"))
+    for row, fold in enumerate(of_sizes(*FOLDS)):
+        for split, size in (("train", 8), ("val", 6)):
+            every = [abs(Y[rows] - Y[rows].mean()) < 0.55 for rows in parts(fold[split], size)]
+            found = scores[0, row, job.names.index(f"{split}/near")]
+            assert found == pytest.approx(np.concatenate(every).mean(), rel=1e-6)
+
+
 def test_metrics_that_keep_every_example_see_each_once():
     """With a rate of 0 the training steps measure the model that evaluation measures."""
     fixed = {"optimizer": component("sgd", learning_rate=0.0), "evaluation_splits": ("val",)}

@@ -38,6 +38,8 @@ class Metric(NamedTuple):
             that count, `merge` their concatenation.
         every: it is computed in the epochs `every`, 2 `every`, …
         output: the name of the output that it reads, the model's or a post-processor's; by default the model's whole.
+        per_example: of a mean, what it is the mean of: (outputs, batch) -> float[batch]. If that cannot be computed of
+            single examples, it is of batches without padding.
     """
 
     init: Callable[[], Any]
@@ -47,6 +49,7 @@ class Metric(NamedTuple):
     gathers: bool = False
     every: int = 1
     output: str | None = None
+    per_example: Callable[[Any, Batch], Any] | None = None
 
 
 class Sum(NamedTuple):
@@ -113,7 +116,8 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
             raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
         return add_means(state, mean_state(values.astype(jnp.float32), mask))
 
-    return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
+    init = lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32))  # noqa: E731
+    return Metric(init, update, add_means, mean_value, per_example=per_example)
 
 
 def mean_state(values: jax.Array, mask: jax.Array) -> Mean:

@@ -27,7 +27,7 @@ from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
 from mlgym_jax.core.post_processing import process
-from mlgym_jax.core.scoring import Given, loss_values, make_scoring, named, taken_by
+from mlgym_jax.core.scoring import Given, example_values, loss_values, make_scoring, named, taken_by
 from mlgym_jax.core.state import (
     EVAL,
     EVAL_LOSS,
@@ -59,8 +59,8 @@ class Program(NamedTuple):
             which `may_be_empty=False` saves the cost of where it cannot be.
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
-        values: (TrainState, batch, train) -> all that a step computes of single examples: the same in either mode, and
-            the losses, as `core.weighted.terms_of` returns each.
+        values: (TrainState, batch, train) -> all that a step computes of single examples: the losses, as
+            `core.weighted.terms_of` returns each; what `predict` returns, in either mode, and what metrics are means of.
         empty: () -> MetricState of no example; where metrics gather, or a loss has weights, it takes its form from
             what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.
@@ -72,7 +72,7 @@ class Program(NamedTuple):
     train_step: Callable[..., tuple[TrainState, MetricState]]
     eval_step: Callable[..., MetricState]
     predict: Callable[[TrainState, Batch], Outputs]
-    values: Callable[[TrainState, Batch, bool], tuple[Outputs, dict[str, tuple[Term, ...]]]]
+    values: Callable[[TrainState, Batch, bool], tuple[dict[str, tuple[Term, ...]], Any]]
     empty: Callable[[], MetricState]
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
@@ -235,11 +235,12 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     def predict(state: TrainState, batch: Batch) -> Outputs:
         return outputs_of(bound(state.hyperparams, batch), state, batch, False)[1]
 
-    def values(state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, dict[str, tuple[Term, ...]]]:
+    def values(state: TrainState, batch: Batch, train: bool) -> tuple[dict[str, tuple[Term, ...]], Any]:
         batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
         outputs, processed, given = outputs_of(parts, state, batch, train)
         losses = loss_values(parts["loss"], outputs, batch, given)
-        return processed, {name: terms_of(found) for name, found in losses.items()}
+        measured = example_values(components.get("metrics", {}), outputs, processed, batch)
+        return {name: terms_of(found) for name, found in losses.items()}, (processed, measured)
 
     return Program(
         init=init,

@@ -119,12 +119,13 @@ def _reading(metric: Any, *, output: str | None = None, target: str | None = Non
     """
     if every_num_epochs < 1:
         raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
-    read = metric.update
+    read, values = metric.update, getattr(metric, "per_example", None)
     if target is not None:
 
         def read(state: Any, outputs: Any, batch: Batch) -> Any:
             return metric.update(state, outputs, with_target(batch, target))
 
+    per_example = values and (lambda outputs, batch: values(outputs, with_target(batch, target)))
     return Metric(
         metric.init,
         read,
@@ -133,6 +134,7 @@ def _reading(metric: Any, *, output: str | None = None, target: str | None = Non
         gathers=_gathers(metric),
         every=every_num_epochs,
         output=output,
+        per_example=per_example,
     )
 
 
@@ -162,9 +164,23 @@ def _due(metric: Any, epoch: Any) -> Any:
     return None if epoch is None or interval_of(metric) == 1 else jnp.asarray(epoch) % interval_of(metric) == 0
 
 
+def _seen(metric: Any, outputs: Outputs, processed: Outputs) -> Any:
+    path = getattr(metric, "output", None)
+    return outputs if path is None else pick(processed, path)
+
+
+def example_values(metrics: Mapping[str, Any], outputs: Outputs, processed: Outputs, batch: Batch) -> dict[str, Any]:
+    """Return float[batch] of each metric that is a mean, by name: what it is the mean of."""
+    return {
+        name: metric.per_example(_seen(metric, outputs, processed), batch)
+        for name, metric in metrics.items()
+        if getattr(metric, "per_example", None) is not None
+    }
+
+
 def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:
     path = getattr(metric, "output", None)
-    seen = outputs if path is None else pick(processed, path)
+    seen = _seen(metric, outputs, processed)
 
     def update() -> Any:
         with reading(seen, path):

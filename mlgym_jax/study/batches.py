@@ -73,9 +73,8 @@ def _by_example(
         if not train:
             return program.values(state, batch, False)
 
-        def losses(params: Any) -> tuple[Any, Any]:
-            outputs, values = program.values(dataclasses.replace(state, params=params), batch, True)
-            return values, outputs
+        def losses(params: Any) -> Any:
+            return program.values(dataclasses.replace(state, params=params), batch, True)
 
         # Forwards, all that is done to an example's derivatives is done to that example's alone; the sum over examples,
         # which backwards is among it, is the engine's own.

@@ -220,15 +220,11 @@ class Run:
         """Make the folder of a run that is new; refuse what would change one that is not the board's to change.
 
         Raises:
-            Conflict: the run was written by a process on this machine; TryLater: the disk refuses; NotFound: its
-            folder is a link out of the folder of runs.
+            Conflict: the run was written by a process on this machine; TryLater: the disk refuses.
         """
         self._make_folder()
         if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
             raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
-        mark = self.checked_inside(os.path.join(self.folder, layout.RECEIVED_MARK))
-        if not os.path.lexists(mark):  # before any of the files that could be executed
-            keep_file(mark, layout.RECEIVED_WORDS)
 
 
 class Store:

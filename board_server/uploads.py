@@ -13,7 +13,7 @@ from board_server.errors import NotFound, RequestError, TooLarge
 from board_server.live import error_answer, receive
 from board_server.rest import json_response
 from board_server.state import board
-from board_server.store import keep_file
+from board_server.store import Run, keep_file
 from mlgym_jax.events import layout
 
 uploads = Blueprint("uploads", __name__)
@@ -54,8 +54,20 @@ async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> 
     data = await request.data
     run.require_received()
     created = not os.path.exists(path)
-    await asyncio.to_thread(keep_file, path, data)
+    await asyncio.to_thread(keep_received, run, path, data)
     return json_response({"received": len(data)}, 201 if created else 200)
+
+
+def keep_received(run: Run, path: str, data: bytes) -> None:
+    """Write one of a received run's files, and beside them, for who copies them, that they were received.
+
+    Raises:
+        TryLater: the disk refuses.
+    """
+    keep_file(path, data)
+    mark = os.path.join(run.folder, layout.RECEIVED_MARK)
+    if not os.path.lexists(mark):
+        keep_file(mark, layout.RECEIVED_WORDS)
 
 
 @uploads.post("/checkpoints/<run_id>/<experiment_id>/<epoch>/<resource>")

@@ -260,9 +260,6 @@ class Run:
         self._make_folder()
         if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
             raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
-        mark = os.path.join(self.folder, layout.RECEIVED_MARK)
-        if not os.path.lexists(mark):  # before any of the files that could be executed
-            keep_file(mark, layout.RECEIVED_WORDS)
 
 
 def is_inside(folder: str, path: str) -> bool:

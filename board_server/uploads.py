@@ -60,6 +60,9 @@ def _put(run: Run, name: str, experiment_id: int | None, data: bytes) -> bool:
     run.require_received()
     created = not os.path.exists(path)
     keep_file(path, data)
+    mark = os.path.join(run.folder, layout.RECEIVED_MARK)
+    if not os.path.lexists(mark):  # in words, beside what could be executed, for who copies the files
+        keep_file(mark, layout.RECEIVED_WORDS)
     return created
 
 

@@ -42,7 +42,8 @@ def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = 
         return INTERRUPTED
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            if handler is not None:  # one that is not Python's
+                signal.signal(number, handler)
 
 
 def leave(status: int) -> NoReturn:

@@ -215,7 +215,11 @@ with Watch(), Interruption():
 
 def test_a_process_that_is_stuck_is_ended_by_insisting():
     process = subprocess.Popen(
-        [sys.executable, "-c", STUCK], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-W", "ignore", "-c", STUCK],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     try:
         child = int(process.stdout.readline())

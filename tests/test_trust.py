@@ -13,6 +13,7 @@ from study_files import here, small
 import mlgym_jax as mg
 from board_server.live import receive
 from board_server.store import Store
+from board_server.uploads import keep_received
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.run_folder import trust
 
@@ -52,6 +53,7 @@ def received(run_dir, monkeypatch):
     there = store.receiving("r")
     receive(there, NOTE)
     there.require_received()
+    keep_received(there, there.path_of("run.json"), (run_dir / "run.json").read_bytes())
     store.close()
     for path in (run_dir.parent / "board/r").iterdir():
         if not path.name.startswith(".") and path.name != "event_storage.log":

@@ -60,7 +60,7 @@ class Program(NamedTuple):
         eval_step: (TrainState, batch) -> MetricState of that batch alone; `epoch=` leaves out metrics that are not due.
         predict: (TrainState, batch) -> outputs of the model in evaluation mode, and those of the post-processors.
         values: (TrainState, batch, train) -> all that a step computes of single examples: the losses, as
-            `core.weighted.terms_of` returns each; what `predict` returns, in either mode, and what metrics are means of.
+            `core.weighted.terms_of` returns each; what `predict` returns, in either mode; what metrics are means of.
         empty: () -> MetricState of no example; where metrics gather, or a loss has weights, it takes its form from
             what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.

@@ -22,7 +22,7 @@ sockets = Blueprint("sockets", __name__)
 _MAX_SOCKETS = 1_000
 _MAX_CLIENT_MESSAGES = 1_000  # of a subscriber, who has nothing to say
 _LIST_SECONDS = 1.0
-_MAX_TOGETHER = 4  # frames of a publisher that are stored at once
+_MAX_TOGETHER = 2  # frames of a publisher that are stored at once
 # Hypercorn ends a connection together with its close frame; a client whose own reply then fails may drop what it had
 # received, so it is given a moment to read why.
 _ANSWER_SECONDS = 0.1

@@ -27,7 +27,7 @@ from hypercorn.config import Config
 
 from board_server.app import create_app
 from board_server.auth import Access, is_loopback
-from board_server.connections import let_lobby_go, mend_hypercorn
+from board_server.connections import end_idle_connections, mend_hypercorn
 from board_server.live import MAX_FRAME_BYTES
 from board_server.store import Store
 
@@ -189,7 +189,7 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     async def until_ended() -> None:  # called when it listens, with the queue of those that are accepted at once
         listening.listen(_BACKLOG)
         await ended.wait()
-        let_lobby_go()
+        end_idle_connections()
 
     await serve(app, config, shutdown_trigger=until_ended)
 

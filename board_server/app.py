@@ -122,8 +122,7 @@ async def _admit() -> Response | None:
 
 
 async def _finish(response: Response) -> Response:
-    for name, value in _HEADERS.items():
-        response.headers.setdefault(name, value)
+    response.headers.extend(_HEADERS)
     if "immutable" not in response.headers.get("Cache-Control", ""):  # all else: ask, and be told 304
         response.headers["Cache-Control"] = "no-cache" if board().access.is_open else "private, no-cache"
     origin = request.headers.get("Origin")
@@ -160,9 +159,10 @@ async def _compress(response: Response) -> None:
         return
     response.vary.add("Accept-Encoding")
     if (
-        _is_near()
+        not _MIN_COMPRESSED_BYTES <= (response.content_length or 0) <= _MAX_BODY_BYTES
+        or not request.headers.get("Accept-Encoding")
+        or _is_near()
         or not request.accept_encodings.quality("gzip")
-        or not _MIN_COMPRESSED_BYTES <= (response.content_length or 0) <= _MAX_BODY_BYTES
     ):
         return
     data = await response.get_data(as_text=False)

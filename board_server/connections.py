@@ -3,8 +3,8 @@
 A new connection waits in a lobby, where it costs next to nothing, until its first request is there and has its turn.
 
 Wraps, in this file alone, what is no public interface of Hypercorn 0.18 (pinned): `TCPServer` with `_close`,
-`_idle_timeout`, `_read_data`, `protocol_send`, `config`, `send_lock`, `idle_task`, `protocol`, `reader`, `state` and
-`writer`, made in `asyncio.run`. `protocols.py` does so with what is spoken on them.
+`_initiate_server_close`, `_read_data`, `protocol_send`, `config`, `send_lock`, `idle_task`, `protocol`, `reader`,
+`state` and `writer`, made in `asyncio.run`. `protocols.py` does so with what is spoken on them.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from werkzeug.datastructures import Headers
 
 from board_server.auth import Access
 from board_server.held import HELD_SECONDS, is_body_missing, is_head_missing, is_more, what_is_shown
+from board_server.idle import IdleTimer
 from board_server.protocols import mend_protocols
 from board_server.turns import Turns
 from board_server.waiting import MAX_WAITING, Waiting, address_of
@@ -54,10 +55,12 @@ class BoundedServer(TCPServer):
     turns = Turns()
     lobby: set[BoundedServer] = set()  # noqa: RUF012  (of the process, as the others)
     num_open = 0
+    is_ending = False
     knows: Callable[[Headers], bool] = staticmethod(lambda _: False)  # whether a request shows a token
 
     def __init__(self, *arguments: Any, **named: Any):
         super().__init__(*arguments, **named)
+        self.idle_task = IdleTimer(self)  # type: ignore[assignment]
         self.address = address_of(self.writer.get_extra_info("peername"))
         self.is_known = False
         self.began_at = -math.inf  # when the first byte of a request came
@@ -94,6 +97,8 @@ class BoundedServer(TCPServer):
 
     async def _enter(self) -> bool:
         """Wait for a first request, and for its turn; return whether they came."""
+        if self.is_ending:
+            return False
         self.lobby.add(self)
         try:
             with self._among(self.idle), contextlib.suppress(TimeoutError):
@@ -196,9 +201,9 @@ class BoundedServer(TCPServer):
         except TimeoutError:  # what was written last is not taken
             self.writer.transport.abort()
 
-    async def _idle_timeout(self) -> None:
-        with self._among(self.idle, 2 * self.writer.transport.get_write_buffer_size()):
-            await super()._idle_timeout()
+    def end_idle(self) -> None:
+        """Close the connection, because nothing is asked for; what was answered is still sent."""
+        self._ending = asyncio.ensure_future(self._initiate_server_close())
         asyncio.get_running_loop().call_later(_CLOSE_SECONDS, self.writer.transport.abort)
 
     async def _read_data(self) -> None:
@@ -289,10 +294,14 @@ def tell_known(scope: Any, access: Access) -> None:
         connection.is_known = True
 
 
-def let_lobby_go() -> None:
-    """End the connections that have not asked for anything yet; called when the server ends."""
+def end_idle_connections() -> None:
+    """End the connections that ask for nothing; called when the server ends."""
+    BoundedServer.is_ending = True
+    waiting = [one for one in BoundedServer.idle if isinstance(one, BoundedServer) and one not in BoundedServer.lobby]
     for one in list(BoundedServer.lobby):
         one.let_go()
+    for one in waiting:
+        one.end_idle()
 
 
 def began_at(scope: Any, now: float) -> float:

@@ -29,7 +29,7 @@ class Listing:
     def __init__(self, store: Store):
         self._store = store
         self._rounds = Rounds(self._look)
-        self._names: list[str] = []
+        self._names: dict[str, bool] = {}  # and whether they are links
         self._read: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
         self._seen: dict[str, tuple[tuple[int, int, int], float, bool]] = {}  # since when, and whether it changed then
@@ -68,10 +68,10 @@ class Listing:
         words = "; ".join(f"{one['name']!r}: {one['reason']}" for one in named)
         _LOG.warning("not shown folders=%d %s%s", number, words, "; …" if number > len(named) else "")
 
-    def _take_names(self, names: list[str]) -> None:
-        self._names, there = names, set(names)
+    def _take_names(self, names: dict[str, bool]) -> None:
+        self._names = names
         for known in (self._read, self._rows, self._seen, self._hidden):
-            for name in [name for name in list(known) if name not in there]:
+            for name in [name for name in list(known) if name not in names]:
                 known.pop(name, None)
 
     def _listed(self) -> list[dict[str, Any]]:
@@ -101,7 +101,7 @@ class Listing:
         path = os.path.join(folder, layout.LOG)
         if not layout.is_id(name):
             return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
-        if (os.path.islink(folder) or os.path.islink(path)) and not is_inside(self._store.folder, path):
+        if (self._names.get(name) or os.path.islink(path)) and not is_inside(self._store.folder, path):
             return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
         published = os.path.exists(os.path.join(folder, layout.PUBLISHED_MARK))
         try:

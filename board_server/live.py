@@ -209,10 +209,13 @@ class _Published(msgspec.Struct, gc=False):
 _FRAMES = msgspec.json.Decoder(list[_Published] | _Published)
 
 
-def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
+def receive(run: Run, frame: bytes | str | None, *, look: bool = True) -> tuple[dict[str, Any], int]:
     """Take in one published frame; return its answer and how many events were new.
 
     What comes before a gap is stored. An event that the log holds already is compared with it and passed over.
+
+    Args:
+        look: whether others may have changed the log since it was looked at.
 
     Raises:
         Conflict: the log holds another event under an id, so another run has it, too; nothing of the frame was stored.
@@ -220,7 +223,8 @@ def receive(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
         Conflict, TryLater: see `Run.append`.
     """
     items = _items(frame)
-    run.refresh()
+    if look or not items:
+        run.refresh()
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0

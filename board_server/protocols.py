@@ -4,7 +4,8 @@ Wraps, in this file alone, what is no public interface of
 
 - Hypercorn 0.18 (pinned): `HTTPStream` with `app_send`; `WSStream` with `handle`, `app_put`, `buffer` and
   `WebsocketBuffer`; both made in `protocol.h11`; `H11Protocol` with `_check_protocol`, `_create_stream`,
-  `_maybe_recycle`, `_send_error_response`, `can_read`, `connection`, `connection_state`, made in `protocol`;
+  `_maybe_recycle`, `_send_error_response`, `_send_h11_event`, `can_read`, `connection`, `connection_state`, made in
+  `protocol`;
 - wsproto, as of 1.2: `PerMessageDeflate`, made in Hypercorn's `protocol.ws_stream`, with `_decompressor`,
   `_inbound_compressed` and `_inbound_is_compressible`.
 """
@@ -17,7 +18,7 @@ from typing import Any, Protocol
 
 import h11
 import hypercorn.protocol
-from hypercorn.events import Closed
+from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.protocol import h11 as hypercorn_h11
 from hypercorn.protocol import ws_stream
@@ -25,13 +26,14 @@ from hypercorn.protocol.events import Event, StreamClosed
 from hypercorn.protocol.h11 import H11Protocol
 from hypercorn.protocol.http_stream import HTTPStream
 from hypercorn.protocol.ws_stream import FrameTooLargeError, WebsocketBuffer, WSStream
-from hypercorn.typing import ASGISendEvent
+from hypercorn.typing import ASGISendEvent, H11SendableEvent
 from wsproto.events import Message
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 
 from board_server.live import MAX_FRAME_BYTES
 
+_COPIED_BYTES = 1 << 16
 _EARLY_SECONDS = 0.01
 _MAX_EARLY_SECONDS = 4.0
 # Hypercorn measures a text in characters, of at most four bytes each: what inflates to more than this is too large.
@@ -138,6 +140,7 @@ class _PlainProtocol(H11Protocol):
         self.connection = _Connection(h11.SERVER, max_incomplete_event_size=self.config.h11_max_incomplete_size)
         self._server: Server = self.connection_state["connection"]
         self._num_too_early = 0
+        self._head = b""  # of an answer, which goes out with the beginning of its body
 
     def hear_no_more(self) -> None:
         """Pass over what the client has said, and may still say."""
@@ -157,6 +160,23 @@ class _PlainProtocol(H11Protocol):
         if self.connection.our_state is not h11.IDLE:  # the last answer: Hypercorn would wait to read what follows
             self.hear_no_more()
             await self.can_read.set()
+
+    async def _send_h11_event(self, event: H11SendableEvent) -> None:
+        try:
+            data = self.connection.send(event)
+        except h11.LocalProtocolError:
+            if self.connection.their_state is not h11.ERROR:
+                raise
+            return
+        if isinstance(event, h11.Response):
+            self._head = data
+            return
+        head, self._head = self._head, b""
+        if head and len(data) > _COPIED_BYTES:
+            await self.send(RawData(data=head))
+            head = b""
+        if head or data:
+            await self.send(RawData(data=head + data))
 
     async def _check_protocol(self, event: h11.Request) -> None:
         """Ask for no other protocol: an upgrade to HTTP/2 is passed over, as RFC 9110, section 7.8, allows."""

@@ -17,7 +17,7 @@ from quart.asgi import ASGIWebsocketConnection
 from quart.wrappers.request import Body
 from werkzeug.exceptions import RequestEntityTooLarge
 
-_MAX_MESSAGES = 4  # of a WebSocket, not taken yet
+_MAX_MESSAGES = 1  # of a WebSocket, not taken yet
 
 
 class BoundedConnection(ASGIWebsocketConnection):

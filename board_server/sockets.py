@@ -22,6 +22,7 @@ sockets = Blueprint("sockets", __name__)
 _MAX_SOCKETS = 1_000
 _MAX_CLIENT_MESSAGES = 1_000  # of a subscriber, who has nothing to say
 _LIST_SECONDS = 1.0
+_MAX_TOGETHER = 2  # frames of a publisher that are stored at once
 # Hypercorn ends a connection together with its close frame; a client whose own reply then fails may drop what it had
 # received, so it is given a moment to read why.
 _ANSWER_SECONDS = 0.1
@@ -74,36 +75,78 @@ async def publish() -> None:
     run = here.store.receiving(_run_id())
     run.publisher_came()
     here.num_sockets += 1
+    frames = _Frames()
+    reading: asyncio.Future[None] | None = None
     try:
         await run.prepare()
         await websocket.accept()
+        reading = asyncio.ensure_future(frames.read())
         while not here.closing.is_set():
-            receiving, _ = await first_of(websocket.receive(), here.closing.wait())
-            if receiving.cancelled() or not receiving.done():
-                break
-            frame = receiving.result()
-            try:
-                answer, num_new = await run.change(_received, run, frame)
-            except RequestError as error:
+            if not frames.some.is_set():
+                await first_of(frames.some.wait(), here.closing.wait(), asyncio.shield(reading))
+                if reading.done() or not frames.some.is_set():
+                    break
+            taken = frames.take()
+            answers, error = await run.change(_received, run, taken)
+            for frame, (answer, num_new) in zip(taken, answers, strict=False):
+                here.count_received(num_new, len(frame or b""))
+                await websocket.send(msgspec.json.encode(answer).decode())
+            if error is not None:
                 here.count_refused()
                 details = {"ack": run.num_events - 1, **error_answer(error)}
                 await websocket.send(msgspec.json.encode(details).decode())
                 await asyncio.sleep(_ANSWER_SECONDS)
+                reading.cancel()  # what still comes is taken by `_close`
                 await _close(error.close_code, str(error)[:100])
                 return
-            here.count_received(num_new, len(frame or b""))
-            await websocket.send(msgspec.json.encode(answer).decode())
+        reading.cancel()
         await _close(1012, "the board is restarting")
     finally:
+        if reading is not None:
+            reading.cancel()
         run.publisher_left()
         here.num_sockets -= 1
 
 
-def _received(run: Run, frame: bytes | str | None) -> tuple[dict[str, Any], int]:
+class _Frames:
+    """Frames of a publisher that come while earlier ones are stored: they are stored together."""
+
+    def __init__(self) -> None:
+        self.some = asyncio.Event()
+        self._room = asyncio.Event()
+        self._held: list[bytes | str | None] = []
+
+    async def read(self) -> None:
+        """Take in what comes, as long as there is room."""
+        while True:
+            frame = await websocket.receive()  # meanwhile the others may be taken
+            self._held.append(frame)
+            self.some.set()
+            if len(self._held) >= _MAX_TOGETHER:
+                self._room.clear()
+                await self._room.wait()
+
+    def take(self) -> list[bytes | str | None]:
+        """Return those that are there."""
+        taken, self._held = self._held, []
+        self.some.clear()
+        self._room.set()
+        return taken
+
+
+def _received(
+    run: Run, frames: list[bytes | str | None]
+) -> tuple[list[tuple[dict[str, Any], int]], RequestError | None]:
+    """Store frames in order, until one is refused; return the answers to those before it, and why it was."""
+    answers: list[tuple[dict[str, Any], int]] = []
     try:
-        return receive(run, frame)
+        for frame in frames:
+            answers.append(receive(run, frame, look=not answers))
+    except RequestError as error:
+        return answers, error
     except OSError as error:
-        raise disk_refuses(error) from error
+        return answers, disk_refuses(error)
+    return answers, None
 
 
 def _run_id() -> str:

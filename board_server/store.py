@@ -36,12 +36,13 @@ class Store:
         self.looking = Lane()  # at the folder itself
         self._asked_for: WeakValueDictionary[str, Run] = WeakValueDictionary()
 
-    def entries(self) -> list[str]:
-        """List all names in the folder of runs but hidden ones; what they name is not looked at."""
+    def entries(self) -> dict[str, bool]:
+        """Return all names in the folder of runs but hidden ones, and whether they are links; nothing else is read."""
         try:
-            return [name for name in os.listdir(self.folder) if not name.startswith(".")]
+            with os.scandir(self.folder) as entries:
+                return {one.name: one.is_symlink() for one in entries if not one.name.startswith(".")}
         except FileNotFoundError:
-            return []
+            return {}
 
     def names(self) -> list[str]:
         """List those that are ids."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import ipaddress
+from collections.abc import Iterator
 from typing import Protocol
 
 MAX_WAITING = 256  # a browser opens six
@@ -38,6 +39,10 @@ class Waiting:
 
     def __len__(self) -> int:
         return len(self._held)
+
+    def __iter__(self) -> Iterator[Waiter]:
+        """Go over what waits now."""
+        return iter(list(self._held))
 
     def begin(self, one: Waiter, num_bytes: int = 0) -> None:
         """Take note that a connection waits from now on, while so many bytes are kept for it."""

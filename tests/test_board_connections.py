@@ -442,3 +442,29 @@ def test_who_shows_a_token_waits_behind_nobody_who_shows_none(tmp_path, shown):
         began = time.monotonic()
         assert server.get("/grid_searches", **headers)[0] == 200
         assert time.monotonic() - began < 1  # 8 at a time, 50 ms each, they take 1.25 s
+
+
+def test_a_board_ends_at_once_whoever_keeps_a_connection_open(tmp_path):
+    with board(tmp_path) as server, contextlib.ExitStack() as stack:
+        idle = [connection(stack, server.port, words) for words in (b"", REQUEST, REQUEST[:20]) * 3]
+        began = time.monotonic()
+        assert server.stop() == 0
+        assert time.monotonic() - began < 4.5  # it waits 5 s for who does not end
+        for one in idle:
+            with contextlib.suppress(ConnectionResetError):  # of one that had just been accepted
+                assert one.recv(1) == b""
+
+
+def test_who_asks_for_nothing_is_ended_after_a_while_and_who_asks_now_and_then_is_not(tmp_path):
+    with board(tmp_path) as server, contextlib.ExitStack() as stack:
+        silent, asked, asking = (connection(stack, server.port, words) for words in (b"", REQUEST, REQUEST))
+        began = time.monotonic()
+        for one in (silent, asked):
+            one.settimeout(20)
+        time.sleep(6)
+        asking.sendall(REQUEST)
+        assert asking.recv(4096).startswith(b"HTTP/1.1 200")
+        assert silent.recv(1) == asked.recv(1) == b""
+        assert 9 < time.monotonic() - began < 15  # keep_alive_timeout
+        asking.sendall(REQUEST)
+        assert asking.recv(4096).startswith(b"HTTP/1.1 200")

@@ -242,7 +242,10 @@ def _fitting(value: Any, current: Any, name: str) -> Any:
     if isinstance(current, bool) or isinstance(value, bool):
         fits = isinstance(current, bool) and isinstance(value, bool)
     elif isinstance(current, float) and isinstance(value, int):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(name, f"found {described(value, 40)}, a number below 1.8e308 is expected") from None
     elif isinstance(current, tuple | list):
         fits = isinstance(value, tuple | list)
     else:

@@ -146,7 +146,12 @@ def plain(value: Any, path: Path = ()) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ConfigError(
+                dotted(path), f"found {described(value, 40)}, a number below 1.8e308 is expected"
+            ) from None
         if math.isfinite(number):
             return number
         raise ConfigError(dotted(path), f"{number} cannot be recorded in JSON; leave it out or use a finite number")

@@ -292,11 +292,20 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
         raise ConfigError(
             path,
             f"unknown {kind} {described(name)}{nearest(name, _registry[kind])} Registered: "
-            f"{likely(name, _registry[kind])}. "
-            f"Register your own with @register({kind!r}, {described(name or '…', 40)}).",
+            f"{likely(name, _registry[kind])}. {_what_to_write(kind, name)}",
         )
     entry = _registry[kind][name]
     return _extended(entry, *_shared[kind]) if kind in _shared else entry
+
+
+def _what_to_write(kind: str, name: str) -> str:
+    """Return advice for a name that is not registered, which may be a call, or the word for nothing."""
+    called = name.partition("(")[0].strip()
+    if "(" in name and called in _registry[kind]:
+        return f"Write component({called!r}, …) with its parameters."
+    if name.lower() in ("none", "null"):
+        return "To leave it out write None."
+    return f"Register your own with @register({kind!r}, {described(name or '…', 40)})."
 
 
 def find_kind(name: str, section: str, path: str, parent_kind: str | None = None) -> tuple[str, str]:

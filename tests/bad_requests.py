@@ -156,4 +156,20 @@ COMMAND_LINES = [
         r"config\.optimizer: unknown optimizer 'adm'; did you mean 'adam'\?",
         "--config.optimizer=adm",
     ),
+    bad(
+        "override by a call",
+        r"config\.optimizer: unknown optimizer 'adam\(b1=0\.5\)'.* Write component\('adam', …\) with its parameters\.",
+        "--config.optimizer=adam(b1=0.5)",
+    ),
+    bad("override by none", r"config\.validation: .*\. To leave it out write None\.", "--config.validation=none"),
+    bad(
+        "override unreadable names its field",
+        r"--config\.seed: grid\(lr\): cannot be read; write literals",
+        "--config.seed=grid(lr)",
+    ),
+    bad(
+        "override beyond floats",
+        r"config\.validation\.val: found 10+…, a number below 1\.8e308 is expected",
+        f"--config.validation.val={10**400}",
+    ),
 ]

@@ -32,6 +32,30 @@ def test_a_required_value_is_asked_for_and_taken(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "rate",
+    [
+        lambda: mg.uniform(config_dict.required_placeholder(float), 1.0),
+        lambda: grid(0.1, config_dict.required_placeholder(float)),
+        lambda: component("constant_schedule", value=config_dict.required_placeholder(float)),
+    ],
+)
+def test_a_required_value_inside_of_another_is_asked_for(rate, tmp_path):
+    with pytest.raises(
+        ConfigError, match=r"config\.optimizer\.learning_rate(\.value)?: a value is required and none is"
+    ):
+        validated(of(tmp_path, optimizer=component("sgd", learning_rate=rate())))
+
+
+def test_nothing_is_set_below_what_is_still_required(tmp_path):
+    config = of(tmp_path, metrics={"accuracy": config_dict.required_placeholder(config_dict.ConfigDict)})
+    with pytest.raises(ConfigError, match=r"config\.metrics\.accuracy: a value is required and none is given; set it"):
+        override(config, "metrics.accuracy.output", "x")
+    override(config, "metrics.f1", component("f1"))
+    override(config, "metrics.accuracy", component("accuracy"))
+    assert set(validated(config)["metrics"]) == {"accuracy", "f1"}
+
+
+@pytest.mark.parametrize(
     "optimizer, message",
     [
         (

@@ -1,10 +1,14 @@
 """Values of a wrong kind inside of components, beyond 32 bits, or chosen by a search: refused at their place."""
 
+import fractions
+
 import pytest
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid, int_uniform, uniform
+from mlgym_jax.config.file import override
+from mlgym_jax.config.words import validated
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
@@ -258,3 +262,13 @@ def test_components_of_ones_own_kinds_may_stand_for_numbers(own_registry):
 
     shape = prepare(study(model=component("linear", num_outputs=component("width/of_three")))).jobs[0].abstract.params
     assert shape["Dense_0"]["bias"].shape == (3,)
+
+
+def test_numbers_beyond_floats_are_refused_where_floats_are_held():
+    config = study(optimizer=component("sgd", learning_rate=0.1))
+    with pytest.raises(ConfigError, match=r"^config\.optimizer\.learning_rate: found 10+…, a number below 1\.8e308 is"):
+        override(config, "optimizer.learning_rate", 10**400)
+    with pytest.raises(
+        ConfigError, match=r"^config\.optimizer\.learning_rate: found Fraction\(10+…, a number below 1\.8e308"
+    ):
+        validated(study(optimizer=component("sgd", learning_rate=fractions.Fraction(10**400))))

@@ -40,7 +40,7 @@ def check_nested(entry: Registration, parameter: str, value: Any, path: str) -> 
             raise ConfigError(
                 where,
                 f"wrong type: found a component, {item.kind} {item.name!r}; {entry.kind} {entry.name!r} takes "
-                f"{in_words(annotation)}{' or a schedule' * scheduled} as {parameter}",
+                f"{in_words(annotation)}{' or a schedule' * (scheduled and entry.kind in _OF_STEPS)} as {parameter}",
             )
         return
     kind = next((name for name in (parameter, parameter[:-1], parameter[:-2]) if name in built_in_kinds()), None)

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlgym_jax.components.factories import annotations_of, module_class_factory, origin_of, signature_of
-from mlgym_jax.errors import ConfigError, MlgymError, likely, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, described, likely, listed, nearest
 
 # Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
 _BUILTIN_MODULES = (
@@ -291,11 +291,21 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
             raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
         raise ConfigError(
             path,
-            f"unknown {kind} {name!r}{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}. "
-            f"Register your own with @register({kind!r}, {name or '…'!r}).",
+            f"unknown {kind} {described(name)}{nearest(name, _registry[kind])} Registered: "
+            f"{likely(name, _registry[kind])}. {_what_to_write(kind, name)}",
         )
     entry = _registry[kind][name]
     return _extended(entry, *_shared[kind]) if kind in _shared else entry
+
+
+def _what_to_write(kind: str, name: str) -> str:
+    """Return advice for a name that is not registered, which may be a call, or the word for nothing."""
+    called = name.partition("(")[0].strip()
+    if "(" in name and called in _registry[kind]:
+        return f"Write component({called!r}, …) with its parameters."
+    if name.lower() in ("none", "null"):
+        return "To leave it out write None."
+    return f"Register your own with @register({kind!r}, {described(name or '…', 40)})."
 
 
 def find_kind(name: str, section: str, path: str, parent_kind: str | None = None) -> tuple[str, str]:
@@ -318,7 +328,7 @@ def find_kind(name: str, section: str, path: str, parent_kind: str | None = None
     every = {known for names in _registry.values() for known in names}
     raise ConfigError(
         path,
-        f"unknown component {name!r}{nearest(name, every)} {section!r} is no kind{nearest(section, _registry)} Kinds: "
-        f"{listed(sorted(_registry), 30)}. "
+        f"unknown component {described(name)}{nearest(name, every)} {section!r} is no kind"
+        f"{nearest(section, _registry)} Kinds: {listed(sorted(_registry), 30)}. "
         f"Say the kind outright: component('kind/{name}', …)",
     )

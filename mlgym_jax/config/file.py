@@ -201,7 +201,8 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
 
 def _is_section_of_components(parents: list[str], holder: Any) -> bool:
     plain_dict = len(parents) == 1 and not (is_component(holder) or is_sweep(holder))
-    return plain_dict and all(is_component(item) or is_sweep(item) or item is None for item in holder.values())
+    held = [_held(holder, key, "") for key in holder] if isinstance(holder, ConfigDict) else []
+    return plain_dict and all(is_component(item) or is_sweep(item) or item is None for item in held)
 
 
 def _in_place_of(current: Any, value: Any, name: str, *, takes_component: bool) -> Any:
@@ -226,7 +227,10 @@ def _child(holder: Any, key: str, path: str, name: str) -> Any:
     if isinstance(holder, list | tuple) and key.isdigit() and int(key) < len(holder):
         return holder[int(key)]
     if isinstance(holder, ConfigDict) and key in holder:
-        return holder[key]
+        try:
+            return holder[key]
+        except RequiredValueError:
+            raise ConfigError(path, f"a value is required and none is given; set it before {name!r}") from None
     if isinstance(holder, list | tuple):
         raise ConfigError(path, f"no such element, so {name!r} cannot be overridden; there are 0 to {len(holder) - 1}")
     known = sorted(holder) if isinstance(holder, ConfigDict) else []
@@ -242,7 +246,10 @@ def _fitting(value: Any, current: Any, name: str) -> Any:
     if isinstance(current, bool) or isinstance(value, bool):
         fits = isinstance(current, bool) and isinstance(value, bool)
     elif isinstance(current, float) and isinstance(value, int):
-        return float(value)
+        try:
+            return float(value)
+        except OverflowError:
+            raise ConfigError(name, f"found {described(value, 40)}, a number below 1.8e308 is expected") from None
     elif isinstance(current, tuple | list):
         fits = isinstance(value, tuple | list)
     else:

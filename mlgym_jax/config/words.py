@@ -123,9 +123,9 @@ def plain(value: Any, path: Path = ()) -> Any:
         ConfigError: a value that cannot be recorded, such as a function or an array, with its path.
     """
     if isinstance(value, ConfigDict | Mapping):
-        if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
-            return {str(key): _plain_values(item, path) for key, item in value.items()}
         items = value.items(preserve_field_references=True) if isinstance(value, ConfigDict) else value.items()
+        if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
+            return {str(key): _plain_values(item, path) for key, item in items}
         return {str(key): plain(item, (*path, str(key))) for key, item in items}
     if isinstance(value, list | tuple):
         return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
@@ -146,7 +146,12 @@ def plain(value: Any, path: Path = ()) -> Any:
     if isinstance(value, numbers.Integral):
         return int(value)
     if isinstance(value, numbers.Real):
-        number = float(value)
+        try:
+            number = float(value)
+        except OverflowError:
+            raise ConfigError(
+                dotted(path), f"found {described(value, 40)}, a number below 1.8e308 is expected"
+            ) from None
         if math.isfinite(number):
             return number
         raise ConfigError(dotted(path), f"{number} cannot be recorded in JSON; leave it out or use a finite number")
@@ -297,7 +302,7 @@ def _check_section(name: str, value: Any) -> None:
     if name not in OF_COMPONENTS:
         if not is_component(value) and (value is not None or SECTIONS[name] or name in DEFAULT_SECTIONS):
             known = {"refit": "component('selected')", "validation": "component('holdout', val=0.0)"}
-            example = known.get(name, "component('…')")
+            example = known.get(name, "component('…')") if value is None or name == "refit" else "component('…')"
             example = f"component({value!r}, …)" if isinstance(value, str) and value else example
             raise ConfigError(
                 name, f"a component is expected, found {described(value)}; write config.{name} = {example}"

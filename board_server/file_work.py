@@ -133,7 +133,7 @@ class Rounds:
 
     def __init__(self, look: Callable[[Any], object]):
         self._look = look
-        self._lock = threading.Lock()
+        # Each is changed in one step, so the loop and the threads need no lock; whoever comes late comes next time.
         self._since: dict[Hashable, float] = {}  # what is looked at now
         self._slow: set[Hashable] = set()  # these get a thread of their own until they have answered in time
 
@@ -144,12 +144,11 @@ class Rounds:
     async def go(self, things: Iterable[Hashable]) -> None:
         """Look at all of them, but wait for none longer than about `PATIENCE_SECONDS`."""
         rest: deque[Hashable] = deque()
-        with self._lock:
-            for thing in things:
-                if thing not in self._slow:
-                    rest.append(thing)
-                elif thing not in self._since:
-                    Lane().do(self._go, deque([thing]), [])
+        for thing in things:
+            if thing not in self._slow:
+                rest.append(thing)
+            elif thing not in self._since:
+                Lane().do(self._go, deque([thing]), [])
         going: dict[asyncio.Future[None], list[Hashable]] = {}  # and what each has looked at
         width, late = 1, True
         while rest or going:
@@ -165,9 +164,8 @@ class Rounds:
     def _some_are_late(self) -> bool:
         """Whether a look has just become a late one, after which its thread ends."""
         limit = time.monotonic() - PATIENCE_SECONDS
-        with self._lock:
-            late = {thing for thing, since in self._since.items() if since < limit} - self._slow
-            self._slow |= late
+        late = {thing for thing, since in list(self._since.items()) if since < limit} - self._slow
+        self._slow |= late
         return bool(late)
 
     def _go(self, rest: deque[Hashable], looked: list[Hashable]) -> None:
@@ -177,14 +175,12 @@ class Rounds:
                 thing, began = rest.popleft(), time.monotonic()
             except IndexError:
                 return
-            with self._lock:
-                self._since[thing] = began
-                looked[:] = [thing]
+            self._since[thing] = began
+            looked[:] = [thing]
             try:
                 self._look(thing)
             finally:
-                with self._lock:
-                    del self._since[thing]
-                    is_slow = thing in self._slow
-                    if is_slow and time.monotonic() - began < PATIENCE_SECONDS:
-                        self._slow.discard(thing)
+                self._since.pop(thing, None)
+                is_slow = thing in self._slow
+                if is_slow and time.monotonic() - began < PATIENCE_SECONDS:
+                    self._slow.discard(thing)

@@ -97,13 +97,13 @@ class Listing:
 
     def _row(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
         """Return the summary of a run, or why a folder is none that is shown; neither for one that is no run at all."""
-        folder = os.path.join(self._store.folder, name)
-        path = os.path.join(folder, layout.LOG)
+        folder = f"{self._store.folder}/{name}"
+        path = f"{folder}/{layout.LOG}"
         if not layout.is_id(name):
             return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
         if (self._names.get(name) or os.path.islink(path)) and not is_inside(self._store.folder, path):
             return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
-        published = os.path.exists(os.path.join(folder, layout.PUBLISHED_MARK))
+        published = os.path.exists(f"{folder}/{layout.PUBLISHED_MARK}")
         try:
             status = os.stat(path)
         except FileNotFoundError:

@@ -165,7 +165,9 @@ def _node(section: Mapping[str, Any], path: Path, parent_kind: str | None) -> No
     entry = lookup(kind, short, where)
     wanted = key.removesuffix("s") if key in OF_COMPONENTS else key
     if not nested and key in SECTIONS and kind != wanted and kind in built_in_kinds():
-        raise ConfigError(where, f"a component of kind {wanted!r} is expected, found {kind} {short!r}")
+        inside = f"; a schedule goes into one: component('sgd', learning_rate=component({short!r}, …))"
+        hint = inside if (kind, wanted) == ("schedule", "optimizer") else ""
+        raise ConfigError(where, f"a component of kind {wanted!r} is expected, found {kind} {short!r}{hint}")
     _check_rewired(entry, section.get("needs", {}), where)
     inside = {
         parameter: item

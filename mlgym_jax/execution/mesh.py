@@ -20,7 +20,7 @@ def use_devices(number: int | None) -> list[jax.Device]:
     Raises:
         MlgymError: fewer devices than asked for, none of the platform that is asked for, or nothing may be compiled.
     """
-    if jax.config.values["jax_disable_jit"]:
+    if jax.config.jax_disable_jit:  # pyright: ignore[reportAttributeAccessIssue]
         raise MlgymError(
             "JAX_DISABLE_JIT, or jax.disable_jit(): programs are compiled before training begins, which that forbids. "
             "Leave it out; values inside of a step are seen with jax.debug.print('{}', x)"

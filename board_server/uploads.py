@@ -50,18 +50,22 @@ async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> 
     if name == layout.LOG:
         raise NotFound("the log is not put as a file; its events are published")
     data = await request.data
-    created = await run.files.do(_put, run, name, number, data)
+    created = await run.files.do(keep_received, run, name, number, data)
     return json_response({"received": len(data)}, 201 if created else 200)
 
 
-def _put(run: Run, name: str, experiment_id: int | None, data: bytes) -> bool:
-    """Store a file of a run, and return whether it is new."""
+def keep_received(run: Run, name: str, experiment_id: int | None, data: bytes) -> bool:
+    """Store a file of a run, and beside it, for who copies it, that it was received; return whether it is new.
+
+    Raises:
+        Conflict: the run is this machine's own; NotFound: it is no file of a run's; TryLater: the disk refuses.
+    """
     path = run.path_of(name, experiment_id)
     run.require_received()
     created = not os.path.exists(path)
     keep_file(path, data)
     mark = os.path.join(run.folder, layout.RECEIVED_MARK)
-    if not os.path.lexists(mark):  # in words, beside what could be executed, for who copies the files
+    if not os.path.lexists(mark):
         keep_file(mark, layout.RECEIVED_WORDS)
     return created
 

@@ -173,7 +173,7 @@ PLAIN, CENTRED = Plain(), Centred()
         (PLAIN, apart, ("none", "step")),
         (CENTRED, squared, ("map", "step")),
     ],
-    ids=str,
+    ids=["loss-map", "loss-vmap", "loss-step", "model-step"],
 )
 def test_losses_and_models_over_a_batch_equal_flax_by_hand(model, loss, plan):
     name = "apart" if loss is apart else "squared_error"

@@ -69,6 +69,8 @@ def storage(tmp_path_factory):
         if event["event_type"] != "evaluation_result" or event["payload"]["experiment_id"] != 1
     ]
     write_events(str(folder), "failed", failed)
+    (folder / "my run").mkdir()
+    (folder / "my run" / "event_storage.log").touch()
     scores = ("train/loss", "val/accuracy", "test/accuracy")
     write_events(
         str(folder),
@@ -225,3 +227,9 @@ def test_a_screen_of_other_pixels_draws_anew(open_tab):
     metrics = {"width": 1440, "height": 900, "deviceScaleFactor": 2, "mobile": False}
     session.send("Emulation.setDeviceMetricsOverride", metrics)
     tab.wait_until(f"() => ({wide})() === 2")
+
+
+def test_a_folder_that_is_not_shown_is_named(open_tab):
+    page = open_tab().go("runs")
+    page.get_by_text("1 folder is not shown").click()
+    assert "my run: its name is no id" in page.locator(".notshown").inner_text()

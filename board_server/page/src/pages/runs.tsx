@@ -16,7 +16,14 @@ export const runsConnection = signal<{ state: Connection; retryAt: number | null
   state: "connecting",
   retryAt: null,
 });
-const runs = signal<RunRow[] | null>(null);
+/** What the server says of its folder: the runs, and the folders that look like runs and are not in the list. */
+interface Overview {
+  grid_searches: RunRow[];
+  num_not_shown?: number;
+  not_shown?: { name: string; reason: string }[];
+}
+
+const overview = signal<Overview | null>(null);
 
 const COLUMNS: Column<RunRow>[] = [
   {
@@ -72,14 +79,14 @@ function useRuns(): RunRow[] | null {
     const socket = new LiveSocket({
       path: () => "ws/grid_searches",
       onFrame: (frame) => {
-        runs.value = (frame as { grid_searches: RunRow[] }).grid_searches;
+        overview.value = frame as unknown as Overview;
       },
       onState: (state, retryMs) => {
         runsConnection.value = { state, retryAt: retryMs === null ? null : Date.now() + retryMs };
       },
       diagnose: async () => {
         try {
-          runs.value = await getJson<RunRow[]>("grid_searches");
+          overview.value = await getJson<Overview>("grid_searches?not_shown=1");
           return "answers";
         } catch (error) {
           const { status } = error as RequestError;
@@ -89,7 +96,7 @@ function useRuns(): RunRow[] | null {
     });
     return () => socket.close();
   }, []);
-  return runs.value;
+  return overview.value?.grid_searches ?? null;
 }
 
 /** Open each run that appears from now on, where one follows. */
@@ -179,6 +186,28 @@ export function Runs() {
           onOpen={(run) => (location.hash = runAddress(run.grid_search_id))}
         />
       )}
+      <NotShown />
     </div>
+  );
+}
+
+/** Say which folders look like runs and are not in the list, and why. */
+function NotShown() {
+  const { num_not_shown: number = 0, not_shown: named = [] } = overview.value ?? {};
+  if (number === 0) return null;
+  return (
+    <details class="notshown">
+      <summary>
+        {number === 1 ? "1 folder is not shown" : `${number.toLocaleString("en")} folders are not shown`}
+      </summary>
+      <ul>
+        {named.map(({ name, reason }) => (
+          <li key={name}>
+            <code>{name}</code>: {reason}
+          </li>
+        ))}
+        {number > named.length && <li>… and {(number - named.length).toLocaleString("en")} more</li>}
+      </ul>
+    </details>
   );
 }

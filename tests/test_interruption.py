@@ -224,7 +224,9 @@ def test_a_process_that_is_stuck_is_ended_by_insisting():
     try:
         child = int(process.stdout.readline())
         os.kill(child, signal.SIGINT)  # no child is interrupted with care, nor counted for one
+        limit = time.monotonic() + 30
         while pathlib.Path(f"/proc/{child}/stat").read_text().split()[2] != "Z":
+            assert time.monotonic() < limit
             time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         assert process.stderr.readline() == "\n" and process.stderr.readline().startswith("stopping after this epoch")
@@ -233,6 +235,8 @@ def test_a_process_that_is_stuck_is_ended_by_insisting():
         status, _, err = finish(process, timeout=30)
         assert status == 130 and "--resume goes on from it" in err
     finally:
+        if process.poll() is None:  # nor is its child gone then
+            os.kill(child, signal.SIGKILL)
         process.kill()
         process.communicate()
 

@@ -226,6 +226,23 @@ class Watch:
                 end_at = min(end_at, time.monotonic() + seconds)
 
 
+_mask: Any = None  # of signals, as it was before this process began to fork
+
+
+def _before_a_fork() -> None:
+    """Hold signals back: a child would note those that come before it has handlers of its own, and lose them."""
+    global _mask
+    if _current is not None:
+        _mask = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+
+
+def _after_a_fork() -> None:
+    global _mask
+    if _mask is not None:
+        mask, _mask = _mask, None
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
 def _in_a_forked_child() -> None:
     """Let signals do to a child what they do by default: it is not what is to be interrupted with care."""
     global _current
@@ -234,6 +251,7 @@ def _in_a_forked_child() -> None:
         signal.set_wakeup_fd(-1)
         for number in interruption._before:
             signal.signal(number, signal.SIG_DFL)
+    _after_a_fork()
 
 
-os.register_at_fork(after_in_child=_in_a_forked_child)
+os.register_at_fork(before=_before_a_fork, after_in_parent=_after_a_fork, after_in_child=_in_a_forked_child)

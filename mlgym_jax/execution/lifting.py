@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -27,16 +28,17 @@ def single(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: ja
 def mapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array) -> Any:
     """Run `function` on the live rows, one after the other; rows that are not live come out as zeros."""
 
-    def row_of(row: Any) -> Any:
+    @functools.partial(jax.jit, inline=True)  # traced once: for the shapes of its results, and in the loop
+    def row_of(rows: Any, shared: Any, row: Any) -> Any:
         return function(jax.tree.map(lambda leaf: leaf[row], rows), shared)
 
     order = jnp.argsort(~live, stable=True)
-    abstract = jax.eval_shape(row_of, order[0])
+    abstract = jax.eval_shape(row_of, rows, shared, order[0])
     empty = jax.tree.map(lambda leaf: jnp.zeros((live.shape[0], *leaf.shape), leaf.dtype), abstract)
 
     def body(i: jax.Array, results: Any) -> Any:
         row = order[i]
-        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(row))
+        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(rows, shared, row))
 
     # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
     # experiment's numbers do not depend on how many others run beside it.

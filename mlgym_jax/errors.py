@@ -28,7 +28,13 @@ class ConfigError(MlgymError):
 
 
 class DiskError(MlgymError):
-    """The disk refused a write or a read; what was written before is whole."""
+    """The disk refused a write or a read; what was written before is whole.
+
+    Attributes:
+        last_step: the folder of the last checkpoint that was being written, beneath the run's; empty if there was none.
+    """
+
+    last_step: str = ""
 
 
 class MovedError(DiskError):

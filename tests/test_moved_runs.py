@@ -81,7 +81,11 @@ def test_what_a_save_under_way_leaves_is_removed_and_nothing_else(tmp_path):
     shutil.copytree(tmp_path / "r", tmp_path / "notes")
     (tmp_path / "notes/checkpoints/group_0/2").mkdir()
     (tmp_path / "notes/checkpoints/group_0/2/state").touch()
-    for name in ("r", "again", "notes", "nothing"):
+    whole = tmp_path / "r/checkpoints/group_0/2"  # it was being written, and nothing tells who moved the rest
+    whole.mkdir()
+    (whole / "manifest").touch()
+    remove_left_behind(str(tmp_path / "r"), "checkpoints/group_0/2")
+    for name in ("again", "notes", "nothing"):
         remove_left_behind(str(tmp_path / name))
     assert sorted(os.listdir(tmp_path)) == ["again", "notes"]
     assert (tmp_path / "again/checkpoints/group_0/3.orbax-checkpoint-tmp/state/manifest").exists()

@@ -107,4 +107,4 @@ def test_what_folds_selected_is_said_by_name(tmp_path):
     config.validation = component("cross_validation", folds=2)"""
     result = mg.run(mg.load_config(small(tmp_path, edit)), tmp_path / "runs")
     _, out, _ = here("report", result.run_dir)
-    assert "selected: optimizer=sgd(learning_rate=0." in out
+    assert "selected: optimizer=sgd(learning_rate=0." in " ".join(out.split())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 
 from mlgym_jax.errors import DiskError, MovedError
@@ -21,19 +22,25 @@ def in_place(log: EventLog) -> Iterator[None]:
     """
     try:
         yield
-    except DiskError:
+    except DiskError as error:
         try:
             log.check_place()
         except MovedError:
-            remove_left_behind(os.fspath(log.path.parent))
+            remove_left_behind(os.fspath(log.path.parent), error.last_step)
             raise
         raise
 
 
-def remove_left_behind(run_dir: str) -> None:
-    """Remove unfinished steps, and folders that are empty then; nothing where a run is there (again)."""
+def remove_left_behind(run_dir: str, last_step: str = "") -> None:
+    """Remove unfinished steps, and folders that are empty then; nothing where a run is there (again).
+
+    Args:
+        last_step: the folder of the last step that was being written, beneath `run_dir`: it may be whole by now.
+    """
     if os.path.lexists(os.path.join(run_dir, layout.LOG)):
         return
+    if last_step:
+        shutil.rmtree(os.path.join(run_dir, last_step), ignore_errors=True)
     for folder, _, names in os.walk(os.path.join(run_dir, layout.CHECKPOINTS), topdown=False):
         for name in names if _UNFINISHED in os.path.relpath(folder, run_dir) else ():
             with contextlib.suppress(OSError):

@@ -69,7 +69,9 @@ def train_group(
     )
     try:
         _train(training, plan, devices, static_because)
-    except DiskError:
+    except DiskError as error:
+        if epoch := training.written[0]:
+            error.last_step = os.path.join(layout.CHECKPOINTS, layout.group_name(job.group.index), str(epoch))
         raise
     except Exception as error:
         _end_if_insisted()

@@ -17,7 +17,7 @@ class ConfigError(MlgymError):
 
     def __init__(self, path: str, message: str):
         self.path = path
-        self.message = _in_a_line(message)
+        self.message: str = _in_a_line(message)
         super().__init__(f"config.{path}: {self.message}" if path else f"config: {self.message}")
 
     def moved(self, kind: str, path: str) -> ConfigError:

@@ -159,7 +159,8 @@ class RunResult:
     """
 
     def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = (), *, trust: bool = False):
-        self.run_dir, self._trust = run_dir, trust
+        self.run_dir: str = run_dir
+        self._trust = trust
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status

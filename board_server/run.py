@@ -258,7 +258,9 @@ class Run:
             Conflict: the run was written by a process on this machine; TryLater: the disk refuses.
         """
         self._make_folder()
-        if not self.is_published or (self._writer is None and is_being_written(self.log.path)):
+        with self._writing:  # the log that is being opened just now is the board's own to write
+            local = not self.is_published or (self._writer is None and is_being_written(self.log.path))
+        if local:
             raise Conflict(f"run {self.run_id!r} was written on the board's own machine; its files are not replaced")
 
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import threading
 import time
 import zlib
 
@@ -331,3 +332,29 @@ def test_what_a_killed_board_left_is_removed_when_it_starts_again(tmp_path):
         assert all(path.exists() for path in kept)
         with server.publisher("unborn") as publisher:  # which would have been refused for ever
             assert say(publisher, frame(0)) == {"ack": 0}
+
+
+def test_a_file_that_comes_while_the_log_is_being_opened_is_taken(tmp_path, monkeypatch):
+    run, is_open, go_on = Store(tmp_path).receiving("r"), threading.Event(), threading.Event()
+    open_log = ev.EventLog.open
+
+    def slowly(*given, **named):
+        log = open_log(*given, **named)
+        is_open.set()
+        assert go_on.wait(10)
+        return log
+
+    make_folder, appending = run._make_folder, threading.Thread(target=run.append, args=(0, [encoded(0)]))
+
+    def make_folder_then_append():
+        make_folder()
+        if appending.ident is None:
+            appending.start()
+            assert is_open.wait(10)
+
+    monkeypatch.setattr(ev.EventLog, "open", slowly)
+    monkeypatch.setattr(run, "_make_folder", make_folder_then_append)
+    threading.Timer(0.05, go_on.set).start()
+    run.require_received()
+    appending.join()
+    run.close_writer()

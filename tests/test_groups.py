@@ -268,7 +268,7 @@ class Flat(nn.Module):
 """
     path = small(tmp_path, edit, top)
     assert run(path, tmp_path)[0] == 0
-    plans = ["none+stepx1", "map+scanx1"]
+    plans = ["map+scanx1", "map+scanx1"]
     assert [group["plan"] for group in events(tmp_path / "it", "group_compiled")] == plans
     before = outcome(tmp_path / "it")
     assert here("reproduce", tmp_path / "it")[0] == 0

@@ -15,7 +15,7 @@ from mlgym_jax import component, grid
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.batched import GroupRunner
-from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, holds_primitive, logged_plan, parse_plan
+from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
 from mlgym_jax.study.expand import prepare
 
 
@@ -202,7 +202,7 @@ def test_compaction_keeps_numbers_and_order(batching, loop):
     runner.read_scores(runner.epoch(np.ones(6, bool), 1))
     frozen = runner.snapshot().states()
     active = np.array([False, False, False, True, False, True])
-    assert runner.compact(active)
+    runner.lay_out(runner.worth_laying_out(active))
     for epoch in (2, 3):
         scores = runner.read_scores(runner.epoch(active, epoch))
         np.testing.assert_allclose(scores[active], expected[epoch - 1][active], rtol=0, atol=2e-6)
@@ -228,26 +228,18 @@ def test_batch_order_is_a_permutation_and_differs_by_epoch_and_seed():
     assert order(0, 1) != order(1, 1)
 
 
-def test_auto_chooses_by_what_the_program_holds():
-    mlp = study_of().jobs[0]
-    assert not holds_primitive(mlp.traced, "conv_general_dilated")
-    plan = choose_plan(AUTO, traced=mlp.traced, num_experiments=6, num_devices=4)
+def test_auto_chooses_for_the_platform(monkeypatch):
+    plan = choose_plan(AUTO, num_experiments=6, num_devices=4)
     assert (plan.batching, plan.loop, plan.num_devices) == ("map", "scan", 4)
-
-    def conv(x, w):
-        return jax.lax.scan(lambda c, _: (jax.lax.conv(c, w, (1, 1), "SAME"), None), x, None, length=2)[0]
-
-    traced = jax.make_jaxpr(jax.jit(conv))(jnp.ones((1, 1, 4, 4)), jnp.ones((1, 1, 3, 3)))
-    assert holds_primitive(traced.jaxpr, "conv_general_dilated")
-    plan = choose_plan(AUTO, traced=traced.jaxpr, num_experiments=2, num_devices=4)
-    assert (plan.batching, plan.loop, plan.num_devices) == ("none", "step", 2)
-    assert choose_plan(PlanRequest("vmap"), traced=traced.jaxpr, num_experiments=2, num_devices=1).batching == "vmap"
+    assert choose_plan(AUTO, num_experiments=2, num_devices=4).num_devices == 2
+    assert choose_plan(PlanRequest("vmap"), num_experiments=2, num_devices=1).batching == "vmap"
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert choose_plan(AUTO, num_experiments=2, num_devices=1).batching == "vmap"
 
 
 def test_strict_never_computes_experiments_in_one_batch(monkeypatch):
-    job = study_of(strict=True).jobs[0]
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    chosen = {"traced": job.traced, "num_experiments": 6, "num_devices": 1}
+    chosen = {"num_experiments": 6, "num_devices": 1}
     assert choose_plan(AUTO, **chosen).batching == "vmap"
     assert choose_plan(AUTO, **chosen, strict=True).batching == "map"
     fewer = choose_plan(AUTO, **{**chosen, "num_experiments": 1, "num_devices": 4}, strict=True)

@@ -2,8 +2,8 @@
 
 A group's rows are laid out in blocks, each one call of the compiled programs: `vmap` and `map` have one block of all
 rows, `none` has a row a device in each. `map` runs the active rows only, so that a stopped experiment costs nothing;
-`compact` rebuilds a `vmap` block smaller, fills `none` blocks up again, and deals the active rows of a `map` to the
-devices anew.
+once enough have stopped, `lay_out` rebuilds a `vmap` block smaller, fills `none` blocks up again, and deals the active
+rows of a `map` to the devices anew.
 """
 
 from __future__ import annotations
@@ -169,8 +169,8 @@ class GroupRunner:
         """Return the present states of all rows; it stays what it is when training goes on."""
         return Snapshot(self._base, list(self._blocks), self.num_rows)
 
-    def compact(self, active: np.ndarray) -> bool:
-        """Lay out the active rows anew where that saves compute; tell whether it did."""
+    def worth_laying_out(self, active: np.ndarray) -> list[int] | None:
+        """Return the rows to `lay_out` anew where that saves compute, None where it does not."""
         laid_out = [row for ids, _, _ in self._blocks for row in ids]
         remaining = [row for row in laid_out if active[row]]
         devices = self.plan.num_devices
@@ -182,9 +182,11 @@ class GroupRunner:
             order = self._balanced(remaining, [row for row in laid_out if not active[row]])
             saves = self._longest(active, self._layout(order)) < 0.8 * self._longest(active, self._blocks)
             remaining = order
-        if saves and remaining:
-            self.start(self.snapshot().states(), remaining)
-        return bool(saves and remaining)
+        return remaining if saves and remaining else None
+
+    def lay_out(self, rows: Sequence[int]) -> None:
+        """Go on with `rows` alone, from where they stand."""
+        self.start(self.snapshot().states(), rows)
 
     def _balanced(self, first: Sequence[int], then: Sequence[int]) -> list[int]:
         """Order rows so that `first` fill the first blocks, dealt to the devices in turn."""

@@ -7,7 +7,7 @@ import math
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -20,6 +20,10 @@ from mlgym_jax.execution.snapshot import Snapshot
 
 # (histories of all rows, epoch) -> the rows that others leave behind there, and why.
 Stopped = Callable[[Sequence[History], int], Mapping[int, str]]
+# So much later than it is known may a report go out, because the next epoch is dispatched before: in seconds, or as a
+# share of the epoch. A program is dispatched in no time, its many steps, or one with callbacks on a CPU, are not.
+_LATE_SECONDS = 0.002
+_LATE_SHARE = 0.05
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,8 +43,8 @@ class EpochReport:
         scores: row -> {"train/loss": …}, for the rows that trained.
         ended: row -> why it trains no further.
         snapshot: the states after this epoch.
-        compacted: the rows still training, if the group was laid out anew after this epoch.
-        seconds: wall time since the last report.
+        compacted: the rows still training, if the group is laid out anew after this epoch.
+        seconds: wall time that the epoch took, from its dispatch, or the end of the one before, to its scores.
         replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
     """
 
@@ -83,7 +87,8 @@ def fit(
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
-    The next epoch is dispatched before a report is handed out, so that effects cost the devices no time.
+    A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
+    before that, so that effects cost the devices none.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -92,14 +97,15 @@ def fit(
         for row, h in enumerate(histories)
     ]
     for epoch in range(1, done + 1):  # the layout depends on who had stopped, and numbers may depend on the layout
-        runner.compact(np.array([epoch < end for end in ended_at]))
+        if (rows := runner.worth_laying_out(np.array([epoch < end for end in ended_at]))) is not None:
+            runner.lay_out(rows)
     active = np.array([done < end for end in ended_at], bool)
     if not active.any() or done >= num_epochs:
         return
-    before = clock()
-    pending = _dispatched(runner, active, first_epoch)
+    pending = _dispatched(runner, active, first_epoch, clock)
     for epoch in range(first_epoch, num_epochs + 1):
-        values, replanned = _finished(runner, pending, active, epoch)
+        values, replanned = _finished(runner, pending.found, active, epoch)
+        seconds = clock() - pending.began
         scores, ended = {}, {}
         for row in np.flatnonzero(active).tolist():
             scores[row] = {
@@ -117,38 +123,50 @@ def fit(
                 if active[row]:
                     ended[row] = Verdict(reason)
                     active[row] = False
-        snapshot = runner.snapshot()
-        compacted = None
         going_on = bool(active.any()) and epoch < num_epochs
-        if going_on:
-            if ended and runner.compact(active):
-                compacted = [int(row) for row in np.flatnonzero(active)]
-            pending = _dispatched(runner, active, epoch + 1)
-        now = clock()
-        yield EpochReport(epoch, scores, ended, snapshot, compacted, now - before, replanned)
-        before = now
+        rows = runner.worth_laying_out(active) if going_on and ended else None
+        compacted = None if rows is None else np.flatnonzero(active).tolist()
+        report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned)
+        at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
+        ahead = going_on and rows is None and at_once
+        if ahead:
+            pending = _dispatched(runner, active, epoch + 1, clock)
+        yield report
         if not going_on:
             return
+        if rows is not None:
+            runner.lay_out(rows)
+        if not ahead:
+            pending = _dispatched(runner, active, epoch + 1, clock)
 
 
-def _dispatched(runner: GroupRunner, active: np.ndarray, epoch: int) -> Any:
-    """Dispatch an epoch; None if there was no memory for it, which `_finished` sees to."""
+class _Pending(NamedTuple):
+    """An epoch under way: when its dispatch began and ended; what `read_scores` takes, None if memory ran out."""
+
+    began: float
+    dispatched: float
+    found: Any
+
+
+def _dispatched(runner: GroupRunner, active: np.ndarray, epoch: int, clock: Callable[[], float]) -> _Pending:
+    began = clock()
     try:
-        return runner.epoch(active, epoch)
+        found = runner.epoch(active, epoch)
     except jax.errors.JaxRuntimeError as error:
         if not is_out_of_memory(error):
             raise
-        return None
+        found = None  # `_finished` sees to it
+    return _Pending(began, clock(), found)
 
 
-def _finished(runner: GroupRunner, pending: Any, active: np.ndarray, epoch: int) -> tuple[np.ndarray, float | None]:
+def _finished(runner: GroupRunner, found: Any, active: np.ndarray, epoch: int) -> tuple[np.ndarray, float | None]:
     """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device."""
     replanned = None
     while True:
         try:
-            return runner.read_scores(runner.epoch(active, epoch) if pending is None else pending), replanned
+            return runner.read_scores(runner.epoch(active, epoch) if found is None else found), replanned
         except jax.errors.JaxRuntimeError as error:
             seconds = runner.halve() if is_out_of_memory(error) else None
             if seconds is None:
                 raise
-            pending, replanned = None, (replanned or 0.0) + seconds
+            found, replanned = None, (replanned or 0.0) + seconds

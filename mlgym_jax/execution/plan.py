@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import Any
 
 import jax
-import jax.extend.core
 
 from mlgym_jax.errors import ConfigError, MlgymError, nearest
 
@@ -91,13 +89,10 @@ def logged_plan(text: str) -> PlanRequest:
     return parse_plan(text.rpartition("x")[0] or text)
 
 
-def choose_plan(
-    request: PlanRequest, *, traced: Any, num_experiments: int, num_devices: int, strict: bool = False
-) -> Plan:
+def choose_plan(request: PlanRequest, *, num_experiments: int, num_devices: int, strict: bool = False) -> Plan:
     """Choose the plan of a group.
 
     Args:
-        traced: the jaxpr of one training step, which tells whether it holds convolutions.
         strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
 
     Raises:
@@ -106,9 +101,7 @@ def choose_plan(
     if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
         num_devices = min(num_devices, num_experiments)
     platform = jax.default_backend()
-    if platform == "cpu" and holds_primitive(traced, "conv_general_dilated"):
-        chosen = ("none", "step", "convolutions on a CPU are several times slower inside scan and under vmap")
-    elif platform == "cpu":
+    if platform == "cpu":
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
     else:
         chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")
@@ -125,13 +118,3 @@ def choose_plan(
         )
     reason = chosen[2] if request == AUTO else f"forced by --plan={request}"
     return Plan(request.batching or chosen[0], request.loop or chosen[1], num_devices, reason, request.chunk)
-
-
-def holds_primitive(jaxpr: Any, name: str) -> bool:
-    """Tell whether a traced program, or any program inside it, uses a primitive."""
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == name:
-            return True
-        if any(holds_primitive(inner, name) for inner in jax.extend.core.jaxprs_in_params(equation.params)):
-            return True
-    return False

@@ -321,7 +321,6 @@ def _plan_of(
         return tuned_plan(job, devices, strict=strict)
     chosen = choose_plan(
         before or request,
-        traced=job.traced,
         num_experiments=len(job.group.experiments),
         num_devices=len(devices),
         strict=strict,

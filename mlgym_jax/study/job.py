@@ -12,6 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
+from mlgym_jax.core.convolutions import channels_last, holds_convolution
 from mlgym_jax.core.epoch import EpochShape, make_epoch
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
@@ -124,10 +125,13 @@ class Job:
 
 def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
     """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
-    shape = shape or job.shape
+    shape, program = shape or job.shape, job.program
+    if jax.default_backend() == "cpu" and holds_convolution(job.traced):
+        train_step = channels_last(program.train_step, may_be_empty=True)
+        program = program._replace(train_step=train_step, eval_step=channels_last(program.eval_step))
     return GroupRunner(
-        job.program,
-        make_epoch(job.program, shape, job.components),
+        program,
+        make_epoch(program, shape, job.components),
         shape,
         plan,
         devices=devices,

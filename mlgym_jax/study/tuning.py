@@ -51,7 +51,7 @@ def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False)
 
 def _planned(job: Job, devices: Sequence[jax.Device], request: PlanRequest, strict: bool) -> Plan:
     number = len(job.group.experiments)
-    return choose_plan(request, traced=job.traced, num_experiments=number, num_devices=len(devices), strict=strict)
+    return choose_plan(request, num_experiments=number, num_devices=len(devices), strict=strict)
 
 
 def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:

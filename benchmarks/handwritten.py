@@ -1,79 +1,56 @@
 """What an expert would write for a workload without an engine: the same training and evaluation, nothing recorded.
 
-The experiments are sharded over the host's cores, one after the other on each; an epoch is one compiled program. Of
-convolutions, which are many times slower inside a loop, each core takes one experiment's step at a time. Both splits
-are evaluated each epoch (loss, accuracy, macro F1). Prints its timings as JSON.
+    python -m benchmarks.handwritten --plan=map --workload=digits64 --data=…
+
+Plans: `map` and `vmap` are one compiled program an epoch, experiments sharded over the host's cores, one after the
+other on each or in one batch; `step` is a program a step, one experiment a core; `im2col` is `map` with convolutions as
+products of matrices; `processes+map`, … start a process for each core, with its share of the experiments. Both splits
+are evaluated each epoch (loss, accuracy, macro F1). Prints its timings as JSON: `run` is from compiled to the last
+result.
 """
 
 import time
 
-START = time.perf_counter()
+START = time.time()
 
 import argparse  # noqa: E402
 import json  # noqa: E402
 import os  # noqa: E402
 import resource  # noqa: E402
+import subprocess  # noqa: E402
 import sys  # noqa: E402
 
-import jax  # noqa: E402
-
-jax.config.update("jax_num_cpu_devices", int(os.environ.get("BENCH_DEVICES", len(os.sched_getaffinity(0)))))
-
-import jax.numpy as jnp  # noqa: E402
-import numpy as np  # noqa: E402
-import optax  # noqa: E402
-from flax import linen as nn  # noqa: E402
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec  # noqa: E402
-
-IMPORTED = time.perf_counter()
+CORES = sorted(os.sched_getaffinity(0))
 CLASSES = 10
-
-from benchmarks.workloads import WORKLOADS  # noqa: E402
-
-
-class MLP(nn.Module):
-    features: tuple
-
-    @nn.compact
-    def __call__(self, x):
-        for width in self.features:
-            x = nn.relu(nn.Dense(width)(x))
-        return nn.Dense(CLASSES)(x)
-
-
-class CNN(nn.Module):
-    features: tuple
-
-    @nn.compact
-    def __call__(self, x):
-        for width in self.features:
-            x = nn.max_pool(nn.relu(nn.Conv(width, (3, 3))(x)), (2, 2), strides=(2, 2))
-        return nn.Dense(CLASSES)(x.reshape(len(x), -1))
 
 
 def load(path):
+    import jax.numpy as jnp
+    import numpy as np
+
     with np.load(path) as data:
         return [jnp.asarray(data[name]) for name in ("x", "y", "x_val", "y_val")]
 
 
-def scores(logits, labels):
-    predicted = logits.argmax(-1)
-    hits = jnp.zeros(CLASSES).at[labels].add(predicted == labels)
-    support, found = jnp.bincount(labels, length=CLASSES), jnp.bincount(predicted, length=CLASSES)
-    loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
-    return jnp.stack([loss, (predicted == labels).mean(), (2 * hits / jnp.maximum(support + found, 1)).mean()])
+def train(options, experiments, num_devices):
+    """Train experiments on some host devices; return when it was imported, compiled and over, and the scores."""
+    import jax
 
+    jax.config.update("jax_num_cpu_devices", num_devices)
 
-def main():
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--workload", choices=WORKLOADS, required=True)
-    parser.add_argument("--data", required=True)
-    parser.add_argument("--num_epochs", type=int, default=20)
-    options = parser.parse_args()
-    x, y, x_val, y_val = load(options.data)
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+    from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+
+    from benchmarks.networks import network
+    from benchmarks.workloads import WORKLOADS
+
+    imported = time.time()
     workload = WORKLOADS[options.workload]
-    batch = workload.batch_size
-    model = (CNN if workload.images else MLP)(workload.features)
+    x, y, x_val, y_val = load(options.data)
+    batch, plan = workload.batch_size, options.plan
+    model = network(workload, CLASSES, im2col=plan == "im2col")
     steps = -(-len(x) // batch)
     positions = jnp.arange(steps * batch)
     mask = (positions < len(x)).reshape(steps, batch)
@@ -96,6 +73,13 @@ def main():
         updates, opt_state = optax.adam(rate).update(jax.grad(loss)(params), opt_state, params)
         return optax.apply_updates(params, updates), opt_state
 
+    def scores(logits, labels):
+        predicted = logits.argmax(-1)
+        hits = jnp.zeros(CLASSES).at[labels].add(predicted == labels)
+        support, found = jnp.bincount(labels, length=CLASSES), jnp.bincount(predicted, length=CLASSES)
+        loss = optax.softmax_cross_entropy_with_integer_labels(logits, labels).mean()
+        return jnp.stack([loss, (predicted == labels).mean(), (2 * hits / jnp.maximum(support + found, 1)).mean()])
+
     def evaluate(state, x, y, x_val, y_val):
         outputs, outputs_val = model.apply(state[0], x), model.apply(state[0], x_val)
         return jnp.concatenate([scores(outputs, y), scores(outputs_val, y_val)])
@@ -108,13 +92,18 @@ def main():
     mesh = Mesh(jax.devices(), ("experiment",), axis_types=(AxisType.Auto,))
     rows, everywhere = PartitionSpec("experiment"), PartitionSpec()
     sharded = NamedSharding(mesh, rows)
-    grid = workload.experiments
-    missing = [grid[0]] * (-len(grid) % len(jax.devices()))
-    rates = np.array([rate for rate, _ in [*grid, *missing]], np.float32)
-    seeds = np.array([seed for _, seed in [*grid, *missing]], np.uint32)
+    missing = [experiments[0]] * (-len(experiments) % num_devices)
+    rates = np.array([rate for rate, _ in [*experiments, *missing]], np.float32)
+    seeds = np.array([seed for _, seed in [*experiments, *missing]], np.uint32)
     data = jax.device_put((x, y, x_val, y_val), NamedSharding(mesh, everywhere))
 
-    def on_rows(function, num_mapped, num_shared, lift=jax.lax.map):
+    def alone(function, mapped):
+        result = function(jax.tree.map(lambda leaf: leaf[0], mapped))
+        return jax.tree.map(lambda leaf: leaf[None], result)
+
+    lift = {"step": alone, "vmap": lambda function, mapped: jax.vmap(function)(mapped)}.get(plan, jax.lax.map)
+
+    def on_rows(function, num_mapped, num_shared):
         """Compile a function of one experiment for all rows."""
 
         def of_rows(*arguments):
@@ -124,24 +113,19 @@ def main():
         specs = (*[rows] * num_mapped, *[everywhere] * num_shared)
         return jax.jit(jax.shard_map(of_rows, mesh=mesh, in_specs=specs, out_specs=rows, check_vma=False))
 
-    def alone(function, mapped):
-        result = function(jax.tree.map(lambda leaf: leaf[0], mapped))
-        return jax.tree.map(lambda leaf: leaf[None], result)
-
-    if workload.images:
-        devices = len(jax.devices())
-        blocks = [slice(start, start + devices) for start in range(0, len(rates), devices)]
+    if plan == "step":
+        blocks = [slice(start, start + num_devices) for start in range(0, len(rates), num_devices)]
         rates, seeds = ([jax.device_put(values[block], sharded) for block in blocks] for values in (rates, seeds))
-        first = on_rows(init, 2, 0, alone)
+        first = on_rows(init, 2, 0)
         states = [first(seed, rate) for seed, rate in zip(seeds, rates, strict=True)]
-        order_fn = on_rows(lambda seed, epoch: order_of(seed, epoch, len(x)), 1, 1, alone)
+        order_fn = on_rows(lambda seed, epoch: order_of(seed, epoch, len(x)), 1, 1)
 
         def step_i(state, rate, order, x, y, i):
             return step(state, rate, order[i], mask[i], x, y)
 
         orders = [order_fn(seed, np.int32(0)) for seed in seeds]
-        step_fn = on_rows(step_i, 3, 3, alone).lower(states[0], rates[0], orders[0], *data[:2], np.int32(0)).compile()
-        evaluate_fn = on_rows(evaluate, 1, 4, alone).lower(states[0], *data).compile()
+        step_fn = on_rows(step_i, 3, 3).lower(states[0], rates[0], orders[0], *data[:2], np.int32(0)).compile()
+        evaluate_fn = on_rows(evaluate, 1, 4).lower(states[0], *data).compile()
 
         def run(states, number):
             found = []
@@ -161,24 +145,64 @@ def main():
             states, found = epoch_fn(states, rates, seeds, *data, np.int32(number))
             return states, np.asarray(found)
 
-    compiled = time.perf_counter()
-    history = []
+    compiled = time.time()
+    best = 0.0
     for number in range(1, options.num_epochs + 1):
         states, found = run(states, number)
-        history.append(found[: len(grid)])
-        if number == 1:
-            first = time.perf_counter()
-    last = time.perf_counter()
-    timings = {
-        "import": IMPORTED - START,
-        "compile": compiled - IMPORTED,
-        "epoch": (last - first) / (options.num_epochs - 1),
-        "run": last - compiled,
-        "wall": last - START,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "best": float(np.max([found[:, 4] for found in history])),
-    }
-    json.dump(timings, sys.stdout)
+        best = max(best, float(found[: len(experiments), 4].max()))
+    return {"imported": imported, "compiled": compiled, "over": time.time(), "best": best}
+
+
+def in_processes(options):
+    """Start this program once for each core; return the same, from the first that is compiled to the last that ends."""
+    words = [sys.executable, "-m", "benchmarks.handwritten", f"--plan={options.plan}", f"--workload={options.workload}"]
+    words += [f"--data={options.data}", f"--num_epochs={options.num_epochs}"]
+    started = [
+        subprocess.Popen(
+            [*words, f"--share={i}/{len(CORES)}"], stdout=subprocess.PIPE, preexec_fn=lambda c=core: pin(c)
+        )
+        for i, core in enumerate(CORES)
+    ]
+    found = [json.loads(process.communicate()[0]) for process in started]
+    ends = {"imported": min, "compiled": min, "over": max, "best": max, "peak_mib": sum}
+    return {name: end(each[name] for each in found) for name, end in ends.items()}
+
+
+def pin(core):
+    os.sched_setaffinity(0, {core})
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--plan", default="map")
+    parser.add_argument("--workload", required=True)
+    parser.add_argument("--data", required=True)
+    parser.add_argument("--num_epochs", type=int, default=20)
+    parser.add_argument("--share", help="i/n: only each n-th experiment, from the i-th on, on one device")
+    options = parser.parse_args()
+    first, _, rest = options.plan.partition("+")
+    if first == "processes":
+        options.plan = rest
+        found = in_processes(options)
+    else:
+        from benchmarks.workloads import WORKLOADS
+
+        experiments, num_devices = WORKLOADS[options.workload].experiments, len(CORES)
+        if options.share is not None:
+            i, number = map(int, options.share.split("/"))
+            experiments, num_devices = experiments[i::number], 1
+        found = train(options, experiments, num_devices)
+        found["peak_mib"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    if options.share is None:
+        found = {
+            "import": found["imported"] - START,
+            "compile": found["compiled"] - found["imported"],
+            "run": found["over"] - found["compiled"],
+            "epoch": (found["over"] - found["compiled"]) / options.num_epochs,
+            "wall": time.time() - START,
+            **{name: found[name] for name in ("peak_mib", "best")},
+        }
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

@@ -29,9 +29,9 @@ def flax_loop(workload, num_epochs, x, y, x_val, y_val):
     import optax
     from flax.training.train_state import TrainState
 
-    from benchmarks.handwritten import CNN, MLP
+    from benchmarks.networks import network
 
-    model = (CNN if workload.images else MLP)(workload.features)
+    model = network(workload, CLASSES)
     size = workload.batch_size
 
     @jax.jit
@@ -67,10 +67,15 @@ def torch_network(workload):
     if workload.images:
         width = 1
         for features in workload.features:
-            layers += [nn.Conv2d(width, features, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            layers += [nn.Conv2d(width, features, 3, padding=0 if workload.valid else 1), nn.ReLU()]
+            layers += [] if workload.valid else [nn.MaxPool2d(2)]
             width = features
-        layers.append(nn.Flatten())
-        width *= 9
+        layers += (
+            [nn.MaxPool2d(2), nn.Flatten(), nn.Linear(144 * width, 128), nn.ReLU()]
+            if workload.valid
+            else [nn.Flatten()]
+        )
+        width = 128 if workload.valid else 9 * width
     else:
         for features in workload.features:
             layers += [nn.Linear(width, features), nn.ReLU()]

@@ -1,13 +1,10 @@
-"""What the benchmarks train: the studies, and their data as arrays for programs that are not ours."""
+"""What the benchmarks train: grids, and their data as arrays; nothing of the engine."""
 
 import dataclasses
 import math
 import pathlib
 
 import numpy as np
-from ml_collections import ConfigDict
-
-from mlgym_jax import component, grid
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,7 +12,10 @@ class Workload:
     """A grid of learning rates and seeds over one network, trained with Adam.
 
     Attributes:
-        features: widths of the hidden layers, of 3x3 convolutions where `images`.
+        features: widths of the hidden layers, of 3x3 convolutions where there are `images`.
+        images: how many images 28x28 of 10 patterns there are, a fifth of them for `val`; 0: handwritten digits 8x8.
+        valid: whether convolutions are not padded, pooled once, and followed by a hidden layer of 128.
+        floor: the plans of `benchmarks.handwritten` that may be the fastest.
     """
 
     num_rates: int
@@ -23,7 +23,9 @@ class Workload:
     features: tuple[int, ...]
     num_epochs: int
     batch_size: int = 50
-    images: bool = False
+    images: int = 0
+    valid: bool = False
+    floor: tuple[str, ...] = ("map", "vmap", "processes+map", "processes+vmap")
 
     @property
     def rates(self):
@@ -34,39 +36,24 @@ class Workload:
         return [(rate, seed) for rate in self.rates for seed in range(self.num_seeds)]
 
 
+_OF_IMAGES = ("step", "processes+step", "im2col")
+
 WORKLOADS = {
     "digits12": Workload(4, 3, (128, 128), 20),
     "digits15": Workload(5, 3, (128, 128), 20),
     "digits64": Workload(16, 4, (32, 32), 20),
-    "images6": Workload(6, 1, (32, 64, 128), 5, batch_size=64, images=True),
+    "images6": Workload(6, 1, (32, 64, 128), 5, 64, 800, False, _OF_IMAGES),
+    "valid6": Workload(6, 1, (32, 64), 3, 50, 1250, True, _OF_IMAGES),
 }
 
 
-def config_of(workload, num_epochs, data):
-    """Return the engine's config; `data` is the archive that `write_data` made."""
-    config = ConfigDict()
-    config.num_epochs = num_epochs
-    config.seed = grid(*range(workload.num_seeds))
-    names = {"train": dict(inputs="x", targets="y"), "val": dict(inputs="x_val", targets="y_val")}
-    config.dataset = component("npz", path=str(data), arrays=names)
-    config.loader = component("in_memory", batch_size=workload.batch_size)
-    config.model = component("mlp", features=workload.features)
-    if workload.images:
-        config.model = component("cnn", features=workload.features, dense_features=())
-    config.loss = component("softmax_cross_entropy")
-    config.optimizer = component("adam", learning_rate=grid(*workload.rates))
-    config.metrics = dict(accuracy=component("accuracy"), f1=component("f1", average="macro"))
-    config.checkpointing = component("best", monitor="val/accuracy", mode="max", num_keep=1)
-    return config
-
-
 def write_data(workload, path):
-    """Write x, y, x_val and y_val: the digits, or 800 noisy images of 10 patterns 28x28."""
+    """Write x, y, x_val and y_val: the digits, or noisy images."""
     if workload.images:
         random = np.random.default_rng(0)
         patterns = random.normal(size=(10, 28, 28, 1))
-        y = random.permutation(np.arange(800) % 10).astype(np.int32)
-        x = (patterns[y] + 2 * random.normal(size=(800, 28, 28, 1))).astype(np.float32)
+        y = random.permutation(np.arange(workload.images) % 10).astype(np.int32)
+        x = (patterns[y] + 2 * random.normal(size=(workload.images, 28, 28, 1))).astype(np.float32)
     else:
         from sklearn.datasets import load_digits
 

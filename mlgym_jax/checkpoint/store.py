@@ -1,4 +1,4 @@
-"""Write and read a group's checkpoints. The only module that imports Orbax.
+"""Write and read a group's checkpoints. The only module that uses Orbax.
 
 One Orbax step, numbered by its epoch, holds what a resume needs, whole: the stacked states of all rows, the rows of
 earlier epochs that a strategy newly keeps, and JSON with the epoch, who is who and a checksum of every array.
@@ -18,17 +18,14 @@ from typing import Any
 
 import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
+from mlgym_jax.checkpoint.orbax_later import manager_of, ocp
 from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system, timed_out
 from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import DiskError, MlgymError
-
-# Orbax looks at the clock that anybody may set: no write is given up, however late it seems.
-_PATIENCE = ocp.AsyncOptions(timeout_secs=10**9)
 
 
 class CheckpointStore:
@@ -152,10 +149,7 @@ class CheckpointStore:
     def _manage(self) -> ocp.CheckpointManager:
         if self._manager is None:
             os.makedirs(self.folder, exist_ok=True)
-            options = ocp.CheckpointManagerOptions(
-                enable_async_checkpointing=True, async_options=_PATIENCE, cleanup_tmp_directories=True
-            )
-            self._manager = ocp.CheckpointManager(self.folder, options=options, item_names=("state", "kept", "meta"))
+            self._manager = manager_of(self.folder)
         return self._manager
 
     def _refused(self, error: Exception) -> DiskError:

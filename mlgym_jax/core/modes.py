@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
-from flax import linen, nnx
+from flax import linen
 
 # flag -> what it says in training
 FLAGS = {
@@ -76,7 +76,7 @@ def linen_in_mode(module: linen.Module, train: bool) -> linen.Module:
     `BatchNorm(use_running_average=True)`, does so in training, too.
     """
     done: dict[int, Any] = {}
-    changed = _differing(_fields(module), train, lambda item: _with_flags(item, train, done), given=False)
+    changed = _differing(_fields(module), train, lambda item: with_flags(item, train, done), given=False)
     return module.clone(**changed) if changed else module
 
 
@@ -85,14 +85,14 @@ def _fields(value: Any) -> dict[str, Any]:
     return {name: getattr(value, name, None) for name in names if name not in ("parent", "name")}
 
 
-def _with_flags(value: Any, train: bool, done: dict[int, Any], *, given: bool = False) -> Any:
+def with_flags(value: Any, train: bool, done: dict[int, Any], *, given: bool = False) -> Any:
     """Return what a field holds, with the flags in it set; itself where there are none.
 
     Args:
         done: what became of modules before, as one that is shared stays one.
         given: whether it belongs to a submodule.
     """
-    within = functools.partial(_with_flags, train=train, done=done)
+    within = functools.partial(with_flags, train=train, done=done)
     if isinstance(value, linen.Module):
         if id(value) not in done:
             changed = _differing(_fields(value), train, lambda item: within(item, given=True), given=True)
@@ -126,20 +126,6 @@ def _differing(old: Mapping[str, Any], train: bool, within: Callable[[Any], Any]
         if new is not value:
             changed[name] = new
     return changed
-
-
-def set_nnx_mode(module: nnx.Module, train: bool) -> None:
-    """Set the flags among the attributes of an NNX module and of all modules in it, and in configs that they hold."""
-    turn: Any = getattr(module, "train" if train else "eval")
-    turn() if callable(turn) else getattr(nnx.Module, "train" if train else "eval")(module)
-    for _, found in list(nnx.iter_modules(module)):
-        for name, value in list(vars(found).items()):
-            if name in FLAGS and isinstance(value, bool):
-                setattr(found, name, FLAGS[name] == train)
-            elif dataclasses.is_dataclass(value) and not isinstance(value, type | nnx.Module):
-                new = _with_flags(value, train, {})
-                if new is not value:
-                    setattr(found, name, new)
 
 
 @dataclasses.dataclass

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import sys
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import linen, nnx, traverse_util
+from flax import linen, traverse_util
 from flax.core import DenyList
 from jax.core import Tracer
 
 from mlgym_jax.core.inputs import arguments
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
-from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, set_nnx_mode, told
+from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, told
 from mlgym_jax.errors import ConfigError
 
 
@@ -35,7 +35,8 @@ def adapt(model: Any, *, tells_all: bool = False) -> Model:
     """
     if isinstance(model, linen.Module):
         return _adapt_linen(model, tells_all)
-    if isinstance(model, nnx.Module):
+    nnx = sys.modules.get("flax.nnx")  # who has not imported it has no module of it
+    if nnx is not None and isinstance(model, nnx.Module):
         raise ConfigError(
             "model",
             "found an NNX module that is already built; return a callable instead: lambda rngs: MyNet(rngs=rngs)",
@@ -48,7 +49,9 @@ def adapt(model: Any, *, tells_all: bool = False) -> Model:
         raise ConfigError("model", other)
     if callable(model):
         construct: Any = model
-        return _adapt_nnx(construct, tells_all)
+        from mlgym_jax.core.nnx_modules import adapt_nnx
+
+        return adapt_nnx(construct, tells_all)
     raise ConfigError(
         "model",
         f"found {type(model).__name__}; a model factory returns a Flax Linen module or a callable (rngs) -> "
@@ -129,54 +132,6 @@ def _traced_dropout(next_method: Any, args: Any, kwargs: Any, context: linen.mod
     return jnp.where(kept, scaled, jnp.zeros_like(inputs))
 
 
-def _adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> Model:
-    def build(key: jax.Array) -> nnx.Module:
-        module = construct(nnx.Rngs(key))
-        if not isinstance(module, nnx.Module):
-            other = of_other_library(module) or f"the callable (rngs) -> nnx.Module returned {type(module).__name__}"
-            raise ConfigError("model", other)
-        return module
-
-    def split(module: nnx.Module) -> Any:
-        return nnx.split(module, nnx.Param, nnx.RngState, ...)
-
-    def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
-        _, params, _, rest = split(build(key))
-        return _nested(params), _nested(rest)
-
-    def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        abstract = nnx.eval_shape(build, jax.random.key(0))
-        graphdef, some_params, some_rngs, some_rest = split(abstract)
-        # Streams restart from the step's key: what dropout draws depends on (seed, step) alone.
-        rngs, counter = [], 0
-        for path, variable in nnx.to_flat_state(some_rngs):
-            value = _value(variable)
-            if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
-                new, counter = jax.random.fold_in(key, counter), counter + 1
-                if value.shape:  # stacked layers, of `split_rngs`, `vmap` or `scan`, each with a key of its own
-                    new = jax.random.split(new, value.shape)
-            else:
-                new = jnp.zeros(value.shape, value.dtype)
-            rngs.append((path, variable.replace(new)))
-        arrays = _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state)
-
-        def call(flags: dict[str, Any]) -> tuple[Any, Any]:
-            module = nnx.merge(graphdef, *arrays)
-            set_nnx_mode(module, train)
-            statistics = _nested(nnx.state(module, nnx.BatchStat))
-            args, named = arguments(type(module).__call__, inputs, flags)
-            outputs = module(*args, **named, **flags)
-            if train:
-                for _, layer in nnx.iter_modules(module):
-                    note_layer(layer)
-                note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
-            return outputs, _nested(split(module)[3]) if train or tells_all else state
-
-        return told(call, abstract, train)
-
-    return Model(init, apply)
-
-
 def _noting(sown: set[tuple[str, ...]]) -> Any:
     """Return what notes into `sown` the paths that modules sow to while their methods run."""
 
@@ -213,24 +168,3 @@ def _without_sown(state: Any, updated: Any) -> dict[str, Any]:
 
 def _form(value: Any) -> Any:
     return jax.tree.structure(value), [jnp.shape(leaf) for leaf in jax.tree.leaves(value)]
-
-
-def _nested(state: nnx.State) -> dict[str, Any]:
-    """Turn an NNX state into a nested dict of arrays with string keys."""
-    return traverse_util.unflatten_dict(
-        {tuple(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(state)}
-    )
-
-
-def _value(leaf: Any) -> Any:
-    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
-
-
-def _filled(state: nnx.State, values: dict[str, Any]) -> nnx.State:
-    """Put the arrays of a nested dict into an (abstract) NNX state of the same paths."""
-    flat = traverse_util.flatten_dict(values)
-    filled = []
-    for path, leaf in nnx.to_flat_state(state):
-        value = flat[tuple(map(str, path))]
-        filled.append((path, leaf.replace(value) if isinstance(leaf, nnx.Variable) else value))
-    return nnx.from_flat_state(filled)

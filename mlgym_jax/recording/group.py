@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
+from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import DiskError, in_words
 from mlgym_jax.events import layout, schema
@@ -112,6 +113,7 @@ def _train(
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
     make_good(training)
+    import_in_background()
     fresh = state is None
     seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     if fresh:

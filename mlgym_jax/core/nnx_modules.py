@@ -1,0 +1,101 @@
+"""Make Flax NNX modules pure functions `init` and `apply`. Imported where one is met: NNX takes a while to import."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx, traverse_util
+
+from mlgym_jax.core.inputs import arguments
+from mlgym_jax.core.model import Model, of_other_library
+from mlgym_jax.core.modes import FLAGS, note_layer, note_statistics, told, with_flags
+from mlgym_jax.errors import ConfigError
+
+
+def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> Model:
+    """Return the pure form of what `construct` builds; see `core.modules.adapt`."""
+
+    def build(key: jax.Array) -> nnx.Module:
+        module = construct(nnx.Rngs(key))
+        if not isinstance(module, nnx.Module):
+            other = of_other_library(module) or f"the callable (rngs) -> nnx.Module returned {type(module).__name__}"
+            raise ConfigError("model", other)
+        return module
+
+    def split(module: nnx.Module) -> Any:
+        return nnx.split(module, nnx.Param, nnx.RngState, ...)
+
+    def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
+        _, params, _, rest = split(build(key))
+        return _nested(params), _nested(rest)
+
+    def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
+        abstract = nnx.eval_shape(build, jax.random.key(0))
+        graphdef, some_params, some_rngs, some_rest = split(abstract)
+        # Streams restart from the step's key: what dropout draws depends on (seed, step) alone.
+        rngs, counter = [], 0
+        for path, variable in nnx.to_flat_state(some_rngs):
+            value = _value(variable)
+            if jnp.issubdtype(value.dtype, jax.dtypes.prng_key):
+                new, counter = jax.random.fold_in(key, counter), counter + 1
+                if value.shape:  # stacked layers, of `split_rngs`, `vmap` or `scan`, each with a key of its own
+                    new = jax.random.split(new, value.shape)
+            else:
+                new = jnp.zeros(value.shape, value.dtype)
+            rngs.append((path, variable.replace(new)))
+        arrays = _filled(some_params, params), nnx.from_flat_state(rngs), _filled(some_rest, state)
+
+        def call(flags: dict[str, Any]) -> tuple[Any, Any]:
+            module = nnx.merge(graphdef, *arrays)
+            _set_mode(module, train)
+            statistics = _nested(nnx.state(module, nnx.BatchStat))
+            args, named = arguments(type(module).__call__, inputs, flags)
+            outputs = module(*args, **named, **flags)
+            if train:
+                for _, layer in nnx.iter_modules(module):
+                    note_layer(layer)
+                note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
+            return outputs, _nested(split(module)[3]) if train or tells_all else state
+
+        return told(call, abstract, train)
+
+    return Model(init, apply)
+
+
+def _set_mode(module: nnx.Module, train: bool) -> None:
+    """Set the flags among the attributes of an NNX module and of all modules in it, and in configs that they hold."""
+    turn: Any = getattr(module, "train" if train else "eval")
+    turn() if callable(turn) else getattr(nnx.Module, "train" if train else "eval")(module)
+    for _, found in list(nnx.iter_modules(module)):
+        for name, value in list(vars(found).items()):
+            if name in FLAGS and isinstance(value, bool):
+                setattr(found, name, FLAGS[name] == train)
+            elif dataclasses.is_dataclass(value) and not isinstance(value, type | nnx.Module):
+                new = with_flags(value, train, {})
+                if new is not value:
+                    setattr(found, name, new)
+
+
+def _nested(state: nnx.State) -> dict[str, Any]:
+    """Turn an NNX state into a nested dict of arrays with string keys."""
+    return traverse_util.unflatten_dict(
+        {tuple(map(str, path)): _value(leaf) for path, leaf in nnx.to_flat_state(state)}
+    )
+
+
+def _value(leaf: Any) -> Any:
+    return leaf.get_value() if isinstance(leaf, nnx.Variable) else leaf
+
+
+def _filled(state: nnx.State, values: dict[str, Any]) -> nnx.State:
+    """Put the arrays of a nested dict into an (abstract) NNX state of the same paths."""
+    flat = traverse_util.flatten_dict(values)
+    filled = []
+    for path, leaf in nnx.to_flat_state(state):
+        value = flat[tuple(map(str, path))]
+        filled.append((path, leaf.replace(value) if isinstance(leaf, nnx.Variable) else value))
+    return nnx.from_flat_state(filled)

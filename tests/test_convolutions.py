@@ -13,6 +13,7 @@ from test_plans import study_of
 
 from mlgym_jax import component
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
+from mlgym_jax.core.traced import traced_once
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.study.job import make_runner
 
@@ -91,7 +92,7 @@ def test_results_and_gradients_are_those_of_xla_and_all_have_one_layout(name):
 
         return {"loss": loss(image, kernel), "gradients": jax.grad(loss, (0, 1))(image, kernel)}
 
-    rewritten = channels_last(step, scaled=True)
+    rewritten = traced_once(step, channels_last, static=("scaled",))
     given = (image, kernel, {"of": np.float32(0.5)})
     traced = jax.make_jaxpr(functools.partial(rewritten, scaled=True))(*given)
     assert holds_convolution(traced.jaxpr)

@@ -8,7 +8,7 @@ written in that layout before the step goes into a loop; XLA writes the same, so
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -17,25 +17,6 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 _CONVOLUTION = "conv_general_dilated"
-
-
-def channels_last(function: Callable[..., Any], **static: Any) -> Callable[..., Any]:
-    """Return `function` with its convolutions, and those of what it calls, of arrays [batch, …, channels].
-
-    Their kernels are then […, in, out].
-
-    Args:
-        static: keyword arguments of it that are no arrays.
-    """
-
-    def rewritten(*args: Any, **kwargs: Any) -> Any:
-        constant = {name: kwargs.pop(name) for name in static if name in kwargs}
-        traced, shapes = jax.make_jaxpr(functools.partial(function, **constant), return_shape=True)(*args, **kwargs)
-        call = jax.extend.core.jaxpr_as_fun(traced.replace(jaxpr=_rewritten(traced.jaxpr)))
-        results = call(*jax.tree.leaves((args, kwargs)))
-        return jax.tree.unflatten(jax.tree.structure(shapes), results)
-
-    return rewritten
 
 
 def holds_convolution(jaxpr: Any) -> bool:
@@ -48,16 +29,20 @@ def holds_convolution(jaxpr: Any) -> bool:
     return False
 
 
-def _rewritten(jaxpr: Any) -> Any:
+def channels_last(jaxpr: Any) -> Any:
+    """Return a jaxpr with its convolutions, and those of what it calls, of arrays [batch, …, channels].
+
+    Their kernels are then […, in, out].
+    """
+    if not holds_convolution(jaxpr):
+        return jaxpr
     equations: list[Any] = []
     for equation in jaxpr.eqns:
         if equation.primitive.name == _CONVOLUTION:
             equations += _in_place_of(equation)
-        elif any(holds_convolution(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params)):
+        else:
             params = {name: _inside(value) for name, value in equation.params.items()}
             equations.append(equation.replace(params=params))
-        else:
-            equations.append(equation)
     return jaxpr.replace(eqns=equations)
 
 
@@ -66,8 +51,8 @@ def _inside(value: Any) -> Any:
     if isinstance(value, tuple | list):
         return type(value)(_inside(inner) for inner in value)
     if isinstance(value, Jaxpr):
-        return _rewritten(value)
-    return value.replace(jaxpr=_rewritten(value.jaxpr)) if isinstance(value, ClosedJaxpr) else value
+        return channels_last(value)
+    return value.replace(jaxpr=channels_last(value.jaxpr)) if isinstance(value, ClosedJaxpr) else value
 
 
 def _in_place_of(convolution: Any) -> list[Any]:

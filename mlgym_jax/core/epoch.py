@@ -196,10 +196,6 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
                 batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
         return batch
 
-    # Steps are traced once for each form of batch, however often they stand in a program.
-    train_step = jax.jit(program.train_step, static_argnames="may_be_empty", inline=True)
-    eval_step = jax.jit(program.eval_step, inline=True)
-
     def full(mask: jax.Array, cut: Cut) -> jax.Array:
         """Leave out all of a batch that a tail is made of."""
         return mask & mask.all() if cut.tails and cut.may_skip else mask
@@ -208,7 +204,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         state: TrainState, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, MetricState]:
         batch = batch_at(state, data, folds, fold, order["indices"][i], full(order["mask"][i], shape.train))
-        return train_step(state, batch, may_be_empty=shape.train.may_skip)
+        return program.train_step(state, batch, may_be_empty=shape.train.may_skip)
 
     def add_train(
         state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: Any
@@ -221,14 +217,14 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
     ) -> tuple[TrainState, Any]:
         i = full_batches(shape.train, folds["mask"]["train"][fold])
         batch = batch_at(state, data, folds, fold, order["indices"][i, :size], order["mask"][i, :size])
-        state, metrics = train_step(state, batch, may_be_empty=False)
+        state, metrics = program.train_step(state, batch, may_be_empty=False)
         return state, running and program.put(running, metrics, i * shape.batch_size)
 
     def evaluated(
         state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, rows: Batch, epoch: Any, start: Any
     ) -> MetricState:
         batch = batch_at(state, data, folds, fold, rows["indices"], rows["mask"])
-        metrics = eval_step(state, batch, epoch=epoch)
+        metrics = program.eval_step(state, batch, epoch=epoch)
         return metrics if found is None else program.put(found, metrics, start)
 
     def part(folds: Folds, fold: jax.Array, split: str, start: jax.Array, size: int, num_rows: int) -> Batch:

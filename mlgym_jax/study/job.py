@@ -12,13 +12,14 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
-from mlgym_jax.core.convolutions import channels_last, holds_convolution
+from mlgym_jax.core.convolutions import channels_last
 from mlgym_jax.core.epoch import EpochShape, make_epoch
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
+from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.dataset import Table, rest_of
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
@@ -125,13 +126,10 @@ class Job:
 
 def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
     """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
-    shape, program = shape or job.shape, job.program
-    if jax.default_backend() == "cpu" and holds_convolution(job.traced):
-        train_step = channels_last(program.train_step, may_be_empty=True)
-        program = program._replace(train_step=train_step, eval_step=channels_last(program.eval_step))
+    shape = shape or job.shape
     return GroupRunner(
-        program,
-        make_epoch(program, shape, job.components),
+        job.program,
+        make_epoch(job.program, shape, job.components),
         shape,
         plan,
         devices=devices,
@@ -186,6 +184,7 @@ def make_job(
         check_accumulation(experiment.assignment.config["optimizer"], steps[fold] * config["num_epochs"])
     unmatched: list[Unmatched] = []
     program = make_program(components, unmatched=unmatched.append)
+    once = _traced_once(program)
     indices = folds.indices["train"][0, : loader.batch_size]
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:
@@ -195,7 +194,7 @@ def make_job(
     batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores, outputs, surprises = traced_steps(components, program, key, batch, row)
+    abstract, traced, scores, outputs, surprises = traced_steps(components, once, key, batch, row)
     for pattern in unmatched:
         place = place_of(group.experiments[0].assignment.config["optimizer"], pattern.parameter, pattern.pattern)
         error = ConfigError(place or "optimizer", pattern.words)
@@ -228,7 +227,7 @@ def make_job(
     return Job(
         group=group,
         components=components,
-        program=program,
+        program=once,
         shape=shape,
         table=table,
         folds=folds,
@@ -248,6 +247,16 @@ def make_job(
             Contender(contest_of(e.fold), candidate_of(e.assignment.hyperparameters)) for e in group.experiments
         ),
         going_on=going_on,
+    )
+
+
+def _traced_once(program: Program) -> Program:
+    """Let a program's functions be traced once: for the checks, for shapes, and in whatever runs them."""
+    rewrite = channels_last if jax.default_backend() == "cpu" else lambda jaxpr: jaxpr
+    return program._replace(
+        init=traced_once(program.init),
+        train_step=traced_once(program.train_step, rewrite, static=("may_be_empty",)),
+        eval_step=traced_once(program.eval_step, rewrite),
     )
 
 

@@ -1,6 +1,7 @@
 """Tests are stricter than users: strict dtype promotion, rank promotion raises, 4 CPU devices, warnings are errors."""
 
 import gc
+import importlib.metadata
 import os
 import pathlib
 import signal
@@ -11,6 +12,13 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("JAX_NUM_CPU_DEVICES", "4")
 os.environ.setdefault("JAX_NUMPY_DTYPE_PROMOTION", "strict")
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+# Programs here are many and run for a moment: to compile them takes a quarter of the processor time so.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_backend_optimization_level=0"
+    # A flag that XLA does not know ends the process; that of JAX 0.12 does not know this one.
+    + " --xla_cpu_use_fusion_emitters=false" * importlib.metadata.version("jaxlib").startswith("0.10."),
+)
 
 os.environ.pop("COLUMNS", None)  # which workers of the suite are given; a report's tables follow it
 

@@ -59,13 +59,14 @@ def sigmoid(outputs):
 
 
 @functools.cache
-def _whole(metric):
+def whole(metric):
+    """Return a function of outputs and a batch to a metric's scores."""
     return quick_jit(lambda outputs, batch: metric.compute(metric.update(metric.init(), outputs, batch)))
 
 
 def evaluate(metric, outputs, targets, mask):
     """Compute one metric over one whole split."""
-    return _whole(metric)(outputs, {"targets": targets, "mask": mask})
+    return whole(metric)(outputs, {"targets": targets, "mask": mask})
 
 
 def ways(metric, outputs, targets, mask):
@@ -111,14 +112,14 @@ def assert_equal(metrics, cases, expected, *, whole_only=(), empty=None, relativ
         record: a function of a name and a value, for the greatest error.
     """
 
-    def whole(case):
+    def alone(case):
         batch = {"targets": case[1], "mask": case[2]}
         return {name: metric.compute(metric.update(metric.init(), case[0], batch)) for name, metric in metrics.items()}
 
     def together(case):
         return {name: ways(metric, *case) for name, metric in metrics.items() if name not in whole_only}
 
-    by_way = {name: {"alone": scores} for name, scores in run(lambda cases: jax.lax.map(whole, cases), cases).items()}
+    by_way = {name: {"alone": scores} for name, scores in run(lambda cases: jax.lax.map(alone, cases), cases).items()}
     for name, found in run(jax.vmap(together), cases).items():
         by_way[name].update(found)
 

@@ -18,7 +18,7 @@ NOTE = '{"event_id":0,"data":{"event_type":"note","creation_ts":1,"payload":{}}}
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    return small(tmp_path_factory.mktemp("study"))
+    return small(tmp_path_factory.mktemp("study"), "config.loader.batch_size = 40  # which all parts are multiples of")
 
 
 @pytest.fixture(scope="module")

@@ -21,7 +21,10 @@ NEED_DATA = {"dataset": ("csv", "npz", "tfds"), "sampler": ("weighted",), "encod
 def config_with(kind, section):
     config = ConfigDict()
     config.num_epochs = 1
-    config.dataset = component("digits", flat=kind == "encoding")
+    # Most examples build on any data of ten classes, which is made in a moment where digits are read from files.
+    of_any_data = kind in ("loss", "metric", "optimizer", "schedule", "search")
+    ten_classes = component("synthetic", num_examples=60, num_features=64, num_classes=10)
+    config.dataset = ten_classes if of_any_data else component("digits", flat=kind == "encoding")
     config.model = component("linear")
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=0.1)

@@ -17,7 +17,8 @@ FEW = {"num_examples": 60, "num_features": 4, "num_classes": 3}
 
 
 def swept(dataset, search, **sections):
-    plain = {"optimizer": component("sgd", learning_rate=0.1), "num_epochs": 2, "metrics": {}}
+    loader = component("in_memory", batch_size=6)  # which all parts of 60 examples are multiples of
+    plain = {"optimizer": component("sgd", learning_rate=0.1), "num_epochs": 2, "metrics": {}, "loader": loader}
     return config_of(**{"dataset": dataset, "search": search, **plain, **sections})
 
 

@@ -18,7 +18,7 @@ def config_of(**sections):
     config.num_epochs = 9
     config.checkpoint_interval_seconds = 0.0
     config.dataset = component("synthetic", num_examples=240, num_features=8, num_classes=3, noise=0.7)
-    config.loader = component("in_memory", batch_size=32)
+    config.loader = component("in_memory", batch_size=48)  # which all parts are multiples of
     config.model = component("linear")
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=grid(*(10.0**-n for n in range(9))))

@@ -28,6 +28,7 @@ def first():
     return policy
 """
 EDIT = """config.num_epochs = 4
+    config.loader.batch_size = 40  # which all parts are multiples of
     config.optimizer.learning_rate = grid(0.01, 1.0)
     config.checkpoint_interval_seconds = 0.0
     config.checkpointing = component("first")"""

@@ -1,10 +1,10 @@
 """Label smoothing from a config: Optax's smoothed labels, the closed form, swept as one program, in [0, 1)."""
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from metric_cases import quick_jit, softmax
 from ml_collections import ConfigDict
 
 from mlgym_jax import component, grid
@@ -12,43 +12,47 @@ from mlgym_jax.components.registry import lookup
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
-LOGITS = jnp.asarray(np.random.default_rng(0).normal(size=(6, 4)), jnp.float32)
-CLASSES = jnp.array([0, 1, 2, 3, 1, 1])
-ONE_HOT = jax.nn.one_hot(CLASSES, 4)
-SOFT = jax.nn.softmax(LOGITS[::-1] * 2)
+LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+CLASSES = np.array([0, 1, 2, 3, 1, 1], np.int32)
+ONE_HOT = np.eye(4, dtype=np.float32)[CLASSES]
+SOFT = softmax(LOGITS[::-1] * 2).astype(np.float32)
 
 
 def loss(name, targets=CLASSES, logits=LOGITS, **parameters):
-    return lookup("loss", name).factory(**parameters)(logits, {"targets": targets})
+    return quick_jit(lookup("loss", name).factory(**parameters))(logits, {"targets": targets})
+
+
+def by_optax(loss, targets, share, logits=LOGITS):
+    return quick_jit(lambda logits, targets: loss(logits, optax.smooth_labels(targets, share)))(logits, targets)
 
 
 @pytest.mark.parametrize("targets, distribution", [(CLASSES, ONE_HOT), (ONE_HOT, ONE_HOT), (SOFT, SOFT)])
 @pytest.mark.parametrize("name", ["softmax_cross_entropy", "safe_softmax_cross_entropy", "poly_loss_cross_entropy"])
 def test_targets_are_smoothed_as_by_optax(name, targets, distribution):
-    expected = getattr(optax.losses, name)(LOGITS, optax.smooth_labels(distribution, 0.2))
+    expected = by_optax(getattr(optax.losses, name), distribution, 0.2)
     np.testing.assert_allclose(loss(name, targets, label_smoothing=0.2), expected, rtol=1e-6)
 
 
 def test_integer_labels_too():
-    expected = optax.softmax_cross_entropy(LOGITS, optax.smooth_labels(ONE_HOT, 0.3))
+    expected = by_optax(optax.softmax_cross_entropy, ONE_HOT, 0.3)
     found = loss("softmax_cross_entropy_with_integer_labels", label_smoothing=0.3)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
 def test_the_closed_form():
     # Of equal logits every distribution costs log(4). One class at 0, the others far below: a - share of 3/4 costs 100.
-    flat = loss("softmax_cross_entropy", logits=jnp.zeros((6, 4)), label_smoothing=0.5)
+    flat = loss("softmax_cross_entropy", logits=np.zeros((6, 4), np.float32), label_smoothing=0.5)
     np.testing.assert_allclose(flat, np.full(6, np.log(4)), rtol=1e-6)
-    sure = loss("softmax_cross_entropy", CLASSES[:1], jnp.array([[0.0, -100.0, -100.0, -100.0]]), label_smoothing=0.4)
+    sure = loss("softmax_cross_entropy", CLASSES[:1], np.float32([[0, -100, -100, -100]]), label_smoothing=0.4)
     np.testing.assert_allclose(sure, [0.4 * 3 / 4 * 100], rtol=1e-5)
     # Of one output: yes with 1 - a / 2, no with a / 2.
-    logit = jnp.array([[2.0], [-1.0]])
+    logit = np.float32([[2], [-1]])
     yes, no = 0.9, 0.1
     expected = [
         -yes * np.log(1 / (1 + np.exp(-2))) - no * np.log(1 / (1 + np.exp(2))),
         -no * np.log(1 / (1 + np.exp(1))) - yes * np.log(1 / (1 + np.exp(-1))),
     ]
-    found = loss("sigmoid_binary_cross_entropy", jnp.array([1, 0]), logit, label_smoothing=0.2)
+    found = loss("sigmoid_binary_cross_entropy", np.int32([1, 0]), logit, label_smoothing=0.2)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -71,12 +75,13 @@ def study(smoothing):
 def test_it_is_swept_in_one_program():
     [job] = prepare(study(grid(0.0, 0.1, 0.5))).jobs
     assert job.group.dynamic == ("loss.label_smoothing",)
+    init, predict, eval_step = map(jax.jit, (job.program.init, job.program.predict, job.program.eval_step))
     for share in (0.0, 0.1, 0.5):
-        state = job.program.init(jax.random.key(0), job.sample, {"loss.label_smoothing": share})
-        outputs = job.program.predict(state, job.sample)
-        one_hot = jax.nn.one_hot(job.sample["targets"], 3)
-        expected = optax.softmax_cross_entropy(outputs, optax.smooth_labels(one_hot, share)).mean()
-        found = job.program.compute(job.program.eval_step(state, job.sample))["loss"]
+        state = init(jax.random.key(0), job.sample, {"loss.label_smoothing": np.float32(share)})
+        one_hot = np.eye(3, dtype=np.float32)[job.sample["targets"]]
+        outputs = np.asarray(predict(state, job.sample))
+        expected = np.mean(by_optax(optax.softmax_cross_entropy, one_hot, share, outputs))
+        found = job.program.compute(eval_step(state, job.sample))["loss"]
         np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 

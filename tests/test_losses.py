@@ -1,10 +1,14 @@
 """Every registered loss against a direct call of optax's function, by hand."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.special
+from metric_cases import quick_jit
 
 from mlgym_jax.components.registry import lookup, registrations
 from mlgym_jax.errors import MlgymError
@@ -16,23 +20,31 @@ B, C, T = 6, 4, 5
 
 
 def normal(*shape):
-    return jnp.asarray(RNG.normal(size=shape), jnp.float32)
+    return RNG.normal(size=shape).astype(np.float32)
 
 
-LOGITS, LABELS = normal(B, C), jnp.asarray(RNG.integers(0, C, B), jnp.int32)
-LOG_P, P = jax.nn.log_softmax(LOGITS), jax.nn.softmax(normal(B, C))
-BINARY = jnp.asarray(RNG.integers(0, 2, B), jnp.int32)
-SIGNS, ONE_HOT = 2 * BINARY - 1, jax.nn.one_hot(LABELS, C)
+def integers(low, high, *shape):
+    return RNG.integers(low, high, shape).astype(np.int32)
+
+
+def one_hot(classes):
+    return np.eye(C, dtype=np.float32)[classes]
+
+
+LOGITS, LABELS = normal(B, C), integers(0, C, B)
+LOG_P, P = scipy.special.log_softmax(LOGITS, axis=-1), scipy.special.softmax(normal(B, C), axis=-1)
+BINARY = integers(0, 2, B)
+SIGNS, ONE_HOT = 2 * BINARY - 1, one_hot(LABELS)
 REAL, VALUES = normal(B, 3), normal(B, 3)
-IMAGES, MASKS = normal(B, 3, 3, C), jax.nn.one_hot(jnp.asarray(RNG.integers(0, C, (B, 3, 3))), C)
-RELEVANCE = jnp.asarray(RNG.integers(0, 3, (B, C)), jnp.float32)
+IMAGES, MASKS = normal(B, 3, 3, C), one_hot(integers(0, C, B, 3, 3))
+RELEVANCE = integers(0, 3, B, C).astype(np.float32)
 CTC = {
-    "logit_paddings": jnp.zeros((B, T), jnp.float32),
-    "label_paddings": jnp.zeros((B, 2), jnp.float32),
-    "targets": jnp.asarray(RNG.integers(1, C, (B, 2)), jnp.int32),
+    "logit_paddings": np.zeros((B, T), np.float32),
+    "label_paddings": np.zeros((B, 2), np.float32),
+    "targets": integers(1, C, B, 2),
 }
 OTHERS = {"positives": normal(B, 3), "negatives": normal(B, 3)}
-GROUPS = jnp.array([0, 0, 1, 1, 2, 2])
+GROUPS = np.array([0, 0, 1, 1, 2, 2], np.int32)
 
 # name -> (outputs, batch, parameters, the value as optax gives it, reduced by hand)
 CASES = {
@@ -50,7 +62,7 @@ CASES = {
     "hinge_loss": (LOGITS[:, 0], SIGNS, {}, lambda o, t: optax.hinge_loss(o, t.astype(jnp.float32))),
     "huber_loss": (REAL, VALUES, {"delta": 0.5}, lambda o, t: optax.huber_loss(o, t, delta=0.5).mean(axis=1)),
     "kl_divergence": (LOG_P, P, {}, optax.kl_divergence),
-    "kl_divergence_with_log_targets": (LOG_P, jnp.log(P), {}, optax.losses.kl_divergence_with_log_targets),
+    "kl_divergence_with_log_targets": (LOG_P, np.log(P), {}, optax.losses.kl_divergence_with_log_targets),
     "l2_loss": (REAL, VALUES, {}, lambda o, t: optax.l2_loss(o, t).mean(axis=1)),
     "log_cosh": (REAL, VALUES, {}, lambda o, t: optax.log_cosh(o, t).mean(axis=1)),
     "multiclass_generalized_dice_loss": (
@@ -102,14 +114,38 @@ def as_batch(given):
     return given if isinstance(given, dict) else {"targets": given}
 
 
+@functools.cache
+def computed():
+    """Return {name: (the loss, what optax gives, the gradient with every number traced)}, compiled once."""
+
+    @quick_jit
+    def every(cases, numbers):
+        found = {}
+        for name in NAMES:
+            (outputs, given), parameters, by_hand = cases[name], *CASES[name][2:]
+            entry = lookup("loss", name)
+
+            def objective(outputs, entry=entry, given=given, name=name):
+                return entry.factory(**numbers[name])(outputs, as_batch(given)).sum()
+
+            value = entry.factory(**parameters)(outputs, as_batch(given))
+            with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+                expected = by_hand(outputs, given)
+            found[name] = value, expected, jax.grad(objective)(outputs)
+        return found
+
+    numbers = {
+        name: {key: np.float32(value) for key, value in CASES[name][2].items() if lookup("loss", name).is_dynamic(key)}
+        for name in NAMES
+    }
+    assert all(set(numbers[name]) == set(CASES[name][2]) for name in NAMES)
+    return jax.device_get(every({name: CASES[name][:2] for name in NAMES}, numbers))
+
+
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_equals_optax(name):
-    outputs, given, parameters, by_hand = CASES[name]
-    loss = lookup("loss", name).factory(**parameters)
-    found = loss(outputs, as_batch(given))
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        expected = by_hand(outputs, given)
+    found, expected, _ = computed()[name]
     assert found.shape == expected.shape == (B,)
     np.testing.assert_array_equal(found, expected)
 
@@ -117,16 +153,8 @@ def test_equals_optax(name):
 @pytest.mark.filterwarnings("ignore:.*is deprecated:DeprecationWarning")
 @pytest.mark.parametrize("name", NAMES)
 def test_has_finite_gradients_with_every_number_traced(name):
-    outputs, given, parameters, _ = CASES[name]
-    entry = lookup("loss", name)
-    numbers = {key: jnp.float32(value) for key, value in parameters.items() if entry.is_dynamic(key)}
-    assert set(numbers) == set(parameters)
-
-    def objective(outputs, numbers):
-        return entry.factory(**numbers)(outputs, as_batch(given)).sum()
-
-    gradient = jax.jit(jax.grad(objective))(outputs, numbers)
-    assert bool(jnp.isfinite(gradient).all()) and bool((gradient != 0).any())
+    gradient = computed()[name][2]
+    assert np.isfinite(gradient).all() and (gradient != 0).any()
 
 
 def test_every_public_loss_is_registered_or_listed():
@@ -146,15 +174,18 @@ def test_numbers_are_dynamic_and_settings_are_not():
 )
 def test_class_numbers_are_worth_their_one_hot(name):
     loss = lookup("loss", name).factory()
-    one_hot = loss(LOG_P, {"targets": ONE_HOT})
-    for targets in (LABELS, LABELS[:, None]):
-        np.testing.assert_allclose(loss(LOG_P, {"targets": targets}), one_hot, rtol=1e-6)
+    every = {"one-hot": ONE_HOT, "flat": LABELS, "column": LABELS[:, None]}
+    found = quick_jit(lambda every: {form: loss(LOG_P, {"targets": targets}) for form, targets in every.items()})(every)
+    for form in ("flat", "column"):
+        np.testing.assert_allclose(found[form], found["one-hot"], rtol=1e-6)
 
 
 def test_positions_are_averaged():
-    outputs, targets = normal(2, 3, C), jnp.asarray(RNG.integers(0, C, (2, 3)), jnp.int32)
-    found = lookup("loss", "softmax_cross_entropy").factory()(outputs, {"targets": targets})
-    expected = optax.softmax_cross_entropy_with_integer_labels(outputs, targets).mean(axis=1)
+    outputs, targets = normal(2, 3, C), integers(0, C, 2, 3)
+    loss = lookup("loss", "softmax_cross_entropy").factory()
+    found = quick_jit(loss)(outputs, {"targets": targets})
+    log_p = scipy.special.log_softmax(outputs.astype(np.float64), axis=-1)
+    expected = -np.take_along_axis(log_p, targets[..., None], axis=-1)[..., 0].mean(axis=1)
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
@@ -162,7 +193,7 @@ def test_positions_are_averaged():
 @pytest.mark.parametrize("columns", [((B, 1), (B,)), ((B,), (B, 1)), ((B, 1), (B, 1))])
 def test_a_column_is_never_broadcast(name, columns):
     outputs, targets = LOGITS[:, 0].reshape(columns[0]), BINARY.reshape(columns[1])
-    loss = lookup("loss", name).factory()
+    loss = quick_jit(lookup("loss", name).factory())
     np.testing.assert_array_equal(loss(outputs, {"targets": targets}), loss(LOGITS[:, 0], {"targets": BINARY}))
 
 
@@ -178,17 +209,22 @@ def test_a_mismatch_names_loss_and_shapes(name, outputs, targets):
 
 
 def test_other_arrays_come_from_outputs_or_batch_by_name():
-    loss = lookup("loss", "triplet_margin_loss").factory()
+    loss = quick_jit(lookup("loss", "triplet_margin_loss").factory())
     expected = loss(REAL, OTHERS)
     np.testing.assert_array_equal(loss({"anchors": REAL, **OTHERS}, {}), expected)
     with pytest.raises(MlgymError, match="'triplet_margin_loss' needs 'negatives'"):
         loss(REAL, {"positives": REAL})
-    weighted = lookup("loss", "ranking_softmax_loss").factory()
-    halved = weighted(LOGITS, {"targets": RELEVANCE, "weights": jnp.full((B, C), 0.5)})
+    weighted = quick_jit(lookup("loss", "ranking_softmax_loss").factory())
+    halved = weighted(LOGITS, {"targets": RELEVANCE, "weights": np.full((B, C), 0.5, np.float32)})
     np.testing.assert_allclose(halved, 0.5 * weighted(LOGITS, {"targets": RELEVANCE}), rtol=1e-6)
 
 
 def test_class_weights_of_plain_numbers():
-    found = lookup("loss", "dice_loss").factory(class_weights=(1.0, 0.0, 0.0, 0.0))(IMAGES, {"targets": MASKS})
-    by_class = optax.losses.dice_loss(IMAGES, MASKS, reduction="none")
+    found = lookup("loss", "dice_loss").factory(class_weights=(1.0, 0.0, 0.0, 0.0))
+    found, by_class = quick_jit(
+        lambda outputs, masks: (
+            found(outputs, {"targets": masks}),
+            optax.losses.dice_loss(outputs, masks, reduction="none"),
+        )
+    )(IMAGES, MASKS)
     np.testing.assert_allclose(found, by_class[:, 0] / C, rtol=1e-6)

@@ -1,6 +1,7 @@
 """What holds for every registered metric: masks, merging in any order, jit, vmap, scan, shards; and `mean_of`."""
 
 import functools
+import operator
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +32,29 @@ def built(name, classes=CLASSES, **parameters):
 
 
 @functools.cache
-def compiled(metric):
-    return metrics.Metric(*(quick_jit(function) for function in metric[:4]), gathers=metric.gathers)
+def scores_of(name):
+    """Return one program of a metric's scores: of a split, of its parts in several orders, and of no example."""
+    metric = built(name)
+
+    @quick_jit
+    def scores(outputs, targets, mask, part, order):
+        whole, empty = (state_of(metric, outputs, targets, kept) for kept in (mask, mask & False))
+        states = [state_of(metric, outputs, targets, mask & (part == order[number])) for number in range(4)]
+        in_pairs = metric.merge(metric.merge(*states[:2]), metric.merge(*states[2:]))
+        after = metric.merge(metric.init(), empty)
+        groups = [
+            {"nothing": metric.init()},
+            {"whole": whole, "masked": after},
+            {"after nothing": metric.merge(after, whole)},
+            {"one by one": functools.reduce(metric.merge, states), "in pairs": in_pairs},
+        ]
+        if not metric.gathers:  # what gathers keeps the rows of all parts, without counting those of others
+            groups = [functools.reduce(operator.or_, groups)]
+        return functools.reduce(operator.or_, (compute_all(metric, group) for group in groups))
+
+    return lambda case, part=0, order=(0, 1, 2, 3): jax.device_get(
+        scores(*case, np.broadcast_to(np.int32(part), SIZE), np.array(order, np.int32))
+    )
 
 
 def example(name, seed=0):
@@ -80,40 +102,24 @@ def test_scores_are_float_scalars_and_states_keep_their_form(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_masked_rows_change_nothing(name):
-    metric = compiled(built(name))
     outputs, targets, mask = example(name)
-    score = metric.compute(state_of(metric, outputs, targets, mask))
+    score = scores_of(name)((outputs, targets, mask))["whole"]
     for garbage, wrong in ((np.nan, 99), (np.inf, -1), (-np.inf, -5), (1e30, 2**31 - 1)):
         spoiled = outputs.copy(), targets.copy()
         spoiled[0][~mask], spoiled[1][~mask] = garbage, np.nan if name in REGRESSION else wrong
-        assert_same(metric.compute(state_of(metric, *spoiled, mask)), score, rtol=0, atol=0)
+        assert_same(scores_of(name)((*spoiled, mask))["whole"], score, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_example_adds_nothing(name):
-    metric = compiled(built(name))
-    outputs, targets, mask = example(name)
-    score, nothing = metric.compute(state_of(metric, outputs, targets, mask)), metric.compute(metric.init())
-    state = metric.merge(metric.init(), state_of(metric, outputs, targets, mask & False))
-    assert_same(metric.compute(state), nothing, rtol=0, atol=0)
-    assert all(not float(leaf) or np.isnan(leaf) for leaf in jax.tree.leaves(nothing))
-    for merged in (metric.merge(state, state_of(metric, outputs, targets, mask)), state):
-        assert_same(metric.compute(merged), nothing if merged is state else score, rtol=0, atol=0)
+    found = scores_of(name)(example(name))
+    assert_same(found["masked"], found["nothing"], rtol=0, atol=0)
+    assert all(not float(leaf) or np.isnan(leaf) for leaf in jax.tree.leaves(found["nothing"]))
+    assert_same(found["after nothing"], found["whole"], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_in_any_order_are_the_whole(name):
-    metric = built(name)
-
-    @quick_jit
-    def scores(outputs, targets, mask, part, order):
-        states = [state_of(metric, outputs, targets, mask & (part == order[number])) for number in range(4)]
-        in_pairs = metric.merge(metric.merge(*states[:2]), metric.merge(*states[2:]))
-        found = {"one by one": functools.reduce(metric.merge, states), "in pairs": in_pairs}
-        if metric.gathers:  # the parts keep each other's rows, too, without counting them
-            return {"whole": metric.compute(state_of(metric, outputs, targets, mask)), **compute_all(metric, found)}
-        return compute_all(metric, {"whole": state_of(metric, outputs, targets, mask), **found})
-
     @settings(deadline=None, max_examples=25)
     @given(
         st.integers(0, 2**32 - 1),
@@ -121,7 +127,7 @@ def test_parts_in_any_order_are_the_whole(name):
         st.permutations(range(4)),
     )
     def check(seed, part, order):
-        found = scores(*example(name, seed), np.array(part), np.array(order))
+        found = scores_of(name)(example(name, seed), part, order)
         assert_same(found["one by one"], found["whole"])
         assert_same(found["in pairs"], found["whole"])
 
@@ -160,7 +166,7 @@ def test_scan_and_shards_change_nothing(name):
 def test_outputs_and_targets_in_other_forms(name):
     metric = built(name)
     outputs, targets, mask = example(name)
-    outputs = jnp.asarray(outputs, jnp.bfloat16).astype(jnp.float32)
+    outputs = outputs.astype(jnp.bfloat16).astype(np.float32)
 
     @quick_jit
     def states(outputs, targets, mask):
@@ -175,7 +181,7 @@ def test_outputs_and_targets_in_other_forms(name):
             "twice": state_of(metric, *(jnp.repeat(array, 2, axis=0) for array in (outputs, targets, mask))),
         }
 
-    found = states(outputs, targets, mask)
+    found = jax.device_get(states(outputs, targets, mask))
     for form in ("one-hot", "column", "half"):
         assert_same(found[form], found["plain"])
     if metric.gathers:
@@ -206,16 +212,16 @@ def test_a_single_output_stands_for_two_classes(name):
 
 def test_mean_loses_no_digits_over_many_batches():
     metric = metrics.mean_of(lambda outputs, batch: outputs)
-    values = jnp.asarray(np.random.default_rng(0).uniform(0, 1, (20_000, 10)), jnp.float32)
+    values = np.random.default_rng(0).uniform(0, 1, (20_000, 10)).astype(np.float32)
 
     def add(state, row):
         return metric.update(state, row, {"mask": jnp.ones((10,), bool)}), None
 
-    state, _ = jax.jit(lambda values: jax.lax.scan(add, metric.init(), values))(values)
+    state, _ = quick_jit(lambda values: jax.lax.scan(add, metric.init(), values))(values)
     wanted = np.asarray(values, np.float64).mean()
     assert float(metric.compute(state)) == pytest.approx(wanted, rel=1.2e-7)
     # Nor in one batch of all.
-    everything = jnp.ones((200_000,), bool)
+    everything = np.ones((200_000,), bool)
     assert float(evaluate(metric, values.reshape(-1), None, everything)) == pytest.approx(wanted, rel=1.2e-7)
 
 
@@ -223,7 +229,7 @@ def test_mean_loses_no_digits_over_many_batches():
 def test_sums_lose_no_digits(size):
     values = np.random.default_rng(size).normal(size=(size, 2)).astype(np.float32) * [1, 1e6]
     values = np.concatenate([values, -values[:-1]]).astype(np.float32)  # all but one value cancels out
-    np.testing.assert_allclose(jax.jit(summed)(values).value, values.astype(np.float64).sum(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(quick_jit(summed)(values).value, values.astype(np.float64).sum(axis=0), rtol=1e-5)
 
 
 def test_mean_of_infinite_masked_and_no_values():

@@ -32,6 +32,7 @@ def disturbed():
     return policy
 """
 EDIT = """config.num_epochs = 4
+    config.loader.batch_size = 40  # which all parts are multiples of
     config.checkpoint_interval_seconds = 0.0
     config.checkpointing = component("disturbed")"""
 

@@ -1,5 +1,6 @@
 """Every registered optimizer and schedule takes the steps that optax's function takes, called directly."""
 
+import functools
 import inspect
 
 import jax
@@ -188,13 +189,27 @@ def test_optimizer_equals_optax(name):
     assert_equal(found, expected)
 
 
+@functools.cache
+def schedules():
+    """Return {name: (the schedule's values, optax's)} of the first steps, compiled once."""
+    steps = np.arange(6, dtype=np.int32)
+
+    @jax.jit
+    def every(steps):
+        found = {}
+        for name in names("schedule"):
+            own = jax.vmap(lookup("schedule", name).factory(**SCHEDULES[name]))(steps)
+            with jax.numpy_dtype_promotion("standard"):
+                found[name] = own, jax.vmap(function(name)(**SCHEDULES[name]))(steps)
+        return found
+
+    return jax.device_get(every(steps))
+
+
 @pytest.mark.parametrize("name", names("schedule"))
 def test_schedule_equals_optax(name):
-    found = lookup("schedule", name).factory(**SCHEDULES[name])
-    steps = jnp.arange(6)
-    with jax.numpy_dtype_promotion("standard"):
-        expected = jax.jit(jax.vmap(function(name)(**SCHEDULES[name])))(steps)
-    np.testing.assert_array_equal(jax.jit(jax.vmap(found))(steps), expected)
+    found, expected = schedules()[name]
+    np.testing.assert_array_equal(found, expected)
 
 
 def test_every_public_function_is_registered_or_listed():
@@ -223,14 +238,13 @@ def test_lookahead_equals_optax_on_its_pair_of_parameters():
 
 @pytest.mark.parametrize("name", ["adam", "sgd", "adamw", "rmsprop", "lion"])
 def test_learning_rates_train_together_under_vmap(name):
-    rates = jnp.array([1e-3, 1e-1])
-
+    @jax.jit
     def final(learning_rate):
         return three_steps(lookup("optimizer", name).factory(learning_rate=learning_rate))
 
-    together = jax.vmap(final)(rates)
+    together = jax.device_get(jax.jit(jax.vmap(final))(np.float32([1e-3, 1e-1])))
     for row, rate in enumerate((1e-3, 1e-1)):
-        alone = three_steps(lookup("optimizer", name).factory(learning_rate=rate))
+        alone = final(np.float32(rate))
         jax.tree.map(lambda a, b, row=row: np.testing.assert_allclose(a[row], b, rtol=1e-6), together, alone)
 
 
@@ -274,18 +288,28 @@ def test_mistakes_are_named(name, given, words):
     assert words in str(error.value)
 
 
-@pytest.mark.parametrize("name, given", SWEPT_SCHEDULES)
-def test_a_swept_schedule_equals_optax_in_one_program(name, given):
-    entry = lookup("schedule", name)
-    swept = {key: value for key, value in given.items() if entry.is_dynamic(key)}
-    still = {key: value for key, value in given.items() if key not in swept}
-    counts = jnp.arange(12)
+@functools.cache
+def swept_schedules():
+    """Return [(the values with all that may be swept traced, those of optax)] of `SWEPT_SCHEDULES`, compiled once."""
+    entries = [lookup("schedule", name) for name, _ in SWEPT_SCHEDULES]
+    swept = [
+        {key: np.asarray(value, jnp.result_type(value)) for key, value in given.items() if entry.is_dynamic(key)}
+        for entry, (_, given) in zip(entries, SWEPT_SCHEDULES, strict=True)
+    ]
 
     @jax.jit
-    def traced(swept):
-        return jax.vmap(entry.factory(**still, **swept))(counts)
+    def every(swept, counts):
+        found = []
+        for entry, own, (name, given) in zip(entries, swept, SWEPT_SCHEDULES, strict=True):
+            still = {key: value for key, value in given.items() if key not in own}
+            by_optax = signatures.by_optax_rules(function(name)(**given))
+            found.append((jax.vmap(entry.factory(**still, **own))(counts), jax.vmap(by_optax)(counts)))
+        return found
 
-    by_optax = signatures.by_optax_rules(function(name)(**given))
-    expected = [by_optax(int(count)) for count in counts]
-    found = traced({key: jnp.asarray(value) for key, value in swept.items()})
-    np.testing.assert_allclose(found, np.asarray(expected, np.float32), rtol=1e-6, atol=1e-7)
+    return jax.device_get(every(swept, np.arange(12, dtype=np.int32)))
+
+
+@pytest.mark.parametrize("name, given", SWEPT_SCHEDULES)
+def test_a_swept_schedule_equals_optax_in_one_program(name, given):
+    found, expected = swept_schedules()[SWEPT_SCHEDULES.index((name, given))]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-7)

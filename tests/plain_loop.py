@@ -6,7 +6,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlgym_jax.core.state import ORDER, key_for
+from mlgym_jax.core.state import ORDER, key_for, raw_key
+
+
+def first_states(job, rows):
+    """Return the state that some experiments of a job begin with, made one by one: [rows, ...], for `runner.start`."""
+    states = []
+    for row in rows:
+        hyperparams = {path: values[row] for path, values in job.hyperparams.items()}
+        states.append(raw_key(job.program.init(jax.random.key(job.seeds[row]), job.sample, hyperparams)))
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
 
 
 @functools.cache

@@ -251,7 +251,7 @@ def test_processes_that_generate_at_once_all_read_it(own_copy, tmp_path, damaged
     folder = own_copy if damaged else tmp_path / "new"
     if damaged:
         _truncate(next(own_copy.rglob("*array_record*")))
-    processes = [python(BUILD, folder, stdin=subprocess.PIPE) for _ in range(3)]
+    processes = [python(BUILD, folder, stdin=subprocess.PIPE) for _ in range(2)]
     for process in processes:
         assert process.stdout.readline() == "ready\n"
     for process in processes:

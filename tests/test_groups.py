@@ -91,7 +91,19 @@ def test_eight_devices_give_the_numbers_of_one(tmp_path):
 
 
 def test_two_layer_sizes_are_two_programs(tmp_path):
-    path = small(tmp_path, "config.model = component('mlp', features=grid((4,), (6,))); config.seed = grid(0, 1)")
+    top = """
+@register("model", "from_zero")
+class FromZero(nn.Module):
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x):
+        for width in (*self.features, 3):
+            x = nn.Dense(width, kernel_init=nn.initializers.zeros)(x)
+        return x
+"""
+    edit = "config.model = component('from_zero', features=grid((4,), (6,))); config.seed = grid(0, 1)"
+    path = small(tmp_path, edit, top)
     result = mg.run(mg.load_config(path), tmp_path)
     assert [group["experiments"] for group in events(result.run_dir, "group_compiled")] == [[0, 1], [2, 3]]
     assert [group["plan"] for group in events(result.run_dir, "group_compiled")] == ["map+scanx2"] * 2
@@ -140,11 +152,11 @@ class Breaks(nn.Module):
                 raise RuntimeError("the sensor is gone")
             return value
 
-        x = nn.Dense(self.width)(x)
+        x = nn.Dense(self.width, kernel_init=nn.initializers.zeros)(x)
         x = x + jax.lax.stop_gradient(
             jax.pure_callback(check, jax.ShapeDtypeStruct((), x.dtype), jnp.zeros((), x.dtype))
         )
-        return nn.Dense(3)(x)
+        return nn.Dense(3, kernel_init=nn.initializers.zeros)(x)
 
 
 @register("model", "breaks")
@@ -155,10 +167,11 @@ def breaks(*, width: int):
 """
 
 
-def test_a_group_whose_program_raises_leaves_the_others_and_can_be_tried_again(tmp_path):
+def test_a_group_whose_program_raises_leaves_the_others_and_can_be_tried_again(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
     path = small(tmp_path, "config.model = component('breaks', width=grid(4, 5, 6)); config.seed = grid(0, 1)", BREAKS)
     words = f"--config={path}", f"--event_storage={tmp_path}", "--run_id=it", "--devices=1"
-    status, _, err = finish(start("run", *words, cwd=tmp_path))
+    status, _, err = here("run", *words)
     assert status == 1, err
     assert "experiment 2 failed" in err and "the sensor is gone" in err
     result = mg.load_run(tmp_path / "it")
@@ -168,7 +181,7 @@ def test_a_group_whose_program_raises_leaves_the_others_and_can_be_tried_again(t
     assert [payload["experiment_id"] for payload in failed] == [2, 3]
     assert all("the sensor is gone" in payload["stacktrace"] for payload in failed)
     (tmp_path / "FIXED").touch()
-    status, _, err = finish(start("run", "--resume=it", *words[1:2], words[3], cwd=tmp_path))
+    status, _, err = here("run", "--resume=it", *words[1:2], words[3])
     assert status == 0, err
     again = mg.load_run(tmp_path / "it")
     assert [(e.status, e.num_epochs, e.error) for e in again.experiments] == [("DONE", 3, None)] * 6

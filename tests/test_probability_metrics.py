@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import sklearn.metrics as sk
-from metric_cases import IDS, SHAPES, assert_equal, classification, evaluate, sigmoid, softmax
+from metric_cases import IDS, SHAPES, assert_equal, classification, evaluate, quick_jit, sigmoid, softmax
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics import probability as metrics
@@ -66,7 +66,7 @@ def rounded(by_class):
 @pytest.mark.parametrize("from_logits", [True, False], ids=["logits", "probabilities"])
 @pytest.mark.parametrize("shape", SHAPES, ids=IDS)
 def test_brier_score_and_calibration_errors(shape, from_logits, record_property):
-    outputs, targets, mask = classification((shape[0], shape[1], 270), seed=from_logits)
+    outputs, targets, mask = classification((shape[0], shape[1], 140), seed=from_logits)
     if not from_logits:
         outputs = rounded(softmax(outputs))
 
@@ -89,7 +89,7 @@ def test_brier_score_and_calibration_errors(shape, from_logits, record_property)
 
 @pytest.mark.parametrize("columns, from_logits", [((), True), ((1,), True), ((), False), ((2,), False)])
 def test_two_classes(columns, from_logits, record_property):
-    outputs, targets, mask = classification((23, 2, 120), seed=4 + from_logits)
+    outputs, targets, mask = classification((23, 2, 80), seed=4 + from_logits)
     if from_logits:
         outputs = (outputs[..., 1] - outputs[..., 0]).reshape(*outputs.shape[:2], *columns)
     else:
@@ -131,7 +131,9 @@ def test_perplexity_counts_positions():
     def perplexity(counted, ignore=None):
         metric = metrics.perplexity(ignore_target=ignore)
         batch = {"targets": targets, "mask": rows, "where": where}
-        found = metric.compute(metric.update(metric.init(), outputs, batch))
+        found = quick_jit(lambda outputs, batch: metric.compute(metric.update(metric.init(), outputs, batch)))(
+            outputs, batch
+        )
         values = [-log_p[index][targets[index]] for index in np.ndindex(5, 7) if counted[index]]
         assert float(found) == pytest.approx(np.exp(np.mean(values)), rel=1e-6)
 

@@ -36,6 +36,8 @@ def recall_at(k, positive, scores):
         taken = min(places, len(tied))
         found += sum(tied) * taken / len(tied)
         places -= taken
+        if not places:
+            break
     return found / sum(positive)
 
 
@@ -85,7 +87,7 @@ def test_one_against_the_rest(shape, from_logits, record_property):
         return found
 
     # Equal logits in another order have equal probabilities only but for rounding, in any implementation.
-    number = 370 if classes == 3 else 150
+    number = 180 if classes == 3 else 90
     cases = classification((*shape[:2], number), seed=from_logits, ties=not from_logits)
     found = every_metric(classes, from_logits)
     averages = {name for name in found if not name.endswith("none")}
@@ -94,7 +96,7 @@ def test_one_against_the_rest(shape, from_logits, record_property):
 
 @pytest.mark.parametrize("columns", [(), (1,), (2,)], ids=["flat", "column", "two columns"])
 def test_two_classes(columns, record_property):
-    outputs, targets, mask = classification((23, 2, 180), seed=len(columns))
+    outputs, targets, mask = classification((23, 2, 100), seed=len(columns))
     single = outputs[..., 1] - outputs[..., 0]
     found = every_metric(2, True, ("macro", "weighted", "none", "binary"))
     found["auroc of 0"] = metrics.auroc(num_classes=2, average="binary", positive_class=0)
@@ -150,8 +152,8 @@ def test_many_examples(record_property):
 
 
 def test_a_perfect_order_scores_exactly_one():
-    order, everything = np.arange(100_003, dtype=np.float32), np.ones(100_003, bool)
-    targets = (order > 41_000).astype(np.int32)
+    order, everything = np.arange(50_003, dtype=np.float32), np.ones(50_003, bool)
+    targets = (order > 20_500).astype(np.int32)
     auroc = metrics.auroc(num_classes=2)
     assert float(evaluate(auroc, order, targets, everything)) == 1.0
     assert float(evaluate(auroc, -order, targets, everything)) == 0.0

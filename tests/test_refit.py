@@ -59,6 +59,11 @@ def whole(tmp_path_factory):
     return mg.run(study(), tmp_path_factory.mktemp("refit"), run_id="whole")
 
 
+@pytest.fixture(scope="module")
+def outcome_of_whole(whole):
+    return outcome(whole.run_dir)
+
+
 @pytest.fixture
 def copied(whole, tmp_path):
     return pathlib.Path(shutil.copytree(whole.run_dir, tmp_path / "whole"))
@@ -242,7 +247,7 @@ def test_a_warm_start_may_begin_with_it(whole, tmp_path):
 
 
 @pytest.mark.parametrize("experiment", [0, 12])
-def test_an_interrupted_run_ends_in_the_same_bits(whole, tmp_path, experiment):
+def test_an_interrupted_run_ends_in_the_same_bits(outcome_of_whole, tmp_path, experiment):
     def interrupt(_first, written):
         if any(e["event_type"] == "evaluation_result" and e["payload"]["experiment_id"] == experiment for e in written):
             signal.raise_signal(signal.SIGINT)
@@ -251,10 +256,10 @@ def test_an_interrupted_run_ends_in_the_same_bits(whole, tmp_path, experiment):
         mg.run(study(), tmp_path, run_id="cut", sinks=[interrupt])
     assert len(mg.load_run(tmp_path / "cut").refit) == (2 if experiment == 12 else 0)
     assert mg.resume(tmp_path / "cut").status == "DONE"
-    assert_same_outcome(outcome(tmp_path / "cut"), outcome(whole.run_dir))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome_of_whole)
 
 
-def test_a_run_that_is_killed_in_its_refit_ends_in_the_same_bits(whole, tmp_path):
+def test_a_run_that_is_killed_in_its_refit_ends_in_the_same_bits(outcome_of_whole, tmp_path):
     code = f"""
 import os, signal
 import mlgym_jax as mg
@@ -273,11 +278,11 @@ mg.run(study(), {str(tmp_path)!r}, run_id="cut", sinks=[kill])
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert mg.load_run(tmp_path / "cut").refit[0].num_epochs == 2
     assert mg.resume(tmp_path / "cut").status == "DONE"
-    assert_same_outcome(outcome(tmp_path / "cut"), outcome(whole.run_dir))
+    assert_same_outcome(outcome(tmp_path / "cut"), outcome_of_whole)
 
 
 @pytest.mark.parametrize("lines", [0, 1, 2, 3])
-def test_a_log_that_ends_where_the_refit_begins_goes_on(whole, copied, lines):
+def test_a_log_that_ends_where_the_refit_begins_goes_on(outcome_of_whole, copied, lines):
     """The last lines that were written are lost: all of the refit, or all but its first config, and so on."""
     path = copied / "event_storage.log"
     text = path.read_bytes().splitlines(keepends=True)
@@ -286,14 +291,14 @@ def test_a_log_that_ends_where_the_refit_begins_goes_on(whole, copied, lines):
     if lines % 2:
         shutil.rmtree(copied / "checkpoints/group_1")
     assert mg.resume(copied).status == "DONE"
-    assert_same_outcome(outcome(copied), outcome(whole.run_dir))
+    assert_same_outcome(outcome(copied), outcome_of_whole)
 
 
-def test_resuming_what_is_finished_adds_nothing(whole, copied):
+def test_resuming_what_is_finished_adds_nothing(outcome_of_whole, copied):
     before = len(events(copied))
     assert mg.resume(copied).status == "DONE"
     assert len(events(copied)) == before + 2  # run_started, run_finished
-    assert_same_outcome(outcome(copied), outcome(whole.run_dir))
+    assert_same_outcome(outcome(copied), outcome_of_whole)
 
 
 def test_more_epochs_are_refitted_as_in_a_run_with_that_many(copied, tmp_path):

@@ -113,8 +113,7 @@ def test_killed_between_epochs_with_a_torn_last_line(held, reference, tmp_path):
     text = path.read_bytes()
     path.write_bytes(text[:-25])
     assert max(epoch for _, epoch in scores(run_dir)) == 5
-    resumed = start("run", f"--resume={run_dir.name}", f"--event_storage={tmp_path}")
-    status, out, err = finish(resumed)
+    status, out, err = resume(run_dir)
     assert status == 0, err
     assert "small DONE" in out
     assert path.read_bytes().startswith(text[: text[:-25].rindex(b"\n") + 1])
@@ -131,6 +130,7 @@ def test_killed_while_a_checkpoint_is_written(held, reference, tmp_path):
     def killed_half_way():
         """Stop the process at the first sight of an unfinished step, and kill it if the step is unfinished still."""
         process, _, _ = held(None)
+        wait_until(group.is_dir, process, "the folder of checkpoints")
         while process.poll() is None:
             if half_written():
                 process.send_signal(signal.SIGSTOP)
@@ -360,8 +360,8 @@ def test_a_second_signal_is_delivered_at_once():
         raise ValueError("a failure of the program, which must not hide the request")
 
 
-# Room for less than the log, or for no checkpoint: a layer of 128 x 128 float32 takes 64 KiB.
-WIDE = ("--config.model.features=(128,128)", "--config.seed=0", "--config.optimizer.learning_rate=0.01")
+# Room for less than the log, or for no checkpoint: a layer of 8 x 2048 float32 takes 64 KiB.
+WIDE = ("--config.model.features=(2048,)", "--config.seed=0", "--config.optimizer.learning_rate=0.01")
 FULL = {"event_storage.log": (20_000, ()), "checkpoints": (50_000, WIDE)}
 
 

@@ -4,12 +4,11 @@ import csv
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 
+import forks
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATE, Tab, expected
+from browsers import ROOT, STATE, Tab, expected
 
 from benchmarks.synthetic_runs import events, write_events, write_run
 from mlgym_jax.events import EventLog
@@ -26,19 +25,9 @@ CHOSEN = """count => {
 def storage(tmp_path_factory):
     """A folder with a real run over 5 folds and 2 seeds with its refit, and a synthetic one."""
     folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/tabular.py", "--config.num_epochs=2"]
-    subprocess.run(
-        [
-            *command,
-            "--config.seed=grid(0, 1)",
-            "--config.model.features=(8,)",
-            f"--event_storage={folder}",
-            f"--run_id={CV}",
-        ],
-        check=True,
-        capture_output=True,
-        cwd=PAGE.parent.parent,
-    )
+    config = "--config=configs/tabular.py", "--config.num_epochs=2", "--config.seed=grid(0, 1)"
+    words = *config, "--config.model.features=(8,)", f"--event_storage={folder}", f"--run_id={CV}"
+    forks.run("engine", *words, module="mlgym_jax.run", cwd=ROOT).check_returncode()
     write_run(str(folder), "plain", num_experiments=8, num_epochs=12)
     write_run(str(folder), "lost", num_experiments=3, num_epochs=8, finished=False)
     return folder

@@ -42,8 +42,8 @@ test-newest: $(VENV)/.installed ## a minute's selection, on the newest supported
 	    exec $(MAKE) --no-print-directory test-python VENV=.venv-$$version PYTHON=$$python ARGS="$(FAST) $(ARGS)"; fi; \
 	done; echo "no supported Python is here beside $$own; nothing more is tested"
 
-test-python: $(VENV)/.installed ## all tests but the page's, in VENV alone
-	$(BIN)/python -m pytest -n 2 --dist worksteal --ignore-glob='tests/test_page*.py' $(ARGS)
+test-python: $(VENV)/.installed ## all tests but the page's, in VENV alone, compiled as for users
+	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal --ignore-glob='tests/test_page*.py' $(ARGS)
 
 check: $(VENV)/.installed page-tools types ## format, lint and types, of the page, too
 	$(BIN)/ruff format --check .

@@ -5,8 +5,8 @@
 
 Each round runs every program once, one after the other, so that all meet the same noise; printed are medians, and the
 medians of each round's ratio to mlgym_jax. `handwritten` runs each plan that may be the fastest for a workload; the
-floor is the best of them, by whole process and by epoch, each for itself. All compile from scratch in every round, or, with
-`--warm`, mlgym_jax and handwritten find what they compiled in the round before. What is not installed is skipped.
+floor is the best of them, by whole process and by epoch, each for itself. All compile from scratch in every round, or,
+with `--warm`, mlgym_jax and handwritten find what they compiled in the round before. What is not installed is skipped.
 `val_only` is mlgym_jax with train scores of the training pass itself, without an evaluation of the split train, as in
 Lightning and Keras.
 """
@@ -106,9 +106,9 @@ def main():
         "wall: the whole process; epoch: all from compiled to the end, events, checkpoints and model cards included, by"
     )
     print(
-        "the number of epochs; of peers the typical epoch. val_only, lightning and keras do not evaluate the split train"
+        "by the number of epochs; of peers the typical epoch. val_only, lightning and keras do not evaluate the split"
     )
-    print("after the epoch. peak: resident memory of all its processes, of peers of the main one.")
+    print("train after the epoch. peak: resident memory of all its processes, of peers of the main one.")
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ import pathlib
 import re
 import signal
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
 
+from forks import popen
 from websockets.sync.client import connect
 
 from mlgym_jax import events as ev
@@ -23,11 +23,14 @@ RUN = "2026-11-23--17-59-10"
 class BoardProcess:
     """A running `python -m board_server`; ended by `stop` or `kill`, it may be started again, on the same port.
 
-    `program` are the words of another one that serves, in place of `-m board_server`.
+    `code` is that of another program that serves, in place of `-m board_server`, and `fresh` has a new interpreter
+    started for it.
     """
 
-    def __init__(self, storage, *options, port=0, program=("-m", "board_server")):
-        self.storage, self._options, self.port, self._program = pathlib.Path(storage), options, port, program
+    def __init__(self, storage, *options, port=0, code=None, fresh=False):
+        self.storage, self._options, self.port = pathlib.Path(storage), options, port
+        self._program = {"module": "board_server"} if code is None else {"code": code}
+        self._program["fresh"] = fresh
         self.said: list[str] = []
         self.start()
 
@@ -37,13 +40,8 @@ class BoardProcess:
 
     def start(self):
         words = [f"--event_storage={self.storage}", f"--port={self.port}", *self._options]
-        self.process = subprocess.Popen(
-            [sys.executable, *self._program, *words],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            cwd=ROOT,
-        )
+        ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        self.process = popen("board", *words, cwd=ROOT, **self._program, **ends)
         line = self.process.stdout.readline()
         found = re.match(r"board: http://127\.0\.0\.1:(\d+)/", line)
         assert found, line + self.process.stderr.read()

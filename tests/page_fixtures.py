@@ -1,8 +1,6 @@
 """A board with one real run and several strange ones, and tabs in a browser on it."""
 
-import subprocess
-import sys
-
+import forks
 import pytest
 from boards import BoardProcess
 from browsers import ROOT, STATIC, Tab, chromium, lacking
@@ -32,13 +30,8 @@ def browser():
 def storage(tmp_path_factory):
     """A folder with one real run and several strange ones."""
     folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", "--config.num_epochs=6"]
-    subprocess.run(
-        [*command, f"--event_storage={folder}", f"--run_id={DIGITS}"],
-        check=True,
-        capture_output=True,
-        cwd=ROOT,
-    )
+    words = "--config=configs/gs.py", "--config.num_epochs=6", f"--event_storage={folder}", f"--run_id={DIGITS}"
+    forks.run("engine", *words, module="mlgym_jax.run", cwd=ROOT).check_returncode()
     write_strange_runs(str(folder))
     return folder
 

@@ -4,16 +4,14 @@ import contextlib
 import importlib
 import io
 import json
-import os
 import pathlib
 import signal
 import subprocess
-import sys
 import time
 
 import jax
 import numpy as np
-from conftest import ROOT
+from forks import popen
 
 import mlgym_jax as mg
 from mlgym_jax.command_line import guarded
@@ -113,24 +111,10 @@ def small(folder, edit="", top="", name="study.py"):
     return write(folder, SMALL.replace("{edit}", edit).replace("{top}", top), name)
 
 
-def start(module, *arguments, cwd=None, env=None, max_file_bytes=None):
-    """Start a command line as a process of its own, which may be refused files above a size."""
-    command = [sys.executable, "-m", f"mlgym_jax.{module}"]
-    if max_file_bytes is not None:
-        limited = (
-            "import resource, runpy, sys; "
-            f"resource.setrlimit(resource.RLIMIT_FSIZE, ({max_file_bytes}, {max_file_bytes})); "
-            f"runpy.run_module('mlgym_jax.{module}', run_name='__main__', alter_sys=True)"
-        )
-        command = [sys.executable, "-c", limited]
-    return subprocess.Popen(
-        [*command, *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=cwd,
-        env={**os.environ, "PYTHONPATH": str(ROOT), **(env or {})},
-    )
+def start(module, *arguments, **settings):
+    """Start a command line as a process of its own; `settings` are those of `forks.popen`."""
+    ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return popen("engine", *arguments, module=f"mlgym_jax.{module}", **ends, **settings)
 
 
 def finish(process, timeout=240):
@@ -161,6 +145,14 @@ def wait_until(condition, process, what, timeout=120):
         assert process.poll() is None, f"ended before {what}: {process.communicate()}"
         assert time.monotonic() < limit, f"waited {timeout} s for {what}"
         time.sleep(0.001)
+
+
+def state(process):
+    """Return the letter that the system has for what a process does; X where it is gone."""
+    try:
+        return pathlib.Path(f"/proc/{process.pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return "X"
 
 
 def events(run_dir, kind=None):

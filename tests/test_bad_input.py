@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 
+import forks
 import pytest
 from bad_configs import COMPONENTS, CONFIGS
 from bad_requests import COMMAND_LINES, CONFIG, FILES
@@ -108,7 +109,7 @@ def test_the_commands_themselves_answer_so(words, message, tmp_path):
     words = [word.replace("{}", str(tmp_path)) for word in words]
     if words[0] == "mlgym_jax.run":
         words.append(f"--event_storage={tmp_path}/storage")
-    done = subprocess.run([sys.executable, "-m", *words], cwd=ROOT, capture_output=True, text=True, timeout=120)
+    done = forks.run("engine", *words[1:], module=words[0], cwd=ROOT, timeout=120)
     assert (done.returncode, done.stdout) == (WRONG_REQUEST, "")
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1, done.stderr
     assert re.search(message, done.stderr)

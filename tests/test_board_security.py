@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import forks
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -436,9 +437,7 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
     ],
 )
 def test_wrong_options_are_answered_in_one_line_with_status_2(options, words):
-    done = subprocess.run(
-        [sys.executable, "-m", "board_server", *options], capture_output=True, text=True, cwd=ROOT, timeout=30
-    )
+    done = forks.run("board", *options, module="board_server", cwd=ROOT, timeout=30)
     assert done.returncode == 2 and words in done.stderr
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
 

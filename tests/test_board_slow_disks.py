@@ -22,7 +22,7 @@ def hanging(real):
         return real(path, *rest, **named)
     return asked
 
-HANG = sys.argv.pop(1)
+HANG = sys.argv.pop()
 for name in ("stat", "lstat", "open", "listdir", "scandir"):
     setattr(os, name, hanging(getattr(os, name)))
 builtins.open = hanging(open)
@@ -58,7 +58,7 @@ def test_a_disk_that_does_not_answer_delays_nobody_else(tmp_path):
     write_run(store, [numbered(0)], "slow-published")
     (store / "slow-published/.published").touch()
     with (
-        board(store, program=("-c", SERVE, str(hang))) as server,
+        board(store, str(hang), code=SERVE, fresh=True) as server,
         contextlib.ExitStack() as stack,
         server.subscriber("quick") as subscriber,
         server.subscriber("slow-1") as waiting,

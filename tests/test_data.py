@@ -3,12 +3,12 @@
 import os
 import signal
 import subprocess
-import sys
 import textwrap
 import time
 
 import numpy as np
 import pytest
+from forks import popen
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from permissions import as_its_owner
@@ -54,13 +54,8 @@ def classification(num_examples=12, num_classes=3, **more):
 
 def python(code, *arguments, **options):
     """Start a Python process that runs `code`."""
-    return subprocess.Popen(
-        [sys.executable, "-c", textwrap.dedent(code), *map(str, arguments)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        **options,
-    )
+    ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return popen("data", *arguments, code=textwrap.dedent(code), **ends, **options)
 
 
 def output_of(process):
@@ -158,7 +153,7 @@ def test_the_package_imports_neither_jax_nor_scikit_learn_and_reading_needs_no_n
         datasets.digits(data_dir=sys.argv[1])
         print([name for name in ("jax", "flax", "sklearn", "tensorflow") if name in sys.modules])
     """
-    assert output_of(python(code, prepared)) == ("[]\n", "")
+    assert output_of(python(code, prepared, fresh=True)) == ("[]\n", "")
 
 
 def test_generating_needs_no_network_prints_nothing_and_keeps_the_random_state(tmp_path):
@@ -172,8 +167,8 @@ def test_generating_needs_no_network_prints_nothing_and_keeps_the_random_state(t
         digits()
         assert before == (random.getstate(), np.random.get_state()[1].tolist())
     """
-    environment = {**os.environ, "MLGYM_JAX_DATA_DIR": str(tmp_path / "deep" / "er")}
-    assert output_of(python(code, env=environment)) == ("", "")
+    environment = {"MLGYM_JAX_DATA_DIR": str(tmp_path / "deep" / "er")}
+    assert output_of(python(code, env=environment, fresh=True)) == ("", "")
     assert [path.name for path in (tmp_path / "deep" / "er").iterdir()] == ["mlgym_digits"]
 
 

@@ -9,7 +9,6 @@ import random
 import signal
 import struct
 import subprocess
-import sys
 import textwrap
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from forks import Forked, popen
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -390,13 +390,13 @@ def test_damage_in_the_middle_keeps_its_number_and_is_reported(path):
 # --- the writer, disturbed -----------------------------------------------------------------------------------------
 
 
-def start(code: str, *arguments: object) -> subprocess.Popen:
+def start(code: str, *arguments: object) -> Forked | subprocess.Popen:
     program = "import os, sys\nfrom mlgym_jax.events import *\nfrom mlgym_jax.errors import *\n" + textwrap.dedent(code)
-    command = [sys.executable, "-c", program, *map(str, arguments)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0)
+    ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "bufsize": 0}
+    return popen("events", *arguments, code=program, cwd=ROOT, **ends)
 
 
-def finish(process: subprocess.Popen) -> str:
+def finish(process: Forked | subprocess.Popen) -> str:
     out, err = process.communicate(timeout=30)
     assert process.returncode == 0, err.decode()
     return out.decode()

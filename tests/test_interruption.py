@@ -242,7 +242,7 @@ def test_a_process_that_is_stuck_is_ended_by_insisting():
 
 
 def test_a_process_that_is_signalled_while_it_starts_ends_so(study, tmp_path):
-    process = start("run", f"--config={study}", f"--event_storage={tmp_path}", "--run_id=cut", "--quiet")
+    process = start("run", f"--config={study}", f"--event_storage={tmp_path}", "--run_id=cut", "--quiet", fresh=True)
     wait_until(lambda: "jax" in pathlib.Path(f"/proc/{process.pid}/maps").read_text(), process, "JAX")
     process.send_signal(signal.SIGINT)
     process.send_signal(signal.SIGTERM)

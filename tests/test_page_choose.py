@@ -4,18 +4,32 @@ import csv
 import json
 import shutil
 import statistics
-import subprocess
-import sys
 
+import forks
 import pytest
 from boards import BoardProcess
-from browsers import PAGE, STATE, Tab, expected
+from browsers import ROOT, STATE, Tab, expected
+from study_files import write
 
 from benchmarks.synthetic_runs import events, write_events, write_run
 from mlgym_jax.events import EventLog
 from mlgym_jax.reading.results import load_run
 
 CV = "tabular"
+STUDY = """
+import runpy
+
+from mlgym_jax import component, grid
+
+
+def get_config():
+    config = runpy.run_path("configs/tabular.py")["get_config"]()
+    config.num_epochs = 2
+    config.seed = grid(0, 1)
+    config.model.features = (8,)
+    config.metrics = dict(auroc=component("auroc"))
+    return config
+"""
 CHOSEN = """count => {
   const rows = [...document.querySelectorAll('.chosen .body .row')].map(row => row.innerText.split(/\\s*\\n\\s*/));
   return rows.length === count && rows;
@@ -26,19 +40,8 @@ CHOSEN = """count => {
 def storage(tmp_path_factory):
     """A folder with a real run over 5 folds and 2 seeds with its refit, and a synthetic one."""
     folder = tmp_path_factory.mktemp("runs")
-    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/tabular.py", "--config.num_epochs=2"]
-    subprocess.run(
-        [
-            *command,
-            "--config.seed=grid(0, 1)",
-            "--config.model.features=(8,)",
-            f"--event_storage={folder}",
-            f"--run_id={CV}",
-        ],
-        check=True,
-        capture_output=True,
-        cwd=PAGE.parent.parent,
-    )
+    words = f"--config={write(folder.parent, STUDY, 'tabular.py')}", f"--event_storage={folder}", f"--run_id={CV}"
+    forks.run("engine", *words, module="mlgym_jax.run", cwd=ROOT).check_returncode()
     write_run(str(folder), "plain", num_experiments=8, num_epochs=12)
     write_run(str(folder), "lost", num_experiments=3, num_epochs=8, finished=False)
     return folder

@@ -430,7 +430,7 @@ def test_a_run_that_is_being_written_is_followed_to_its_end(board, tmp_path):
     there = board()
     folder = written(tmp_path, 10)
     with EventLog.open(folder / "event_storage.log") as log:
-        process = start("publish", folder, f"--board={there.url}")
+        process = start("publish", folder, f"--board={there.url}", fresh=True)
         wait_until(lambda: there.log(RUN) == log_of(folder), process, "the start")
         log.append([event(number) for number in range(10, 3000)])
         wait_until(lambda: there.log(RUN) == log_of(folder), process, "the rest")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 
+import forks
 import numpy as np
 import pytest
 from conftest import ROOT
@@ -58,11 +59,18 @@ np.savez("params.npz", **{f"{a}.{b}": v for a, part in best.restore().params.ite
 """
 
 
-def python(code, cwd):
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        [sys.executable, *code], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
-    )
+def python(words, cwd):
+    """Run Python with the words of its command line; of a script, a new interpreter."""
+    kind, *rest = words
+    if kind == "-c":
+        done = forks.run("engine", code=rest[0], cwd=cwd)
+    elif kind == "-m":
+        done = forks.run("engine", *rest[1:], module=rest[0], cwd=cwd)
+    else:
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(
+            [sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
+        )
     assert done.returncode == 0, done.stderr
     return done.stdout
 

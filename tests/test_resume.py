@@ -20,6 +20,7 @@ from study_files import (
     overwrite,
     scores,
     start,
+    state,
     steps,
     truncate,
     wait_until,
@@ -134,7 +135,7 @@ def test_killed_while_a_checkpoint_is_written(held, reference, tmp_path):
         while process.poll() is None:
             if half_written():
                 process.send_signal(signal.SIGSTOP)
-                os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                wait_until(lambda: state(process) in "TXZ", process, "it stopped")
                 if half_written():
                     kill(process)
                     return True

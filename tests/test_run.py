@@ -46,7 +46,7 @@ def sixty(tmp_path_factory):
     """60 experiments by the command line, as a process: its folder and what it printed."""
     folder = tmp_path_factory.mktemp("sixty")
     write(folder, DIGITS)
-    process = start("run", "--config=study.py", "--event_storage=storage", "--run_id=first", cwd=folder)
+    process = start("run", "--config=study.py", "--event_storage=storage", "--run_id=first", cwd=folder, fresh=True)
     status, out, err = finish(process)
     assert status == 0, err
     return folder / "storage/first", out, err
@@ -157,7 +157,7 @@ def test_sixty_experiments_share_one_program(sixty):
 
 def test_report(sixty):
     run_dir = sixty[0]
-    status, out, err = finish(start("report", run_dir))
+    status, out, err = finish(start("report", run_dir, fresh=True))
     assert (status, err) == (0, "")
     rows = [line.split("│")[1:-1] for line in out.splitlines() if line.startswith("│")]
     best = [float(row[5].split("@")[0]) for row in rows]
@@ -184,7 +184,7 @@ def test_report(sixty):
 def test_reproduce(tmp_path):
     path = small(tmp_path, "config.seed = grid(0, 1); config.model = component('mlp', features=grid((4,), (6,)))")
     assert here("run", f"--config={path}", f"--event_storage={tmp_path}", "--run_id=honest")[0] == 0
-    status, out, err = finish(start("reproduce", tmp_path / "honest"))
+    status, out, err = finish(start("reproduce", tmp_path / "honest", fresh=True))
     assert status == 0, err
     assert out.endswith("48 scores of 4 experiments repeated to the bit\n")
     shutil.copytree(tmp_path / "honest", tmp_path / "altered")

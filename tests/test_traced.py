@@ -74,3 +74,10 @@ def test_an_error_comes_through_each_time_and_leaves_nothing_behind():
         with pytest.raises(ValueError, match=r"no \(2,\)"):
             jax.jit(once)(np.zeros(2))
     assert len(calls) == 2
+
+
+def test_constants_are_arrays_of_jax():
+    once, _ = counted(lambda x: (jnp.zeros(()), jnp.ones(2), 3.0 * x))
+    zero, ones, tripled = once(np.float32(1))
+    assert all(isinstance(value, jax.Array) for value in (zero, ones, tripled))
+    assert np.isnan(zero / zero) and ones.sum() == 2 and tripled == 3

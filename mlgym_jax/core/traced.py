@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.extend.core
+import jax.numpy as jnp
 
 _NOWHERE = jax.sharding.AbstractMesh((), ())
 
@@ -39,7 +40,10 @@ def traced_once(
                 )
             traces[key] = traced.replace(jaxpr=rewrite(traced.jaxpr)), jax.tree.structure(results)
         traced, structure = traces[key]
-        return jax.tree.unflatten(structure, jax.extend.core.jaxpr_as_fun(traced)(*leaves))
+        results = jax.extend.core.jaxpr_as_fun(traced)(*leaves)
+        # What does not depend on the arguments comes as NumPy's, which computes at once, and warns.
+        results = [result if isinstance(result, jax.Array) else jnp.asarray(result) for result in results]
+        return jax.tree.unflatten(structure, results)
 
     return call
 

@@ -240,8 +240,23 @@ def test_auto_chooses_for_the_platform(monkeypatch):
     assert (plan.batching, plan.loop, plan.num_devices) == ("map", "scan", 4)
     assert choose_plan(AUTO, num_experiments=2, num_devices=4).num_devices == 2
     assert choose_plan(PlanRequest("vmap"), num_experiments=2, num_devices=1).batching == "vmap"
+    # Measured: 64 networks of 41 kB on two cores are faster in a batch, 256 of them are not, nor are 16 of 312 kB.
+    for number, state_bytes, batching in [(64, 41_000, "vmap"), (256, 41_000, "map"), (16, 312_000, "map")]:
+        sizes = {"num_experiments": number, "num_devices": 2, "state_bytes": state_bytes}
+        assert choose_plan(AUTO, **sizes).batching == batching
+        assert choose_plan(AUTO, **sizes, strict=True).batching == "map"
+    assert choose_plan(AUTO, num_experiments=2, num_devices=2, state_bytes=8).batching == "map", "one a device"
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
     assert choose_plan(AUTO, num_experiments=2, num_devices=1).batching == "vmap"
+
+
+def test_what_may_stop_early_and_convolutions_are_not_computed_in_one_batch():
+    adam = study_of().jobs[0]
+    assert adam.batched_bytes == 3 * 4 * (5 * 8 + 8 + 8 * 3 + 3) + 4 + 4 + 4 + 8  # steps of both, a rate, a key
+    stops = study_of(early_stopping=component("no_improvement", monitor="val/loss", mode="min", window_epochs=2))
+    halves = study_of(search=component("successive_halving", min_epochs=1, monitor="val/loss", mode="min"))
+    images = study_of(dataset=component("digits", flat=False), model=component("cnn", features=(2,)))
+    assert [study.jobs[0].batched_bytes for study in (stops, halves, images)] == [None] * 3
 
 
 def test_strict_never_computes_experiments_in_one_batch(monkeypatch):

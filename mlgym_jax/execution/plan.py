@@ -11,6 +11,10 @@ from mlgym_jax.errors import ConfigError, MlgymError, nearest
 
 BATCHINGS = ("vmap", "map", "none")
 LOOPS = ("scan", "step")
+# On a CPU, a batch of networks is as fast as one after the other, or faster, if a state (parameters, and what Adam
+# keeps of them) is at most so large, and all of a core's together no larger than its cache; see docs/performance.md.
+_TINY_BYTES = 128 * 2**10
+_CACHE_BYTES = 2 * 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,10 +93,18 @@ def logged_plan(text: str) -> PlanRequest:
     return parse_plan(text.rpartition("x")[0] or text)
 
 
-def choose_plan(request: PlanRequest, *, num_experiments: int, num_devices: int, strict: bool = False) -> Plan:
+def choose_plan(
+    request: PlanRequest,
+    *,
+    num_experiments: int,
+    num_devices: int,
+    state_bytes: int | None = None,
+    strict: bool = False,
+) -> Plan:
     """Choose the plan of a group.
 
     Args:
+        state_bytes: how large an experiment's state is; None where one batch of them cannot pay on a CPU.
         strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
 
     Raises:
@@ -101,7 +113,11 @@ def choose_plan(request: PlanRequest, *, num_experiments: int, num_devices: int,
     if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
         num_devices = min(num_devices, num_experiments)
     platform = jax.default_backend()
-    if platform == "cpu":
+    rows = -(-num_experiments // num_devices)
+    fit = state_bytes is not None and state_bytes <= _TINY_BYTES and rows > 1 and rows * state_bytes <= _CACHE_BYTES
+    if platform == "cpu" and fit:
+        chosen = ("vmap", "scan", f"networks so small that {rows} of them fit a core's cache are computed in one batch")
+    elif platform == "cpu":
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
     else:
         chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")

@@ -59,7 +59,8 @@ def _of(job: Job, request: PlanRequest, devices: list[jax.Device], strict: bool)
     number = len(job.group.experiments)
     plan: Any = "measured when it runs (tune)"
     if not request.tune:
-        plan = choose_plan(request, num_experiments=number, num_devices=len(devices), strict=strict)
+        state = job.batched_bytes
+        plan = choose_plan(request, num_experiments=number, num_devices=len(devices), state_bytes=state, strict=strict)
     sizes = ", ".join(f"{split} {_span(sizes)}" for split, sizes in job.folds.sizes.items())
     parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(job.abstract.params))
     steps, size = job.shape.num_steps, job.shape.batch_size

@@ -323,6 +323,7 @@ def _plan_of(
         before or request,
         num_experiments=len(job.group.experiments),
         num_devices=len(devices),
+        state_bytes=job.batched_bytes,
         strict=strict,
     )
     return chosen if before is None else dataclasses.replace(chosen, reason="the plan that the group trained by before")

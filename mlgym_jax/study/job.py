@@ -12,7 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
-from mlgym_jax.core.convolutions import channels_last
+from mlgym_jax.core.convolutions import channels_last, holds_convolution
 from mlgym_jax.core.epoch import EpochShape, make_epoch
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
@@ -114,6 +114,17 @@ class Job:
     @property
     def is_refit(self) -> bool:
         return self.group.experiments[0].refit is not None
+
+    @property
+    def batched_bytes(self) -> int | None:
+        """The size of one experiment's state; None where a batch of experiments cannot pay on a CPU.
+
+        XLA has no fast kernel for batches of convolutions, and a batch computes those that have stopped, too.
+        """
+        may_stop = self.early_stopping is not None or type(self.search).stopped is not Strategy.stopped
+        if may_stop or holds_convolution(self.traced):
+            return None
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract))
 
     @property
     def early_stopping(self) -> Callable[[Any], bool] | None:

@@ -27,7 +27,7 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path, monke
     assert "2 programs for 4 experiments: config.model.features has 2 values ((4,), (8, 8))\n" in out
     # 200 examples, of which ceil(0.1 * 200) and ceil(0.05 * 200) are held out, in batches of 32.
     rest = 200 - math.ceil(20) - math.ceil(10)
-    assert f"plan map+scanx1, {math.ceil(rest / 32)} steps of 32 an epoch" in out
+    assert f"plan vmap+scanx1, {math.ceil(rest / 32)} steps of 32 an epoch" in out
     assert f"examples: train {rest}, val 20, test 10" in out
     # Dense layers from 8 inputs to 3 classes.
     assert (

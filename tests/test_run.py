@@ -55,7 +55,7 @@ def sixty(tmp_path_factory):
 def test_the_files_of_a_run(sixty):
     run_dir, out, err = sixty
     assert "sixty DONE" in out and f"run: {run_dir}\n" in out and "20 of 60 experiments" in out
-    assert "plan map+scanx4" in err and "Traceback" not in err
+    assert "plan vmap+scanx4" in err and "Traceback" not in err
     ids = {str(number) for number in range(NUM_EXPERIMENTS)}
     files = {"event_storage.log", "config.py", "config.json", "run.json", "checkpoints"}
     assert {path.name for path in run_dir.iterdir()} == files | ids
@@ -92,7 +92,7 @@ def test_run_json_says_how_to_repeat(sixty):
     assert "xla_flags" in record
     [launch] = record["launches"]
     assert (launch["status"], launch["devices"]) == ("DONE", [f"cpu:{number}" for number in range(4)])
-    assert launch["plan"][0].startswith("map+scanx4: ")
+    assert launch["plan"][0].startswith("vmap+scanx4: ")
 
 
 PINNED = {

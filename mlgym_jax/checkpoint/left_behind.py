@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import time
 from collections.abc import Iterator
 
 from mlgym_jax.errors import DiskError, MovedError
 from mlgym_jax.events import EventLog, layout
 
 _UNFINISHED = ".orbax-checkpoint-tmp"
+_LOOKS, _LOOK_SECONDS = 5, 0.1
 
 
 @contextlib.contextmanager
@@ -26,6 +28,9 @@ def in_place(log: EventLog) -> Iterator[None]:
         try:
             log.check_place()
         except MovedError:
+            for _ in range(_LOOKS):  # threads that were writing may go on after the failure of one of them
+                remove_left_behind(os.fspath(log.path.parent), error.last_step)
+                time.sleep(_LOOK_SECONDS)
             remove_left_behind(os.fspath(log.path.parent), error.last_step)
             raise
         raise

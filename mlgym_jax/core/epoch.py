@@ -20,6 +20,7 @@ from mlgym_jax.core.drawing import draw
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
+from mlgym_jax.core.shuffling import sorted_by
 from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, TrainState, key_for
 
 Data = Mapping[str, jax.Array]
@@ -174,7 +175,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             indices = indices[draw(key, jnp.where(mask, weights, 0.0), mask)]
         elif shape.shuffle:
             bits = jax.random.bits(key, indices.shape)
-            _, _, indices = jax.lax.sort(((~mask).astype(jnp.int32), bits, indices), num_keys=2)
+            indices = indices[sorted_by(bits, mask)]
         num_examples = mask.sum(dtype=jnp.int32)
         positions = jnp.arange(shape.num_steps * shape.batch_size, dtype=jnp.int32)
         # Padding repeats real examples, masked out, so that nothing a model computes over a batch meets garbage.

@@ -1,0 +1,37 @@
+"""The order of an epoch: indices sorted by random bits."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+
+def sorted_by(bits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return the positions int32[n] that sort `bits` uint32[n], the first of equal ones first, padding at the end.
+
+    Args:
+        mask: bool[n], False for padding, which has to be at the end.
+    """
+    return jax.lax.platform_dependent(bits, mask, cpu=_by_ranks, default=_by_sorting)
+
+
+def _by_sorting(bits: jax.Array, mask: jax.Array) -> jax.Array:
+    index = jnp.arange(bits.shape[0], dtype=jnp.int32)
+    return jax.lax.sort((jnp.where(mask, bits, jnp.uint32(0xFFFFFFFF)), index), num_keys=1)[1]
+
+
+def _by_ranks(bits: jax.Array, mask: jax.Array) -> jax.Array:
+    """Do the same in a quarter of the time: XLA's CPU compiler sorts one array far faster than two together."""
+    index = jnp.arange(bits.shape[0], dtype=jnp.int32)
+    keys = jnp.where(mask, bits, jnp.uint32(0xFFFFFFFF))
+    ranks = jnp.where(mask, jnp.searchsorted(jax.lax.sort(keys), keys).astype(jnp.int32), index)
+
+    def behind(ranks: jax.Array) -> jax.Array:
+        """Tell which have the rank of an earlier one, as equal ones have at first."""
+        first = jnp.full_like(index, bits.shape[0]).at[ranks].min(index)
+        return first[ranks] != index
+
+    ranks = jax.lax.while_loop(
+        lambda ranks: behind(ranks).any(), lambda ranks: ranks + behind(ranks).astype(jnp.int32), ranks
+    )
+    return jnp.zeros_like(index).at[ranks].set(index, unique_indices=True)

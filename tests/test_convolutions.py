@@ -78,6 +78,20 @@ CASES = {
         IMAGE,
         abs(KERNEL),
     ),
+    "beside what gathers": (
+        lambda x, k: jax.jit(lambda x: convolve(x[np.array([1, 0])], k, (1, 1), "SAME", dimension_numbers=NHWC)[::-1])(
+            x
+        ),
+        IMAGE,
+        KERNEL,
+    ),
+    "in a loop that gathers": (
+        lambda x, k: jax.lax.fori_loop(
+            0, 2, lambda i, y: y + twice(x[i][None], k, dimension_numbers=NHWC)[0], 0 * x[0]
+        ),
+        IMAGE,
+        KERNEL,
+    ),
     "vmapped": (lambda x, k: jax.vmap(lambda x: twice(x[None], k, dimension_numbers=NHWC))(x), IMAGE, KERNEL),
 }
 

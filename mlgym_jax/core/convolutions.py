@@ -40,16 +40,18 @@ def channels_last(jaxpr: Any) -> Any:
     for equation in jaxpr.eqns:
         if equation.primitive.name == _CONVOLUTION:
             equations += _in_place_of(equation)
-        else:
+        elif any(holds_convolution(inner) for inner in jax.extend.core.jaxprs_in_params(equation.params)):
             params = {name: _inside(value) for name, value in equation.params.items()}
             equations.append(equation.replace(params=params))
+        else:
+            equations.append(equation)
     return jaxpr.replace(eqns=equations)
 
 
 def _inside(value: Any) -> Any:
     """Rewrite the programs that a parameter of an equation holds."""
-    if isinstance(value, tuple | list):
-        return type(value)(_inside(inner) for inner in value)
+    if isinstance(value, tuple | list) and any(isinstance(inner, Jaxpr | ClosedJaxpr) for inner in value):
+        return type(value)(_inside(inner) for inner in value)  # the branches of a `cond`
     if isinstance(value, Jaxpr):
         return channels_last(value)
     return value.replace(jaxpr=channels_last(value.jaxpr)) if isinstance(value, ClosedJaxpr) else value

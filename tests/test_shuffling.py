@@ -7,8 +7,9 @@ import pytest
 from mlgym_jax.core.shuffling import _by_ranks, _by_sorting, sorted_by
 
 
+@pytest.mark.parametrize("wide", [False, True], ids=["uint32", "uint64"])  # what JAX draws with 64 bits
 @pytest.mark.parametrize("order", [sorted_by, _by_ranks, _by_sorting])
-def test_positions_sort_bits_stably_and_leave_padding_behind(order):
+def test_positions_sort_bits_stably_and_leave_padding_behind(order, wide):
     random = np.random.default_rng(0)
     size = 50
     bits = np.stack(
@@ -21,8 +22,10 @@ def test_positions_sort_bits_stably_and_leave_padding_behind(order):
     )
     bits = np.repeat(bits, 3, axis=0)
     mask = np.arange(size) < np.tile([size, 31, 1], 4)[:, None]
-    one_by_one = jax.jit(lambda bits, mask: jax.lax.map(lambda row: order(*row), (bits, mask)))(bits, mask)
-    together = jax.jit(jax.vmap(order))(bits, mask)
+    with jax.enable_x64(wide):
+        bits = bits.astype(np.uint64) << 32 if wide else bits
+        one_by_one = jax.jit(lambda bits, mask: jax.lax.map(lambda row: order(*row), (bits, mask)))(bits, mask)
+        together = jax.jit(jax.vmap(order))(bits, mask)
     for row in range(len(bits)):
         number = mask[row].sum()
         expected = [*np.argsort(bits[row][:number], kind="stable"), *range(number, size)]

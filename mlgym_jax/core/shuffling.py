@@ -7,7 +7,7 @@ import jax.numpy as jnp
 
 
 def sorted_by(bits: jax.Array, mask: jax.Array) -> jax.Array:
-    """Return the positions int32[n] that sort `bits` uint32[n], the first of equal ones first, padding at the end.
+    """Return the positions int32[n] that sort `bits` uint[n], the first of equal ones first, padding at the end.
 
     Args:
         mask: bool[n], False for padding, which has to be at the end.
@@ -17,13 +17,13 @@ def sorted_by(bits: jax.Array, mask: jax.Array) -> jax.Array:
 
 def _by_sorting(bits: jax.Array, mask: jax.Array) -> jax.Array:
     index = jnp.arange(bits.shape[0], dtype=jnp.int32)
-    return jax.lax.sort((jnp.where(mask, bits, jnp.uint32(0xFFFFFFFF)), index), num_keys=1)[1]
+    return jax.lax.sort((_keys(bits, mask), index), num_keys=1)[1]
 
 
 def _by_ranks(bits: jax.Array, mask: jax.Array) -> jax.Array:
     """Do the same in a quarter of the time: XLA's CPU compiler sorts one array far faster than two together."""
     index = jnp.arange(bits.shape[0], dtype=jnp.int32)
-    keys = jnp.where(mask, bits, jnp.uint32(0xFFFFFFFF))
+    keys = _keys(bits, mask)
     ranks = jnp.where(mask, jnp.searchsorted(jax.lax.sort(keys), keys).astype(jnp.int32), index)
 
     def behind(ranks: jax.Array) -> jax.Array:
@@ -35,3 +35,7 @@ def _by_ranks(bits: jax.Array, mask: jax.Array) -> jax.Array:
         lambda ranks: behind(ranks).any(), lambda ranks: ranks + behind(ranks).astype(jnp.int32), ranks
     )
     return jnp.zeros_like(index).at[ranks].set(index, unique_indices=True)
+
+
+def _keys(bits: jax.Array, mask: jax.Array) -> jax.Array:
+    return jnp.where(mask, bits, jnp.array(jnp.iinfo(bits.dtype).max, bits.dtype))

@@ -23,7 +23,7 @@ class Clock:
     """A sink of the log that notes when things happened."""
 
     def __init__(self):
-        self.compiled = self.first = self.last = None
+        self.compiled = self.last = None
         self.plan = ""
 
     def __call__(self, _first_event_id, events):
@@ -32,7 +32,6 @@ class Clock:
             if event["event_type"] == "group_compiled":
                 self.compiled, self.plan = now, event["payload"]["plan"]
         if any(event["event_type"] == "evaluation_result" for event in events):
-            self.first = self.first or now
             self.last = now
 
 

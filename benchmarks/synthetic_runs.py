@@ -16,6 +16,7 @@ import numpy as np
 
 from mlgym_jax.events import schema
 from mlgym_jax.events.codec import Event, encode
+from mlgym_jax.events.scores import evaluation_result
 
 _START_MS = 1_790_000_000_000
 _MARKUP = '<img src=x onerror="document.title=1">&amp;<b>bold</b>'
@@ -136,9 +137,7 @@ def events(
                 )
                 for i, score in enumerate(scores)
             }
-            yield schema.evaluation_result(
-                run_id, experiment_id=number, epoch=epoch, scores=values, seconds=0.01, now_ms=now
-            )
+            yield evaluation_result(run_id, experiment_id=number, epoch=epoch, scores=values, seconds=0.01, now_ms=now)
         if epoch % max(1, num_epochs // 4) == 0:
             for number in range(failed if epoch > num_epochs // 3 else 0, num_experiments):
                 yield schema.experiment_status(

@@ -21,7 +21,7 @@ from mlgym_jax.publishing import Boards
 # A resumed run may be given these anew; everything else is part of what its numbers are.
 # What earlier versions recorded of a config without a section `validation`.
 _OLD_DEFAULT = {"component": "holdout", "val": 0.2}
-_MAY_CHANGE = ("num_epochs", "checkpoint_interval_seconds")
+_MAY_CHANGE = ("num_epochs", "num_steps", "checkpoint_interval_seconds")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -142,7 +142,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
 
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax.config.file import load_config, override
-    from mlgym_jax.config.words import DEFAULT_SECTIONS, ConfigDict, is_sweep, validated
+    from mlgym_jax.config.words import DEFAULT_SECTIONS, ConfigDict, validated
     from mlgym_jax.recording.launch import resume
     from mlgym_jax.run_folder import folder as run_folder
 
@@ -165,14 +165,11 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
                 f"{recorded.get(name)!r}; a resumed run may change only {', '.join(_MAY_CHANGE)}. "
                 "Leave --config out to use the run's own, or start a new run"
             )
-    changes = {name: wanted[name] for name in _MAY_CHANGE if wanted[name] != recorded[name]}
-    fewer = (
-        not is_sweep(wanted["num_epochs"])
-        and not is_sweep(recorded["num_epochs"])
-        and (wanted["num_epochs"] < recorded["num_epochs"])
-    )
-    if fewer and "num_epochs" not in texts:
-        del changes["num_epochs"]  # the run was resumed with more epochs than its config file says
+    changes = {name: wanted.get(name) for name in _MAY_CHANGE if wanted.get(name) != recorded.get(name)}
+    for name in ("num_epochs", "num_steps"):
+        new, old = wanted.get(name), recorded.get(name)
+        if isinstance(new, int) and isinstance(old, int) and new < old and name not in texts:
+            del changes[name]  # the run was resumed with more than its config file says
     return resume(run_dir, **changes, **shared)
 
 

@@ -22,6 +22,26 @@ CONFIGS = [
         "field", r"config\.num_epoch: unknown field; did you mean 'num_epochs'\? Fields: ", edit="config.num_epoch = 3"
     ),
     bad(
+        "no length",
+        r"config\.num_epochs: missing: passes over .*; write config\.num_epochs = …, or config\.num_steps = … to",
+        edit="del config.num_epochs",
+    ),
+    bad(
+        "two lengths",
+        r"config\.num_steps: found 9 beside num_epochs = 1; .* the other one to None, as in --config\.num_epochs=None",
+        edit="config.num_steps = 9",
+    ),
+    bad(
+        "a swept length that is none",
+        r"config\.num_steps: an integer is expected, found None \(training steps, in place of num_epochs\)",
+        edit="config.num_epochs = None; config.num_steps = grid(None, 3)",
+    ),
+    bad(
+        "evaluations without a step between",
+        r"config\.evaluate_every_steps: at least 1 is expected, found 0",
+        edit="config.evaluate_every_steps = 0",
+    ),
+    bad(
         "section",
         r"config\.early_stoping: .* do nothing; did you mean 'early_stopping'\?",
         edit="config.early_stoping = component('nan')",

@@ -30,8 +30,9 @@ sys.path.insert(0, str(ROOT))
 
 pytest_plugins = ["page_fixtures"]  # one board for all modules that test the page
 
-# Whoever starts the suite in the background may have it ignore interruptions, which the processes of tests inherit.
+# Whoever starts the suite in the background may have it ignore these, which the processes of tests inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def pytest_configure() -> None:

@@ -42,7 +42,7 @@ class FaultyBoard:
 
     def close(self):
         self._server.shutdown()
-        self._thread.join()
+        self._thread.join(30)
 
     @property
     def log(self):
@@ -109,7 +109,7 @@ class PrefixProxy:
         self._listening.shutdown(socket.SHUT_RDWR)
         self._listening.close()
         for thread in self._threads:
-            thread.join()
+            thread.join(30)  # of one that still waits for a client, a daemon, no more is wanted
 
     def _accept(self):
         while True:

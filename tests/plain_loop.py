@@ -26,11 +26,14 @@ def _compiled(program):
     return jax.jit(program.train_step), jax.jit(evaluate)
 
 
-def train_by_hand(job, row, epochs):
+def train_by_hand(job, row, epochs, evaluated_after=None):
     """Train one experiment of a job over true-size batches, in an order sorted by NumPy.
 
+    Args:
+        evaluated_after: the steps after which it is evaluated, not each epoch; with the last it ends.
+
     Returns:
-        float[epochs, scores] in the order of the job's names, and the last state.
+        float[evaluations, scores] in the order of the job's names, and the last state.
     """
     key = jax.random.key(job.seeds[row])
     program, fold = job.program, job.fold_of_row[row]
@@ -41,12 +44,22 @@ def train_by_hand(job, row, epochs):
 
     state = program.init(key, job.sample, {path: values[row] for path, values in job.hyperparams.items()})
     step, evaluate = _compiled(program)
-    scores = []
+    scores, done = [], 0
+
+    def evaluated():
+        found = {s: evaluate(state, batch_of(members[s])) for s in members}
+        scores.append([float(found[name.split("/")[0]][name.split("/")[1]]) for name in job.names])
+
     for epoch in range(1, epochs + 1):
         bits = np.asarray(jax.random.bits(key_for(key, ORDER, epoch), job.folds.mask["train"][fold].shape))
         order = members["train"][np.argsort(bits[: len(members["train"])], kind="stable")]
         for start in range(0, len(order), job.shape.batch_size):
             state, _ = step(state, batch_of(order[start : start + job.shape.batch_size]))
-        found = {s: evaluate(state, batch_of(members[s])) for s in members}
-        scores.append([float(found[name.split("/")[0]][name.split("/")[1]]) for name in job.names])
+            done += 1
+            if done in (evaluated_after or ()):
+                evaluated()
+            if evaluated_after and done == max(evaluated_after):
+                return np.array(scores), state
+        if evaluated_after is None:
+            evaluated()
     return np.array(scores), state

@@ -3,8 +3,7 @@
 import numpy as np
 import pytest
 
-from mlgym_jax.events import project
-from mlgym_jax.events.schema import evaluation_result, experiment_config
+from mlgym_jax.events import evaluation_result, experiment_config, project
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 

@@ -37,10 +37,14 @@ FIELDS: dict[str, tuple[type, Any, str]] = {
     "seed": (int, 0, "the seed of parameters, batch order and dropout; may be swept"),
     "split_seed": (int, 0, "the seed of the validation split, the same for every experiment unless swept"),
     "num_epochs": (int, None, "passes over the training part"),
+    "num_steps": (int, None, "training steps, in place of num_epochs"),
+    "evaluate_every_steps": (int, None, "training steps between evaluations; by default those of an epoch"),
     "strict": (bool, False, "an experiment's numbers do not depend on which or how many others run beside it"),
     "checkpoint_interval_seconds": (float, 30.0, "seconds between checkpoint writes; 0 writes each epoch"),
     "evaluation_splits": (tuple, ("train", "val", "test"), "splits that are evaluated after each epoch, where present"),
 }
+# Of these fields one of the first two is needed, and none is there that was not written.
+_LENGTH = ("num_epochs", "num_steps", "evaluate_every_steps")
 # More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
 MAX_EXPERIMENTS = 100_000
 # Sections that are components; True: required.
@@ -225,14 +229,28 @@ def validated(config: Any) -> dict[str, Any]:
         if study.get(name) is None:
             study[name] = default
     study = {name: value for name, value in study.items() if value is not None}
-    for name, (_, default, meaning) in FIELDS.items():
-        if name not in study:
-            if default is None:
-                raise ConfigError(name, f"missing: {meaning}; write config.{name} = …")
+    _check_length(study)
+    for name, (_, default, _) in FIELDS.items():
+        if name not in study and name not in _LENGTH:
             study[name] = default
     for path, marker in sweeps(study):
         check_sweep(marker, path)
     return study
+
+
+def _check_length(study: Mapping[str, Any]) -> None:
+    found = [name for name in ("num_epochs", "num_steps") if name in study]
+    if not found:
+        raise ConfigError(
+            "num_epochs",
+            f"missing: {FIELDS['num_epochs'][2]}; write config.num_epochs = …, or config.num_steps = … to count steps",
+        )
+    if len(found) > 1:
+        raise ConfigError(
+            "num_steps",
+            f"found {described(study['num_steps'], 40)} beside num_epochs = {described(study['num_epochs'], 40)}; "
+            "one of them says how long to train: set the other one to None, as in --config.num_epochs=None",
+        )
 
 
 def _choices(value: Any) -> list[Any]:
@@ -254,7 +272,7 @@ def check_top_level(name: str, value: Any) -> None:
     if name == "search" and is_sweep(value):
         raise ConfigError(name, "a search cannot be swept itself; write config.search = component(…)")
     for choice in _choices(value):
-        if value is None and name not in FIELDS:
+        if value is None and (name not in FIELDS or name in _LENGTH):
             continue
         if name in FIELDS:
             _check_field(name, choice)
@@ -288,7 +306,7 @@ def _check_field(name: str, value: Any) -> None:
         raise ConfigError(name, f"{kind_of(kind)} is expected, found {described(value)} ({meaning})")
     if name in ("seed", "split_seed") and not 0 <= value < 2**32:
         raise ConfigError(name, f"found {value!r}, allowed are 0 to 4294967295 ({meaning})")
-    least = {"num_epochs": 1, "checkpoint_interval_seconds": 0}.get(name)
+    least = {**dict.fromkeys(_LENGTH, 1), "checkpoint_interval_seconds": 0}.get(name)
     if least is not None and not least <= value < 2**31:
         bound = f"at least {least}" if value < least else "at most 2147483647"
         raise ConfigError(name, f"{bound} is expected, found {described(value, 40)} ({meaning})")

@@ -8,15 +8,16 @@ folds differ in it and a component needs it, `_steps_per_epoch` int32[num_folds]
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.core.cadence import stretch_order
 from mlgym_jax.core.drawing import draw
+from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
@@ -26,104 +27,6 @@ from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, Tra
 Data = Mapping[str, jax.Array]
 Folds = Mapping[str, Any]
 Scores = dict[str, dict[str, jax.Array]]
-
-
-@dataclasses.dataclass(frozen=True)
-class Cut:
-    """How a split is cut into batches, for folds of all sizes.
-
-    Attributes:
-        number: batches of `size` rows, those of the largest fold.
-        size: rows of a batch; masks tell padding from examples.
-        tails: rows of a fold's last, smaller batch, which runs in its true size: all that occur, in ascending order, 0
-            for a fold without one; () where padding and masks serve.
-        may_skip: whether a smaller fold can have fewer batches of examples than `number`.
-    """
-
-    number: int
-    size: int
-    tails: tuple[int, ...] = ()
-    may_skip: bool = False
-
-    @property
-    def num_rows(self) -> int:
-        """Rows that the batches of an epoch hold, padding included."""
-        return self.number * self.size + max(self.tails, default=0)
-
-
-def padded(sizes: Sequence[int], batch_size: int) -> Cut:
-    """Cut splits of these sizes into padded batches."""
-    number = -(-max(sizes) // batch_size)
-    return Cut(number, batch_size, may_skip=-(-min(sizes) // batch_size) < number)
-
-
-def full_and_rest(sizes: Sequence[int], batch_size: int) -> Cut:
-    """Cut splits of these sizes into full batches and one last, smaller batch, none of which is padded."""
-    rests = tuple(sorted({size % batch_size for size in sizes}))
-    number = max(sizes) // batch_size
-    return Cut(number, batch_size, rests if any(rests) else (), min(sizes) // batch_size < number)
-
-
-@dataclasses.dataclass(frozen=True)
-class EpochShape:
-    """The sizes that a compiled epoch is built for.
-
-    Attributes:
-        train: how the training part is cut into steps.
-        num_steps: training steps an epoch, those of the largest fold.
-        eval_batches: split -> how it is cut for the evaluation.
-    """
-
-    train: Cut
-    num_steps: int
-    eval_batches: Mapping[str, Cut]
-    shuffle: bool
-
-    @property
-    def batch_size(self) -> int:
-        """Examples a step."""
-        return self.train.size
-
-
-def epoch_shape(
-    sizes: Mapping[str, tuple[int, ...]],
-    *,
-    batch_size: int,
-    eval_batch_size: int,
-    shuffle: bool,
-    drop_last: bool,
-    evaluated: tuple[str, ...],
-    sees_padding: Callable[[bool], bool],
-) -> EpochShape:
-    """Derive the static sizes from the folds' sizes.
-
-    Args:
-        sees_padding: whether training (True) or evaluation (False) is of batches, not of single examples, as batch
-            statistics and contrastive losses are: what they compute would change with padding, so that the last batch
-            of each fold runs in its true size. It is asked where there would be padding alone.
-    """
-    found = sizes["train"]
-    if drop_last:
-        train = Cut(min(found) // batch_size, batch_size)
-    else:
-        train = padded(found, batch_size)
-        if any(size % batch_size for size in found) and sees_padding(True):
-            train = full_and_rest(found, batch_size)
-    even = {split: _even(sizes[split], eval_batch_size) for split in evaluated}
-    one_batch = all(cut.number == 1 and {*sizes[split]} == {cut.size} for split, cut in even.items())
-    if not one_batch and sees_padding(False):
-        even = {
-            split: cut if {*sizes[split]} == {cut.size} else full_and_rest(sizes[split], eval_batch_size)
-            for split, cut in even.items()
-        }
-    steps = train.number if drop_last else -(-max(found) // batch_size)
-    return EpochShape(train=train, num_steps=steps, eval_batches=even, shuffle=shuffle)
-
-
-def _even(sizes: Sequence[int], batch_size: int) -> Cut:
-    """Cut splits of these sizes into batches of one size, which hardly have padding."""
-    number = -(-max(sizes) // batch_size)
-    return Cut(number, -(-max(sizes) // number))
 
 
 class EpochFunctions(NamedTuple):
@@ -166,6 +69,11 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         return found.get(section)
 
     def order(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
+        if shape.cadence is None:
+            return order_of_epoch(state, data, folds, fold, epoch)
+        return stretch_order(shape.cadence, lambda at: order_of_epoch(state, data, folds, fold, at), fold, epoch)
+
+    def order_of_epoch(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
         indices, mask = folds["indices"]["train"][fold], folds["mask"]["train"][fold]
         key = key_for(state.key, ORDER, epoch)
         sampler = component("sampler", state)
@@ -208,18 +116,26 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         return program.train_step(state, batch, may_be_empty=shape.train.may_skip)
 
     def add_train(
-        state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: Any
+        state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: jax.Array
     ) -> tuple[TrainState, Any]:
+        if shape.true_sizes:
+            sizes = (0, *shape.true_sizes, shape.batch_size)
+            add = lambda carry, size: add_sized(carry, data, folds, fold, order, i, size)  # noqa: E731
+            return of_true_size(sizes, order["mask"][i].sum(dtype=jnp.int32), (state, running), add)
         state, metrics = train(state, data, folds, fold, order, i)
+        return state, running and program.put(running, metrics, i * shape.batch_size)
+
+    def add_sized(carry: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: Any, size: int) -> Any:
+        state, running = carry
+        batch = batch_at(state, data, folds, fold, order["indices"][i, :size], order["mask"][i, :size])
+        state, metrics = program.train_step(state, batch, may_be_empty=False)
         return state, running and program.put(running, metrics, i * shape.batch_size)
 
     def add_train_tail(
         state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, size: int
     ) -> tuple[TrainState, Any]:
         i = full_batches(shape.train, folds["mask"]["train"][fold])
-        batch = batch_at(state, data, folds, fold, order["indices"][i, :size], order["mask"][i, :size])
-        state, metrics = program.train_step(state, batch, may_be_empty=False)
-        return state, running and program.put(running, metrics, i * shape.batch_size)
+        return add_sized((state, running), data, folds, fold, order, i, size)
 
     def evaluated(
         state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, rows: Batch, epoch: Any, start: Any
@@ -313,10 +229,12 @@ def with_tail(cut: Cut, mask: jax.Array, carry: Any, add: Callable[[Any, int], A
     A program takes arrays of known sizes alone, so there is a branch for each size. A row by itself runs its own; rows
     that are batched by `vmap` run all of them, and each keeps what its own brought.
     """
-    if not cut.tails:
-        return carry
-    branches = [lambda carry, size=size: add(carry, size) if size else carry for size in cut.tails]
+    return of_true_size(cut.tails, mask.sum(dtype=jnp.int32) % cut.size, carry, add) if cut.tails else carry
+
+
+def of_true_size(sizes: tuple[int, ...], found: jax.Array, carry: Any, add: Callable[[Any, int], Any]) -> Any:
+    """Call `add(carry, size)` with the size that was found, one of `sizes`, in ascending order; 0 adds nothing."""
+    branches = [lambda carry, size=size: add(carry, size) if size else carry for size in sizes]
     if len(branches) == 1:
         return branches[0](carry)
-    rest = mask.sum(dtype=jnp.int32) % cut.size
-    return jax.lax.switch(jnp.searchsorted(jnp.array(cut.tails, jnp.int32), rest), branches, carry)
+    return jax.lax.switch(jnp.searchsorted(jnp.array(sizes, jnp.int32), found), branches, carry)

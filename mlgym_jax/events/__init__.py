@@ -37,7 +37,6 @@ from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.schema import (
     checkpoint_saved,
     checkpoint_skipped,
-    evaluation_result,
     experiment_config,
     experiment_failed,
     experiment_status,
@@ -50,9 +49,9 @@ from mlgym_jax.events.schema import (
     resume_mismatch,
     run_finished,
     run_started,
-    scores_of,
     warm_started,
 )
+from mlgym_jax.events.scores import evaluation_result, scores_of
 from mlgym_jax.events.views import ExperimentView, RunView
 
 __all__ = [

@@ -74,6 +74,7 @@ def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
                         history[name].append(score)
                     numbers.append(epoch)
                     experiment.epoch_seconds.append(seconds)
+                    experiment.epoch_steps.append(payload.step or None)
                     experiment.evaluated_ms.append(event.creation_ts)
                     continue
             except (ValueError, LookupError):

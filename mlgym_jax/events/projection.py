@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from mlgym_jax.events.codec import Event
 from mlgym_jax.events.layout import decode_number
-from mlgym_jax.events.schema import scores_of
+from mlgym_jax.events.scores import scores_of
 from mlgym_jax.events.views import ExperimentView, Payload, RunView
 
 LARGEST = 2**53  # of the integers that every reader of JSON keeps
@@ -105,7 +105,7 @@ def _evaluation_result(view: RunView, payload: Payload, now_ms: int) -> None:
     if not _is_exact(epoch):
         raise TypeError(f"epoch: found {epoch!r}, not an integer of at most 2**53")
     experiment = view.experiment(payload["experiment_id"])
-    taken = experiment._add_epoch(epoch, scores, seconds, now_ms)
+    taken = experiment._add_epoch(epoch, scores, seconds, now_ms, payload.get("step"))
     _set_running(view, experiment)
     if taken and isinstance(experiment.stop_epoch, (int, float)) and epoch > experiment.stop_epoch:
         experiment.stop_epoch = experiment.stop_reason = None  # resumed with more epochs: it goes on after all

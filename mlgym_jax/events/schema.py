@@ -21,7 +21,6 @@ from typing import Any, Literal
 import msgspec
 from msgspec.structs import asdict, fields
 
-from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.codec import Event
 
 Number = float | str  # NaN and infinities are words on the wire
@@ -152,13 +151,14 @@ class LossScore(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 class EvaluationResult(Payload, kw_only=True, gc=False):
-    """All scores of one epoch; `seconds` is the experiment's share of the time that it took."""
+    """All scores of one epoch; `seconds` is the experiment's share of its time, `step` counts the steps so far."""
 
     experiment_id: int
     epoch: int
     metric_scores: list[MetricScore]
     loss_scores: list[LossScore]
-    seconds: Number | None = None  # old logs do not say it
+    seconds: Number | None = None  # old logs say neither
+    step: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class ExperimentStopped(Payload, kw_only=True):
@@ -233,13 +233,14 @@ class GroupCompacted(Payload, kw_only=True):
 
 
 class CheckpointSaved(Payload, kw_only=True):
-    """A group's checkpoint is on disk; `kept` lists its `[experiment_id, epoch]` rows."""
+    """A group's checkpoint is on disk; `kept` lists its `[experiment_id, epoch]` rows, `step` the most of its steps."""
 
     group: int
     epoch: int
     kept: Sequence[Sequence[int]]
     bytes: int
     seconds: Number
+    step: int | msgspec.UnsetType = msgspec.UNSET
 
 
 class CheckpointSkipped(Payload, kw_only=True):
@@ -297,47 +298,3 @@ group_compacted = GroupCompacted.event
 checkpoint_saved = CheckpointSaved.event
 checkpoint_skipped = CheckpointSkipped.event
 line_left_out = LineLeftOut.event
-
-
-def evaluation_result(
-    grid_search_id: str, *, experiment_id: int, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int
-) -> Event:
-    """Build the event of all scores of one epoch.
-
-    Args:
-        scores: flat, `{"train/loss": 0.3, "val/accuracy": 0.9, "val/recall_at_k/1": 0.8}`: the part before the first
-            `/` is the split; what follows is a loss if it is `loss` or starts with `loss/`, and a metric otherwise.
-
-    Raises:
-        MlgymError: a name without a split.
-    """
-    metric_scores, loss_scores = [], []
-    for key, score in scores.items():
-        split, slash, name = key.partition("/")
-        if not slash:
-            raise MlgymError(f"score {key!r} names no split; write it as 'split/name', for example 'val/{key}'.")
-        if name == "loss" or name.startswith("loss/"):
-            loss_scores.append({"loss": name, "split": split, "score": float(score)})
-        else:
-            metric_scores.append({"metric": name, "split": split, "score": float(score)})
-    return EvaluationResult(
-        grid_search_id,
-        experiment_id=experiment_id,
-        epoch=epoch,
-        metric_scores=metric_scores,
-        loss_scores=loss_scores,
-        seconds=seconds,
-    ).at(now_ms)
-
-
-def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:
-    """Return an `evaluation_result` payload's scores as the flat mapping that `evaluation_result` took (metrics first).
-
-    Raises:
-        ValueError, TypeError, KeyError: the payload is not one of an evaluation_result.
-    """
-    scores: dict[str, float] = {}
-    for kind in ("metric", "loss"):
-        for entry in list.copy(payload[f"{kind}_scores"]):  # takes a list and nothing else, as join takes texts
-            scores["/".join((entry["split"], entry[kind]))] = float(entry["score"])  # reads "NaN" and "Infinity", too
-    return scores

@@ -30,6 +30,7 @@ class ExperimentView:
         refit: of an experiment that trains once more what was selected, from which it was, and by which score.
         history: score name to one value an epoch, ordered as `epoch_numbers`; NaN where an epoch has no such score.
         epoch_seconds: the experiment's share of the time that each epoch took, NaN where the log does not say it.
+        epoch_steps: training steps done by each epoch's end, None where the log does not say it.
         evaluated_ms: when each epoch's result was logged.
         progress: the payload of the newest `experiment_status`.
         starting_time, finishing_time, device: as the newest `job_status` gave them.
@@ -54,6 +55,7 @@ class ExperimentView:
     epoch_numbers: list[int] = field(default_factory=list)
     history: dict[str, list[float]] = field(default_factory=dict)
     epoch_seconds: list[float] = field(default_factory=list)
+    epoch_steps: list[int | None] = field(default_factory=list)
     evaluated_ms: list[int] = field(default_factory=list)
     _logged: dict[str, bytearray] = field(default_factory=dict, repr=False)  # of scores that some epochs lack
 
@@ -61,6 +63,13 @@ class ExperimentView:
     def epochs(self) -> int:
         """The number of evaluated epochs."""
         return len(self.epoch_numbers)
+
+    @property
+    def planned(self) -> int | None:
+        """The number of epochs that were to be trained, those between evaluations by steps; None where nothing says."""
+        config = self.config or {}
+        by_steps = config.get("num_steps") or config.get("evaluate_every_steps")
+        return (self.progress or {}).get("num_epochs") if by_steps else config.get("num_epochs")
 
     @property
     def last(self) -> dict[str, float]:
@@ -101,6 +110,7 @@ class ExperimentView:
             epoch_numbers=[*self.epoch_numbers],
             history={name: [*values] for name, values in self.history.items()},
             epoch_seconds=[*self.epoch_seconds],
+            epoch_steps=[*self.epoch_steps],
             evaluated_ms=[*self.evaluated_ms],
             _logged={name: bytearray(logged) for name, logged in self._logged.items()},
         )
@@ -119,7 +129,7 @@ class ExperimentView:
                 found[name] = values[index]
         return found
 
-    def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int) -> bool:
+    def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int, step: Any) -> bool:
         """Take in one epoch's scores; the first ones of an epoch win. Return whether they were taken."""
         index = bisect_left(self.epoch_numbers, epoch)
         if index < self.epochs and self.epoch_numbers[index] == epoch:
@@ -139,6 +149,7 @@ class ExperimentView:
                 self._logged[name].insert(index, name in scores)
         self.epoch_numbers.insert(index, epoch)
         self.epoch_seconds.insert(index, seconds)
+        self.epoch_steps.insert(index, step if isinstance(step, int) else None)
         self.evaluated_ms.insert(index, now_ms)
         return True
 

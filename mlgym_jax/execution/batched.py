@@ -18,7 +18,8 @@ import jax
 import numpy as np
 from jax.sharding import PartitionSpec
 
-from mlgym_jax.core.epoch import Cut, EpochFunctions, EpochShape
+from mlgym_jax.core.epoch import EpochFunctions
+from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.execution.interruption import safe_point

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.epoch import Cut, EpochFunctions, EpochShape
+from mlgym_jax.core.epoch import EpochFunctions
+from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.core.trees import select

@@ -38,7 +38,9 @@ class ExperimentResult:
         config: the experiment's own resolved config.
         selected_by: of a refit, {"monitor", "mode", "experiments"}: the score that it was selected by, and the
             experiments that it was selected from; else None.
-        history: score name -> one float an epoch.
+        history: score name -> one float an epoch; where evaluations come by steps, one an evaluation, here and below.
+        steps: training steps done by the end of each of them; None in old logs.
+        planned_epochs: how many there were to be; None where nothing says.
         best_epoch: the best epoch by the monitor it was chosen by, else None.
     """
 
@@ -56,6 +58,8 @@ class ExperimentResult:
         self.stop_reason: str | None = view.stop_reason
         self.history: dict[str, list[float]] = dict(view.history)
         self.num_epochs: int = view.epochs
+        self.planned_epochs: int | None = view.planned
+        self.steps: list[int | None] = list(view.epoch_steps)
         self.best_epoch = best_epoch
 
     def __repr__(self) -> str:

@@ -40,7 +40,7 @@ def _piped_width() -> int:
 
 def _refitted(item: ExperimentResult) -> str:
     seed = f", seed {item.hyperparameters['seed']}" if "seed" in item.hyperparameters else ""
-    planned = (item.config or {}).get("num_epochs")
+    planned = item.planned_epochs
     scores = ", ".join(f"{name} {score:.4f}" for name, score in item.last.items() if _telling(name))
     chosen = _words({name: value for name, value in item.hyperparameters.items() if name != "seed"})
     by = (item.selected_by or {}).get("monitor")

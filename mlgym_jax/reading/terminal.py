@@ -115,7 +115,7 @@ class Terminal:
     def _epochs_planned(self) -> int:
         """Count the epochs of all experiments; one that has ended early needs no more than it has."""
         return sum(
-            item.epochs if item.status in ("DONE", "FAILED") else (item.config or {}).get("num_epochs", 0)
+            item.epochs if item.status in ("DONE", "FAILED") else item.planned or 0
             for item in self._view.experiments.values()
         )
 

@@ -36,7 +36,7 @@ def forecast(
         run_folder.check_id(run_id, "--run_id")
     study, request, used = ready(config, plan, devices, trust=trust)
     experiments = len(study.experiments)
-    epochs = sum(job.group.config["num_epochs"] * len(job.group.experiments) for job in study.jobs)
+    epochs = sum(job.cadence.num_evaluations * len(job.group.experiments) for job in study.jobs)
     many = "s" * (experiments > 1)
     lines = [
         f"{study.config['name']}: {experiments} experiment{many}, {epochs:,} epochs, on {len(used)} {used[0].platform} "

@@ -17,6 +17,7 @@ from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import DiskError, in_words
 from mlgym_jax.events import layout, schema
 from mlgym_jax.events.layout import History
+from mlgym_jax.events.scores import evaluation_result
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
@@ -100,7 +101,7 @@ def _train(
     #   2. the warm start, else
     #   3. scratch.
     done, state = own_checkpoint(training)
-    num_epochs = job.group.config["num_epochs"]
+    num_epochs = job.cadence.num_evaluations
     left = _stopped(training, training.histories, done) if 0 < done < num_epochs else {}
     wanted = {row: wanted_epochs(training, row) for row in range(len(training.ids))}
     training.standing = training.standing._replace(wanted=wanted)
@@ -142,11 +143,11 @@ def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequen
 
 def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int) -> None:
     job = training.job
-    num_epochs, interval = (job.group.config[name] for name in ("num_epochs", "checkpoint_interval_seconds"))
+    interval = job.group.config["checkpoint_interval_seconds"]
     reports = fit(
         runner,
         training.histories,
-        num_epochs=num_epochs,
+        num_epochs=job.cadence.num_evaluations,
         first_epoch=first_epoch,
         early_stopping=job.early_stopping,
         stopped=functools.partial(_stopped, training),
@@ -200,7 +201,8 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     """Turn an epoch report into events; epochs that the log holds already are compared instead."""
     recorder, job = training.recorder, training.job
     events: list[Event] = []
-    progress = recorder.status_due() or report.epoch == job.group.config["num_epochs"]
+    num_epochs = job.cadence.num_evaluations
+    progress = recorder.status_due() or report.epoch == num_epochs
     splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
     for row, scores in report.scores.items():
         number = training.ids[row]
@@ -208,23 +210,30 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
             events += recorder.compare(number, report.epoch, training.logged[row][report.epoch], scores)
         else:
             seconds = report.seconds / len(report.scores)
-            fields = {"experiment_id": number, "epoch": report.epoch, "scores": scores, "seconds": seconds}
-            events.append(recorder.event(schema.evaluation_result, **fields))
+            step = job.cadence.steps_after(report.epoch, int(job.fold_of_row[row]))
+            fields = {
+                "experiment_id": number,
+                "epoch": report.epoch,
+                "scores": scores,
+                "seconds": seconds,
+                "step": step,
+            }
+            events.append(recorder.event(evaluation_result, **fields))
         if progress:
             events.append(
                 recorder.event(
                     schema.experiment_status,
                     experiment_id=number,
                     status="TRAINING",
-                    num_epochs=job.group.config["num_epochs"],
+                    num_epochs=num_epochs,
                     current_epoch=report.epoch,
                     splits=splits,
                     current_split=splits[-1],
-                    num_batches=job.shape.num_steps,
-                    current_batch=job.shape.num_steps,
+                    num_batches=job.cadence.stretch,
+                    current_batch=job.cadence.stretch,
                 )
             )
-        if row in report.ended or report.epoch == job.group.config["num_epochs"]:
+        if row in report.ended or report.epoch == num_epochs:
             events += _end(training, row, report.ended.get(row))
     if report.compacted is not None:
         rows = [training.ids[row] for row in report.compacted]
@@ -248,7 +257,7 @@ def _settled(training: GroupTraining, row: int) -> bool:
     if before.status == "FAILED":
         verdict = judge(history, training.job.early_stopping)
         return verdict is not None and verdict.error is not None  # one that its program failed is tried again
-    return before.stop_epoch is not None or len(history) >= training.job.group.config["num_epochs"]
+    return before.stop_epoch is not None or len(history) >= training.job.cadence.num_evaluations
 
 
 def _end(training: GroupTraining, row: int, verdict: Verdict | None) -> list[Event]:

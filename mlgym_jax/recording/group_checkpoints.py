@@ -151,7 +151,7 @@ def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
 
 def save(training: GroupTraining) -> None:
     """Start writing where the training stands in the background, once the checkpoint before is whole."""
-    standing = training.standing
+    standing, job = training.standing, training.job
     report = standing.report
     if report is None or training.written[0] == report.epoch:
         return
@@ -170,8 +170,9 @@ def save(training: GroupTraining) -> None:
     )
     event = training.recorder.event(
         schema.checkpoint_saved,
-        group=training.job.group.index,
+        group=job.group.index,
         epoch=report.epoch,
+        step=max(job.cadence.steps_after(report.epoch, int(fold)) for fold in {*job.fold_of_row.tolist()}),
         kept=sorted(list(who) for who in wanted),
         bytes=size,
         seconds=time.perf_counter() - started,

@@ -15,8 +15,8 @@ import jax
 
 from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.config.file import as_config, source_file
-from mlgym_jax.config.words import config_hash, is_sweep
-from mlgym_jax.errors import ConfigError, DiskError, MlgymError
+from mlgym_jax.config.words import config_hash
+from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
@@ -25,6 +25,7 @@ from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logge
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
+from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import write_cards
@@ -33,6 +34,7 @@ from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
+from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.tuning import tuned_plan
@@ -101,6 +103,7 @@ def resume(
     run_dir: str | os.PathLike[str],
     num_epochs: int | None = None,
     *,
+    num_steps: int | None = None,
     board: str | Sequence[str] | Boards | None = None,
     checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
@@ -109,7 +112,7 @@ def resume(
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
-    """Go on with a run from its newest whole checkpoint, to `num_epochs` if given.
+    """Go on with a run from its newest whole checkpoint, to `num_epochs` or `num_steps` if given.
 
     Epochs that the log already holds are trained again and compared with it; a difference is recorded as
     `resume_mismatch` and shows in `result.mismatches`.
@@ -119,28 +122,23 @@ def resume(
 
     Raises:
         MlgymError: no such run, or another process is writing it.
-        ConfigError: fewer epochs than before, or a value for a field that the run sweeps.
+        ConfigError: fewer epochs or steps than before, steps for a run that counts epochs, a value for a field that
+            the run sweeps, or steps behind a last evaluation that came early.
     """
     sources.refuse_while_executing()
     boards, request = Boards.at(board), parse_plan(plan)
     folder = run_folder.require(run_dir)
     used = use_devices(devices)
     config = run_folder.read_config(folder, trust=trust)
-    changes = {"num_epochs": num_epochs, "checkpoint_interval_seconds": checkpoint_interval_seconds}
-    for name, value in changes.items():
-        if value is not None and value != config[name]:
-            if is_sweep(config[name]) or is_sweep(value):
-                raise ConfigError(
-                    name, "it is swept, which would make other experiments; a resumed run cannot change it"
-                )
-            if name == "num_epochs" and value < config[name]:
-                raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
-            config[name] = value
+    before = length_of(config)
+    change(config, num_epochs, num_steps, checkpoint_interval_seconds)
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
     with _writing(folder, live, sinks, boards) as written:
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
         study = prepare(config, written.live.view)
+        for job in study.jobs:
+            check_goes_on(job, before)
         recorded = run_folder.read_record(folder).get("data_fingerprint") or {}
         for job in study.jobs:
             if recorded.get(layout.group_name(job.group.index)) not in (None, job.table.fingerprint):

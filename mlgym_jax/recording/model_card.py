@@ -72,7 +72,8 @@ def _card(
         },
         "training": {
             "num_epochs": view.epochs,
-            "planned_epochs": config.get("num_epochs"),
+            "planned_epochs": view.planned,
+            "num_steps": view.epoch_steps[-1] if view.epoch_steps else 0,
             "num_steps_per_epoch": job.shape.num_steps,
             "batch_size": job.shape.batch_size,
             "seed": config.get("seed"),

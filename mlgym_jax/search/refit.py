@@ -18,6 +18,7 @@ from mlgym_jax.events import ExperimentView, default_monitor
 from mlgym_jax.search.selection import cross_validated, without_seed
 from mlgym_jax.search.strategy import Assignment
 
+Length = Mapping[str, int | None]
 _FOLDED = ("cross_validation", "nested_cross_validation")
 
 
@@ -26,13 +27,18 @@ class Refit:
     """What a refit trains for how long; None stands for what the folds say."""
 
     num_epochs: int | None
+    num_steps: int | None
     monitor: str | None
     mode: Literal["min", "max"] | None
 
 
 @register("refit", "selected")
 def selected(
-    *, num_epochs: int | None = None, monitor: str | None = None, mode: Literal["min", "max"] | None = None
+    *,
+    num_epochs: int | None = None,
+    num_steps: int | None = None,
+    monitor: str | None = None,
+    mode: Literal["min", "max"] | None = None,
 ) -> Refit:
     """Train the hyperparameters that the folds selected once more, on all of the training split.
 
@@ -43,21 +49,25 @@ def selected(
 
     Args:
         num_epochs: by default the median of the epochs that were best on each fold (of two in the middle, the later).
+        num_steps: training steps in place of epochs; the same by default where the folds are evaluated by steps.
         monitor, mode: by default what `report` ranks by: the monitor of checkpointing or early stopping, else the first
             validation metric. A nested run selects by its own.
 
     Raises:
-        ConfigError: less than 1 epoch, or a monitor without its mode.
+        ConfigError: less than 1 epoch or step, both of them, or a monitor without its mode.
     """
-    if num_epochs is not None and num_epochs < 1:
-        raise ConfigError(
-            "refit.num_epochs", f"found {num_epochs}; at least 1 is needed, or leave it out: the folds say how many"
-        )
+    for name, number in (("num_epochs", num_epochs), ("num_steps", num_steps)):
+        if number is not None and number < 1:
+            raise ConfigError(
+                f"refit.{name}", f"found {number}; at least 1 is needed, or leave it out: the folds say how many"
+            )
+    if num_epochs is not None and num_steps is not None:
+        raise ConfigError("refit.num_steps", f"found {num_steps} beside num_epochs={num_epochs}; leave one of them out")
     if monitor is not None and mode is None:
         raise ConfigError("refit.mode", f"missing; say which {monitor} is better: write mode='max' or mode='min'")
     if mode is not None and monitor is None:
         raise ConfigError("refit.monitor", f"missing; mode={mode!r} goes with it: write monitor='val/…', or leave both")
-    return Refit(num_epochs, monitor, mode)
+    return Refit(num_epochs, num_steps, monitor, mode)
 
 
 def rule(refit: Refit, config: Mapping[str, Any], names: Sequence[str]) -> tuple[str, str]:
@@ -101,12 +111,12 @@ def rule(refit: Refit, config: Mapping[str, Any], names: Sequence[str]) -> tuple
 
 def choose(
     refit: Refit, experiments: Iterable[ExperimentView], monitor: str, mode: str
-) -> tuple[dict[str, Any], int] | None:
+) -> tuple[dict[str, Any], Length] | None:
     """Select what to refit from all that trained on the folds.
 
     Returns:
-        ({"monitor", "mode", "experiments": the ids of all trainings of what was selected}, num_epochs); None where
-        nothing has a finite score on every fold.
+        ({"monitor", "mode", "experiments": the ids of all trainings of what was selected}, for how long it trains);
+        None where nothing has a finite score on every fold.
     """
     views = list(experiments)
     found = cross_validated(views, monitor, mode)
@@ -114,26 +124,35 @@ def choose(
         return None
     key = canonical_json(found["selected"])
     members = [view for view in views if canonical_json(without_seed(view.hyperparameters)) == key]
-    best = [scored[0] for view in members if (scored := view.best(monitor, mode)) is not None]
+    best = [(view, scored[0]) for view in members if (scored := view.best(monitor, mode)) is not None]
     origin = {"monitor": monitor, "mode": mode, "experiments": [view.experiment_id for view in members]}
-    return origin, refit.num_epochs or statistics.median_high(best)
+    if refit.num_epochs or refit.num_steps:
+        return origin, {"num_epochs": refit.num_epochs, "num_steps": refit.num_steps}
+    if any(length_of(view.config or {})[by] for view, _ in best for by in ("num_steps", "evaluate_every_steps")):
+        steps = [view.epoch_steps[view.epoch_numbers.index(epoch)] or 0 for view, epoch in best]
+        return origin, {"num_epochs": None, "num_steps": statistics.median_high(steps)}
+    return origin, {"num_epochs": statistics.median_high(epoch for _, epoch in best), "num_steps": None}
 
 
-def assignments(trained: Sequence[Assignment], num_epochs: int) -> list[Assignment]:
+def length_of(config: Mapping[str, Any]) -> Length:
+    """Return what of a config says how long a training is, and when it is evaluated; None for what it does not say."""
+    return {name: config.get(name) for name in ("num_epochs", "num_steps", "evaluate_every_steps")}
+
+
+def assignments(trained: Sequence[Assignment], length: Length) -> list[Assignment]:
     """Return what a refit trains, one a seed, given the assignments of all trainings of what was selected."""
-    seeds = {
-        item.config["seed"]: Assignment(item.hyperparameters, _refitted(item.config, num_epochs)) for item in trained
-    }
+    seeds = {item.config["seed"]: Assignment(item.hyperparameters, _refitted(item.config, length)) for item in trained}
     return list(seeds.values())
 
 
-def _refitted(config: Mapping[str, Any], num_epochs: int) -> dict[str, Any]:
-    """Return a config that trains on all of the training split for so many epochs, and keeps the last."""
-    kept = {name: value for name, value in config.items() if name not in ("early_stopping", "refit")}
+def _refitted(config: Mapping[str, Any], length: Length) -> dict[str, Any]:
+    """Return a config that trains on all of the training split for so long, and keeps the last."""
+    left = ("early_stopping", "refit", *length)
+    kept = {name: value for name, value in config.items() if name not in left}
     return resolved(
         {
             **kept,
-            "num_epochs": num_epochs,
+            **{name: number for name, number in length.items() if number is not None},
             "validation": {"component": "holdout", "val": 0.0},
             "checkpointing": {"component": "last"},
         }

@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.core.epoch import EpochShape, epoch_shape
+from mlgym_jax.core.cadence import Cadence
+from mlgym_jax.core.epoch_shape import EpochShape, epoch_shape, evaluated_by
 from mlgym_jax.core.independence import by_example
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import Batch, TrainState
@@ -27,6 +28,7 @@ def shape_of(
     encode: Callable[[Mapping[str, Any]], Batch],
     sizes: Mapping[str, tuple[int, ...]],
     *,
+    cadence: Cadence,
     evaluated: tuple[str, ...],
     elements: int,
 ) -> EpochShape:
@@ -47,7 +49,7 @@ def shape_of(
         rests = {found % size for found in sizes["train"]} - {0, 1}
         return not _by_example(program, abstract, arrays, encode, (size, min(rests, default=size + 1)), train)
 
-    return epoch_shape(
+    shape = epoch_shape(
         sizes,
         batch_size=loader.batch_size,
         eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
@@ -56,6 +58,7 @@ def shape_of(
         evaluated=evaluated,
         sees_padding=sees_padding,
     )
+    return evaluated_by(shape, cadence)
 
 
 def _by_example(

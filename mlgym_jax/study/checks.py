@@ -48,7 +48,7 @@ def check_refit(
     for config, components, names in groups:
         if "refit" in components:
             rule(components["refit"], study, names)
-            graph(assignments([Assignment({}, config)], 1)[0].config)
+            graph(assignments([Assignment({}, config)], {"num_epochs": 1})[0].config)
 
 
 def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:

@@ -23,8 +23,8 @@ from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.search.contest import Contender, History
 from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
+from mlgym_jax.search.refit import Length, choose, length_of, rule
 from mlgym_jax.search.refit import assignments as refit_assignments
-from mlgym_jax.search.refit import choose, rule
 from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
 from mlgym_jax.study.checks import check_refit, check_values, checked_table
@@ -85,7 +85,7 @@ def prepare(config: Any, logged: RunView | None = None) -> Study:
             check_refit(plain, [(job.group.config, job.components, job.names) for job in study.jobs])
         if number not in rounds:
             view = refits[number]
-            study = _refitted(study, view.refit or {}, (view.config or {})["num_epochs"])
+            study = _refitted(study, view.refit or {}, length_of(view.config or {}))
     return study
 
 
@@ -107,8 +107,8 @@ def refitted(study: Study, logged: RunView) -> Study | None:
     return None if found is None else _refitted(study, *found)
 
 
-def _refitted(study: Study, origin: Mapping[str, Any], num_epochs: int) -> Study:
-    assignments = refit_assignments([study.experiments[n].assignment for n in origin["experiments"]], num_epochs)
+def _refitted(study: Study, origin: Mapping[str, Any], length: Length) -> Study:
+    assignments = refit_assignments([study.experiments[n].assignment for n in origin["experiments"]], length)
     there = [experiment for experiment in study.experiments if experiment.refit is not None]
     if [e.assignment for e in there if e.round == there[-1].round] == assignments:
         return study
@@ -220,8 +220,7 @@ def _jobs(
         safe_point()
         group = dataclasses.replace(group, index=len(study.jobs) + group.index)
         jobs.append(make_job(group, *built[key], static, search, going_on=study.going_on))
-    num_epochs = max(job.group.config["num_epochs"] for job in jobs)
-    search.check([job.intervals for job in jobs], num_epochs)
+    search.check([job.intervals for job in jobs], max(job.cadence.num_evaluations for job in jobs))
     before = {text for job in study.jobs for text in job.surprises}
     for text in dict.fromkeys(text for job in jobs for text in job.surprises):
         if text not in before:

@@ -12,8 +12,10 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
+from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
-from mlgym_jax.core.epoch import EpochShape, make_epoch
+from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.core.epoch_shape import EpochShape
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
@@ -47,6 +49,8 @@ class Job:
 
     Attributes:
         fold_tables: what the program knows of the folds; see `data.fold_tables`.
+        cadence: when it is evaluated. What comes between two evaluations is called an epoch here and below, whatever
+            its number of steps.
         names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
         intervals: every how many epochs each of them is computed.
         abstract: shapes of one experiment's TrainState.
@@ -64,6 +68,7 @@ class Job:
     components: Components
     program: Program
     shape: EpochShape
+    cadence: Cadence
     table: Table
     folds: Folds
     fold_tables: Mapping[str, Any]
@@ -190,9 +195,11 @@ def make_job(
     steps = steps_of_folds(sizes["train"], loader)
     if components.counts_steps and len({*steps}) == 1 and steps[0] != components["steps_per_epoch"]:
         components = components.bind({}, steps[0])
+    length = {name: config.get(name) for name in ("num_epochs", "num_steps")}
+    cadence = cadence_of(steps, **length, every=config.get("evaluate_every_steps"))
     fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
     for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
-        check_accumulation(experiment.assignment.config["optimizer"], steps[fold] * config["num_epochs"])
+        check_accumulation(experiment.assignment.config["optimizer"], cadence.totals[fold])
     unmatched: list[Unmatched] = []
     program = make_program(components, unmatched=unmatched.append)
     once = _traced_once(program)
@@ -224,6 +231,7 @@ def make_job(
         table.arrays,
         lambda batch: {**encoded(components, tables, 0, batch), **steps_of_a_fold},
         sizes,
+        cadence=cadence,
         evaluated=evaluated,
         elements=elements,
     )
@@ -240,6 +248,7 @@ def make_job(
         components=components,
         program=once,
         shape=shape,
+        cadence=cadence,
         table=table,
         folds=folds,
         fold_tables=tables,

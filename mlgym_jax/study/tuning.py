@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mlgym_jax.core.epoch import Cut
+from mlgym_jax.core.epoch_shape import Cut
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.compile_cache import cache_home, machine

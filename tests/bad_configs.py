@@ -336,6 +336,37 @@ COMPONENTS = [
         edit="config.averaging = component('ema', decay=2.0)",
     ),
     bad(
+        "microbatches",
+        r"config\.loader\.microbatches: found 4, which does not divide batch_size=10 .* is 5\. Allowed: 1, 2, 5, 10",
+        edit="config.loader.microbatches = grid(1, 4)",
+    ),
+    bad(
+        "microbatches of what sees a batch",
+        r"config\.loader\.microbatches: the loss is not known to compute each example of a batch by itself, ",
+        top=own("loss", "def l(): return lambda outputs, batch: outputs.sum(axis=1) - outputs.mean()"),
+        edit="config.loss = component('own'); config.loader.microbatches = 2",
+    ),
+    bad(
+        "float16",
+        r"config\.precision\.compute: found float16, whose gradients vanish .*\. Allowed: bfloat16, ",
+        edit="config.precision = component('mixed', compute='float16')",
+    ),
+    bad(
+        "no precision",
+        r"config\.precision\.compute: found 'bfloat'; did you mean 'bfloat16'\? Allowed: bfloat16, ",
+        edit="config.precision = component('mixed', compute='bfloat')",
+    ),
+    bad(
+        "remat",
+        r"config\.remat: unknown remat 'block'; did you mean 'blocks'\? Registered: blocks, dots, everything",
+        edit="config.remat = component('block')",
+    ),
+    bad(
+        "no blocks",
+        r"config\.remat: no blocks are found in the model MLP: .* Modules inside of it: Dense\. Write ",
+        edit="config.remat = component('blocks')",
+    ),
+    bad(
         "more than all outputs",
         r"config\.post_processors\.top: top_k: k=3 is more than the 2 outputs",
         edit="config.post_processors = dict(top=component('top_k', k=3))",

@@ -73,7 +73,7 @@ def test_jax_tells_whether_its_backends_are_started():
 def test_jax_says_what_a_program_reads():
     import jax
 
-    file = "mlgym_jax/study/dead_code.py"
+    file = "mlgym_jax/core/dead_code.py"
     what = broken("jax", file, "jax.interpreters.partial_eval.dce_jaxpr(jaxpr, used) -> (jaxpr, inputs used) is gone")
     drop = getattr(importlib.import_module("jax.interpreters.partial_eval"), "dce_jaxpr", None)
     assert callable(drop), what

@@ -26,6 +26,8 @@ _RETURNS = {
     "loader": (("batch_size", "num_steps"), "what component('in_memory') builds"),
     "loss": ((), "a callable (outputs, batch) -> float[batch]"),
     "optimizer": (("init", "update"), "an optax.GradientTransformation"),
+    "precision": ((), "a callable (mlgym_jax.Model) -> mlgym_jax.Model"),
+    "remat": ((), "a callable (model, adapt) -> mlgym_jax.Model"),
     "early_stopping": ((), "a callable (history) -> bool"),
     "checkpointing": ((), "a callable (history) -> set of epochs"),
     "search": (

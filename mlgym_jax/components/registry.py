@@ -50,6 +50,8 @@ _BUILTIN_MODULES = (
     "mlgym_jax.metrics.top_k",
     "mlgym_jax.models",
     "mlgym_jax.models.post_processors",
+    "mlgym_jax.models.precision",
+    "mlgym_jax.models.remat",
     "mlgym_jax.optimizers.averaging",
     "mlgym_jax.optimizers.of_optax",
     "mlgym_jax.optimizers.schedules",

@@ -60,6 +60,8 @@ SECTIONS: dict[str, bool] = {
     "encoding": False,
     "sampler": False,
     "averaging": False,
+    "precision": False,
+    "remat": False,
     "warm_start": False,
     "early_stopping": False,
     "checkpointing": False,

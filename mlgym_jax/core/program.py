@@ -12,6 +12,8 @@ Synopsis:
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -22,11 +24,13 @@ import optax
 from mlgym_jax.core.axes import with_axes
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.evaluated import evaluated_params
+from mlgym_jax.core.microbatches import Functions, added_up, check_divisible
 from mlgym_jax.core.model import Model, carried
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
 from mlgym_jax.core.post_processing import process
+from mlgym_jax.core.recomputation import computed_again
 from mlgym_jax.core.scoring import Given, example_values, loss_values, make_scoring, named, taken_by
 from mlgym_jax.core.state import (
     EVAL,
@@ -42,7 +46,7 @@ from mlgym_jax.core.state import (
     key_for,
 )
 from mlgym_jax.core.trees import select
-from mlgym_jax.core.weighted import Term, mean_over_batch, terms_of
+from mlgym_jax.core.weighted import Term, mean_over_batch, terms_of, total_weights
 from mlgym_jax.errors import ConfigError, MlgymError, listed
 
 # What a model and a loss draw from, in evaluation and in training.
@@ -121,14 +125,17 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     defaults = {name: value for name, value in getattr(components, "hyperparams", {}).items() if name not in choices}
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
     tells_all = "state" in taken_by(components["loss"])
+    microbatches = getattr(components.get("loader"), "microbatches", 1)
 
     def bound(hyperparams: Mapping[str, Any], batch: Batch) -> Any:
         if STEPS_PER_EPOCH in batch:
             return components.bind(hyperparams, batch[STEPS_PER_EPOCH])
         return components.bind(hyperparams) if hyperparams else components
 
-    def adapted(model: Any) -> Model:
-        return with_axes(adapt(model, tells_all=tells_all))
+    def adapted(parts: Any, remat: bool = False) -> Model:
+        brought = functools.partial(adapt, tells_all=tells_all)
+        model = parts["remat"](parts["model"], brought) if remat else brought(parts["model"])
+        return with_axes(parts["precision"](model) if "precision" in parts else model)
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         given = {**defaults, **(hyperparams or {})}
@@ -142,7 +149,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
         parts = bound(hyperparams, batch)
         with named("model"):
-            params, model_state = adapted(parts["model"]).init(key_for(key, INIT), batch["inputs"])
+            params, model_state = adapted(parts).init(key_for(key, INIT), batch["inputs"])
         with named("optimizer"), noting_unmatched() as noted:
             opt_state = parts["optimizer"].init(params)
         for pattern in noted:
@@ -160,15 +167,25 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
             key=key,
         )
 
-    def call(parts: Any, params: Any, model_state: Any, state: TrainState, batch: Batch, train: bool) -> Any:
+    def call(
+        parts: Any,
+        params: Any,
+        model_state: Any,
+        state: TrainState,
+        batch: Batch,
+        train: bool,
+        *,
+        part: Any = None,
+        remat: bool = False,
+    ) -> Any:
         """Return the model's outputs and the state that it leaves, of these parameters, drawing as the step does."""
         with named("model"):
-            model, key = adapted(parts["model"]), key_for(state.key, _DRAWS[train], state.step)
+            model, key = adapted(parts, remat), _key_of_part(state, _DRAWS[train], part)
             outputs, left = model.apply(params, model_state, batch["inputs"], key, train)
             return checked(outputs), left
 
-    def given_to_loss(params: Any, left: Any, state: TrainState, train: bool) -> Given:
-        key = key_for(state.key, _DRAWS_OF_LOSS[train], state.step)
+    def given_to_loss(params: Any, left: Any, state: TrainState, train: bool, part: Any = None) -> Given:
+        key = _key_of_part(state, _DRAWS_OF_LOSS[train], part)
         return {"params": params, "state": left, "key": key, "step": state.step, "train": train}
 
     def train_step(
@@ -177,14 +194,45 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         batch = _with_mask(batch)
         parts = bound(state.hyperparams, batch)
+        remat = "remat" in parts
         optimizer = optax.with_extra_args_support(parts["optimizer"])
 
-        def objective(params: Any) -> tuple[jax.Array, tuple[Outputs, Any]]:
-            outputs, left = call(parts, params, state.model_state, state, batch, True)
-            values = loss_values(parts["loss"], outputs, batch, given_to_loss(params, left, state, True))["loss"]
-            return mean_over_batch(values, batch["mask"]), (outputs, left)
+        def values_of(params: Any, batch: Batch, part: Any = None) -> tuple[Any, Outputs, Any]:
+            outputs, left = call(parts, params, state.model_state, state, batch, True, part=part, remat=remat)
+            given = given_to_loss(params, left, state, True, part)
+            return loss_values(parts["loss"], outputs, batch, given)["loss"], outputs, left
 
-        (value, (outputs, left)), gradients = jax.value_and_grad(objective, has_aux=True)(state.params)
+        def objective(
+            params: Any, batch: Batch = batch, part: Any = None, weights_of_all: Any = None
+        ) -> tuple[jax.Array, tuple[Outputs, Any]]:
+            values, outputs, left = values_of(params, batch, part)
+            return mean_over_batch(values, batch["mask"], weights_of_all), (outputs, left)
+
+        def measure(found: Any, batch: Batch, part: Any = None) -> MetricState:
+            outputs, left = found
+            processed = process(parts.get("post_processors", {}), outputs)
+            given = given_to_loss(state.params, left, state, True, part)
+            return scoring.measure(parts["loss"], outputs, processed, batch, given)
+
+        def value_and_grad(function: Callable[..., Any]) -> Callable[..., Any]:
+            found = jax.value_and_grad(function, has_aux=True)
+            return computed_again(found) if remat else found
+
+        if microbatches > 1:
+            check_divisible(lambda state, batch: values(state, batch, True), pieces, left_of, state, batch)
+        # A batch of another size than the loader's is a sample of a table that has no more.
+        number = math.gcd(microbatches, batch["mask"].shape[0])
+        if number > 1:
+
+            def weights(params: Any, batch: Batch, part: Any) -> tuple[jax.Array, ...]:
+                return total_weights(values_of(params, batch, part)[0], batch["mask"])
+
+            functions = Functions(objective, value_and_grad, weights, measure, scoring.room, scoring.put)
+            value, gradients, metrics, value_fn = added_up(functions, state.params, batch, number)
+            found, left = None, state.model_state  # which the step is known to leave as it is
+        else:
+            (value, found), gradients = value_and_grad(objective)(state.params)
+            value_fn, metrics, left = lambda params: objective(params)[0], None, found[1]
         averaged: Any = state.opt_state if "averaging" in parts else None
         averages: Any = None
         # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
@@ -195,13 +243,13 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
                 state.params,
                 value=value,
                 grad=gradients,
-                value_fn=lambda params: objective(params)[0],
+                value_fn=value_fn,
             )
             params = optax.apply_updates(state.params, updates)
             if averaged:
                 average, averaging = parts["averaging"].update(params, averaged.averaging)
                 opt_state = averages = averaged._replace(optimizer=opt_state, averaging=averaging, params=average)
-        if isinstance(averaged, AveragedWithState):
+        if isinstance(averaged, AveragedWithState) and microbatches == 1:
             _, own = call(parts, averages.params, averaged.model_state, state, batch, True)
             opt_state = averages._replace(model_state=carried(averaged.model_state, own))
         updated = dataclasses.replace(
@@ -213,9 +261,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         )
         if may_be_empty:
             updated = select(batch["mask"].any(), updated, state)
-        processed = process(parts.get("post_processors", {}), outputs)
-        given = given_to_loss(state.params, left, state, True)
-        return updated, scoring.measure(parts["loss"], outputs, processed, batch, given)
+        return updated, measure(found, batch) if metrics is None else metrics
 
     def outputs_of(parts: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Outputs, Given]:
         """Return the model's outputs, the same with those of the post-processors, and what a loss may take besides."""
@@ -242,6 +288,28 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         measured = example_values(components.get("metrics", {}), outputs, processed, batch)
         return {name: terms_of(found) for name, found in losses.items()}, (processed, measured)
 
+    def left_of(state: TrainState, batch: Batch) -> Any:
+        parts = bound(state.hyperparams, batch)
+        return carried(state.model_state, call(parts, state.params, state.model_state, state, batch, True)[1])
+
+    def read(of: Callable[[Any, Outputs, Outputs, Batch, Given], Any]) -> Callable[[TrainState, Batch], Any]:
+        """Return what is made of a model's outputs in training."""
+
+        def piece(state: TrainState, batch: Batch) -> Any:
+            parts = bound(state.hyperparams, batch)
+            outputs, processed, given = outputs_of(parts, state, batch, True)
+            return of(parts, outputs, processed, batch, given), ()
+
+        return piece
+
+    pieces = {
+        "the model": read(lambda parts, outputs, processed, batch, given: outputs),
+        "the loss": read(
+            lambda parts, outputs, processed, batch, given: [
+                terms_of(found) for found in loss_values(parts["loss"], outputs, batch, given).values()
+            ]
+        ),
+    }
     return Program(
         init=init,
         train_step=train_step,
@@ -254,6 +322,12 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         put=scoring.put,
         compute=scoring.compute,
     )
+
+
+def _key_of_part(state: TrainState, purpose: int, part: Any) -> jax.Array:
+    """Return the key of a step, or of a part of its batch."""
+    key = key_for(state.key, purpose, state.step)
+    return key if part is None else jax.random.fold_in(key, part)
 
 
 def _with_mask(batch: Batch) -> Batch:

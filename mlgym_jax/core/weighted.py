@@ -8,7 +8,7 @@ a batch and over a whole split. A sum of losses adds up such quotients, each by 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -109,19 +109,38 @@ def only_kept(where: Any, targets: jax.Array) -> jax.Array:
     return targets if kept is None else jnp.where(kept, targets, jnp.zeros_like(targets))
 
 
-def mean_over_batch(values: LossValues, mask: jax.Array) -> jax.Array:
-    """Return float[], what a step lowers: totals divided, of the examples whose mask, bool[batch], is True."""
+def mean_over_batch(
+    values: LossValues, mask: jax.Array, weights_of_all: Sequence[jax.Array] | None = None
+) -> jax.Array:
+    """Return float[], what a step lowers: totals divided, of the examples whose mask, bool[batch], is True.
+
+    Args:
+        weights_of_all: what to divide by in place of this batch's own `total_weights`, those of all the batches whose
+            results are added up.
+    """
     means = []
-    for sums, weights in terms_of(values):
+    for number, (sums, weights) in enumerate(terms_of(values)):
         total = jnp.where(mask, sums, jnp.zeros_like(sums)).sum()
         if weights is None:
-            means.append(total / jnp.maximum(mask.sum(), 1).astype(sums.dtype))
+            count = mask.sum() if weights_of_all is None else weights_of_all[number]
+            means.append(total / jnp.maximum(count, 1).astype(sums.dtype))
         else:
-            kind = sums.dtype if sums.dtype.itemsize >= 4 else jnp.float32  # half precision counts to a few hundred
-            weight = jnp.where(mask, weights, jnp.zeros_like(weights)).astype(kind).sum()
-            mean = total.astype(kind) / jnp.where(weight > 0, weight, 1)
+            weight = _total_weight(sums, weights, mask) if weights_of_all is None else weights_of_all[number]
+            mean = total.astype(weight.dtype) / jnp.where(weight > 0, weight, 1)
             means.append(jnp.where(weight > 0, mean, 0).astype(sums.dtype))
     return sum(means[1:], start=means[0])
+
+
+def total_weights(values: LossValues, mask: jax.Array) -> tuple[jax.Array, ...]:
+    """Return what `mean_over_batch` divides the total of each term by: its weights' total, or a number of examples."""
+    return tuple(
+        mask.sum() if weights is None else _total_weight(sums, weights, mask) for sums, weights in terms_of(values)
+    )
+
+
+def _total_weight(sums: jax.Array, weights: jax.Array, mask: jax.Array) -> jax.Array:
+    kind = sums.dtype if sums.dtype.itemsize >= 4 else jnp.float32  # half precision counts to a few hundred
+    return jnp.where(mask, weights, jnp.zeros_like(weights)).astype(kind).sum()
 
 
 class WeightedMean(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.errors import ConfigError, described
+from mlgym_jax.errors import ConfigError, described, listed
 
 _LARGEST = 1 << 24
 
@@ -19,12 +19,14 @@ class Loader:
         eval_batch_size: examples an evaluation step; None lets the engine choose.
         shuffle: draw a new order each epoch (a pure function of seed and epoch).
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
+        microbatches: parts of a batch, of which one at a time is in memory; see `core.microbatches`.
     """
 
     batch_size: int = 32
     eval_batch_size: int | None = None
     shuffle: bool = True
     drop_last: bool = False
+    microbatches: int = 1
 
     def num_steps(self, num_examples: int) -> int:
         """Return the number of training steps an epoch over `num_examples` takes.
@@ -45,7 +47,12 @@ class Loader:
 
 @register("loader", "in_memory")
 def in_memory(
-    *, batch_size: int = 32, eval_batch_size: int | None = None, shuffle: bool = True, drop_last: bool = False
+    *,
+    batch_size: int = 32,
+    eval_batch_size: int | None = None,
+    shuffle: bool = True,
+    drop_last: bool = False,
+    microbatches: int = 1,
 ) -> Loader:
     """Keep the whole table in the device's memory and gather batches from it by index.
 
@@ -54,9 +61,13 @@ def in_memory(
         eval_batch_size: examples an evaluation step; by default the engine chooses.
         shuffle: draw a new order each epoch.
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
+        microbatches: parts of a batch whose gradients are added up inside of a step, for less memory: the numbers are
+            those of the whole batch, to rounding, but for what a model draws, such as dropout, of which each part has
+            its own. It divides batch_size.
 
     Raises:
-        ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1.
+        ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1; at `loader.microbatches`, if it
+            does not divide batch_size.
     """
     for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size is not None and size < 1:
@@ -65,4 +76,21 @@ def in_memory(
         raise ConfigError(
             "loader.batch_size", f"found {described(batch_size, 40)}; a batch has at most {_LARGEST:,} examples"
         )
-    return Loader(batch_size=batch_size, eval_batch_size=eval_batch_size, shuffle=shuffle, drop_last=drop_last)
+    check_microbatches(microbatches, batch_size)
+    return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches)
+
+
+def check_microbatches(microbatches: int, batch_size: int) -> None:
+    """Refuse a number of parts that does not divide a batch.
+
+    Raises:
+        ConfigError: at `loader.microbatches`.
+    """
+    if microbatches < 1 or batch_size % microbatches:
+        divisors = [number for number in range(1, min(batch_size, 4096) + 1) if batch_size % number == 0]
+        near = min(divisors, key=lambda number: abs(number - microbatches))
+        raise ConfigError(
+            "loader.microbatches",
+            f"found {described(microbatches, 40)}, which does not divide batch_size={batch_size} into equal parts; the "
+            f"nearest that does is {near}. Allowed: {listed(divisors, 20)}",
+        )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ import numpy as np
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.epoch_shape import EpochShape, epoch_shape, evaluated_by
 from mlgym_jax.core.independence import by_example
+from mlgym_jax.core.microbatches import with_derivative
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import Batch, TrainState
 from mlgym_jax.data.loaders import Loader
@@ -43,6 +43,8 @@ def shape_of(
     """
 
     def sees_padding(train: bool) -> bool:
+        if train and getattr(loader, "microbatches", 1) > 1:  # the step itself refuses what sees more than one example
+            return False
         if train and jax.tree.leaves(abstract.model_state):  # such as batch statistics
             return True
         size = max(2, loader.batch_size)  # shapes of a single example broadcast, and are traced otherwise
@@ -76,12 +78,7 @@ def _by_example(
         if not train:
             return program.values(state, batch, False)
 
-        def losses(params: Any) -> Any:
-            return program.values(dataclasses.replace(state, params=params), batch, True)
-
-        # Forwards, all that is done to an example's derivatives is done to that example's alone; the sum over examples,
-        # which backwards is among it, is the engine's own.
-        return jax.jvp(losses, (state.params,), (state.params,), has_aux=True)
+        return with_derivative(lambda state, batch: program.values(state, batch, True), state, batch)
 
     def traced(size: int) -> Any:
         batch = {

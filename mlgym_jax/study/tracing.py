@@ -10,12 +10,12 @@ import jax
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.core.dead_code import reads
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, in_words
-from mlgym_jax.study.dead_code import reads
 
 
 class NotTraceable(Exception):

@@ -60,6 +60,12 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
     parser.add_argument(
+        "--mesh",
+        metavar="SIZES",
+        help="experiment:2,data:4 deals the experiments to 2 groups of 4 devices, over which each batch is split; by "
+        "default config.parallel and the number of experiments decide",
+    )
+    parser.add_argument(
         "--dry_run", action="store_true", help="check everything and say what would be trained, but train nothing"
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
@@ -91,6 +97,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         shared = {
             "plan": options.plan,
             "devices": options.devices,
+            "mesh": options.mesh,
             "trust": options.trust,
             "board": boards,
             "sinks": [terminal],
@@ -109,7 +116,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                 if options.dry_run:
                     from mlgym_jax.recording.forecast import forecast
 
-                    named = {name: shared[name] for name in ("plan", "devices", "trust")}
+                    named = {name: shared[name] for name in ("plan", "devices", "mesh", "trust")}
                     print(forecast(config, run_id=options.run_id, **named))
                     return DONE
                 from mlgym_jax.recording.launch import run

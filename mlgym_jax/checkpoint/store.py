@@ -334,10 +334,8 @@ class CheckpointStore:
     def _target(self, rows: int) -> Any:
         if self._abstract is None:
             return None
-        device = jax.sharding.SingleDeviceSharding(jax.local_devices()[0])
-        return jax.tree.map(
-            lambda leaf: jax.ShapeDtypeStruct((rows, *leaf.shape), leaf.dtype, sharding=device), self._abstract
-        )
+        # Arrays of NumPy, which stay on the host: the whole of a state that is sharded may have room on no device.
+        return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), (rows, *leaf.shape)), self._abstract)
 
 
 def _with_raw_key(abstract: TrainState) -> TrainState:

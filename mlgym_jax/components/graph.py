@@ -34,6 +34,7 @@ _RETURNS = {
         ("propose", "stopped", "check", "monitor", "is_adaptive"),
         "a callable (study) -> assignments, or a mlgym_jax.search.strategy.Strategy",
     ),
+    "parallel": (("mode", "rules"), "what component('fsdp') builds"),
     "refit": (("num_epochs", "monitor", "mode"), "what component('selected') builds"),
 }
 # A section that stands for itself where a component needs it and the config does not have it.

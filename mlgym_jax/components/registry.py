@@ -40,6 +40,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.tfds",
     "mlgym_jax.data.transforms",
     "mlgym_jax.data.validation",
+    "mlgym_jax.execution.parallel",
     "mlgym_jax.losses.composite",
     "mlgym_jax.losses.of_optax",
     "mlgym_jax.metrics.agreement",

@@ -62,6 +62,7 @@ SECTIONS: dict[str, bool] = {
     "averaging": False,
     "precision": False,
     "remat": False,
+    "parallel": False,
     "warm_start": False,
     "early_stopping": False,
     "checkpointing": False,

@@ -24,9 +24,10 @@ from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
-from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, experiment_mesh, on_all
+from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
+from mlgym_jax.execution.sharding import shardings
 from mlgym_jax.execution.snapshot import Block, Snapshot
 
 _LOOK_SECONDS = 0.1  # between two looks for an interruption while programs are compiled
@@ -38,6 +39,7 @@ class GroupRunner:
     Args:
         fold_of_row: int32[rows], each row's number in the fold table.
         names: the scores in the order of the score matrix's columns, such as `val/accuracy`.
+        specs: how a state is split over the plan's `data` devices, if there are several; its program keeps to it.
     """
 
     def __init__(
@@ -52,13 +54,15 @@ class GroupRunner:
         folds: Any,
         fold_of_row: np.ndarray,
         names: Sequence[str],
+        specs: TrainState | None = None,
     ):
         self.plan = plan
         self.num_rows = len(fold_of_row)
         self.names = tuple(names)
         self._shape = shape
-        self._mesh = experiment_mesh(list(devices[: plan.num_devices]))
+        self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
+        self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
         self._data, self._folds = jax.device_put((data, folds), self._everywhere)
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds["mask"].items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
@@ -128,7 +132,7 @@ class GroupRunner:
         self._blocks = []
         for ids, padded in self._layout(range(self.num_rows) if rows is None else rows):
             block = jax.tree.map(lambda leaf, padded=padded: leaf[padded], state)
-            block = jax.device_put(with_key(block), self._rows)
+            block = jax.device_put(with_key(block), self._states)
             self._blocks.append((ids, self._folds_of(padded), block))
         started = time.perf_counter()
         self._lowered = {}
@@ -300,11 +304,26 @@ class GroupRunner:
         if key not in self._out_info:
             rows, everywhere = PartitionSpec(EXPERIMENT), PartitionSpec()
             function = self._parts[name]
-            if self.plan.num_devices > 1:
+            if self.plan.mesh.num_devices > 1:
+                own: Any = {"axis_names": {EXPERIMENT}} if self.plan.data > 1 else {}  # `data` is the compiler's
                 function = jax.shard_map(
-                    function, mesh=self._mesh, in_specs=(rows, everywhere), out_specs=rows, check_vma=False
+                    function, mesh=self._mesh, in_specs=(rows, everywhere), out_specs=rows, check_vma=False, **own
                 )
-            jitted = jax.jit(function, in_shardings=(self._rows, self._everywhere), out_shardings=self._rows)
+            given, returned = self._shardings(name, mapped)
+            jitted = jax.jit(function, in_shardings=(given, self._everywhere), out_shardings=returned)
             self._lowered[key] = jitted.lower(mapped, shared)
             self._out_info[key] = self._lowered[key].out_info
         return self._out_info[key]
+
+    def _shardings(self, name: Any, mapped: tuple[Any, ...]) -> tuple[Any, Any]:
+        """Return how what a program maps over lies on the devices, and what it returns: states as they are split."""
+        if self.plan.data == 1:
+            return self._rows, self._rows
+        given = jax.tree.map(
+            lambda leaf: self._states if isinstance(leaf, TrainState) else self._rows,
+            mapped,
+            is_leaf=lambda leaf: isinstance(leaf, TrainState),
+        )
+        kind = name if isinstance(name, str) else name[0]
+        both = kind in ("whole", "train", "train_tail", "finish")
+        return given, self._states if kind == "init" else (self._states, self._rows) if both else self._rows

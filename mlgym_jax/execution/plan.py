@@ -8,6 +8,8 @@ import re
 import jax
 
 from mlgym_jax.errors import ConfigError, MlgymError, nearest
+from mlgym_jax.execution.mesh import EXPERIMENT, MeshSizes, described, parse_mesh
+from mlgym_jax.execution.parallel import Needs, choose_placement
 
 BATCHINGS = ("vmap", "map", "none")
 LOOPS = ("scan", "step")
@@ -28,6 +30,8 @@ class Plan:
         num_devices: devices that the experiments are sharded over.
         reason: why, in words, for the log.
         chunk: at most so many experiments in one call of the program, over all devices; by default all of them.
+        data: devices that each batch is split over; all of an experiment's.
+        shard: how states lie along those: `data` (a copy on each) or `fsdp` (split).
     """
 
     batching: str
@@ -35,10 +39,20 @@ class Plan:
     num_devices: int
     reason: str
     chunk: int | None = None
+    data: int = 1
+    shard: str = "data"
 
     def __str__(self) -> str:
+        """Write `map+scanx2`, or with batches that are split `none+scan+fsdp+experiment:2,data:4`."""
         chunk = f"+chunk{self.chunk}" if self.chunk else ""
-        return f"{self.batching}+{self.loop}{chunk}x{self.num_devices}"
+        text = f"{self.batching}+{self.loop}{chunk}"
+        if self.data == 1:
+            return f"{text}x{self.num_devices}"
+        return f"{text}{'+fsdp' * (self.shard == 'fsdp')}+{described(self)}"
+
+    @property
+    def mesh(self) -> MeshSizes:
+        return MeshSizes(self.num_devices, self.data)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,19 +61,43 @@ class PlanRequest:
 
     Attributes:
         tune: whether the choice is made by measuring.
+        mesh: the sizes of the mesh.
+        shard: how states lay, in a log.
     """
 
     batching: str | None = None
     loop: str | None = None
     chunk: int | None = None
     tune: bool = False
+    mesh: MeshSizes | None = None
+    shard: str | None = None
 
     def __str__(self) -> str:
+        mesh = f"+{self.mesh}" if self.mesh else ""
+        return f"{self.computed}{mesh}"
+
+    @property
+    def computed(self) -> str:
+        """What `--plan` asks for, which is all but the mesh."""
         parts = [self.batching, self.loop, f"chunk{self.chunk}" if self.chunk else None]
         return "tune" if self.tune else "+".join(part for part in parts if part) or "auto"
 
+    def on(self, num_devices: int) -> PlanRequest:
+        """Return the same without a mesh that so many devices do not make: one that a record asks for."""
+        fits = self.mesh is None or self.mesh.num_devices <= num_devices
+        return self if fits else dataclasses.replace(self, mesh=None, shard=None)
+
 
 AUTO = PlanRequest()
+
+
+def request_of(plan: str, mesh: str | None) -> PlanRequest:
+    """Return what `--plan` and `--mesh` ask for together.
+
+    Raises:
+        MlgymError: another text.
+    """
+    return dataclasses.replace(parse_plan(plan), mesh=None if mesh is None else parse_mesh(mesh))
 
 
 def parse_plan(text: str) -> PlanRequest:
@@ -88,9 +126,22 @@ def parse_plan(text: str) -> PlanRequest:
     return PlanRequest(batching, loop, chunk)
 
 
+def recorded_request(text: str) -> PlanRequest:
+    """Read what a launch recorded that was asked for: `auto`, `map+scan`, `auto+experiment:2,data:4`."""
+    plan, found, mesh = text.partition(f"+{EXPERIMENT}:")
+    return request_of(plan, f"{EXPERIMENT}:{mesh}" if found else None)
+
+
 def logged_plan(text: str) -> PlanRequest:
-    """Return the request that brings back a plan that a log names, `map+scanx2`, on whatever devices there are now."""
-    return parse_plan(text.rpartition("x")[0] or text)
+    """Return the request that brings back a plan that a log names, on whatever devices there are now.
+
+    It is `map+scanx2`, or `none+scan+fsdp+experiment:2,data:4`; `PlanRequest.on` leaves out a mesh that cannot be met.
+    """
+    plan, found, _ = text.partition(f"+{EXPERIMENT}:")
+    if not found:
+        return parse_plan(text.rpartition("x")[0] or text)
+    shard = "fsdp" if plan.endswith("+fsdp") else "data"
+    return dataclasses.replace(recorded_request(text.replace("+fsdp", "", 1)), shard=shard)
 
 
 def choose_plan(
@@ -100,22 +151,32 @@ def choose_plan(
     num_devices: int,
     state_bytes: int | None = None,
     strict: bool = False,
+    needs: Needs = Needs(),  # noqa: B008 (frozen)
 ) -> Plan:
     """Choose the plan of a group.
 
     Args:
         state_bytes: how large an experiment's state is; None where one batch of them cannot pay on a CPU.
         strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
+        needs: what decides whether batches and states are split over devices.
 
     Raises:
-        ConfigError: at `strict`, if a plan is asked for that cannot be.
+        ConfigError: at `strict`, if a plan is asked for that cannot be; at `parallel`, if states have no room.
     """
-    if not strict:  # a program for other devices is another program, whose sums may be ordered otherwise
-        num_devices = min(num_devices, num_experiments)
+    mesh, shard, why = choose_placement(
+        request.mesh,
+        request.shard,
+        needs,
+        num_experiments=num_experiments,
+        num_devices=num_devices,
+        strict=strict,
+    )
     platform = jax.default_backend()
-    rows = -(-num_experiments // num_devices)
+    rows = -(-num_experiments // mesh.experiment)
     fit = state_bytes is not None and state_bytes <= _TINY_BYTES and rows > 1 and rows * state_bytes <= _CACHE_BYTES
-    if platform == "cpu" and fit:
+    if mesh.data > 1 and rows == 1:
+        chosen = ("none", "scan", "an experiment has devices of its own")
+    elif platform == "cpu" and fit:
         chosen = ("vmap", "scan", f"networks so small that {rows} of them fit a core's cache are computed in one batch")
     elif platform == "cpu":
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
@@ -124,7 +185,8 @@ def choose_plan(
     if strict and request.batching == "vmap":
         raise ConfigError(
             "strict",
-            f"--plan={request} computes experiments in one batch, whose size their numbers depend on; use map or none",
+            f"--plan={request.computed} computes experiments in one batch, whose size their numbers depend on; use map "
+            "or none",
         )
     if strict and chosen[0] == "vmap":
         chosen = (
@@ -132,5 +194,13 @@ def choose_plan(
             "scan",
             "config.strict: each experiment by itself, so that its numbers do not depend on others",
         )
-    reason = chosen[2] if request == AUTO else f"forced by --plan={request}"
-    return Plan(request.batching or chosen[0], request.loop or chosen[1], num_devices, reason, request.chunk)
+    reason = chosen[2] if request.computed == "auto" else f"forced by --plan={request.computed}"
+    return Plan(
+        request.batching or chosen[0],
+        request.loop or chosen[1],
+        mesh.experiment,
+        f"{reason}; {why}" if why else reason,
+        request.chunk,
+        mesh.data,
+        shard,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -53,9 +54,18 @@ class Snapshot:
             leaves, structure = jax.tree.flatten(raw_key(block))
             picked: dict[int, list[np.ndarray]] = {row: [] for row in positions}
             for leaf in leaves:
-                shards = [np.asarray(shard.data) for shard in leaf.addressable_shards]
-                width = shards[0].shape[0]
+                shards = [(s.index, np.asarray(s.data)) for s in leaf.addressable_shards if s.replica_id == 0]
                 for row, position in positions.items():
-                    picked[row].append(np.array(shards[position // width][position % width]))
+                    picked[row].append(_at(leaf, shards, position))
             copies.update({row: jax.tree.unflatten(structure, values) for row, values in picked.items()})
         return [copies[row] for row in wanted]
+
+
+def _at(leaf: jax.Array, shards: Sequence[tuple[Any, np.ndarray]], position: int) -> np.ndarray:
+    """Copy one row out of the shards that hold its parts."""
+    found = np.empty(leaf.shape[1:], leaf.dtype)
+    for (rows, *inside), data in shards:
+        first = rows.start or 0
+        if first <= position < first + len(data):
+            found[tuple(inside)] = data[position - first]
+    return found

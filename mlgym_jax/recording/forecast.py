@@ -13,17 +13,24 @@ import jax
 import numpy as np
 
 from mlgym_jax.errors import listed
-from mlgym_jax.execution.plan import PlanRequest, choose_plan
+from mlgym_jax.execution.plan import PlanRequest
 from mlgym_jax.recording.ready import ready
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.programs import advice, in_words
 
 _SHOWN = 20
 
 
 def forecast(
-    config: Any, *, run_id: str | None = None, plan: str = "auto", devices: int | None = None, trust: bool = False
+    config: Any,
+    *,
+    run_id: str | None = None,
+    plan: str = "auto",
+    devices: int | None = None,
+    mesh: str | None = None,
+    trust: bool = False,
 ) -> str:
     """Return in words what `launch.run` would train, after the checks that it begins with.
 
@@ -34,7 +41,7 @@ def forecast(
     """
     if run_id is not None:
         run_folder.check_id(run_id, "--run_id")
-    study, request, used = ready(config, plan, devices, trust=trust)
+    study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
     experiments = len(study.experiments)
     epochs = sum(job.cadence.num_evaluations * len(job.group.experiments) for job in study.jobs)
     many = "s" * (experiments > 1)
@@ -59,8 +66,7 @@ def _of(job: Job, request: PlanRequest, devices: list[jax.Device], strict: bool)
     number = len(job.group.experiments)
     plan: Any = "measured when it runs (tune)"
     if not request.tune:
-        state = job.batched_bytes
-        plan = choose_plan(request, num_experiments=number, num_devices=len(devices), state_bytes=state, strict=strict)
+        plan = plan_of(job, request, devices, strict=strict)
     sizes = ", ".join(f"{split} {_span(sizes)}" for split, sizes in job.folds.sizes.items())
     parameters = sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(job.abstract.params))
     steps, size = job.shape.num_steps, job.shape.batch_size

@@ -21,7 +21,7 @@ from mlgym_jax.events.scores import evaluation_result
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
-from mlgym_jax.execution.plan import Plan
+from mlgym_jax.execution.plan import Plan, logged_plan
 from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
@@ -37,6 +37,9 @@ from mlgym_jax.recording.group_checkpoints import (
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job, make_runner
+
+# Scores that are trained again on another mesh are taken for the same if they are so close.
+_ROUNDING = 1e-5
 
 
 def train_group(
@@ -68,6 +71,7 @@ def train_group(
         standing=Standing(None, (0,) * len(ids), {}, {}),
         rivals=rivals,
         written=(0, time.monotonic()),
+        tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
     )
     try:
         _train(training, plan, devices, static_because)
@@ -89,6 +93,13 @@ def train_group(
         with contextlib.suppress(DiskError) if refused else contextlib.nullcontext():
             training.store.close()
     return list(zip(job.contenders, training.histories, strict=True))
+
+
+def _split_as_before(job: Job, plan: Plan, recorder: Recorder) -> bool:
+    """Tell whether a group's batches and states are split as when it trained before: sums have another order else."""
+    logged = [logged_plan(group["plan"]) for group in recorder.logged.groups if group["group"] == job.group.index]
+    data, shard = (logged[-1].mesh.data, logged[-1].shard) if logged and logged[-1].mesh else (1, "data")
+    return not logged or data == plan.data == 1 or (data, shard) == (plan.data, plan.shard)
 
 
 def _train(
@@ -119,7 +130,7 @@ def _train(
     seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     if fresh:
         _warm_start(training, runner)
-    platform, last = devices[0].platform, plan.num_devices - 1
+    platform, last = devices[0].platform, plan.mesh.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
     compiled = _compiled(training, runner.plan, seconds, apart)
@@ -207,7 +218,9 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     for row, scores in report.scores.items():
         number = training.ids[row]
         if report.epoch in training.logged[row]:
-            events += recorder.compare(number, report.epoch, training.logged[row][report.epoch], scores)
+            events += recorder.compare(
+                number, report.epoch, training.logged[row][report.epoch], scores, training.tolerance
+            )
         else:
             seconds = report.seconds / len(report.scores)
             step = job.cadence.steps_after(report.epoch, int(job.fold_of_row[row]))

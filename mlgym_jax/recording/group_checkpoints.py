@@ -49,6 +49,7 @@ class GroupTraining:
         standing: what a checkpoint would hold by now.
         written: the epoch of the last checkpoint, and when it was written (monotonic seconds).
         unfinished: what to log of a checkpoint once it is whole.
+        tolerance: how far scores that are trained again may be off those of the log.
     """
 
     job: Job
@@ -60,6 +61,7 @@ class GroupTraining:
     rivals: Rivals = ()
     written: tuple[int, float] = (0, 0.0)
     unfinished: Event | None = None
+    tolerance: float = 0.0
 
     @property
     def ids(self) -> list[int]:

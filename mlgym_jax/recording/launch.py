@@ -20,8 +20,8 @@ from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
-from mlgym_jax.execution.mesh import use_devices
-from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, parse_plan
+from mlgym_jax.execution.mesh import described, use_devices
+from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, logged_plan, recorded_request, request_of
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
@@ -29,7 +29,7 @@ from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import write_cards
-from mlgym_jax.recording.ready import ready
+from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
@@ -37,6 +37,7 @@ from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.tuning import tuned_plan
 
 _LOG = logging.getLogger(__name__)
@@ -60,6 +61,7 @@ def run(
     run_id: str | None = None,
     plan: str = "auto",
     devices: int | None = None,
+    mesh: str | None = None,
     trust: bool = False,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
@@ -73,6 +75,8 @@ def run(
         plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
             +.
         devices: how many local devices to use; all by default.
+        mesh: `experiment:2,data:4` deals the experiments to 2 groups of 4 devices, over which each batch is split; by
+            default the config's section `parallel` says whether batches are split, and the number of experiments how.
         trust: execute the code of somebody else's run, where a config that it recorded is run.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
@@ -82,7 +86,7 @@ def run(
         DiskError: the disk refused a write; the run can be resumed.
     """
     boards, config = Boards.at(board), as_config(config)
-    study, request, used = ready(config, plan, devices, trust=trust)
+    study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
     own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
     record = provenance.describe(
@@ -108,6 +112,7 @@ def resume(
     checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
     devices: int | None = None,
+    mesh: str | None = None,
     trust: bool = False,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
@@ -126,9 +131,9 @@ def resume(
             the run sweeps, or steps behind a last evaluation that came early.
     """
     sources.refuse_while_executing()
-    boards, request = Boards.at(board), parse_plan(plan)
+    boards, request = Boards.at(board), request_of(plan, mesh)
     folder = run_folder.require(run_dir)
-    used = use_devices(devices)
+    used = use_devices(devices, request.mesh, like=num_devices_before(folder))
     config = run_folder.read_config(folder, trust=trust)
     before = length_of(config)
     change(config, num_epochs, num_steps, checkpoint_interval_seconds)
@@ -189,7 +194,7 @@ def repeat(
             written,
             study,
             AUTO,
-            devices=use_devices(None),
+            devices=use_devices(None, like=num_devices_before(run_dir)),
             planned=_plans(view),
             others=others,
             going_on=False,
@@ -246,7 +251,7 @@ def _launch(
     record = run_folder.read_record(run_dir)
     planned = {**_plans(logged), **(planned or {})} if request == AUTO else {}
     if request == AUTO and record["launches"]:
-        request = parse_plan(record["launches"][-1].get("requested_plan", "auto"))
+        request = recorded_request(record["launches"][-1].get("requested_plan", "auto")).on(len(devices))
     plans: list[str] = []
     rivals = list(others)
     recorder = Recorder(os.path.basename(run_dir), log, logged)
@@ -315,16 +320,15 @@ def _plan_of(
     job: Job, request: PlanRequest, before: PlanRequest | None, devices: Sequence[jax.Device], strict: bool
 ) -> Plan:
     """Choose a group's plan: the one it trained by before, else what is asked for."""
-    if before is None and request.tune:
-        return tuned_plan(job, devices, strict=strict)
-    chosen = choose_plan(
-        before or request,
-        num_experiments=len(job.group.experiments),
-        num_devices=len(devices),
-        state_bytes=job.batched_bytes,
-        strict=strict,
-    )
-    return chosen if before is None else dataclasses.replace(chosen, reason="the plan that the group trained by before")
+    if before is None:
+        if request.tune:
+            return tuned_plan(job, devices, strict=strict, mesh=request.mesh)
+        return plan_of(job, request, devices, strict=strict)
+    chosen = plan_of(job, before.on(len(devices)), devices, strict=strict, going_on=True)
+    why = "the plan that the group trained by before"
+    if before.mesh not in (None, chosen.mesh):
+        why += f", on {described(chosen)}, as there are too few devices for {before.mesh}: last bits may differ"
+    return dataclasses.replace(chosen, reason=why)
 
 
 def _continued(study: Study, trained: Rivals, view: RunView) -> Study:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -10,14 +11,15 @@ from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
-from mlgym_jax.execution.plan import PlanRequest, parse_plan
+from mlgym_jax.execution.plan import PlanRequest, logged_plan, recorded_request, request_of
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import sources
 from mlgym_jax.study.expand import Study, prepare
+from mlgym_jax.study.planning import plan_of
 
 
 def ready(
-    config: Any, plan: str, devices: int | None, *, trust: bool = False
+    config: Any, plan: str, devices: int | None, *, mesh: str | None = None, trust: bool = False
 ) -> tuple[Study, PlanRequest, list[jax.Device]]:
     """Return a study, how it is to be executed and on which devices.
 
@@ -27,12 +29,21 @@ def ready(
         ConfigError: the config cannot be run. MlgymError: something else of the request.
     """
     sources.refuse_while_executing()
-    request, config = parse_plan(plan), as_config(config)
-    used = use_devices(devices)
+    request, config = request_of(plan, mesh), as_config(config)
+    used = use_devices(devices, request.mesh)
     memory_limit(used[0])  # a wrong setting is found here
     run_folder.register_beside(source_file(config), trust=trust)
     study = prepare(config)
     for job in study.jobs:
         safe_point()
         job.warm_start()  # as is what does not fit
+        plan_of(job, dataclasses.replace(request, tune=False), used, strict=study.config["strict"])
     return study, request, used
+
+
+def num_devices_before(run_dir: str) -> int | None:
+    """Return how many devices the meshes of a run's last launch had, over which batches were split; None without."""
+    launches = run_folder.read_record(run_dir).get("launches") or [{}]
+    requests = [logged_plan(text.partition(": ")[0]) for text in launches[-1].get("plan", ())]
+    requests.append(recorded_request(launches[-1].get("requested_plan", "auto")))
+    return max((request.mesh.num_devices for request in requests if request.mesh), default=None)

@@ -131,13 +131,23 @@ class Recorder:
         ]
 
     def compare(
-        self, experiment_id: int, epoch: int, logged: Mapping[str, float], repeated: Mapping[str, float]
+        self,
+        experiment_id: int,
+        epoch: int,
+        logged: Mapping[str, float],
+        repeated: Mapping[str, float],
+        tolerance: float = 0.0,
     ) -> list[dict[str, Any]]:
-        """Build an event for each score that was trained again and is not, to the bit, the one that the log holds."""
+        """Build an event for each score that was trained again and is not the one that the log holds.
+
+        Args:
+            tolerance: how far it may be off, absolutely and relatively; by default it is the same to the bit.
+        """
         found = []
         for key, value in repeated.items():
             before = logged.get(key, math.nan)
-            if before == value or (math.isnan(before) and math.isnan(value)):
+            close = math.isclose(before, value, rel_tol=tolerance, abs_tol=tolerance)
+            if close or (math.isnan(before) and math.isnan(value)):
                 continue
             fields = {"experiment_id": experiment_id, "epoch": epoch, "key": key, "logged": before, "repeated": value}
             if _place(fields) not in self.mismatches:

@@ -29,6 +29,7 @@ from mlgym_jax.data.steps_per_epoch import steps_of_folds
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.plan import Plan
+from mlgym_jax.execution.sharding import check_rules, split_over_data, state_specs
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -142,10 +143,14 @@ class Job:
 
 def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
     """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
-    shape = shape or job.shape
+    shape, program, specs = shape or job.shape, job.program, None
+    if plan.data > 1:
+        rules = job.components["parallel"].rules if "parallel" in job.components else ()
+        specs = state_specs(job.abstract, plan.data, fsdp=plan.shard == "fsdp", rules=rules)
+        program = split_over_data(program, specs)
     return GroupRunner(
-        job.program,
-        make_epoch(job.program, shape, job.components),
+        program,
+        make_epoch(program, shape, job.components),
         shape,
         plan,
         devices=devices,
@@ -153,6 +158,7 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
         folds=job.fold_tables,
         fold_of_row=job.fold_of_row,
         names=job.names,
+        specs=specs,
     )
 
 
@@ -213,6 +219,8 @@ def make_job(
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
     abstract, traced, scores, outputs, surprises = traced_steps(components, once, key, batch, row)
+    if "parallel" in components:
+        check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
         place = place_of(group.experiments[0].assignment.config["optimizer"], pattern.parameter, pattern.pattern)
         error = ConfigError(place or "optimizer", pattern.words)

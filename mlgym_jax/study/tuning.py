@@ -20,25 +20,28 @@ from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory
-from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, choose_plan, parse_plan
+from mlgym_jax.execution.mesh import MeshSizes
+from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, parse_plan
 from mlgym_jax.study.job import Job, make_runner
+from mlgym_jax.study.planning import plan_of
 
 _NUM_STEPS = 8
 _ROUNDS = 3
 
 
-def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False) -> Plan:
+def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False, mesh: MeshSizes | None = None) -> Plan:
     """Return the plan that is fastest for a group here; measured once per program, number of experiments and machine.
 
     Each candidate is compiled for an epoch of at most 8 training steps, evaluations in proportion, and timed on it.
+    The mesh is not among what is measured.
     """
-    known, key = _read(), _key(job, devices, strict)
+    known, key = _read(), _key(job, devices, strict, mesh)
     if key in known:
-        plan = _planned(job, devices, known[key], strict)
+        plan = _planned(job, devices, known[key], strict, mesh)
         return dataclasses.replace(plan, reason="the fastest when it was measured before")
     requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in LOOPS]
     seconds = {
-        request: _measured(job, devices, _planned(job, devices, request, strict))
+        request: _measured(job, devices, _planned(job, devices, request, strict, mesh))
         for request in requests
         if not (strict and request.batching == "vmap")
     }
@@ -46,12 +49,13 @@ def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False)
     _write({**known, key: best})
     steps = min(_NUM_STEPS, job.shape.num_steps)
     shown = ", ".join(f"{plan} {1e3 * value:.1f} ms" for plan, value in sorted(seconds.items(), key=lambda it: it[1]))
-    return dataclasses.replace(_planned(job, devices, best, strict), reason=f"measured on {steps} steps: {shown}")
+    return dataclasses.replace(_planned(job, devices, best, strict, mesh), reason=f"measured on {steps} steps: {shown}")
 
 
-def _planned(job: Job, devices: Sequence[jax.Device], request: PlanRequest, strict: bool) -> Plan:
-    number = len(job.group.experiments)
-    return choose_plan(request, num_experiments=number, num_devices=len(devices), strict=strict)
+def _planned(
+    job: Job, devices: Sequence[jax.Device], request: PlanRequest, strict: bool, mesh: MeshSizes | None
+) -> Plan:
+    return plan_of(job, dataclasses.replace(request, mesh=mesh), devices, strict=strict)
 
 
 def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
@@ -79,10 +83,12 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
     return min(taken[1:])
 
 
-def _key(job: Job, devices: Sequence[jax.Device], strict: bool) -> str:
+def _key(job: Job, devices: Sequence[jax.Device], strict: bool, mesh: MeshSizes | None) -> str:
     """Name what a measurement depends on: the traced step, the sizes of an epoch, how many experiments and devices."""
     program = re.sub(r"0x[0-9a-f]+", "", str(job.traced))
     what = [program, repr(job.shape), len(job.group.experiments), devices[0].device_kind, len(devices), strict]
+    split = [str(mesh)] * (mesh is not None) + [repr(job.components["parallel"])] * ("parallel" in job.components)
+    what += split
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
 
 

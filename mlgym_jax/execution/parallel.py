@@ -16,7 +16,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.mesh import DATA, MeshSizes
-from mlgym_jax.execution.sharding import Rules, bytes_of_state, state_specs
+from mlgym_jax.execution.sharding import Rules, bytes_of, bytes_on_a_device, state_specs
 from mlgym_jax.optimizers.inside import expression
 
 _Rules = tuple[tuple[str, int | None], ...]
@@ -145,19 +145,23 @@ def _mesh(needs: Needs, num_experiments: int, num_devices: int, strict: bool) ->
                 f"config.parallel = component({needs.parallel.mode!r}) splits a batch over the devices that others "
                 "leave, so that an experiment's numbers depend on how many others there are; leave one of the two out",
             )
-        return alone, ""
+        return alone, "config.strict: batches are not split" if needs.parallel else ""
     if data <= 1:
         return alone, ""
     if needs.parallel is not None:
         return MeshSizes(num_experiments, data), f"each batch split over {data} devices (config.parallel)"
-    if jax.default_backend() == "cpu" or needs.going_on or needs.batch_size < data:
+    if needs.going_on:
         return alone, ""
+    if jax.default_backend() == "cpu":  # measured; see docs/performance.md
+        return alone, "batches are not split over cores unless config.parallel or --mesh asks for it: it hardly pays"
+    if needs.batch_size < data:
+        return alone, f"batches of {needs.batch_size} are not split over {data} devices"
     return MeshSizes(num_experiments, data), f"each batch split over the {data} devices that an experiment has"
 
 
 def _by_memory(needs: Needs, abstract: TrainState, mesh: MeshSizes, rows: int) -> tuple[str, str]:
     """Return how states lie, and why: a step holds them twice, before and after, and gradients."""
-    taken = rows * (2 * bytes_of_state(abstract) + sum(leaf.nbytes for leaf in jax.tree.leaves(abstract.params)))
+    taken = rows * (2 * bytes_of(abstract) + bytes_of(abstract.params))
     held = f"states and gradients of {taken:,} bytes a device"
     if needs.memory is None:
         return "data", f"{held} are not split, as the device does not tell its memory"
@@ -171,7 +175,7 @@ def _refuse_too_large(needs: Needs, rules: Rules, abstract: TrainState, mesh: Me
 
     def taken(mode: str, rules: Rules = ()) -> int:
         specs = state_specs(abstract, mesh.data, fsdp=mode == "fsdp", rules=rules)
-        return rows * bytes_of_state(abstract, specs, mesh.data)
+        return rows * bytes_on_a_device(abstract, specs, mesh.data)
 
     own = taken(mode, rules)
     if needs.memory is None or own <= needs.memory:

@@ -43,7 +43,7 @@ def check_rules(rules: Rules, params: Any) -> None:
             raise ConfigError(f"parallel.rules.{number}.0", f"{pattern!r} {nowhere(pattern, named)}")
         for name, (first, leaf) in _ruled(rules, params).items():
             if first == number and axis is not None and not -leaf.ndim <= axis < leaf.ndim:
-                allowed = f"0 to {leaf.ndim - 1}, or None" if leaf.ndim else "None"
+                allowed = ", ".join([*map(str, range(leaf.ndim)), "None"])
                 raise ConfigError(
                     f"parallel.rules.{number}.1",
                     f"found {axis}, but {name!r}, in which {pattern!r} is found, has the shape {leaf.shape}: allowed "
@@ -98,12 +98,15 @@ def state_specs(abstract: TrainState, data: int, *, fsdp: bool, rules: Rules = (
     return dataclasses.replace(whole, params=params, opt_state=map_paths(of_optimizer, abstract.opt_state))
 
 
-def bytes_of_state(abstract: TrainState, specs: TrainState | None = None, data: int = 1) -> int:
+def bytes_of(tree: Any) -> int:
+    """Return the bytes of arrays of these shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+
+def bytes_on_a_device(abstract: TrainState, specs: TrainState, data: int) -> int:
     """Return the bytes of one experiment's state on each device."""
-    sizes = [leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(abstract)]
-    if specs is None:
-        return sum(sizes)
-    return sum(size // (data if DATA in spec else 1) for size, spec in zip(sizes, jax.tree.leaves(specs), strict=True))
+    leaves = zip(jax.tree.leaves(abstract), jax.tree.leaves(specs), strict=True)
+    return sum(bytes_of(leaf) // (data if DATA in spec else 1) for leaf, spec in leaves)
 
 
 def shardings(specs: TrainState, mesh: Mesh) -> TrainState:

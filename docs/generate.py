@@ -62,6 +62,7 @@ PARAMETERS = {
     "optimizer/partition": LABELS,
     "optimizer/adamw": 'learning_rate=0.001, weight_decay=0.01, mask="kernel$"',
     "optimizer/scale_by_schedule": 'step_size_fn=component("constant_schedule", value=-0.1)',
+    "parallel/fsdp": 'rules=(("kernel$", 0), ("bias$", None))',
     "post_processor/argmax": 'output="probability"',
     "refit/selected": 'monitor="val/loss", mode="min"',
     "sampler/class_weighted": "weights=(5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)",

@@ -60,7 +60,7 @@ def _resnet(dataset):
     return lambda rngs: ResNet(dataset.num_classes, rngs=rngs)
 
 
-def study_of(model, parallel=None, seed=grid(0, 1), **sections):  # noqa: B008 (a marker, which nothing changes)
+def study_of(model, seed=grid(0, 1), **sections):  # noqa: B008 (a marker, which nothing changes)
     """By default two experiments, on 80 training examples; neither a batch nor the last one divides by 8 or 4."""
     config = ConfigDict()
     config.seed = seed
@@ -72,8 +72,6 @@ def study_of(model, parallel=None, seed=grid(0, 1), **sections):  # noqa: B008 (
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=0.05, momentum=0.9)
     config.metrics = dict(accuracy=component("accuracy"))
-    if parallel is not None:
-        config.parallel = component(parallel)
     for name, value in sections.items():
         config[name] = value
     return config
@@ -127,7 +125,7 @@ def compared(model, cases):
 
 def resumed(folder):
     """Train with `fsdp` on 8 devices; go on with that on 8, 4 and 1, from before an epoch that the log holds."""
-    config = study_of("mlp", "fsdp", seed=0, checkpoint_interval_seconds=0.0)
+    config = study_of("mlp", seed=0, parallel=component("fsdp"), checkpoint_interval_seconds=0.0)
     begun = mg.run(config, folder / "begun", run_id="run", devices=8)
     config.num_epochs = 3
     whole = mg.run(config, folder / "whole", run_id="run", devices=8)

@@ -87,8 +87,7 @@ def _key(job: Job, devices: Sequence[jax.Device], strict: bool, mesh: MeshSizes 
     """Name what a measurement depends on: the traced step, the sizes of an epoch, how many experiments and devices."""
     program = re.sub(r"0x[0-9a-f]+", "", str(job.traced))
     what = [program, repr(job.shape), len(job.group.experiments), devices[0].device_kind, len(devices), strict]
-    split = [str(mesh)] * (mesh is not None) + [repr(job.components["parallel"])] * ("parallel" in job.components)
-    what += split
+    what += [repr(asked) for asked in (mesh, job.components.get("parallel")) if asked is not None]
     return hashlib.sha256(json.dumps(what).encode()).hexdigest()[:24]
 
 

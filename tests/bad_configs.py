@@ -19,6 +19,21 @@ CONFIGS = [
         edit="config.optimizer = component('adam')",
     ),
     bad(
+        "parallel",
+        r"config\.parallel: unknown parallel 'fdsp'; did you mean 'fsdp'\? Registered: auto, data, fsdp",
+        edit="config.parallel = component('fdsp')",
+    ),
+    bad(
+        "rule of no parameter",
+        r"config\.parallel\.rules\.0\.0: 'kernl' is found in no .*; did you mean 'kernel'\? Parameters: Dense_0/bias",
+        edit="config.parallel = component('fsdp', rules=(('kernl', 0),))",
+    ),
+    bad(
+        "no rule",
+        r"config\.parallel\.rules\.0\.1: wrong type: found \(\('kernel', 'x'\),\), parallel 'data' takes ",
+        edit="config.parallel = component('data', rules=(('kernel', 'x'),))",
+    ),
+    bad(
         "field", r"config\.num_epoch: unknown field; did you mean 'num_epochs'\? Fields: ", edit="config.num_epoch = 3"
     ),
     bad(

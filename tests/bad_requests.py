@@ -93,6 +93,8 @@ COMMAND_LINES = [
     bad("plan", r"--plan=fast: 'fast' is no plan\. Allowed: auto, tune, or one of vmap, map, none", "--plan=fast"),
     bad("plan twice", r"--plan=map\+map: 'map' is no plan\. Allowed: ", "--plan=map+map"),
     bad("no device", r"--devices=0: at least 1 is expected", "--devices=0"),
+    bad("mesh", r"--mesh=model:2: 'model:2' is no axis .* as in --mesh=experiment:2,data:4", "--mesh=model:2"),
+    bad("too large a mesh", r"--mesh=experiment:1,data:5: 5 devices .* this process has 4 \(cpu\)", "--mesh=data:5"),
     bad("too many devices", r"--devices=99: this process has 4 \(cpu\)", "--devices=99"),
     bad("devices in words", r"argument --devices: invalid int value: 'many'; see .*--help", "--devices=many"),
     bad("run_id leads out", r"--run_id=\.\./x: allowed are 1 to 128 of the characters", "--run_id=../x"),

@@ -16,7 +16,9 @@ from mlgym_jax.execution.mesh import MeshSizes, described, mesh_of, parse_mesh, 
 from mlgym_jax.execution.parallel import Needs, Parallel
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, recorded_request, request_of
 from mlgym_jax.execution.sharding import bytes_on_a_device, check_rules, state_specs
+from mlgym_jax.recording.ready import num_devices_before
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.run_folder.folder import write_record
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +92,18 @@ def test_a_plan_with_a_mesh_in_a_log_is_asked_for_again(data, shard):
     assert request.on(2 * data - 1).mesh is None
     for asked in (request_of("auto", "data:4"), request_of("map+chunk2", "experiment:2"), request_of("tune", None)):
         assert recorded_request(str(asked)) == asked
+
+
+def test_who_goes_on_or_repeats_takes_as_many_cores_as_the_meshes_had(tmp_path):
+    for plans, asked, number in [
+        (["map+scanx2: why"], "auto", None),
+        (["map+scanx2: why", "none+scan+fsdp+experiment:2,data:4: a reason: long"], "auto", 8),
+        ([], "map+experiment:1,data:3", 3),
+    ]:
+        write_record(str(tmp_path), {"launches": [{}, {"plan": plans, "requested_plan": asked}]})
+        assert num_devices_before(str(tmp_path)) == number
+    write_record(str(tmp_path), {"launches": []})
+    assert num_devices_before(str(tmp_path)) is None
 
 
 def shapes(**params):

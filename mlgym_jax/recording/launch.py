@@ -172,6 +172,7 @@ def repeat(
         logged: what the run's log says, if it has been read already.
     """
     view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
+    used = use_devices(None, like=num_devices_before(run_dir))  # before anything is traced, which starts JAX
     study = prepare(run_folder.read_config(run_dir, trust=trust), view)
     others: Rivals = ()
     if experiment_id is not None:
@@ -194,7 +195,7 @@ def repeat(
             written,
             study,
             AUTO,
-            devices=use_devices(None, like=num_devices_before(run_dir)),
+            devices=used,
             planned=_plans(view),
             others=others,
             going_on=False,

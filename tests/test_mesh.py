@@ -18,7 +18,7 @@ from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logge
 from mlgym_jax.execution.sharding import bytes_on_a_device, check_rules, state_specs
 from mlgym_jax.recording.ready import num_devices_before
 from mlgym_jax.recording.recorder import Recorder
-from mlgym_jax.run_folder.folder import write_record
+from mlgym_jax.run_folder.folder import write_record, write_resolved
 
 
 @pytest.fixture(scope="module")
@@ -94,13 +94,14 @@ def test_a_plan_with_a_mesh_in_a_log_is_asked_for_again(data, shard):
         assert recorded_request(str(asked)) == asked
 
 
-def test_who_goes_on_or_repeats_takes_as_many_cores_as_the_meshes_had(tmp_path):
-    for plans, asked, number in [
-        (["map+scanx2: why"], "auto", None),
-        (["map+scanx2: why", "none+scan+fsdp+experiment:2,data:4: a reason: long"], "auto", 8),
-        ([], "map+experiment:1,data:3", 3),
+def test_who_goes_on_or_repeats_takes_as_many_cores_as_batches_were_split_over(tmp_path):
+    for sections, asked, number in [
+        ({}, "auto", None),
+        ({"parallel": {"component": "fsdp"}}, "auto", 3),
+        ({}, "map+experiment:1,data:3", 3),
     ]:
-        write_record(str(tmp_path), {"launches": [{}, {"plan": plans, "requested_plan": asked}]})
+        write_resolved(str(tmp_path), sections)
+        write_record(str(tmp_path), {"launches": [{}, {"requested_plan": asked, "devices": ["a", "b", "c"]}]})
         assert num_devices_before(str(tmp_path)) == number
     write_record(str(tmp_path), {"launches": []})
     assert num_devices_before(str(tmp_path)) is None

@@ -131,7 +131,7 @@ def choose_placement(
         mode, because = _by_memory(needs, needs.abstract, mesh, rows)
         why = f"{why}; {because}" if mesh.data > 1 else why
     _refuse_too_large(needs, needs.parallel.rules, needs.abstract, mesh, mode, rows)
-    return Placement(mesh, mode, why)
+    return Placement(mesh, mode if mesh.data > 1 else "data", why)
 
 
 def _mesh(needs: Needs, num_experiments: int, num_devices: int, strict: bool) -> tuple[MeshSizes, str]:

@@ -11,7 +11,7 @@ from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.mesh import use_devices
-from mlgym_jax.execution.plan import PlanRequest, logged_plan, recorded_request, request_of
+from mlgym_jax.execution.plan import PlanRequest, recorded_request, request_of
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import sources
 from mlgym_jax.study.expand import Study, prepare
@@ -42,8 +42,9 @@ def ready(
 
 
 def num_devices_before(run_dir: str) -> int | None:
-    """Return how many devices the meshes of a run's last launch had, over which batches were split; None without."""
-    launches = run_folder.read_record(run_dir).get("launches") or [{}]
-    requests = [logged_plan(text.partition(": ")[0]) for text in launches[-1].get("plan", ())]
-    requests.append(recorded_request(launches[-1].get("requested_plan", "auto")))
-    return max((request.mesh.num_devices for request in requests if request.mesh), default=None)
+    """Return how many devices a run's last launch had, if it was asked to split batches over them; else None."""
+    launch = (run_folder.read_record(run_dir).get("launches") or [{}])[-1]
+    asked = recorded_request(launch.get("requested_plan", "auto")).mesh or run_folder.read_resolved(run_dir).get(
+        "parallel"
+    )
+    return len(launch.get("devices", ())) or None if asked else None

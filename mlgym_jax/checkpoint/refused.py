@@ -1,6 +1,7 @@
 """Steps that a resume does not use: what the disk says apart from what a step says, and putting steps aside.
 
 <run>/checkpoints/refused/group_<n>/<step>    whole, as it was found; nothing reads it, anybody may move it back
+<run>/checkpoints/refused/group_<n>/middle    the same of where an epoch stood (`checkpoint.middle`)
 """
 
 from __future__ import annotations
@@ -48,16 +49,26 @@ def put_aside(group_folder: str, step: int) -> str:
         DiskError: the disk refuses.
     """
     checkpoints, group = os.path.split(group_folder)
-    aside = os.path.join(checkpoints, layout.REFUSED, group)
-    source, target, attempt = os.path.join(group_folder, str(step)), os.path.join(aside, str(step)), 1
+    return move_aside(
+        os.path.join(group_folder, str(step)), os.path.join(checkpoints, layout.REFUSED, group), str(step)
+    )
+
+
+def move_aside(source: str, aside: str, name: str) -> str:
+    """Move a file or folder into the folder `aside`, under a name that is free there; return where it is now.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    target, attempt = os.path.join(aside, name), 1
     try:
         os.makedirs(aside, exist_ok=True)
         while os.path.lexists(target):
             attempt += 1
-            target = os.path.join(aside, f"{step}-{attempt}")
+            target = os.path.join(aside, f"{name}-{attempt}")
         os.rename(source, target)
     except OSError as error:
         raise DiskError(f"{source}: cannot be put aside into {aside}: {error.strerror}") from error
     fsync_folder(aside)
-    fsync_folder(group_folder)
+    fsync_folder(os.path.dirname(source))
     return target

@@ -42,6 +42,10 @@ class EpochFunctions(NamedTuple):
         add_evaluated_tail: the same with a size of the split's tails for i.
         room: (state, data, folds, fold, split or None for the training steps) -> MetricState of no example.
         whole: (state, data, folds, fold, epoch) -> (state, {split: scores}), all of it in one program.
+        train_stretch: (state, running, data, folds, fold, order, first, stop) -> (state, running): the steps from
+            `first` until before `stop`, which are no constants: however an epoch is cut into stretches, one program
+            computes them, and the same numbers.
+        evaluate_stretch: (state, found, data, folds, fold, split, epoch, first, stop) -> MetricState, likewise.
     """
 
     order: Callable[..., Batch]
@@ -52,6 +56,8 @@ class EpochFunctions(NamedTuple):
     add_evaluated_tail: Callable[..., MetricState]
     room: Callable[..., MetricState]
     whole: Callable[..., tuple[TrainState, Scores]]
+    train_stretch: Callable[..., tuple[TrainState, MetricState | None]]
+    evaluate_stretch: Callable[..., MetricState]
 
 
 def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any] | None = None) -> EpochFunctions:
@@ -215,7 +221,43 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             scores[split] = program.compute(with_tail(cut, folds["mask"][split][fold], found, tail), epoch)
         return state, scores
 
-    return EpochFunctions(order, train, add_train, add_train_tail, add_evaluated, add_evaluated_tail, room, whole)
+    def train_stretch(
+        state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, first: Any, stop: Any
+    ) -> tuple[TrainState, Any]:
+        def step(i: jax.Array, carry: Any) -> Any:
+            state, running = carry
+            return add_train(state, running, data, folds, fold, order, i)
+
+        return jax.lax.fori_loop(first, stop, step, (state, running))
+
+    def evaluate_stretch(
+        state: TrainState,
+        found: Any,
+        data: Data,
+        folds: Folds,
+        fold: Any,
+        split: str,
+        epoch: Any,
+        first: Any,
+        stop: Any,
+    ) -> MetricState:
+        def step(i: jax.Array, found: Any) -> Any:
+            return add_evaluated(state, found, data, folds, fold, split, epoch, i)
+
+        return jax.lax.fori_loop(first, stop, step, found)
+
+    return EpochFunctions(
+        order,
+        train,
+        add_train,
+        add_train_tail,
+        add_evaluated,
+        add_evaluated_tail,
+        room,
+        whole,
+        train_stretch,
+        evaluate_stretch,
+    )
 
 
 def full_batches(cut: Cut, mask: jax.Array) -> Any:

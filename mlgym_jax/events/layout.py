@@ -41,6 +41,7 @@ RECEIVED_WORDS = (
     b"it and predicting with it would execute its code, and are refused without --trust (in Python trust=True).\n"
 )
 CHECKPOINTS = "checkpoints"
+MIDDLE = "middle"  # inside of it: a file a group, of where a long epoch stands
 RECEIVED = "received"
 REFUSED = "refused"
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -230,6 +230,13 @@ class GroupRunner:
             found.append((ids, jax.block_until_ready(scores) if self.plan.chunk else scores))  # never side by side
         self._blocks = blocks  # all of them or, where memory runs out between two, none
         return found
+
+    def stretches(
+        self, active: np.ndarray, epoch: int, middle: Any = None
+    ) -> Generator[Any, None, list[tuple[list[int], jax.Array]]]:
+        """Train and evaluate one epoch, with something to say on the way where a plan has it; as `epoch` else."""
+        return self.epoch(active, epoch)
+        yield
 
     def read_scores(self, found: list[tuple[list[int], jax.Array]]) -> np.ndarray:
         """Wait for an epoch and return float[rows, scores]; NaN for rows that did not run."""

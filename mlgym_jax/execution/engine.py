@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,6 +17,7 @@ from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
+from mlgym_jax.execution.stretches import Middle, Reached
 
 # (histories of all rows, epoch) -> the rows that others leave behind there, and why.
 Stopped = Callable[[Sequence[History], int], Mapping[int, str]]
@@ -81,14 +82,16 @@ def fit(
     early_stopping: Callable[[Any], bool] | None,
     stopped: Stopped | None = None,
     intervals: Mapping[str, int] | None = None,
+    middle: Middle | None = None,
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[EpochReport]:
+) -> Iterator[EpochReport | Reached]:
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
-    before that, so that effects cost the devices none.
+    before that, so that effects cost the devices none. Of an epoch in stretches, each is told; the first one begins in
+    its `middle`, if that is given.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -102,10 +105,10 @@ def fit(
     active = np.array([done < end for end in ended_at], bool)
     if not active.any() or done >= num_epochs:
         return
-    pending = _dispatched(runner, active, first_epoch, clock)
+    pending = yield from _dispatched(runner, active, first_epoch, clock, middle)
     for epoch in range(first_epoch, num_epochs + 1):
         values, replanned = _finished(runner, pending.found, active, epoch)
-        seconds = clock() - pending.began
+        seconds = clock() - pending.began - pending.paused
         scores, ended = {}, {}
         for row in np.flatnonzero(active).tolist():
             scores[row] = {
@@ -128,35 +131,49 @@ def fit(
         compacted = None if rows is None else np.flatnonzero(active).tolist()
         report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-        ahead = going_on and rows is None and at_once
+        ahead = going_on and rows is None and at_once and runner.plan.loop != "stretch"  # whose dispatch is all of it
         if ahead:
-            pending = _dispatched(runner, active, epoch + 1, clock)
+            pending = yield from _dispatched(runner, active, epoch + 1, clock)
         yield report
         if not going_on:
             return
         if rows is not None:
             runner.lay_out(rows)
         if not ahead:
-            pending = _dispatched(runner, active, epoch + 1, clock)
+            pending = yield from _dispatched(runner, active, epoch + 1, clock)
 
 
 class _Pending(NamedTuple):
-    """An epoch under way: when its dispatch began and ended; what `read_scores` takes, None if memory ran out."""
+    """An epoch under way: when its dispatch began and ended, and how long whoever heard of its stretches took.
+
+    `found` is what `read_scores` takes, None if memory ran out.
+    """
 
     began: float
     dispatched: float
+    paused: float
     found: Any
 
 
-def _dispatched(runner: GroupRunner, active: np.ndarray, epoch: int, clock: Callable[[], float]) -> _Pending:
-    began = clock()
-    try:
-        found = runner.epoch(active, epoch)
-    except jax.errors.JaxRuntimeError as error:
-        if not is_out_of_memory(error):
-            raise
-        found = None  # `_finished` sees to it
-    return _Pending(began, clock(), found)
+def _dispatched(
+    runner: GroupRunner, active: np.ndarray, epoch: int, clock: Callable[[], float], middle: Middle | None = None
+) -> Generator[Reached, None, _Pending]:
+    began, paused, found = clock(), 0.0, None
+    stretches = runner.stretches(active, epoch, middle)
+    while True:
+        try:
+            reached = next(stretches)
+        except StopIteration as end:
+            found = end.value
+            break
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            break  # `_finished` sees to it
+        told = clock()
+        yield reached
+        paused += clock() - told
+    return _Pending(began, clock(), paused, found)
 
 
 def _finished(runner: GroupRunner, found: Any, active: np.ndarray, epoch: int) -> tuple[np.ndarray, float | None]:

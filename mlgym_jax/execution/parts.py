@@ -53,6 +53,10 @@ def make_parts(
 
         return train_tail
 
+    def train_stretch(row: Any, shared: Any) -> Any:
+        (state, running, fold, order), (data, folds, first, stop) = row, shared
+        return functions.train_stretch(state, running, data, folds, fold, order, first, stop)
+
     def init(row: Any, batch: Any) -> TrainState:
         seed, hyperparams = row
         return program.init(jax.random.key(seed), batch, hyperparams)
@@ -70,6 +74,13 @@ def make_parts(
             return functions.add_evaluated(state, found, data, folds, fold, split, epoch, i)
 
         return evaluate
+
+    def evaluate_stretch(split: str) -> Callable[[Any, Any], Any]:
+        def evaluate_stretch(row: Any, shared: Any) -> Any:
+            (state, found, fold), (data, folds, epoch, first, stop) = row, shared
+            return functions.evaluate_stretch(state, found, data, folds, fold, split, epoch, first, stop)
+
+        return evaluate_stretch
 
     def evaluate_tail(split: str, size: int) -> Callable[[Any, Any], Any]:
         def evaluate_tail(row: Any, shared: Any) -> Any:
@@ -108,6 +119,7 @@ def make_parts(
         "whole": whole,
         "order": lifted(order),
         "train": lifted(train),
+        "train_stretch": lifted(train_stretch),
         "finish": finish,
     }
     for size, tail in tails(shape.train, train_tail, lambda mapped: mapped[:2]).items():
@@ -116,6 +128,7 @@ def make_parts(
         parts["room", split] = lifted(room(split))
     for split, cut in shape.eval_batches.items():
         parts["evaluate", split] = lifted(evaluate(split))
+        parts["evaluate_stretch", split] = lifted(evaluate_stretch(split))
         of_split = functools.partial(evaluate_tail, split)
         for size, tail in tails(cut, of_split, lambda mapped: mapped[1]).items():
             parts["evaluate_tail", split, size] = tail

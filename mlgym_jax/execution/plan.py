@@ -12,7 +12,7 @@ from mlgym_jax.execution.mesh import EXPERIMENT, MeshSizes, described, parse_mes
 from mlgym_jax.execution.parallel import Needs, choose_placement
 
 BATCHINGS = ("vmap", "map", "none")
-LOOPS = ("scan", "step")
+LOOPS = ("scan", "step", "stretch")
 # On a CPU, a batch of networks is as fast as one after the other, or faster, if a state (parameters, and what Adam
 # keeps of them) is at most so large, and all of a core's together no larger than its cache; see docs/performance.md.
 _TINY_BYTES = 128 * 2**10
@@ -26,7 +26,8 @@ class Plan:
     Attributes:
         batching: `vmap` (one batched program), `map` (one program, experiments one after the other on each device),
             `none` (one experiment a device and call).
-        loop: `scan` (an epoch is one program) or `step` (a program a training step, called from Python).
+        loop: `scan` (an epoch is one program), `step` (a program a training step, called from Python) or `stretch` (a
+            program of as many steps as take half a second, called again and again).
         num_devices: devices that the experiments are sharded over.
         reason: why, in words, for the log.
         chunk: at most so many experiments in one call of the program, over all devices; by default all of them.

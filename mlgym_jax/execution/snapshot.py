@@ -28,21 +28,7 @@ class Snapshot:
 
     def states(self) -> TrainState:
         """Return the states of all rows, stacked."""
-        host = [(ids, jax.tree.map(np.asarray, raw_key(block))) for ids, _, block in self.blocks]
-        if len(host) == 1 and host[0][0] == list(range(self.num_rows)):
-            return jax.tree.map(lambda leaf: leaf[: self.num_rows], host[0][1])
-
-        def assembled(*leaves: np.ndarray) -> np.ndarray:
-            parts = leaves if self.base is None else leaves[1:]
-            whole = np.empty((self.num_rows, *parts[0].shape[1:]), parts[0].dtype)
-            if self.base is not None:
-                whole[:] = leaves[0]
-            for (ids, _), part in zip(host, parts, strict=True):
-                whole[ids] = part[: len(ids)]
-            return whole
-
-        trees = [block for _, block in host]
-        return jax.tree.map(assembled, *([] if self.base is None else [self.base]), *trees)
+        return stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
 
     def rows(self, wanted: Sequence[int]) -> list[TrainState]:
         """Copy single rows, which the blocks must hold, shard by shard: the whole is never put together."""
@@ -69,3 +55,21 @@ def _at(leaf: jax.Array, shards: Sequence[tuple[Any, np.ndarray]], position: int
         if first <= position < first + len(data):
             found[tuple(inside)] = data[position - first]
     return found
+
+
+def stacked(base: Any, blocks: Sequence[tuple[list[int], Any]], num_rows: int) -> Any:
+    """Put the rows of blocks together on the host: [num_rows, ...]; those in none are `base`'s, or anything."""
+    host = [(ids, jax.tree.map(np.asarray, tree)) for ids, tree in blocks]
+    if len(host) == 1 and host[0][0] == list(range(num_rows)):
+        return jax.tree.map(lambda leaf: leaf[:num_rows], host[0][1])
+
+    def assembled(*leaves: np.ndarray) -> np.ndarray:
+        parts = leaves if base is None else leaves[1:]
+        whole = np.empty((num_rows, *parts[0].shape[1:]), parts[0].dtype)
+        if base is not None:
+            whole[:] = leaves[0]
+        for (ids, _), part in zip(host, parts, strict=True):
+            whole[ids] = part[: len(ids)]
+        return whole
+
+    return jax.tree.map(assembled, *([] if base is None else [base]), *(tree for _, tree in host))

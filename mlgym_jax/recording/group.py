@@ -22,6 +22,7 @@ from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
 from mlgym_jax.execution.plan import Plan, logged_plan
+from mlgym_jax.execution.stretches import Middle, Reached
 from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
@@ -35,6 +36,7 @@ from mlgym_jax.recording.group_checkpoints import (
     wanted_epochs,
 )
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job, make_runner
 
@@ -136,7 +138,7 @@ def _train(
     compiled = _compiled(training, runner.plan, seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    _fit(training, runner, done + 1)
+    _fit(training, runner, done + 1, own_middle(training, runner, done))
 
 
 def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequence[str] = ()) -> Event:
@@ -152,21 +154,29 @@ def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequen
     )
 
 
-def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int) -> None:
+def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, middle: Middle | None) -> None:
     job = training.job
-    interval = job.group.config["checkpoint_interval_seconds"]
+    interval, num_epochs = job.group.config["checkpoint_interval_seconds"], job.cadence.num_evaluations
     reports = fit(
         runner,
         training.histories,
-        num_epochs=job.cadence.num_evaluations,
+        num_epochs=num_epochs,
         first_epoch=first_epoch,
         early_stopping=job.early_stopping,
         stopped=functools.partial(_stopped, training),
         intervals=job.intervals,
+        middle=middle,
     )
     try:
         for report in reports:
             _end_if_insisted()
+            if isinstance(report, Reached):
+                training.recorder.log.append(progress(training, report))
+                if requested() or time.monotonic() - training.written[1] >= interval:
+                    save_middle(training, report)
+                if requested() and report.middle is not None:
+                    break
+                continue
             if report.replanned is not None:
                 training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
             training.recorder.log.append(_events(training, report))
@@ -182,6 +192,7 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int) -> None
             save(training)
             finish_save(training)
     safe_point()
+    forget_middle(training)  # all has trained to its end
 
 
 def _end_if_insisted() -> None:

@@ -30,6 +30,7 @@ from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.sharding import check_rules, split_over_data, state_specs
+from mlgym_jax.execution.stretches import StretchRunner
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -148,7 +149,8 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
         rules = job.components["parallel"].rules if "parallel" in job.components else ()
         specs = state_specs(job.abstract, plan.data, fsdp=plan.shard == "fsdp", rules=rules)
         program = split_over_data(program, specs)
-    return GroupRunner(
+    runner = StretchRunner if plan.loop == "stretch" else GroupRunner
+    return runner(
         program,
         make_epoch(program, shape, job.components),
         shape,

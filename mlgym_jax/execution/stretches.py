@@ -1,0 +1,229 @@
+"""Long epochs in stretches: many steps a call, as many as take half a second, and between two calls a look around.
+
+A stretch's length is no part of its program (`core.epoch`), so that it may follow the clock and change no number.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable, Generator, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.core.state import TrainState, raw_key, with_key
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.snapshot import Block, stacked
+
+_CALL_SECONDS = 0.5
+_MOST_LONGER = 8  # times the call before: one that was short by chance says little
+
+
+@dataclasses.dataclass(frozen=True)
+class Middle:
+    """A group in the middle of an epoch, on the host.
+
+    Attributes:
+        epoch: the one under way; position: its training steps that are done.
+        state: of all rows, stacked, keys as raw words; running: what was measured of those steps, None if nothing is.
+    """
+
+    epoch: int
+    position: int
+    state: TrainState
+    running: Any
+
+    @property
+    def leaves(self) -> list[np.ndarray]:
+        """All arrays, in the order of the tree."""
+        return jax.tree.leaves((self.state, self.running))
+
+
+@dataclasses.dataclass(frozen=True)
+class Reached:
+    """Where in an epoch a group is: batches of a split done, of how many; `middle` reads it off the devices."""
+
+    split: str
+    is_training: bool
+    batch: int
+    num_batches: int
+    middle: Callable[[], Middle] | None = None
+
+
+@dataclasses.dataclass
+class _Running:
+    """One block on its way through an epoch."""
+
+    number: int
+    block: Block
+    live: np.ndarray
+    state: TrainState
+    running: Any = None
+    order: Any = None
+
+
+class StretchRunner(GroupRunner):
+    """A `GroupRunner` whose epochs are computed in stretches."""
+
+    def __init__(self, *arguments: Any, **keywords: Any):
+        super().__init__(*arguments, **keywords)
+        self._batches_a_call: dict[str, int] = {}
+
+    def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
+        reached = self.stretches(active, epoch)
+        while True:
+            try:
+                next(reached)
+            except StopIteration as end:
+                return end.value
+
+    def stretches(
+        self, active: np.ndarray, epoch: int, middle: Middle | None = None
+    ) -> Generator[Reached, None, list[tuple[list[int], jax.Array]]]:
+        """Train and evaluate one epoch of the active rows, from its `middle` on if given; yield after each stretch.
+
+        Returns:
+            What `read_scores` takes.
+        """
+        self._before, under_way = self._blocks, []
+        for number, block in enumerate(self._blocks):
+            live = np.zeros(block[2].step.shape, bool)
+            live[: len(block[0])] = active[block[0]]
+            if live.any():
+                under_way.append(_Running(number, block, live, block[2]))
+        scores = yield from self._through(under_way, np.int32(epoch), middle)
+        blocks = list(self._blocks)
+        for one in under_way:
+            blocks[one.number] = (*one.block[:2], one.state)
+        self._blocks = blocks
+        return [(one.block[0], found) for one, found in zip(under_way, scores, strict=True)]
+
+    def middle(self, epoch: int, position: int, leaves: Sequence[np.ndarray]) -> Middle | None:
+        """Return the middle whose arrays these are, `Middle.leaves`; None where they are of another program."""
+        block = self._blocks[0][2]
+        running = self._out_info[("room", None), block.step.shape] if self._measured else None
+        expected, structure = jax.tree.flatten((raw_key(block), running))
+        if [leaf.shape for leaf in leaves] != [(self.num_rows, *leaf.shape[1:]) for leaf in expected]:
+            return None
+        return Middle(epoch, position, *jax.tree.unflatten(structure, leaves))
+
+    def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
+        assert dry, "epochs are run by `stretches`"
+        shape, tables, zero = self._shape, (self._data, self._folds), np.int32(0)
+        order = self._call("order", (block, folds, live), (*tables, epoch), dry)
+        running = self._call(("room", None), (block, folds, live), tables, dry) if self._measured else None
+        state = block
+        if shape.train.number:
+            carry = (state, running, folds, order, live)
+            state, running = self._call("train_stretch", carry, (*tables, zero, zero), dry)
+        for size, own in self._tails("train", shape.train, folds, live, dry):
+            carry = (state, running, folds, order, own)
+            state, running = self._call(("train_tail", size), carry, tables, dry)
+        by_split = {"train": running} if self._measured else {}
+        for split, cut in shape.eval_batches.items():
+            found = self._call(("room", split), (state, folds, live), tables, dry)
+            if cut.number:
+                arguments = (state, found, folds, live)
+                found = self._call(("evaluate_stretch", split), arguments, (*tables, epoch, zero, zero), dry)
+            for size, own in self._tails(split, cut, folds, live, dry):
+                found = self._call(("evaluate_tail", split, size), (state, found, folds, own), (*tables, epoch), dry)
+            by_split[split] = found
+        return self._call("finish", (state, block, by_split, live), (epoch,), dry)
+
+    @property
+    def _measured(self) -> bool:
+        return "train" not in self._shape.eval_batches
+
+    def _through(
+        self, under_way: list[_Running], epoch: np.int32, middle: Middle | None
+    ) -> Generator[Reached, None, list[jax.Array]]:
+        """Bring blocks through an epoch, side by side; return the scores of each."""
+        shape, tables = self._shape, (self._data, self._folds)
+
+        def call(name: Any, mapped: tuple[Any, ...], *shared: Any) -> Any:
+            return self._call(name, mapped, (*tables, *shared), False)
+
+        first = 0
+        for one in under_way:
+            _, folds, block = one.block
+            one.order = call("order", (block, folds, one.live), epoch)
+            if middle is not None:
+                first, one.state, one.running = middle.position, *self._laid_out(one, middle)
+            elif self._measured:
+                one.running = call(("room", None), (block, folds, one.live))
+        while first < shape.train.number:
+            started, stop = time.perf_counter(), self._stop("train", first, shape.train.number)
+            for one in under_way:
+                carry = (one.state, one.running, one.block[1], one.order, one.live)
+                one.state, one.running = call("train_stretch", carry, np.int32(first), np.int32(stop))
+            jax.block_until_ready([one.state.step for one in under_way])
+            self._took("train", stop - first, time.perf_counter() - started)
+            yield Reached("train", True, stop, shape.train.number, lambda at=stop: self._middle(under_way, epoch, at))
+            first = stop
+        for one in under_way:
+            for size, own in self._tails("train", shape.train, one.block[1], one.live, False):
+                carry = (one.state, one.running, one.block[1], one.order, own)
+                one.state, one.running = call(("train_tail", size), carry)
+        found = [{"train": one.running} if self._measured else {} for one in under_way]
+        for split, cut in shape.eval_batches.items():
+            for one, by_split in zip(under_way, found, strict=True):
+                by_split[split] = call(("room", split), (one.state, one.block[1], one.live))
+            first = 0
+            while first < cut.number:
+                started, stop = time.perf_counter(), self._stop(split, first, cut.number)
+                for one, by_split in zip(under_way, found, strict=True):
+                    arguments = (one.state, by_split[split], one.block[1], one.live)
+                    by_split[split] = call(
+                        ("evaluate_stretch", split), arguments, epoch, np.int32(first), np.int32(stop)
+                    )
+                jax.block_until_ready(found)
+                self._took(split, stop - first, time.perf_counter() - started)
+                yield Reached(split, False, stop, cut.number)
+                first = stop
+            for one, by_split in zip(under_way, found, strict=True):
+                for size, own in self._tails(split, cut, one.block[1], one.live, False):
+                    arguments = (one.state, by_split[split], one.block[1], own)
+                    by_split[split] = call(("evaluate_tail", split, size), arguments, epoch)
+        scores = []
+        for one, by_split in zip(under_way, found, strict=True):
+            one.state, values = self._call("finish", (one.state, one.block[2], by_split, one.live), (epoch,), False)
+            scores.append(values)
+        return scores
+
+    def _stop(self, split: str, first: int, number: int) -> int:
+        """Return where the stretch that begins at `first` ends."""
+        return min(number, first + self._batches_a_call.get(split, 1))
+
+    def _took(self, split: str, batches: int, seconds: float) -> None:
+        """Let the next stretch take as long as a call should, by what this one took."""
+        before = self._batches_a_call.get(split, 1)
+        if batches == before:  # one that the end of an epoch cut short says nothing
+            wanted = int(batches * _CALL_SECONDS / max(seconds, 1e-6))
+            self._batches_a_call[split] = max(1, min(wanted, _MOST_LONGER * before))
+
+    def _middle(self, under_way: list[_Running], epoch: np.int32, position: int) -> Middle:
+        blocks: list[tuple[list[int], Any]] = [(ids, raw_key(block)) for ids, _, block in self._blocks]
+        for one in under_way:
+            blocks[one.number] = one.block[0], _where(one.live, raw_key(one.state), blocks[one.number][1])
+        running = None
+        if self._measured:
+            running = stacked(None, [(one.block[0], one.running) for one in under_way], self.num_rows)
+        return Middle(int(epoch), position, stacked(self._base, blocks, self.num_rows), running)
+
+    def _laid_out(self, one: _Running, middle: Middle) -> tuple[TrainState, Any]:
+        ids, _, block = one.block
+        padded = np.asarray(ids + [ids[0]] * (len(block.step) - len(ids)))
+        state, running = jax.tree.map(lambda leaf: leaf[padded], (middle.state, middle.running))
+        return jax.device_put(with_key(state), self._rows), jax.device_put(running, self._rows)
+
+
+def _where(live: np.ndarray, new: Any, old: Any) -> Any:
+    """Choose rows between two trees of arrays, on the host."""
+
+    def choose(a: Any, b: Any) -> np.ndarray:
+        a, b = np.asarray(a), np.asarray(b)
+        return np.where(live.reshape(live.shape + (1,) * (a.ndim - 1)), a, b)
+
+    return jax.tree.map(choose, new, old)

@@ -1,0 +1,91 @@
+"""What is recorded inside of a long epoch: how far it is, and where it stands, should it be cut short."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from mlgym_jax.checkpoint.middle import read_middle, remove_middle, write_middle
+from mlgym_jax.checkpoint.refused import move_aside
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.events import layout, schema
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.stretches import Middle, Reached, StretchRunner
+from mlgym_jax.recording.group_checkpoints import Event, GroupTraining, finish_save, save
+
+
+def progress(training: GroupTraining, reached: Reached) -> list[Event]:
+    """Tell of each experiment that trains where in the epoch it is; nothing if that was told a moment ago."""
+    recorder, job = training.recorder, training.job
+    if not recorder.status_due():
+        return []
+    splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
+    done = max(map(len, training.histories))
+    return [
+        recorder.event(
+            schema.experiment_status,
+            experiment_id=number,
+            status="TRAINING" if reached.is_training else "EVALUATING",
+            num_epochs=job.cadence.num_evaluations,
+            current_epoch=done + 1,
+            splits=splits,
+            current_split=reached.split,
+            num_batches=reached.num_batches,
+            current_batch=reached.batch,
+        )
+        for row, number in enumerate(training.ids)
+        if len(training.histories[row]) == done and number not in recorder.ended
+    ]
+
+
+def save_middle(training: GroupTraining, reached: Reached) -> None:
+    """Write where an epoch stands, beside the checkpoint of the epoch before, which is written first if it was not.
+
+    Raises:
+        DiskError: the disk refused.
+    """
+    if reached.middle is None:
+        return
+    save(training)
+    finish_save(training)
+    training.recorder.log.check_place()
+    middle = reached.middle()
+    fields = {"epoch": middle.epoch, "position": middle.position, "experiments": training.ids}
+    write_middle(_path(training), fields, middle.leaves)
+    training.written = training.written[0], time.monotonic()
+
+
+def own_middle(training: GroupTraining, runner: GroupRunner, done: int) -> Middle | None:
+    """Return where the epoch after `done` stood when this group was cut short; None if it is to begin anew.
+
+    What is damaged is put aside and told.
+    """
+    path = _path(training)
+    if not isinstance(runner, StretchRunner):
+        return None
+    try:
+        found = read_middle(path)
+    except MlgymError as error:
+        folder = os.path.dirname(training.store.folder)
+        group = os.path.basename(path)
+        now_at = move_aside(path, os.path.join(folder, layout.REFUSED, group), layout.MIDDLE)
+        moved_to = os.path.relpath(now_at, training.recorder.log.path.parent)
+        fields = {"step": done + 1, "error": str(error), "moved_to": moved_to}
+        training.recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, **fields)
+        return None
+    if found is None:
+        return None
+    fields, arrays = found
+    if fields["experiments"] != training.ids or fields["epoch"] != done + 1:
+        return None
+    return runner.middle(fields["epoch"], fields["position"], arrays)
+
+
+def forget_middle(training: GroupTraining) -> None:
+    """Remove what says where an epoch stood, now that a checkpoint of its end, or of a later one, is on the disk."""
+    remove_middle(_path(training))
+
+
+def _path(training: GroupTraining) -> str:
+    checkpoints, group = os.path.split(training.store.folder)
+    return os.path.join(checkpoints, layout.MIDDLE, group)

@@ -23,8 +23,8 @@ from mlgym_jax.execution.mesh import MeshSizes, mesh_of
 from mlgym_jax.execution.plan import request_of
 from mlgym_jax.execution.sharding import shardings, state_specs
 from mlgym_jax.study.expand import prepare
-from mlgym_jax.study.job import make_runner
 from mlgym_jax.study.planning import plan_of
+from mlgym_jax.study.runners import make_runner
 
 
 class Transformer(nn.Module):

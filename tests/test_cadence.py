@@ -15,7 +15,7 @@ from mlgym_jax.core.cadence import cadence_of, stretch_order
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
-from mlgym_jax.study.job import make_runner
+from mlgym_jax.study.runners import make_runner
 
 
 class _Normed(nn.Module):

@@ -6,6 +6,7 @@ import re
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from array_record.python.array_record_module import ArrayRecordWriter
 from conftest import ROOT
 from scipy.stats import norm
 
@@ -83,13 +84,22 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "patients.csv").write_text("age,sex,outcome\n" + 20 * "50,m,ill\n40,f,well\n,f,ill\n60,f,well\n")
     names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "readme"}
     blocks = snippets("README.md")
-    assert len(blocks) == 5
+    assert len(blocks) == 6
+    (tmp_path / "shards").mkdir()
+    for split in ("train", "test"):
+        writer = ArrayRecordWriter(f"shards/{split}-0.array_record", "group_size:1")
+        for row in range(300):
+            writer.write(bytes(4 * 784) + np.int32(row % 10).tobytes())
+        writer.close()
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
         if block.startswith("from ml_collections"):
             assert prepare(names["get_config"]()).config["name"] == "digits-mlp"
             names["config"] = names["get_config"]()
-        if block.startswith("config.dataset"):
+        if "array_records" in block:
+            del names["config"].encoding, names["config"].sampler
+            assert [job.sample["inputs"].shape for job in prepare(names["config"]).jobs] == [(256, 28, 28)]
+        elif block.startswith("config.dataset"):
             names["config"].validation.stratified = False
             assert [job.sample["inputs"].shape[1] for job in prepare(names["config"]).jobs] == [3]
     assert names["my_net"] is not None

@@ -15,7 +15,7 @@ from mlgym_jax import component
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.execution.plan import Plan
-from mlgym_jax.study.job import make_runner
+from mlgym_jax.study.runners import make_runner
 
 RANDOM = np.random.default_rng(0)
 NHWC = ("NHWC", "HWIO", "NHWC")

@@ -19,7 +19,7 @@ from mlgym_jax import component, grid, register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.study.expand import prepare
-from mlgym_jax.study.job import make_runner
+from mlgym_jax.study.runners import make_runner
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 

@@ -13,7 +13,7 @@ from mlgym_jax import component, grid
 from mlgym_jax.checkpoint.middle import read_middle
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
-from mlgym_jax.study.job import make_runner
+from mlgym_jax.study.runners import make_runner
 
 # Each batch takes 10 ms and more. Dropout, momentum, a metric that keeps every example: all that a middle must hold.
 SLOW = """

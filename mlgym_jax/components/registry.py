@@ -34,6 +34,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.encodings",
     "mlgym_jax.data.loaders",
     "mlgym_jax.data.npz_and_text",
+    "mlgym_jax.data.record_files",
     "mlgym_jax.data.samplers",
     "mlgym_jax.data.sklearn_tables",
     "mlgym_jax.data.steps_per_epoch",

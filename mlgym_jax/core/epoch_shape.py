@@ -113,6 +113,18 @@ def evaluated_by(shape: EpochShape, cadence: Cadence) -> EpochShape:
     return dataclasses.replace(shape, train=train, cadence=cadence, true_sizes=sizes)
 
 
+def streamed(shape: EpochShape, cadence: Cadence) -> EpochShape:
+    """Return the sizes for batches that come from outside: every batch is one of a stretch, tails among them."""
+    uneven = cadence.every is None and len({*cadence.steps_per_epoch}) > 1
+    train = Cut(cadence.stretch, shape.train.size, may_skip=uneven or cadence.has_rests)
+    sizes = tuple(size for size in (*shape.train.tails, *shape.true_sizes) if size)
+    evaluated = {
+        split: Cut(cut.number + any(cut.tails), cut.size, cut.tails, cut.may_skip)
+        for split, cut in shape.eval_batches.items()
+    }
+    return dataclasses.replace(shape, train=train, cadence=cadence, true_sizes=sizes, eval_batches=evaluated)
+
+
 def _even(sizes: Sequence[int], batch_size: int) -> Cut:
     """Cut splits of these sizes into batches of one size, which hardly have padding."""
     number = -(-max(sizes) // batch_size)

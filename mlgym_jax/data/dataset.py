@@ -148,7 +148,7 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
         raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
     batched = getattr(source, "__getitems__", None)
     try:
-        records = [*map(_flat_record, batched(list(indices)) if batched else (source[i] for i in indices))]
+        records = [*map(flat_record, batched(list(indices)) if batched else (source[i] for i in indices))]
     except Exception as error:
         said = error.message if isinstance(error, ConfigError) else in_words(error)
         raise ConfigError("dataset", f"split {name!r} could not be read: {said}") from error
@@ -174,15 +174,16 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
     return stacked
 
 
-def _flat_record(record: Any) -> Any:
-    if not isinstance(record, Mapping) or not any(isinstance(value, Mapping | tuple) for value in record.values()):
+def flat_record(record: Any) -> Any:
+    """Return one record with a field an array; what is no record as it is."""
+    if not isinstance(record, Mapping) or not any(isinstance(part, Mapping | tuple) for part in record.values()):
         return record
     if isinstance(inputs := record.get("inputs"), tuple) and all(hasattr(part, "dtype") for part in inputs):
         record = {**record, "inputs": {str(place): part for place, part in enumerate(inputs)}}
     return flat(record)
 
 
-def _compact(array: np.ndarray, where: str) -> np.ndarray:
+def compact(array: np.ndarray, where: str) -> np.ndarray:
     """Return `array` as the device takes it: contiguous, native byte order, at most 32 bits a number."""
     dtype = array.dtype
     if (dtype.kind not in "biufc" and dtype.type in (np.object_, np.str_, np.bytes_, np.void)) or dtype.kind in "mM":
@@ -236,9 +237,7 @@ def to_arrays(dataset: Dataset) -> Table:
         field for arrays in read.values() for field in arrays if is_input(field) and _moved(arrays[field]) > _MOVED
     }
     for name, arrays in read.items():
-        converted[name] = {
-            field: _compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()
-        }
+        converted[name] = {field: compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()}
         for field in arrays:
             if is_input(field) or field == "targets":
                 _check_finite(converted[name][field], f"split {name!r}, field {field!r}", field, dataset.feature_names)
@@ -248,7 +247,7 @@ def to_arrays(dataset: Dataset) -> Table:
         if dataset.num_classes is None:
             _check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")
         _check_targets(converted[name].get("targets"), name, dataset.num_classes)
-    _check_alike(converted)
+    check_alike(converted)
     offsets, start = {}, 0
     for name, arrays in converted.items():
         stop = start + len(next(iter(arrays.values())))
@@ -327,7 +326,8 @@ def _check_targets(targets: np.ndarray | None, name: str, num_classes: int | Non
         )
 
 
-def _check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+def check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:
+    """Refuse splits whose fields, shapes or types differ."""
     train = converted["train"]
     for name, arrays in converted.items():
         if arrays.keys() != train.keys():

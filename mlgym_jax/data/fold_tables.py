@@ -11,6 +11,7 @@ import numpy as np
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError, in_words
 
 
@@ -30,7 +31,7 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
     rows = [
         indices[mask] for indices, mask in zip(folds.indices["train"], folds.mask["train"], strict=True)
     ]  # of the training part of each fold
-    targets = table.arrays.get("targets")
+    targets = None if isinstance(table, StreamedTable) else table.arrays.get("targets")
     if dataset.num_classes and targets is not None and targets.ndim == 1 and np.issubdtype(targets.dtype, np.integer):
         counts = [np.bincount(targets[part], minlength=dataset.num_classes) for part in rows]
         found["class_counts"] = np.stack(counts).astype(np.int32)
@@ -53,7 +54,7 @@ def one_class_parts(dataset: Dataset, table: Table, folds: Folds) -> list[str]:
     Raises:
         ConfigError: there is only one class to train on.
     """
-    targets = table.arrays.get("targets")
+    targets = None if isinstance(table, StreamedTable) else table.arrays.get("targets")
     if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iub" or (dataset.num_classes or 0) < 2:
         return []
     first, last = table.offsets["train"]

@@ -3,11 +3,26 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Literal
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError, described, listed
 
 _LARGEST = 1 << 24
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """How batches are read.
+
+    Attributes:
+        num_workers: threads that read; prefetch: calls whose batches are read before they are needed.
+        skips: leave examples out that cannot be read.
+    """
+
+    num_workers: int = 2
+    prefetch: int = 2
+    skips: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +35,7 @@ class Loader:
         shuffle: draw a new order each epoch (a pure function of seed and epoch).
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
         microbatches: parts of a batch, of which one at a time is in memory; see `core.microbatches`.
+        stream: how batches are read while training goes on; None where the table is in memory.
     """
 
     batch_size: int = 32
@@ -27,6 +43,7 @@ class Loader:
     shuffle: bool = True
     drop_last: bool = False
     microbatches: int = 1
+    stream: Stream | None = None
 
     def num_steps(self, num_examples: int) -> int:
         """Return the number of training steps an epoch over `num_examples` takes.
@@ -69,6 +86,53 @@ def in_memory(
         ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1; at `loader.microbatches`, if it
             does not divide batch_size.
     """
+    _check_sizes(batch_size, eval_batch_size)
+    check_microbatches(microbatches, batch_size)
+    return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches)
+
+
+@register("loader", "streaming")
+def streaming(
+    *,
+    batch_size: int = 32,
+    eval_batch_size: int | None = None,
+    num_workers: int = 2,
+    shuffle: bool = True,
+    prefetch: int = 2,
+    on_bad_record: Literal["error", "skip"] = "error",
+    drop_last: bool = False,
+    microbatches: int = 1,
+) -> Loader:
+    """Read batches while training goes on, from arrays, memory-mapped ones too, or any source with random access.
+
+    Data may be larger than memory. A batch is read once and trains all experiments of a group that have its fold. The
+    order of an epoch is drawn from the split seed, fold and epoch, not from an experiment's own seed. Encodings and
+    samplers, which look at all training data, need `in_memory`.
+
+    Args:
+        batch_size: examples a training step, at least 1.
+        eval_batch_size: examples an evaluation step; by default the engine chooses.
+        num_workers: threads that read and decode.
+        shuffle: draw a new order each epoch, of all examples, without holding it in memory.
+        prefetch: how many calls of the compiled program are read ahead.
+        on_bad_record: what is done about an example that cannot be read, or holds NaN, an infinity, or a class that
+            there is not: `error` ends the experiments with its number, `skip` leaves it out, masked, and says so.
+        drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
+        microbatches: parts of a batch whose gradients are added up inside of a step, as for `in_memory`.
+
+    Raises:
+        ConfigError: at the parameter, if a number is below 1, or microbatches do not divide batch_size.
+    """
+    _check_sizes(batch_size, eval_batch_size)
+    check_microbatches(microbatches, batch_size)
+    for name, number in (("num_workers", num_workers), ("prefetch", prefetch)):
+        if number < 1:
+            raise ConfigError(f"loader.{name}", f"found {number}; at least 1 is expected")
+    stream = Stream(num_workers, prefetch, on_bad_record == "skip")
+    return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches, stream)
+
+
+def _check_sizes(batch_size: int, eval_batch_size: int | None) -> None:
     for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size is not None and size < 1:
             raise ConfigError(f"loader.{name}", f"found {size}; a batch has at least 1 example")
@@ -76,8 +140,6 @@ def in_memory(
         raise ConfigError(
             "loader.batch_size", f"found {described(batch_size, 40)}; a batch has at most {_LARGEST:,} examples"
         )
-    check_microbatches(microbatches, batch_size)
-    return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches)
 
 
 def check_microbatches(microbatches: int, batch_size: int) -> None:

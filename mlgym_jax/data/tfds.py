@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,9 @@ def tfds(
     chosen = _chosen_splits(splits, info)
     fields = {role: feature for role, feature in roles.items() if feature is not None}
     fields |= {key: key for key in info.features if key not in roles.values() and _is_numeric(info.features[key])}
-    read = {split: _arrays(builder, source, split, fields, info, scale) for split, source in chosen.items()}
+    read = {split: _Split(_Records(builder, source, split, fields, info, scale)) for split, source in chosen.items()}
+    for split in read.values():
+        split.source.read(np.zeros(1, np.int64))  # files that are missing or damaged are told of here
     label: Any = info.features[roles["targets"]] if roles["targets"] is not None else None
     if isinstance(label, tensorflow_datasets.features.ClassLabel):
         return Dataset(read, label.num_classes, class_names=tuple(label.names))
@@ -160,33 +163,69 @@ def _is_numeric(feature: Any) -> bool:
     return dtype is not None and shape is not None and None not in shape and np.dtype(dtype).kind in "biuf"
 
 
-def _arrays(
-    builder: Any, source: str, split: str, fields: Mapping[str, str], info: Any, scale: bool
-) -> dict[str, np.ndarray]:
-    import tensorflow_datasets
+class _Split(Mapping):
+    """A split's arrays by field, all read when the first is asked for; `source` reads parts of it."""
 
-    try:
-        records = builder.as_data_source(split=source)
-        rows = records.__getitems__(list(range(len(records))))
-    except Exception as error:  # ArrayRecord, protobuf and the image decoders each have their own
-        raise ConfigError(
-            "dataset.name", f"split {source!r} of {info.name} cannot be read: {_first_line(error)}"
-        ) from None
-    found = {}
-    for field, feature in fields.items():
-        values = [np.asarray(row[feature]) for row in rows]
-        shapes = {value.shape for value in values}
-        if len(shapes) > 1:
+    def __init__(self, source: _Records):
+        self.source = source
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return self.source.read(np.arange(len(self.source)))
+
+    def __getitem__(self, field: str) -> np.ndarray:
+        return self._arrays[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.source.fields)
+
+    def __len__(self) -> int:
+        return len(self.source.fields)
+
+
+class _Records:
+    """One of TFDS's splits as a source (`data.sources`)."""
+
+    def __init__(self, builder: Any, name: str, split: str, fields: Mapping[str, str], info: Any, scale: bool):
+        self._builder, self._name, self._split, self._info = builder, name, split, info
+        self.fields, self._scale = dict(fields), scale
+
+    @functools.cached_property
+    def _opened(self) -> Any:
+        return self._builder.as_data_source(split=self._name)
+
+    def __len__(self) -> int:
+        return self._info.splits[self._name].num_examples
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        import tensorflow_datasets
+
+        order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
+        try:
+            records = self._opened.__getitems__(rows[order].tolist())
+        except Exception as error:  # ArrayRecord, protobuf and the image decoders each have their own
             raise ConfigError(
-                f"dataset.{field if field in ('inputs', 'targets') else 'name'}",
-                f"the examples of {feature!r} in split {split!r} differ in shape ({listed(sorted(shapes), 3)}); "
-                "prepare a data set whose examples have one shape, or register a dataset that crops or pads them",
+                "dataset.name", f"split {self._name!r} of {self._info.name} cannot be read: {_first_line(error)}"
+            ) from None
+        found = {}
+        for field, feature in self.fields.items():
+            values = [np.asarray(record[feature]) for record in records]
+            shapes = {value.shape for value in values}
+            if len(shapes) > 1:
+                raise ConfigError(
+                    f"dataset.{field if field in ('inputs', 'targets') else 'name'}",
+                    f"the examples of {feature!r} in split {self._split!r} differ in shape "
+                    f"({listed(sorted(shapes), 3)}); prepare a data set whose examples have one shape, or register a "
+                    "dataset that crops or pads them",
+                )
+            stacked = np.stack(values)
+            array = np.empty_like(stacked)
+            array[order] = stacked
+            is_image = isinstance(self._info.features[feature], tensorflow_datasets.features.Image)
+            found[field] = (
+                array.astype(np.float32) / 255 if self._scale and is_image and array.dtype == np.uint8 else array
             )
-        found[field] = np.stack(values)
-        is_image = isinstance(info.features[feature], tensorflow_datasets.features.Image)
-        if scale and is_image and found[field].dtype == np.uint8:
-            found[field] = found[field].astype(np.float32) / 255
-    return found
+        return found
 
 
 def _first_line(error: BaseException) -> str:

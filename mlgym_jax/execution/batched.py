@@ -22,6 +22,7 @@ from mlgym_jax.core.epoch import EpochFunctions
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, mesh_of, on_all
@@ -55,6 +56,7 @@ class GroupRunner:
         fold_of_row: np.ndarray,
         names: Sequence[str],
         specs: TrainState | None = None,
+        streamed: StreamedFunctions | None = None,
     ):
         self.plan = plan
         self.num_rows = len(fold_of_row)
@@ -64,17 +66,20 @@ class GroupRunner:
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
         self._data, self._folds = jax.device_put((data, folds), self._everywhere)
-        self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds["mask"].items()}
+        self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
         self._compiled: dict[Any, Any] = {}
         self._lowered: dict[Any, Any] = {}
         self._out_info: dict[Any, Any] = {}
-        self._parts = make_parts(program, functions, shape, self.names, plan.batching)
+        self._parts = make_parts(program, functions, shape, self.names, plan.batching, streamed)
         # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
         self._least = plan.num_devices * (2 if plan.batching == "map" else 1)
         self._blocks: list[Block] = []
         self._before: list[Block] = []
         self._base: TrainState | None = None
+
+    def close(self) -> None:
+        """Let go of what is not memory."""
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------
 
@@ -332,5 +337,5 @@ class GroupRunner:
             is_leaf=lambda leaf: isinstance(leaf, TrainState),
         )
         kind = name if isinstance(name, str) else name[0]
-        both = kind in ("whole", "train", "train_tail", "finish")
+        both = kind in ("whole", "train", "train_tail", "train_stretch", "train_streamed", "finish")
         return given, self._states if kind == "init" else (self._states, self._rows) if both else self._rows

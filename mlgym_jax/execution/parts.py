@@ -13,18 +13,25 @@ from mlgym_jax.core.epoch import EpochFunctions
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.core.trees import select
 from mlgym_jax.execution import lifting
 
 
 def make_parts(
-    program: Program, functions: EpochFunctions, shape: EpochShape, names: Sequence[str], batching: str
+    program: Program,
+    functions: EpochFunctions,
+    shape: EpochShape,
+    names: Sequence[str],
+    batching: str,
+    streamed: StreamedFunctions | None = None,
 ) -> dict[Any, Any]:
     """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active.
 
     Args:
         names: the scores in the order of the score matrix's columns.
         batching: how functions of one experiment become functions of rows: `vmap`, `map` or `none`.
+        streamed: the parts of an epoch whose batches come from outside, for which there are programs then, too.
     """
     lift = {"vmap": lifting.vmapped, "map": lifting.mapped, "none": lifting.single}[batching]
 
@@ -132,4 +139,35 @@ def make_parts(
         of_split = functools.partial(evaluate_tail, split)
         for size, tail in tails(cut, of_split, lambda mapped: mapped[1]).items():
             parts["evaluate_tail", split, size] = tail
+    if streamed is not None:
+        parts |= {name: lifted(part) for name, part in _of_streams(streamed, shape).items()}
+    return parts
+
+
+def _of_streams(streamed: StreamedFunctions, shape: EpochShape) -> dict[Any, Callable[[Any, Any], Any]]:
+    """Return the parts of an epoch over batches from outside, each of one row and what all share."""
+
+    def train(row: Any, shared: Any) -> Any:
+        (state, running, fold), (data, mask, folds, first, stop, at) = row, shared
+        return streamed.train(state, running, data, mask, folds, fold, first, stop, at)
+
+    def room(split: str | None) -> Callable[[Any, Any], Any]:
+        def room(row: Any, shared: Any) -> Any:
+            (state, fold), (data, mask, folds) = row, shared
+            return streamed.room(state, data, mask, folds, fold, split)
+
+        return room
+
+    def evaluate(split: str) -> Callable[[Any, Any], Any]:
+        def evaluate(row: Any, shared: Any) -> Any:
+            (state, found, fold), (data, mask, folds, epoch, first, stop, at) = row, shared
+            return streamed.evaluate(state, found, data, mask, folds, fold, split, epoch, first, stop, at)
+
+        return evaluate
+
+    parts: dict[Any, Callable[[Any, Any], Any]] = {"train_streamed": train}
+    for split in (None, *shape.eval_batches):
+        parts["room_streamed", split] = room(split)
+    for split in shape.eval_batches:
+        parts["evaluate_streamed", split] = evaluate(split)
     return parts

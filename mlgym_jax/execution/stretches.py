@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.state import TrainState, raw_key, with_key
+from mlgym_jax.data.feed import TRAINING
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.snapshot import Block, stacked
 
@@ -53,7 +54,7 @@ class Reached:
 
 
 @dataclasses.dataclass
-class _Running:
+class Running:
     """One block on its way through an epoch."""
 
     number: int
@@ -66,6 +67,8 @@ class _Running:
 
 class StretchRunner(GroupRunner):
     """A `GroupRunner` whose epochs are computed in stretches."""
+
+    _room_name = "room"
 
     def __init__(self, *arguments: Any, **keywords: Any):
         super().__init__(*arguments, **keywords)
@@ -92,7 +95,7 @@ class StretchRunner(GroupRunner):
             live = np.zeros(block[2].step.shape, bool)
             live[: len(block[0])] = active[block[0]]
             if live.any():
-                under_way.append(_Running(number, block, live, block[2]))
+                under_way.append(Running(number, block, live, block[2]))
         scores = yield from self._through(under_way, np.int32(epoch), middle)
         blocks = list(self._blocks)
         for one in under_way:
@@ -103,7 +106,7 @@ class StretchRunner(GroupRunner):
     def middle(self, epoch: int, position: int, leaves: Sequence[np.ndarray]) -> Middle | None:
         """Return the middle whose arrays these are, `Middle.leaves`; None where they are of another program."""
         block = self._blocks[0][2]
-        running = self._out_info[("room", None), block.step.shape] if self._measured else None
+        running = self._out_info[(self._room_name, None), block.step.shape] if self._measured else None
         expected, structure = jax.tree.flatten((raw_key(block), running))
         if [leaf.shape for leaf in leaves] != [(self.num_rows, *leaf.shape[1:]) for leaf in expected]:
             return None
@@ -137,7 +140,7 @@ class StretchRunner(GroupRunner):
         return "train" not in self._shape.eval_batches
 
     def _through(
-        self, under_way: list[_Running], epoch: np.int32, middle: Middle | None
+        self, under_way: list[Running], epoch: np.int32, middle: Middle | None
     ) -> Generator[Reached, None, list[jax.Array]]:
         """Bring blocks through an epoch, side by side; return the scores of each."""
         shape, tables = self._shape, (self._data, self._folds)
@@ -145,21 +148,19 @@ class StretchRunner(GroupRunner):
         def call(name: Any, mapped: tuple[Any, ...], *shared: Any) -> Any:
             return self._call(name, mapped, (*tables, *shared), False)
 
-        first = 0
+        first = middle.position if middle is not None else 0
+        self._begin(under_way, epoch, first)
         for one in under_way:
-            _, folds, block = one.block
-            one.order = call("order", (block, folds, one.live), epoch)
             if middle is not None:
-                first, one.state, one.running = middle.position, *self._laid_out(one, middle)
+                one.state, one.running = self._laid_out(one, middle)
             elif self._measured:
-                one.running = call(("room", None), (block, folds, one.live))
+                one.running = self._room(None, one)
         while first < shape.train.number:
-            started, stop = time.perf_counter(), self._stop("train", first, shape.train.number)
+            started, stop = time.perf_counter(), self._stop(TRAINING, first, shape.train.number)
             for one in under_way:
-                carry = (one.state, one.running, one.block[1], one.order, one.live)
-                one.state, one.running = call("train_stretch", carry, np.int32(first), np.int32(stop))
+                one.state, one.running = self._trained(one, first, stop)
             jax.block_until_ready([one.state.step for one in under_way])
-            self._took("train", stop - first, time.perf_counter() - started)
+            self._took(TRAINING, stop - first, time.perf_counter() - started)
             yield Reached("train", True, stop, shape.train.number, lambda at=stop: self._middle(under_way, epoch, at))
             first = stop
         for one in under_way:
@@ -169,15 +170,12 @@ class StretchRunner(GroupRunner):
         found = [{"train": one.running} if self._measured else {} for one in under_way]
         for split, cut in shape.eval_batches.items():
             for one, by_split in zip(under_way, found, strict=True):
-                by_split[split] = call(("room", split), (one.state, one.block[1], one.live))
+                by_split[split] = self._room(split, one)
             first = 0
             while first < cut.number:
                 started, stop = time.perf_counter(), self._stop(split, first, cut.number)
                 for one, by_split in zip(under_way, found, strict=True):
-                    arguments = (one.state, by_split[split], one.block[1], one.live)
-                    by_split[split] = call(
-                        ("evaluate_stretch", split), arguments, epoch, np.int32(first), np.int32(stop)
-                    )
+                    by_split[split] = self._evaluated(split, one, by_split[split], epoch, first, stop)
                 jax.block_until_ready(found)
                 self._took(split, stop - first, time.perf_counter() - started)
                 yield Reached(split, False, stop, cut.number)
@@ -192,6 +190,26 @@ class StretchRunner(GroupRunner):
             scores.append(values)
         return scores
 
+    # What of an epoch depends on where its batches come from.
+
+    def _begin(self, under_way: list[Running], epoch: np.int32, first: int) -> None:
+        for one in under_way:
+            mapped = (one.block[2], one.block[1], one.live)
+            one.order = self._call("order", mapped, (self._data, self._folds, epoch), False)
+
+    def _room(self, split: str | None, one: Running) -> Any:
+        mapped = (one.state, one.block[1], one.live)
+        return self._call(("room", split), mapped, (self._data, self._folds), False)
+
+    def _trained(self, one: Running, first: int, stop: int) -> Any:
+        carry = (one.state, one.running, one.block[1], one.order, one.live)
+        return self._call("train_stretch", carry, (self._data, self._folds, np.int32(first), np.int32(stop)), False)
+
+    def _evaluated(self, split: str, one: Running, found: Any, epoch: np.int32, first: int, stop: int) -> Any:
+        mapped = (one.state, found, one.block[1], one.live)
+        shared = (self._data, self._folds, epoch, np.int32(first), np.int32(stop))
+        return self._call(("evaluate_stretch", split), mapped, shared, False)
+
     def _stop(self, split: str, first: int, number: int) -> int:
         """Return where the stretch that begins at `first` ends."""
         return min(number, first + self._batches_a_call.get(split, 1))
@@ -203,7 +221,7 @@ class StretchRunner(GroupRunner):
             wanted = int(batches * _CALL_SECONDS / max(seconds, 1e-6))
             self._batches_a_call[split] = max(1, min(wanted, _MOST_LONGER * before))
 
-    def _middle(self, under_way: list[_Running], epoch: np.int32, position: int) -> Middle:
+    def _middle(self, under_way: list[Running], epoch: np.int32, position: int) -> Middle:
         blocks: list[tuple[list[int], Any]] = [(ids, raw_key(block)) for ids, _, block in self._blocks]
         for one in under_way:
             blocks[one.number] = one.block[0], _where(one.live, raw_key(one.state), blocks[one.number][1])
@@ -212,11 +230,11 @@ class StretchRunner(GroupRunner):
             running = stacked(None, [(one.block[0], one.running) for one in under_way], self.num_rows)
         return Middle(int(epoch), position, stacked(self._base, blocks, self.num_rows), running)
 
-    def _laid_out(self, one: _Running, middle: Middle) -> tuple[TrainState, Any]:
+    def _laid_out(self, one: Running, middle: Middle) -> tuple[TrainState, Any]:
         ids, _, block = one.block
         padded = np.asarray(ids + [ids[0]] * (len(block.step) - len(ids)))
         state, running = jax.tree.map(lambda leaf: leaf[padded], (middle.state, middle.running))
-        return jax.device_put(with_key(state), self._rows), jax.device_put(running, self._rows)
+        return jax.device_put(with_key(state), self._states), jax.device_put(running, self._rows)
 
 
 def _where(live: np.ndarray, new: Any, old: Any) -> Any:

@@ -159,7 +159,7 @@ def class_weights(weights: tuple[float, ...] | str, batch: Batch) -> jax.Array:
     if "class_counts" not in batch:
         raise MlgymError(
             "class_weighted(weights='balanced') needs batch['class_counts'], int[num_classes] of the training part; "
-            "a run adds it where the data set says its num_classes"
+            "a run adds it where the data set says its num_classes, and component('in_memory') loads it"
         )
     counts = jnp.asarray(batch["class_counts"]).astype(jnp.float32)
     balanced = counts.sum() / (counts.shape[0] * jnp.maximum(counts, 1.0))

@@ -38,7 +38,8 @@ from mlgym_jax.recording.group_checkpoints import (
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle
 from mlgym_jax.search.histories import Epochs
-from mlgym_jax.study.job import Job, make_runner
+from mlgym_jax.study.job import Job
+from mlgym_jax.study.runners import make_runner
 
 # Scores that are trained again on another mesh are taken for the same if they are so close.
 _ROUNDING = 1e-5
@@ -107,8 +108,19 @@ def _split_as_before(job: Job, plan: Plan, recorder: Recorder) -> bool:
 def _train(
     training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
 ) -> None:
+    job = training.job
+    with contextlib.closing(make_runner(job, plan, devices)) as runner:
+        _train_on(training, runner, plan, devices, static_because)
+
+
+def _train_on(
+    training: GroupTraining,
+    runner: GroupRunner,
+    plan: Plan,
+    devices: Sequence[jax.Device],
+    static_because: Mapping[str, str],
+) -> None:
     job, recorder = training.job, training.recorder
-    runner = make_runner(job, plan, devices)
     # The order of initialisation, which must not change:
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. the warm start, else

@@ -15,6 +15,7 @@ import numpy as np
 
 from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.paths import named_leaves
+from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.events import EventLog, default_monitor, layout
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.views import ExperimentView
@@ -120,7 +121,8 @@ def _splits(job: Job, fold: int) -> dict[str, Any]:
     splits = {}
     for split, indices in job.folds.indices.items():
         rows = indices[fold][job.folds.mask[split][fold]]
-        splits[split] = {"num_examples": len(rows), **_targets(job.table.arrays.get("targets"), rows)}
+        targets = None if isinstance(job.table, StreamedTable) else job.table.arrays.get("targets")
+        splits[split] = {"num_examples": len(rows), **_targets(targets, rows)}
     return splits
 
 

@@ -59,6 +59,21 @@ def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[s
     return tuple(split for split in wanted if split in sizes)
 
 
+def check_streams(components: Components) -> None:
+    """Refuse what looks at all training data before training begins, where they are read while it goes on."""
+    for section, why in (
+        ("encoding", "is fitted on all training examples"),
+        ("sampler", "weighs all training examples"),
+    ):
+        if section in components:
+            name = components.config[section]["component"]
+            raise ConfigError(
+                section,
+                f"{name!r} {why}, which component('streaming') does not hold; do it while they are read, or write "
+                "config.loader = component('in_memory', …)",
+            )
+
+
 def check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
     """Refuse what reads a score that will not exist."""
     monitor = getattr(policy, "monitor", None)

@@ -18,6 +18,8 @@ from mlgym_jax.config.words import check_chosen, plain, validated
 from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
+from mlgym_jax.data.loaders import Stream
+from mlgym_jax.data.streams import to_stream
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
@@ -27,7 +29,7 @@ from mlgym_jax.search.refit import Length, choose, length_of, rule
 from mlgym_jax.search.refit import assignments as refit_assignments
 from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
-from mlgym_jax.study.checks import check_refit, check_values, checked_table
+from mlgym_jax.study.checks import check_refit, check_streams, check_values, checked_table
 from mlgym_jax.study.job import Job, make_job
 from mlgym_jax.study.programs import advice, in_words, repeated
 from mlgym_jax.study.tracing import NotTraceable
@@ -124,7 +126,7 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     because = dict(study.static_because)
     dynamic = [path for path in dynamic if path not in because]
     before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
-    parts = Parts([job.components for job in before], {id(job.components["dataset"]): job.table for job in study.jobs})
+    parts = Parts([job.components for job in before], {_place(job.components): job.table for job in study.jobs})
     while True:
         try:
             experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
@@ -146,17 +148,21 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
+def _place(components: Components) -> tuple[int, Stream | None]:
+    return id(components["dataset"]), getattr(components["loader"], "stream", None)
+
+
 @dataclasses.dataclass
 class Parts:
     """What was built and read for some groups, for others to share.
 
     Attributes:
         built: components, in the order of their making.
-        tables: id of a dataset among them -> its table.
+        tables: (id of a dataset among them, how it is read while it trains, if it is) -> its table.
     """
 
     built: list[Components]
-    tables: dict[int, Table]
+    tables: dict[tuple[int, Stream | None], Table]
 
     def components_of(self, config: Mapping[str, Any]) -> Components:
         """Build a config's components; what is equal to what was built before is shared, data before all else."""
@@ -166,11 +172,14 @@ class Parts:
         return components
 
     def table_of(self, components: Components) -> Table:
-        """Return the data of components, read once."""
-        dataset = components["dataset"]
-        if id(dataset) not in self.tables:
-            self.tables[id(dataset)] = checked_table(to_arrays(dataset))
-        return self.tables[id(dataset)]
+        """Return the data of components, read once, or not at all."""
+        dataset, place = components["dataset"], _place(components)
+        stream = place[1]
+        if stream is not None:
+            check_streams(components)
+        if place not in self.tables:
+            self.tables[place] = checked_table(to_arrays(dataset) if stream is None else to_stream(dataset, stream))
+        return self.tables[place]
 
 
 def _rounds(tree: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignment]]:

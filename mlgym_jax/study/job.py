@@ -14,8 +14,7 @@ from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
-from mlgym_jax.core.epoch import make_epoch
-from mlgym_jax.core.epoch_shape import EpochShape
+from mlgym_jax.core.epoch_shape import EpochShape, streamed
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
@@ -23,14 +22,13 @@ from mlgym_jax.core.scoring import interval_of, named
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.dataset import Table, rest_of
+from mlgym_jax.data.feed import Origin
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
+from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.execution.batched import GroupRunner
-from mlgym_jax.execution.plan import Plan
-from mlgym_jax.execution.sharding import check_rules, split_over_data, state_specs
-from mlgym_jax.execution.stretches import StretchRunner
+from mlgym_jax.execution.sharding import check_rules
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
@@ -41,6 +39,8 @@ from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
 _MAX_BUILT = 100
+# So many rows of a stream are read to see what fits.
+_MAX_READ = 256
 # So many rows are encoded to see what an encoding makes of the targets.
 _MAX_ENCODED = 8192
 
@@ -51,6 +51,7 @@ class Job:
 
     Attributes:
         fold_tables: what the program knows of the folds; see `data.fold_tables`.
+        origins: of each fold in the fold table, what the order of a stream is drawn from.
         cadence: when it is evaluated. What comes between two evaluations is called an epoch here and below, whatever
             its number of steps.
         names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
@@ -73,6 +74,7 @@ class Job:
     cadence: Cadence
     table: Table
     folds: Folds
+    origins: tuple[Origin, ...]
     fold_tables: Mapping[str, Any]
     names: tuple[str, ...]
     intervals: Mapping[str, int]
@@ -142,28 +144,6 @@ class Job:
         return self.components["checkpointing"]
 
 
-def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
-    """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
-    shape, program, specs = shape or job.shape, job.program, None
-    if plan.data > 1:
-        rules = job.components["parallel"].rules if "parallel" in job.components else ()
-        specs = state_specs(job.abstract, plan.data, fsdp=plan.shard == "fsdp", rules=rules)
-        program = split_over_data(program, specs)
-    runner = StretchRunner if plan.loop == "stretch" else GroupRunner
-    return runner(
-        program,
-        make_epoch(program, shape, job.components),
-        shape,
-        plan,
-        devices=devices,
-        data=dict(job.table.arrays),
-        folds=job.fold_tables,
-        fold_of_row=job.fold_of_row,
-        names=job.names,
-        specs=specs,
-    )
-
-
 def make_job(
     group: Group,
     components: Components,
@@ -208,10 +188,18 @@ def make_job(
     fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
     for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
         check_accumulation(experiment.assignment.config["optimizer"], cadence.totals[fold])
+    starts = sorted((first, seed) for seed, first in first_fold.items())
+    origins = tuple(
+        Origin(seed, number - first)
+        for (first, seed), (end, _) in zip(starts, [*starts[1:], (folds.num_folds, 0)], strict=True)
+        for number in range(first, end)
+    )
     unmatched: list[Unmatched] = []
     program = make_program(components, unmatched=unmatched.append)
     once = _traced_once(program)
     indices = folds.indices["train"][0, : loader.batch_size]
+    if isinstance(table, StreamedTable):
+        indices = table.readable(indices)
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
@@ -245,6 +233,8 @@ def make_job(
         evaluated=evaluated,
         elements=elements,
     )
+    if isinstance(table, StreamedTable):
+        shape = streamed(shape, cadence)
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     names = tuple(f"{split}/{score}" for split in splits for score in scores)
     metrics = components.get("metrics", {})
@@ -261,6 +251,7 @@ def make_job(
         cadence=cadence,
         table=table,
         folds=folds,
+        origins=origins,
         fold_tables=tables,
         names=names,
         intervals=intervals,
@@ -302,6 +293,8 @@ def _known_fields(
     """Return all fields but the inputs as losses and metrics see them, of the rows that they see."""
     used = [folds.indices[split][folds.mask[split]].reshape(-1) for split in splits]
     rows = np.unique(np.concatenate(used))
+    if isinstance(table, StreamedTable):  # each example is seen again when it is read
+        rows = table.readable(rows[:: -(-len(rows) // _MAX_READ)])
     names = [field for field in table.arrays if not is_input(field) and field in sample]
     if all(np.array_equal(sample[field], table.arrays[field][indices], equal_nan=False) for field in names):
         return {field: table.arrays[field][rows] for field in names}

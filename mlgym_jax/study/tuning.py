@@ -22,8 +22,9 @@ from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.mesh import MeshSizes
 from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, parse_plan
-from mlgym_jax.study.job import Job, make_runner
+from mlgym_jax.study.job import Job
 from mlgym_jax.study.planning import plan_of
+from mlgym_jax.study.runners import make_runner
 
 _NUM_STEPS = 8
 _ROUNDS = 3

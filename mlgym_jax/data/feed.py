@@ -1,0 +1,186 @@
+"""The batches of a group, read ahead by threads: which examples they hold is a function of seed, fold and step."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import dataclasses
+import logging
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from mlgym_jax.core.cadence import Cadence
+from mlgym_jax.core.epoch_shape import EpochShape
+from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.permutation import permuted
+from mlgym_jax.data.streams import StreamedTable, UnreadableRecord
+
+TRAINING = ""  # in the place of a split's name: the training steps, which may also be evaluated as `train`
+_LOG = logging.getLogger(__name__)
+_CALL_BYTES = 32 * 2**20  # of the batches that are read for one call
+_MOST_BATCHES = 256
+
+
+class Part(NamedTuple):
+    """Batches `first` until before `stop` of the training steps, or of a split, of evaluation `number`."""
+
+    split: str
+    number: int
+    first: int
+    stop: int
+
+
+class Read(NamedTuple):
+    """What a part holds: field -> array[streams, batches, examples, …], and bool[streams, batches, examples]."""
+
+    data: dict[str, np.ndarray]
+    mask: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
+class Origin:
+    """What a fold's order is drawn from: the split seed, and its number among the folds of that seed."""
+
+    seed: int
+    fold: int
+
+
+class Feed:
+    """Reads batches, some before they are asked for.
+
+    Args:
+        origins: of each fold, what its order is drawn from.
+    """
+
+    def __init__(
+        self,
+        table: StreamedTable,
+        folds: Folds,
+        origins: Sequence[Origin],
+        shape: EpochShape,
+        cadence: Cadence,
+    ):
+        self._table, self._folds, self._origins, self._stream = table, folds, tuple(origins), table.stream
+        self._shape, self._cadence = shape, cadence
+        self._pool = concurrent.futures.ThreadPoolExecutor(table.stream.num_workers, "reading")
+        self._coming: dict[Part, concurrent.futures.Future[Read]] = {}
+        self._told: set[int] = set()
+        example = sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in table.arrays.values())
+        self._example_bytes = max(1, example)
+
+    def close(self) -> None:
+        """Stop reading ahead."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def streams(self, split: str) -> int:
+        """Return how many orders of examples a split has: one, where all folds see the same."""
+        return 1 if split != TRAINING and self._is_shared(split) else len(self._origins)
+
+    def batches_a_part(self, split: str) -> int:
+        """Return how many batches of a split are read at once, which is what a program is compiled for."""
+        size = self._shape.batch_size if split == TRAINING else self._shape.eval_batches[split].size
+        fit = _CALL_BYTES // (size * self._example_bytes * self.streams(split))
+        return max(1, min(int(fit), _MOST_BATCHES, self._number(split)))
+
+    def shapes(self, split: str) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype]], tuple[int, ...]]:
+        """Return shape and type of each field of a split's parts, and the shape of their mask."""
+        size = self._shape.batch_size if split == TRAINING else self._shape.eval_batches[split].size
+        leading = (self.streams(split), self.batches_a_part(split), size)
+        fields = {field: ((*leading, *one.shape[1:]), one.dtype) for field, one in self._table.arrays.items()}
+        return fields, leading
+
+    def parts(self, split: str, number: int, first: int = 0) -> list[Part]:
+        """Cut the batches of a split from `first` on into what is read at once."""
+        width, stop = self.batches_a_part(split), self._number(split)
+        return [Part(split, number, start, min(start + width, stop)) for start in range(first, stop, width)]
+
+    def read(self, part: Part, then: Sequence[Part] = ()) -> Read:
+        """Return a part, and begin to read those that are needed `then`, as many as are read ahead.
+
+        Raises:
+            UnreadableRecord: see `StreamedTable.read`, unless such records are to be left out.
+        """
+        for wanted in (part, *then[: self._stream.prefetch]):
+            if wanted not in self._coming:
+                self._coming[wanted] = self._pool.submit(self._read, wanted)
+        found = self._coming.pop(part).result()
+        for old in [one for one in self._coming if one not in then]:
+            self._coming.pop(old).cancel()
+        return found
+
+    def _is_shared(self, split: str) -> bool:
+        indices, mask = self._folds.indices[split], self._folds.mask[split]
+        return bool((indices == indices[0]).all() and (mask == mask[0]).all())
+
+    def _read(self, part: Part) -> Read:
+        width = self.batches_a_part(part.split)
+        rows, mask = zip(*(self._rows(part, width, fold) for fold in range(self.streams(part.split))), strict=True)
+        rows, mask = np.stack(rows), np.stack(mask)
+        flat, kept = rows.reshape(-1), mask.reshape(-1)
+        wanted, back = np.unique(flat, return_inverse=True) if len(rows) > 1 else (flat, None)
+        try:
+            found = self._table.read(wanted)
+        except UnreadableRecord as error:
+            if not self._stream.skips:
+                raise
+            found, kept = self._without(wanted, flat, kept, error.rows)
+        if back is not None:
+            found = {field: array[back] for field, array in found.items()}
+        data = {field: array.reshape(*rows.shape, *array.shape[1:]) for field, array in found.items()}
+        return Read(data, kept.reshape(rows.shape))
+
+    def _without(
+        self, wanted: np.ndarray, flat: np.ndarray, kept: np.ndarray, bad: Sequence[int]
+    ) -> tuple[dict[str, np.ndarray], np.ndarray]:
+        """Read others in the place of records that cannot be read, and mask them; the same ones each time."""
+        seen = {*bad}
+        while True:
+            good = next((row for row in wanted.tolist() if row not in seen), None)
+            if good is None:
+                good = next(row for row in range(self._table.num_examples) if row not in seen)
+            try:
+                found = self._table.read(np.where(np.isin(wanted, list(seen)), good, wanted))
+                break
+            except UnreadableRecord as error:
+                seen |= {*error.rows}
+        new = sorted(seen - self._told)
+        self._told |= seen
+        if new:
+            _LOG.warning(
+                "config.loader.on_bad_record: records %s of the table are left out (%d so far)",
+                new[:10],
+                len(self._told),
+            )
+        return found, kept & ~np.isin(flat, list(seen))
+
+    def _number(self, split: str) -> int:
+        return self._shape.train.number if split == TRAINING else self._shape.eval_batches[split].number
+
+    def _rows(self, part: Part, width: int, fold: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return int64[width, examples] rows of the table, and which are no padding; padding repeats real examples."""
+        split = part.split or "train"
+        mine = self._folds.indices[split][fold]
+        size = int(self._folds.mask[split][fold].sum())
+        batches = part.first + np.arange(width)
+        within = batches < part.stop
+        if part.split != TRAINING:
+            cut = self._shape.eval_batches[part.split]
+            places = batches[:, None] * cut.size + np.arange(cut.size)
+            return mine[places % size].astype(np.int64), (places < size) & within[:, None]
+        cadence, batch = self._cadence, self._shape.batch_size
+        an_epoch, total = cadence.steps_per_epoch[fold], cadence.totals[fold]
+        every = cadence.every or an_epoch
+        steps = (part.number - 1) * every + batches
+        within &= (batches < every) & (steps < total)
+        places = (steps % an_epoch)[:, None] * batch + np.arange(batch)
+        mask = (places < size) & within[:, None]
+        places %= size
+        if self._shape.shuffle:
+            origin, epochs = self._origins[fold], steps // an_epoch + 1
+            for epoch in np.unique(epochs[within]) if within.any() else ():
+                at = epochs == epoch
+                places[at] = permuted(places[at].reshape(-1), size, (origin.seed, origin.fold, int(epoch))).reshape(
+                    -1, batch
+                )
+        return mine[places].astype(np.int64), mask

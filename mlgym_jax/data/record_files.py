@@ -1,0 +1,162 @@
+"""Datasets that are larger than memory: .npy files mapped into it, and ArrayRecord files of records of one size."""
+
+from __future__ import annotations
+
+import glob
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import ConfigError, described, in_words, nearest
+
+_LARGE = 4096  # bytes of a record, for which a call costs less than a second copy
+
+
+@register("dataset", "memmap")
+def memmap(*, splits: Mapping[str, Mapping[str, str]], num_classes: int | None = None) -> Dataset:
+    """Map arrays of .npy files into memory; with `component("streaming")` only what a batch needs is read of them.
+
+    Args:
+        splits: split -> field -> path of a .npy file, `dict(train=dict(inputs="x.npy", targets="y.npy"))`.
+        num_classes: of integer targets that are classes; None if they are none.
+
+    Raises:
+        ConfigError: at the path: there is no such file, or it holds no array of numbers.
+    """
+    read: dict[str, dict[str, np.ndarray]] = {}
+    for split, fields in splits.items():
+        if not isinstance(fields, Mapping):
+            raise ConfigError(
+                f"dataset.splits.{split}", f"found {described(fields)}; write dict(inputs='x.npy', targets='y.npy')"
+            )
+        read[split] = {}
+        for field, path in fields.items():
+            where = f"dataset.splits.{split}.{field}"
+            try:
+                read[split][field] = np.load(os.path.expanduser(path), mmap_mode="r", allow_pickle=False)
+            except (OSError, ValueError) as error:
+                raise ConfigError(where, f"{path!r} is no .npy file of numbers: {in_words(error)}") from error
+    return Dataset(read, num_classes)
+
+
+@register("dataset", "array_records")
+def array_records(
+    *,
+    splits: Mapping[str, str | Sequence[str]],
+    fields: Mapping[str, tuple[str, Sequence[int]]],
+    num_classes: int | None = None,
+) -> Dataset:
+    """Read ArrayRecord files whose records are the bytes of some arrays, one behind the other.
+
+    Args:
+        splits: split -> path or paths, which may hold `*`: `dict(train="train-*.array_record")`; files in order of
+            their names.
+        fields: field -> (type, shape of one example), in the order of the bytes:
+            `dict(inputs=("uint8", (28, 28)), targets=("int32", ()))`. Numbers are little-endian.
+        num_classes: of integer targets that are classes; None if they are none.
+
+    Raises:
+        ConfigError: at `dataset.splits` or `dataset.fields`: no such file, no type of number, records of another size.
+    """
+    types = {}
+    for field, form in fields.items():
+        try:
+            name, shape = form
+            types[field] = np.dtype(name).newbyteorder("<"), tuple(int(size) for size in shape)
+        except (TypeError, ValueError) as error:
+            known = ["uint8", "int8", "int32", "int64", "float16", "float32", "float64", "bool"]
+            near = nearest(form[0], known) if isinstance(form, Sequence) and form and isinstance(form[0], str) else "."
+            raise ConfigError(
+                f"dataset.fields.{field}", f"found {described(form)}{near} Write ('float32', (28, 28)), type and shape"
+            ) from error
+    return Dataset({split: _Files(_paths(paths, split), types, split) for split, paths in splits.items()}, num_classes)
+
+
+def _paths(given: str | Sequence[str], split: str) -> list[str]:
+    found = []
+    for path in [given] if isinstance(given, str) else given:
+        some = sorted(glob.glob(os.path.expanduser(path)))
+        if not some:
+            raise ConfigError(f"dataset.splits.{split}", f"there is no file {path!r}")
+        found += some
+    return found
+
+
+class _Files:
+    """Files of records of one size, as a source (`data.sources`)."""
+
+    def __init__(self, paths: Sequence[str], types: Mapping[str, tuple[np.dtype, tuple[int, ...]]], split: str):
+        self._paths, self._types = list(paths), dict(types)
+        self._own = threading.local()  # a reader is one thread's
+        self.record_bytes = sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in types.values())
+        sizes = []
+        for number, path in enumerate(self._paths):
+            try:
+                sizes.append(self._reader(number).num_records())
+            except Exception as error:
+                raise ConfigError(f"dataset.splits.{split}", f"{path!r} cannot be read: {in_words(error)}") from error
+        self._starts = np.cumsum([0, *sizes])
+        if sizes and (number := int(np.argmax(np.array(sizes) > 0))) is not None and sizes[number]:
+            size = len(self._reader(number).read([0])[0])
+            if size != self.record_bytes:
+                raise ConfigError(
+                    "dataset.fields",
+                    f"they are {self.record_bytes} bytes a record, and those of {self._paths[number]!r} have {size}",
+                )
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {field: array[0] for field, array in self.read(np.array([row])).items()}
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        read = self.read(np.asarray(rows))
+        return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
+        ascending = np.asarray(rows)[order]
+        files = np.searchsorted(self._starts, ascending, side="right") - 1
+        records: list[bytes] = []
+        for number in np.unique(files).tolist():
+            records += self._reader(number).read((ascending[files == number] - self._starts[number]).tolist())
+        if wrong := {len(record) for record in records} - {self.record_bytes}:
+            raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
+        return (self._copied if self.record_bytes > _LARGE else self._joined)(records, order)
+
+    def _joined(self, records: list[bytes], order: np.ndarray) -> dict[str, np.ndarray]:
+        back = np.empty(len(order), np.int64)
+        back[order] = np.arange(len(order))
+        whole = np.frombuffer(b"".join(records), np.uint8).reshape(len(order), self.record_bytes)
+        found, at = {}, 0
+        for field, (dtype, shape) in self._types.items():
+            size = dtype.itemsize * int(np.prod(shape))
+            found[field] = whole[back, at : at + size].view(dtype).reshape(len(order), *shape)
+            at += size
+        return found
+
+    def _copied(self, records: list[bytes], order: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the same: each large record is copied once, to its place."""
+        found = {field: np.empty((len(order), *shape), dtype) for field, (dtype, shape) in self._types.items()}
+        at = 0
+        for array in found.values():
+            size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
+            target = array.reshape(-1).view(np.uint8).data
+            for place, record in zip(order.tolist(), records, strict=True):
+                target[place * size : (place + 1) * size] = memoryview(record)[at : at + size]
+            at += size
+        return found
+
+    def _reader(self, number: int) -> Any:
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        readers = self._own.__dict__.setdefault("readers", {})
+        if number not in readers:
+            readers[number] = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
+        return readers[number]

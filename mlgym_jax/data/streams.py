@@ -1,0 +1,215 @@
+"""A dataset whose splits are read while it trains: what a `Table` is, with columns that read what is asked of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.core.inputs import is_input
+from mlgym_jax.data.dataset import Dataset, Table, array_type, check_alike, compact
+from mlgym_jax.data.loaders import Stream
+from mlgym_jax.data.sources import Source, faulty, source_of
+from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
+
+_SAMPLED = 64  # examples a split, of which the fingerprint is made
+
+
+class UnreadableRecord(MlgymError):
+    """Examples that cannot be read or decoded.
+
+    Attributes:
+        rows: their rows in the table.
+    """
+
+    def __init__(self, message: str, rows: list[int]):
+        super().__init__(message)
+        self.rows = rows
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class StreamedTable(Table):
+    """All splits of a dataset behind each other, none of them read.
+
+    Attributes:
+        arrays: field -> `Column`; sources: split -> what it is read from; stream: how.
+    """
+
+    sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
+    stream: Stream = dataclasses.field(default_factory=Stream)
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return field -> array[n, …] of these rows, as `Table.arrays` would have them.
+
+        Raises:
+            UnreadableRecord: some of them cannot be read, hold what is no number, or a class that there is not.
+        """
+        rows = np.asarray(rows)
+        parts, places = [], []
+        for split, (start, stop) in self.offsets.items():
+            inside = np.flatnonzero((rows >= start) & (rows < stop))
+            if inside.size:
+                parts.append(self._read_of(split, rows[inside] - start))
+                places.append(inside)
+        if len(parts) == 1:
+            return parts[0]
+        found = {field: np.empty((len(rows), *array.shape[1:]), array.dtype) for field, array in parts[0].items()}
+        for inside, part in zip(places, parts, strict=True):
+            for field, array in part.items():
+                found[field][inside] = array
+        return found
+
+    def readable(self, rows: np.ndarray) -> np.ndarray:
+        """Return these rows, with others of them in the place of those that cannot be read.
+
+        Raises:
+            ConfigError: at `dataset`: some cannot, and are not to be left out, or none can.
+        """
+        good = rows
+        while good.size:
+            try:
+                self.read(good)
+                return np.resize(good, rows.shape)
+            except UnreadableRecord as error:
+                if not self.stream.skips:
+                    raise ConfigError("dataset", str(error)) from error
+                good = good[~np.isin(good, error.rows)]
+        raise ConfigError("dataset", f"none of its records {rows[:5].tolist()} … can be read")
+
+    def _read_of(self, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            found = self._as_expected(split, self.sources[split].read(rows))
+        except Exception as error:
+            faults = faulty(lambda one: self._as_expected(split, self.sources[split].read(one)), rows)
+            raise self._unreadable(split, faults or {int(rows[0]): in_words(error)}) from error
+        wrong: dict[int, str] = {}
+        for field, array in found.items():
+            if (is_input(field) or field == "targets") and array.dtype.kind in "fc":
+                bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+                wrong |= {int(row): f"its {field} are not finite" for row in rows[bad]}
+        targets = found.get("targets")
+        if targets is not None and self.num_classes is not None and targets.dtype.kind in "iu":
+            outside = ((targets < 0) | (targets >= self.num_classes)).reshape(len(targets), -1).any(axis=1)
+            wrong |= {int(row): f"its target is outside of 0 … {self.num_classes - 1}" for row in rows[outside]}
+        if wrong:
+            raise self._unreadable(split, wrong)
+        return found
+
+    def _as_expected(self, split: str, read: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        if {*read} != {*self.arrays}:
+            raise ValueError(f"found the fields {listed(read)}, expected {listed(self.arrays)}")
+        found = {}
+        for field, column in self.arrays.items():
+            array = found[field] = compact(read[field], f"split {split!r}, field {field!r}")
+            if array.shape[1:] != column.shape[1:] or array.dtype != column.dtype:
+                raise ValueError(f"{field} is {array_type(array)}, expected {array_type(column)}")
+        return found
+
+    def _unreadable(self, split: str, faults: Mapping[int, str]) -> UnreadableRecord:
+        said = "; ".join(f"record {row}: {why}" for row, why in list(faults.items())[:5])
+        more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
+        start = self.offsets[split][0]
+        return UnreadableRecord(
+            f"split {split!r}, {said}{more}; mend it, or leave such records out with "
+            "config.loader = component('streaming', on_bad_record='skip', …)",
+            [row + start for row in faults],
+        )
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """The SHA-256 (hex) of its splits, each field's name, type and shape, and some examples of each split."""
+        digest = hashlib.sha256(json.dumps({name: list(span) for name, span in self.offsets.items()}).encode())
+        for field, column in sorted(self.arrays.items()):
+            digest.update(json.dumps([field, column.dtype.name, column.shape]).encode())
+        for start, stop in self.offsets.values():
+            for row in np.unique(np.linspace(start, stop - 1, _SAMPLED).astype(np.int64)):
+                try:
+                    read = self.read(np.array([row]))
+                except UnreadableRecord:
+                    continue
+                for field in sorted(read):
+                    digest.update(np.ascontiguousarray(read[field]).reshape(-1).view(np.uint8).data)
+        return digest.hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Column:
+    """A field of a table that is not read: `column[rows]` reads it, and so does NumPy where it takes the whole."""
+
+    field: str
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    first: int
+    table: list[StreamedTable]  # which has it, and is made after it
+
+    @property
+    def ndim(self) -> int:
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape, dtype=np.int64))
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    def __getitem__(self, rows: Any) -> Any:
+        if isinstance(rows, slice):
+            start, stop, step = rows.indices(len(self))
+            if step != 1:
+                return self[np.arange(start, stop, step)]
+            return dataclasses.replace(self, shape=(max(0, stop - start), *self.shape[1:]), first=self.first + start)
+        wanted = np.asarray(rows)
+        if wanted.dtype.kind == "b":
+            wanted = np.flatnonzero(wanted)
+        read = self.table[0].read(wanted.reshape(-1) + self.first)[self.field]
+        return read.reshape(*wanted.shape, *self.shape[1:])
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        whole = self[np.arange(len(self))]
+        return whole if dtype is None else whole.astype(dtype)
+
+
+def to_stream(dataset: Dataset, stream: Stream = Stream()) -> StreamedTable:  # noqa: B008 (frozen)
+    """Return a dataset's splits, in the order given, as a table that is read by rows.
+
+    Of each split one example is read, for the shapes.
+
+    Raises:
+        ConfigError: at `dataset`: no "train", a split that has no random access, or is empty, whose first example
+            cannot be read, or is of another form than that of "train".
+    """
+    splits = getattr(dataset, "splits", None)
+    if not isinstance(splits, Mapping) or "train" not in splits:
+        found = listed(splits) if isinstance(splits, Mapping) else type(dataset).__name__
+        raise ConfigError("dataset", f"it has no split 'train'{nearest('train', splits or ())} Found: {found}")
+    sources = {name: source_of(split, name) for name, split in splits.items()}
+    first: dict[str, dict[str, np.ndarray]] = {}
+    for name, source in sources.items():
+        try:
+            first[name] = {
+                field: compact(array, f"split {name!r}, field {field!r}")
+                for field, array in source.read(np.array([0])).items()
+            }
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise ConfigError("dataset", f"split {name!r}, record 0 cannot be read: {in_words(error)}") from error
+    check_alike(first)
+    offsets, start = {}, 0
+    for name, source in sources.items():
+        offsets[name] = (start, start + len(source))
+        start += len(source)
+    holder: list[StreamedTable] = []
+    columns: Any = {
+        field: Column(field, (start, *array.shape[1:]), array.dtype, 0, holder)
+        for field, array in first["train"].items()
+    }
+    table = StreamedTable(columns, offsets, dataset.num_classes, sources, stream)
+    holder.append(table)
+    return table

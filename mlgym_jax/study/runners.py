@@ -1,0 +1,39 @@
+"""From a job and a plan to what runs its epochs."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from mlgym_jax.core.epoch import make_epoch
+from mlgym_jax.core.epoch_shape import EpochShape
+from mlgym_jax.core.streamed import make_streamed
+from mlgym_jax.data.feed import Feed
+from mlgym_jax.data.streams import StreamedTable
+from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.plan import Plan
+from mlgym_jax.execution.sharding import split_over_data, state_specs
+from mlgym_jax.execution.streams import StreamRunner
+from mlgym_jax.execution.stretches import StretchRunner
+from mlgym_jax.study.job import Job
+
+
+def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
+    """Return what runs the epochs of a job by a plan; of another `shape` than its own, to measure it on a few steps."""
+    shape, program, specs = shape or job.shape, job.program, None
+    if plan.data > 1:
+        rules = job.components["parallel"].rules if "parallel" in job.components else ()
+        specs = state_specs(job.abstract, plan.data, fsdp=plan.shard == "fsdp", rules=rules)
+        program = split_over_data(program, specs)
+    functions = make_epoch(program, shape, job.components)
+    fields: dict[str, Any] = {"devices": devices, "fold_of_row": job.fold_of_row, "names": job.names, "specs": specs}
+    if isinstance(job.table, StreamedTable):
+        feed = Feed(job.table, job.folds, job.origins, shape, job.cadence)
+        known = {name: found for name, found in job.fold_tables.items() if name not in ("indices", "mask")}
+        fields |= {"feed": feed, "streamed": make_streamed(program, shape), "data": {}, "folds": known}
+        return StreamRunner(program, functions, shape, dataclasses.replace(plan, loop="stretch"), **fields)
+    runner = StretchRunner if plan.loop == "stretch" else GroupRunner
+    return runner(program, functions, shape, plan, data=dict(job.table.arrays), folds=job.fold_tables, **fields)

@@ -27,14 +27,17 @@ TRANSFORMS = f'transforms=(component("clip", max_delta=1.0), {SGD})'
 LABELS = f'transforms=dict(slow={SGD}, fast=component("adam", learning_rate=0.1)), param_labels=(("kernel", "fast"), ("", "slow"))'  # noqa: E501
 DIGITS = 'dataset=component("digits")'
 # Parameters of the examples, where the required ones are no plain numbers or the plain example would say little.
+_FIELDS = 'fields={"inputs": ("uint8", (28, 28)), "targets": ("int32", ())}, num_classes=10'
 PARAMETERS = {
     "averaging/ema": "decay=0.99",
     "checkpointing/best": 'monitor="val/loss", mode="min", num_keep=3',
     "checkpointing/every_k": "k=5",
+    "dataset/array_records": 'splits={"train": "train-*.array_record"}, ' + _FIELDS,
     "dataset/combine": 'datasets=(component("digits"), component("shuffle", dataset=component("digits")))',
     "dataset/csv": 'path="iris.csv", target="species", task="classification"',
     "dataset/filter_labels": f"{DIGITS}, keep=(0, 1, 2)",
     "dataset/map_labels": f"{DIGITS}, mapping=tuple((digit, digit % 2) for digit in range(10))",
+    "dataset/memmap": 'splits={"train": {"inputs": "x.npy", "targets": "y.npy"}}',
     "dataset/npz": 'path="digits.npz"',
     "dataset/one_hot_labels": DIGITS,
     "dataset/select_columns": 'dataset=component("wine"), columns=("alcohol", "hue")',

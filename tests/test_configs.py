@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 from array_record.python.array_record_module import ArrayRecordWriter
 from conftest import ROOT
+from ml_collections import ConfigDict
 from scipy.stats import norm
 
 import mlgym_jax as mg
+from mlgym_jax import component
 from mlgym_jax.study.expand import prepare
 
 # name -> (overrides, experiments, compiled programs, {score: what this little training reaches})
@@ -88,7 +90,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "shards").mkdir()
     for split in ("train", "test"):
         writer = ArrayRecordWriter(f"shards/{split}-0.array_record", "group_size:1")
-        for row in range(300):
+        for row in range(400):
             writer.write(bytes(4 * 784) + np.int32(row % 10).tobytes())
         writer.close()
     for block in blocks:
@@ -110,7 +112,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
 @pytest.mark.usefixtures("own_registry")
 def test_a_loss_of_the_docs_is_the_one_of_the_paper():
     """KL(N(m, s) || N(0, 1)), Kingma and Welling's appendix B, by the integral of SciPy's densities."""
-    names = {"__name__": "docs"}
+    names = {"__name__": "docs", "component": component, "config": ConfigDict({"loader": None}, type_safe=False)}
     for block in snippets("docs/models.md"):
         exec(compile(block, "docs/models.md", "exec"), names)
     mean, scale = np.array([[0.5, -1.0]]), np.array([[0.7, 2.0]])

@@ -178,7 +178,7 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
 
 def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path):
     text = SLOW.replace('component("in_memory", batch_size=6)', 'component("streaming", batch_size=6)')
-    study = write(tmp_path, text)
+    study = write(tmp_path, text.replace("slow_net", "slow_net_of_streams"))
     status, _, err = here("run", f"--config={study}", f"--event_storage={tmp_path}", "--run_id=whole", "--plan=map")
     assert status == 0, err
     process, _ = begun(study, tmp_path, "killed", 4)

@@ -67,6 +67,7 @@ def _summary(run: Run, view: RunView, event_id: int, published: bool, lost: bool
         "config": view.config,
         "config_hash": view.config_hash,
         "groups": view.groups,
+        "speeds": view.speeds,
         "scores": names,
         "monitor": monitor,
         "mode": mode,

@@ -37,6 +37,7 @@ _PUBLIC = {
     "mean_of": "mlgym_jax.core.metric",
     "Dataset": "mlgym_jax.data.dataset",
     "run": "mlgym_jax.recording.launch",
+    "forecast": "mlgym_jax.recording.forecast",
     "resume": "mlgym_jax.recording.launch",
     "load_run": "mlgym_jax.reading.results",
     "RunResult": "mlgym_jax.reading.results",
@@ -68,6 +69,7 @@ if TYPE_CHECKING:
     from mlgym_jax.reading.results import ExperimentResult as ExperimentResult
     from mlgym_jax.reading.results import RunResult as RunResult
     from mlgym_jax.reading.results import load_run as load_run
+    from mlgym_jax.recording.forecast import forecast as forecast
     from mlgym_jax.recording.launch import resume as resume
     from mlgym_jax.recording.launch import run as run
     from mlgym_jax.study.build import build as build

@@ -8,12 +8,13 @@ from __future__ import annotations
 import argparse
 import os
 import sys
+import time
 import types
 from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave, parse_overrides, split_overrides
-from mlgym_jax.errors import DiskError, MlgymError, MovedError
+from mlgym_jax.errors import DiskError, MlgymError, MovedError, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.execution.interruption import Interruption, Watch, safe_point
 from mlgym_jax.publishing import Boards
@@ -22,6 +23,9 @@ from mlgym_jax.publishing import Boards
 # What earlier versions recorded of a config without a section `validation`.
 _OLD_DEFAULT = {"component": "holdout", "val": 0.2}
 _MAY_CHANGE = ("num_epochs", "num_steps", "checkpoint_interval_seconds")
+# What --dry_run may be besides a flag.
+MEASURES = "measure"
+_STARTED = time.perf_counter() - time.process_time()  # what came before this line were imports
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -66,7 +70,17 @@ def _parser() -> argparse.ArgumentParser:
         "default config.parallel and the number of experiments decide",
     )
     parser.add_argument(
-        "--dry_run", action="store_true", help="check everything and say what would be trained, but train nothing"
+        "--dry_run",
+        nargs="?",
+        const=True,
+        metavar=MEASURES,
+        help="check everything and say what would be trained, but train nothing; --dry_run=measure also compiles the "
+        "programs and times a few epochs of each, to predict the run's seconds; nothing is written",
+    )
+    parser.add_argument(
+        "--profile",
+        metavar="STEPS",
+        help="write a trace of JAX's profiler of about so many training steps to the run's folder, profile/",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
     return parser
@@ -88,8 +102,15 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         raise MlgymError(f"--resume={options.resume}: a run's id is missing; write --resume=RUN_ID")
     if options.resume is not None and options.run_id is not None:
         raise MlgymError("--resume names the run already; leave --run_id out")
+    if options.dry_run not in (None, True, MEASURES):
+        raise MlgymError(
+            f"--dry_run={options.dry_run}: unknown{nearest(options.dry_run, [MEASURES])} Allowed: --dry_run, which "
+            "compiles nothing, and --dry_run=measure"
+        )
     if options.resume is not None and options.dry_run:
         raise MlgymError("--dry_run is of a new run; leave --resume out")
+    if options.profile is not None and options.dry_run:
+        raise MlgymError("--profile traces a run; leave --dry_run out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
     from mlgym_jax.reading.terminal import Terminal  # here, so that a wrong request is answered at once
 
@@ -102,6 +123,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
             "board": boards,
             "sinks": [terminal],
             "live": terminal.live,
+            "profile": int(steps) if (steps := options.profile) and steps.isdecimal() else steps,
         }
         try:
             safe_point()
@@ -117,7 +139,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                     from mlgym_jax.recording.forecast import forecast
 
                     named = {name: shared[name] for name in ("plan", "devices", "mesh", "trust")}
-                    print(forecast(config, run_id=options.run_id, **named))
+                    measure = options.dry_run == MEASURES
+                    print(forecast(config, measure=measure, run_id=options.run_id, since=_STARTED, **named))
                     return DONE
                 from mlgym_jax.recording.launch import run
 

@@ -7,7 +7,7 @@ import jax
 import pytest
 from conftest import ROOT
 
-from mlgym_jax.execution.compile_cache import machine, use_compile_cache
+from mlgym_jax.execution.compile_cache import machine, reading_compile_cache, use_compile_cache
 
 SETTINGS = (
     "jax_compilation_cache_dir",
@@ -53,6 +53,20 @@ def test_nothing_is_kept_where_it_is_off_or_cannot_be_written(tmp_path, monkeypa
     (tmp_path / "file").touch()
     monkeypatch.setenv("MLGYM_JAX_CACHE_DIR", str(tmp_path / "file/below"))
     assert used() == (None, 1.0, 0)
+
+
+@pytest.mark.usefixtures("untold")
+def test_what_only_reads_keeps_nothing_and_makes_no_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLGYM_JAX_CACHE_DIR", str(tmp_path / "deep"))
+    for there in (False, True):
+        with reading_compile_cache():
+            assert bool(jax.config.values[SETTINGS[0]]) is there
+            jax.jit(lambda x: x + 3.5)(1.0)
+        assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+        assert jax.config.values[SETTINGS[1]] == (0.2 if there else 1.0)
+        if not there:
+            assert list(tmp_path.iterdir()) == []
+            (tmp_path / "deep/compiled" / machine()).mkdir(parents=True)
 
 
 @pytest.mark.usefixtures("untold")

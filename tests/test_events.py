@@ -71,6 +71,21 @@ EVENTS = {
     "group_compacted": ev.group_compacted(RUN, group=0, epoch=2, rows=[4], now_ms=13),
     "resume_mismatch": ev.resume_mismatch(RUN, **ONE, epoch=2, key="val/f1", logged=0.5, repeated=math.nan, now_ms=14),
     "run_finished": ev.run_finished(RUN, status="DONE", num_failed=0, seconds=3.5, now_ms=15),
+    "group_trained": ev.group_trained(
+        RUN,
+        group=0,
+        num_steps=8,
+        num_examples=400,
+        seconds=0.5,
+        examples_per_second=800.0,
+        tokens_per_second=None,
+        device_kind="cpu",
+        utilisation=None,
+        now_ms=16,
+    ),
+    "profile_saved": ev.profile_saved(
+        RUN, group=0, first_epoch=2, last_epoch=5, num_steps=1392, folder="profile", now_ms=17
+    ),
 }
 FIELDS = {
     "job_scheduled": "job_id config",
@@ -78,7 +93,7 @@ FIELDS = {
     "experiment_config": "experiment_id job_id config hyperparameters fold round",
     "experiment_status": "experiment_id status num_epochs current_epoch splits current_split num_batches current_batch",
     "evaluation_result": "experiment_id epoch metric_scores loss_scores seconds",
-    "group_compiled": "group experiments plan reason compile_seconds num_examples",
+    "group_compiled": "group experiments plan reason compile_seconds num_examples mesh flops_per_step bytes_per_device",
     "run_started": "name config_hash num_experiments num_groups resumed",
     "checkpoint_saved": "group epoch kept bytes seconds",
     "checkpoint_skipped": "group step error",
@@ -88,6 +103,10 @@ FIELDS = {
     "group_compacted": "group epoch rows",
     "resume_mismatch": "experiment_id epoch key logged repeated",
     "run_finished": "status num_failed seconds",
+    "profile_saved": "group first_epoch last_epoch num_steps folder",
+    "group_trained": (
+        "group num_steps num_examples seconds examples_per_second tokens_per_second device_kind utilisation"
+    ),
 }
 
 

@@ -4,14 +4,16 @@ import logging
 import math
 
 import pytest
-from study_files import here, small
+from study_files import events, here, small
 
 import mlgym_jax as mg
+from mlgym_jax.recording import rehearsal
 from mlgym_jax.study.expand import prepare
 
 
 def dry(folder, edit="", *words):
-    status, out, err = here("run", f"--config={small(folder, edit)}", "--dry_run", *words)
+    asked = [] if any(word.startswith("--dry_run") for word in words) else ["--dry_run"]
+    status, out, err = here("run", f"--config={small(folder, edit)}", *asked, *words)
     return status, out, err
 
 
@@ -29,6 +31,7 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path, monke
     rest = 200 - math.ceil(20) - math.ceil(10)
     assert f"plan vmap+scanx1, {math.ceil(rest / 32)} steps of 32 an epoch" in out
     assert f"examples: train {rest}, val 20, test 10" in out
+    assert "  plan: networks so small that 2 of them fit a core's cache are computed in one batch; mesh exp" in out
     # Dense layers from 8 inputs to 3 classes.
     assert (
         f", {8 * 4 + 4 + 4 * 3 + 3} parameters;" in out and f", {8 * 8 + 8 + 8 * 8 + 8 + 8 * 3 + 3} parameters;" in out
@@ -44,11 +47,55 @@ def test_a_dry_run_says_what_would_be_trained_and_leaves_nothing(tmp_path, monke
         (["--run_id=../x"], "--run_id=../x: allowed are"),
         (["--devices=99"], "--devices=99: this process has"),
         (["--resume=r"], "--dry_run is of a new run; leave --resume out"),
+        (["--dry_run=mesure"], "--dry_run=mesure: unknown; did you mean 'measure'? Allowed: --dry_run, which compiles"),
+        (["--dry_run=measure", "--plan=tune"], "--plan=tune: it measures and remembers plans when it runs"),
     ],
 )
 def test_a_dry_run_refuses_what_a_run_refuses(words, message, tmp_path):
     status, out, err = dry(tmp_path, "", *words)
     assert (status, out) == (2, "") and err.startswith(f"error: {message}"), err
+
+
+def test_what_is_forecast_is_what_a_run_records(tmp_path, monkeypatch):
+    """Sizes and operations alike; measuring them leaves no file, not even in the cache of compiled programs."""
+    edit = """
+    config.seed = grid(0, 1, 2)
+    config.model = component("mlp", features=grid((4,), (8,)))
+    config.checkpointing = component("last")"""
+    config, cache = mg.load_config(small(tmp_path, edit)), tmp_path / "cache"
+    monkeypatch.setenv("MLGYM_JAX_CACHE_DIR", str(cache))
+    least, measured = mg.forecast(config), mg.forecast(config, measure=True)
+    assert {path.name for path in tmp_path.iterdir()} <= {"study.py", "__pycache__"}
+    result = mg.run(config, tmp_path / "storage")
+    compiled, saved = (events(result.run_dir, kind) for kind in ("group_compiled", "checkpoint_saved"))
+    for said in (least, measured):
+        assert [str(group.plan) for group in said.groups] == [group["plan"] for group in compiled]
+        assert [group.mesh for group in said.groups] == [group["mesh"] for group in compiled]
+        assert [group.flops_per_step for group in said.groups] == [group["flops_per_step"] for group in compiled]
+        assert [group.checkpoint_bytes for group in said.groups] == [group["bytes"] for group in saved]
+    needed = [group["bytes_per_device"] for group in compiled]
+    assert [group.bytes_per_device for group in measured.groups] == needed
+    for group, bytes_needed in zip(least.groups, needed, strict=True):
+        assert 200 * (8 + 1) * 4 < group.bytes_per_device <= bytes_needed
+
+
+def test_seconds_are_those_of_the_epochs_that_were_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr(rehearsal, "_CORE_FLOPS", 1.0)  # so slow that an epoch is timed on a part of its steps
+    edit = """
+    config.num_epochs = 50
+    config.loader = component("in_memory", batch_size=4)"""
+    [group], seconds = (said := mg.forecast(mg.load_config(small(tmp_path, edit)), measure=True)).groups, said.seconds
+    found = group.rehearsal
+    assert (found.num_steps, group.job.shape.num_steps) == (8, 40)
+    assert seconds.train == pytest.approx(found.first_epoch_seconds + 49 * found.epoch_seconds)
+    assert seconds.compile == pytest.approx(found.compile_seconds + found.init_seconds)
+    assert seconds.total == pytest.approx(seconds.start + seconds.compile + seconds.train + seconds.record)
+    assert "s an epoch (by 8 of its steps)\npredicted: " in str(said) and "nothing was recorded or written" in str(said)
+
+
+def test_a_program_for_each_of_a_few_experiments_is_said(tmp_path):
+    _, out, _ = dry(tmp_path, 'config.model = component("mlp", features=grid((4,), (8,)))')
+    assert "\neach experiment compiles a program of its own; seeds, folds and numbers of losses" in out
 
 
 MANY = """

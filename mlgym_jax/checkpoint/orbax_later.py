@@ -17,7 +17,7 @@ else:
 
     ocp = _Later()
 
-__all__ = ["import_in_background", "manager_of", "ocp"]
+__all__ = ["import_in_background", "manager_of", "ocp", "wait_for_import"]
 
 # Orbax looks at the clock that anybody may set: no write is given up, however late it seems.
 _PATIENCE_SECONDS = 10**9
@@ -26,6 +26,11 @@ _PATIENCE_SECONDS = 10**9
 def import_in_background() -> None:
     """Begin to import it; who uses it meanwhile waits until that is done."""
     threading.Thread(target=lambda: ocp.CheckpointManager, name="import of orbax", daemon=True).start()
+
+
+def wait_for_import() -> None:
+    """Return when it is imported."""
+    _ = ocp.CheckpointManager
 
 
 def manager_of(folder: str) -> ocp.CheckpointManager:

@@ -68,6 +68,11 @@ class EpochShape:
         """Examples a step."""
         return self.train.size
 
+    @property
+    def steps_at_once(self) -> int:
+        """Training steps from one evaluation to the next, those of the largest fold."""
+        return self.num_steps if self.cadence is None else self.train.number
+
 
 def epoch_shape(
     sizes: Mapping[str, tuple[int, ...]],

@@ -152,6 +152,7 @@ _HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
     "experiment_stopped": _experiment_stopped,
     "experiment_failed": _experiment_failed,
     "group_compiled": _collect("groups"),
+    "group_trained": _collect("speeds"),
     "group_compacted": _collect("compactions"),
     "checkpoint_saved": _collect("checkpoints"),
     "checkpoint_skipped": _collect("checkpoints_skipped"),

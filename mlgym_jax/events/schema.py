@@ -196,6 +196,8 @@ class GroupCompiled(Payload, kw_only=True):
 
     Attributes:
         num_examples: training examples an experiment and epoch.
+        mesh: the devices' axes, `experiment:2,data:1`; flops_per_step: what a training step of one experiment computes;
+            bytes_per_device: what a call of the programs needs there. None where it is not known, as of old logs.
     """
 
     group: int
@@ -204,6 +206,28 @@ class GroupCompiled(Payload, kw_only=True):
     reason: str
     compile_seconds: Number
     num_examples: int | None = None
+    mesh: str | None = None
+    flops_per_step: int | None = None
+    bytes_per_device: int | None = None
+
+
+class GroupTrained(Payload, kw_only=True):
+    """How fast a group trained in this launch: its experiments' steps and examples, in the wall time of its epochs.
+
+    Attributes:
+        seconds: evaluations included; compiling, and pauses between epochs, are not.
+        tokens_per_second: None where examples are no sequences of tokens.
+        utilisation: operations of the steps, over what the devices could have done meanwhile; None if not known.
+    """
+
+    group: int
+    num_steps: int
+    num_examples: int
+    seconds: Number
+    examples_per_second: Number
+    tokens_per_second: Number | None
+    device_kind: str
+    utilisation: Number | None
 
 
 class WarmStarted(Payload, kw_only=True):
@@ -222,6 +246,16 @@ class WarmStarted(Payload, kw_only=True):
     left: Sequence[str]
     mismatched: Mapping[str, str]
     checksum: int
+
+
+class ProfileSaved(Payload, kw_only=True):
+    """A trace of JAX's profiler is in `folder` of the run's: of `num_steps` steps of all of a group's experiments."""
+
+    group: int
+    first_epoch: int
+    last_epoch: int
+    num_steps: int
+    folder: str
 
 
 class GroupCompacted(Payload, kw_only=True):
@@ -294,6 +328,8 @@ experiment_failed = ExperimentFailed.event
 resume_mismatch = ResumeMismatch.event
 group_compiled = GroupCompiled.event
 warm_started = WarmStarted.event
+group_trained = GroupTrained.event
+profile_saved = ProfileSaved.event
 group_compacted = GroupCompacted.event
 checkpoint_saved = CheckpointSaved.event
 checkpoint_skipped = CheckpointSkipped.event

@@ -158,8 +158,9 @@ class ExperimentView:
 class RunView:
     """What the log says about a run; `experiments` is in the order of the ids.
 
-    `groups`, `compactions`, `checkpoints`, `checkpoints_skipped` and `mismatches` are the payloads of `group_compiled`,
-    `group_compacted`, `checkpoint_saved`, `checkpoint_skipped` and `resume_mismatch`, in the order of the log.
+    `groups`, `speeds`, `compactions`, `checkpoints`, `checkpoints_skipped` and `mismatches` are the payloads of
+    `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`, `checkpoint_skipped` and
+    `resume_mismatch`, in the order of the log.
     `started_ms` is the first event's time; `finished_ms` is None while the run, or its resumption, goes on.
     """
 
@@ -173,6 +174,7 @@ class RunView:
     finished_ms: int | None = None
     experiments: dict[int, ExperimentView] = field(default_factory=dict)
     groups: list[Payload] = field(default_factory=list)
+    speeds: list[Payload] = field(default_factory=list)
     compactions: list[Payload] = field(default_factory=list)
     checkpoints: list[Payload] = field(default_factory=list)
     checkpoints_skipped: list[Payload] = field(default_factory=list)
@@ -227,6 +229,7 @@ class RunView:
             self,
             experiments={number: view.copy() for number, view in self.experiments.items()},
             groups=[*self.groups],
+            speeds=[*self.speeds],
             compactions=[*self.compactions],
             checkpoints=[*self.checkpoints],
             checkpoints_skipped=[*self.checkpoints_skipped],

@@ -25,7 +25,7 @@ from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
-from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, mesh_of, on_all
+from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.sharding import shardings
@@ -80,6 +80,16 @@ class GroupRunner:
 
     def close(self) -> None:
         """Let go of what is not memory."""
+
+    @property
+    def mesh(self) -> str:
+        """The devices' axes, in words."""
+        return described(self.plan)
+
+    @property
+    def bytes_per_device(self) -> int:
+        """What a call of the compiled programs needs on a device, of the one that needs most."""
+        return max(map(memory_needed, self._compiled.values()))
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------
 
@@ -147,7 +157,7 @@ class GroupRunner:
 
     def _cut(self, width: int) -> bool:
         """Cut the group into chunks if its programs need more memory than a device has; tell whether it did."""
-        limit, needed = memory_limit(self._mesh.devices.flat[0]), max(map(memory_needed, self._compiled.values()))
+        limit, needed = memory_limit(self._mesh.devices.flat[0]), self.bytes_per_device
         if not limit or needed <= limit or width <= self._least:
             return False
         chunk = max(self._least, min(width - 1, int(width * limit / needed)))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import math
 import os
 import pathlib
 import platform
+from collections.abc import Iterator
 
 import jax
 
 VARIABLE = "MLGYM_JAX_CACHE_DIR"
+_KEPT_FROM = "jax_persistent_cache_min_compile_time_secs"
 _MIN_COMPILE_SECONDS = 0.2
 
 
@@ -19,18 +23,42 @@ def use_compile_cache() -> None:
     The environment variable `MLGYM_JAX_CACHE_DIR` names another folder; `off` keeps nothing. Programs for different
     processors and versions are kept apart, so that a home folder may be shared by the machines of a cluster.
     """
-    home = cache_home()
-    if home is None or jax.config.values["jax_compilation_cache_dir"]:
+    where = _folder()
+    if where is None:
         return
     try:
-        where = home / "compiled" / machine()
         where.mkdir(parents=True, exist_ok=True)
     except OSError:
         return  # a cache that cannot be written is none
-    if not os.access(where, os.W_OK):
-        return
+    if os.access(where, os.W_OK):
+        _use(where)
+
+
+@contextlib.contextmanager
+def reading_compile_cache() -> Iterator[None]:
+    """Let what was compiled before be found while this is entered, and nothing be kept."""
+    where = _folder()
+    if where is not None and where.is_dir():
+        _use(where)
+    before = jax.config.values[_KEPT_FROM]
+    jax.config.update(_KEPT_FROM, math.inf)
+    try:
+        yield
+    finally:
+        jax.config.update(_KEPT_FROM, before)
+
+
+def _folder() -> pathlib.Path | None:
+    """Return where compiled programs are kept; None if nowhere, or where JAX was told."""
+    home = cache_home()
+    if home is None or jax.config.values["jax_compilation_cache_dir"]:
+        return None
+    return home / "compiled" / machine()
+
+
+def _use(where: pathlib.Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(where))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", _MIN_COMPILE_SECONDS)
+    jax.config.update(_KEPT_FROM, _MIN_COMPILE_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import time
 import traceback
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -83,12 +83,14 @@ def fit(
     stopped: Stopped | None = None,
     intervals: Mapping[str, int] | None = None,
     middle: Middle | None = None,
+    rests: Collection[int] = (),
     clock: Callable[[], float] = time.perf_counter,
-) -> Iterator[EpochReport | Reached]:
+) -> Generator[EpochReport | Reached, None, None]:
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
+    `rests` are epochs after which nothing is dispatched before their report was consumed.
     A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
     before that, so that effects cost the devices none. Of an epoch in stretches, each is told; the first one begins in
     its `middle`, if that is given.
@@ -131,7 +133,8 @@ def fit(
         compacted = None if rows is None else np.flatnonzero(active).tolist()
         report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-        ahead = going_on and rows is None and at_once and runner.plan.loop != "stretch"  # whose dispatch is all of it
+        is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it
+        ahead = going_on and rows is None and at_once and not is_long and epoch not in rests
         if ahead:
             pending = yield from _dispatched(runner, active, epoch + 1, clock)
         yield report

@@ -10,6 +10,7 @@ from typing import Any
 from mlgym_jax.config.spelling import columns, spelled
 from mlgym_jax.errors import listed
 from mlgym_jax.reading.results import ExperimentResult, RunResult
+from mlgym_jax.reading.speed import speed_in_words
 
 
 def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
@@ -28,6 +29,8 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
         console.print(_refitted(item))
     if "refit" in (result.view.config or {}) and not result.refit and result.status in ("DONE", "FAILED"):
         console.print("refit: none, as no candidate has a finite score on every fold")
+    if speed := speed_in_words(result.view.speeds):
+        console.print(speed)
     if result.damaged_lines:
         console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
 

@@ -35,7 +35,9 @@ from mlgym_jax.recording.group_checkpoints import (
     save,
     wanted_epochs,
 )
+from mlgym_jax.recording.profile import Profile
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.recording.speed import Speed
 from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
@@ -54,6 +56,7 @@ def train_group(
     devices: Sequence[jax.Device],
     static_because: Mapping[str, str],
     rivals: Rivals = (),
+    profile: Profile | None = None,
 ) -> Rivals:
     """Train a group to its end; a failure of its program is recorded and leaves other groups unharmed.
 
@@ -77,7 +80,7 @@ def train_group(
         tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
     )
     try:
-        _train(training, plan, devices, static_because)
+        _train(training, plan, devices, static_because, profile)
     except DiskError as error:
         if epoch := training.written[0]:
             error.last_step = os.path.join(layout.CHECKPOINTS, layout.group_name(job.group.index), str(epoch))
@@ -106,11 +109,15 @@ def _split_as_before(job: Job, plan: Plan, recorder: Recorder) -> bool:
 
 
 def _train(
-    training: GroupTraining, plan: Plan, devices: Sequence[jax.Device], static_because: Mapping[str, str]
+    training: GroupTraining,
+    plan: Plan,
+    devices: Sequence[jax.Device],
+    static_because: Mapping[str, str],
+    profile: Profile | None,
 ) -> None:
     job = training.job
     with contextlib.closing(make_runner(job, plan, devices)) as runner:
-        _train_on(training, runner, plan, devices, static_because)
+        _train_on(training, runner, plan, devices, static_because, profile)
 
 
 def _train_on(
@@ -119,6 +126,7 @@ def _train_on(
     plan: Plan,
     devices: Sequence[jax.Device],
     static_because: Mapping[str, str],
+    profile: Profile | None,
 ) -> None:
     job, recorder = training.job, training.recorder
     # The order of initialisation, which must not change:
@@ -147,14 +155,14 @@ def _train_on(
     platform, last = devices[0].platform, plan.mesh.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
-    compiled = _compiled(training, runner.plan, seconds, apart)
+    compiled = _compiled(training, runner, seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    _fit(training, runner, done + 1, own_middle(training, runner, done))
+    _fit(training, runner, done + 1, own_middle(training, runner, done), devices[: plan.mesh.num_devices], profile)
 
 
-def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequence[str] = ()) -> Event:
-    job = training.job
+def _compiled(training: GroupTraining, runner: GroupRunner, seconds: float, apart: Sequence[str] = ()) -> Event:
+    job, plan = training.job, runner.plan
     return training.recorder.event(
         schema.group_compiled,
         group=job.group.index,
@@ -163,11 +171,21 @@ def _compiled(training: GroupTraining, plan: Plan, seconds: float, apart: Sequen
         reason="; ".join([plan.reason, *apart]),
         compile_seconds=seconds,
         num_examples=max(job.folds.sizes["train"]),
+        mesh=runner.mesh,
+        flops_per_step=None if job.flops is None else job.flops.total,
+        bytes_per_device=runner.bytes_per_device,
     )
 
 
-def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, middle: Middle | None) -> None:
-    job = training.job
+def _fit(
+    training: GroupTraining,
+    runner: GroupRunner,
+    first_epoch: int,
+    middle: Middle | None,
+    devices: Sequence[jax.Device],
+    profile: Profile | None,
+) -> None:
+    job, speed, recorder = training.job, Speed(training.job), training.recorder
     interval, num_epochs = job.group.config["checkpoint_interval_seconds"], job.cadence.num_evaluations
     reports = fit(
         runner,
@@ -178,31 +196,37 @@ def _fit(training: GroupTraining, runner: GroupRunner, first_epoch: int, middle:
         stopped=functools.partial(_stopped, training),
         intervals=job.intervals,
         middle=middle,
+        rests=profile.choose(job, first_epoch) if profile else (),
     )
+    if profile:
+        reports = profile.traced(reports, job, recorder)
     try:
         for report in reports:
             _end_if_insisted()
             if isinstance(report, Reached):
-                training.recorder.log.append(progress(training, report))
+                recorder.log.append(progress(training, report))
                 if requested() or time.monotonic() - training.written[1] >= interval:
                     save_middle(training, report)
                 if requested() and report.middle is not None:
                     break
                 continue
             if report.replanned is not None:
-                training.recorder.log.append([_compiled(training, runner.plan, report.replanned)])
-            training.recorder.log.append(_events(training, report))
+                recorder.log.append([_compiled(training, runner, report.replanned)])
+            recorder.log.append(_events(training, report))
+            speed.add(report)
             copy_wanted(training, report)
             if requested():
                 break
             if time.monotonic() - training.written[1] >= interval:
                 save(training)
     finally:
+        reports.close()
         # Also after an interruption or a failure: what was trained since the last write is not lost. An epoch whose
         # wanted rows were not all copied is trained again; its state without them would be taken for all there is.
         if training.standing.report is not None and not isinstance(sys.exc_info()[1], DiskError):
             save(training)
             finish_save(training)
+            recorder.emit(schema.group_trained, group=job.group.index, **speed.told(devices))
     safe_point()
     forget_middle(training)  # all has trained to its end
 

@@ -20,8 +20,8 @@ from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
-from mlgym_jax.execution.mesh import described, use_devices
-from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, logged_plan, recorded_request, request_of
+from mlgym_jax.execution.mesh import use_devices
+from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
@@ -29,6 +29,8 @@ from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import write_cards
+from mlgym_jax.recording.plans import plan_for, plans_before
+from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
@@ -36,9 +38,6 @@ from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
-from mlgym_jax.study.job import Job
-from mlgym_jax.study.planning import plan_of
-from mlgym_jax.study.tuning import tuned_plan
 
 _LOG = logging.getLogger(__name__)
 Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
@@ -63,6 +62,7 @@ def run(
     devices: int | None = None,
     mesh: str | None = None,
     trust: bool = False,
+    profile: int | None = None,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -72,12 +72,12 @@ def run(
         config: an `ml_collections.ConfigDict`, as `load_config` returns it; or the path that it takes.
         board: the URL of a board to publish to while the run goes on, or several; a board whose own folder is
             `event_storage` needs none. The token is in the environment variable MLGYM_JAX_BOARD_TOKEN.
-        plan: how groups are executed: `auto`, `tune` (measured), or `vmap`, `map`, `none` and `scan`, `step` joined by
-            +.
+        plan: how groups run: `auto`, `tune` (measured), or one of `vmap`, `map`, `none`, `scan`, `step`, or two by +.
         devices: how many local devices to use; all by default.
         mesh: `experiment:2,data:4` deals the experiments to 2 groups of 4 devices, over which each batch is split; by
             default the config's section `parallel` says whether batches are split, and the number of experiments how.
         trust: execute the code of somebody else's run, where a config that it recorded is run.
+        profile: write a trace of JAX's profiler of about so many training steps into the run's folder.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
 
@@ -85,7 +85,7 @@ def run(
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
-    boards, config = Boards.at(board), as_config(config)
+    boards, config, tracing = Boards.at(board), as_config(config), profile_of(profile)
     study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
     own = sources.kept(study.config, source_file(config))
     storage = os.path.abspath(os.fspath(event_storage))
@@ -99,7 +99,7 @@ def run(
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
             written = stack.enter_context(_writing(run_dir, live, sinks, boards))  # last: what has a log can go on
-        return _launch(written, study, request, devices=used)
+        return _launch(written, study, request, devices=used, profile=tracing)
 
 
 @interruptible
@@ -114,6 +114,7 @@ def resume(
     devices: int | None = None,
     mesh: str | None = None,
     trust: bool = False,
+    profile: int | None = None,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -131,7 +132,7 @@ def resume(
             the run sweeps, or steps behind a last evaluation that came early.
     """
     sources.refuse_while_executing()
-    boards, request = Boards.at(board), request_of(plan, mesh)
+    boards, request, tracing = Boards.at(board), request_of(plan, mesh), profile_of(profile)
     folder = run_folder.require(run_dir)
     used = use_devices(devices, request.mesh, like=num_devices_before(folder))
     config = run_folder.read_config(folder, trust=trust)
@@ -152,7 +153,7 @@ def resume(
                     f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"
                 )
         run_folder.write_resolved(folder, study.config)
-        return _launch(written, study, request, devices=used)
+        return _launch(written, study, request, devices=used, profile=tracing)
 
 
 @interruptible
@@ -196,7 +197,7 @@ def repeat(
             study,
             AUTO,
             devices=used,
-            planned=_plans(view),
+            planned=plans_before(view),
             others=others,
             going_on=False,
         )
@@ -221,11 +222,6 @@ def _writing(
         yield _Written(log, live, publication)
 
 
-def _plans(logged: RunView) -> dict[int, PlanRequest]:
-    """Return what brings back the plan that each group trained by."""
-    return {group["group"]: logged_plan(group["plan"]) for group in logged.groups}
-
-
 def _launch(
     written: _Written,
     study: Study,
@@ -235,6 +231,7 @@ def _launch(
     planned: Mapping[int, PlanRequest] | None = None,
     others: Rivals = (),
     going_on: bool = True,
+    profile: Profile | None = None,
 ) -> RunResult:
     """Train every group of a study, new or resumed, and return the results.
 
@@ -250,7 +247,7 @@ def _launch(
     publication.begin(log.next_event_id)
     run_dir, logged = str(log.path.parent), live.view.copy()
     record = run_folder.read_record(run_dir)
-    planned = {**_plans(logged), **(planned or {})} if request == AUTO else {}
+    planned = {**plans_before(logged), **(planned or {})} if request == AUTO else {}
     if request == AUTO and record["launches"]:
         request = recorded_request(record["launches"][-1].get("requested_plan", "auto")).on(len(devices))
     plans: list[str] = []
@@ -288,11 +285,17 @@ def _launch(
         while waiting:
             safe_point()
             job = waiting.pop(0)
-            chosen = _plan_of(job, request, planned.get(job.group.index), devices, study.config["strict"])
+            chosen = plan_for(job, request, planned.get(job.group.index), devices, study.config["strict"])
             plans.append(f"{chosen}: {chosen.reason}")
-            because = study.static_because
             trained = train_group(
-                run_dir, job, chosen, recorder, devices=devices, static_because=because, rivals=rivals
+                run_dir,
+                job,
+                chosen,
+                recorder,
+                devices=devices,
+                static_because=study.static_because,
+                rivals=rivals,
+                profile=profile,
             )
             rivals += [] if job.is_refit else trained
             if not waiting and going_on:
@@ -315,21 +318,6 @@ def _launch(
     result = RunResult(run_dir, live.view, live.damaged_lines, trust=True)  # its code was executed just now
     write_cards(result, study, record, log)
     return result
-
-
-def _plan_of(
-    job: Job, request: PlanRequest, before: PlanRequest | None, devices: Sequence[jax.Device], strict: bool
-) -> Plan:
-    """Choose a group's plan: the one it trained by before, else what is asked for."""
-    if before is None:
-        if request.tune:
-            return tuned_plan(job, devices, strict=strict, mesh=request.mesh)
-        return plan_of(job, request, devices, strict=strict)
-    chosen = plan_of(job, before.on(len(devices)), devices, strict=strict, going_on=True)
-    why = "the plan that the group trained by before"
-    if before.mesh not in (None, chosen.mesh):
-        why += f", on {described(chosen)}, as there are too few devices for {before.mesh}: last bits may differ"
-    return dataclasses.replace(chosen, reason=why)
 
 
 def _continued(study: Study, trained: Rivals, view: RunView) -> Study:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,7 @@ from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
 from mlgym_jax.core.epoch_shape import EpochShape, streamed
+from mlgym_jax.core.flops import Flops, flops_of
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
@@ -124,15 +126,26 @@ class Job:
     def is_refit(self) -> bool:
         return self.group.experiments[0].refit is not None
 
+    @functools.cached_property
+    def flops(self) -> Flops | None:
+        """What one training step of one experiment computes, by type of number; None where it is not known."""
+        return flops_of(self.traced)
+
     @property
     def batched_bytes(self) -> int | None:
         """The size of one experiment's state; None where a batch of experiments cannot pay on a CPU.
 
         XLA has no fast kernel for batches of convolutions, and a batch computes those that have stopped, too.
         """
-        may_stop = self.early_stopping is not None or type(self.search).stopped is not Strategy.stopped
-        if may_stop or holds_convolution(self.traced):
-            return None
+        return None if self.may_stop or holds_convolution(self.traced) else self.state_bytes
+
+    @property
+    def may_stop(self) -> bool:
+        """Whether early stopping or the search may end an experiment before its last epoch."""
+        return self.early_stopping is not None or type(self.search).stopped is not Strategy.stopped
+
+    @property
+    def state_bytes(self) -> int:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract))
 
     @property

@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 import numpy as np
 
-from mlgym_jax.core.epoch_shape import Cut
+from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.execution.compile_cache import cache_home, machine
@@ -61,13 +61,7 @@ def _planned(
 
 def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
     """Return the seconds of a short epoch of the whole group; infinite where there is no memory for it."""
-    share = min(1.0, _NUM_STEPS / job.shape.num_steps)
-    shape = job.shape
-    if share < 1:
-        batches = {s: Cut(max(1, round(cut.number * share)), cut.size) for s, cut in shape.eval_batches.items()}
-        steps = Cut(_NUM_STEPS, shape.batch_size, may_skip=shape.train.may_skip)
-        shape = dataclasses.replace(shape, train=steps, num_steps=_NUM_STEPS, eval_batches=batches)
-    runner = make_runner(job, plan, devices, shape)
+    runner = make_runner(job, plan, devices, shortened(job.shape, _NUM_STEPS))
     active = np.ones(len(job.group.experiments), bool)
     safe_point()
     try:
@@ -82,6 +76,18 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
             raise
         return float("inf")
     return min(taken[1:])
+
+
+def shortened(shape: EpochShape, num_steps: int) -> EpochShape:
+    """Return an epoch, or what comes between two evaluations, of at most so many steps, evaluations in proportion."""
+    share = num_steps / shape.steps_at_once
+    if share >= 1:
+        return shape
+    batches = {s: Cut(max(1, round(cut.number * share)), cut.size) for s, cut in shape.eval_batches.items()}
+    steps = Cut(num_steps, shape.batch_size, may_skip=shape.train.may_skip)
+    return dataclasses.replace(
+        shape, train=steps, num_steps=num_steps, eval_batches=batches, cadence=None, true_sizes=()
+    )
 
 
 def _key(job: Job, devices: Sequence[jax.Device], strict: bool, mesh: MeshSizes | None) -> str:

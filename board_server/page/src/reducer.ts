@@ -27,7 +27,7 @@ import {
   newExperiment,
   type Run,
 } from "./run_state";
-import type { GroupRow, LogEvent, Progress } from "./wire";
+import type { GroupRow, LogEvent, Progress, SpeedRow } from "./wire";
 
 const MAX_SCORES = 1000; // of one experiment
 
@@ -73,6 +73,9 @@ const OF_RUN = new Map<string, Handler>(
     },
     group_compiled(run, payload) {
       run.groups.push(payload as unknown as GroupRow);
+    },
+    group_trained(run, payload) {
+      run.speeds.push(payload as unknown as SpeedRow);
     },
     resume_mismatch(run) {
       run.mismatches++;

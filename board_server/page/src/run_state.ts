@@ -7,7 +7,7 @@ import type { Curves } from "./curve";
 import type { Ranges } from "./epoch_ranges";
 import { type Json, type JsonObject, numberOrNull, objectOrNull, text, textOrNull, toNumber } from "./json";
 import { defaultMonitor } from "./monitor";
-import type { ExperimentRow, GroupRow, Progress, RunDetail } from "./wire";
+import type { ExperimentRow, GroupRow, Progress, RunDetail, SpeedRow } from "./wire";
 
 export type Best = { min: [number, number] | null; max: [number, number] | null };
 
@@ -49,6 +49,7 @@ export interface Run {
   config: JsonObject | null;
   configHash: string | null;
   groups: GroupRow[];
+  speeds: SpeedRow[];
   scores: string[];
   monitor: string | null;
   mode: "max" | "min";
@@ -114,6 +115,7 @@ export function fromDetail(detail: RunDetail, rows: ExperimentRow[], head: numbe
     config: detail.config,
     configHash: textOrNull(detail.config_hash),
     groups: [...detail.groups],
+    speeds: [...detail.speeds],
     scores: [...detail.scores],
     monitor: detail.monitor,
     mode: detail.mode,

@@ -22,6 +22,18 @@ export interface GroupRow {
   reason: string;
   compile_seconds: number;
   num_examples?: number | null;
+  mesh?: string | null;
+  flops_per_step?: number | null;
+  bytes_per_device?: number | null;
+}
+
+/** How fast a group trained in one launch. */
+export interface SpeedRow {
+  group: number;
+  examples_per_second: Score;
+  tokens_per_second: Score | null;
+  device_kind: string;
+  utilisation: Score | null;
 }
 
 export interface RunDetail {
@@ -34,6 +46,7 @@ export interface RunDetail {
   config: JsonObject | null;
   config_hash: string | null;
   groups: GroupRow[];
+  speeds: SpeedRow[];
   scores: string[];
   monitor: string | null;
   mode: "max" | "min";

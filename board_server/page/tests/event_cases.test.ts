@@ -50,7 +50,7 @@ const NOTHING: Answers = {
       num_experiments: null,
       config: null,
     },
-    ...{ config_hash: null, groups: [], scores: [], monitor: null, mode: "max", mismatches: [] },
+    ...{ config_hash: null, groups: [], speeds: [], scores: [], monitor: null, mode: "max", mismatches: [] },
     num_malformed: 0,
   },
 };

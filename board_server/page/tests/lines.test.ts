@@ -10,7 +10,8 @@ const experiment = (id: number, lr = 0.1, steps = 0): Experiment => ({
   hyperparameters: { lr },
   progress: steps ? ({ num_batches: steps } as Progress) : null,
 });
-const run = (): Run => fromDetail({ groups: [], scores: [], mismatches: [] } as unknown as RunDetail, [], 0);
+const run = (): Run =>
+  fromDetail({ groups: [], speeds: [], scores: [], mismatches: [] } as unknown as RunDetail, [], 0);
 const curve = (epochs: number[], values: number[], total?: number) =>
   new Curve(Int32Array.from(epochs), Float64Array.from(values), total);
 const curves = (...all: Curve[]) => {

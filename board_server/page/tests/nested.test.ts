@@ -14,7 +14,7 @@ const validation = {
 /** By (fold, lr): the best epoch on the inner fold, its score, and the outer score after it. */
 function run(results: [fold: number, lr: number, epoch: number, val: number][]): Run {
   const made = fromDetail(
-    { groups: [], scores: [], mismatches: [], config: { validation } } as unknown as RunDetail,
+    { groups: [], speeds: [], scores: [], mismatches: [], config: { validation } } as unknown as RunDetail,
     [],
     0,
   );

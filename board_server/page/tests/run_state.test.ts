@@ -18,6 +18,7 @@ const detail = {
   config: null,
   config_hash: null,
   groups: [],
+  speeds: [],
   scores: [],
   monitor: null,
   mode: "max",

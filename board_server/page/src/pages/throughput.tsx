@@ -10,6 +10,7 @@ import type { PlotModel } from "../plot_model";
 import { type Done, rates, worksOf } from "../rates";
 import { experimentsOf } from "../run_state";
 import { connection, type RunStore, TIMES } from "../run_store";
+import type { Score } from "../wire";
 
 function model(x: number[], y: number[], label: string): PlotModel {
   const line = { id: 0, x, kx: 1, ox: 0, y, n: x.length, rgb: colourOf(0, dark.value) };
@@ -27,6 +28,14 @@ function model(x: number[], y: number[], label: string): PlotModel {
     label: () => label,
   };
 }
+
+const COLUMNS = [
+  ...["Group", "Experiments", "Plan", "Compiled in", "Examples an epoch"],
+  ...["Mesh", "Operations a step", "Memory a device", "Utilisation"],
+];
+
+const share = (part: Score | null | undefined) =>
+  typeof part === "number" ? `${formatNumber(100 * part, 3)} %` : "–";
 
 export function Throughput({ store }: { store: RunStore }) {
   void store.version.value;
@@ -137,7 +146,7 @@ export function Throughput({ store }: { store: RunStore }) {
           <table class="plain">
             <thead>
               <tr>
-                {["Group", "Experiments", "Plan", "Compiled in", "Examples an epoch"].map((title) => (
+                {COLUMNS.map((title) => (
                   <th key={title}>{title}</th>
                 ))}
                 <th class="long">Why</th>
@@ -151,6 +160,10 @@ export function Throughput({ store }: { store: RunStore }) {
                   <td>{group.plan}</td>
                   <td>{formatDuration(group.compile_seconds * 1000)}</td>
                   <td>{formatNumber(group.num_examples)}</td>
+                  <td>{group.mesh ?? "–"}</td>
+                  <td>{formatNumber(group.flops_per_step)}</td>
+                  <td>{group.bytes_per_device ? formatBytes(group.bytes_per_device) : "–"}</td>
+                  <td>{share(run.speeds.findLast((speed) => speed.group === group.group)?.utilisation)}</td>
                   <td class="long">{group.reason}</td>
                 </tr>
               ))}

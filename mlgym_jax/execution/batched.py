@@ -83,12 +83,11 @@ class GroupRunner:
 
     @property
     def mesh(self) -> str:
-        """The devices' axes, in words."""
         return described(self.plan)
 
     @property
     def bytes_per_device(self) -> int:
-        """What a call of the compiled programs needs on a device, of the one that needs most."""
+        """What a call of the programs needs on a device, of the one that needs most."""
         return max(map(memory_needed, self._compiled.values()))
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------

@@ -21,10 +21,15 @@ NUM_STEPS = 40  # more than a device takes before whoever dispatches them has to
 
 @pytest.mark.parametrize("plan", ["map+scan", "vmap+scan", "none+step", "none+scan", "map+scan+chunk2"])
 def test_a_result_is_in_the_log_before_the_next_epoch_has_ended(plan, own_registry, tmp_path):
-    """The last step of epoch 2 waits until the result of epoch 1 was recorded; where that never comes, it diverges."""
+    """The last step of epoch 2 waits until the result of epoch 1 was recorded; where that never comes, it diverges.
+
+    What JAX calls back is given an array of JAX, and must not compute with it: on a device that is busy that waits for
+    itself, for ever.
+    """
     recorded = threading.Event()
 
     def waits(step):
+        step = np.asarray(step)
         came = recorded.wait(timeout=20) if np.any(step == 2 * NUM_STEPS - 1) else True
         return np.full(np.shape(step), 1.0 if came else np.nan, np.float32)
 

@@ -21,7 +21,7 @@ from mlgym_jax.execution.compile_cache import cache_home, machine
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.mesh import MeshSizes
-from mlgym_jax.execution.plan import BATCHINGS, LOOPS, Plan, PlanRequest, parse_plan
+from mlgym_jax.execution.plan import BATCHINGS, Plan, PlanRequest, parse_plan
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.runners import make_runner
@@ -40,7 +40,7 @@ def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False,
     if key in known:
         plan = _planned(job, devices, known[key], strict, mesh)
         return dataclasses.replace(plan, reason="the fastest when it was measured before")
-    requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in LOOPS]
+    requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in ("scan", "step")]
     seconds = {
         request: _measured(job, devices, _planned(job, devices, request, strict, mesh))
         for request in requests

@@ -11,8 +11,10 @@ from study_files import events, finish, here, kill, scores, start, wait_until, w
 import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.checkpoint.middle import read_middle
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
+from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.runners import make_runner
 
 # Each batch takes 10 ms and more. Dropout, momentum, a metric that keeps every example: all that a middle must hold.
@@ -122,6 +124,33 @@ def test_a_middle_that_is_damaged_is_put_aside_and_the_epoch_begins_anew(whole, 
     (skipped,) = events(tmp_path / "cut", "checkpoint_skipped")
     assert "its contents do not match their checksums" in skipped["error"]
     assert (tmp_path / "cut" / skipped["moved_to"]).read_bytes() == data
+
+
+def test_epochs_of_some_seconds_go_in_stretches(monkeypatch):
+    """An epoch of 200 examples through 64 x 3000 and 3000 x 10 weights is 3 x 2 x 200 x 222,000 operations and some."""
+    config = {
+        "num_epochs": 1,
+        "dataset": component("synthetic", num_examples=200, num_features=64, num_classes=10),
+        "validation": component("holdout", val=0.0),
+        "loader": component("in_memory", batch_size=20),
+        "model": component("mlp", features=(3000,)),
+        "loss": component("softmax_cross_entropy"),
+        "optimizer": component("sgd", learning_rate=grid(0.1, 0.2)),
+    }
+    (job,) = prepare(config).jobs
+    operations = 3 * 2 * 200 * 222_000
+
+    def loop(rate, plan="auto", strict=False):
+        monkeypatch.setattr("mlgym_jax.study.planning._CPU_RATE", rate)
+        return plan_of(job, parse_plan(plan), jax.devices()[:1], strict=strict).loop
+
+    assert loop(operations / 3) == loop(operations / 3, strict=True) == loop(operations / 3, "map") == "stretch"
+    assert loop(operations) == "scan"  # of one experiment: the states of two stay in a whole epoch each
+    assert loop(operations / 3, "map+scan") == "scan"
+    (streamed,) = prepare({**config, "loader": component("streaming", batch_size=20)}).jobs
+    assert plan_of(streamed, parse_plan("vmap"), jax.devices(), strict=False).loop == "stretch"
+    with pytest.raises(MlgymError, match=r"--plan=map\+step: component\('streaming'\) .* leave 'step' out"):
+        plan_of(streamed, parse_plan("map+step"), jax.devices(), strict=False)
 
 
 @pytest.mark.parametrize("plan", ["map+stretch", "vmap+stretch", "none+stretch"])

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 
 import jax
 
+from mlgym_jax.data.streams import StreamedTable
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.memory import memory_limit
 from mlgym_jax.execution.parallel import Needs
 from mlgym_jax.execution.plan import Plan, PlanRequest, choose_plan
 from mlgym_jax.study.job import Job
+
+# Epochs that take longer go in stretches. What a core, or any other device, computes in a second is taken to be much,
+# so that what is long by it is long.
+_LONG_SECONDS = 2.0
+_CPU_RATE = 2e10
+_RATE = 2e13
 
 
 def plan_of(
@@ -28,7 +37,12 @@ def plan_of(
     Raises:
         ConfigError: at `strict`, if a plan is asked for that cannot be; at `parallel`, if states have no room.
     """
-    return choose_plan(
+    if isinstance(job.table, StreamedTable) and request.loop not in (None, "stretch"):
+        raise MlgymError(
+            f"--plan={request}: component('streaming') reads batches while a program runs, some steps at a time; leave "
+            f"{request.loop!r} out"
+        )
+    plan = choose_plan(
         request,
         num_experiments=len(job.group.experiments),
         num_devices=len(devices),
@@ -42,3 +56,21 @@ def plan_of(
             going_on=going_on,
         ),
     )
+    if isinstance(job.table, StreamedTable):
+        return dataclasses.replace(plan, loop="stretch", reason=f"{plan.reason}; batches are read while it trains")
+    if request.loop is None and _seconds(job, plan) > _LONG_SECONDS:
+        why = "epochs of some seconds go in stretches, and are told and kept on the way"
+        return dataclasses.replace(plan, loop="stretch", reason=f"{plan.reason}; {why}")
+    return plan
+
+
+def _seconds(job: Job, plan: Plan) -> float:
+    """Return about how long the training steps of an epoch take, of one experiment, or of all that run as one.
+
+    With `map`, a stretch reads and writes the states of all experiments; where each is short, epochs stay whole.
+    """
+    if job.flops is None:
+        return 0.0
+    rows = -(-len(job.group.experiments) // plan.num_devices) if plan.batching == "vmap" else 1
+    operations = job.flops.total * job.cadence.stretch * rows / plan.data
+    return operations / (_CPU_RATE if jax.default_backend() == "cpu" else _RATE)

@@ -3,6 +3,7 @@
 import signal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from plain_loop import first_states, train_by_hand
@@ -12,6 +13,7 @@ import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.checkpoint.middle import read_middle
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.execution.memory import memory_needed
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
 from mlgym_jax.study.planning import plan_of
@@ -126,6 +128,34 @@ def test_a_middle_that_is_damaged_is_put_aside_and_the_epoch_begins_anew(whole, 
     assert (tmp_path / "cut" / skipped["moved_to"]).read_bytes() == data
 
 
+@pytest.mark.parametrize("plan", ["none+stretch", "vmap+stretch"])
+def test_a_stretch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(plan):
+    config = {
+        "num_epochs": 1,
+        "dataset": component("synthetic", num_examples=200, num_features=64, num_classes=10),
+        "validation": component("holdout", val=0.0),
+        "loader": component("in_memory", batch_size=20),
+        "model": component("mlp", features=(1000, 500)),
+        "loss": component("softmax_cross_entropy"),
+        "optimizer": component("adam", learning_rate=0.01),
+    }
+    (job,) = prepare(config).jobs
+    runner = make_runner(job, choose_plan(parse_plan(plan), num_experiments=1, num_devices=1), jax.devices()[:1])
+    runner.start(first_states(job, [0]))
+    ours = memory_needed(runner._compiled["train_stretch", (1,)])
+    data = {field: jnp.asarray(array) for field, array in job.table.arrays.items()}
+
+    def epoch(state, data, order):
+        def step(state, rows):
+            return job.program.train_step(state, {field: array[rows] for field, array in data.items()})[0], None
+
+        return jax.lax.scan(step, state, order)[0]
+
+    state = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), job.abstract)
+    by_hand = jax.jit(epoch, donate_argnums=0).lower(state, data, jnp.zeros((10, 20), jnp.int32)).compile()
+    assert ours < 1.15 * memory_needed(by_hand)
+
+
 def test_epochs_of_some_seconds_go_in_stretches(monkeypatch):
     """An epoch of 200 examples through 64 x 3000 and 3000 x 10 weights is 3 x 2 x 200 x 222,000 operations and some."""
     config = {
@@ -140,13 +170,15 @@ def test_epochs_of_some_seconds_go_in_stretches(monkeypatch):
     (job,) = prepare(config).jobs
     operations = 3 * 2 * 200 * 222_000
 
-    def loop(rate, plan="auto", strict=False):
+    def loop(rate, plan="auto", strict=False, devices=1):
         monkeypatch.setattr("mlgym_jax.study.planning._CPU_RATE", rate)
-        return plan_of(job, parse_plan(plan), jax.devices()[:1], strict=strict).loop
+        return str(plan_of(job, parse_plan(plan), jax.devices()[:devices], strict=strict)).partition("x")[0]
 
-    assert loop(operations / 3) == loop(operations / 3, strict=True) == loop(operations / 3, "map") == "stretch"
-    assert loop(operations) == "scan"  # of one experiment: the states of two stay in a whole epoch each
-    assert loop(operations / 3, "map+scan") == "scan"
+    long = operations / 3
+    assert loop(long) == loop(long, strict=True) == loop(long, "map") == loop(long, "map", devices=2) == "map+stretch"
+    assert loop(long, devices=2) == "none+stretch" and loop(long, devices=2, strict=True) == "map+stretch"
+    assert loop(operations) == "map+scan"  # of one experiment: where two are short, each stays in a whole epoch
+    assert loop(long, "map+scan") == "map+scan"
     (streamed,) = prepare({**config, "loader": component("streaming", batch_size=20)}).jobs
     assert plan_of(streamed, parse_plan("vmap"), jax.devices(), strict=False).loop == "stretch"
     with pytest.raises(MlgymError, match=r"--plan=map\+step: component\('streaming'\) .* leave 'step' out"):

@@ -28,7 +28,7 @@ from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_ne
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
-from mlgym_jax.execution.sharding import shardings
+from mlgym_jax.execution.sharding import layout_of, shardings
 from mlgym_jax.execution.snapshot import Block, Snapshot
 
 _LOOK_SECONDS = 0.1  # between two looks for an interruption while programs are compiled
@@ -318,10 +318,14 @@ class GroupRunner:
         found = [(size, live & (rests == size)) for size in cut.tails if size]
         return [(size, own) for size, own in found if own.any()]
 
+    def _donated(self, name: Any) -> int:
+        """Return how many of what a program maps over, from the first on, it may overwrite: none that others hold."""
+        return 0
+
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
-        key = (name, mapped[-1].shape)
+        key, donated = (name, mapped[-1].shape), self._donated(name)
         if not dry:
-            return self._compiled[key](mapped, shared)
+            return self._compiled[key](mapped[:donated], mapped[donated:], shared)
         if key not in self._out_info:
             rows, everywhere = PartitionSpec(EXPERIMENT), PartitionSpec()
             function = self._parts[name]
@@ -330,21 +334,16 @@ class GroupRunner:
                 function = jax.shard_map(
                     function, mesh=self._mesh, in_specs=(rows, everywhere), out_specs=rows, check_vma=False, **own
                 )
-            given, returned = self._shardings(name, mapped)
-            jitted = jax.jit(function, in_shardings=(given, self._everywhere), out_shardings=returned)
-            self._lowered[key] = jitted.lower(mapped, shared)
+            given, returned = self._rows, self._rows
+            if self.plan.data > 1:
+                given, returned = layout_of(name, mapped, self._states, self._rows)
+            parts = (given[:donated], given[donated:]) if isinstance(given, tuple) else (given, given)
+            jitted = jax.jit(
+                lambda first, rest, shared: function((*first, *rest), shared),
+                in_shardings=(*parts, self._everywhere),
+                out_shardings=returned,
+                donate_argnums=0,
+            )
+            self._lowered[key] = jitted.lower(mapped[:donated], mapped[donated:], shared)
             self._out_info[key] = self._lowered[key].out_info
         return self._out_info[key]
-
-    def _shardings(self, name: Any, mapped: tuple[Any, ...]) -> tuple[Any, Any]:
-        """Return how what a program maps over lies on the devices, and what it returns: states as they are split."""
-        if self.plan.data == 1:
-            return self._rows, self._rows
-        given = jax.tree.map(
-            lambda leaf: self._states if isinstance(leaf, TrainState) else self._rows,
-            mapped,
-            is_leaf=lambda leaf: isinstance(leaf, TrainState),
-        )
-        kind = name if isinstance(name, str) else name[0]
-        both = kind in ("whole", "train", "train_tail", "train_stretch", "train_streamed", "finish")
-        return given, self._states if kind == "init" else (self._states, self._rows) if both else self._rows

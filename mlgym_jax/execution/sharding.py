@@ -177,3 +177,19 @@ def _ruled(rules: Rules, params: Any) -> dict[str, tuple[int, Any]]:
         for name in _paths_of(pattern, params):
             ruled.setdefault(name, (number, named[name]))
     return ruled
+
+
+def layout_of(name: Any, mapped: tuple[Any, ...], states: Any, rows: NamedSharding) -> tuple[Any, Any]:
+    """Return how what a program maps over lies on the devices, and what it returns: states as they are split.
+
+    Args:
+        name: of the program, see `execution.parts`; states: a TrainState of shardings; rows: that of all else.
+    """
+    given = jax.tree.map(
+        lambda leaf: states if isinstance(leaf, TrainState) else rows,
+        mapped,
+        is_leaf=lambda leaf: isinstance(leaf, TrainState),
+    )
+    kind = name if isinstance(name, str) else name[0]
+    both = kind in ("whole", "train", "train_tail", "train_stretch", "train_streamed", "finish")
+    return given, states if kind == "init" else (states, rows) if both else rows

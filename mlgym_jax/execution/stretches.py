@@ -11,6 +11,7 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.state import TrainState, raw_key, with_key
@@ -74,6 +75,10 @@ class StretchRunner(GroupRunner):
         super().__init__(*arguments, **keywords)
         self._batches_a_call: dict[str, int] = {}
 
+    def _donated(self, name: Any) -> int:
+        kind = name if isinstance(name, str) else name[0]
+        return {"train_stretch": 2, "train_streamed": 2, "train_tail": 2, "finish": 1}.get(kind, 0)
+
     def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
         reached = self.stretches(active, epoch)
         while True:
@@ -95,7 +100,8 @@ class StretchRunner(GroupRunner):
             live = np.zeros(block[2].step.shape, bool)
             live[: len(block[0])] = active[block[0]]
             if live.any():
-                under_way.append(Running(number, block, live, block[2]))
+                # Steps overwrite their state: that after the epoch before is what snapshots, and rows that rest, hold.
+                under_way.append(Running(number, block, live, jax.tree.map(jnp.copy, block[2])))
         scores = yield from self._through(under_way, np.int32(epoch), middle)
         blocks = list(self._blocks)
         for one in under_way:
@@ -228,6 +234,7 @@ class StretchRunner(GroupRunner):
         running = None
         if self._measured:
             running = stacked(None, [(one.block[0], one.running) for one in under_way], self.num_rows)
+            running = jax.tree.map(np.array, running)  # what the next steps overwrite is seen through it
         return Middle(int(epoch), position, stacked(self._base, blocks, self.num_rows), running)
 
     def _laid_out(self, one: Running, middle: Middle) -> tuple[TrainState, Any]:

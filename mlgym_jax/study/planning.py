@@ -57,11 +57,15 @@ def plan_of(
         ),
     )
     if isinstance(job.table, StreamedTable):
-        return dataclasses.replace(plan, loop="stretch", reason=f"{plan.reason}; batches are read while it trains")
-    if request.loop is None and _seconds(job, plan) > _LONG_SECONDS:
+        why = "batches are read while it trains"
+    elif request.loop is None and _seconds(job, plan) > _LONG_SECONDS:
         why = "epochs of some seconds go in stretches, and are told and kept on the way"
-        return dataclasses.replace(plan, loop="stretch", reason=f"{plan.reason}; {why}")
-    return plan
+    else:
+        return plan
+    batching = plan.batching
+    if request.batching is None and not strict and len(job.group.experiments) <= plan.num_devices:
+        batching, why = "none", f"{why}; an experiment a device is in memory once"
+    return dataclasses.replace(plan, batching=batching, loop="stretch", reason=f"{plan.reason}; {why}")
 
 
 def _seconds(job: Job, plan: Plan) -> float:

@@ -21,13 +21,14 @@ import zlib
 from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from mlgym_jax.checkpoint.rows import KeptCheckpoints
 from mlgym_jax.checkpoint.safetensors_files import PARTS, Arrays, flat, read_safetensors
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.paths import Path, map_paths, named_leaves, nowhere
-from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.state import TrainState, raw_key
 from mlgym_jax.errors import ConfigError, MlgymError, listed
 from mlgym_jax.events import layout, project_log
 from mlgym_jax.run_folder import folder as run_folder
@@ -136,7 +137,7 @@ class WarmStart:
         return Loaded(self.source, values, left, mismatched, checksum)
 
     def _optimizer_state(self, source: Arrays, abstract: TrainState) -> dict[str, np.ndarray]:
-        have, wanted = source.get("opt_state", {}), flat(abstract.opt_state)
+        have, wanted = source.get("opt_state", {}), flat(jax.eval_shape(raw_key, abstract).opt_state)
         differing = [
             path
             for path in sorted({*have, *wanted})

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import struct
 
 Batch = Mapping[str, Any]
@@ -47,10 +48,28 @@ def key_for(key: jax.Array, purpose: int, count: Any = 0) -> jax.Array:
 
 
 def raw_key(state: TrainState) -> TrainState:
-    """Return the state with its key as raw words, for the host and the disk."""
-    return dataclasses.replace(state, key=jax.random.key_data(state.key))
+    """Return the state with its keys, also those that an optimizer keeps, as raw words, for the host and the disk."""
+    return jax.tree.map(lambda leaf: jax.random.key_data(leaf) if _is_key(leaf) else leaf, state)
 
 
-def with_key(state: TrainState) -> TrainState:
-    """Return the state with its key typed again."""
-    return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))
+def with_key(state: TrainState, like: TrainState | None = None) -> TrainState:
+    """Return the state with its keys typed again.
+
+    Args:
+        like: typed arrays or shapes of that form; without it, only the state's own key is known to be one.
+    """
+    if like is None:
+        return dataclasses.replace(state, key=jax.random.wrap_key_data(state.key))
+
+    def typed(leaf: jax.Array, form: jax.Array) -> jax.Array:
+        if not _is_key(form):
+            return leaf
+        impl: list[Any] = []  # which JAX tells of arrays alone; as one is traced, none is made
+        jax.eval_shape(lambda key: impl.append(jax.random.key_impl(key)), form)
+        return jax.random.wrap_key_data(leaf, impl=impl[0])
+
+    return jax.tree.map(typed, state, like)
+
+
+def _is_key(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

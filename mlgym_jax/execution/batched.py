@@ -41,6 +41,7 @@ class GroupRunner:
         fold_of_row: int32[rows], each row's number in the fold table.
         names: the scores in the order of the score matrix's columns, such as `val/accuracy`.
         specs: how a state is split over the plan's `data` devices, if there are several; its program keeps to it.
+        abstract: the shapes of one row's state; without it, the only key of a state is its own.
     """
 
     def __init__(
@@ -56,12 +57,11 @@ class GroupRunner:
         fold_of_row: np.ndarray,
         names: Sequence[str],
         specs: TrainState | None = None,
+        abstract: TrainState | None = None,
         streamed: StreamedFunctions | None = None,
     ):
-        self.plan = plan
-        self.num_rows = len(fold_of_row)
-        self.names = tuple(names)
-        self._shape = shape
+        self.plan, self.num_rows, self.names = plan, len(fold_of_row), tuple(names)
+        self._shape, self._abstract = shape, abstract
         self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
@@ -146,7 +146,7 @@ class GroupRunner:
         self._blocks = []
         for ids, padded in self._layout(range(self.num_rows) if rows is None else rows):
             block = jax.tree.map(lambda leaf, padded=padded: leaf[padded], state)
-            block = jax.device_put(with_key(block), self._states)
+            block = jax.device_put(with_key(block, self._abstract), self._states)
             self._blocks.append((ids, self._folds_of(padded), block))
         started = time.perf_counter()
         self._lowered = {}

@@ -241,7 +241,7 @@ class StretchRunner(GroupRunner):
         ids, _, block = one.block
         padded = np.asarray(ids + [ids[0]] * (len(block.step) - len(ids)))
         state, running = jax.tree.map(lambda leaf: leaf[padded], (middle.state, middle.running))
-        return jax.device_put(with_key(state), self._states), jax.device_put(running, self._rows)
+        return jax.device_put(with_key(state, self._abstract), self._states), jax.device_put(running, self._rows)
 
 
 def _where(live: np.ndarray, new: Any, old: Any) -> Any:

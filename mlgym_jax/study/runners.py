@@ -29,7 +29,13 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
         specs = state_specs(job.abstract, plan.data, fsdp=plan.shard == "fsdp", rules=rules)
         program = split_over_data(program, specs)
     functions = make_epoch(program, shape, job.components)
-    fields: dict[str, Any] = {"devices": devices, "fold_of_row": job.fold_of_row, "names": job.names, "specs": specs}
+    fields: dict[str, Any] = {
+        "devices": devices,
+        "fold_of_row": job.fold_of_row,
+        "names": job.names,
+        "abstract": job.abstract,
+        "specs": specs,
+    }
     if isinstance(job.table, StreamedTable):
         feed = Feed(job.table, job.folds, job.origins, shape, job.cadence)
         known = {name: found for name, found in job.fold_tables.items() if name not in ("indices", "mask")}

@@ -177,7 +177,7 @@ def test_a_folder_that_is_none_and_a_run_without_checkpoints(tmp_path):
 
 
 def test_damage_is_told_not_exported(copied, tmp_path):
-    for path in (copied / "checkpoints/group_0").glob("*/*/**/d/*"):
+    for path in (copied / "checkpoints/group_0").glob("*/*/small/0"):
         path.write_bytes(b"\x5a" * path.stat().st_size)
     status, out, err = finish(start("export", copied, "--experiment=0", f"--output={tmp_path / 'out'}"))
     assert (status, out) == (2, "") and err.count("\n") == 1 and str(copied / "checkpoints/group_0") in err, err

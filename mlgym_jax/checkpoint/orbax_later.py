@@ -40,4 +40,6 @@ def manager_of(folder: str) -> ocp.CheckpointManager:
         async_options=ocp.AsyncOptions(timeout_secs=_PATIENCE_SECONDS),
         cleanup_tmp_directories=True,
     )
-    return ocp.CheckpointManager(folder, options=options, item_names=("state", "kept", "meta"))
+    # A file an array: arrays are few and large (`checkpoint.packed`). OCDBT would write the smallest of them twice.
+    arrays = {name: ocp.StandardCheckpointHandler(use_ocdbt=False) for name in ("state", "kept")}
+    return ocp.CheckpointManager(folder, options=options, item_handlers={**arrays, "meta": ocp.JsonCheckpointHandler()})

@@ -15,7 +15,12 @@ Kept = tuple[int, int]  # (experiment_id, epoch)
 
 @dataclasses.dataclass(frozen=True)
 class Saved:
-    """What one step holds: after which epoch, each row's own epoch, rows kept in it, rows wanted at that time."""
+    """What one step holds: after which epoch, each row's own epoch, rows kept in it, rows wanted at that time.
+
+    Attributes:
+        checksums: item -> the checksum of each of its arrays on disk, in the order of the tree.
+        is_packed: whether the items are `checkpoint.packed`; those of older runs are trees of a state's own arrays.
+    """
 
     epoch: int
     experiments: tuple[int, ...]
@@ -23,6 +28,7 @@ class Saved:
     kept: tuple[Kept, ...]
     wanted: frozenset[Kept]
     checksums: Mapping[str, list[int]]
+    is_packed: bool = False
 
 
 def checksums(tree: Any) -> list[int]:
@@ -40,6 +46,7 @@ def to_json(saved: Saved) -> dict[str, Any]:
         "kept": [list(who) for who in saved.kept],
         "wanted": sorted(list(who) for who in saved.wanted),
         "checksums": dict(saved.checksums),
+        "is_packed": saved.is_packed,
     }
 
 
@@ -52,4 +59,5 @@ def from_json(data: Mapping[str, Any]) -> Saved:
         tuple((who, epoch) for who, epoch in data["kept"]),
         frozenset((who, epoch) for who, epoch in data["wanted"]),
         data["checksums"],
+        data.get("is_packed", False),
     )

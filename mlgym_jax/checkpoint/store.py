@@ -1,4 +1,4 @@
-"""Write and read a group's checkpoints. The only module that uses Orbax.
+"""Write and read a group's checkpoints, by Orbax.
 
 One Orbax step, numbered by its epoch, holds what a resume needs, whole: the stacked states of all rows, the rows of
 earlier epochs that a strategy newly keeps, and JSON with the epoch, who is who and a checksum of every array.
@@ -7,12 +7,9 @@ Steps stay as long as they are one of the two newest, or hold a row that one of 
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import os
-import re
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -20,10 +17,12 @@ import jax
 import numpy as np
 
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
-from mlgym_jax.checkpoint.orbax_later import manager_of, ocp
-from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system, timed_out
-from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json, to_json
-from mlgym_jax.core.state import TrainState, with_key
+from mlgym_jax.checkpoint.orbax_later import ocp
+from mlgym_jax.checkpoint.packed import unpacked
+from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system
+from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json
+from mlgym_jax.checkpoint.step_writer import StepWriter
+from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import DiskError, MlgymError
 
@@ -42,12 +41,10 @@ class CheckpointStore:
         logging.getLogger("absl").setLevel(logging.CRITICAL)
         ignore_late_failures()
         self.folder = os.path.abspath(folder)
-        self._abstract = None if abstract is None else _with_raw_key(abstract)
-        self._manager: ocp.CheckpointManager | None = None
+        self._typed = abstract
+        self._abstract = None if abstract is None else jax.eval_shape(raw_key, abstract)
+        self._writer = StepWriter(self.folder)
         self._saved: dict[int, Saved] = {}
-        self._unfinished: Saved | None = None  # what is being written, or is to be
-        self._items: dict[str, Any] = {}
-        self._is_begun = False
         self._last_read: tuple[tuple[int, str] | None, Any] = None, None
 
     # -- writing ---------------------------------------------------------------------------------------------------
@@ -62,102 +59,47 @@ class CheckpointStore:
         kept: Mapping[Kept, TrainState],
         wanted: frozenset[Kept],
     ) -> int:
-        """Start writing a step in the background; return its size in bytes.
+        """Start writing a step in the background, once the one before is whole; return its size in bytes.
 
         Args:
-            state: the stacked host state of all rows, keys as raw words; kept: single rows of that form.
+            state: the stacked host state of all rows, keys as raw words; kept: single rows of that form. Nobody may
+                change these arrays.
 
         Raises:
-            DiskError: this write, or the one before, was refused; earlier steps are whole.
+            DiskError: the write before was refused; earlier steps are whole.
         """
         self.finish()
         if epoch in self._saved:
             return 0  # its beginning was cut short by a signal, and `finish` has seen to it
         new = {who: row for who, row in kept.items() if who not in self.kept()}
-        stacked = jax.tree.map(lambda *rows: np.stack(rows), *new.values()) if new else None
-        saved = Saved(
-            epoch,
-            tuple(experiments),
-            tuple(row_epochs),
-            tuple(new),
-            wanted,
-            {"state": checksums(state), "kept": checksums(stacked)},
-        )
-        items = {"state": ocp.args.StandardSave(state), "meta": ocp.args.JsonSave(to_json(saved))}
-        if new:
-            items["kept"] = ocp.args.StandardSave(stacked)
-        self._unfinished, self._items, self._is_begun = saved, items, False
-        self._try(self._begin)
-        return sum(leaf.nbytes for leaf in jax.tree.leaves((state, stacked)))
+        state = jax.tree.map(np.asarray, state)
+        size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, list(new.values()))))
+        saved = Saved(epoch, tuple(experiments), tuple(row_epochs), tuple(new), wanted, {})
+        self._writer.begin(saved, state, list(new.values()))
+        return size
 
     def finish(self) -> None:
-        """Wait for the write in the background, then delete steps that nothing needs any more."""
-        if self._unfinished is None:
+        """Wait for the write in the background, then delete steps that nothing needs any more.
+
+        Raises:
+            DiskError: it was refused; earlier steps are whole.
+        """
+        saved = self._writer.finish()
+        if saved is None or saved.epoch in self._saved:
             return
-        saved = self._unfinished
-        self._try(self._wait)
         self._saved[saved.epoch] = saved
-        self._unfinished, self._items = None, {}  # last, so that a signal in between makes it wait again
         newest = sorted(self._saved)[-2:]
         wanted = frozenset().union(*(self._saved[step].wanted for step in newest))
         for step in [step for step in self._saved if step not in newest]:
             if not wanted.intersection(self._saved[step].kept):
-                self._manage().delete(step)
+                self._writer.delete(step)
                 del self._saved[step]
-
-    def _begin(self) -> None:
-        """Hand what is unfinished to Orbax, which writes it in the background."""
-        if self._unfinished is None or self._is_begun:
-            return
-        epoch = self._unfinished.epoch
-        self._manage().wait_until_finished()  # also for a write that was begun and whose beginning a signal cut short
-        if epoch in self._manage().all_steps():
-            self._manage().delete(epoch)
-        self._manage().save(epoch, args=ocp.args.Composite(**self._items), force=True)
-        self._is_begun = True
-
-    def _wait(self) -> None:
-        self._begin()
-        if self._manager is not None:
-            self._manager.wait_until_finished()
-
-    def _try(self, write: Callable[[], None]) -> None:
-        """Write again what was given up for the time that it took: the clock may have jumped, as after a suspension."""
-        took_long = False
-        for pause in (0.1, 0.5, 2.0, None):
-            try:
-                return write()
-            except Exception as error:
-                took_long = took_long or timed_out(error)
-                if pause is None or self._unfinished is None or not took_long:
-                    self._unfinished, self._items = None, {}
-                    raise self._refused(error) from error
-                self._is_begun, manager, self._manager = False, self._manager, None
-                with contextlib.suppress(Exception):  # it tells of the failure again
-                    if manager is not None:
-                        manager.close()
-                time.sleep(pause)  # what was given up goes on in threads, and in files of the same names
 
     def close(self) -> None:
         try:
             self.finish()
         finally:
-            if self._manager is not None:
-                self._manager.close()
-                self._manager = None
-
-    def _manage(self) -> ocp.CheckpointManager:
-        if self._manager is None:
-            os.makedirs(self.folder, exist_ok=True)
-            self._manager = manager_of(self.folder)
-        return self._manager
-
-    def _refused(self, error: Exception) -> DiskError:
-        text = str(error).strip()
-        code = re.search(r"os_error_code='(\d+)'", text)  # how TensorStore ends what the system refused
-        known = error.strerror if isinstance(error, OSError) else os.strerror(int(code[1])) if code else None
-        reason = known or f"{type(error).__name__}: {text.split(chr(10))[0][:300]}"
-        return DiskError(f"{self.folder}: a checkpoint could not be written: {reason}. What was saved before is whole.")
+            self._writer.close()
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -237,7 +179,7 @@ class CheckpointStore:
         state = jax.tree.map(lambda leaf: leaf[row], stacked)
         if isinstance(state, dict):  # as it is read without a program: empty parts are left out
             state = TrainState(**{field.name: state.get(field.name, {}) for field in dataclasses.fields(TrainState)})
-        return with_key(state)
+        return with_key(state, self._typed)
 
     def states(self) -> frozenset[Kept]:
         """Return after which epoch of which experiment a step holds the state."""
@@ -300,20 +242,26 @@ class CheckpointStore:
         """Read one item of a step and compare its checksums; without `abstract` it is nested dicts and lists."""
         if self._last_read[0] == (step, item):
             return self._last_read[1]
-        where = os.path.join(self.folder, str(step))
+        where, saved = os.path.join(self.folder, str(step)), self._saved[step]
+        target = None if saved.is_packed else self._target(rows)
         try:
             with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as reader:
-                tree = reader.restore(os.path.join(where, item), args=ocp.args.StandardRestore(self._target(rows)))
+                tree = reader.restore(os.path.join(where, item), args=ocp.args.StandardRestore(target))
         except Exception as error:
             self._raise_if_refused(where, error)
             reason = str(error).strip().splitlines() or [""]
             raise MlgymError(f"{where}: cannot be read ({type(error).__name__}: {reason[0][:200]})") from error
         host = jax.tree.map(np.asarray, tree)
-        found, written = checksums(host), list(self._saved[step].checksums[item])
-        if self._abstract is None:  # nested dicts do not have the order of the fields that they were
+        found, written = checksums(host), list(saved.checksums[item])
+        if not saved.is_packed and target is None:  # nested dicts do not have the order of the fields that they were
             found, written = sorted(found), sorted(written)
         if found != written:
             raise MlgymError(f"{where}: its contents do not match their checksums")
+        if saved.is_packed:
+            try:
+                host = unpacked(host, self._target(rows))
+            except (ValueError, KeyError, TypeError) as error:
+                raise MlgymError(f"{where}: {error}") from error
         if self._abstract is None:
             self._last_read = (step, item), host  # who asks for one row's arrays asks for its neighbours' next
         return host
@@ -336,7 +284,3 @@ class CheckpointStore:
             return None
         # Arrays of NumPy, which stay on the host: the whole of a state that is sharded may have room on no device.
         return jax.tree.map(lambda leaf: np.broadcast_to(np.zeros((), leaf.dtype), (rows, *leaf.shape)), self._abstract)
-
-
-def _with_raw_key(abstract: TrainState) -> TrainState:
-    return dataclasses.replace(abstract, key=jax.eval_shape(jax.random.key_data, abstract.key))

@@ -5,17 +5,19 @@ import os
 import re
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax.core import meta
 from forks import ROOT, run
 
+from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.execution.mesh import MeshSizes, described, mesh_of, parse_mesh, use_devices
 from mlgym_jax.execution.parallel import Needs, Parallel
 from mlgym_jax.execution.plan import AUTO, Plan, PlanRequest, choose_plan, logged_plan, recorded_request, request_of
-from mlgym_jax.execution.sharding import bytes_on_a_device, check_rules, state_specs
+from mlgym_jax.execution.sharding import bytes_on_a_device, check_rules, split_over_data, state_specs
 from mlgym_jax.recording.ready import num_devices_before
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder.folder import write_record, write_resolved
@@ -151,6 +153,22 @@ def test_rules_choose_an_axis_by_the_path_of_a_parameter():
             check_rules(wrong, state.params)
     with pytest.raises(ConfigError, match=r"rules\.0\.1: axis 1 of 'layer/table', .* is not divided by the 4 devices"):
         state_specs(state, 4, fsdp=True, rules=(("table", 1),))
+
+
+def test_a_step_counts_its_examples_without_asking_the_other_devices():
+    def train_step(state, batch):
+        number = batch["mask"].sum(dtype=np.float32)
+        return state, {"mean": jnp.sum(batch["x"] / number, where=batch["mask"])}
+
+    state, mesh = shapes(kernel=(4,)), mesh_of(jax.local_devices(), MeshSizes(1, 4))
+    program = Program(*[lambda: None] * len(Program._fields))._replace(train_step=train_step)
+    split = split_over_data(program, state_specs(state, 4, fsdp=False))
+    batch = {"x": np.arange(8, dtype=np.float32) ** 2, "mask": np.arange(8) < 5}
+    state = jax.tree.map(lambda leaf: np.zeros(leaf.shape, leaf.dtype), state)
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(split.train_step).lower(state, batch).compile()
+        assert float(compiled(state, batch)[1]["mean"]) == 6.0  # of 0, 1, 4, 9 and 16
+    assert compiled.as_text().count(" all-reduce(") == 1  # for the sum of the mean alone
 
 
 def test_batches_are_split_where_the_config_or_the_command_line_asks_for_it(monkeypatch):

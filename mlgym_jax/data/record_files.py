@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import glob
+import itertools
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, in_words, nearest
 
 _LARGE = 4096  # bytes of a record, for which a call costs less than a second copy
+_PIECE = 8192  # records in one call of a reader: more no longer fit the caches while they become arrays
 
 
 @register("dataset", "memmap")
@@ -122,36 +124,38 @@ class _Files:
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
         ascending = np.asarray(rows)[order]
-        files = np.searchsorted(self._starts, ascending, side="right") - 1
-        records: list[bytes] = []
-        for number in np.unique(files).tolist():
-            records += self._reader(number).read((ascending[files == number] - self._starts[number]).tolist())
-        if wrong := {len(record) for record in records} - {self.record_bytes}:
-            raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
-        return (self._copied if self.record_bytes > _LARGE else self._joined)(records, order)
-
-    def _joined(self, records: list[bytes], order: np.ndarray) -> dict[str, np.ndarray]:
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        whole = np.frombuffer(b"".join(records), np.uint8).reshape(len(order), self.record_bytes)
-        found, at = {}, 0
-        for field, (dtype, shape) in self._types.items():
-            size = dtype.itemsize * int(np.prod(shape))
-            found[field] = whole[back, at : at + size].view(dtype).reshape(len(order), *shape)
-            at += size
+        found = {field: np.empty((len(order), *shape), dtype) for field, (dtype, shape) in self._types.items()}
+        put = self._copied if self.record_bytes > _LARGE else self._joined
+        cuts = np.searchsorted(ascending, self._starts).tolist()
+        for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
+            within = (ascending[first:stop] - self._starts[number]).tolist()
+            for start in range(0, len(within), _PIECE):
+                records = self._reader(number).read(within[start : start + _PIECE])
+                if wrong := {*map(len, records)} - {self.record_bytes}:
+                    raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
+                put(found, records, order[first + start : first + start + len(records)])
         return found
 
-    def _copied(self, records: list[bytes], order: np.ndarray) -> dict[str, np.ndarray]:
-        """Return the same: each large record is copied once, to its place."""
-        found = {field: np.empty((len(order), *shape), dtype) for field, (dtype, shape) in self._types.items()}
+    def _joined(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
+        whole, at = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), self.record_bytes), 0
+        for array, size in self._as_bytes(found):
+            array[places] = whole[:, at : at + size]
+            at += size
+
+    def _copied(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
+        """Do the same; each large record is copied once, to its place."""
         at = 0
-        for array in found.values():
-            size = array.dtype.itemsize * int(np.prod(array.shape[1:]))
-            target = array.reshape(-1).view(np.uint8).data
-            for place, record in zip(order.tolist(), records, strict=True):
+        for array, size in self._as_bytes(found):
+            target = array.reshape(-1).data
+            for place, record in zip(places.tolist(), records, strict=True):
                 target[place * size : (place + 1) * size] = memoryview(record)[at : at + size]
             at += size
-        return found
+
+    def _as_bytes(self, found: dict[str, np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
+        """Iterate over each field's array as uint8[n, bytes], in the order of a record, and its bytes an example."""
+        for field, (dtype, shape) in self._types.items():
+            size = dtype.itemsize * int(np.prod(shape))
+            yield found[field].reshape(-1).view(np.uint8).reshape(len(found[field]), size), size
 
     def _reader(self, number: int) -> Any:
         from array_record.python.array_record_module import ArrayRecordReader

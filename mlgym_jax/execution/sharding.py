@@ -137,7 +137,8 @@ def split_over_data(program: Program, specs: TrainState) -> Program:
         def of_examples(leaf: Any) -> Any:
             return with_sharding_constraint(leaf, _along(0)) if leaf.shape[:1] == (size,) else leaf
 
-        return jax.tree.map(of_examples, batch)
+        # A whole mask on each device: the examples of a step are then counted without waiting for the others.
+        return {**jax.tree.map(of_examples, batch), "mask": with_sharding_constraint(batch["mask"], _WHOLE)}
 
     whole = jax.tree.map(lambda spec: _WHOLE, specs)
     # Before the model runs its parameters are gathered: left to itself, the compiler may split activations by features.

@@ -1,0 +1,192 @@
+"""Records from files, of more than memory or not: read alone, trained on, and trained on beside arrays; as JSON.
+
+    python -m benchmarks.big_streams reading|fed|whole --folder=RECORDS [--rounds=7]
+
+`reading`: `component("streaming")` against ArrayRecordReader.read of as many records at once, sorted, drawn from the
+whole files, on one thread and on as many as it has; the bytes are not looked at. `fed`: an epoch of a wide MLP that
+reads one file against the same that has it in memory. `whole`: a study of a small MLP, recorded as always, that reads
+all files once, and the memory that it takes beyond what it had when its programs were compiled.
+"""
+
+import argparse
+import concurrent.futures
+import glob
+import itertools
+import json
+import pathlib
+import sys
+import tempfile
+import time
+
+import jax
+import numpy as np
+from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
+from ml_collections import ConfigDict
+
+import mlgym_jax as mg
+from benchmarks.networks import OfBytes
+from mlgym_jax import component, register
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.feed import TRAINING, Feed
+from mlgym_jax.execution.plan import request_of
+from mlgym_jax.study.expand import prepare
+from mlgym_jax.study.planning import plan_of
+from mlgym_jax.study.runners import make_runner
+
+PIXELS, CLASSES, BATCH = 784, 10, 256
+FIELDS = {"inputs": ("uint8", (PIXELS,)), "targets": ("int32", ())}
+SMALL = 80 * BATCH  # records of the first file, which may also be in memory
+
+
+def write_records(folder, num_records):
+    """Write images of noise and their classes: a small file, and four that share the rest."""
+    random = np.random.default_rng(0)
+    for number, size in enumerate([SMALL, *[(num_records - SMALL) // 4] * 4]):
+        writer = ArrayRecordWriter(str(pathlib.Path(folder) / f"{number}.array_record"), "group_size:1")
+        for start in range(0, size, 1 << 16):
+            rows = min(1 << 16, size - start)
+            inputs = random.integers(0, 256, (rows, PIXELS), np.uint8)
+            targets = random.integers(0, CLASSES, (rows, 1), np.int32).view(np.uint8)
+            for record in np.concatenate([inputs, targets], axis=1):
+                writer.write(record.tobytes())
+        writer.close()
+
+
+@register("dataset", "big_records_in_memory")
+def in_memory(*, path: str):
+    records = np.frombuffer(b"".join(ArrayRecordReader(path).read_all()), np.uint8).reshape(-1, PIXELS + 4)
+    targets = np.ascontiguousarray(records[:, PIXELS:]).view(np.int32)[:, 0]
+    return Dataset({"train": {"inputs": records[:, :PIXELS], "targets": targets}}, CLASSES)
+
+
+@register("model", "of_bytes")
+def of_bytes(*, width: int):
+    return OfBytes((width, width), CLASSES)
+
+
+def config_of(paths, width, *, streams=True):
+    config = ConfigDict()
+    config.num_epochs = 1
+    files = component("array_records", splits=dict(train=paths), fields=FIELDS, num_classes=CLASSES)
+    config.dataset = files if streams else component("big_records_in_memory", path=paths)
+    config.validation = component("holdout", val=0.0)
+    config.loader = component("streaming" if streams else "in_memory", batch_size=BATCH, drop_last=True)
+    config.model = component("of_bytes", width=width)
+    config.loss = component("softmax_cross_entropy")
+    config.optimizer = component("adam", learning_rate=1e-3)
+    config.evaluation_splits = ("val",)  # there is none: the training steps alone are measured
+    return config
+
+
+def rounds_of(functions, number):
+    """Call each in turn; return name -> seconds, by the clock and of the processors, of all rounds but the first."""
+    found = {name: {"seconds": [], "processor": []} for name in functions}
+    for round_ in range(number + 1):
+        for name in [*functions] if round_ % 2 else [*functions][::-1]:
+            started, worked = time.perf_counter(), time.process_time()
+            functions[name]()
+            if round_:
+                found[name]["seconds"].append(time.perf_counter() - started)
+                found[name]["processor"].append(time.process_time() - worked)
+    return found
+
+
+def reading(folder, rounds, num_calls=12):
+    started = time.perf_counter()
+    (job,) = prepare({**config_of(f"{folder}/*", 8), "num_epochs": 1000}).jobs
+    feed = Feed(job.table, job.folds, job.origins, job.shape, job.cadence)
+    parts = feed.parts(TRAINING, 1)
+    prepared = time.perf_counter()
+    feed.read(parts[0])
+    first = {"prepare": prepared - started, "first part": time.perf_counter() - prepared}
+    size, threads = feed.batches_a_part(TRAINING) * BATCH, job.table.stream.num_workers
+    readers = {
+        thread: [ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0") for path in _paths(folder)]
+        for thread in range(threads)
+    }
+    starts = np.cumsum([0, *[reader.num_records() for reader in readers[0]]])
+    random, epochs = np.random.default_rng(1), itertools.count(1)
+
+    def fed():
+        parts = feed.parts(TRAINING, next(epochs))[:calls]  # of another order each time: nothing is read ahead
+        for number, part in enumerate(parts):
+            feed.read(part, parts[number + 1 :])
+
+    calls = min(num_calls, len(parts) - 1)  # the last one is smaller
+    blocks = [np.sort(random.choice(starts[-1], size, replace=False)) for _ in range(calls)]
+
+    def block(number, thread):
+        for file, reader in enumerate(readers[thread]):
+            inside = blocks[number][(blocks[number] >= starts[file]) & (blocks[number] < starts[file + 1])]
+            reader.read((inside - starts[file]).tolist())
+
+    def alone():
+        for number in range(calls):
+            block(number, 0)
+
+    def on_threads():
+        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
+            share = lambda thread: [block(number, thread) for number in range(thread, calls, threads)]  # noqa: E731
+            list(pool.map(share, range(threads)))
+
+    names = ("streaming", "blocks, one thread", f"blocks, {threads} threads")
+    found = rounds_of(dict(zip(names, (fed, alone, on_threads), strict=True)), rounds)
+    feed.close()
+    return {"programs": found, "records": calls * size, "of": int(starts[-1]), **first}
+
+
+def fed(folder, rounds, width=1024):
+    epochs = {}
+    for name, streams in (("streaming", True), ("in memory", False)):
+        (job,) = prepare({**config_of(_paths(folder)[0], width, streams=streams), "num_epochs": 1000}).jobs
+        devices = jax.local_devices()[:1]
+        runner = make_runner(job, plan_of(job, request_of("map+stretch", None), devices, strict=False), devices)
+        runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+        number = iter(range(1, 1000))
+        epochs[name] = lambda runner=runner, number=number: runner.read_scores(
+            runner.epoch(np.ones(1, bool), next(number))
+        )
+    return {"programs": rounds_of(epochs, rounds), "records": SMALL}
+
+
+def whole(folder, rounds):
+    """Read all once; `rounds` is not used."""
+    memory, began = {}, {}
+
+    def sink(_first_event_id, events):
+        for event in events:
+            if event["event_type"] == "group_compiled":
+                memory["before"], began["at"] = _memory("VmRSS"), time.perf_counter()
+
+    with tempfile.TemporaryDirectory() as runs:
+        result = mg.run(config_of(f"{folder}/*", 8), runs, sinks=[sink], devices=1)
+        seconds = time.perf_counter() - began["at"]
+    data = sum(pathlib.Path(path).stat().st_size for path in _paths(folder))
+    number = sum(ArrayRecordReader(path).num_records() for path in _paths(folder))
+    assert result.status == "DONE"
+    return {"bytes": data, "records": number, "seconds": seconds, "before": memory["before"], "peak": _memory("VmHWM")}
+
+
+def _paths(folder):
+    return sorted(glob.glob(f"{folder}/*.array_record"))
+
+
+def _memory(field):
+    """Return the bytes that the kernel says of this process."""
+    with open("/proc/self/status") as status:
+        return 1024 * int(next(line for line in status if line.startswith(field)).split()[1])
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=("reading", "fed", "whole"))
+    parser.add_argument("--folder", required=True)
+    parser.add_argument("--rounds", type=int, default=7)
+    options = parser.parse_args()
+    json.dump(
+        {"reading": reading, "fed": fed, "whole": whole}[options.what](options.folder, options.rounds), sys.stdout
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -31,6 +31,7 @@ from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.runners import make_runner
 
 RATE = 1e-3
+WARM = 3  # epochs until all is warm, and a stretch as long as it will be
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,12 +191,12 @@ def main():
         found[label] = {"plan": plan, "bytes": needed, "compile": time.perf_counter() - started}
         found[label] |= {"seconds": [], "processor": []}
         makers[label] = epoch
-    for number in range(1, options.rounds + 2):
+    for number in range(1, options.rounds + WARM + 1):
         labels = [*makers] if number % 2 else [*makers][::-1]
         for label in labels:
             started, worked = time.perf_counter(), time.process_time()
             found[label]["loss"] = float(makers[label](number))
-            if number > 1:  # the first has everything still cold
+            if number > WARM:
                 found[label]["seconds"].append(time.perf_counter() - started)
                 found[label]["processor"].append(time.process_time() - worked)
     json.dump(found, sys.stdout)

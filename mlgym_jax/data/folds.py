@@ -35,6 +35,14 @@ class Folds:
     num_folds: int
     sizes: Mapping[str, tuple[int, ...]]
 
+    def rows(self, splits: Sequence[str]) -> np.ndarray:
+        """Return int64[n], ascending, the rows of the table that any fold has in one of these splits."""
+        used = [self.indices[split][self.mask[split]] for split in splits]
+        found = np.zeros(max(int(rows.max(initial=-1)) for rows in used) + 1, bool)  # `np.unique` takes seconds
+        for rows in used:
+            found[rows] = True
+        return np.flatnonzero(found)
+
 
 def make_folds(
     dataset: Dataset,

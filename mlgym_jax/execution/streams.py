@@ -31,13 +31,13 @@ class StreamRunner(StretchRunner):
         assert dry, "epochs are run by `stretches`"
         state, running, zero = block, None, np.int32(0)
         if self._measured:
-            shared = (*self._abstract(TRAINING), self._folds)
+            shared = (*self._forms(TRAINING), self._folds)
             running = self._call((self._room_name, None), (block, folds, live), shared, dry)
-        shared = (*self._abstract(TRAINING), self._folds, zero, zero, zero)
+        shared = (*self._forms(TRAINING), self._folds, zero, zero, zero)
         state, running = self._call("train_streamed", (state, running, folds, live), shared, dry)
         by_split = {"train": running} if self._measured else {}
         for split in self._shape.eval_batches:
-            shared = (*self._abstract(split), self._folds)
+            shared = (*self._forms(split), self._folds)
             found = self._call((self._room_name, split), (state, folds, live), shared, dry)
             shared = (*shared, epoch, zero, zero, zero)
             found = self._call(("evaluate_streamed", split), (state, found, folds, live), shared, dry)
@@ -47,7 +47,7 @@ class StreamRunner(StretchRunner):
     def close(self) -> None:
         self._feed.close()
 
-    def _abstract(self, split: str) -> tuple[Any, Any]:
+    def _forms(self, split: str) -> tuple[Any, Any]:
         fields, mask = self._feed.shapes(split)
         data = {field: jax.ShapeDtypeStruct(shape, dtype) for field, (shape, dtype) in fields.items()}
         return data, jax.ShapeDtypeStruct(mask, np.bool_)

@@ -304,10 +304,7 @@ def _known_fields(
     indices: np.ndarray,
 ) -> dict[str, np.ndarray]:
     """Return all fields but the inputs as losses and metrics see them, of the rows that they see."""
-    used = np.zeros(table.num_examples, bool)  # `np.unique` takes seconds for millions of rows
-    for split in splits:
-        used[folds.indices[split][folds.mask[split]]] = True
-    rows = np.flatnonzero(used)
+    rows = folds.rows(splits)
     if isinstance(table, StreamedTable):  # each example is seen again when it is read
         rows = table.readable(rows[:: -(-len(rows) // _MAX_READ)])
     names = [field for field in table.arrays if not is_input(field) and field in sample]

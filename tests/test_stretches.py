@@ -128,17 +128,21 @@ def test_a_middle_that_is_damaged_is_put_aside_and_the_epoch_begins_anew(whole, 
     assert (tmp_path / "cut" / skipped["moved_to"]).read_bytes() == data
 
 
-@pytest.mark.parametrize("plan", ["none+stretch", "vmap+stretch"])
-def test_a_stretch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(plan):
-    config = {
+def of_ten_classes(features, optimizer):
+    return {
         "num_epochs": 1,
         "dataset": component("synthetic", num_examples=200, num_features=64, num_classes=10),
         "validation": component("holdout", val=0.0),
         "loader": component("in_memory", batch_size=20),
-        "model": component("mlp", features=(1000, 500)),
+        "model": component("mlp", features=features),
         "loss": component("softmax_cross_entropy"),
-        "optimizer": component("adam", learning_rate=0.01),
+        "optimizer": optimizer,
     }
+
+
+@pytest.mark.parametrize("plan", ["none+stretch", "vmap+stretch"])
+def test_a_stretch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(plan):
+    config = of_ten_classes(features=(1000, 500), optimizer=component("adam", learning_rate=0.01))
     (job,) = prepare(config).jobs
     runner = make_runner(job, choose_plan(parse_plan(plan), num_experiments=1, num_devices=1), jax.devices()[:1])
     runner.start(first_states(job, [0]))
@@ -158,15 +162,7 @@ def test_a_stretch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(
 
 def test_epochs_of_some_seconds_go_in_stretches(monkeypatch):
     """An epoch of 200 examples through 64 x 3000 and 3000 x 10 weights is 3 x 2 x 200 x 222,000 operations and some."""
-    config = {
-        "num_epochs": 1,
-        "dataset": component("synthetic", num_examples=200, num_features=64, num_classes=10),
-        "validation": component("holdout", val=0.0),
-        "loader": component("in_memory", batch_size=20),
-        "model": component("mlp", features=(3000,)),
-        "loss": component("softmax_cross_entropy"),
-        "optimizer": component("sgd", learning_rate=grid(0.1, 0.2)),
-    }
+    config = of_ten_classes(features=(3000,), optimizer=component("sgd", learning_rate=grid(0.1, 0.2)))
     (job,) = prepare(config).jobs
     operations = 3 * 2 * 200 * 222_000
 

@@ -11,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.checkpoint.step_record import checksums
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events.files import write_whole
 
 _MAGIC = b"mlgym_jax middle of an epoch, 1\n"
 
 
-def write_middle(path: str, fields: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> int:
-    """Write a file in place of the one before; return its size in bytes.
+def write_middle(path: str, fields: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> None:
+    """Write a file in place of the one before.
 
     Args:
         fields: JSON that `read_middle` returns.
@@ -27,20 +28,15 @@ def write_middle(path: str, fields: Mapping[str, Any], arrays: Sequence[np.ndarr
         DiskError: the system refuses; what was there before is there still.
     """
     parts = [np.ascontiguousarray(array) for array in arrays]
-    data = [part.reshape(-1).view(np.uint8).data for part in parts]
-    described = [
-        [part.dtype.name, part.shape, zlib.crc32(bytes_of)] for part, bytes_of in zip(parts, data, strict=True)
-    ]
+    described = [[part.dtype.name, part.shape, crc32] for part, crc32 in zip(parts, checksums(parts), strict=True)]
     header = json.dumps({"fields": dict(fields), "arrays": described}).encode()
     head = _MAGIC + b"%d %d\n" % (len(header), zlib.crc32(header)) + header
-    whole = b"".join((head, *data))
     try:
-        write_whole(path, whole)
+        write_whole(path, b"".join((head, *(part.reshape(-1).view(np.uint8).data for part in parts))))
     except OSError as error:
         raise DiskError(
             f"{path}: where an epoch stands could not be written: {error.strerror}. What was saved before is whole."
         ) from error
-    return len(whole)
 
 
 def read_middle(path: str) -> tuple[dict[str, Any], list[np.ndarray]] | None:

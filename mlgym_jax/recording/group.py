@@ -38,7 +38,7 @@ from mlgym_jax.recording.group_checkpoints import (
 from mlgym_jax.recording.profile import Profile
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.recording.speed import Speed
-from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle
+from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.runners import make_runner
@@ -80,7 +80,8 @@ def train_group(
         tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
     )
     try:
-        _train(training, plan, devices, static_because, profile)
+        with contextlib.closing(make_runner(job, plan, devices)) as runner:
+            _train(training, runner, plan, devices, static_because, profile)
     except DiskError as error:
         if epoch := training.written[0]:
             error.last_step = os.path.join(layout.CHECKPOINTS, layout.group_name(job.group.index), str(epoch))
@@ -109,18 +110,6 @@ def _split_as_before(job: Job, plan: Plan, recorder: Recorder) -> bool:
 
 
 def _train(
-    training: GroupTraining,
-    plan: Plan,
-    devices: Sequence[jax.Device],
-    static_because: Mapping[str, str],
-    profile: Profile | None,
-) -> None:
-    job = training.job
-    with contextlib.closing(make_runner(job, plan, devices)) as runner:
-        _train_on(training, runner, plan, devices, static_because, profile)
-
-
-def _train_on(
     training: GroupTraining,
     runner: GroupRunner,
     plan: Plan,
@@ -261,7 +250,8 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     events: list[Event] = []
     num_epochs = job.cadence.num_evaluations
     progress = recorder.status_due() or report.epoch == num_epochs
-    splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
+    steps, last = job.cadence.stretch, job.names[-1].split("/", 1)[0]
+    status = status_at(training, report.epoch, Reached(last, True, steps, steps))
     for row, scores in report.scores.items():
         number = training.ids[row]
         if report.epoch in training.logged[row]:
@@ -280,19 +270,7 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
             }
             events.append(recorder.event(evaluation_result, **fields))
         if progress:
-            events.append(
-                recorder.event(
-                    schema.experiment_status,
-                    experiment_id=number,
-                    status="TRAINING",
-                    num_epochs=num_epochs,
-                    current_epoch=report.epoch,
-                    splits=splits,
-                    current_split=splits[-1],
-                    num_batches=job.cadence.stretch,
-                    current_batch=job.cadence.stretch,
-                )
-            )
+            events.append(status(number))
         if row in report.ended or report.epoch == num_epochs:
             events += _end(training, row, report.ended.get(row))
     if report.compacted is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
 from mlgym_jax.checkpoint.middle import read_middle, remove_middle, write_middle
 from mlgym_jax.checkpoint.refused import move_aside
@@ -16,26 +17,31 @@ from mlgym_jax.recording.group_checkpoints import Event, GroupTraining, finish_s
 
 def progress(training: GroupTraining, reached: Reached) -> list[Event]:
     """Tell of each experiment that trains where in the epoch it is; nothing if that was told a moment ago."""
-    recorder, job = training.recorder, training.job
+    recorder = training.recorder
     if not recorder.status_due():
         return []
-    splits = list(dict.fromkeys(name.split("/", 1)[0] for name in job.names))
     done = max(map(len, training.histories))
+    status = status_at(training, done + 1, reached)
     return [
-        recorder.event(
-            schema.experiment_status,
-            experiment_id=number,
-            status="TRAINING" if reached.is_training else "EVALUATING",
-            num_epochs=job.cadence.num_evaluations,
-            current_epoch=done + 1,
-            splits=splits,
-            current_split=reached.split,
-            num_batches=reached.num_batches,
-            current_batch=reached.batch,
-        )
+        status(number)
         for row, number in enumerate(training.ids)
         if len(training.histories[row]) == done and number not in recorder.ended
     ]
+
+
+def status_at(training: GroupTraining, epoch: int, reached: Reached) -> Callable[[int], Event]:
+    """Return what makes the `experiment_status` of an experiment, by its id, that stands there."""
+    recorder, job = training.recorder, training.job
+    fields = {
+        "status": "TRAINING" if reached.is_training else "EVALUATING",
+        "num_epochs": job.cadence.num_evaluations,
+        "current_epoch": epoch,
+        "splits": list(dict.fromkeys(name.split("/", 1)[0] for name in job.names)),
+        "current_split": reached.split,
+        "num_batches": reached.num_batches,
+        "current_batch": reached.batch,
+    }
+    return lambda number: recorder.event(schema.experiment_status, experiment_id=number, **fields)
 
 
 def save_middle(training: GroupTraining, reached: Reached) -> None:

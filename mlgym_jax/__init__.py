@@ -33,6 +33,7 @@ _PUBLIC = {
     "Program": "mlgym_jax.core.program",
     "Model": "mlgym_jax.core.model",
     "TrainState": "mlgym_jax.core.state",
+    "TrainingStep": "mlgym_jax.core.training_step",
     "Metric": "mlgym_jax.core.metric",
     "mean_of": "mlgym_jax.core.metric",
     "Dataset": "mlgym_jax.data.dataset",
@@ -63,6 +64,7 @@ if TYPE_CHECKING:
     from mlgym_jax.core.program import Program as Program
     from mlgym_jax.core.program import make_program as make_program
     from mlgym_jax.core.state import TrainState as TrainState
+    from mlgym_jax.core.training_step import TrainingStep as TrainingStep
     from mlgym_jax.data.dataset import Dataset as Dataset
     from mlgym_jax.errors import ConfigError as ConfigError
     from mlgym_jax.errors import MlgymError as MlgymError

@@ -28,6 +28,8 @@ _RETURNS = {
     "optimizer": (("init", "update"), "an optax.GradientTransformation"),
     "precision": ((), "a callable (mlgym_jax.Model) -> mlgym_jax.Model"),
     "remat": ((), "a callable (model, adapt) -> mlgym_jax.Model"),
+    "augmentation": ((), "a callable (key, batch) -> batch"),
+    "training_step": ((), "a callable (state, batch, key, parts) -> (state, metrics)"),
     "early_stopping": ((), "a callable (history) -> bool"),
     "checkpointing": ((), "a callable (history) -> set of epochs"),
     "search": (

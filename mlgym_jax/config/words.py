@@ -59,6 +59,8 @@ SECTIONS: dict[str, bool] = {
     "post_processors": False,
     "encoding": False,
     "sampler": False,
+    "augmentation": False,
+    "training_step": False,
     "averaging": False,
     "precision": False,
     "remat": False,

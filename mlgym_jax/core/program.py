@@ -13,45 +13,36 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
+from mlgym_jax.core.augmented import augmented
 from mlgym_jax.core.axes import with_axes
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.evaluated import evaluated_params
-from mlgym_jax.core.microbatches import Functions, added_up, check_divisible
 from mlgym_jax.core.model import Model, carried
 from mlgym_jax.core.modules import adapt
-from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
-from mlgym_jax.core.post_processing import process
-from mlgym_jax.core.recomputation import computed_again
-from mlgym_jax.core.scoring import Given, example_values, loss_values, make_scoring, named, taken_by
+from mlgym_jax.core.scoring import make_scoring, named, taken_by
 from mlgym_jax.core.state import (
-    EVAL,
-    EVAL_LOSS,
+    AUGMENT,
     INIT,
+    STEP,
     STEPS_PER_EPOCH,
-    TRAIN,
-    TRAIN_LOSS,
     Batch,
     MetricState,
     Outputs,
     TrainState,
     key_for,
 )
+from mlgym_jax.core.step_parts import StepParts
+from mlgym_jax.core.training_step import check_stepped, default_step, values_of_examples
 from mlgym_jax.core.trees import select
-from mlgym_jax.core.weighted import Term, mean_over_batch, terms_of, total_weights
+from mlgym_jax.core.weighted import Term
 from mlgym_jax.errors import ConfigError, MlgymError, listed
-
-# What a model and a loss draw from, in evaluation and in training.
-_DRAWS = (EVAL, TRAIN)
-_DRAWS_OF_LOSS = (EVAL_LOSS, TRAIN_LOSS)
 
 
 class Program(NamedTuple):
@@ -126,16 +117,27 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     scoring = make_scoring(components["loss"], components.get("metrics", {}))
     tells_all = "state" in taken_by(components["loss"])
     microbatches = getattr(components.get("loader"), "microbatches", 1)
+    if "training_step" in components and microbatches > 1:
+        raise ConfigError(
+            "loader.microbatches",
+            f"found {microbatches} beside config.training_step, which computes a batch as it likes; leave one of the "
+            "two out",
+        )
 
-    def bound(hyperparams: Mapping[str, Any], batch: Batch) -> Any:
+    def parts_of(hyperparams: Mapping[str, Any], batch: Batch) -> StepParts:
+        bound = components
         if STEPS_PER_EPOCH in batch:
-            return components.bind(hyperparams, batch[STEPS_PER_EPOCH])
-        return components.bind(hyperparams) if hyperparams else components
+            bound = components.bind(hyperparams, batch[STEPS_PER_EPOCH])
+        elif hyperparams:
+            bound = components.bind(hyperparams)
 
-    def adapted(parts: Any, remat: bool = False) -> Model:
-        brought = functools.partial(adapt, tells_all=tells_all)
-        model = parts["remat"](parts["model"], brought) if remat else brought(parts["model"])
-        return with_axes(parts["precision"](model) if "precision" in parts else model)
+        def adapted(remat: bool) -> Model:
+            brought = functools.partial(adapt, tells_all=tells_all)
+            model = bound["remat"](bound["model"], brought) if remat else brought(bound["model"])
+            return with_axes(bound["precision"](model) if "precision" in bound else model)
+
+        model = adapted(False)
+        return StepParts(bound, scoring, model, adapted(True) if "remat" in bound else model, microbatches)
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         given = {**defaults, **(hyperparams or {})}
@@ -147,11 +149,12 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
                 "components.hyperparams for the first of each"
             )
         hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
-        parts = bound(hyperparams, batch)
+        parts = parts_of(hyperparams, batch)
         with named("model"):
-            params, model_state = adapted(parts).init(key_for(key, INIT), batch["inputs"])
-        with named("optimizer"), noting_unmatched() as noted:
-            opt_state = parts["optimizer"].init(params)
+            params, model_state = parts.model.init(key_for(key, INIT), batch["inputs"])
+        own = getattr(parts["training_step"], "init", None) if "training_step" in parts else None
+        with named("training_step" if own else "optimizer"), noting_unmatched() as noted:
+            opt_state = own(params, parts) if own else parts["optimizer"].init(params)
         for pattern in noted:
             unmatched(pattern)
         if "averaging" in parts:
@@ -167,149 +170,62 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
             key=key,
         )
 
-    def call(
-        parts: Any,
-        params: Any,
-        model_state: Any,
-        state: TrainState,
-        batch: Batch,
-        train: bool,
-        *,
-        part: Any = None,
-        remat: bool = False,
-    ) -> Any:
-        """Return the model's outputs and the state that it leaves, of these parameters, drawing as the step does."""
-        with named("model"):
-            model, key = adapted(parts, remat), _key_of_part(state, _DRAWS[train], part)
-            outputs, left = model.apply(params, model_state, batch["inputs"], key, train)
-            return checked(outputs), left
-
-    def given_to_loss(params: Any, left: Any, state: TrainState, train: bool, part: Any = None) -> Given:
-        key = _key_of_part(state, _DRAWS_OF_LOSS[train], part)
-        return {"params": params, "state": left, "key": key, "step": state.step, "train": train}
-
     def train_step(
         state: TrainState, batch: Batch, *, may_be_empty: bool | None = None
     ) -> tuple[TrainState, MetricState]:
         may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
-        batch = _with_mask(batch)
-        parts = bound(state.hyperparams, batch)
-        remat = "remat" in parts
-        optimizer = optax.with_extra_args_support(parts["optimizer"])
-
-        def values_of(params: Any, batch: Batch, part: Any = None) -> tuple[Any, Outputs, Any]:
-            outputs, left = call(parts, params, state.model_state, state, batch, True, part=part, remat=remat)
-            given = given_to_loss(params, left, state, True, part)
-            return loss_values(parts["loss"], outputs, batch, given)["loss"], outputs, left
-
-        def objective(
-            params: Any, batch: Batch = batch, part: Any = None, weights_of_all: Any = None
-        ) -> tuple[jax.Array, tuple[Outputs, Any]]:
-            values, outputs, left = values_of(params, batch, part)
-            return mean_over_batch(values, batch["mask"], weights_of_all), (outputs, left)
-
-        def measure(found: Any, batch: Batch, part: Any = None) -> MetricState:
-            outputs, left = found
-            processed = process(parts.get("post_processors", {}), outputs)
-            given = given_to_loss(state.params, left, state, True, part)
-            return scoring.measure(parts["loss"], outputs, processed, batch, given)
-
-        def value_and_grad(function: Callable[..., Any]) -> Callable[..., Any]:
-            found = jax.value_and_grad(function, has_aux=True)
-            return computed_again(found) if remat else found
-
-        if microbatches > 1:
-            check_divisible(lambda state, batch: values(state, batch, True), pieces, left_of, state, batch)
-        # A batch of another size than the loader's is a sample of a table that has no more.
-        number = math.gcd(microbatches, batch["mask"].shape[0])
-        if number > 1:
-
-            def weights(params: Any, batch: Batch, part: Any) -> tuple[jax.Array, ...]:
-                return total_weights(values_of(params, batch, part)[0], batch["mask"])
-
-            functions = Functions(objective, value_and_grad, weights, measure, scoring.room, scoring.put)
-            value, gradients, metrics, value_fn = added_up(functions, state.params, batch, number)
-            found, left = None, state.model_state  # which the step is known to leave as it is
-        else:
-            (value, found), gradients = value_and_grad(objective)(state.params)
-            value_fn, metrics, left = lambda params: objective(params)[0], None, found[1]
+        parts = parts_of(state.hyperparams, batch)
+        batch = _changed(parts, state, _with_mask(batch))
         averaged: Any = state.opt_state if "averaging" in parts else None
-        averages: Any = None
-        # Optax itself relies on implicit promotion (decay ** count), also where a user forbids it to their own code.
-        with named("optimizer"), jax.numpy_dtype_promotion("standard"), ticking(Clock(calls=state.step)):
-            updates, opt_state = optimizer.update(
-                gradients,
-                averaged.optimizer if averaged else state.opt_state,
-                state.params,
-                value=value,
-                grad=gradients,
-                value_fn=value_fn,
-            )
-            params = optax.apply_updates(state.params, updates)
-            if averaged:
-                average, averaging = parts["averaging"].update(params, averaged.averaging)
-                opt_state = averages = averaged._replace(optimizer=opt_state, averaging=averaging, params=average)
-        if isinstance(averaged, AveragedWithState) and microbatches == 1:
-            _, own = call(parts, averages.params, averaged.model_state, state, batch, True)
-            opt_state = averages._replace(model_state=carried(averaged.model_state, own))
+        before = dataclasses.replace(state, opt_state=averaged.optimizer) if averaged else state
+        after, metrics = _stepped(parts, before, batch)
+        opt_state = after.opt_state
+        if averaged:
+            with named("averaging"), jax.numpy_dtype_promotion("standard"), ticking(Clock(calls=state.step)):
+                average, averaging = parts["averaging"].update(after.params, averaged.averaging)
+            opt_state = averaged._replace(optimizer=after.opt_state, averaging=averaging, params=average)
+            if isinstance(averaged, AveragedWithState) and microbatches == 1:
+                _, own = parts.apply(average, state, batch, model_state=averaged.model_state)
+                opt_state = opt_state._replace(model_state=carried(averaged.model_state, own))
         updated = dataclasses.replace(
             state,
             step=state.step + 1,
-            params=params,
-            model_state=carried(state.model_state, left),
+            params=after.params,
+            model_state=after.model_state,
             opt_state=opt_state,
         )
         if may_be_empty:
             updated = select(batch["mask"].any(), updated, state)
-        return updated, measure(found, batch) if metrics is None else metrics
+        return updated, metrics
 
-    def outputs_of(parts: Any, state: TrainState, batch: Batch, train: bool) -> tuple[Outputs, Outputs, Given]:
-        """Return the model's outputs, the same with those of the post-processors, and what a loss may take besides."""
-        used: Any = state.opt_state if "averaging" in parts and not train else state
-        params, model_state = used.params, getattr(used, "model_state", state.model_state)
-        if used is state and not train:
-            params = evaluated_params(state.opt_state, params)
-        outputs, left = call(parts, params, model_state, state, batch, train)
-        processed = process(parts.get("post_processors", {}), outputs)
-        return outputs, processed, given_to_loss(params, left, state, train)
+    def evaluated(parts: StepParts, state: TrainState) -> tuple[Any, Any]:
+        """Return the parameters and the other variables that the model is evaluated with."""
+        if "averaging" in parts:
+            used: Any = state.opt_state
+            return used.params, getattr(used, "model_state", state.model_state)
+        return evaluated_params(state.opt_state, state.params), state.model_state
+
+    def outputs_of(parts: StepParts, state: TrainState, batch: Batch) -> tuple[Outputs, Any]:
+        """Return the model's outputs, and what a loss may take besides them."""
+        params, model_state = evaluated(parts, state)
+        outputs, left = parts.apply(params, state, batch, train=False, model_state=model_state)
+        return outputs, parts.given(params, left, state, train=False)
 
     def eval_step(state: TrainState, batch: Batch, *, epoch: Any = None) -> MetricState:
-        batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
-        outputs, processed, given = outputs_of(parts, state, batch, False)
-        return scoring.measure(parts["loss"], outputs, processed, batch, given, epoch)
+        batch, parts = _with_mask(batch), parts_of(state.hyperparams, batch)
+        outputs, given = outputs_of(parts, state, batch)
+        return parts.measured(outputs, batch, given, epoch)
 
     def predict(state: TrainState, batch: Batch) -> Outputs:
-        return outputs_of(bound(state.hyperparams, batch), state, batch, False)[1]
+        parts = parts_of(state.hyperparams, batch)
+        return parts.processed(outputs_of(parts, state, batch)[0])
 
     def values(state: TrainState, batch: Batch, train: bool) -> tuple[dict[str, tuple[Term, ...]], Any]:
-        batch, parts = _with_mask(batch), bound(state.hyperparams, batch)
-        outputs, processed, given = outputs_of(parts, state, batch, train)
-        losses = loss_values(parts["loss"], outputs, batch, given)
-        measured = example_values(components.get("metrics", {}), outputs, processed, batch)
-        return {name: terms_of(found) for name, found in losses.items()}, (processed, measured)
+        batch, parts = _with_mask(batch), parts_of(state.hyperparams, batch)
+        if train:
+            return values_of_examples(parts, state, _changed(parts, state, batch), train=True)
+        return values_of_examples(parts, state, batch, train=False, used=evaluated(parts, state))
 
-    def left_of(state: TrainState, batch: Batch) -> Any:
-        parts = bound(state.hyperparams, batch)
-        return carried(state.model_state, call(parts, state.params, state.model_state, state, batch, True)[1])
-
-    def read(of: Callable[[Any, Outputs, Outputs, Batch, Given], Any]) -> Callable[[TrainState, Batch], Any]:
-        """Return what is made of a model's outputs in training."""
-
-        def piece(state: TrainState, batch: Batch) -> Any:
-            parts = bound(state.hyperparams, batch)
-            outputs, processed, given = outputs_of(parts, state, batch, True)
-            return of(parts, outputs, processed, batch, given), ()
-
-        return piece
-
-    pieces = {
-        "the model": read(lambda parts, outputs, processed, batch, given: outputs),
-        "the loss": read(
-            lambda parts, outputs, processed, batch, given: [
-                terms_of(found) for found in loss_values(parts["loss"], outputs, batch, given).values()
-            ]
-        ),
-    }
     return Program(
         init=init,
         train_step=train_step,
@@ -324,10 +240,22 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     )
 
 
-def _key_of_part(state: TrainState, purpose: int, part: Any) -> jax.Array:
-    """Return the key of a step, or of a part of its batch."""
-    key = key_for(state.key, purpose, state.step)
-    return key if part is None else jax.random.fold_in(key, part)
+def _changed(parts: StepParts, state: TrainState, batch: Batch) -> Batch:
+    """Return the batch that a step trains on."""
+    if "augmentation" not in parts:
+        return batch
+    return augmented(parts["augmentation"], key_for(state.key, AUGMENT, state.step), batch)
+
+
+def _stepped(parts: StepParts, state: TrainState, batch: Batch) -> tuple[TrainState, MetricState]:
+    """Return the state after an update, and the metrics, as the config's own step or the default one brings them."""
+    key = key_for(state.key, STEP, state.step)
+    if "training_step" not in parts:
+        return default_step(state, batch, key, parts)
+    with named("training_step"):
+        found = parts["training_step"](state, batch, key, parts)
+        check_stepped(found, state)
+    return found
 
 
 def _with_mask(batch: Batch) -> Batch:

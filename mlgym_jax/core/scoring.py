@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric
 from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
-from mlgym_jax.core.state import Batch, MetricState, Outputs
+from mlgym_jax.core.state import CLASSES, Batch, MetricState, Outputs
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
@@ -32,6 +32,8 @@ class Scoring(NamedTuple):
         room: (shapes of one batch's MetricState, num_rows) -> MetricState of no example, into which batches are put.
         put: (MetricState with room, MetricState of a batch, first row) -> MetricState.
         compute: (MetricState, epoch) -> {"loss": float[], "accuracy": float[], …}; NaN for what is not due.
+        of_examples: (outputs, processed, batch) -> float[batch] of each metric that is a mean, by name: what it is the
+            mean of.
     """
 
     measure: Callable[..., MetricState]
@@ -40,6 +42,7 @@ class Scoring(NamedTuple):
     room: Callable[[MetricState, int], MetricState]
     put: Callable[[MetricState, MetricState, Any], MetricState]
     compute: Callable[..., dict[str, jax.Array]]
+    of_examples: Callable[[Outputs, Outputs, Batch], dict[str, Any]]
 
 
 def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
@@ -61,6 +64,7 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     ) -> MetricState:
         values = loss_values(loss, outputs, batch, given)
         found = {name: _LOSS.update(_LOSS.init(), values[name], batch) for name in means}
+        batch = _with_classes(batch)
         for name, metric in metrics.items():
             with named(f"metrics.{name}"):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
@@ -107,7 +111,16 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
                 scores[name] = jnp.asarray(score)
         return scores
 
-    return Scoring(measure, empty, merge, room, put, compute)
+    def of_examples(outputs: Outputs, processed: Outputs, batch: Batch) -> dict[str, Any]:
+        batch = _with_classes(batch)
+        means = {name: getattr(metric, "per_example", None) for name, metric in metrics.items()}
+        return {
+            name: per_example(_seen(metrics[name], outputs, processed), batch)
+            for name, per_example in means.items()
+            if per_example is not None
+        }
+
+    return Scoring(measure, empty, merge, room, put, compute, of_examples)
 
 
 @shared_parameters("metric")
@@ -164,18 +177,16 @@ def _due(metric: Any, epoch: Any) -> Any:
     return None if epoch is None or interval_of(metric) == 1 else jnp.asarray(epoch) % interval_of(metric) == 0
 
 
+def _with_classes(batch: Batch) -> Batch:
+    """Return the batch as metrics read it: with class numbers where an augmentation made shares of classes."""
+    if CLASSES not in batch:
+        return batch
+    return {**{field: value for field, value in batch.items() if field != CLASSES}, **batch[CLASSES]}
+
+
 def _seen(metric: Any, outputs: Outputs, processed: Outputs) -> Any:
     path = getattr(metric, "output", None)
     return outputs if path is None else pick(processed, path)
-
-
-def example_values(metrics: Mapping[str, Any], outputs: Outputs, processed: Outputs, batch: Batch) -> dict[str, Any]:
-    """Return float[batch] of each metric that is a mean, by name: what it is the mean of."""
-    return {
-        name: metric.per_example(_seen(metric, outputs, processed), batch)
-        for name, metric in metrics.items()
-        if getattr(metric, "per_example", None) is not None
-    }
 
 
 def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, epoch: Any) -> Any:

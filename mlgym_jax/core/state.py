@@ -16,9 +16,11 @@ MetricState = dict[str, Any]
 
 # A field beside a batch's own: the steps an epoch of its fold, where folds differ in it and something wants to know.
 STEPS_PER_EPOCH = "_steps_per_epoch"
+# Another one: field -> class numbers, for metrics, where an augmentation made distributions over classes of it.
+CLASSES = "_classes"
 
 # What a key is for. The numbers are part of every run's reproducibility and must not change.
-INIT, ORDER, TRAIN, EVAL, TRAIN_LOSS, EVAL_LOSS = range(6)
+INIT, ORDER, TRAIN, EVAL, TRAIN_LOSS, EVAL_LOSS, AUGMENT, STEP = range(8)
 
 
 @struct.dataclass

@@ -31,6 +31,7 @@ def shape_of(
     cadence: Cadence,
     evaluated: tuple[str, ...],
     elements: int,
+    whole_batches: bool = False,
 ) -> EpochShape:
     """Return the sizes that a group's epochs are compiled for.
 
@@ -40,12 +41,13 @@ def shape_of(
         encode: a batch of them -> what the program reads.
         sizes: split -> number of examples of each fold.
         elements: numbers an example.
+        whole_batches: whether a training step may see more of a batch than single examples, whatever its parts do.
     """
 
     def sees_padding(train: bool) -> bool:
         if train and getattr(loader, "microbatches", 1) > 1:  # the step itself refuses what sees more than one example
             return False
-        if train and jax.tree.leaves(abstract.model_state):  # such as batch statistics
+        if train and (whole_batches or jax.tree.leaves(abstract.model_state)):  # such as batch statistics
             return True
         size = max(2, loader.batch_size)  # shapes of a single example broadcast, and are traced otherwise
         rests = {found % size for found in sizes["train"]} - {0, 1}

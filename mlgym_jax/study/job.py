@@ -245,6 +245,7 @@ def make_job(
         cadence=cadence,
         evaluated=evaluated,
         elements=elements,
+        whole_batches="training_step" in components,
     )
     if isinstance(table, StreamedTable):
         shape = streamed(shape, cadence)

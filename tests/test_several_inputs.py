@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
-from mlgym_jax.core.inputs import arguments, fields_of, flat, nested
+from mlgym_jax.core.calling import arguments
+from mlgym_jax.core.inputs import fields_of, flat, nested
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.data.dataset import Dataset, split_arrays, to_arrays
 from mlgym_jax.data.encodings import by_input, standardise

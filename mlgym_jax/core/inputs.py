@@ -11,14 +11,12 @@ Synopsis:
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.errors import ConfigError, listed
+from mlgym_jax.errors import ConfigError
 
 INPUTS = "inputs"
-_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 def is_input(field: str) -> bool:
@@ -112,46 +110,3 @@ def _with_tuples(tree: Any) -> Any:
     if {*found} == {str(place) for place in range(len(found))}:
         return tuple(found[str(place)] for place in range(len(found)))
     return found
-
-
-def arguments(call: Callable[..., Any], inputs: Any, mode: Mapping[str, Any], own: int = 1) -> tuple[tuple, dict]:
-    """Return what a module is called with: a dict of inputs by name, a tuple in order, else the inputs as they are.
-
-    A dict or tuple is handed whole to a module that takes one argument, of another name.
-
-    Args:
-        call: its function; own: how many parameters come before the inputs, such as `self`.
-        mode: the keywords that tell it whether it trains.
-
-    Raises:
-        ConfigError: at `model`, where it takes something else.
-    """
-    try:
-        signature = inspect.signature(call)
-    except (TypeError, ValueError):
-        return (inputs,), {}
-    taken = [p for p in [*signature.parameters.values()][own:] if p.name not in mode]
-    kinds = {p.kind for p in taken}
-    named = [p.name for p in taken if p.kind in (*_POSITIONAL, p.KEYWORD_ONLY)]
-    positional = [p for p in taken if p.kind in _POSITIONAL]
-    whole: tuple[tuple, dict] = ((inputs,), {})
-    by_name = {*inputs} <= {*named} if isinstance(inputs, Mapping) else False
-    if isinstance(inputs, Mapping) and (by_name or (not positional and inspect.Parameter.VAR_KEYWORD in kinds)):
-        whole = (), dict(inputs)
-    elif isinstance(inputs, tuple) and (len(positional) >= len(inputs) or inspect.Parameter.VAR_POSITIONAL in kinds):
-        whole = inputs, {}
-    try:
-        signature.bind(*[None] * own, *whole[0], **whole[1], **mode)
-    except TypeError as error:
-        of = getattr(call, "__qualname__", "it").removesuffix(".__call__")
-        given = [f"{name}=…" for name in whole[1]] or ["inputs", "…"][: len(whole[0])]
-        said = ", ".join([*given, *(f"{name}={value}" for name, value in mode.items())])
-        has = "one array of inputs"
-        if isinstance(inputs, Mapping | tuple):
-            has = f"the inputs {listed(inputs)}" if isinstance(inputs, Mapping) else f"a tuple of {len(inputs)} inputs"
-        raise ConfigError(
-            "model",
-            f"{of} takes ({', '.join(map(str, taken))}) and is called as {of}({said}): {error}. The dataset has {has}; "
-            "give the others defaults, or the dataset inputs={'name': array, …} by the names that the model takes",
-        ) from error
-    return whole

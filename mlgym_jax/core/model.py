@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mlgym_jax.core.calling import Handed, plain
 from mlgym_jax.errors import ConfigError, described
 
 _STATE = ("state", "model_state", "net_state", "batch_stats")
@@ -84,13 +85,17 @@ def of_pair(model: Any, mode: Callable[[Callable[..., Any], bool], Mapping[str, 
         ConfigError: at `model`, parameters of which it is not known what they stand for; when called, other results.
     """
     if isinstance(model, Model):
-        return Model(model.init, lambda *given: _two("apply", "(outputs, state)", model.apply(*given)))
+
+        def applied(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
+            return _two("apply", "(outputs, state)", model.apply(params, state, plain(inputs), key, train))
+
+        return Model(lambda key, inputs: model.init(key, plain(inputs)), applied)
     init_function, apply_function = model if type(model) is tuple else (model.init, model.apply)
     of_init, of_apply = _Call("init", init_function, mode), _Call("apply", apply_function, mode)
     from_shape, has_state = "shape" in of_init.roles, "state" in of_apply.roles
 
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
-        shape = jax.tree.map(lambda leaf: leaf.shape, inputs) if from_shape else None
+        shape = jax.tree.map(lambda leaf: leaf.shape, plain(inputs)) if from_shape else None
         found = of_init({"key": key, "inputs": inputs, "shape": shape}, True)
         if from_shape:
             return _two("init", "(output_shape, params)", found)[1], {}
@@ -120,7 +125,7 @@ class _Call:
             raise ConfigError("model", f"the parameters of {name} cannot be read; return a mlgym_jax.Model") from None
         self.roles: dict[str, str] = {}
         self.others: list[str] = []
-        self._required: str | None = None  # the first of these that has no default
+        self.required: list[str] = []  # those of them that have no default
         self._what = f"of the pair (init, apply), {name}{signature}"
         self._positional: list[str] = []  # roles of what is given without its name
         known = {**dict.fromkeys(_STATE, "state"), **dict.fromkeys(_KEY, "key"), **dict.fromkeys(_SHAPE, "shape")}
@@ -138,19 +143,19 @@ class _Call:
             else:
                 self.others.append(parameter.name)
                 if parameter.default is parameter.empty:
-                    self._required = self._required or parameter.name
+                    self.required.append(parameter.name)
         if not {"inputs", "shape"} & {*self.roles}:
             raise ConfigError("model", f"{self._what} takes no inputs; {_TAKEN}")
 
     def __call__(self, given: Mapping[str, Any], train: bool, further: Mapping[str, Any] | None = None) -> Any:
-        given, several = {**given}, self._several(given.get("inputs"))
+        inputs = given.get("inputs")
+        given, several = {**given, "inputs": plain(inputs)}, self._several(inputs)
         if several:
             given["inputs"] = several.pop(self.roles["inputs"])
-        if self._required is not None and self._required not in several:
+        if unknown := [name for name in self.required if name not in several]:
             raise ConfigError(
                 "model",
-                f"{self._what} has a parameter {self._required!r} of which it is not known what it stands for; "
-                f"{_TAKEN}",
+                f"{self._what} has a parameter {unknown[0]!r} of which it is not known what it stands for; {_TAKEN}",
             )
         named = {name: given[role] for role, name in self.roles.items() if role not in self._positional} | several
         positional = [given[role] for role in self._positional]
@@ -159,6 +164,10 @@ class _Call:
     def _several(self, inputs: Any) -> dict[str, Any]:
         """Return inputs by the names of the parameters that take them; {} where one takes them all."""
         names = [self.roles.get("inputs", ""), *self.others]
+        if isinstance(inputs, Handed):
+            fields = {name: inputs.fields[name] for name in self.required if name in inputs.fields}
+            own = self._several(inputs.inputs) or {names[0]: inputs.inputs}
+            return {**fields, **own} if {*self.required} <= {*fields, *own} else {}
         if isinstance(inputs, Mapping) and names[0] in inputs and {*inputs} <= {*names}:
             return dict(inputs)
         if isinstance(inputs, tuple) and 1 < len(inputs) <= len(names):

@@ -11,7 +11,7 @@ from flax import linen, traverse_util
 from flax.core import DenyList
 from jax.core import Tracer
 
-from mlgym_jax.core.inputs import arguments
+from mlgym_jax.core.calling import arguments
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
 from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, told
 from mlgym_jax.errors import ConfigError
@@ -79,14 +79,14 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
         return params, _without_sown(state, updated)
 
     def initialised(key: jax.Array, inputs: Any, flags: dict[str, Any]) -> Any:
-        args, named = arguments(call, inputs, flags)
+        args, named = arguments(call, inputs, flags, key=key)
         return module.init(rngs(key), *args, **named, **flags)
 
     def called(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool, **mutable: Any) -> Any:
         used, variables = in_training if train else in_evaluation, {"params": params, **state}
 
         def applied(flags: dict[str, Any]) -> Any:
-            args, named = arguments(call, inputs, flags)
+            args, named = arguments(call, inputs, flags, key=key)
             return used.apply(variables, *args, rngs=rngs(key), **mutable, **named, **flags)
 
         with linen.intercept_methods(_traced_dropout):

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, traverse_util
 
-from mlgym_jax.core.inputs import arguments
+from mlgym_jax.core.calling import arguments
 from mlgym_jax.core.model import Model, of_other_library
 from mlgym_jax.core.modes import FLAGS, note_layer, note_statistics, told, with_flags
 from mlgym_jax.errors import ConfigError
@@ -53,7 +53,7 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
             module = nnx.merge(graphdef, *arrays)
             _set_mode(module, train)
             statistics = _nested(nnx.state(module, nnx.BatchStat))
-            args, named = arguments(type(module).__call__, inputs, flags)
+            args, named = arguments(type(module).__call__, inputs, flags, key=key)
             outputs = module(*args, **named, **flags)
             if train:
                 for _, layer in nnx.iter_modules(module):

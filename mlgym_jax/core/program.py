@@ -21,6 +21,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.core.augmented import augmented
 from mlgym_jax.core.axes import with_axes
+from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.evaluated import evaluated_params
 from mlgym_jax.core.model import Model, carried
@@ -131,13 +132,16 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         elif hyperparams:
             bound = components.bind(hyperparams)
 
+        built = bound["model"]
+        written, rewired = (built.model, built.inputs) if isinstance(built, Rewired) else (built, None)
+
         def adapted(remat: bool) -> Model:
             brought = functools.partial(adapt, tells_all=tells_all)
-            model = bound["remat"](bound["model"], brought) if remat else brought(bound["model"])
+            model = bound["remat"](written, brought) if remat else brought(written)
             return with_axes(bound["precision"](model) if "precision" in bound else model)
 
         model = adapted(False)
-        return StepParts(bound, scoring, model, adapted(True) if "remat" in bound else model, microbatches)
+        return StepParts(bound, scoring, model, adapted(True) if "remat" in bound else model, microbatches, rewired)
 
     def init(key: jax.Array, batch: Batch, hyperparams: Mapping[str, Any] | None = None) -> TrainState:
         given = {**defaults, **(hyperparams or {})}
@@ -151,7 +155,7 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
         hyperparams = {name: jnp.asarray(value) for name, value in given.items()}
         parts = parts_of(hyperparams, batch)
         with named("model"):
-            params, model_state = parts.model.init(key_for(key, INIT), batch["inputs"])
+            params, model_state = parts.model.init(key_for(key, INIT), parts.handed(batch))
         own = getattr(parts["training_step"], "init", None) if "training_step" in parts else None
         with named("training_step" if own else "optimizer"), noting_unmatched() as noted:
             opt_state = own(params, parts) if own else parts["optimizer"].init(params)

@@ -6,12 +6,13 @@ A config's own `training_step` gets these as `parts`, and so does the step that 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import optax
 
+from mlgym_jax.core.calling import handed
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.model import Model, carried
 from mlgym_jax.core.outputs import checked
@@ -38,6 +39,7 @@ class StepParts:
         model: what calls the model, with `config.precision`; training_model: the same as a training step calls it, with
             `config.remat`.
         microbatches: into how many parts `loader.microbatches` cuts a batch.
+        rewired: argument of the model -> the field of a batch that it is, where the config says so.
     """
 
     components: Any
@@ -45,12 +47,17 @@ class StepParts:
     model: Model
     training_model: Model
     microbatches: int = 1
+    rewired: Mapping[str, str] | None = None
 
     def __getitem__(self, section: str) -> Any:
         return self.components[section]
 
     def __contains__(self, section: object) -> bool:
         return section in self.components
+
+    def handed(self, batch: Batch) -> Any:
+        """Return what the model gets of a batch."""
+        return handed(batch, self.rewired)
 
     def apply(
         self,
@@ -77,7 +84,7 @@ class StepParts:
         with named("model"):
             before = state.model_state if model_state is None else model_state
             key = _key_of_part(state, _DRAWS[train], part)
-            outputs, left = model.apply(params, before, batch["inputs"], key, train)
+            outputs, left = model.apply(params, before, self.handed(batch), key, train)
             return checked(outputs), left
 
     def given(self, params: Any, left: Any, state: TrainState, *, train: bool = True, part: Any = None) -> Given:

@@ -251,6 +251,12 @@ def _shown(number: decimal.Decimal) -> str:
     return short if decimal.Decimal(short) == number else str(number)
 
 
+def category_name(value: Any) -> str:
+    """Return the name that a value of a column of categories has: its words, and of a number as `_shown` has it."""
+    text = str(value).strip()
+    return _shown(decimal.Decimal(text)) if _number(text) is not None else text
+
+
 def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:
     """Return bool[rows], which rows miss no value."""
     absent = np.isnan(table)

@@ -2,13 +2,86 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import dataclasses
+import functools
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError, described, listed
+from mlgym_jax.reading.frames import columns_of, is_frame, to_frame
+from mlgym_jax.reading.meaning import Meaning, meaning_of
+from mlgym_jax.study.job import Job
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Predictor:
+    """A trained model that takes what a user brings.
+
+    Attributes:
+        job: what it was trained by; experiment_id, epoch: which it is.
+        state: its parameters and all else that it predicts with.
+    """
+
+    job: Job
+    experiment_id: int
+    epoch: int
+    state: TrainState
+
+    def outputs_of(self, state: TrainState, batch: Any) -> Any:
+        """Return what it predicts for a raw batch with this state in the place of its own; pure."""
+        return self.job.program.predict(state, self.job.encoder_of(self.experiment_id)(batch))
+
+    @functools.cached_property
+    def compiled(self) -> Callable[[Any], Any]:
+        """What it predicts for a raw batch, compiled once for each size."""
+        return jax.jit(lambda batch: self.outputs_of(self.state, batch))
+
+    @functools.cached_property
+    def meaning(self) -> Meaning:
+        """What its outputs say."""
+        return meaning_of(self.job, self.state)
+
+    def predict(self, inputs: Any, *, batch_size: int = 1024, as_frame: bool = False) -> Any:
+        """Return the outputs for inputs, or an iterator of such; see `ExperimentResult.predict`.
+
+        Raises:
+            MlgymError: see there.
+        """
+        return predicted(self.job, self.compiled, lambda: self.meaning, inputs, batch_size, as_frame)
+
+
+def predicted(
+    job: Job,
+    compiled: Callable[[Any], Any],
+    meaning: Callable[[], Meaning],
+    inputs: Any,
+    batch_size: int,
+    as_frame: bool,
+) -> Any:
+    """Return outputs for inputs, or an iterator of such for an iterator.
+
+    Args:
+        job: of which the inputs are; compiled: raw batch -> outputs; meaning: what these say.
+
+    Raises:
+        MlgymError: inputs that cannot be right, or outputs that make no frame.
+    """
+    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
+        raise MlgymError(f"batch_size: an integer of at least 1 is expected, found {described(batch_size)}")
+    trained_on, dataset = job.raw_inputs, job.components["dataset"]
+    said = meaning() if as_frame else None
+
+    def one(part: Any) -> Any:
+        given = columns_of(part, dataset, trained_on) if is_frame(part) else part
+        arrays = as_trained_on(given, trained_on, is_encoded="encoding" in job.components)
+        outputs = in_batches(compiled, job.raw_batch, arrays, batch_size, trained_on)
+        return to_frame(outputs, said, dataset, getattr(part, "index", None)) if said else outputs
+
+    return map(one, inputs) if isinstance(inputs, Iterator) else one(inputs)
 
 
 def as_trained_on(inputs: Any, trained_on: Any, *, is_encoded: bool) -> Any:
@@ -78,13 +151,11 @@ def in_batches(
     An output without an axis of examples, such as a temperature, becomes an array of one number a batch.
 
     Args:
-        predict: batch -> outputs, which is compiled; batch_of: some of the inputs -> the batch, which is not.
+        predict: batch -> outputs, compiled; batch_of: some of the inputs -> the batch.
 
     Raises:
         MlgymError: the model does not take inputs of another shape than it was trained on.
     """
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int) or batch_size < 1:
-        raise MlgymError(f"batch_size: an integer of at least 1 is expected, found {described(batch_size)}")
     size = len(jax.tree.leaves(inputs)[0])
     same = all(
         given.shape[1:] == wanted.shape[1:]
@@ -100,8 +171,8 @@ def in_batches(
             raise _unfit(inputs, trained_on) from error
         if size == 0:
             return jax.tree.map(lambda leaf: np.zeros((0, *leaf.shape[1:]), leaf.dtype), shapes)
-    compiled, parts = jax.jit(predict), []
+    parts = []
     for start in range(0, size, batch_size):
         part = jax.tree.map(lambda array, start=start: array[start : start + batch_size], inputs)
-        parts.append(jax.device_get(compiled(batch_of(part))))
+        parts.append(jax.device_get(predict(batch_of(part))))
     return jax.tree.map(lambda *leaves: np.concatenate(leaves) if np.ndim(leaves[0]) else np.stack(leaves), *parts)

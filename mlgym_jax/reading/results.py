@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import logging
 import os
 from collections.abc import Mapping, Sequence
@@ -12,12 +11,13 @@ from mlgym_jax.config.spelling import columns
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.reading.trained import Trained
 from mlgym_jax.run_folder import folder as run_folder
-from mlgym_jax.run_folder.trust import foreign_because
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
+    from mlgym_jax.reading.prediction import Predictor
 
 
 _LOG = logging.getLogger(__name__)
@@ -79,7 +79,7 @@ class ExperimentResult:
     @property
     def checkpoints(self) -> list[int]:
         """The epochs that can be restored."""
-        store = self._run._store_of(self.experiment_id)
+        store = self._run._trained.store_of(self.experiment_id)
         return [] if store is None else store.epochs(self.experiment_id)
 
     def restore(self, epoch: int | None = None) -> TrainState:
@@ -93,7 +93,7 @@ class ExperimentResult:
             MlgymError: no such checkpoint.
         """
         epoch = self._epoch(epoch)
-        return self._run._state_of(self.experiment_id, epoch, self._run._known_study)
+        return self._run._trained.state_of(self.experiment_id, epoch, self._run._trained.known_study)
 
     def _epoch(self, epoch: int | None) -> int:
         """Return the epoch that is restored.
@@ -126,28 +126,37 @@ class ExperimentResult:
         metadata = {"run_id": self._run.run_id, "experiment_id": str(self.experiment_id)}
         write_safetensors(self.restore(epoch), os.fspath(path), metadata)
 
-    def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024) -> Any:
+    def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
+
+        `inputs` are an array, a dict or tuple of arrays where the model takes several, or a pandas frame whose columns
+        have the data set's names, in any order, words and numbers as they stood in its file. An iterator or generator
+        of such gives an iterator of outputs, one for each, computed when it is asked for.
+
+        With `as_frame` it returns a pandas frame, a row an example: of classes the column `prediction`, the name of the
+        most probable, and a column of probabilities for each; of numbers `prediction`; and what post-processors add.
 
         This executes what the run recorded of its own components (`config.py`, `sources/`). Of a run that somebody else
         made nothing is executed without `load_run(…, trust=True)`: where what this process has registered does not
         suffice, that is said. The state is `restore(epoch)`. Inputs go through in batches of at most `batch_size`.
 
         Raises:
-            MlgymError: no such checkpoint, inputs that the model cannot take (expected and found shapes are said), or
-            code of somebody else's that is not trusted.
+            MlgymError: no such checkpoint, inputs that the model cannot take (expected and found shapes or columns are
+            said), code of somebody else's that is not trusted, or outputs that make no frame.
         """
-        from mlgym_jax.reading.prediction import as_trained_on, in_batches
+        return self._predictor(epoch).predict(inputs, batch_size=batch_size, as_frame=as_frame)
 
-        job = self._run._job_of(self.experiment_id)
-        given = as_trained_on(inputs, job.raw_inputs, is_encoded="encoding" in job.components)
-        state = self._run._state_of(self.experiment_id, self._epoch(epoch), self._run._study)
-        encode = job.encoder_of(self.experiment_id)
+    def _predictor(self, epoch: int | None = None) -> Predictor:
+        """Return the model after `epoch`, as in `restore`, ready to predict.
 
-        def predict(batch: Any) -> Any:
-            return job.program.predict(state, encode(batch))
+        Raises:
+            MlgymError: no such checkpoint, or code of somebody else's that is not trusted.
+        """
+        from mlgym_jax.reading.prediction import Predictor
 
-        return in_batches(predict, job.raw_batch, given, batch_size, job.raw_inputs)
+        trained, epoch = self._run._trained, self._epoch(epoch)
+        job = trained.job_of(self.experiment_id)
+        return Predictor(job, self.experiment_id, epoch, trained.state_of(self.experiment_id, epoch, trained.study))
 
 
 class RunResult:
@@ -164,7 +173,7 @@ class RunResult:
 
     def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = (), *, trust: bool = False):
         self.run_dir: str = run_dir
-        self._trust = trust
+        self._trained = Trained(run_dir, view, trust=trust)
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status
@@ -262,68 +271,9 @@ class RunResult:
             frame[name] = pandas.Series([row.get(name) for row in rows], dtype=object)  # None is a value, 1 no float
         return frame
 
-    @functools.cached_property
+    @property
     def _study(self) -> Any:
-        """The study, with the components of the user's own: this executes what the run recorded of their code.
-
-        Of a run that is not trusted nothing is executed, and the components of this process have to do.
-        """
-        from mlgym_jax.study.expand import prepare
-
-        foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
-        known = self._known_study if foreign else None
-        return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self.view)
-
-    @functools.cached_property
-    def _known_study(self) -> Any:
-        """The study by what this process has registered; None where that does not suffice. Nothing is executed."""
-        from mlgym_jax.study.expand import prepare
-
-        if "_study" in vars(self):
-            return self._study
-        try:
-            return prepare(run_folder.read_resolved(self.run_dir), self.view)
-        except MlgymError:
-            return None
-
-    def _job_of(self, experiment_id: int) -> Any:
-        return next(job for job in self._study.jobs if experiment_id in job.group.ids)
-
-    @functools.cached_property
-    def _stores(self) -> list[Any]:
-        """The checkpoints of each group, read as named arrays."""
-        from mlgym_jax.checkpoint.store import CheckpointStore
-
-        folder = os.path.join(self.run_dir, layout.CHECKPOINTS)
-        names = (
-            [name for name in os.listdir(folder) if layout.group_index(name) is not None]
-            if os.path.isdir(folder)
-            else []
-        )
-        stores = [CheckpointStore(os.path.join(folder, name)) for name in names]
-        for store in stores:
-            store.load()
-        return stores
-
-    def _store_of(self, experiment_id: int) -> Any:
-        """Return the checkpoints that an experiment's are among; None where it has none."""
-        newest = [(store, store.newest()) for store in self._stores]
-        return next((store for store, step in newest if step and experiment_id in step.experiments), None)
-
-    def _state_of(self, experiment_id: int, epoch: int, study: Any) -> TrainState:
-        """Read a state in the form that its program has, else, where the program is not known, as nested dicts."""
-        from mlgym_jax.checkpoint.store import CheckpointStore
-
-        store = self._store_of(experiment_id)
-        jobs = [job for job in study.jobs if experiment_id in job.group.ids] if study is not None else []
-        if jobs:
-            formed = CheckpointStore(store.folder, jobs[0].abstract)
-            formed.load()
-            try:
-                return formed.restore_row(experiment_id, epoch)
-            except MlgymError:  # another component has this name here; or it is damaged, which is said below
-                pass
-        return store.restore_row(experiment_id, epoch)
+        return self._trained.study
 
 
 def load_run(run_dir: str | os.PathLike[str], *, trust: bool = False) -> RunResult:

@@ -1,0 +1,142 @@
+"""Frames, tables of named columns: as the inputs of a model, and as what its outputs say."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.core.outputs import parts
+from mlgym_jax.data.csv_files import category_name
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import MlgymError, described, listed, nearest
+from mlgym_jax.reading.meaning import Meaning
+
+PREDICTION = "prediction"
+
+
+def is_frame(inputs: Any) -> bool:
+    """Tell whether inputs are a frame of pandas, polars or the like."""
+    return hasattr(inputs, "columns") and hasattr(inputs, "to_numpy")
+
+
+def columns_of(frame: Any, dataset: Dataset, trained_on: Any) -> np.ndarray:
+    """Return a frame's columns in the order that a model was trained on, float64[n, columns].
+
+    A column of words becomes the numbers that these words had in the training data.
+
+    Args:
+        dataset: what names the columns; where it names none, they are taken as they stand.
+        trained_on: the inputs of the data set.
+
+    Raises:
+        MlgymError: columns that are missing or too many, a missing value, a word that was not there in training, or a
+            model that takes no table.
+    """
+    if getattr(trained_on, "ndim", None) != 2:
+        raise MlgymError("inputs: a frame is given, and the model takes no table of columns; give it arrays")
+    found = [str(name) for name in frame.columns]
+    names = [str(name) for name in dataset.feature_names or found]
+    twice = sorted({name for name in found if found.count(name) > 1})
+    if twice:
+        raise MlgymError(f"inputs: two columns are named {twice[0]!r}; keep one of them")
+    missing = [name for name in names if name not in found]
+    extra = [name for name in found if name not in names]
+    if missing:
+        near = nearest(missing[0], extra)
+        raise MlgymError(
+            f"inputs: the frame has no column {listed(map(repr, missing))}{near} The model was trained on: "
+            f"{listed(names, 40)}"
+        )
+    if extra:
+        drop = f"inputs.drop(columns={extra[:12]!r})"
+        raise MlgymError(f"inputs: the model was not trained on the column {listed(map(repr, extra))}; write {drop}")
+    columns = dict(zip(found, frame.columns, strict=True))
+    categories = dataset.categories or {}
+    if not len(frame):
+        return np.zeros((0, len(names)))
+    return np.stack([_numbers(name, frame[columns[name]], categories.get(name)) for name in names], axis=1)
+
+
+def _numbers(name: str, column: Any, categories: Any) -> np.ndarray:
+    values = np.asarray(column)
+    if categories is not None:
+        codes = {str(word): float(code) for code, word in enumerate(categories)}
+        return np.array([_code(name, row, value, codes) for row, value in enumerate(values.tolist())])
+    try:
+        numbers = values.astype(np.float64)
+    except (TypeError, ValueError):
+        row = next(row for row, value in enumerate(values.tolist()) if not _is_number(value))
+        raise MlgymError(
+            f"inputs: row {row}, column {name!r}: a number is expected, found {described(values.tolist()[row])}"
+        ) from None
+    absent = np.flatnonzero(np.isnan(numbers))
+    if absent.size:
+        raise MlgymError(f"inputs: row {absent[0]}, column {name!r}: the value is missing; fill it in, or leave it out")
+    return numbers
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        float(value)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def _code(name: str, row: int, value: Any, codes: Mapping[str, float]) -> float:
+    missing = value is None or (isinstance(value, float) and math.isnan(value))
+    word = "" if missing else str(value).strip()
+    word = word if word in codes else category_name(word)
+    if word not in codes:
+        found = "the value is missing" if missing else f"{value!r} was not there in training"
+        raise MlgymError(f"inputs: row {row}, column {name!r}: {found}{nearest(word, codes)} Known: {listed(codes)}")
+    return codes[word]
+
+
+def to_frame(outputs: Any, meaning: Meaning, dataset: Dataset, index: Any = None) -> Any:
+    """Return outputs as a pandas frame: `prediction`, probabilities by class, and single numbers of post-processors.
+
+    Args:
+        outputs: numpy arrays with a leading axis of examples; index: of the rows.
+
+    Raises:
+        MlgymError: pandas is not installed, or the output that tells is no table of an example a row.
+    """
+    try:
+        import pandas
+    except ImportError:
+        raise MlgymError('as_frame=True needs pandas; type: pip install "mlgym-jax[pandas]"') from None
+    main = meaning.main(outputs)
+    if parts(main) or np.ndim(main) not in (1, 2):
+        found = f"several, {listed(parts(main))}" if parts(main) else f"of shape {[*np.shape(main)]}"
+        raise MlgymError(f"as_frame: one output [n] or [n, columns] is expected, found {found}; leave as_frame out")
+    told = np.asarray(meaning.probabilities(main))
+    columns = _told(told, meaning, dataset)
+    for name, array in parts(outputs).items() if isinstance(outputs, Mapping) else ():
+        if array is not main and np.shape(array) in ((len(told),), (len(told), 1)):
+            columns.setdefault(name, np.reshape(array, len(told)))
+    return pandas.DataFrame(columns, index=index)
+
+
+def _told(told: np.ndarray, meaning: Meaning, dataset: Dataset) -> dict[str, np.ndarray]:
+    if meaning.kind == "two classes":
+        told = told.reshape(len(told))
+        told = np.stack([1 - told, told], axis=1)
+    if meaning.kind == "numbers":
+        table = told.reshape(len(told), -1)
+        number = table.shape[1]
+        names = [PREDICTION] if number == 1 else [f"{PREDICTION}_{place}" for place in range(number)]
+        return dict(zip(names, table.T, strict=True))
+    names = [str(name) for name in dataset.class_names or ()]
+    if len(names) != told.shape[1] or PREDICTION in names:
+        names = [f"class_{place}" for place in range(told.shape[1])] if PREDICTION in names else names
+        names = names if len(names) == told.shape[1] else [str(place) for place in range(told.shape[1])]
+    by_class = dict(zip(names, told.T, strict=True))
+    if meaning.kind == "labels":
+        return by_class
+    labels = dataset.class_names if dataset.class_names and len(dataset.class_names) == told.shape[1] else None
+    best = told.argmax(axis=1)
+    return {PREDICTION: np.array(labels, object)[best] if labels else best, **by_class}

@@ -1,0 +1,94 @@
+"""What a run trained, made again of its folder: its study, its jobs, and the states of its kept checkpoints."""
+
+from __future__ import annotations
+
+import functools
+import os
+from typing import TYPE_CHECKING, Any
+
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.events import layout
+from mlgym_jax.events.views import RunView
+from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder.trust import foreign_because
+
+if TYPE_CHECKING:
+    from mlgym_jax.core.state import TrainState
+
+
+class Trained:
+    """The study and the checkpoints of a run, each read when it is first asked for.
+
+    Args:
+        view: what the run's log says.
+        trust: execute the code of a run that somebody else made.
+    """
+
+    def __init__(self, run_dir: str, view: RunView, *, trust: bool = False):
+        self.run_dir = run_dir
+        self._view = view
+        self._trust = trust
+
+    @functools.cached_property
+    def study(self) -> Any:
+        """The study, with the components of the user's own: this executes what the run recorded of their code.
+
+        Of a run that is not trusted nothing is executed, and the components of this process have to do.
+        """
+        from mlgym_jax.study.expand import prepare
+
+        foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
+        known = self.known_study if foreign else None
+        return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self._view)
+
+    @functools.cached_property
+    def known_study(self) -> Any:
+        """The study by what this process has registered; None where that does not suffice. Nothing is executed."""
+        from mlgym_jax.study.expand import prepare
+
+        if "study" in vars(self):
+            return self.study
+        try:
+            return prepare(run_folder.read_resolved(self.run_dir), self._view)
+        except MlgymError:
+            return None
+
+    def job_of(self, experiment_id: int) -> Any:
+        """Return the job that trained an experiment."""
+        return next(job for job in self.study.jobs if experiment_id in job.group.ids)
+
+    @functools.cached_property
+    def _stores(self) -> list[Any]:
+        """The checkpoints of each group, read as named arrays."""
+        from mlgym_jax.checkpoint.store import CheckpointStore
+
+        folder = os.path.join(self.run_dir, layout.CHECKPOINTS)
+        names = (
+            [name for name in os.listdir(folder) if layout.group_index(name) is not None]
+            if os.path.isdir(folder)
+            else []
+        )
+        stores = [CheckpointStore(os.path.join(folder, name)) for name in names]
+        for store in stores:
+            store.load()
+        return stores
+
+    def store_of(self, experiment_id: int) -> Any:
+        """Return the checkpoints that an experiment's are among; None where it has none."""
+        newest = [(store, store.newest()) for store in self._stores]
+        return next((store for store, step in newest if step and experiment_id in step.experiments), None)
+
+    def state_of(self, experiment_id: int, epoch: int, study: Any) -> TrainState:
+        """Read a state in the form that its program has, else, where the program is not known, as nested dicts."""
+        from mlgym_jax.checkpoint.store import CheckpointStore
+
+        store = self.store_of(experiment_id)
+        jobs = [job for job in study.jobs if experiment_id in job.group.ids] if study is not None else []
+        if jobs:
+            formed = CheckpointStore(store.folder, jobs[0].abstract)
+            formed.load()
+            try:
+                return formed.restore_row(experiment_id, epoch)
+            except MlgymError:  # another component has this name here; or it is damaged, which is said below
+                pass
+        return store.restore_row(experiment_id, epoch)

@@ -1,7 +1,8 @@
-"""Export a kept checkpoint as a safetensors file, without running the run's config or any code of it.
+"""Export a kept checkpoint: its arrays as a safetensors file, or a folder that predicts without this package.
 
 python -m mlgym_jax.export RUN_DIR --list
 python -m mlgym_jax.export RUN_DIR --experiment=ID [--epoch=N | --best] [--resource=model] --output=FILE
+python -m mlgym_jax.export RUN_DIR --best --format=stablehlo --output=FOLDER
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 def _main(arguments: list[str]) -> int:
     parser = Parser(
         prog="python -m mlgym_jax.export",
-        description="Write one experiment's kept checkpoint to a safetensors file. The run's config is not executed.",
+        description="Write one experiment's kept checkpoint to a safetensors file; the run's config is not executed. "
+        "With --format=stablehlo, write a folder that predicts by jax and numpy alone, for which it is.",
         epilog="model: params/… and model_state/…; optimizer: opt_state/…; lr_scheduler: step; stateful_components: "
         "key, hyperparams/…. Together they are the whole TrainState. Exit status: 0 done, 2 the request was wrong.",
     )
@@ -40,8 +42,15 @@ def _main(arguments: list[str]) -> int:
         help="the best epoch by this score, by default the one that report ranks by; of the best experiment where none "
         "is named",
     )
-    parser.add_argument("--resource", choices=[*RESOURCES], default="model", help="which part of it; model by default")
-    parser.add_argument("--output", metavar="FILE", help="the file to write")
+    parser.add_argument("--resource", choices=[*RESOURCES], help="which part of it; model by default")
+    parser.add_argument(
+        "--format",
+        choices=("safetensors", "stablehlo"),
+        default="safetensors",
+        help="a file of arrays, the default; or a folder of weights, program, description and predict.py",
+    )
+    parser.add_argument("--trust", action="store_true", help="execute the code of a run that somebody else made")
+    parser.add_argument("--output", metavar="FILE", help="the file to write, or the folder")
     parser.add_argument("--list", action="store_true", help="print what is kept, as JSON")
     parser.add_argument(
         "--requests",
@@ -61,6 +70,9 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--best chooses the epoch; leave --epoch out")
     if not (options.list or options.requests) and options.experiment is None and options.best is None:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
+    if options.format == "stablehlo" and (options.requests or options.resource):
+        name = "--requests" if options.requests else "--resource"
+        raise MlgymError(f"{name} is of files of arrays; leave it or --format=stablehlo out")
     if options.requests:
         os.nice(19)  # whoever asks for many is beside a training, which goes first
     from mlgym_jax.checkpoint.rows import KeptCheckpoints  # here, so that a wrong request is answered at once
@@ -79,7 +91,12 @@ def _main(arguments: list[str]) -> int:
         elif epoch is None:
             epoch = kept.newest_epoch(experiment_id)
             said = _better_than(epoch, options.run_dir, experiment_id)
-        _write(kept, options.run_dir, experiment_id, epoch, options.resource, options.output)
+        if options.format == "stablehlo":
+            from mlgym_jax.reading.results import load_run
+
+            load_run(options.run_dir, trust=options.trust).experiment(experiment_id).export(options.output, epoch)
+        else:
+            _write(kept, options.run_dir, experiment_id, epoch, options.resource or "model", options.output)
         if said:
             print(f"{options.output}: experiment {experiment_id}, epoch {epoch}, {said}", file=sys.stderr)
     return DONE

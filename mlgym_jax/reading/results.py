@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.config.spelling import columns
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.reading.trained import Trained
@@ -126,6 +126,19 @@ class ExperimentResult:
         metadata = {"run_id": self._run.run_id, "experiment_id": str(self.experiment_id)}
         write_safetensors(self.restore(epoch), os.fspath(path), metadata)
 
+    def export(self, folder: str | os.PathLike[str], epoch: int | None = None) -> None:
+        """Write a folder that predicts without this package: program, weights, description, `predict.py`.
+
+        The state is `restore(epoch)`; what is in the folder says `reading.exported`. As `predict`, this executes what
+        the run recorded of its own components.
+
+        Raises:
+            MlgymError: as for `predict`; the folder is there already, or the model cannot be exported.
+        """
+        from mlgym_jax.reading.exported import write_exported
+
+        write_exported(os.fspath(folder), self._run, [self._predictor(epoch)])
+
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
@@ -190,6 +203,17 @@ class RunResult:
     def scores(self) -> list[str]:
         """The names of the scores that were recorded."""
         return self.view.scores
+
+    def experiment(self, experiment_id: int) -> ExperimentResult:
+        """Return an experiment by its id, a refit, too.
+
+        Raises:
+            MlgymError: there is none.
+        """
+        views = self.view.experiments
+        if experiment_id not in views:
+            raise MlgymError(f"{self.run_id} has no experiment {experiment_id}. Experiments: {listed(views, 20)}")
+        return ExperimentResult(self, views[experiment_id])
 
     def best(self, monitor: str, mode: str | None = None) -> ExperimentResult:
         """Return the experiment with the best score over all its epochs; ties go to the smaller id.

@@ -319,7 +319,8 @@ def _known_fields(
 def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
     """Return a batch as the program sees it: with a mask, and what fold number `fold` makes of it."""
     batch = nested(batch)
-    batch["mask"] = np.ones(len(jax.tree.leaves(batch["inputs"])[0]), bool)
+    size = jax.tree.leaves(batch["inputs"])[0].shape[0]
+    batch["mask"] = (np if isinstance(size, int) else jnp).ones(size, bool)  # an exported program has any size
     if "class_counts" in tables:
         batch["class_counts"] = tables["class_counts"][fold]
     encoding = components.get("encoding")

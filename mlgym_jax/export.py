@@ -3,6 +3,7 @@
 python -m mlgym_jax.export RUN_DIR --list
 python -m mlgym_jax.export RUN_DIR --experiment=ID [--epoch=N | --best] [--resource=model] --output=FILE
 python -m mlgym_jax.export RUN_DIR --best --format=stablehlo --output=FOLDER
+python -m mlgym_jax.export RUN_DIR --ensemble="top 5 by val/loss" --format=stablehlo --output=FOLDER
 """
 
 from __future__ import annotations
@@ -42,6 +43,11 @@ def _main(arguments: list[str]) -> int:
         help="the best epoch by this score, by default the one that report ranks by; of the best experiment where none "
         "is named",
     )
+    parser.add_argument(
+        "--ensemble",
+        metavar="RULE",
+        help="the mean of several, chosen by a rule such as 'top 5 by val/loss'; with --format=stablehlo",
+    )
     parser.add_argument("--resource", choices=[*RESOURCES], help="which part of it; model by default")
     parser.add_argument(
         "--format",
@@ -68,6 +74,21 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--output=FILE is missing; or list what is kept by --list")
     if options.best is not None and options.epoch is not None:
         raise MlgymError("--best chooses the epoch; leave --epoch out")
+    if options.ensemble is not None:
+        others = {"--experiment": options.experiment, "--epoch": options.epoch, "--best": options.best}
+        if chosen := [name for name, value in others.items() if value is not None]:
+            raise MlgymError(f"--ensemble chooses experiments and epochs by its rule; leave {chosen[0]} out")
+        if options.format != "stablehlo" or options.list or options.requests or options.resource:
+            raise MlgymError(
+                "--ensemble is exported as a folder that predicts; write --format=stablehlo --output=FOLDER"
+            )
+        from mlgym_jax.reading.results import load_run
+
+        ensemble = load_run(options.run_dir, trust=options.trust).ensemble(options.ensemble)
+        ensemble.export(options.output)
+        who = listed((f"experiment {item.experiment_id}" for item in ensemble.members), 20)
+        print(f"{options.output}: the mean of {who}", file=sys.stderr)
+        return DONE
     if not (options.list or options.requests) and options.experiment is None and options.best is None:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
     if options.format == "stablehlo" and (options.requests or options.resource):

@@ -20,7 +20,7 @@ import importlib.util
 import os
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.export
@@ -35,13 +35,11 @@ from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.data.dataset import rest_of
 from mlgym_jax.errors import MlgymError, in_words
 from mlgym_jax.events import layout
+from mlgym_jax.events.views import RunView
 from mlgym_jax.reading.prediction import Predictor
 from mlgym_jax.reading.standalone import SOURCE
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.job import Job
-
-if TYPE_CHECKING:
-    from mlgym_jax.reading.results import RunResult
 
 # The most platforms first: a model may use what one of them lacks.
 _PLATFORMS = (("cpu", "cuda", "tpu"), ("cpu", "cuda"), ("cpu", "tpu"), ("cpu",))
@@ -54,7 +52,8 @@ Mean = Callable[[Sequence[Any]], Any]
 
 def write_exported(
     folder: str,
-    run: RunResult,
+    run_dir: str,
+    view: RunView,
     members: Sequence[Predictor],
     mean: Mean | None = None,
     *,
@@ -64,6 +63,7 @@ def write_exported(
     """Write the folder of one model, or of several that take the same inputs; whole or not at all.
 
     Args:
+        run_dir, view: the run, and what its log says.
         mean: what makes one output of several models'; not needed for one.
         says: more for model.json.
 
@@ -76,13 +76,13 @@ def write_exported(
         raise MlgymError(f"{folder}: it is there already; name a new folder")
     weights, exported = _program(members, mean)
     today = today or datetime.datetime.now(datetime.UTC).date()
-    description = {**_description(run, members, exported, today), **(says or {})}
+    description = {**_description(view, members, exported, today), **(says or {})}
     temporary = f"{folder}.{os.getpid()}.tmp"
     try:
         os.makedirs(temporary)
         with open(os.path.join(temporary, "program.bin"), "wb") as file:
             file.write(exported.serialize())
-        write_arrays(weights, os.path.join(temporary, "weights.safetensors"), {"run_id": run.run_id})
+        write_arrays(weights, os.path.join(temporary, "weights.safetensors"), {"run_id": str(view.run_id)})
         run_folder.write_json(os.path.join(temporary, "model.json"), description)
         run_folder.write_text(os.path.join(temporary, "predict.py"), SOURCE)
         carried = os.path.join(temporary, "flatbuffers")
@@ -93,7 +93,7 @@ def write_exported(
             for name in (layout.MODEL_CARD, layout.MODEL_CARD_TEXT):
                 stem, ending = os.path.splitext(name)
                 with contextlib.suppress(FileNotFoundError):
-                    card = os.path.join(run.run_dir, str(number), name)
+                    card = os.path.join(run_dir, str(number), name)
                     shutil.copyfile(card, os.path.join(temporary, f"{stem}_{number}{ending}"))
         os.replace(temporary, folder)
     except OSError as error:
@@ -200,7 +200,7 @@ def flat_outputs(outputs: Any) -> Any:
 
 
 def _description(
-    run: RunResult, members: Sequence[Predictor], exported: jax.export.Exported, today: datetime.date
+    view: RunView, members: Sequence[Predictor], exported: jax.export.Exported, today: datetime.date
 ) -> dict[str, Any]:
     job = members[0].job
     dataset, config = job.components["dataset"], job.group.config
@@ -210,14 +210,14 @@ def _description(
     end = datetime.date(months // 12, months % 12 + 1, min(today.day, 28))
     return {
         "format": 1,
-        "run_id": run.run_id,
-        "name": run.name,
+        "run_id": view.run_id,
+        "name": view.name,
         "members": [
             {
                 "experiment_id": member.experiment_id,
                 "epoch": member.epoch,
-                "hyperparameters": run.experiment(member.experiment_id).hyperparameters,
-                "model": (run.experiment(member.experiment_id).config or {}).get("model"),
+                "hyperparameters": view.experiments[member.experiment_id].hyperparameters,
+                "model": (view.experiments[member.experiment_id].config or {}).get("model"),
             }
             for member in members
         ],
@@ -225,7 +225,7 @@ def _description(
             name: {"shape": ["n", *field.shape[1:]], "dtype": field.dtype.name, "rest": rests.get(name)}
             for name, field in shapes.items()
         },
-        "outputs": described_tree(job.outputs),
+        "outputs": described_tree(jax.tree.unflatten(exported.out_tree, exported.out_avals)),
         "encoding": unresolved(config.get("encoding")),
         "post_processors": unresolved(config.get("post_processors")),
         "class_names": dataset.class_names,

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -22,7 +23,6 @@ from mlgym_jax.core.state import TrainState
 from mlgym_jax.study.job import Job
 
 Kind = Literal["classes", "two classes", "labels", "numbers"]
-_SMALLEST = np.float32(1e-37)  # a probability of 0 has no logarithm
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,13 +61,19 @@ class Meaning:
 
         Of logits it is the logits of the mean probabilities, so that whatever reads logits reads it.
         """
-        mean = functools.reduce(jnp.add, map(self.probabilities, arrays)) / len(arrays)
+        arrays = [jnp.asarray(array) for array in arrays]
         if not self.from_logits:
-            return mean
+            return functools.reduce(jnp.add, arrays) / len(arrays)
+        arrays = [array.astype(jnp.float32) for array in arrays]
         if self.kind == "classes":
-            return jnp.log(jnp.maximum(mean, _SMALLEST))
-        rest = functools.reduce(jnp.add, [jax.nn.sigmoid(-jnp.asarray(a).astype(jnp.float32)) for a in arrays])
-        return jnp.log(jnp.maximum(mean, _SMALLEST)) - jnp.log(jnp.maximum(rest / len(arrays), _SMALLEST))
+            return _log_mean([jax.nn.log_softmax(array, axis=-1) for array in arrays])
+        return _log_mean(map(jax.nn.log_sigmoid, arrays)) - _log_mean(jax.nn.log_sigmoid(-array) for array in arrays)
+
+
+def _log_mean(logarithms: Iterable[jax.Array]) -> jax.Array:
+    """Return the logarithm of the mean, of numbers so small that they are 0 themselves, too."""
+    stacked = jnp.stack([*logarithms])
+    return jax.nn.logsumexp(stacked, axis=0) - math.log(len(stacked))
 
 
 def meaning_of(job: Job, state: TrainState) -> Meaning:

@@ -17,6 +17,7 @@ from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
+    from mlgym_jax.reading.ensemble import Ensemble
     from mlgym_jax.reading.prediction import Predictor
 
 
@@ -137,7 +138,7 @@ class ExperimentResult:
         """
         from mlgym_jax.reading.exported import write_exported
 
-        write_exported(os.fspath(folder), self._run, [self._predictor(epoch)])
+        write_exported(os.fspath(folder), self._run.run_dir, self._run.view, [self._predictor(epoch)])
 
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
@@ -226,6 +227,30 @@ class RunResult:
         """
         view, epoch = self.view.best(monitor, mode)
         return ExperimentResult(self, view, best_epoch=epoch, chosen_by=monitor)
+
+    def ensemble(self, rule: str) -> Ensemble:
+        """Return the experiments that a rule chooses as one model, whose outputs are their mean.
+
+        Of classes the mean is of probabilities, of numbers of the numbers; see `reading.ensemble`. A state is the one
+        after the epoch that the rule means, or the newest where that was not kept, which is told.
+
+        Args:
+            rule: `top 5 by val/loss`, in the words of the board's selections (`search.rule`).
+
+        Raises:
+            MlgymError: a rule that cannot be read or chooses nothing, members without checkpoints, of other data or
+                other outputs, or code of somebody else's that is not trusted.
+        """
+        from mlgym_jax.reading.ensemble import Ensemble
+        from mlgym_jax.search.rule import read_rule
+        from mlgym_jax.search.ruled import chosen
+
+        read = read_rule(rule)
+        found = [
+            ExperimentResult(self, member.view, best_epoch=member.epoch, chosen_by=read.by)
+            for member in chosen(read, self.view)
+        ]
+        return Ensemble(rule, found, [item._predictor() for item in found], self.run_dir, self.view)
 
     def selection(
         self, monitor: str | None = None, mode: str | None = None

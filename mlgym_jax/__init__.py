@@ -40,6 +40,7 @@ _PUBLIC = {
     "run": "mlgym_jax.recording.launch",
     "forecast": "mlgym_jax.recording.forecast",
     "resume": "mlgym_jax.recording.launch",
+    "evaluate": "mlgym_jax.recording.evaluation",
     "load_run": "mlgym_jax.reading.results",
     "RunResult": "mlgym_jax.reading.results",
     "ExperimentResult": "mlgym_jax.reading.results",
@@ -71,6 +72,7 @@ if TYPE_CHECKING:
     from mlgym_jax.reading.results import ExperimentResult as ExperimentResult
     from mlgym_jax.reading.results import RunResult as RunResult
     from mlgym_jax.reading.results import load_run as load_run
+    from mlgym_jax.recording.evaluation import evaluate as evaluate
     from mlgym_jax.recording.forecast import forecast as forecast
     from mlgym_jax.recording.launch import resume as resume
     from mlgym_jax.recording.launch import run as run

@@ -6,7 +6,7 @@ import ast
 import pathlib
 import sys
 
-_COMMANDS = ("run", "report", "reproduce", "export", "publish")
+_COMMANDS = ("run", "report", "reproduce", "evaluate", "export", "publish")
 
 
 def _summary(file: pathlib.Path) -> str:

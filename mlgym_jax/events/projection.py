@@ -156,5 +156,6 @@ _HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
     "group_compacted": _collect("compactions"),
     "checkpoint_saved": _collect("checkpoints"),
     "checkpoint_skipped": _collect("checkpoints_skipped"),
+    "model_evaluated": _collect("evaluations"),
     "resume_mismatch": _collect("mismatches"),
 }

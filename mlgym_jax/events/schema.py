@@ -33,11 +33,7 @@ class Payload(msgspec.Struct, forbid_unknown_fields=True):
 
     @classmethod
     def event(cls, grid_search_id: str, *, now_ms: int, **told: Any) -> Event:
-        """Build the event of this type, of what its struct has.
-
-        Raises:
-            TypeError: a field that the type does not have, or lacks.
-        """
+        """Build the event of this type, of what its struct has; TypeError for a field that it has not, or lacks."""
         return cls(grid_search_id, **told).at(now_ms)
 
     def at(self, now_ms: int) -> Event:
@@ -176,6 +172,22 @@ class ExperimentFailed(Payload, kw_only=True):
     epoch: int
     error: str
     stacktrace: str | None
+
+
+class ModelEvaluated(Payload, kw_only=True):
+    """A kept checkpoint was evaluated once more, after training: the model as it was after `epoch`.
+
+    Attributes:
+        dataset: None for the run's own data, else its config section; fingerprint: the data's SHA-256.
+    """
+
+    experiment_id: int
+    epoch: int
+    split: str
+    dataset: Mapping[str, Any] | None
+    num_examples: int
+    fingerprint: str
+    scores: Mapping[str, Number]
 
 
 class ResumeMismatch(Payload, kw_only=True):
@@ -325,6 +337,7 @@ experiment_config = ExperimentConfig.event
 experiment_status = ExperimentStatus.event
 experiment_stopped = ExperimentStopped.event
 experiment_failed = ExperimentFailed.event
+model_evaluated = ModelEvaluated.event
 resume_mismatch = ResumeMismatch.event
 group_compiled = GroupCompiled.event
 warm_started = WarmStarted.event

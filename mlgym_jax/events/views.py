@@ -158,9 +158,9 @@ class ExperimentView:
 class RunView:
     """What the log says about a run; `experiments` is in the order of the ids.
 
-    `groups`, `speeds`, `compactions`, `checkpoints`, `checkpoints_skipped` and `mismatches` are the payloads of
-    `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`, `checkpoint_skipped` and
-    `resume_mismatch`, in the order of the log.
+    `groups`, `speeds`, `compactions`, `checkpoints`, `checkpoints_skipped`, `evaluations` and `mismatches` are the
+    payloads of `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`, `checkpoint_skipped`,
+    `model_evaluated` and `resume_mismatch`, in the order of the log.
     `started_ms` is the first event's time; `finished_ms` is None while the run, or its resumption, goes on.
     """
 
@@ -178,6 +178,7 @@ class RunView:
     compactions: list[Payload] = field(default_factory=list)
     checkpoints: list[Payload] = field(default_factory=list)
     checkpoints_skipped: list[Payload] = field(default_factory=list)
+    evaluations: list[Payload] = field(default_factory=list)
     mismatches: list[Payload] = field(default_factory=list)
     num_malformed: int = 0
 
@@ -233,6 +234,7 @@ class RunView:
             compactions=[*self.compactions],
             checkpoints=[*self.checkpoints],
             checkpoints_skipped=[*self.checkpoints_skipped],
+            evaluations=[*self.evaluations],
             mismatches=[*self.mismatches],
         )
 

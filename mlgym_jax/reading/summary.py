@@ -11,7 +11,8 @@ from mlgym_jax.reading.results import ExperimentResult, RunResult
 def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
     """Return what `report --json` prints; these keys are pinned.
 
-    `refit` is there where the config asks for one: [] until all folds have trained.
+    `refit` is there where the config asks for one: [] until all folds have trained; `evaluations` where something was
+    evaluated after training.
     """
 
     def entry(item: ExperimentResult) -> dict[str, Any]:
@@ -35,4 +36,8 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
         found[selection[0]] = selection[1]
     if "refit" in (result.view.config or {}):
         found["refit"] = [{**entry(item), "selected_by": dict(item.selected_by or {})} for item in result.refit]
+    if evaluations := result.view.evaluations:
+        found["evaluations"] = [
+            {name: value for name, value in one.items() if name != "grid_search_id"} for one in evaluations
+        ]
     return found

@@ -29,10 +29,30 @@ def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | 
         console.print(_refitted(item))
     if "refit" in (result.view.config or {}) and not result.refit and result.status in ("DONE", "FAILED"):
         console.print("refit: none, as no candidate has a finite score on every fold")
+    if result.view.evaluations:
+        console.print(_evaluations(result.view.evaluations))
     if speed := speed_in_words(result.view.speeds):
         console.print(speed)
     if result.damaged_lines:
         console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+
+
+def _evaluations(found: Sequence[Mapping[str, Any]]) -> Any:
+    """Return a table of what was evaluated after training, in the order of the log."""
+    from rich.table import Table
+    from rich.text import Text
+
+    scores = list(dict.fromkeys(name.partition("/")[2] for one in found for name in one["scores"]))[:6]
+    grid = Table(title="evaluated after training", title_justify="left")
+    for name in ("id", "epoch", "data", "split", "examples", *scores):
+        grid.add_column(name, justify="left" if name in ("data", "split") else "right", overflow="fold")
+    for one in found:
+        values = {name.partition("/")[2]: score for name, score in one["scores"].items()}
+        data = "its own" if one["dataset"] is None else spelled(one["dataset"])
+        row = [str(one["experiment_id"]), str(one["epoch"]), data, one["split"], f"{one['num_examples']:,}"]
+        row += [f"{float(values[name]):.4f}" if name in values else "-" for name in scores]
+        grid.add_row(*(Text(cell) for cell in row))
+    return grid
 
 
 def _piped_width() -> int:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ def model_cards(
     views: Mapping[int, ExperimentView],
     record: Mapping[str, Any],
     estimate: Mapping[str, Any] | None = None,
+    evaluations: Sequence[Mapping[str, Any]] = (),
 ) -> Iterator[dict[str, Any]]:
     """Yield the cards of a group's experiments as plain data; what is not known is None with a reason.
 
@@ -39,12 +40,14 @@ def model_cards(
         views: what the log says of each experiment.
         record: the run's `run.json`.
         estimate: what the folds said of a refit: {"score", "mean", "std", "num_folds"}.
+        evaluations: what was evaluated after training, the payloads of `model_evaluated`.
     """
     model, fields = _model(job), _fields(job)  # found out once: an experiment's own are its config and its fold
     splits_of = functools.cache(functools.partial(_splits, job))
     for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
         data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
-        yield _card(job, views[number], record, estimate, model, data)
+        own = [found for found in evaluations if found.get("experiment_id") == number]
+        yield _card(job, views[number], record, estimate, model, data, own)
 
 
 def _card(
@@ -54,6 +57,7 @@ def _card(
     estimate: Mapping[str, Any] | None,
     model: Mapping[str, Any],
     data: Mapping[str, Any],
+    evaluations: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
     config = view.config or {}
     return {
@@ -89,6 +93,7 @@ def _card(
             "last": {name: spell_number(score) for name, score in view.last.items()},
             "best": {name: _best(view, name) for name in view.history},
             "best_epoch": _best_epoch(view, config),
+            "after_training": [_evaluated(found) for found in evaluations],
         },
         "environment": {
             name: record.get(name) for name in ("versions", "platform", "processor", "memory_bytes", "xla_flags")
@@ -160,6 +165,10 @@ def _best_epoch(view: ExperimentView, config: Mapping[str, Any]) -> dict[str, An
     return {"monitor": monitor, "mode": mode, "epoch": best[0], "scores": spelled}
 
 
+def _evaluated(found: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in found.items() if name not in ("grid_search_id", "experiment_id")}
+
+
 def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
     """Add up the launches' measured energy; None where any of them could not measure it."""
     measured = [launch["energy"] for launch in record.get("launches", ()) if launch.get("energy")]
@@ -211,6 +220,16 @@ def to_markdown(card: Mapping[str, Any]) -> str:
         "",
         *_at_best(evaluation.get("best_epoch"), training["num_epochs"]),
         *_table("Score after the last epoch", "", evaluation["last"].items()),
+        *(
+            line
+            for found in evaluation.get("after_training", ())
+            for line in _table(
+                f"Score of epoch {found['epoch']}, evaluated after training on {found['num_examples']:,} examples of "
+                f"{_component(found['dataset']) if found['dataset'] else 'its own data'}, split {found['split']}",
+                "",
+                found["scores"].items(),
+            )
+        ),
         "## Environment",
         "",
         *_table("", "", ((name, _shown(value)) for name, value in card["environment"].items() if value)),
@@ -270,12 +289,16 @@ def _table(left: str, right: str, rows: Any) -> list[str]:
     return [f"| {left} | {right} |", "| --- | --- |", *(f"| {name} | {value} |" for name, value in cells), ""]
 
 
-def write_cards(result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog) -> None:
-    """Write each experiment's `model_card.json` and `model_card.md`."""
+def write_cards(
+    result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog, *, only: int | None = None
+) -> None:
+    """Write each experiment's `model_card.json` and `model_card.md`, or of one only."""
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
-        for card in model_cards(job, result.view.experiments, record, estimate):
+        for card in model_cards(job, result.view.experiments, record, estimate, result.view.evaluations):
+            if only not in (None, card["experiment_id"]):
+                continue
             log.check_place()
             folder = os.path.join(result.run_dir, str(card["experiment_id"]))
             run_folder.write_json(os.path.join(folder, layout.MODEL_CARD), card, fsync=False)

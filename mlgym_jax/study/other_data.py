@@ -1,0 +1,130 @@
+"""Another data set in the place of the one that a job trained on: columns, words and classes as the model knows them.
+
+Numbers that stand for words are no two data sets' own: a column's categories and the classes of a target are matched by
+their names, and columns by theirs, in any order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.components.graph import build_components
+from mlgym_jax.components.tree import resolved
+from mlgym_jax.core.inputs import is_input
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
+from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.study.job import Job
+
+
+def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) -> tuple[Table, str]:
+    """Return one split of another data set as a table of that name, and the name.
+
+    Args:
+        section: the config's section `dataset`, plain.
+        split: by default "test", or the only one that there is.
+
+    Raises:
+        ConfigError: at `dataset`: it cannot be built, lacks the split, or is of another kind than the model knows.
+    """
+    dataset = build_components(resolved({"dataset": dict(section)}))["dataset"]
+    names = [*dataset.splits]
+    if split is None:
+        split = "test" if "test" in names else names[0] if len(names) == 1 else None
+    if split is None or split not in names:
+        wanted = "say which split" if split is None else f"there is no split {split!r}{nearest(split, names)}"
+        raise ConfigError("dataset", f"{wanted}; write --split={'|'.join(names)}")
+    known: Dataset = job.components["dataset"]
+    part = Dataset({"train": dataset.splits[split]}, dataset.num_classes, dataset.feature_names)
+    arrays = dict(to_arrays(part).arrays)
+    arrays = _with_rests(job.table, arrays, part)
+    arrays = _columns(known, dataset, arrays)
+    targets = arrays.get("targets")
+    if targets is not None and known.num_classes is not None and targets.dtype.kind in "iu":
+        arrays["targets"] = _classes(known, dataset, targets)
+    found = {field: _as_known(field, array, arrays) for field, array in job.table.arrays.items()}
+    number = len(next(iter(found.values())))
+    return Table(found, {split: (0, number)}, known.num_classes), split
+
+
+def _with_rests(table: Table, arrays: dict[str, np.ndarray], part: Dataset) -> dict[str, np.ndarray]:
+    """Return arrays with what float32 leaves of inputs, where the model was given that."""
+    raw = split_arrays(part.splits["train"])
+    found = {field: array for field, array in arrays.items() if not field.startswith(INPUTS_REST)}
+    for field in [field for field in found if rest_of(field) in table.arrays]:
+        exact = np.asarray(raw[field], np.float64)
+        found[rest_of(field)] = (exact - exact.astype(np.float32)).astype(np.float32)
+    return found
+
+
+def _columns(known: Dataset, given: Dataset, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return arrays whose columns are in the known order, and their words numbered as is known."""
+    if not known.feature_names or not given.feature_names or "inputs" not in arrays:
+        return arrays
+    names, there = [*map(str, known.feature_names)], [*map(str, given.feature_names)]
+    missing, extra = [n for n in names if n not in there], [n for n in there if n not in names]
+    if missing or extra:
+        said = f"it has no column {listed(map(repr, missing))}" if missing else ""
+        said += " and " * bool(missing and extra)
+        said += f"the model was not trained on the column {listed(map(repr, extra))}" if extra else ""
+        raise ConfigError("dataset", f"{said}. Columns of the model: {listed(names, 40)}")
+    order = [there.index(name) for name in names]
+    found = {
+        field: array[:, order] if field in ("inputs", INPUTS_REST) and array.ndim == 2 else array
+        for field, array in arrays.items()
+    }
+    for place, name in enumerate(names):
+        words, own = (known.categories or {}).get(name), (given.categories or {}).get(name)
+        if (words is None) != (own is None):
+            kinds = ("numbers", "words") if words is None else ("words", "numbers")
+            raise ConfigError(
+                "dataset", f"the column {name!r} was of {kinds[0]} in training, and is of {kinds[1]} here"
+            )
+        if words is not None and own is not None and [*words] != [*own]:
+            numbers = _numbers_of(own, words, f"the column {name!r}")
+            found["inputs"] = found["inputs"].copy()
+            found["inputs"][:, place] = numbers[found["inputs"][:, place].astype(int)]
+    return found
+
+
+def _numbers_of(own: Sequence[str], known: Sequence[str], what: str) -> np.ndarray:
+    """Return the known number of each of a data set's own words.
+
+    Raises:
+        ConfigError: a word that was not there in training.
+    """
+    new = [word for word in own if word not in known]
+    if new:
+        raise ConfigError(
+            "dataset", f"{what} holds {listed(map(repr, new))}, which was not there in training. Known: {listed(known)}"
+        )
+    return np.array([[*known].index(word) for word in own])
+
+
+def _classes(known: Dataset, given: Dataset, targets: np.ndarray) -> np.ndarray:
+    if known.class_names and given.class_names and [*known.class_names] != [*given.class_names]:
+        targets = _numbers_of(given.class_names, known.class_names, "the target")[targets].astype(targets.dtype)
+    number = known.num_classes or 0
+    if targets.size and not 0 <= targets.min() <= targets.max() < number:
+        wrong = targets[(targets < 0) | (targets >= number)]
+        raise ConfigError(
+            "dataset", f"{len(wrong)} targets such as {wrong[0]} are no class of the model's 0 … {number - 1}"
+        )
+    return targets
+
+
+def _as_known(field: str, known: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return a field in the shape and type that the model knows.
+
+    Raises:
+        ConfigError: it is not there, or of others.
+    """
+    if field not in arrays:
+        raise ConfigError("dataset", f"it has no field {field!r}; it has {listed(arrays)}")
+    array = arrays[field]
+    whole = array.dtype.kind in "biu" and known.dtype.kind == "f" and is_input(field)
+    if array.shape[1:] != known.shape[1:] or not (whole or np.can_cast(array.dtype, known.dtype, "same_kind")):
+        raise ConfigError("dataset", f"field {field!r} is {array_type(array)}, and the model knows {array_type(known)}")
+    return np.ascontiguousarray(array, known.dtype)

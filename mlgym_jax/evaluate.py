@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import sys
+import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -135,6 +136,17 @@ def main() -> None:
     with Watch():
         leave(guarded(_main))
 
+
+class _CallableModule(types.ModuleType):
+    """`mlgym_jax.evaluate` is this module and, in the Python API, a function; see `mlgym_jax.run`."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Any:
+        from mlgym_jax.recording.evaluation import evaluate
+
+        return evaluate(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     main()

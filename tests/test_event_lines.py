@@ -175,6 +175,19 @@ LINES = [
         r""""group":0,"num_steps":1392,"num_examples":68976,"seconds":0.4,"examples_per_second":172440.0,"tokens_per_second":null,"device_kind":"NVIDIA H100 80GB HBM3","utilisation":0.25""",
     ),
     (
+        "model_evaluated",
+        dict(
+            experiment_id=3,
+            epoch=7,
+            split="test",
+            dataset=None,
+            num_examples=360,
+            fingerprint="3f",
+            scores={"test/loss": 0.25, "test/f1": "NaN"},
+        ),
+        r""""experiment_id":3,"epoch":7,"split":"test","dataset":null,"num_examples":360,"fingerprint":"3f","scores":{"test/loss":0.25,"test/f1":"NaN"}""",
+    ),
+    (
         "profile_saved",
         dict(group=0, first_epoch=2, last_epoch=5, num_steps=1392, folder="profile"),
         r'''"group":0,"first_epoch":2,"last_epoch":5,"num_steps":1392,"folder":"profile"''',

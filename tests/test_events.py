@@ -86,6 +86,17 @@ EVENTS = {
     "profile_saved": ev.profile_saved(
         RUN, group=0, first_epoch=2, last_epoch=5, num_steps=1392, folder="profile", now_ms=17
     ),
+    "model_evaluated": ev.model_evaluated(
+        RUN,
+        **ONE,
+        epoch=2,
+        split="test",
+        dataset=None,
+        num_examples=40,
+        fingerprint="3f",
+        scores={"test/loss": 0.5},
+        now_ms=18,
+    ),
 }
 FIELDS = {
     "job_scheduled": "job_id config",
@@ -102,6 +113,7 @@ FIELDS = {
     "warm_started": "group experiments source loaded left mismatched checksum",
     "group_compacted": "group epoch rows",
     "resume_mismatch": "experiment_id epoch key logged repeated",
+    "model_evaluated": "experiment_id epoch split dataset num_examples fingerprint scores",
     "run_finished": "status num_failed seconds",
     "profile_saved": "group first_epoch last_epoch num_steps folder",
     "group_trained": (

@@ -175,7 +175,13 @@ def test_the_description_says_what_it_is_and_how_long_it_can_be_loaded(cases, tm
     assert said["encoding"]["component"] == "standardise"
     member = experiment._predictor()
     for today, end in (("2026-08-31", "2027-02-28"), ("2026-06-02", "2026-12-02")):
-        write_exported(str(tmp_path / today), experiment._run.run_dir, experiment._run.view, [member], today=datetime.date.fromisoformat(today))
+        write_exported(
+            str(tmp_path / today),
+            experiment._run.run_dir,
+            experiment._run.view,
+            [member],
+            today=datetime.date.fromisoformat(today),
+        )
         said = json.loads((tmp_path / today / "model.json").read_text())
         assert (said["exported"], said["expires"]["at_the_latest"]) == (today, end)
 

@@ -123,6 +123,16 @@ def _experiment_failed(view: RunView, payload: Payload, _now_ms: int) -> None:
     experiment.error, experiment.stacktrace = payload.get("error"), payload.get("stacktrace")
 
 
+def _model_evaluated(view: RunView, payload: Payload, _now_ms: int) -> None:
+    dataset, scores = payload["dataset"], payload["scores"]
+    whole = all(_is_exact(payload[name]) for name in ("experiment_id", "epoch", "num_examples"))
+    if not (whole and isinstance(payload["split"], str) and (dataset is None or isinstance(dataset, Mapping))):
+        raise TypeError("an evaluation of another form")
+    for score in scores.values():
+        float(score)  # reads "NaN" and "Infinity", too
+    view.evaluations.append(payload)
+
+
 def _set_running(view: RunView, experiment: ExperimentView) -> None:
     if experiment.status == "INIT":
         experiment.status = "RUNNING"
@@ -156,6 +166,6 @@ _HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
     "group_compacted": _collect("compactions"),
     "checkpoint_saved": _collect("checkpoints"),
     "checkpoint_skipped": _collect("checkpoints_skipped"),
-    "model_evaluated": _collect("evaluations"),
+    "model_evaluated": _model_evaluated,
     "resume_mismatch": _collect("mismatches"),
 }

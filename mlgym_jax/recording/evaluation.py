@@ -124,7 +124,8 @@ def evaluate(
             num_examples=small.folds.sizes[SPLIT][fold],
             fingerprint=small.table.fingerprint,
             scores=scores,
-            recorded={} if section is not None else _recorded(chosen, epoch, name),
+            # What a split is not evaluated on in training is measured while its steps change the model.
+            recorded=_recorded(chosen, epoch, name) if section is None and name in job.shape.eval_batches else {},
         )
         log.append([_event(result.run_id, evaluation, int(clock() * 1000))])
         if os.path.isfile(os.path.join(folder, str(chosen.experiment_id), layout.MODEL_CARD)):

@@ -61,7 +61,7 @@ def chosen(rule: Rule, view: RunView) -> list[Member]:
     counts: dict[Any, int] = {}
     taken: list[Member] = []
     for _, members in sorted(found, key=lambda entry: entry[0]):
-        key = None if rule.per is None else canonical_json(cell(members[0].view, rule.per))
+        key = None if rule.per is None else json.dumps(cell(members[0].view, rule.per))
         counts[key] = counts.get(key, 0) + 1
         if rule.top is None or counts[key] <= rule.top:
             taken += members
@@ -94,7 +94,7 @@ def _candidate(one: ExperimentView, over: Sequence[str]) -> str:
     if not over:
         return str(one.experiment_id)
     same = {name: value for name, value in one.hyperparameters.items() if name not in over}
-    return canonical_json([None if "fold" in over else one.fold, same])
+    return canonical_json({"fold": None if "fold" in over else one.fold, "same": same})
 
 
 def _check_names(rule: Rule, view: RunView) -> None:
@@ -142,7 +142,8 @@ def _holds(condition: Condition, one: ExperimentView, cell: Any) -> bool:
         return _same(value, condition.value) == (condition.operator == "=")
     if condition.operator == "~":
         return any(re.search(condition.value, text, re.IGNORECASE) for text in _texts(value))
-    return isinstance(value, int | float) and _COMPARE[condition.operator](value, number(condition.value))
+    limit = number(condition.value)
+    return isinstance(value, int | float) and limit is not None and _COMPARE[condition.operator](value, limit)
 
 
 def _same(value: Any, wanted: str) -> bool:

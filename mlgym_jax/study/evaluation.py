@@ -11,7 +11,8 @@ from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.study.batches import shape_of
-from mlgym_jax.study.job import Job, encoded
+from mlgym_jax.study.encoding import encoded
+from mlgym_jax.study.job import Job
 
 # The name that the split has in such a job: what an epoch evaluates as "train" is not measured in its steps.
 SPLIT = "train"

@@ -8,7 +8,6 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.graph import Components
@@ -20,7 +19,7 @@ from mlgym_jax.core.flops import Flops, flops_of
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
-from mlgym_jax.core.scoring import interval_of, named
+from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.dataset import Table, rest_of
@@ -37,6 +36,7 @@ from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import shape_of
 from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits, place_of
+from mlgym_jax.study.encoding import encoded
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -314,20 +314,6 @@ def _known_fields(
     rows = rows[:_MAX_ENCODED]
     batch = encoded(components, tables, 0, {field: array[rows] for field, array in table.arrays.items()})
     return {field: np.asarray(batch[field]) for field in names}
-
-
-def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a batch as the program sees it: with a mask, and what fold number `fold` makes of it."""
-    batch = nested(batch)
-    size = jax.tree.leaves(batch["inputs"])[0].shape[0]
-    batch["mask"] = (np if isinstance(size, int) else jnp).ones(size, bool)  # an exported program has any size
-    if "class_counts" in tables:
-        batch["class_counts"] = tables["class_counts"][fold]
-    encoding = components.get("encoding")
-    if encoding is None:
-        return batch
-    with named("encoding"):
-        return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
 
 
 def _given(group: Group, path: str) -> list[Any]:

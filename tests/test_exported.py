@@ -31,7 +31,7 @@ for folder in sys.argv[1:]:
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     given = np.load(f"{folder}/../inputs.npz")
-    inputs = given["inputs"] if "inputs" in given else given
+    inputs = given["inputs"] if [*given] == ["inputs"] else given
     found = module.predict(inputs, batch_size=4)
     np.savez(f"{folder}/../found.npz", **(found if isinstance(found, dict) else {"": found}))
 """
@@ -75,6 +75,22 @@ def exported_two_inputs():
     return mg.Dataset({"train": {"inputs": inputs, "targets": np.arange(90) % 3}}, 3)
 
 
+@register("model", "exported_lengths")
+class ExportedLengths(nn.Module):
+    @nn.compact
+    def __call__(self, x, lengths):
+        seen = jnp.arange(8)[None] < lengths[:, None]
+        return nn.Dense(3)(jnp.where(seen, x, 0.0))
+
+
+@register("dataset", "exported_lengths")
+def exported_lengths():
+    random = np.random.default_rng(0)
+    lengths = random.integers(1, 9, 90)
+    fields = {"lengths": lengths, "unread": lengths, "targets": np.arange(90) % 3}
+    return mg.Dataset({"train": {"inputs": random.normal(size=(90, 8)), **fields}}, 3)
+
+
 @register("dataset", "exported_times")
 def exported_times():
     random = np.random.default_rng(0)
@@ -102,6 +118,10 @@ CASES = {
     """,
         {"image": X[:, :6].reshape(10, 3, 2), "words": np.arange(50).reshape(10, 5) % 7},
     ),
+    "lengths": (
+        'config.dataset = component("exported_lengths"); config.model = component("exported_lengths")',
+        {"inputs": X, "lengths": np.arange(10) % 8 + 1},
+    ),
     "times": (
         'config.dataset = component("exported_times"); config.encoding = component("standardise")',
         1.7e9 + X,
@@ -126,9 +146,8 @@ def cases(tmp_path_factory):
         folder = storage / name
         folder.mkdir()
         experiment.export(folder / "model")
-        flat = (
-            {f"inputs.{key}": part for key, part in inputs.items()} if isinstance(inputs, dict) else {"inputs": inputs}
-        )
+        flat = inputs if isinstance(inputs, dict) else {"inputs": inputs}
+        flat = {f"inputs.{key}": part for key, part in flat.items()} if "image" in flat else flat
         np.savez(folder / "inputs.npz", **flat)
         found[name] = experiment, inputs, folder
     environment = {name: value for name, value in os.environ.items() if not name.startswith("JAX_NUMPY")}
@@ -154,6 +173,15 @@ def test_outputs_are_those_of_predict(cases, name):
         for key, array in wanted.items():
             assert found[key].shape == array.shape and found[key].dtype == array.dtype
             np.testing.assert_allclose(found[key], array, rtol=1e-6, atol=1e-6)
+
+
+def test_a_model_that_reads_further_fields_is_given_them(cases):
+    experiment, inputs, _ = cases["lengths"]
+    (layer,) = experiment.restore().params.values()
+    seen = np.where(np.arange(8) < inputs["lengths"][:, None], inputs["inputs"], 0.0)
+    np.testing.assert_allclose(experiment.predict(inputs), seen @ layer["kernel"] + layer["bias"], rtol=1e-4, atol=1e-5)
+    with pytest.raises(MlgymError, match=r"inputs: expected \{'inputs': '\[n, 8\]', 'lengths': '\[n\]'\}, found"):
+        experiment.predict(inputs["inputs"])
 
 
 def test_weights_are_what_the_model_predicts_with(cases):

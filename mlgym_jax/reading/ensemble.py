@@ -16,14 +16,13 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.core.inputs import fields_of
 from mlgym_jax.core.outputs import holds
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.scoring import make_scoring, taken_by
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events.views import RunView
 from mlgym_jax.reading.meaning import Meaning
-from mlgym_jax.reading.prediction import Predictor, predicted
+from mlgym_jax.reading.prediction import Predictor, predicted, raw_fields
 from mlgym_jax.study.job import Job
 
 
@@ -187,8 +186,7 @@ def _check_alike(one: Predictor, other: Predictor) -> None:
         return
 
     def shapes(model: Predictor) -> Any:
-        fields = fields_of({"inputs": model.job.raw_inputs})
-        return {name: (array.shape[1:], array.dtype.name) for name, array in fields.items()}
+        return {name: (array.shape[1:], array.dtype.name) for name, array in raw_fields(model.job).items()}
 
     if shapes(one) != shapes(other) or one.job.table.fingerprint != other.job.table.fingerprint:
         raise MlgymError(f"{both} have other data; an ensemble is of one data set")

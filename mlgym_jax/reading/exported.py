@@ -29,14 +29,14 @@ import numpy as np
 from mlgym_jax.checkpoint.safetensors_files import flat, write_arrays
 from mlgym_jax.components.tree import unresolved
 from mlgym_jax.core.dead_code import needed
-from mlgym_jax.core.inputs import fields_of, nested
+from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.data.dataset import rest_of
 from mlgym_jax.errors import MlgymError, in_words
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
-from mlgym_jax.reading.prediction import Predictor
+from mlgym_jax.reading.prediction import Predictor, raw_fields
 from mlgym_jax.reading.standalone import SOURCE
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.job import Job
@@ -118,7 +118,7 @@ def _fields(job: Job) -> dict[str, jax.ShapeDtypeStruct]:
     """Return the inputs of the program, with any number of examples."""
     batch, *_ = jax.export.symbolic_shape("batch")
     found: dict[str, jax.ShapeDtypeStruct] = {}
-    for field, array in fields_of({"inputs": job.raw_inputs}).items():
+    for field, array in raw_fields(job).items():
         exact = rest_of(field) in job.table.arrays
         shape = (batch, *array.shape[1:])
         found[field] = jax.ShapeDtypeStruct(shape, np.float32 if exact else array.dtype)
@@ -204,7 +204,7 @@ def _description(
 ) -> dict[str, Any]:
     job = members[0].job
     dataset, config = job.components["dataset"], job.group.config
-    shapes = {name: field for name, field in _fields(job).items() if name in fields_of({"inputs": job.raw_inputs})}
+    shapes = {name: field for name, field in _fields(job).items() if name in raw_fields(job)}
     rests = {name: rest_of(name) for name in shapes if rest_of(name) in job.table.arrays}
     months = today.year * 12 + today.month - 1 + _MONTHS
     end = datetime.date(months // 12, months % 12 + 1, min(today.day, 28))

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.core.inputs import fields_of
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, is_frame, to_frame
@@ -52,6 +53,11 @@ class Predictor:
             MlgymError: see there.
         """
         return predicted(self.job, self.compiled, lambda: self.meaning, inputs, batch_size, as_frame)
+
+
+def raw_fields(job: Job) -> dict[str, Any]:
+    """Return what a prediction takes, an array or its shape a field."""
+    return fields_of(job.raw_inputs if job.fields_read else {"inputs": job.raw_inputs})
 
 
 def predicted(

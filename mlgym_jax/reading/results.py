@@ -143,7 +143,8 @@ class ExperimentResult:
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
 
-        `inputs` are an array, a dict or tuple of arrays where the model takes several, or a pandas frame whose columns
+        `inputs` are an array, a dict or tuple of arrays where the model takes several (where it reads further fields of
+        the batch, a dict of all, {"inputs": …, "lengths": …}), or a pandas frame whose columns
         have the data set's names, in any order, words and numbers as they stood in its file. An iterator or generator
         of such gives an iterator of outputs, one for each, computed when it is asked for.
 

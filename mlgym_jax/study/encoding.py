@@ -1,4 +1,4 @@
-"""A batch as a job's program sees it: encoded by what a fold's training part taught."""
+"""A batch as a job's program sees it, encoded by what a fold's training part taught; and what predictions read of it."""
 
 from __future__ import annotations
 
@@ -10,8 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.graph import Components
-from mlgym_jax.core.inputs import nested
+from mlgym_jax.core.dead_code import needed
+from mlgym_jax.core.inputs import INPUTS, nested
+from mlgym_jax.core.program import Program
 from mlgym_jax.core.scoring import named
+from mlgym_jax.core.state import TrainState
 
 
 def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -26,3 +29,23 @@ def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch:
         return batch
     with named("encoding"):
         return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
+
+
+def fields_read(program: Program, abstract: TrainState, sample: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the fields of a batch, besides its inputs, that a program reads when it predicts.
+
+    Args:
+        abstract: the shapes of a state; sample: a batch as the program sees it.
+    """
+    batch = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), dict(sample))
+    used = needed(jax.make_jaxpr(program.predict)(abstract, batch))[1]
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(batch)]
+    fields = [path[0].key for path, read in zip(paths, used[-len(paths) :], strict=True) if read]
+    return tuple(name for name in dict.fromkeys(fields) if name not in (INPUTS, "mask", "class_counts"))
+
+
+def completed(batch: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a batch with zeros in the place of fields that it lacks, which nothing reads."""
+    size = jax.tree.leaves(batch[INPUTS])[0].shape[0]
+    lacking = {name: array for name, array in sample.items() if name not in batch}
+    return {**batch, **{name: jnp.zeros((size, *array.shape[1:]), array.dtype) for name, array in lacking.items()}}

@@ -13,6 +13,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
+from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
 from mlgym_jax.core.epoch_shape import EpochShape, streamed
 from mlgym_jax.core.flops import Flops, flops_of
@@ -36,7 +37,7 @@ from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import shape_of
 from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits, place_of
-from mlgym_jax.study.encoding import encoded
+from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -95,19 +96,31 @@ class Job:
     def encoder_of(self, experiment_id: int) -> Callable[[Mapping[str, Any]], dict[str, Any]]:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
         fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
-        return lambda batch: encoded(self.components, self.fold_tables, fold, batch)
+        return lambda batch: completed(encoded(self.components, self.fold_tables, fold, batch), self.sample)
+
+    @functools.cached_property
+    def fields_read(self) -> tuple[str, ...]:
+        """The fields of a batch, besides its inputs, that predictions read, such as lengths of sequences."""
+        plain = {*self.sample} <= {"inputs", "targets", "mask", "class_counts"}
+        if plain and not isinstance(self.components["model"], Rewired):
+            return ()
+        return fields_read(self.program, self.abstract, self.sample)
 
     @property
     def raw_inputs(self) -> Any:
-        """The data set's inputs, or of 64-bit ones whose digits count their shape and type alone."""
+        """What a prediction takes: the data set's inputs, a dict of them and of `fields_read` where there are such.
+
+        Of 64-bit inputs whose digits count it is their shape and type alone.
+        """
         arrays = self.table.arrays
         exact = {field for field in arrays if is_input(field) and rest_of(field) in arrays}
         shapes = {field: jax.ShapeDtypeStruct(arrays[field].shape, np.float64) for field in exact}
-        return nested({**arrays, **shapes})["inputs"]
+        inputs = nested({**arrays, **shapes})["inputs"]
+        return {"inputs": inputs, **{name: arrays[name] for name in self.fields_read}} if self.fields_read else inputs
 
     def raw_batch(self, inputs: Any) -> dict[str, Any]:
         """Return raw inputs as the batch that `encoder_of` takes; float64 keeps its digits where that counts."""
-        fields = fields_of({"inputs": inputs})
+        fields = fields_of(dict(inputs) if self.fields_read else {"inputs": inputs})
         for field in [field for field in fields if rest_of(field) in self.table.arrays]:
             exact = np.asarray(fields[field], np.float64)
             fields |= {field: exact, rest_of(field): (exact - exact.astype(np.float32)).astype(np.float32)}

@@ -1,4 +1,4 @@
-"""Evaluate a kept checkpoint once more, on its own test split or on other data, and record the scores.
+"""Evaluate a kept checkpoint once more, on its test split or on other data, and record the scores.
 
 python -m mlgym_jax.evaluate RUN_DIR --experiment=ID|best [--split=test] [--dataset=csv --dataset.path=new.csv] [--json]
 """

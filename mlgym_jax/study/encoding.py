@@ -1,4 +1,4 @@
-"""A batch as a job's program sees it, encoded by what a fold's training part taught; and what predictions read of it."""
+"""A batch as a job's program sees it, encoded as a fold's training part taught; and what predictions read of it."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ def _card(
             "last": {name: spell_number(score) for name, score in view.last.items()},
             "best": {name: _best(view, name) for name in view.history},
             "best_epoch": _best_epoch(view, config),
-            "after_training": [_evaluated(found) for found in evaluations],
+            **({"after_training": [_evaluated(found) for found in evaluations]} if evaluations else {}),
         },
         "environment": {
             name: record.get(name) for name in ("versions", "platform", "processor", "memory_bytes", "xla_flags")

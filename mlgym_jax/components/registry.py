@@ -43,6 +43,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.validation",
     "mlgym_jax.execution.parallel",
     "mlgym_jax.losses.composite",
+    "mlgym_jax.losses.elbo",
     "mlgym_jax.losses.of_optax",
     "mlgym_jax.metrics.agreement",
     "mlgym_jax.metrics.classification",

@@ -3,6 +3,32 @@
 How a module becomes pure functions is in `core.modules`.
 """
 
-from mlgym_jax.models import cnn, mlp
+from mlgym_jax.models import (
+    autoencoder,
+    cnn,
+    convnext,
+    gnn,
+    mlp,
+    mlp_mixer,
+    recurrent,
+    resnet,
+    transformer,
+    unet,
+    vit,
+    wide_resnet,
+)
 
-__all__ = ["cnn", "mlp"]
+__all__ = [
+    "autoencoder",
+    "cnn",
+    "convnext",
+    "gnn",
+    "mlp",
+    "mlp_mixer",
+    "recurrent",
+    "resnet",
+    "transformer",
+    "unet",
+    "vit",
+    "wide_resnet",
+]

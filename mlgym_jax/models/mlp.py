@@ -49,11 +49,11 @@ def output_size(dataset: Any, num_outputs: int | None) -> int:
     return num_outputs
 
 
-def checked_rate(dropout_rate: float) -> float:
-    """Return the rate of dropout unless it is a number outside of [0, 1)."""
-    if isinstance(dropout_rate, int | float) and not 0 <= dropout_rate < 1:
-        raise ConfigError("model.dropout_rate", f"a number in [0, 1) is expected, found {dropout_rate}")
-    return dropout_rate
+def checked_rate(rate: float, name: str = "dropout_rate") -> float:
+    """Return a rate, such as of dropout, unless it is a number outside of [0, 1)."""
+    if isinstance(rate, int | float) and not 0 <= rate < 1:
+        raise ConfigError(f"model.{name}", f"a number in [0, 1) is expected, found {rate}")
+    return rate
 
 
 @register("model", "mlp", needs=("dataset",), dynamic=("dropout_rate",))

@@ -1,0 +1,83 @@
+"""The loss of variational autoencoders: Kingma and Welling 2013, arXiv:1312.6114, appendix B."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.core.outputs import parts
+from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+
+_NEEDED = ("reconstruction", "mean", "log_variance")
+
+
+@register("loss", "negative_elbo", dynamic=("beta",))
+def negative_elbo(
+    *, likelihood: Literal["bernoulli", "gaussian"] = "bernoulli", beta: float = 1.0, target: str = "inputs"
+) -> Callable[[Any, Mapping[str, Any]], jax.Array]:
+    """Return the negative evidence lower bound of each example, in nats: what the reconstruction lacks, and beta KL.
+
+    It reads the outputs `reconstruction`, `mean` and `log_variance`, as `vae` returns them. What the reconstruction
+    lacks is added up over all numbers of an example: of `bernoulli` the cross entropy of logits and of inputs in
+    [0, 1]; of `gaussian`, with variance 1, half the squared distance, without its constant. KL is the divergence from
+    the standard normal distribution, (mean^2 + variance - 1 - log variance) / 2, added up.
+
+    Args:
+        likelihood: `bernoulli`, reconstructions are logits; or `gaussian`, they are means.
+        beta: weight of the divergence: 1 for the bound itself, others as in beta-VAE, Higgins et al. 2017.
+        target: the field of the batch that is reconstructed.
+
+    Raises:
+        ConfigError: a beta below 0.
+        MlgymError: when called, outputs or a field that are not there, or are of other shapes.
+    """
+    if isinstance(beta, int | float) and not beta >= 0:
+        raise ConfigError("loss.beta", f"a number of at least 0 is expected, found {beta}")
+
+    def loss(outputs: Any, batch: Mapping[str, Any]) -> jax.Array:
+        found = parts(outputs)
+        for name in _NEEDED:
+            if name not in found:
+                raise MlgymError(
+                    f"loss 'negative_elbo' needs the output {name!r}{nearest(name, found)} Outputs: "
+                    f"{listed(found) or 'one without a name'}; component('vae') has it"
+                )
+        if target not in batch:
+            raise MlgymError(f"no field {target!r} in the data{nearest(target, batch)} Fields: {listed(batch)}")
+        of_inputs = batch[target]
+        made, mean, log_variance = (jnp.asarray(found[name], jnp.float32) for name in _NEEDED)
+        if isinstance(of_inputs, Mapping | tuple) or of_inputs.shape != made.shape:
+            shape = "several arrays" if isinstance(of_inputs, Mapping | tuple) else list(of_inputs.shape)
+            raise MlgymError(
+                f"loss 'negative_elbo': the reconstruction {list(made.shape)} and {target!r} {shape} do not match; "
+                "name the field that is reconstructed, target='…'"
+            )
+        if likelihood == "bernoulli":
+            _check_shares(of_inputs, target)
+        inputs = jnp.asarray(of_inputs, jnp.float32)
+        axes = tuple(range(1, made.ndim))
+        lacking = (
+            optax.sigmoid_binary_cross_entropy(made, inputs)
+            if likelihood == "bernoulli"
+            else jnp.square(made - inputs) / 2
+        ).sum(axis=axes)
+        divergence = (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
+        return lacking + beta * divergence.reshape(len(mean), -1).sum(axis=1)
+
+    return loss
+
+
+def _check_shares(values: Any, field: str) -> None:
+    """Refuse values that no Bernoulli distribution has as its mean, wherever they are known."""
+    if isinstance(values, np.ndarray) and values.size and not (values.min() >= 0 and values.max() <= 1):
+        raise UnfitTargets(
+            f"loss 'negative_elbo': likelihood='bernoulli' takes values in [0, 1], {field!r} hold {values.min():.6g} … "
+            f"{values.max():.6g}; write config.encoding = component('min_max'), or likelihood='gaussian'"
+        )

@@ -1,0 +1,143 @@
+"""Architectures: published numbers of parameters, graphs by hand, what is refused, and training in every plan."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from metric_cases import quick_jit
+from reference_values import normal
+
+from mlgym_jax.components.registry import lookup
+from mlgym_jax.core.modules import adapt
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.models.attention import rotary_angles, turned
+
+IMAGENET, CIFAR = (2, 224, 224, 3), (2, 32, 32, 3)
+GPT2 = {"vocabulary_size": 50257}
+CORA = {"nodes": (1, 2708, 1433), "adjacency": (1, 2708, 2708)}
+PAPER = {"features": (64, 128, 256, 512, 1024)}
+
+# model, parameters, inputs, classes -> the number of parameters, and who says so
+PUBLISHED = [
+    ("resnet", {"depth": 18, "stem": "imagenet"}, IMAGENET, 1000, 11_689_512),  # torchvision
+    ("resnet", {"depth": 34, "stem": "imagenet"}, IMAGENET, 1000, 21_797_672),
+    ("resnet", {"depth": 50, "stem": "imagenet"}, IMAGENET, 1000, 25_557_032),
+    ("resnet", {"depth": 101, "stem": "imagenet"}, IMAGENET, 1000, 44_549_160),
+    ("resnet", {"depth": 152, "stem": "imagenet"}, IMAGENET, 1000, 60_192_808),
+    ("resnet", {}, CIFAR, 10, 11_173_962),  # kuangliu/pytorch-cifar
+    ("wide_resnet", {"depth": 28, "widen_factor": 10}, CIFAR, 10, 36_479_194),  # 36.5M in the paper, table 4
+    ("wide_resnet", {"depth": 40, "widen_factor": 4}, CIFAR, 100, 8_972_340),  # 8.9M
+    ("wide_resnet", {"depth": 16, "widen_factor": 8}, CIFAR, 10, 10_961_370),  # 11.0M
+    ("vit", {"size": "tiny", "patch_size": 16}, IMAGENET, 1000, 5_717_416),  # timm
+    ("vit", {"size": "small", "patch_size": 16}, IMAGENET, 1000, 22_050_664),
+    ("vit", {"size": "base", "patch_size": 16}, IMAGENET, 1000, 86_567_656),
+    ("vit", {"size": "base", "patch_size": 32}, IMAGENET, 1000, 88_224_232),
+    ("vit", {"size": "large", "patch_size": 16}, IMAGENET, 1000, 304_326_632),
+    ("mlp_mixer", {"size": "small", "patch_size": 16}, IMAGENET, 1000, 18_528_264),  # timm
+    ("mlp_mixer", {"size": "base", "patch_size": 16}, IMAGENET, 1000, 59_880_472),
+    ("mlp_mixer", {"size": "large", "patch_size": 16}, IMAGENET, 1000, 208_196_168),
+    ("convnext", {"size": "tiny"}, IMAGENET, 1000, 28_589_128),  # torchvision
+    ("convnext", {"size": "small"}, IMAGENET, 1000, 50_223_688),
+    ("convnext", {"size": "base"}, IMAGENET, 1000, 88_591_464),
+    ("convnext", {"size": "large"}, IMAGENET, 1000, 197_767_336),
+    ("unet", {**PAPER, "norm": None}, (2, 64, 64, 1), 1, 31_030_593),
+    ("unet", PAPER, (2, 64, 64, 3), 1, 31_037_633),  # milesial/Pytorch-UNet
+    ("transformer", {**GPT2, "width": 768, "depth": 12, "num_heads": 12}, (2, 1024), None, 124_439_808),  # GPT-2
+    ("transformer", {**GPT2, "width": 1024, "depth": 24, "num_heads": 16}, (2, 1024), None, 354_823_168),
+    ("vae", {}, (2, 784), None, 652_824),  # pytorch/examples
+    ("gnn", {"features": (16,), "pool": None}, CORA, 7, 23_063),  # PyTorch Geometric, of Cora
+]
+
+
+def model_of(name, num_classes=None, **parameters):
+    return adapt(lookup("model", name).factory(dataset=Dataset({}, num_classes), **parameters))
+
+
+def shapes_of(inputs, kind):
+    return jax.tree.map(
+        lambda shape: jax.ShapeDtypeStruct(shape, kind), inputs, is_leaf=lambda item: isinstance(item, tuple)
+    )
+
+
+@pytest.mark.parametrize(("name", "parameters", "inputs", "num_classes", "published"), PUBLISHED)
+def test_the_number_of_parameters_is_the_published_one(name, parameters, inputs, num_classes, published):
+    kind = jnp.int32 if name == "transformer" else jnp.float32
+    model = model_of(name, num_classes, **parameters)
+    params, _ = jax.eval_shape(model.init, jax.random.key(0), shapes_of(inputs, kind))
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published
+
+
+def applied(model, inputs, train=False):
+    """Return a model's outputs with parameters of its own, and these."""
+    inputs = jax.tree.map(jnp.asarray, inputs)
+    params, state = quick_jit(model.init)(jax.random.key(3), inputs)
+    return quick_jit(lambda *given: model.apply(*given, jax.random.key(4), train)[0])(params, state, inputs), params
+
+
+GRAPH = {
+    "nodes": normal("nodes", (2, 5, 3)),
+    "edges": np.array([[[0, 1], [1, 2], [2, 0], [2, 3]], [[1, 0], [0, 1], [-1, -1], [-1, -1]]], np.int32),
+    "node_mask": np.arange(5) < np.array([[4], [2]]),
+}
+
+
+def adjacency_of(graph):
+    found = np.zeros((2, 5, 5), np.float32)
+    for number, edges in enumerate(graph["edges"]):
+        for one, other in edges:
+            if one >= 0:
+                found[number, one, other] = found[number, other, one] = 1
+    return found
+
+
+def by_hand(graph, params, number, nodes):
+    """Return the nodes of a graph without padding after one convolution: D^-1/2 (A + 1) D^-1/2 X W + b."""
+    adjacency = adjacency_of(graph)[number, :nodes, :nodes] + np.eye(nodes)
+    inverse_root = np.diag(adjacency.sum(axis=1) ** -0.5)
+    x = graph["nodes"][number, :nodes] @ np.asarray(params["dense"]["kernel"])
+    return inverse_root @ adjacency @ inverse_root @ x + np.asarray(params["bias"])
+
+
+def test_a_graph_convolution_is_its_closed_form():
+    outputs, params = applied(model_of("gnn", 4, features=(), pool=None), GRAPH)
+    for number, nodes in ((0, 4), (1, 2)):
+        expected = by_hand(GRAPH, params["convolution_0"], number, nodes)
+        np.testing.assert_allclose(outputs[number, :nodes], expected, rtol=1e-5, atol=1e-6)
+    assert (np.asarray(outputs)[~GRAPH["node_mask"]] == 0).all()
+
+
+@pytest.mark.parametrize("pool", [None, "mean", "sum", "max"])
+def test_padding_of_graphs_changes_nothing(pool):
+    model = model_of("gnn", 4, features=(6,), pool=pool)
+    outputs, params = applied(model, GRAPH)
+    nodes, adjacency = GRAPH["nodes"].copy(), adjacency_of(GRAPH)
+    nodes[~GRAPH["node_mask"]] = np.nan
+    changed, _ = applied(model, {**GRAPH, "nodes": nodes})
+    np.testing.assert_array_equal(changed, outputs)
+    both = GRAPH["node_mask"][:, :, None] & GRAPH["node_mask"][:, None]
+    dense = {"nodes": nodes, "adjacency": np.where(both, adjacency, 7.0), "node_mask": GRAPH["node_mask"]}
+    changed, _ = applied(model, dense)
+    np.testing.assert_array_equal(changed, outputs)
+    if pool is not None:
+        for number, size in ((0, 4), (1, 2)):
+            hidden = np.maximum(by_hand(GRAPH, params["convolution_0"], number, size), 0)
+            head = jax.tree.map(np.asarray, params["head"])
+            expected = getattr(hidden, pool)(axis=0) @ head["kernel"] + head["bias"]
+            np.testing.assert_allclose(outputs[number], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rotary_positions_turn_complex_numbers_and_see_distances():
+    x = normal("rotary", (2, 6, 3, 8))
+    found = np.asarray(turned(jnp.asarray(x), rotary_angles(6, 8)))
+    pairs = x[..., :4] + 1j * x[..., 4:]
+    angles = np.arange(6)[:, None] * 10000.0 ** (-np.arange(4) / 4)
+    expected = pairs * np.exp(1j * angles)[None, :, None]
+    np.testing.assert_allclose(found[..., :4] + 1j * found[..., 4:], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_rotary_models_take_sequences_of_any_length():
+    model = model_of("transformer", vocabulary_size=9, width=16, depth=1, num_heads=2, positions="rotary")
+    tokens = np.arange(12, dtype=np.int32).reshape(2, 6) % 9
+    outputs, params = applied(model, tokens)
+    longer = model.apply(params, {}, jnp.asarray(np.concatenate([tokens, tokens], axis=1)), jax.random.key(0), False)[0]
+    np.testing.assert_allclose(longer[:, :6], outputs, rtol=1e-4, atol=1e-5)

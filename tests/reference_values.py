@@ -59,3 +59,10 @@ def fill(path, shape):
     if kind in ("kernel", "recurrent_kernel"):
         return values / np.float32(np.prod(shape[:-1]) ** 0.5)
     return {"scale": 1 + values / 10, "var": np.exp(values / 10)}.get(kind, values / 10)
+
+
+def filled(shapes, path=""):
+    """Return what stands for a tree of parameters and statistics, nested dicts of what has a shape."""
+    if hasattr(shapes, "shape"):
+        return fill(path, shapes.shape)
+    return {name: filled(inside, f"{path}/{name}" if path else name) for name, inside in shapes.items()}

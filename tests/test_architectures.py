@@ -10,6 +10,7 @@ from reference_values import normal
 from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.models.attention import rotary_angles, turned
 
 IMAGENET, CIFAR = (2, 224, 224, 3), (2, 32, 32, 3)
@@ -141,3 +142,138 @@ def test_rotary_models_take_sequences_of_any_length():
     outputs, params = applied(model, tokens)
     longer = model.apply(params, {}, jnp.asarray(np.concatenate([tokens, tokens], axis=1)), jax.random.key(0), False)[0]
     np.testing.assert_allclose(longer[:, :6], outputs, rtol=1e-4, atol=1e-5)
+
+
+IMAGES, TOKENS = np.zeros((2, 8, 8, 3), np.float32), np.zeros((2, 6), np.int32)
+FACTORY_REFUSALS = [
+    ("resnet", {"width": 0}, "model.width", "at least 1 is expected, found 0"),
+    ("wide_resnet", {"depth": 20}, "model.depth", "found 20; try 22"),
+    ("wide_resnet", {"depth": -3}, "model.depth", "try 10"),
+    ("wide_resnet", {"dropout_rate": 1.0}, "model.dropout_rate", r"a number in \[0, 1\) is expected, found 1.0"),
+    ("vit", {"width": 10, "num_heads": 4}, "model.num_heads", "cannot be divided among 4 heads; write num_heads=5"),
+    ("vit", {"drop_path_rate": float("nan")}, "model.drop_path_rate", "found nan"),
+    ("vit", {"depth": 0}, "model.depth", "found 0"),
+    ("mlp_mixer", {"token_width": -1}, "model.token_width", "found -1"),
+    ("convnext", {"features": (8, 16)}, "model.depths", "one number a stage is expected: 2 features"),
+    ("convnext", {"features": (), "depths": ()}, "model.depths", "0 features"),
+    ("unet", {"features": ()}, "model.features", "at least one number"),
+    ("unet", {"features": (4, 0)}, "model.features", r"found \(4, 0\)"),
+    ("transformer", {"width": 12, "num_heads": 4, "positions": "rotary"}, "model.positions", "heads have 3 numbers"),
+    ("transformer", {"pool": "first"}, "model.pool", "write 'last', or kind='masked'"),
+    ("transformer", {"pool": "mean", "kind": "encoder_decoder"}, "model.pool", "outputs at each position, not 'mean'"),
+    ("transformer", {"vocabulary_size": 0}, "model.vocabulary_size", "found 0"),
+    ("lstm", {"num_layers": 0}, "model.num_layers", "found 0"),
+    ("gru", {"hidden": -2}, "model.hidden", "found -2"),
+    ("vae", {"latent_size": 0}, "model.latent_size", "found 0"),
+    ("gnn", {"features": (0,)}, "model.features", r"found \(0,\)"),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "path", "message"), FACTORY_REFUSALS)
+def test_sizes_that_make_no_model_are_refused(name, parameters, path, message):
+    with pytest.raises(ConfigError, match=rf"^config\.{path}: .*{message}"):
+        model_of(name, 3, **parameters)
+
+
+NODES = np.zeros((2, 5, 3), np.float32)
+EDGES = np.zeros((2, 4, 2), np.int32)
+CALL_REFUSALS = [
+    ("resnet", {}, TOKENS, "config.model: resnet takes images .*found inputs of shape .batch, 6.; .*flat=False"),
+    ("vit", {"patch_size": 3}, IMAGES, "config.model.patch_size: images of 8x8 .*write patch_size=2"),
+    ("convnext", {"patch_size": 4}, IMAGES, "config.model.patch_size: .*at least 16x16 pixels, found 8x8"),
+    ("unet", {"features": (4,) * 5}, IMAGES, "config.model.features: .*multiples of 16, found 8x8"),
+    (
+        "transformer",
+        {},
+        TOKENS.astype(np.float32),
+        r"transformer takes tokens.* found float32\[batch, 6\]",
+    ),
+    ("transformer", {}, IMAGES, "config.model: transformer takes tokens"),
+    ("transformer", {"max_length": 4, "vocabulary_size": 3}, TOKENS, "config.model.max_length: .* write max_length=6"),
+    ("transformer", {"vocabulary_size": None}, TOKENS, "config.model.vocabulary_size: .*write vocabulary_size=…"),
+    ("lstm", {}, IMAGES, r"config.model: lstm takes tokens .*found float32\[batch, 8, 8, 3\]"),
+    (
+        "lstm",
+        {},
+        {"tokens": TOKENS, "lengths": TOKENS},
+        r"lengths are int\[batch\].* found \[batch, 6\]",
+    ),
+    ("gru", {}, {"tokens": TOKENS, "where": TOKENS[:, :4]}, r"where is bool\[batch, 6\].*found \[batch, 4\]"),
+    ("vae", {}, {"a": IMAGES, "b": IMAGES}, "vae takes one array of inputs, the dataset has a, b"),
+    ("gnn", {}, {"nodes": NODES}, "gnn takes edges.*found none of them"),
+    ("gnn", {}, {"nodes": NODES, "edges": EDGES, "adjacency": EDGES}, "found both"),
+    ("gnn", {}, {"nodes": NODES, "edges": EDGES[..., :1]}, r"pairs of nodes.*found \[batch, 4, 1\]"),
+    ("gnn", {}, {"nodes": NODES, "adjacency": NODES}, r"adjacency is \[batch, 5, 5\], found \[batch, 5, 3\]"),
+    ("gnn", {}, {"nodes": NODES, "edges": EDGES, "node_mask": TOKENS}, r"node_mask is bool\[batch, 5\]"),
+    ("gnn", {}, {"nodes": TOKENS, "edges": EDGES}, r"gnn takes nodes float\[batch, nodes, features\]"),
+]
+
+
+@pytest.mark.parametrize(("name", "parameters", "inputs", "message"), CALL_REFUSALS)
+def test_inputs_that_a_model_cannot_read_are_refused(name, parameters, inputs, message):
+    tokens = {"vocabulary_size": 9} if name in ("transformer", "lstm", "gru") else {}
+    classes = None if "vocabulary_size" in parameters else 3
+    model = model_of(name, classes, **{**tokens, **parameters})
+    with pytest.raises(ConfigError, match=message):
+        jax.eval_shape(model.init, jax.random.key(0), inputs)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "given", "found"),
+    [
+        (np.array([[0, 6], [2, 1]]), None, 7),
+        (np.array([[0, 6], [2, 1]]), 20, 20),
+        ({"tokens": np.array([[0, 6], [2, -1]]), "lengths": np.array([1, 1])}, None, 5),  # of the classes
+        ({"tokens": np.array([[0, 6], [2, -1]]), "where": np.array([[1, 1], [1, 0]])}, None, 7),
+    ],
+)
+def test_a_vocabulary_is_what_the_dataset_holds(inputs, given, found):
+    dataset = Dataset({"train": {"inputs": inputs, "targets": np.zeros((2, 2), int)}}, 5)
+    module = lookup("model", "transformer").factory(dataset=dataset, vocabulary_size=given)
+    assert module.vocabulary_size == found
+
+
+@pytest.mark.parametrize(
+    ("tokens", "given", "message"),
+    [
+        ([[0, 6]], 6, "config.model.vocabulary_size: found 6, for the tokens 0 … 5, but the dataset holds 6; write 7"),
+        ([[0, -1]], None, "config.dataset: the tokens 'inputs' hold -1; .* lengths or where"),
+    ],
+)
+def test_tokens_that_have_no_embedding_are_refused(tokens, given, message):
+    dataset = Dataset({"train": {"inputs": np.array(tokens)}}, None)
+    with pytest.raises(ConfigError, match=message):
+        lookup("model", "gru").factory(dataset=dataset, vocabulary_size=given)
+
+
+OUTPUTS = {name: np.zeros((2, 3), np.float32) for name in ("reconstruction", "mean", "log_variance")}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "outputs", "inputs", "message"),
+    [
+        ({}, OUTPUTS["mean"], OUTPUTS["mean"], "needs the output 'reconstruction'.*component..vae"),
+        ({}, OUTPUTS, np.zeros((2, 4)), r"reconstruction \[2, 3\] and 'inputs' \[2, 4\] do not match"),
+        ({}, OUTPUTS, np.full((2, 3), 1.5), r"takes values in \[0, 1\], 'inputs' hold 1.5 … 1.5; .*min_max"),
+        ({"target": "pixels"}, OUTPUTS, np.zeros((2, 3)), "no field 'pixels' in the data"),
+        ({"beta": -1.0}, OUTPUTS, np.zeros((2, 3)), "config.loss.beta: .*at least 0 is expected, found -1"),
+        ({"beta": float("nan")}, OUTPUTS, np.zeros((2, 3)), "config.loss.beta: .*found nan"),
+    ],
+)
+def test_what_has_no_bound_is_refused(parameters, outputs, inputs, message):
+    with pytest.raises(MlgymError, match=message):
+        lookup("loss", "negative_elbo").factory(**parameters)(outputs, {"inputs": inputs})
+
+
+def test_a_vae_draws_in_training_alone_unless_told_otherwise():
+    x = np.asarray(normal("x", (4, 6)))
+    for draws in (False, True):
+        model = model_of("vae", features=(5,), latent_size=2, draws_in_evaluation=draws)
+        params, state = quick_jit(model.init)(jax.random.key(0), jnp.asarray(x))
+        found = {
+            (seed, train): model.apply(params, state, jnp.asarray(x), jax.random.key(seed), train)[0]["reconstruction"]
+            for seed in (0, 1)
+            for train in (False, True)
+        }
+        assert not np.array_equal(found[0, True], found[1, True])
+        assert np.array_equal(found[0, False], found[1, False]) is not draws

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from flax import traverse_util
 from metric_cases import quick_jit
-from reference_values import CASES, LENGTHS, OTHER_LENGTHS, TRAINED_TOO, fill, inputs
+from reference_values import CASES, LENGTHS, OTHER_LENGTHS, TRAINED_TOO, filled, inputs
 
 from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.modules import adapt
@@ -19,20 +19,19 @@ FOUND = np.load(pathlib.Path(__file__).with_name("reference_models.npz"))
 
 
 @functools.cache
-def filled(name):
+def case(name):
     """Return a case's model, with parameters and state of the numbers that PyTorch's had."""
     kind, parameters, num_classes = CASES[name]
     model = adapt(lookup("model", kind).factory(dataset=Dataset({}, num_classes), **parameters))
     params, state = jax.eval_shape(model.init, jax.random.key(0), inputs(name))
     flat = traverse_util.flatten_dict({"params": params, **state}, sep="/")
     assert [f"{path} {leaf.shape}" for path, leaf in sorted(flat.items())] == FOUND[f"{name}/paths"].tolist()
-    values = {path: jnp.asarray(fill(path, leaf.shape)) for path, leaf in flat.items()}
-    tree = traverse_util.unflatten_dict(values, sep="/")
-    return model, tree.pop("params"), tree
+    variables = jax.tree.map(jnp.asarray, filled({"params": params, **state}))
+    return model, variables.pop("params"), variables
 
 
 def outputs_of(name, train=False, given=None):
-    model, params, state = filled(name)
+    model, params, state = case(name)
     given = jax.tree.map(jnp.asarray, inputs(name) if given is None else given)
     call = quick_jit(lambda *args: model.apply(*args, jax.random.key(0), train)[0])
     return jax.tree.map(np.asarray, call(params, state, given))

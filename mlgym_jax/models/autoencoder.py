@@ -65,8 +65,8 @@ class Vae(nn.Module):
         mean = latent = nn.Dense(self.latent_size, name="mean")(encoded)
         log_variance = nn.Dense(self.latent_size, name="log_variance")(encoded)
         if train or self.draws_in_evaluation:
-            noise = jax.random.normal(self.make_rng("latent"), mean.shape).astype(mean.dtype)  # the same in any precision
-            latent = mean + jnp.exp(log_variance / 2) * noise
+            noise = jax.random.normal(self.make_rng("latent"), mean.shape)  # in float32: the same in any precision
+            latent = mean + jnp.exp(log_variance / 2) * noise.astype(mean.dtype)
         found = nn.Dense(flat.shape[1], name="reconstruction")(decoder(latent, train))
         return {"reconstruction": found.reshape(x.shape), "mean": mean, "log_variance": log_variance}
 

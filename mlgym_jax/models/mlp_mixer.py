@@ -83,9 +83,14 @@ def mlp_mixer(
     Raises:
         ConfigError: sizes below 1, patches that do not divide the image; when traced, inputs that are no images.
     """
-    sizes = {"width": width, "depth": depth, "token_width": token_width, "channel_width": channel_width}
-    at_least(1, patch_size=patch_size, **sizes)
+    at_least(1, patch_size=patch_size, width=width, depth=depth, token_width=token_width, channel_width=channel_width)
     standard = (64, 4, 32, 256) if size is None else _SIZES[size]
-    chosen = {name: given or usual for (name, given), usual in zip(sizes.items(), standard, strict=True)}
-    rate = checked_rate(dropout_rate)
-    return MlpMixer(patch_size, **chosen, num_outputs=output_size(dataset, num_outputs), dropout_rate=rate)
+    return MlpMixer(
+        patch_size,
+        width or standard[0],
+        depth or standard[1],
+        token_width or standard[2],
+        channel_width or standard[3],
+        output_size(dataset, num_outputs),
+        checked_rate(dropout_rate),
+    )

@@ -28,7 +28,7 @@ _conv = functools.partial(
 
 def padded(size: int) -> tuple[tuple[int, int], tuple[int, int]]:
     """Return the padding on both sides that a kernel of an odd size needs; SAME pads one side alone at strides."""
-    return ((size // 2, size // 2),) * 2
+    return (size // 2, size // 2), (size // 2, size // 2)
 
 
 class Residual(nn.Module):
@@ -73,7 +73,8 @@ class ResNet(nn.Module):
         norm = nn.BatchNorm(use_running_average=not train, momentum=0.9, epsilon=1e-5, name="stem_norm")
         if self.stem == "imagenet":
             x = nn.relu(norm(_conv(self.width, (7, 7), (2, 2), padding=padded(7), name="stem")(x)))
-            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=padded(3))
+            around: Any = padded(3)  # declared as a word, such as SAME, alone
+            x = nn.max_pool(x, (3, 3), strides=(2, 2), padding=around)
         else:
             x = nn.relu(norm(_conv(self.width, (3, 3), padding=padded(3), name="stem")(x)))
         for stage, number in enumerate(self.blocks):

@@ -155,4 +155,4 @@ def test_gradients_of_blocks_and_of_bfloat16_are_those_of_the_whole_in_float32(n
         np.testing.assert_allclose(b, a, rtol=1e-4, atol=1e-5 * size)
     # Of 8 bits, in networks of many layers whose batch statistics are of few examples.
     away = np.sqrt(sum(np.square(c - a).sum() for a, c in zip(expected, narrow, strict=True)))
-    assert 0 < away < 0.3 * size
+    assert 0 < away < (0.5 if name == "resnet" else 0.2) * size

@@ -277,3 +277,15 @@ def test_a_vae_draws_in_training_alone_unless_told_otherwise():
         }
         assert not np.array_equal(found[0, True], found[1, True])
         assert np.array_equal(found[0, False], found[1, False]) is not draws
+
+
+@pytest.mark.parametrize("pool", ["last", "mean"])
+@pytest.mark.parametrize("name", ["transformer", "lstm"])
+def test_a_padded_sequence_is_read_as_it_is_alone(name, pool):
+    sizes = {"hidden": 5} if name == "lstm" else {"width": 8, "depth": 1, "num_heads": 2, "positions": "rotary"}
+    model = model_of(name, 3, vocabulary_size=9, pool=pool, **sizes)
+    tokens, lengths = np.arange(12, dtype=np.int32).reshape(2, 6) ** 2 % 9, np.array([2, 5])
+    outputs, params = applied(model, {"tokens": tokens, "lengths": lengths})
+    for row, length in enumerate(lengths):
+        alone, _ = model.apply(params, {}, jnp.asarray(tokens[row : row + 1, :length]), jax.random.key(0), False)
+        np.testing.assert_allclose(outputs[row], alone[0], rtol=1e-5, atol=1e-6)

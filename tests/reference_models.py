@@ -19,16 +19,15 @@ from torch.nn import functional as F
 class Filled:
     """Makes layers of PyTorch that are filled by path, and keeps the paths and shapes."""
 
-    def __init__(self):
-        self.shapes, self.layers = {}, []
+    def __init__(self, train):
+        self.shapes, self.train = {}, train
 
     def values(self, path, *shape, collection="params"):
         self.shapes[f"{collection}/{path}"] = shape
         return torch.from_numpy(fill(f"{collection}/{path}", shape))
 
     def _kept(self, layer):
-        self.layers.append(layer)
-        return layer
+        return layer.train(self.train)
 
     @torch.no_grad()
     def dense(self, path, width, out):
@@ -91,8 +90,7 @@ class Filled:
             norms.insert(1, "cross_attention_norm")
         for number, name in enumerate(norms):
             self.norm(f"{path}/{name}", width, getattr(layer, f"norm{number + 1}"))
-        for name, ours in (("linear1", self.dense(f"{path}/mlp/up", width, 4 * width)),):
-            getattr(layer, name).load_state_dict(ours.state_dict())
+        layer.linear1.load_state_dict(self.dense(f"{path}/mlp/up", width, 4 * width).state_dict())
         layer.linear2.load_state_dict(self.dense(f"{path}/mlp/down", 4 * width, width).state_dict())
         return layer
 
@@ -326,23 +324,12 @@ MODELS = {
 }
 
 
-class InMode(Filled):
-    """Puts each layer into a mode before it is used."""
-
-    def __init__(self, train):
-        super().__init__()
-        self.train = train
-
-    def _kept(self, layer):
-        return super()._kept(layer.train(self.train))
-
-
 def main():
     torch.backends.mha.set_fastpath_enabled(False)
     found = {}
     for name, (model, parameters, _) in CASES.items():
         for mode in ("", "/train")[: 2 if name in TRAINED_TOO else 1]:
-            made = InMode(bool(mode))
+            made = Filled(bool(mode))
             with torch.no_grad():
                 outputs = MODELS[model](made, inputs(name), **parameters)
             parts = outputs if isinstance(outputs, dict) else {"outputs": outputs}

@@ -156,3 +156,23 @@ def test_gradients_of_blocks_and_of_bfloat16_are_those_of_the_whole_in_float32(n
     # Of 8 bits, in networks of many layers whose batch statistics are of few examples.
     away = np.sqrt(sum(np.square(c - a).sum() for a, c in zip(expected, narrow, strict=True)))
     assert 0 < away < (0.5 if name == "resnet" else 0.2) * size
+
+
+def test_lengths_beside_the_inputs_are_handed_by_the_config(tmp_path, own_registry):
+    """A run whose lengths are a field of the batch is that of one whose lengths are among the inputs."""
+    beside = {"inputs": TOKENS, "lengths": PADDED["lengths"], "targets": CLASSES}
+    register("dataset", "within")(lambda: dataset_of("lstm"))
+    register("dataset", "beside")(lambda: Dataset({"train": beside, "val": beside}, 3))
+    scores = []
+    for name, given in (("within", {}), ("beside", {"inputs": dict(tokens="inputs", lengths="lengths")})):
+        config = ConfigDict(
+            dict(
+                num_epochs=1,
+                dataset=component(name),
+                model=component("lstm", hidden=4, **given),
+                loss=CROSS_ENTROPY,
+                optimizer=component("sgd", learning_rate=0.1),
+            )
+        )
+        scores.append(mg.run(config, tmp_path / name).experiments[0].history["val/loss"][0])
+    assert scores[0] == scores[1]

@@ -225,6 +225,7 @@ def test_inputs_that_a_model_cannot_read_are_refused(name, parameters, inputs, m
         (np.array([[0, 6], [2, 1]]), 20, 20),
         ({"tokens": np.array([[0, 6], [2, -1]]), "lengths": np.array([1, 1])}, None, 5),  # of the classes
         ({"tokens": np.array([[0, 6], [2, -1]]), "where": np.array([[1, 1], [1, 0]])}, None, 7),
+        ({"text": np.array([[0, 6], [2, 1]])}, None, None),  # of another name, which num_classes says nothing of
     ],
 )
 def test_a_vocabulary_is_what_the_dataset_holds(inputs, given, found):

@@ -114,7 +114,7 @@ def tokens_of(name: str, tokens: Any, real: jax.Array | None, vocabulary_size: i
     if vocabulary_size is None:
         raise ConfigError(
             "model.vocabulary_size",
-            "the dataset is read record by record and has no num_classes, so it is not known how many tokens there "
+            "the dataset is read record by record, or its tokens have another name, so it is not known how many there "
             "are; write vocabulary_size=…",
         )
     return tokens if real is None else jnp.where(real, tokens, 0)
@@ -141,6 +141,8 @@ def vocabulary(dataset: Any, given: int | None, fields: tuple[str, ...], predict
                 f"found {given}, for the tokens 0 … {given - 1}, but the dataset holds {largest}; write {largest + 1}",
             )
         return given
+    if largest is None and any(isinstance(split, Mapping) for split in dataset.splits.values()):
+        return None  # there are arrays, and tokens are none of them that are known here
     known = [] if largest is None else [largest + 1]
     known += [dataset.num_classes] if predicted and dataset.num_classes else []
     return max(known, default=None)
@@ -163,8 +165,8 @@ def _largest(dataset: Any, fields: tuple[str, ...]) -> int | None:
             if real.min() < 0:
                 raise ConfigError(
                     "dataset",
-                    f"the tokens {field!r} hold {real.min()}; tokens are numbered from 0, and what is padding is said "
-                    "by lengths or where among the inputs",
+                    f"the tokens {field!r} hold {real.min()}; tokens are numbered from 0. Pad with 0, or say what is "
+                    "padding by lengths or where among the inputs, {'tokens': …, 'lengths': …}",
                 )
             largest = max(int(real.max()), largest or 0)
     return largest

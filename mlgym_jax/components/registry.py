@@ -32,6 +32,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.csv_files",
     "mlgym_jax.data.datasets",
     "mlgym_jax.data.encodings",
+    "mlgym_jax.data.given",
     "mlgym_jax.data.loaders",
     "mlgym_jax.data.npz_and_text",
     "mlgym_jax.data.record_files",

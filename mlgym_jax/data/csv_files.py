@@ -100,7 +100,7 @@ def csv(
             raise ConfigError(
                 f"dataset.{parameter}", f"{file!r} has the columns {listed(own_names)}; expected {listed(names)}"
             )
-    chosen = _chosen(names, target, features, ignore, categorical)
+    chosen = chosen_columns(names, target, features, ignore, categorical)
     place = {name: number for number, name in enumerate(names)}
     columns: dict[str, list[np.ndarray]] = {}
     values: dict[str, tuple[str, ...]] = {}
@@ -110,7 +110,7 @@ def csv(
         if words or name in categorical or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
             if name not in categorical:
-                _warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target)
+                warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target)
         else:
             columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
     splits = {}
@@ -161,22 +161,33 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
     return names, _Rows(path, rows, lines)
 
 
-def _chosen(
-    names: Sequence[str], target: str, features: Iterable[str], ignore: Iterable[str], categorical: Iterable[str]
+def chosen_columns(
+    names: Sequence[str],
+    target: str,
+    features: Iterable[str],
+    ignore: Iterable[str],
+    categorical: Iterable[str],
+    path: str = "dataset",
 ) -> list[str]:
+    """Return the names of the columns to predict from, in the order of the table.
+
+    Raises:
+        ConfigError: at a parameter of `path`, or at `path` itself where that is no dataset: there is no such column, or
+            none is left.
+    """
     wanted = {"target": (target,), "features": features, "ignore": ignore, "categorical": categorical}
+    of = {parameter: f"{path}.{parameter}" if path == "dataset" else path for parameter in wanted}
     for parameter, columns in wanted.items():
         for name in columns:
             if name not in names:
                 raise ConfigError(
-                    f"dataset.{parameter}",
-                    f"there is no column {name!r}{nearest(name, names)} Columns: {listed(names, 40)}",
+                    of[parameter], f"there is no column {name!r}{nearest(name, names)} Columns: {listed(names, 40)}"
                 )
     chosen = [name for name in names if name in (features or names) and name not in ignore and name != target]
     if target in features:
-        raise ConfigError("dataset.features", f"{target!r} is the target; it would predict itself")
+        raise ConfigError(of["features"], f"{target!r} is the target; it would predict itself")
     if not chosen:
-        raise ConfigError("dataset.features", f"no column is left to predict {target!r} from")
+        raise ConfigError(of["features"], f"no column is left to predict {target!r} from")
     return chosen
 
 
@@ -218,28 +229,35 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     return [np.array([codes[key] for key in part]) for part in keys], shown
 
 
-def _warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: bool) -> None:
-    """Say of which columns the numbers of distinct values say little: dates, identifiers, free text, measurements."""
+def warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: bool, path: str = "dataset") -> None:
+    """Say of which columns the numbers of distinct values say little: dates, identifiers, free text, measurements.
+
+    Args:
+        path: `dataset`, whose parameters can be set, or `data`, what is given in Python.
+    """
     many = len(distinct) > _FEW and 2 * len(distinct) > rows
     last = len(distinct) - 1
+    drop, regress = f"ignore=({name!r},)", "task='regression'"
+    if path == "data":
+        drop, regress = f"frame.drop(columns={name!r})", "give them as floats"
+    where = "data" if path == "data" else "config.dataset"
     if is_target and many:
         _LOG.warning(
-            "config.dataset.target: %r has %d different values in %d rows, a class each; are they numbers to predict, "
-            "task='regression'?",
-            *(name, len(distinct), rows),
+            "%s: %r has %d different values in %d rows, a class each; are they numbers to predict, %s?",
+            *(where if path == "data" else f"{where}.target", name, len(distinct), rows, regress),
         )
     elif not is_target and distinct and all(map(_DATE.match, distinct)):
         _LOG.warning(
-            "config.dataset: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
-            "their letters; write them as numbers, such as days, or leave them out: ignore=(%r,)",
-            *(name, listed(distinct, 3), last, name),
+            "%s: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
+            "their letters; write them as numbers, such as days, or leave them out: %s",
+            *(where, name, listed(distinct, 3), last, drop),
         )
     elif not is_target and (many or len(distinct) > _MANY):
         _LOG.warning(
-            "config.dataset: the column %r holds %d different words in %d rows (%s), which become the codes 0 … %d; if "
-            "they name nothing that comes again, leave them out: ignore=(%r,); if they are categories, say so: "
-            "categorical=(%r,)",
-            *(name, len(distinct), rows, listed(distinct, 3), last, name, name),
+            "%s: the column %r holds %d different words in %d rows (%s), which become the codes 0 … %d; if "
+            "they name nothing that comes again, leave them out: %s%s",
+            *(where, name, len(distinct), rows, listed(distinct, 3), last, drop),
+            "" if path == "data" else f"; if they are categories, say so: categorical=({name!r},)",
         )
 
 

@@ -4,6 +4,7 @@
   event_storage.log                        the one truth
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
+  data/…                                   what was given as `data=`
   profile/…                                a trace of JAX's profiler
   .published                               a board's mark: the run was received, no process here writes it
   received.txt                             the same in words, for who looks into the folder or copies what is in it
@@ -29,6 +30,7 @@ RECORD = "run.json"
 RUN_FILES = (CONFIG_SOURCE, CONFIG, RECORD)  # beside the log
 
 SOURCES = "sources"  # a folder beside the log
+DATA = "data"  # another
 PROFILE = "profile"  # another
 
 EXPERIMENT_CONFIG = "experiment_config.json"

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.config.spelling import columns
+from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
@@ -186,9 +187,11 @@ class RunResult:
         mismatches: where a resumed run computed other numbers than the log holds (empty, or something is wrong).
     """
 
-    def __init__(self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = (), *, trust: bool = False):
+    def __init__(
+        self, run_dir: str, view: RunView, damaged_lines: Sequence[int] = (), *, trust: bool = False, data: Any = None
+    ):
         self.run_dir: str = run_dir
-        self._trained = Trained(run_dir, view, trust=trust)
+        self._trained = Trained(run_dir, view, trust=trust, data=data)
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status
@@ -326,14 +329,15 @@ class RunResult:
         return self._trained.study
 
 
-def load_run(run_dir: str | os.PathLike[str], *, trust: bool = False) -> RunResult:
+def load_run(run_dir: str | os.PathLike[str], *, trust: bool = False, data: Any = None) -> RunResult:
     """Open a run's folder, finished or still being written; what is read is the log.
 
     Args:
         trust: let `predict` execute the code of a run that somebody else made; everything else executes nothing.
+        data: what the run was given as `data=`, which `predict` needs, where the run has not kept it.
 
     Raises:
         MlgymError: there is no run.
     """
     folder = run_folder.require(run_dir)
-    return RunResult(folder, *project_log(os.path.join(folder, layout.LOG)), trust=trust)
+    return RunResult(folder, *project_log(os.path.join(folder, layout.LOG)), trust=trust, data=given.taken(data))

@@ -6,6 +6,7 @@ import functools
 import os
 from typing import TYPE_CHECKING, Any
 
+from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
@@ -22,12 +23,13 @@ class Trained:
     Args:
         view: what the run's log says.
         trust: execute the code of a run that somebody else made.
+        data: what the run was given as `data=`, where it has not kept it.
     """
 
-    def __init__(self, run_dir: str, view: RunView, *, trust: bool = False):
+    def __init__(self, run_dir: str, view: RunView, *, trust: bool = False, data: Any = None):
         self.run_dir = run_dir
         self._view = view
-        self._trust = trust
+        self._trust, self._data = trust, data
 
     @functools.cached_property
     def study(self) -> Any:
@@ -39,7 +41,8 @@ class Trained:
 
         foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
         known = self.known_study if foreign else None
-        return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self._view)
+        with given.at_hand(self._data):
+            return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self._view)
 
     @functools.cached_property
     def known_study(self) -> Any:
@@ -49,7 +52,8 @@ class Trained:
         if "study" in vars(self):
             return self.study
         try:
-            return prepare(run_folder.read_resolved(self.run_dir), self._view)
+            with given.at_hand(self._data):
+                return prepare(run_folder.read_resolved(self.run_dir), self._view)
         except MlgymError:
             return None
 

@@ -17,6 +17,8 @@ import jax
 import numpy as np
 
 from mlgym_jax.checkpoint.orbax_later import import_in_background
+from mlgym_jax.config.file import as_config
+from mlgym_jax.data import given
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.execution.compile_cache import reading_compile_cache
@@ -163,6 +165,7 @@ def forecast(
     devices: int | None = None,
     mesh: str | None = None,
     trust: bool = False,
+    data: Any = None,
     since: float | None = None,
 ) -> Forecast:
     """Return what `run` would train, after the checks that it begins with; as text, it says so in words.
@@ -179,7 +182,9 @@ def forecast(
     since = time.perf_counter() if since is None else since
     if run_id is not None:
         run_folder.check_id(run_id, "--run_id")
-    study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
+    with given.at_hand(data) as own_data:
+        config = given.config_of(as_config(config), own_data)
+        study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
     if measure and request.tune:
         raise MlgymError(
             "--plan=tune: it measures and remembers plans when it runs; to predict a run's seconds, leave --plan out "

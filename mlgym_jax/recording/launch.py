@@ -16,6 +16,7 @@ import jax
 from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash
+from mlgym_jax.data import given
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
@@ -57,6 +58,8 @@ def run(
     event_storage: str | os.PathLike[str] = "event_storage",
     board: str | Sequence[str] | Boards | None = None,
     *,
+    data: Any = None,
+    keep_data: bool | None = None,
     run_id: str | None = None,
     plan: str = "auto",
     devices: int | None = None,
@@ -72,6 +75,8 @@ def run(
         config: an `ml_collections.ConfigDict`, as `load_config` returns it; or the path that it takes.
         board: the URL of a board to publish to while the run goes on, or several; a board whose own folder is
             `event_storage` needs none. The token is in the environment variable MLGYM_JAX_BOARD_TOKEN.
+        data: what to train on in place of `config.dataset`: `(x, y)`, `(frame, "column")` or a dict of splits of these,
+            see docs/data.md. It is kept in the run's folder, unless `keep_data=False`; above 256 MiB, if it is True.
         plan: how groups run: `auto`, `tune` (measured), or one of `vmap`, `map`, `none`, `scan`, `step`, or two by +.
         devices: how many local devices to use; all by default.
         mesh: `experiment:2,data:4` deals the experiments to 2 groups of 4 devices, over which each batch is split; by
@@ -86,16 +91,19 @@ def run(
         DiskError: the disk refused a write; the run can be resumed.
     """
     boards, config, tracing = Boards.at(board), as_config(config), profile_of(profile)
-    study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
-    own = sources.kept(study.config, source_file(config))
-    storage = os.path.abspath(os.fspath(event_storage))
-    record = provenance.describe(
-        source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
-    )
-    safe_point()
     with contextlib.ExitStack() as stack:
+        own_data = stack.enter_context(given.at_hand(data))
+        config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
+        study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
+        own = sources.kept(study.config, source_file(config))
+        storage = os.path.abspath(os.fspath(event_storage))
+        record = provenance.describe(
+            source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
+        )
+        safe_point()
         with run_folder.beginning(storage, run_id, datetime.datetime.now(datetime.UTC)) as run_dir:
             run_folder.write_config(run_dir, study.config, source_file(config))
+            given.write(run_dir, kept_data)
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
             written = stack.enter_context(_writing(run_dir, live, sinks, boards))  # last: what has a log can go on
@@ -108,6 +116,7 @@ def resume(
     num_epochs: int | None = None,
     *,
     num_steps: int | None = None,
+    data: Any = None,
     board: str | Sequence[str] | Boards | None = None,
     checkpoint_interval_seconds: float | None = None,
     plan: str = "auto",
@@ -123,8 +132,9 @@ def resume(
     Epochs that the log already holds are trained again and compared with it; a difference is recorded as
     `resume_mismatch` and shows in `result.mismatches`.
 
-    Args: as for `run`; `live` also takes in what the log holds already. This executes the run's code, with `trust` also
-        that of a run which somebody else made, or which came through a board; it is yours from then on.
+    Args: as for `run`, `data` of a run that has not kept its own; `live` also takes in what the log holds already. This
+        executes the run's code, with `trust` also that of a run which somebody else made, or which came through a
+        board; it is yours from then on.
 
     Raises:
         MlgymError: no such run, or another process is writing it.
@@ -139,7 +149,7 @@ def resume(
     before = length_of(config)
     change(config, num_epochs, num_steps, checkpoint_interval_seconds)
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
-    with _writing(folder, live, sinks, boards) as written:
+    with given.at_hand(data), _writing(folder, live, sinks, boards) as written:
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
         study = prepare(config, written.live.view)
@@ -315,7 +325,8 @@ def _launch(
         with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():
             recorder.finish(status, time.perf_counter() - started)
             run_folder.write_record(run_dir, record)
-    result = RunResult(run_dir, live.view, live.damaged_lines, trust=True)  # its code was executed just now
+    # Its code was executed just now, and its data are at hand.
+    result = RunResult(run_dir, live.view, live.damaged_lines, trust=True, data=given.now())
     write_cards(result, study, record, log)
     return result
 

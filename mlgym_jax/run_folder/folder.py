@@ -222,11 +222,14 @@ def write_config(run_dir: str, study: Mapping[str, Any], source: str | None) -> 
 
 
 def read_resolved(run_dir: str) -> dict[str, Any]:
-    """Read `config.json`.
+    """Read `config.json`; from here on the data that the run was given are found, if it has kept them.
 
     Raises:
         MlgymError: it is missing or damaged.
     """
+    from mlgym_jax.data.given import lies_at  # here, so that publishing a run needs no NumPy
+
+    lies_at(run_dir)
     return read_json(os.path.join(run_dir, layout.CONFIG))
 
 

@@ -1,0 +1,154 @@
+"""Datasets of what a Python session holds: arrays, lists and frames, in one line.
+
+Synopsis:
+
+    >>> import numpy as np
+    >>> dataset = dataset_of((np.zeros((4, 2)), ["cat", "dog", "dog", "cat"]))
+    >>> dataset.num_classes, dataset.class_names, dataset.splits["train"]["targets"].tolist()
+    (2, ('cat', 'dog'), [0, 1, 1, 0])
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.core.inputs import flat, nested
+from mlgym_jax.data.columns import classes_of, is_frame, table
+from mlgym_jax.data.dataset import Dataset, split_arrays
+from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
+
+FORMS = "data=(x, y), data=(frame, 'column to predict') or data={'train': (x, y), 'test': (x, y)}"
+
+
+def dataset_of(data: Any) -> Dataset:
+    """Return what a user gives as `data=` as a dataset of whole arrays.
+
+    Args:
+        data: `(x, y)`: inputs [n, …] (an array of NumPy, JAX or whatever becomes one, nested lists, or a dict or tuple
+            of arrays) and targets [n, …]; `(frame, "column")`, a frame of pandas or Polars and its column to predict,
+            or `(frame, y)`; x alone for a model without targets; a dict of fields with `inputs`; a dict of splits, of
+            which `train` is one, each of these forms; or an `mg.Dataset`.
+
+    Targets that are strings, booleans or whole numbers are classes, numbered in sorted order, so that numbers
+    0 … k - 1 stay; floats are numbers to predict. Whole numbers, several an example, such as those of tokens or pixels,
+    are classes as they stand. Columns of words in a frame become the codes of their sorted words, in all splits alike.
+
+    Raises:
+        MlgymError: none of these forms, values that are no numbers, splits that do not agree.
+    """
+    try:
+        return _dataset_of(data)
+    except ConfigError as error:  # of no field of the config
+        raise MlgymError(f"data: {error.message}") from None
+
+
+def _dataset_of(data: Any) -> Dataset:
+    if isinstance(data, Dataset):
+        if not isinstance(data.splits, Mapping):
+            raise ConfigError("data", f"its splits are {described(data.splits)}; write {{'train': …}}")
+        whole = {name: nested(split_arrays(split, name)) for name, split in data.splits.items()}
+        return dataclasses.replace(data, splits=whole)
+    is_split = isinstance(data, Mapping) and "inputs" not in data
+    if is_split and "train" not in data:
+        raise ConfigError(
+            "data", f"it has no split 'train'{nearest('train', data)} Found: {listed(data)}; write {FORMS}"
+        )
+    parts = {str(name): _fields(part, str(name)) for name, part in (data if is_split else {"train": data}).items()}
+    frames = {name: is_frame(fields["inputs"]) for name, fields in parts.items()}
+    if any(frames.values()):
+        if not all(frames.values()):
+            others = listed(name for name, own in frames.items() if not own)
+            raise ConfigError("data", f"some splits are frames, and others ({others}) are not; give all as frames")
+        return _of_frames(parts)
+    splits = {name: _arrays(fields, name) for name, fields in parts.items()}
+    if not all("targets" in split for split in splits.values()):
+        return Dataset({name: nested(split) for name, split in splits.items()})
+    targets, num_classes, names = classes_of([split["targets"] for split in splits.values()], [*splits], "data")
+    new = {name: nested({**split, "targets": own}) for (name, split), own in zip(splits.items(), targets, strict=True)}
+    return Dataset(new, num_classes, class_names=names)
+
+
+def _fields(part: Any, split: str) -> dict[str, Any]:
+    """Return one split's fields, its inputs as they were given."""
+    if isinstance(part, Mapping):
+        if "inputs" not in part:
+            raise ConfigError(
+                "data", f"split {split!r} has no field 'inputs'{nearest('inputs', part)} Found: {listed(part)}"
+            )
+        return dict(part)
+    if is_frame(part):
+        columns = [*map(str, part.columns)]
+        raise ConfigError(
+            "data",
+            f"split {split!r} is a frame; say which column is to be predicted: data=(frame, {columns[-1]!r}). Columns: "
+            f"{listed(columns, 40)}",
+        )
+    if isinstance(part, tuple) and len(part) == 2:
+        if isinstance(part[1], str) and not is_frame(part[0]):
+            raise ConfigError("data", f"{part[1]!r} names a column, and the inputs are no frame; write data=(x, y)")
+        return {"inputs": part[0], "targets": part[1]}
+    if hasattr(part, "__array__"):
+        return {"inputs": part}
+    raise ConfigError("data", f"split {split!r}: found {described(part, 60)}; write {FORMS}")
+
+
+def _arrays(fields: Mapping[str, Any], split: str) -> dict[str, np.ndarray]:
+    arrays = {field: _array(value, split, field) for field, value in flat(fields).items()}
+    return split_arrays(arrays, split)
+
+
+def _array(given: Any, split: str, field: str) -> np.ndarray:
+    """Return an array of numbers or, of targets, of strings, in this machine's byte order."""
+    where = f"split {split!r}, {field}"
+    try:
+        array = np.asarray(given)
+    except Exception as error:  # lists of different lengths, arrays of another device
+        raise ConfigError("data", f"{where}: they are no array: {str(error).splitlines()[0]}") from error
+    if array.dtype == object and array.size:
+        kinds = sorted({type(value).__name__ for value in array.reshape(-1)[:1000]})
+        if kinds != ["str"] or field != "targets":
+            raise ConfigError(
+                "data",
+                f"{where}: they are an array of objects ({listed(kinds)}), numbers are expected; write "
+                "np.array(…, dtype=float), or give a table of numbers and words as a frame, data=(frame, 'column')",
+            )
+        return array.astype(str)
+    if array.dtype.kind in "USmM" and field != "targets":
+        raise ConfigError(
+            "data",
+            f"{where}: numbers are expected, found {array.dtype}; words become codes where they are columns of a frame"
+            ", data=(frame, 'column')",
+        )
+    if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its like: exact in float32
+        return array.astype(np.float32)
+    return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
+    columns: dict[str, dict[str, Any]] = {}
+    target = ""
+    for split, fields in parts.items():
+        frame, wanted = fields["inputs"], fields.get("targets")
+        names = [*map(str, frame.columns)]
+        own = {name: frame[column] for name, column in zip(names, frame.columns, strict=True)}
+        if isinstance(wanted, str):
+            if wanted not in names:
+                raise ConfigError(
+                    "data", f"there is no column {wanted!r}{nearest(wanted, names)} Columns: {listed(names, 40)}"
+                )
+            name = wanted
+        elif wanted is None:
+            raise ConfigError("data", f"split {split!r}: name the column to predict: data=(frame, {names[-1]!r})")
+        else:
+            name = str(getattr(wanted, "name", None) or "target")
+            if name in own:
+                raise ConfigError("data", f"the targets are named {name!r}, as a column of the inputs is; rename one")
+            own[name] = wanted
+        if target not in ("", name):
+            raise ConfigError("data", f"split {split!r} predicts {name!r}, and others {target!r}; name one column")
+        columns[split], target = own, name
+    return table(columns, target=target, path="data")

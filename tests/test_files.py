@@ -18,8 +18,9 @@ import mlgym_jax as mg
 from mlgym_jax import component
 from mlgym_jax.data.csv_files import csv
 from mlgym_jax.data.dataset import to_arrays
-from mlgym_jax.data.npz_and_text import npz, text
+from mlgym_jax.data.npz_files import npz
 from mlgym_jax.data.sklearn_tables import breast_cancer, diabetes, wine
+from mlgym_jax.data.text_files import text
 from mlgym_jax.data.tfds import tfds
 from mlgym_jax.data.tfds_builders import make_builder
 from mlgym_jax.errors import ConfigError
@@ -268,7 +269,7 @@ def test_a_language_model_trains_on_bytes(tmp_path):
 
 def test_bad_texts(tmp_path):
     path = written(tmp_path, "abc", "a.txt")
-    with pytest.raises(ConfigError, match=r"dataset\.length: the text has 3 bytes"):
+    with pytest.raises(ConfigError, match=r"dataset\.length: the text has 3 tokens"):
         text(path=path, length=3)
     with pytest.raises(ConfigError, match=r"dataset\.pattern: no file in .* matches '\*\.md'"):
         text(path=str(tmp_path), pattern="*.md")

@@ -21,7 +21,7 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
-from mlgym_jax.data.npz_and_text import Task, file_at, unreadable
+from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}

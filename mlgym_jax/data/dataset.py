@@ -23,12 +23,11 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.inputs import flat, is_input
+from mlgym_jax.data.number_checks import MOVED, check_finite, check_precision, check_targets, moved
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
 INPUTS_REST = "_inputs_rest"
-# Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
-_MOVED, _MOVED_TARGETS = 1e-3, 1e-2
 
 
 def rest_of(field: str) -> str:
@@ -49,6 +48,8 @@ class Dataset:
         feature_names: one name a feature, if known.
         class_names: one name a class, if known.
         categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.
+        tokenizer: of text, what made numbers of it; a run keeps it, and `result.best(…).tokenizer` is it again.
+        pad_token, mask_token: of text, the tokens that fill a sequence up and that stand where one is hidden.
     """
 
     splits: Mapping[str, Any]
@@ -56,6 +57,9 @@ class Dataset:
     feature_names: Sequence[str] | None = None
     class_names: Sequence[str] | None = None
     categories: Mapping[str, Sequence[str]] | None = None
+    tokenizer: Any = None
+    pad_token: int | None = None
+    mask_token: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -233,20 +237,18 @@ def to_arrays(dataset: Dataset) -> Table:
         raise ConfigError("dataset", f"num_classes is {dataset.num_classes}; give a positive number or None")
     converted: dict[str, dict[str, np.ndarray]] = {}
     read = {name: split_arrays(split, name) for name, split in splits.items()}
-    exact = {
-        field for arrays in read.values() for field in arrays if is_input(field) and _moved(arrays[field]) > _MOVED
-    }
+    exact = {field for arrays in read.values() for field in arrays if is_input(field) and moved(arrays[field]) > MOVED}
     for name, arrays in read.items():
         converted[name] = {field: compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()}
         for field in arrays:
             if is_input(field) or field == "targets":
-                _check_finite(converted[name][field], f"split {name!r}, field {field!r}", field, dataset.feature_names)
+                check_finite(converted[name][field], f"split {name!r}, field {field!r}", field, dataset.feature_names)
         for field in sorted(exact & {*arrays}):
             inputs = arrays[field].astype(np.float64)
             converted[name][rest_of(field)] = (inputs - inputs.astype(np.float32)).astype(np.float32)
         if dataset.num_classes is None:
-            _check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")
-        _check_targets(converted[name].get("targets"), name, dataset.num_classes)
+            check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")
+        check_targets(converted[name].get("targets"), name, dataset.num_classes)
     check_alike(converted)
     offsets, start = {}, 0
     for name, arrays in converted.items():
@@ -259,71 +261,6 @@ def to_arrays(dataset: Dataset) -> Table:
         for field in converted["train"]
     }
     return Table(arrays=merged, offsets=offsets, num_classes=dataset.num_classes)
-
-
-def _check_finite(array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None) -> None:
-    """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch."""
-    if array is None or array.dtype.kind not in "fc" or np.isfinite(array).all():
-        return
-    faults = np.argwhere(~np.isfinite(array))
-    row, *place = map(int, faults[0])
-    column = ""
-    if len(place) == 1:
-        named = field == "inputs" and feature_names is not None and len(feature_names) == array.shape[1]
-        column = f", column {place[0]}" + (f" ({feature_names[place[0]]!r})" if named and feature_names else "")
-    elif place:
-        column = f", position {tuple(place)}"
-    raise ConfigError(
-        "dataset",
-        f"{where}, row {row}{column}: found {array[tuple(faults[0])]} ({len(faults)} values in "
-        f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out",
-    )
-
-
-def _moved(array: np.ndarray | None) -> float:
-    """Return by how many standard deviations of its column float32 moves a float64 value at most."""
-    if array is None or array.dtype != np.float64 or not array.size:
-        return 0.0
-    return _moved_by_float32(array)
-
-
-def _moved_by_float32(array: np.ndarray) -> float:
-    columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, None]
-    moved = np.zeros(columns.shape[1])
-    largest = 0.0
-    for number in range(len(moved)):
-        column = columns[:, number].astype(np.float64)
-        spread = column.std() if np.isfinite(column).all() else 0.0
-        if spread > 0:
-            largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
-    return largest
-
-
-def _check_precision(targets: np.ndarray | None, where: str) -> None:
-    """Refuse numbers to predict that 32-bit floats cannot tell apart."""
-    if targets is None or targets.dtype.kind not in "iuf" or targets.dtype.itemsize < 4 or not targets.size:
-        return
-    moved = _moved_by_float32(targets)
-    if moved > _MOVED_TARGETS:
-        low, high = targets.min(), targets.max()
-        raise ConfigError(
-            "dataset",
-            f"{where}: its values ({low} … {high}) are so far from 0 that 32-bit floats move them by up to "
-            f"{moved:.2g} of their standard deviation; subtract a constant such as {low} from all of them",
-        )
-
-
-def _check_targets(targets: np.ndarray | None, name: str, num_classes: int | None) -> None:
-    if targets is None or num_classes is None or targets.dtype.kind not in "iu" or not targets.size:
-        return
-    if targets.min() < 0 or targets.max() >= num_classes:
-        where = np.argwhere((targets < 0) | (targets >= num_classes))
-        row, value = int(where[0][0]), int(targets[tuple(where[0])])
-        raise ConfigError(
-            "dataset",
-            f"split {name!r}, row {row}: its target is {value}, allowed are 0 … {num_classes - 1} "
-            f"(num_classes={num_classes}; {len(where)} targets are outside); count classes from 0 or raise num_classes",
-        )
 
 
 def check_alike(converted: Mapping[str, Mapping[str, np.ndarray]]) -> None:

@@ -162,6 +162,8 @@ def _about(dataset: Dataset) -> dict[str, Any]:
         "num_classes": dataset.num_classes,
         "feature_names": None if dataset.feature_names is None else [*map(str, dataset.feature_names)],
         "class_names": None if dataset.class_names is None else [*map(str, dataset.class_names)],
+        "pad_token": dataset.pad_token,
+        "mask_token": dataset.mask_token,
         "categories": None if categories is None else {str(name): [*words] for name, words in categories.items()},
     }
 
@@ -240,7 +242,8 @@ def read(folder: str, fingerprint: str) -> Dataset:
                 split: nested({field: archive[name] for field, name in fields.items()})
                 for split, fields in about["splits"].items()
             }
-        words = {name: about[name] and tuple(about[name]) for name in ("feature_names", "class_names")}
+        words: dict[str, Any] = {name: about[name] and tuple(about[name]) for name in ("feature_names", "class_names")}
+        words |= {name: about[name] for name in ("pad_token", "mask_token")}
         categories = about["categories"] and {name: tuple(own) for name, own in about["categories"].items()}
         dataset = Dataset(splits, about["num_classes"], **words, categories=categories)
         if fingerprint_of(dataset) == fingerprint:

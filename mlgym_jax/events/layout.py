@@ -4,6 +4,7 @@
   event_storage.log                        the one truth
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
+  tokenizers/…                             those of its texts, by the hash of the section `dataset`
   data/…                                   what was given as `data=`
   profile/…                                a trace of JAX's profiler
   .published                               a board's mark: the run was received, no process here writes it
@@ -31,6 +32,7 @@ RUN_FILES = (CONFIG_SOURCE, CONFIG, RECORD)  # beside the log
 
 SOURCES = "sources"  # a folder beside the log
 DATA = "data"  # another
+TOKENIZERS = "tokenizers"  # another
 PROFILE = "profile"  # another
 
 EXPERIMENT_CONFIG = "experiment_config.json"

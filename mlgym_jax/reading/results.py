@@ -14,10 +14,12 @@ from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.reading.trained import Trained
 from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder import tokenizers
 from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
+    from mlgym_jax.data.tokenizers import Tokenizer
     from mlgym_jax.reading.ensemble import Ensemble
     from mlgym_jax.reading.prediction import Predictor
 
@@ -116,6 +118,15 @@ class ExperimentResult:
             *(self.experiment_id, self.best_epoch, self._chosen_by, available[-1], self._chosen_by),
         )
         return available[-1]
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """What encoded the text that this experiment was trained on: `encode(text)`, `decode(tokens)`.
+
+        Raises:
+            MlgymError: it was trained on none, or the package of the tokenizer is missing.
+        """
+        return tokenizers.read(self._run.run_dir, (self.config or {}).get("dataset", {}))
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Write the parameters and other variables after `epoch` (as in `restore`) to a safetensors file.

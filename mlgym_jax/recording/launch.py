@@ -35,7 +35,7 @@ from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
-from mlgym_jax.run_folder import provenance, sources
+from mlgym_jax.run_folder import provenance, sources, tokenizers
 from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
@@ -282,9 +282,8 @@ def _launch(
             _LOG.warning("going on with other %s than before, so numbers may differ: %s", *said)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
-    record["data_fingerprint"] = study.fingerprints()
     try:
-        run_folder.write_record(run_dir, record)
+        _record_data(run_dir, record, study)
     except DiskError as error:
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter = "INTERRUPTED", EnergyMeter()
@@ -311,8 +310,7 @@ def _launch(
             if not waiting and going_on:
                 longer = _continued(study, rivals, live.view)
                 if longer is not study:  # what it trains on is on disk before anything says that it trains
-                    record["data_fingerprint"] = longer.fingerprints()
-                    run_folder.write_record(run_dir, record)
+                    _record_data(run_dir, record, longer)
                 recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
                 waiting += longer.jobs[len(study.jobs) :]
                 study = longer
@@ -329,6 +327,14 @@ def _launch(
     result = RunResult(run_dir, live.view, live.damaged_lines, trust=True, data=given.now())
     write_cards(result, study, record, log)
     return result
+
+
+def _record_data(run_dir: str, record: dict[str, Any], study: Study) -> None:
+    """Write what data a study trains on, and the tokenizers of its texts."""
+    for job in study.jobs:
+        tokenizers.write(run_dir, job.group.config["dataset"], job.components["dataset"])
+    record["data_fingerprint"] = study.fingerprints()
+    run_folder.write_record(run_dir, record)
 
 
 def _continued(study: Study, trained: Rivals, view: RunView) -> Study:

@@ -1,4 +1,4 @@
-"""Datasets from files of one's own: `npz`, NumPy's archives, and `text`, byte by byte."""
+"""The dataset `npz`: arrays from NumPy's archives."""
 
 from __future__ import annotations
 
@@ -124,56 +124,3 @@ def _with_classes(splits: dict[str, dict[str, np.ndarray]], task: Task | None) -
             f"classes are integers or strings, the targets are {targets[0].dtype}; write task='regression', or convert",
         )
     return Dataset(splits, max(int(array.max(initial=0)) for array in targets) + 1)
-
-
-@register("dataset", "text")
-def text(*, path: str | None = None, pattern: str = "**/*", length: int = 128, stride: int | None = None) -> Dataset:
-    """Cut text into sequences of bytes; the targets are the bytes that follow.
-
-    One split, "train": `inputs` int32[n, length] in 0 … 255, `targets` int32[n, length], the inputs moved on by one. A
-    remainder shorter than a sequence is left out. 256 classes, so a language model needs no tokeniser.
-
-    Args:
-        path: a file or a folder of files, read in the order of their names; by default the help texts that CPython
-            ships (`pydoc_data.topics`, about 700 kB of English; they differ a little between Python versions).
-        pattern: which files of the folder, as `pathlib.Path.glob` takes it.
-        length: bytes of a sequence.
-        stride: bytes between the starts of two sequences; by default `length`, so that none overlap and a random
-            validation split holds no byte that was an input in training.
-
-    Raises:
-        ConfigError: no such file, no file that matches, or less text than one sequence.
-    """
-    for name, value in {"length": length, "stride": stride}.items():
-        if value is not None and value < 1:
-            raise ConfigError(f"dataset.{name}", f"found {value}; at least 1 is expected")
-    data = np.frombuffer(_help_texts() if path is None else _bytes_at(path, pattern), np.uint8).astype(np.int32)
-    if len(data) <= length:
-        raise ConfigError(
-            "dataset.length", f"the text has {len(data)} bytes; sequences of {length} and a next byte need more"
-        )
-    starts = np.arange(0, len(data) - length, stride or length)
-    windows = np.lib.stride_tricks.sliding_window_view(data, length + 1)[starts]
-    return Dataset({"train": {"inputs": windows[:, :-1].copy(), "targets": windows[:, 1:].copy()}}, 256)
-
-
-def _help_texts() -> bytes:
-    try:
-        from pydoc_data.topics import topics  # Debian and others ship it apart from the interpreter
-    except ImportError:
-        raise ConfigError(
-            "dataset.path", "this Python comes without its help texts (pydoc_data); name a file or a folder"
-        ) from None
-    return "\n".join(topics[name] for name in sorted(topics)).encode()
-
-
-def _bytes_at(path: str, pattern: str) -> bytes:
-    place = file_at(path)
-    try:
-        files = [place] if place.is_file() else sorted(file for file in place.glob(pattern) if file.is_file())
-        found = b"\n".join(file.read_bytes() for file in files)
-    except (OSError, ValueError, NotImplementedError) as error:  # the last two: a pattern that is none
-        raise unreadable(place, error) from None
-    if not files:
-        raise ConfigError("dataset.pattern", f"no file in {path!r} matches {pattern!r}")
-    return found

@@ -1,0 +1,79 @@
+"""What can be wrong with numbers of a dataset: NaN and infinities, digits that float32 loses, classes out of range."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from mlgym_jax.errors import ConfigError
+
+# Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
+MOVED, MOVED_TARGETS = 1e-3, 1e-2
+
+
+def check_finite(array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None) -> None:
+    """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch."""
+    if array is None or array.dtype.kind not in "fc" or np.isfinite(array).all():
+        return
+    faults = np.argwhere(~np.isfinite(array))
+    row, *place = map(int, faults[0])
+    column = ""
+    if len(place) == 1:
+        named = field == "inputs" and feature_names is not None and len(feature_names) == array.shape[1]
+        column = f", column {place[0]}" + (f" ({feature_names[place[0]]!r})" if named and feature_names else "")
+    elif place:
+        column = f", position {tuple(place)}"
+    raise ConfigError(
+        "dataset",
+        f"{where}, row {row}{column}: found {array[tuple(faults[0])]} ({len(faults)} values in "
+        f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out",
+    )
+
+
+def moved(array: np.ndarray | None) -> float:
+    """Return by how many standard deviations of its column float32 moves a float64 value at most."""
+    if array is None or array.dtype != np.float64 or not array.size:
+        return 0.0
+    return moved_by_float32(array)
+
+
+def moved_by_float32(array: np.ndarray) -> float:
+    """Return the same of numbers of any type."""
+    columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, None]
+    moved = np.zeros(columns.shape[1])
+    largest = 0.0
+    for number in range(len(moved)):
+        column = columns[:, number].astype(np.float64)
+        spread = column.std() if np.isfinite(column).all() else 0.0
+        if spread > 0:
+            largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
+    return largest
+
+
+def check_precision(targets: np.ndarray | None, where: str) -> None:
+    """Refuse numbers to predict that 32-bit floats cannot tell apart."""
+    if targets is None or targets.dtype.kind not in "iuf" or targets.dtype.itemsize < 4 or not targets.size:
+        return
+    moved = moved_by_float32(targets)
+    if moved > MOVED_TARGETS:
+        low, high = targets.min(), targets.max()
+        raise ConfigError(
+            "dataset",
+            f"{where}: its values ({low} … {high}) are so far from 0 that 32-bit floats move them by up to "
+            f"{moved:.2g} of their standard deviation; subtract a constant such as {low} from all of them",
+        )
+
+
+def check_targets(targets: np.ndarray | None, name: str, num_classes: int | None) -> None:
+    """Refuse integer targets that are no class."""
+    if targets is None or num_classes is None or targets.dtype.kind not in "iu" or not targets.size:
+        return
+    if targets.min() < 0 or targets.max() >= num_classes:
+        where = np.argwhere((targets < 0) | (targets >= num_classes))
+        row, value = int(where[0][0]), int(targets[tuple(where[0])])
+        raise ConfigError(
+            "dataset",
+            f"split {name!r}, row {row}: its target is {value}, allowed are 0 … {num_classes - 1} "
+            f"(num_classes={num_classes}; {len(where)} targets are outside); count classes from 0 or raise num_classes",
+        )

@@ -39,6 +39,7 @@ def table(
     ignore: Sequence[str] = (),
     categorical: Sequence[str] = (),
     missing: Missing = "keep",
+    class_names: Sequence[str] | None = None,
     path: str = "dataset",
 ) -> Dataset:
     """Make a dataset of columns: `inputs` float64[n, features], `targets` int32[n] or float64[n].
@@ -52,6 +53,7 @@ def table(
         features, ignore, categorical: as of `csv`.
         missing: a missing value of a feature is an "error", has its row left out ("drop"), or stays NaN ("keep") for an
             encoding to fill in. A missing target is an error, or has its row left out.
+        class_names: of targets that are numbers of these classes already.
         path: what an error is said of.
 
     Raises:
@@ -90,7 +92,7 @@ def table(
         for number, split in enumerate(splits)
     ]
     targets = [part[rows] for part, rows in zip(targets, kept, strict=True)]
-    coded, num_classes, class_names = classes_of(targets, [*splits], path, task)
+    coded, num_classes, class_names = classes_of(targets, [*splits], path, task, class_names)
     new = {
         split: {"inputs": np.stack([part[number] for part in inputs.values()], axis=1)[rows], "targets": own}
         for number, (split, rows, own) in enumerate(zip(splits, kept, coded, strict=True))
@@ -186,13 +188,17 @@ def _kept(
 
 
 def classes_of(
-    targets: Sequence[np.ndarray], splits: Sequence[str], path: str, task: str | None = None
+    targets: Sequence[np.ndarray],
+    splits: Sequence[str],
+    path: str,
+    task: str | None = None,
+    class_names: Sequence[str] | None = None,
 ) -> tuple[list[np.ndarray], int | None, tuple[str, ...] | None]:
     """Return the targets of each split as classes or numbers, the number of classes, and their names.
 
     Strings, truth values and whole numbers are classes unless `task` says otherwise: one an example is numbered in
     sorted order over all splits, int32[n]; whole numbers 0 … k - 1 stay as they are, without names. Of several an
-    example, whole numbers are classes as they stand.
+    example, whole numbers are classes as they stand, and so are those of classes that have names already.
 
     Raises:
         ConfigError: at `path`: a target is NaN, negative where it is a class, or of another kind than in other splits.
@@ -211,6 +217,14 @@ def classes_of(
             )
         if array.dtype.kind in "mMc":
             raise ConfigError(path, f"split {split!r}: targets are numbers or words, found {array.dtype}")
+    if class_names is not None and task != "regression":
+        for array, split in zip(targets, splits, strict=True):
+            if array.size and not (array.dtype.kind in "iu" and array.min() >= 0 and array.max() < len(class_names)):
+                wrong = f"found {array.min()} … {array.max()}" if array.dtype.kind in "iuf" else f"found {array.dtype}"
+                raise ConfigError(
+                    path, f"split {split!r}: labels are 0 … {len(class_names) - 1}, {wrong}; leave out unlabelled rows"
+                )
+        return [array.astype(np.int32) for array in targets], len(class_names), tuple(class_names)
     whole = all(array.dtype.kind in "iub" for array in targets)
     words = kinds == {"words"}
     if task == "regression" and words:

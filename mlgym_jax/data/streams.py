@@ -64,6 +64,17 @@ class StreamedTable(Table):
                 found[field][inside] = array
         return found
 
+    def read_field(self, rows: np.ndarray, field: str) -> np.ndarray:
+        """Return one field of these rows; where a source knows it without reading (`known`), it reads nothing.
+
+        Raises:
+            UnreadableRecord: as `read`.
+        """
+        known = [getattr(source, "known", {}).get(field) for source in self.sources.values()]
+        if any(array is None for array in known):
+            return self.read(rows)[field]
+        return np.concatenate(known)[rows].astype(self.arrays[field].dtype, copy=False)
+
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Return these rows, with others of them in the place of those that cannot be read.
 
@@ -167,7 +178,7 @@ class Column:
         wanted = np.asarray(rows)
         if wanted.dtype.kind == "b":
             wanted = np.flatnonzero(wanted)
-        read = self.table[0].read(wanted.reshape(-1) + self.first)[self.field]
+        read = self.table[0].read_field(wanted.reshape(-1) + self.first, self.field)
         return read.reshape(*wanted.shape, *self.shape[1:])
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:

@@ -1,0 +1,145 @@
+"""The dataset `huggingface`: what the package datasets saved to disk."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.data.arrow_tables import arrow_columns, installed
+from mlgym_jax.data.columns import Missing, classes_of, table
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.images import Fit, Images
+from mlgym_jax.data.npz_files import Task, file_at
+from mlgym_jax.errors import ConfigError, in_words, listed, nearest
+
+
+@register("dataset", "huggingface")
+def huggingface(
+    *,
+    path: str,
+    inputs: str | tuple[str, ...] = (),
+    target: str | None = None,
+    task: Task | None = None,
+    categorical: tuple[str, ...] = (),
+    missing: Missing = "error",
+    size: int | tuple[int, int] | None = None,
+    channels: int = 3,
+    fit: Fit = "crop",
+    scale: bool = True,
+) -> Dataset:
+    """Read what `datasets.Dataset.save_to_disk` or `DatasetDict.save_to_disk` wrote; nothing is downloaded.
+
+    A column of images gives `inputs` [n, height, width, channels], decoded as those of `image_folder`; a column of
+    arrays of one shape gives them as they are; columns of numbers, words and dates are a table by the rules of
+    `parquet`. Class labels are classes with their names.
+
+    Args:
+        path: the folder that was saved. Its splits are train, val or validation, and test, others by their names.
+        inputs: the column or columns to predict from; by default the only one of images, else all but the target.
+        target: the column to predict; by default the only one of class labels.
+        task, categorical, missing: as of `parquet`.
+        size, channels, fit, scale: of images, as of `image_folder`.
+
+    Raises:
+        ConfigError: no such folder, an unknown column, or several that are meant to be one; or the package datasets is
+            missing.
+    """
+    library = installed("datasets", "huggingface", "huggingface")
+    parts = _parts(library, path)
+    kinds = parts["train"].features
+    target = _target(library, kinds) if target is None else target
+    wanted = (inputs,) if isinstance(inputs, str) else inputs
+    images = [name for name in wanted or kinds if isinstance(kinds.get(name), library.Image)]
+    wanted = wanted or (tuple(images) if len(images) == 1 else tuple(name for name in kinds if name != target))
+    _check_columns(kinds, wanted, target)
+    names = tuple(kinds[target].names) if isinstance(kinds[target], library.ClassLabel) else None
+    if all(isinstance(kinds[name], library.Value | library.ClassLabel) for name in wanted):
+        columns = {split: _columns(part, (*wanted, target)) for split, part in parts.items()}
+        return table(columns, target, task=task, categorical=categorical, missing=missing, class_names=names)
+    if len(wanted) > 1:
+        raise ConfigError(
+            "dataset.inputs", f"{listed(wanted)} are no columns of one table; name one of them: inputs={wanted[0]!r}"
+        )
+    targets = [_columns(part, (target,))[target] for part in parts.values()]
+    coded, num_classes, names = classes_of(targets, [*parts], "dataset", task, names)
+    splits: dict[str, Any] = {}
+    for (split, part), own in zip(parts.items(), coded, strict=True):
+        if images:
+            encoded = _Encoded(part.cast_column(wanted[0], library.Image(decode=False)), wanted[0])
+            splits[split] = Images(encoded, {"targets": own}, size, channels, fit, scale, like=splits.get("train"))
+        else:
+            splits[split] = {"inputs": _arrays(part, wanted[0], split), "targets": own}
+    return Dataset(splits, num_classes, class_names=names)
+
+
+def _parts(library: Any, path: str) -> dict[str, Any]:
+    folder = file_at(path)
+    try:
+        found = library.load_from_disk(os.fspath(folder))
+    except Exception as error:
+        raise ConfigError(
+            "dataset.path", f"{path!r} is no folder that datasets has saved by save_to_disk: {in_words(error)}"
+        ) from None
+    parts = dict(found) if isinstance(found, dict) else {"train": found}
+    if "train" not in parts:
+        raise ConfigError("dataset.path", f"{path!r} has no split 'train'. Splits: {listed(parts)}")
+    return {"train": parts.pop("train"), **parts}
+
+
+def _target(library: Any, kinds: Mapping[str, Any]) -> str:
+    labels = [name for name, kind in kinds.items() if isinstance(kind, library.ClassLabel)]
+    if len(labels) != 1:
+        raise ConfigError(
+            "dataset.target",
+            f"say which column to predict; of class labels there are {len(labels)}. Columns: {listed(kinds, 40)}",
+        )
+    return labels[0]
+
+
+def _check_columns(kinds: Mapping[str, Any], wanted: tuple[str, ...], target: str) -> None:
+    for parameter, names in (("inputs", wanted), ("target", (target,))):
+        for name in names:
+            if name not in kinds:
+                raise ConfigError(
+                    f"dataset.{parameter}",
+                    f"there is no column {name!r}{nearest(name, kinds)} Columns: {listed(kinds, 40)}",
+                )
+    if target in wanted:
+        raise ConfigError("dataset.inputs", f"{target!r} is the target; it would predict itself")
+
+
+def _columns(part: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
+    found = arrow_columns(part.select_columns([*names]).with_format("arrow")[:])
+    return {name: found[name] for name in names}
+
+
+def _arrays(part: Any, name: str, split: str) -> np.ndarray:
+    try:
+        array = np.asarray(part.with_format("numpy")[:][name])
+    except ValueError as error:
+        raise ConfigError("dataset.inputs", f"split {split!r}, column {name!r}: {in_words(error)}") from None
+    if array.dtype.kind not in "biuf":
+        raise ConfigError(
+            "dataset.inputs",
+            f"split {split!r}, column {name!r}: arrays of numbers and of one shape are expected, found {array.dtype}; "
+            "pad or encode them, and save them again",
+        )
+    return array
+
+
+class _Encoded:
+    """A column of images, each as its bytes or its path."""
+
+    def __init__(self, part: Any, name: str):
+        self._part, self._name = part, name
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def __getitem__(self, row: int) -> Any:
+        found = self._part[row][self._name] or {}
+        return found["bytes"] if found.get("bytes") is not None else found.get("path") or b""

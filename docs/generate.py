@@ -52,6 +52,8 @@ PARAMETERS = {
     "early_stopping/threshold": 'monitor="val/loss", mode="min", value=0.1',
     "encoding/by_column": 'groups=((("pixel_0_0", "pixel_0_1"), component("one_hot")), ("numeric", component("standardise")))',  # noqa: E501
     "encoding/by_input": 'encodings=dict(image=component("min_max"), age=component("standardise"))',
+    "encoding/bag_of_words": 'column="comment", max_features=500',
+    "encoding/chain": 'encodings=(component("impute"), component("standardise"))',
     "loss/class_weighted": f'loss={CROSS_ENTROPY}, weights="balanced"',
     "loss/l1_regularizer": 'paths="kernel$", weight=1e-4',
     "loss/l2_regularizer": 'paths="kernel$", weight=1e-4',

@@ -18,7 +18,7 @@ ENTRIES = [entry for entry in registrations() if generate._is_built_in(entry) an
 NEED_DATA = {
     "dataset": ("array_records", "csv", "given", "huggingface", "image_folder", "memmap", "npz", "parquet", "tfds"),
     "sampler": ("weighted",),
-    "encoding": ("by_input",),
+    "encoding": ("bag_of_words", "by_input"),
 }
 
 

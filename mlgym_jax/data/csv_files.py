@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import collections
 import csv as csv_module
+import datetime
 import decimal
 import logging
 import math
@@ -21,6 +22,7 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.dates import date_features
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.errors import ConfigError, listed, nearest
 
@@ -58,7 +60,8 @@ def csv(
     features: tuple[str, ...] = (),
     ignore: tuple[str, ...] = (),
     categorical: tuple[str, ...] = (),
-    missing: Literal["error", "drop"] = "error",
+    dates: tuple[str, ...] = (),
+    missing: Literal["error", "drop", "keep"] = "error",
     delimiter: str = ",",
     header: bool = True,
 ) -> Dataset:
@@ -78,8 +81,10 @@ def csv(
         features: the columns to predict from; by default all others.
         ignore: columns that are left out, such as an identifier.
         categorical: columns of numbers that are names of categories, such as a postal code.
+        dates: columns of dates in the form of ISO 8601, `2026-11-24` or `2026-11-24T10:30`, each of which becomes
+            several: year, month, day, day of the week, hour, and the sines and cosines of those that come again.
         missing: what a missing value does, which is an empty field or, among numbers, `NA`, `NaN`, `null`, `?` and the
-            like: "error" names it, "drop" leaves the row out.
+            like: "error" names it, "drop" leaves the row out, "keep" leaves it to `component("impute")`, the encoding.
         header: whether the first line names the columns; else they are "0", "1", "2" …
 
     Raises:
@@ -101,27 +106,34 @@ def csv(
                 f"dataset.{parameter}", f"{file!r} has the columns {listed(own_names)}; expected {listed(names)}"
             )
     chosen = chosen_columns(names, target, features, ignore, categorical)
+    if wrong := [name for name in dates if name not in chosen]:
+        raise ConfigError("dataset.dates", f"{wrong[0]!r} is no column to predict from{nearest(wrong[0], chosen)}")
     place = {name: number for number, name in enumerate(names)}
     columns: dict[str, list[np.ndarray]] = {}
     values: dict[str, tuple[str, ...]] = {}
     for name in (*chosen, target):
         texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
         words = name != target and not any(_number(text) is not None for part in texts for text in part)
-        if words or name in categorical or (name == target and task == "classification"):
+        if name in dates:
+            columns |= date_features(
+                name, [_dates(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
+            )
+        elif words or name in categorical or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
             if name not in categorical:
                 warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target)
         else:
             columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
+    given = [name for name in columns if name != target]
     splits = {}
     for number, (split, file) in enumerate(files.items()):
-        table = np.stack([columns[name][number] for name in (*chosen, target)], axis=1)
-        table = table[_complete(table, file, [*chosen, target], names, missing)]
+        table = np.stack([columns[name][number] for name in (*given, target)], axis=1)
+        table = table[_complete(table, file, [*given, target], names, missing)]
         splits[split] = {"inputs": table[:, :-1], "targets": table[:, -1]}
         if task == "classification":
             splits[split]["targets"] = table[:, -1].astype(np.int32)
     class_names = values.pop(target, None)
-    return Dataset(splits, len(class_names) if class_names else None, tuple(chosen), class_names, values or None)
+    return Dataset(splits, len(class_names) if class_names else None, tuple(given), class_names, values or None)
 
 
 def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[list[str], _Rows]:
@@ -213,6 +225,22 @@ def _numbers(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
     return np.array([math.nan if value is None else value for value in values])
 
 
+def _dates(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
+    """Return datetime64[us] [rows], NaT where a value is missing; a time zone is taken into account."""
+    found = np.full(len(texts), np.datetime64("NaT", "us"))
+    for row, text in enumerate(texts):
+        if text.lower() in _MISSING:
+            continue
+        try:
+            value = datetime.datetime.fromisoformat(text)
+        except ValueError:
+            raise ConfigError(
+                "dataset.dates", f"{file.place(row, name)}: found {text!r}, a date such as 2026-11-24 is expected"
+            ) from None
+        found[row] = value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+    return found
+
+
 def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple[str, ...]]:
     """Number the distinct values of a column over all files; float64[rows] each, NaN where a value is missing.
 
@@ -257,7 +285,10 @@ def warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: b
             "%s: the column %r holds %d different words in %d rows (%s), which become the codes 0 … %d; if "
             "they name nothing that comes again, leave them out: %s%s",
             *(where, name, len(distinct), rows, listed(distinct, 3), last, drop),
-            "" if path == "data" else f"; if they are categories, say so: categorical=({name!r},)",
+            ""
+            if path == "data"
+            else f"; if they are categories, say so: categorical=({name!r},); if they are texts, "
+            f"the encoding component('bag_of_words', column={name!r}) counts their words",
         )
 
 
@@ -276,16 +307,20 @@ def category_name(value: Any) -> str:
 
 
 def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:
-    """Return bool[rows], which rows miss no value."""
+    """Return bool[rows], which rows stay: those that miss no value, or no target."""
     absent = np.isnan(table)
+    if missing == "keep":  # but for the target, the last column
+        absent[:, :-1] = False
     incomplete: np.ndarray = np.asarray(absent.any(axis=1))
-    if absent.any() and missing == "error":
+    if absent.any() and missing != "drop":
         row, column = map(int, np.argwhere(absent)[0])
-        found = file.rows[row][names.index(columns[column])]
+        name = columns[column] if columns[column] in names else columns[column].rpartition(".")[0]  # of a date
+        found = file.rows[row][names.index(name)]
         raise ConfigError(
             "dataset.missing",
-            f"{file.place(row, columns[column])}: the value is missing ({found!r}; {absent.sum()} are missing in "
-            f"{incomplete.sum()} rows). Fill them in, or leave such rows out: missing='drop'",
+            f"{file.place(row, name)}: the value is missing ({found!r}; {absent.sum()} are missing in "
+            f"{incomplete.sum()} rows). Fill them in, or leave such rows out: missing='drop'"
+            + ("" if name == columns[-1] else "; or let the encoding 'impute' fill them in: missing='keep'"),
         )
     if incomplete.all():
         raise ConfigError("dataset.missing", f"{file.path}: every row misses a value; fill some in")

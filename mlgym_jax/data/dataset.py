@@ -210,8 +210,11 @@ def compact(array: np.ndarray, where: str) -> np.ndarray:
         ) from None
 
 
-def to_arrays(dataset: Dataset) -> Table:
+def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
     """Read all splits, in the order given, and put them behind each other in one table.
+
+    Args:
+        missing: let NaN in inputs be values that are missing, which the encoding fills in.
 
     64-bit numbers become 32-bit ones; other types (uint8, bool, …) stay.
 
@@ -242,7 +245,9 @@ def to_arrays(dataset: Dataset) -> Table:
         converted[name] = {field: compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()}
         for field in arrays:
             if is_input(field) or field == "targets":
-                check_finite(converted[name][field], f"split {name!r}, field {field!r}", field, dataset.feature_names)
+                where = f"split {name!r}, field {field!r}"
+                may_miss = missing and is_input(field)
+                check_finite(converted[name][field], where, field, dataset.feature_names, missing=may_miss)
         for field in sorted(exact & {*arrays}):
             inputs = arrays[field].astype(np.float64)
             converted[name][rest_of(field)] = (inputs - inputs.astype(np.float32)).astype(np.float32)

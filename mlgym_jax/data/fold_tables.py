@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from mlgym_jax.core.inputs import nested
+from mlgym_jax.core.inputs import is_input, nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.streams import StreamedTable
-from mlgym_jax.errors import ConfigError, in_words
+from mlgym_jax.errors import ConfigError, in_words, listed
 
 
 def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = None) -> dict[str, Any]:
@@ -45,7 +46,37 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
         except Exception as error:
             raise ConfigError("encoding", in_words(error)) from error
         found["fitted"] = stacked(fitted)
+        if not isinstance(table, StreamedTable):
+            _check_filled(dataset, table, encoding, jax.tree.map(lambda leaf: leaf[0], found["fitted"]))
     return found
+
+
+def _check_filled(dataset: Dataset, table: Table, encoding: Any, fitted: Any) -> None:
+    """Refuse missing values that the encoding leaves missing."""
+    missing = np.zeros(table.num_examples, bool)
+    for field, array in table.arrays.items():
+        if is_input(field) and array.dtype.kind == "f":
+            missing |= np.isnan(array).reshape(len(array), -1).any(axis=1)
+    rows = np.flatnonzero(missing)
+    if not rows.size:
+        return
+    batch = nested({field: jnp.asarray(array[rows]) for field, array in table.arrays.items()})
+    left = np.zeros(len(rows), bool)
+    for leaf in jax.tree.leaves(encoding.apply(fitted, batch)["inputs"]):
+        left |= ~np.isfinite(np.asarray(leaf, np.float32)).reshape(len(rows), -1).all(axis=1)
+    if not left.any():
+        return
+    row = int(rows[left.argmax()])
+    split = next(name for name, (_, stop) in table.offsets.items() if row < stop)
+    of_row = table.arrays["inputs"][row : row + 1] if "inputs" in table.arrays else np.zeros((1, 0))
+    columns = np.flatnonzero(np.isnan(of_row)) if of_row.ndim == 2 else []
+    names = dataset.feature_names
+    said = f" of {listed([repr(names[n]) if names else f'column {n}' for n in columns])}" if len(columns) else ""
+    raise ConfigError(
+        "encoding",
+        f"split {split!r}, row {row - table.offsets[split][0]}: values{said} are missing ({left.sum()} rows are such), "
+        "and the encoding leaves them so; fill them in first: component('chain', encodings=(component('impute'), …))",
+    )
 
 
 def one_class_parts(dataset: Dataset, table: Table, folds: Folds) -> list[str]:

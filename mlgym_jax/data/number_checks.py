@@ -12,13 +12,23 @@ from mlgym_jax.errors import ConfigError
 MOVED, MOVED_TARGETS = 1e-3, 1e-2
 
 
-def check_finite(array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None) -> None:
-    """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch."""
+def check_finite(
+    array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None, *, missing: bool = False
+) -> None:
+    """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch.
+
+    Args:
+        missing: NaN may be, as values that something else fills in.
+    """
     if array is None or array.dtype.kind not in "fc" or np.isfinite(array).all():
         return
-    faults = np.argwhere(~np.isfinite(array))
+    faults = np.argwhere(np.isinf(array) if missing else ~np.isfinite(array))
+    if not len(faults):
+        return
     row, *place = map(int, faults[0])
     column = ""
+    table = array.ndim == 2 and field == "inputs" and np.isnan(array[tuple(faults[0])])
+    hint = "; component('impute') as the encoding fills them in" if table else ""
     if len(place) == 1:
         named = field == "inputs" and feature_names is not None and len(feature_names) == array.shape[1]
         column = f", column {place[0]}" + (f" ({feature_names[place[0]]!r})" if named and feature_names else "")
@@ -27,7 +37,7 @@ def check_finite(array: np.ndarray | None, where: str, field: str, feature_names
     raise ConfigError(
         "dataset",
         f"{where}, row {row}{column}: found {array[tuple(faults[0])]} ({len(faults)} values in "
-        f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out",
+        f"{len(np.unique(faults[:, 0]))} rows are not finite); fill them in or leave these rows out{hint}",
     )
 
 
@@ -45,7 +55,8 @@ def moved_by_float32(array: np.ndarray) -> float:
     largest = 0.0
     for number in range(len(moved)):
         column = columns[:, number].astype(np.float64)
-        spread = column.std() if np.isfinite(column).all() else 0.0
+        column = column[~np.isnan(column)]  # missing values lose nothing
+        spread = column.std() if column.size and np.isfinite(column).all() else 0.0
         if spread > 0:
             largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
     return largest

@@ -16,7 +16,7 @@ def steps_per_epoch(dataset: Dataset, validation: Any, loader: Any) -> int:
 
     Where folds differ, the engine puts each fold's own number in this one's place, an array, while a step is traced.
     """
-    folds = make_folds(dataset, to_arrays(dataset), validation, 0)
+    folds = make_folds(dataset, to_arrays(dataset, missing=True), validation, 0)
     return max(steps_of_folds(folds.sizes["train"], loader))
 
 

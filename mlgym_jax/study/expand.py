@@ -148,8 +148,9 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
-def _place(components: Components) -> tuple[int, Stream | None]:
-    return id(components["dataset"]), getattr(components["loader"], "stream", None)
+def _place(components: Components) -> tuple[int, Stream | None, bool]:
+    """Return what tells a table from others: its dataset, how it is read, and whether something may fill it in."""
+    return id(components["dataset"]), getattr(components["loader"], "stream", None), "encoding" in components
 
 
 @dataclasses.dataclass
@@ -158,11 +159,11 @@ class Parts:
 
     Attributes:
         built: components, in the order of their making.
-        tables: (id of a dataset among them, how it is read while it trains, if it is) -> its table.
+        tables: what `_place` returns of some of them -> their table.
     """
 
     built: list[Components]
-    tables: dict[tuple[int, Stream | None], Table]
+    tables: dict[tuple[int, Stream | None, bool], Table]
 
     def components_of(self, config: Mapping[str, Any]) -> Components:
         """Build a config's components; what is equal to what was built before is shared, data before all else."""
@@ -178,7 +179,8 @@ class Parts:
         if stream is not None:
             check_streams(components)
         if place not in self.tables:
-            self.tables[place] = checked_table(to_arrays(dataset) if stream is None else to_stream(dataset, stream))
+            table = to_arrays(dataset, missing=place[2]) if stream is None else to_stream(dataset, stream)
+            self.tables[place] = checked_table(table)
         return self.tables[place]
 
 

@@ -1,0 +1,118 @@
+"""The encoding `bag_of_words`: a column of texts as numbers of their words, by scikit-learn."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import jax.numpy as jnp
+import numpy as np
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, split_arrays
+from mlgym_jax.errors import ConfigError, listed, nearest
+
+Weights = Literal["tf_idf", "counts", "hashing"]
+_BYTES = 1 << 30  # of the table of all texts
+
+
+@dataclasses.dataclass(frozen=True)
+class BagOfWords:
+    """What `bag_of_words` builds."""
+
+    column: int
+    texts: Sequence[str]
+    weights: Weights
+    width: int
+    ngrams: int
+    keeps_rest = True
+
+    def _place(self, inputs: Any) -> int:
+        """Return where the column stands: alone in a group of `by_column`."""
+        return self.column if inputs.shape[1] > 1 else 0
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        codes = np.asarray(arrays["inputs"])[:, self._place(arrays["inputs"])]
+        known = codes[~np.isnan(codes)].astype(np.int64)
+        vectors = vectorizer(self.weights, self.width, self.ngrams)
+        try:
+            vectors.fit([self.texts[code] for code in known])
+        except ValueError as error:  # no words at all
+            raise ConfigError("encoding", f"the texts of a training part: {error}") from None
+        found = vectors.transform(self.texts).toarray().astype(np.float32)
+        return {"vectors": np.pad(found, ((0, 0), (0, self.width - found.shape[1])))}
+
+    def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = batch["inputs"].astype(jnp.float32)
+        place = self._place(inputs)
+        codes = inputs[:, place]
+        absent = jnp.isnan(codes)
+        vectors = fitted["vectors"][jnp.where(absent, 0, codes).astype(jnp.int32)]
+        others = [column for column in range(inputs.shape[1]) if column != place]
+        new = {**batch, "inputs": jnp.concatenate([inputs[:, others], jnp.where(absent[:, None], 0, vectors)], axis=1)}
+        if INPUTS_REST in batch:
+            rest = batch[INPUTS_REST]
+            new[INPUTS_REST] = jnp.concatenate([rest[:, others], jnp.zeros_like(vectors)], axis=1)
+        return new
+
+
+@register("encoding", "bag_of_words", needs=("dataset",))
+def bag_of_words(
+    dataset: Dataset, *, column: str, weights: Weights = "tf_idf", max_features: int = 1000, ngrams: int = 1
+) -> BagOfWords:
+    """Replace a column of texts in a table by numbers of their words, one column a word, behind the other columns.
+
+    As scikit-learn's vectorizers with their defaults: words of two letters or more, in lower case. Vocabulary and
+    weights are those of the fold's training part; a missing text is 0 everywhere. It comes first of a `chain`, or is a
+    group of `by_column` with this column alone.
+
+    Args:
+        column: the column's name. In a table that was read its texts are codes; the dataset has the texts.
+        weights: "tf_idf" as `TfidfVectorizer`, "counts" as `CountVectorizer`, "hashing" as `HashingVectorizer`, which
+            has no vocabulary and needs none.
+        max_features: the most frequent words that are kept, or the number of hashes.
+        ngrams: words in a row that are one feature, at most.
+
+    Raises:
+        ConfigError: no such column, one of numbers, texts without words, or a table of texts too large for memory.
+    """
+    for name, value in {"max_features": max_features, "ngrams": ngrams}.items():
+        if value < 1:
+            raise ConfigError(f"encoding.{name}", f"found {value}; at least 1 is expected")
+    inputs = split_arrays(dataset.splits["train"]).get("inputs")
+    if inputs is None or inputs.ndim != 2:
+        raise ConfigError("encoding.column", "the inputs are no table of columns")
+    names = [*(dataset.feature_names or ())]
+    if column not in names:
+        raise ConfigError(
+            "encoding.column", f"there is no column {column!r}{nearest(column, names)} Columns: {listed(names, 40)}"
+        )
+    texts = (dataset.categories or {}).get(column)
+    if texts is None:
+        raise ConfigError(
+            "encoding.column",
+            f"{column!r} holds numbers; columns of words: {listed(dataset.categories or ())}",
+        )
+    width = max_features
+    if weights != "hashing":
+        try:  # the folds have no more than all of the texts have
+            width = len(vectorizer("counts", max_features, ngrams).fit(texts).vocabulary_)
+        except ValueError as error:
+            raise ConfigError("encoding.column", f"{column!r}: {error}") from None
+    if (size := 4 * width * len(texts)) > _BYTES:
+        raise ConfigError(
+            "encoding.max_features",
+            f"{len(texts):,} texts of {width:,} numbers each take {size / 2**30:.1f} GiB a fold; lower it",
+        )
+    return BagOfWords(names.index(column), tuple(texts), weights, width, ngrams)
+
+
+def vectorizer(weights: Weights, max_features: int, ngrams: int) -> Any:
+    """Return scikit-learn's vectorizer."""
+    from sklearn.feature_extraction import text  # importing it takes a second
+
+    if weights == "hashing":
+        return text.HashingVectorizer(n_features=max_features, ngram_range=(1, ngrams))
+    kind = text.TfidfVectorizer if weights == "tf_idf" else text.CountVectorizer
+    return kind(max_features=max_features, ngram_range=(1, ngrams), dtype=np.float64)

@@ -1,0 +1,130 @@
+"""The encodings `impute`, which fills in missing values, and `chain`, one encoding after the other."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from mlgym_jax.components.registry import register
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.errors import ConfigError
+
+Strategy = Literal["mean", "median", "most_frequent", "constant"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Impute:
+    """What `impute` builds."""
+
+    strategy: Strategy
+    fill_value: float
+    indicated: tuple[int, ...]
+    keeps_rest = True
+
+    def fit(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+        inputs = np.asarray(arrays["inputs"], np.float64)
+        if INPUTS_REST in arrays:
+            inputs = inputs + np.asarray(arrays[INPUTS_REST], np.float64)
+        values = np.array([self._value(column[~np.isnan(column)]) for column in inputs.T])
+        high = values.astype(np.float32)
+        return {"fill": high, "fill_rest": (values - high).astype(np.float32)}
+
+    def _value(self, there: np.ndarray) -> float:
+        if self.strategy == "constant" or not there.size:
+            return self.fill_value
+        if self.strategy == "most_frequent":
+            values, counts = np.unique(there, return_counts=True)
+            return values[counts.argmax()]  # of several the smallest
+        return np.mean(there) if self.strategy == "mean" else np.median(there)
+
+    def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+        inputs = batch["inputs"].astype(jnp.float32)
+        absent = jnp.isnan(inputs)
+        filled = jnp.where(absent, fitted["fill"][None], inputs)
+        new = {**batch, "inputs": filled}
+        if INPUTS_REST in batch:
+            new[INPUTS_REST] = jnp.where(absent, fitted["fill_rest"][None], batch[INPUTS_REST])
+        if self.indicated:
+            which = absent[:, list(self.indicated)].astype(jnp.float32)
+            new["inputs"] = jnp.concatenate([filled, which], axis=1)
+            if INPUTS_REST in batch:
+                new[INPUTS_REST] = jnp.concatenate([new[INPUTS_REST], jnp.zeros_like(which)], axis=1)
+        return new
+
+
+@register("encoding", "impute", needs=("dataset",))
+def impute(
+    dataset: Dataset, *, strategy: Strategy = "mean", fill_value: float = 0.0, indicator: bool = False
+) -> Impute:
+    """Fill in the missing values (NaN) of each column of a table with one value of the fold's training part.
+
+    As scikit-learn's `SimpleImputer(keep_empty_features=True)`. What follows it is a `chain`:
+    `component("chain", encodings=(component("impute"), component("standardise")))`.
+
+    Args:
+        strategy: the "mean" or "median" of the column, its "most_frequent" value (of several the smallest), or the
+            "constant" `fill_value`.
+        fill_value: also for a column of which the training part has no value.
+        indicator: append a column of 0 and 1, whether the value was missing, for each column of the dataset in which
+            one is, in any fold.
+
+    Raises:
+        ConfigError: inputs that are no table.
+    """
+    arrays = split_arrays(dataset.splits["train"])
+    inputs = arrays.get("inputs")
+    if inputs is None or inputs.ndim != 2:
+        found = array_type(inputs) if inputs is not None else "several arrays"
+        raise ConfigError("encoding", f"'impute' fills in the columns of a table, and inputs are {found}")
+    indicated: tuple[int, ...] = ()
+    if indicator and inputs.dtype.kind == "f":
+        tables = [split_arrays(split, name)["inputs"] for name, split in dataset.splits.items()]
+        missing = np.any([np.isnan(table).any(axis=0) for table in tables], axis=0)
+        indicated = tuple(map(int, np.flatnonzero(missing)))
+    return Impute(strategy, fill_value, indicated)
+
+
+@dataclasses.dataclass(frozen=True)
+class Chain:
+    """What `chain` builds."""
+
+    encodings: tuple[Any, ...]
+
+    def fit(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
+        fitted = {}
+        for number, encoding in enumerate(self.encodings):
+            fitted[f"{number:06}"] = own = encoding.fit(arrays)
+            if encoding is not self.encodings[-1]:
+                arrays = jax.tree.map(np.asarray, _applied(encoding, own, jax.tree.map(jnp.asarray, dict(arrays))))
+        return fitted
+
+    def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
+        for key, encoding in zip(sorted(fitted), self.encodings, strict=True):
+            batch = _applied(encoding, fitted[key], batch)
+        return dict(batch)
+
+
+def _applied(encoding: Any, fitted: Any, batch: Mapping[str, Any]) -> dict[str, Any]:
+    """Apply an encoding; what float32 left of the values before is nothing of those after."""
+    new = encoding.apply(fitted, batch)
+    keeps = getattr(encoding, "keeps_rest", False)
+    return {name: value for name, value in new.items() if keeps or name != INPUTS_REST}
+
+
+@register("encoding", "chain")
+def chain(*, encodings: tuple[Any, ...]) -> Chain:
+    """Encode in several steps, each fitted on what those before it make of the fold's training part.
+
+        encodings=(component("impute", strategy="median"), component("standardise"))
+
+    Raises:
+        ConfigError: there are none.
+    """
+    if not encodings:
+        raise ConfigError("encoding.encodings", "it is empty; name an encoding, or leave config.encoding out")
+    return Chain(tuple(encodings))

@@ -114,5 +114,5 @@ def vectorizer(weights: Weights, max_features: int, ngrams: int) -> Any:
 
     if weights == "hashing":
         return text.HashingVectorizer(n_features=max_features, ngram_range=(1, ngrams))
-    kind = text.TfidfVectorizer if weights == "tf_idf" else text.CountVectorizer
+    kind: Any = text.TfidfVectorizer if weights == "tf_idf" else text.CountVectorizer
     return kind(max_features=max_features, ngram_range=(1, ngrams), dtype=np.float64)

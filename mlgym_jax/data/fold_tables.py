@@ -69,7 +69,7 @@ def _check_filled(dataset: Dataset, table: Table, encoding: Any, fitted: Any) ->
     row = int(rows[left.argmax()])
     split = next(name for name, (_, stop) in table.offsets.items() if row < stop)
     of_row = table.arrays["inputs"][row : row + 1] if "inputs" in table.arrays else np.zeros((1, 0))
-    columns = np.flatnonzero(np.isnan(of_row)) if of_row.ndim == 2 else []
+    columns = np.flatnonzero(np.isnan(of_row)).tolist() if of_row.ndim == 2 else []
     names = dataset.feature_names
     said = f" of {listed([repr(names[n]) if names else f'column {n}' for n in columns])}" if len(columns) else ""
     raise ConfigError(

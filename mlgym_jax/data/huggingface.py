@@ -52,7 +52,7 @@ def huggingface(
     parts = _parts(library, path)
     kinds = parts["train"].features
     target = _target(library, kinds) if target is None else target
-    wanted = (inputs,) if isinstance(inputs, str) else inputs
+    wanted: tuple[str, ...] = (inputs,) if isinstance(inputs, str) else inputs
     images = [name for name in wanted or kinds if isinstance(kinds.get(name), library.Image)]
     wanted = wanted or (tuple(images) if len(images) == 1 else tuple(name for name in kinds if name != target))
     _check_columns(kinds, wanted, target)
@@ -60,7 +60,7 @@ def huggingface(
     if all(isinstance(kinds[name], library.Value | library.ClassLabel) for name in wanted):
         columns = {split: _columns(part, (*wanted, target)) for split, part in parts.items()}
         return table(columns, target, task=task, categorical=categorical, missing=missing, class_names=names)
-    if len(wanted) > 1:
+    if len(wanted) != 1:
         raise ConfigError(
             "dataset.inputs", f"{listed(wanted)} are no columns of one table; name one of them: inputs={wanted[0]!r}"
         )

@@ -26,7 +26,7 @@ class Images:
 
     def __init__(
         self,
-        encoded: Sequence[Any],
+        encoded: Any,
         known: dict[str, np.ndarray],
         size: Any,
         channels: int,

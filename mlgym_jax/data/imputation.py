@@ -40,7 +40,7 @@ class Impute:
         if self.strategy == "most_frequent":
             values, counts = np.unique(there, return_counts=True)
             return values[counts.argmax()]  # of several the smallest
-        return np.mean(there) if self.strategy == "mean" else np.median(there)
+        return float(np.mean(there) if self.strategy == "mean" else np.median(there))
 
     def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
         inputs = batch["inputs"].astype(jnp.float32)

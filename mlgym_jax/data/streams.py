@@ -70,10 +70,10 @@ class StreamedTable(Table):
         Raises:
             UnreadableRecord: as `read`.
         """
-        known = [getattr(source, "known", {}).get(field) for source in self.sources.values()]
-        if any(array is None for array in known):
+        known = [getattr(source, "known", {}) for source in self.sources.values()]
+        if not all(field in fields for fields in known):
             return self.read(rows)[field]
-        return np.concatenate(known)[rows].astype(self.arrays[field].dtype, copy=False)
+        return np.concatenate([fields[field] for fields in known])[rows].astype(self.arrays[field].dtype, copy=False)
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Return these rows, with others of them in the place of those that cannot be read.

@@ -27,7 +27,7 @@ def write(run_dir: str, section: Mapping[str, Any], dataset: Any) -> None:
         DiskError: the disk refuses.
     """
     tokenizer, path = getattr(dataset, "tokenizer", None), _path(run_dir, section)
-    if not hasattr(tokenizer, "to_json") or os.path.exists(path):
+    if tokenizer is None or os.path.exists(path):
         return
     try:
         write_whole(path, tokenizer.to_json().encode())

@@ -34,6 +34,7 @@ PARAMETERS = {
     "checkpointing/every_k": "k=5",
     "dataset/array_records": 'splits={"train": "train-*.array_record"}, ' + _FIELDS,
     "dataset/combine": 'datasets=(component("digits"), component("shuffle", dataset=component("digits")))',
+    "dataset/conll": 'paths=dict(train="train.txt", test="test.txt")',
     "dataset/csv": 'path="iris.csv", target="species", task="classification"',
     "dataset/filter_labels": f"{DIGITS}, keep=(0, 1, 2)",
     "dataset/huggingface": 'path="saved/cifar10"',

@@ -16,7 +16,18 @@ _spec.loader.exec_module(generate)
 ENTRIES = [entry for entry in registrations() if generate._is_built_in(entry) and entry.kind != "steps_per_epoch"]
 # Their examples name files or fields that a user has.
 NEED_DATA = {
-    "dataset": ("array_records", "csv", "given", "huggingface", "image_folder", "memmap", "npz", "parquet", "tfds"),
+    "dataset": (
+        "array_records",
+        "conll",
+        "csv",
+        "given",
+        "huggingface",
+        "image_folder",
+        "memmap",
+        "npz",
+        "parquet",
+        "tfds",
+    ),
     "sampler": ("weighted",),
     "encoding": ("bag_of_words", "by_input"),
 }

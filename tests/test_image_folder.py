@@ -120,6 +120,9 @@ def test_bad_folders(animals):
         image_folder(path=str(folder / "train"))
     with pytest.raises(ConfigError, match="holds no images"):
         image_folder(path=str(folder / "extra"))
+    (folder / "extra" / "cow").mkdir()
+    with pytest.raises(ConfigError, match="extra/cow' holds no images; remove it or fill it"):
+        image_folder(path=str(folder / "extra"))
 
 
 def test_a_stream_decodes_what_memory_holds(animals, tmp_path, monkeypatch):

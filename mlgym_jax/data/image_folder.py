@@ -63,7 +63,7 @@ def image_folder(
     classes = [*_folders(folders["train"])]
     splits: dict[str, Images] = {}
     for split, folder in folders.items():
-        files, targets = _files(folder, classes)
+        files, targets = _files(folder, classes, complete=split == "train")
         known = {"targets": np.array(targets, np.int32)} if classes else {}
         splits[split] = Images(files, known, size, channels, fit, scale, like=splits.get("train"))
     return Dataset(splits, len(classes) or None, class_names=tuple(classes) or None)
@@ -78,8 +78,8 @@ def _images(folder: Path, pattern: str) -> list[str]:
     return [str(file) for file in sorted(found) if file.is_file()]
 
 
-def _files(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
-    """Return the paths of a split's images, and the number of each one's class."""
+def _files(folder: Path, classes: list[str], *, complete: bool) -> tuple[list[str], list[int]]:
+    """Return the paths of a split's images, and the number of each one's class; `complete`, each has some."""
     if not classes:
         files = _images(folder, "*")
         if not files:
@@ -99,7 +99,7 @@ def _files(folder: Path, classes: list[str]) -> tuple[list[str], list[int]]:
     targets: list[int] = []
     for number, name in enumerate(classes):
         own = _images(folder / name, "**/*") if (folder / name).is_dir() else []
-        if not own and folder.name == "train":
+        if not own and complete:
             raise ConfigError("dataset.path", f"{str(folder / name)!r} holds no images; remove it or fill it")
         files += own
         targets += [number] * len(own)

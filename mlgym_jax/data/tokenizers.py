@@ -1,4 +1,4 @@
-"""Tokenizers: text as numbers and back. Bytes as they are, or byte pairs that the library `tokenizers` merges.
+"""Tokenizers: text as numbers and back. Bytes as they are, words of a list, or byte pairs as `tokenizers` merges them.
 
 Synopsis:
 
@@ -64,6 +64,31 @@ class Bytes:
 
     def to_json(self) -> str:
         return json.dumps({"type": "bytes"})
+
+
+class Words:
+    """Words between blanks, by a vocabulary; those that it does not have are [UNK]."""
+
+    pad_token, mask_token, end_token, unknown_token = range(4)
+
+    def __init__(self, vocabulary: Sequence[str]):
+        self.vocabulary = tuple(vocabulary)
+        self.vocabulary_size = 4 + len(self.vocabulary)
+        self._numbers = {word: number for number, word in enumerate(self.vocabulary, 4)}
+
+    def encode(self, text: str | bytes) -> np.ndarray:
+        return self.of_words(_decoded(text).split())
+
+    def of_words(self, words: Iterable[str]) -> np.ndarray:
+        """Return the tokens of words that are told apart already, int32[n]."""
+        return np.array([self._numbers.get(word, self.unknown_token) for word in words], np.int32)
+
+    def decode(self, tokens: Iterable[int]) -> str:
+        names = ("", "", "", "[UNK]", *self.vocabulary)
+        return " ".join(filter(None, (names[int(token)] for token in tokens)))
+
+    def to_json(self) -> str:
+        return json.dumps({"type": "words", "vocabulary": self.vocabulary}, ensure_ascii=False)
 
 
 class BytePairs:
@@ -137,9 +162,12 @@ def from_json(path: str | os.PathLike[str]) -> Tokenizer:
     try:
         with open(path, encoding="utf-8") as file:
             text = file.read()
-        if json.loads(text) == {"type": "bytes"}:
+        found = json.loads(text)
+        if found.get("type") == "bytes":
             return Bytes()
-    except (OSError, ValueError) as error:
+        if found.get("type") == "words":
+            return Words(found["vocabulary"])
+    except (OSError, ValueError, AttributeError, KeyError, TypeError) as error:
         raise MlgymError(f"{os.fspath(path)}: the tokenizer cannot be read: {in_words(error)}") from error
     library = _library()
     try:

@@ -69,13 +69,13 @@ def conll(
             tag = min(unknown)
             raise ConfigError(
                 f"dataset.{named[split][0]}",
-                f"split {split!r} has the tag {tag!r}, and 'train' does not{nearest(tag, tags)} Tags: {listed(tags, 40)}",
+                f"split {split!r} has the tag {tag!r}, and 'train' does not{nearest(tag, tags)} Tags: {listed(tags)}",
             )
         words = [tokenizer.of_words(word for word, _ in sentence) for sentence in sentences]
         targets = [[numbers[tag] for _, tag in sentence] for sentence in sentences]
         splits[split] = padded({"inputs": words, "targets": targets}, length, tokenizer.pad_token)
-    special = {"pad_token": tokenizer.pad_token, "mask_token": tokenizer.mask_token}
-    return Dataset(splits, len(tags), class_names=tags, tokenizer=tokenizer, **special)
+    pad, mask = tokenizer.pad_token, tokenizer.mask_token
+    return Dataset(splits, len(tags), class_names=tags, tokenizer=tokenizer, pad_token=pad, mask_token=mask)
 
 
 def _sentences(path: str, parameter: str, columns: Sequence[int], comment: str) -> list[Sentence]:

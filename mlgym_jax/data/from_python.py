@@ -30,8 +30,8 @@ def dataset_of(data: Any) -> Dataset:
     Args:
         data: `(x, y)`: inputs [n, …] (an array of NumPy, JAX or whatever becomes one, nested lists, or a dict or tuple
             of arrays) and targets [n, …]; `(frame, "column")`, a frame of pandas or Polars and its column to predict,
-            or `(frame, y)`; x alone for a model without targets; a dict of fields with `inputs`; a dict of splits, of
-            which `train` is one, each of these forms; or an `mg.Dataset`.
+            or `(frame, y)`; `x` or `(x, None)` for a model without targets; a dict of fields with `inputs`; a dict of
+            splits, of which `train` is one, each of these forms; or an `mg.Dataset`.
 
     Targets that are strings, booleans or whole numbers are classes, numbered in sorted order, so that numbers
     0 … k - 1 stay; floats are numbers to predict. Whole numbers, several an example, such as those of tokens or pixels,
@@ -67,7 +67,10 @@ def _dataset_of(data: Any) -> Dataset:
     splits = {name: _arrays(fields, name) for name, fields in parts.items()}
     if not all("targets" in split for split in splits.values()):
         return Dataset({name: nested(split) for name, split in splits.items()})
-    targets, num_classes, names = classes_of([split["targets"] for split in splits.values()], [*splits], "data")
+    targets = [split["targets"] for split in splits.values()]
+    if all(array.shape[1:] == (1,) and array.dtype.kind in "iubUS" for array in targets):
+        targets = [array[:, 0] for array in targets]  # a column of classes, such as frame[["species"]]
+    targets, num_classes, names = classes_of(targets, [*splits], "data")
     new = {name: nested({**split, "targets": own}) for (name, split), own in zip(splits.items(), targets, strict=True)}
     return Dataset(new, num_classes, class_names=names)
 
@@ -90,7 +93,7 @@ def _fields(part: Any, split: str) -> dict[str, Any]:
     if isinstance(part, tuple) and len(part) == 2:
         if isinstance(part[1], str) and not is_frame(part[0]):
             raise ConfigError("data", f"{part[1]!r} names a column, and the inputs are no frame; write data=(x, y)")
-        return {"inputs": part[0], "targets": part[1]}
+        return {"inputs": part[0]} if part[1] is None else {"inputs": part[0], "targets": part[1]}
     if hasattr(part, "__array__"):
         return {"inputs": part}
     raise ConfigError("data", f"split {split!r}: found {described(part, 60)}; write {FORMS}")
@@ -135,7 +138,10 @@ def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
         frame, wanted = fields["inputs"], fields.get("targets")
         names = [*map(str, frame.columns)]
         own = {name: frame[column] for name, column in zip(names, frame.columns, strict=True)}
-        if isinstance(wanted, str):
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise ConfigError("data", f"split {split!r}: two columns are named {twice[0]!r}; rename one")
+        if isinstance(wanted, str | int):
+            wanted = str(wanted)
             if wanted not in names:
                 raise ConfigError(
                     "data", f"there is no column {wanted!r}{nearest(wanted, names)} Columns: {listed(names, 40)}"

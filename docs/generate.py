@@ -29,6 +29,12 @@ DIGITS = 'dataset=component("digits")'
 # Parameters of the examples, where the required ones are no plain numbers or the plain example would say little.
 _FIELDS = 'fields={"inputs": ("uint8", (28, 28)), "targets": ("int32", ())}, num_classes=10'
 PARAMETERS = {
+    "augmentation/by_field": 'field="inputs.image", augmentation=component("flip")',
+    "augmentation/chain": 'augmentations=(component("flip"), component("crop", padding=4))',
+    "augmentation/drop_words": "rate=0.1, token=0",
+    "augmentation/mask_tokens": "rate=0.15, mask_token=0",
+    "augmentation/one_of": 'augmentations=(component("translate"), component("rotate")), weights=(3.0, 1.0)',
+    "augmentation/sometimes": 'augmentation=component("blur"), probability=0.3',
     "averaging/ema": "decay=0.99",
     "checkpointing/best": 'monitor="val/loss", mode="min", num_keep=3',
     "checkpointing/every_k": "k=5",
@@ -40,6 +46,7 @@ PARAMETERS = {
     "dataset/huggingface": 'path="saved/cifar10"',
     "dataset/image_folder": 'path="photos", size=64',
     "dataset/map_labels": f"{DIGITS}, mapping=tuple((digit, digit % 2) for digit in range(10))",
+    "dataset/mask_tokens": 'dataset=component("text")',
     "dataset/memmap": 'splits={"train": {"inputs": "x.npy", "targets": "y.npy"}}',
     "dataset/npz": 'path="digits.npz"',
     "dataset/one_hot_labels": DIGITS,

@@ -17,7 +17,7 @@ STAGES = [
     ["events", "config"],
     ["components"],
     ["core"],
-    ["models", "losses", "metrics", "optimizers", "data", "search"],
+    ["models", "losses", "metrics", "optimizers", "augmentations", "data", "search"],
     ["run_folder", "execution"],
     ["checkpoint", "publishing"],
     ["study"],

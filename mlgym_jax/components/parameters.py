@@ -47,7 +47,7 @@ def check_parameters(
 
 
 # Kinds whose numbers are those of compiled programs.
-_OF_32_BITS = ("averaging", "loss", "metric", "model", "optimizer", "post_processor", "schedule")
+_OF_32_BITS = ("augmentation", "averaging", "loss", "metric", "model", "optimizer", "post_processor", "schedule")
 
 
 def _check_bits(value: Any, annotation: Any, path: str) -> None:

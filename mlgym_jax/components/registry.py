@@ -26,6 +26,14 @@ from mlgym_jax.errors import ConfigError, MlgymError, described, likely, listed,
 
 # Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
 _BUILTIN_MODULES = (
+    "mlgym_jax.augmentations.boxes",
+    "mlgym_jax.augmentations.composition",
+    "mlgym_jax.augmentations.features",
+    "mlgym_jax.augmentations.geometry",
+    "mlgym_jax.augmentations.mixing",
+    "mlgym_jax.augmentations.photometric",
+    "mlgym_jax.augmentations.rand_augment",
+    "mlgym_jax.augmentations.tokens",
     "mlgym_jax.checkpoint.policies",
     "mlgym_jax.checkpoint.warm_start",
     "mlgym_jax.data.arrow_tables",
@@ -41,6 +49,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.data.imputation",
     "mlgym_jax.data.loaders",
     "mlgym_jax.data.npz_files",
+    "mlgym_jax.data.masked_tokens",
     "mlgym_jax.data.record_files",
     "mlgym_jax.data.samplers",
     "mlgym_jax.data.sklearn_tables",

@@ -45,8 +45,7 @@ class Dataset:
             is required; "val" (or "validation") and "test" are evaluated as they are. `inputs` may be a dict or a tuple
             of arrays, nested: a model is called with them by name, or in order.
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
-        feature_names: one name a feature, if known.
-        class_names: one name a class, if known.
+        feature_names, class_names: one name a feature and a class, if known.
         categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.
         tokenizer: of text, what made numbers of it; a run keeps it, and `result.best(…).tokenizer` is it again.
         pad_token, mask_token: of text, the tokens that fill a sequence up and that stand where one is hidden.

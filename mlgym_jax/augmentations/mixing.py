@@ -1,0 +1,182 @@
+r"""Examples mixed with others of their batch: mixup, cutmix.
+
+The partner of an example is drawn by a random permutation of the batch's real examples, and the share \(\lambda\) of
+the example itself from Beta(alpha, alpha). Targets of classes become distributions over them, the shares \(\lambda\)
+and \(1 - \lambda\), which losses such as `softmax_cross_entropy` take; targets that are real numbers are mixed
+themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+
+from mlgym_jax.augmentations.boxes import inside_box
+from mlgym_jax.augmentations.fields import (
+    Augmentation,
+    floats_of,
+    images_of,
+    real,
+    shape_in_words,
+    size_of,
+    value_of,
+    with_values,
+)
+from mlgym_jax.augmentations.strengths import check_positive, number
+from mlgym_jax.components.registry import register
+from mlgym_jax.core.inputs import INPUTS, fields_of, is_input
+from mlgym_jax.core.state import Batch
+from mlgym_jax.errors import ConfigError
+
+Per = Literal["example", "batch"]
+_TARGETS = "targets"
+
+
+def shuffled_real(key: jax.Array, mask: jax.Array) -> jax.Array:
+    """Return int32[batch], a random permutation of the rows whose mask is True; the others stay where they are."""
+    size = mask.shape[0]
+    order = jnp.argsort(jnp.where(mask, jax.random.uniform(key, (size,)), 2.0))  # real ones first, in random order
+    rank = jnp.cumsum(mask.astype(jnp.int32)) - 1
+    return jnp.where(mask, jnp.take(order, rank, mode="clip"), jnp.arange(size)).astype(jnp.int32)
+
+
+def drawn_shares(key: jax.Array, alpha: Any, size: int, per: Per) -> jax.Array:
+    """Return float32[size], shares from Beta(alpha, alpha), one for all where they are drawn once a batch."""
+    strength = number(alpha)
+    shape = (size,) if per == "example" else ()
+    return jnp.broadcast_to(jax.random.beta(key, strength, strength, shape), (size,))
+
+
+def along(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Return [batch] values with as many axes as an array of examples, in its type."""
+    return values.reshape(-1, *(1 for _ in like.shape[1:])).astype(like.dtype)
+
+
+def mixed(array: jax.Array, partner: jax.Array, shares: jax.Array) -> jax.Array:
+    """Return shares * array + (1 - shares) * array[partner]."""
+    share = along(shares, array)
+    return share * array + (1 - share) * jnp.take(array, partner, axis=0, mode="clip")
+
+
+def mixed_targets(
+    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, num_classes: int | None
+) -> dict[str, jax.Array]:
+    """Return the mixed field `targets`; nothing where the batch has none, as of autoencoders.
+
+    Raises:
+        ConfigError: class numbers of nobody knows how many classes.
+    """
+    if _TARGETS not in fields_of(batch):
+        return {}
+    targets = value_of(name, batch, _TARGETS)
+    if jnp.issubdtype(targets.dtype, jnp.floating):
+        return {_TARGETS: mixed(targets, partner, shares)}
+    if targets.dtype == jnp.bool_:
+        return {_TARGETS: mixed(targets.astype(jnp.float32), partner, shares)}
+    if num_classes is None:
+        raise ConfigError(
+            "augmentation.num_classes",
+            f"{name} makes distributions over classes of the targets, {shape_in_words(targets)}, and the dataset does "
+            "not say how many there are; write num_classes=…, in the Dataset or here. Targets that are no classes are "
+            "given as float32",
+        )
+    return {_TARGETS: mixed(jax.nn.one_hot(targets, num_classes, dtype=jnp.float32), partner, shares)}
+
+
+def _classes(dataset: Any, num_classes: int | None) -> int | None:
+    if num_classes is not None and num_classes < 1:
+        raise ConfigError("augmentation.num_classes", f"at least 1 is expected, found {num_classes}")
+    return num_classes if num_classes is not None else getattr(dataset, "num_classes", None)
+
+
+def _check_no_positions(name: str, batch: Batch) -> None:
+    if "where" in batch:
+        raise ConfigError(
+            "augmentation", f"{name} mixes whole examples; those of a field 'where' have other positions each"
+        )
+
+
+@register("augmentation", "mixup", needs=("dataset",), dynamic=("alpha",))
+def mixup(
+    dataset: Any = None, *, alpha: float = 0.2, per: Per = "example", num_classes: int | None = None
+) -> Augmentation:
+    r"""Mix each example with another one, inputs and targets: Zhang et al. 2017 (arXiv:1710.09412).
+
+    \(\tilde x = \lambda x_i + (1 - \lambda) x_j,\ \tilde y = \lambda y_i + (1 - \lambda) y_j,\ \lambda \sim
+    \mathrm{Beta}(\alpha, \alpha)\). All inputs are mixed, where they are several. Metrics see the class with the
+    largest share.
+
+    Args:
+        alpha: above 0; the smaller, the more examples stay nearly themselves.
+        per: whether a share is drawn for each example, or one for a batch, as the authors' program does.
+        num_classes: by default the dataset's.
+
+    Raises:
+        ConfigError: an alpha that is not above 0; when traced, inputs that are integers, classes of unknown number, or
+            a field `where`.
+    """
+    check_positive(alpha=alpha)
+    classes = _classes(dataset, num_classes)
+
+    def augment(key: jax.Array, batch: Batch) -> Batch:
+        _check_no_positions("mixup", batch)
+        of_partner, of_share = jax.random.split(key)
+        partner, shares = shuffled_real(of_partner, real(batch)), drawn_shares(of_share, alpha, size_of(batch), per)
+        fields = [field for field in fields_of(batch) if is_input(field)]
+        inputs = {field: mixed(floats_of("mixup", batch, field), partner, shares) for field in fields}
+        return with_values(batch, {**inputs, **mixed_targets("mixup", batch, partner, shares, classes)})
+
+    return augment
+
+
+@register("augmentation", "cutmix", needs=("dataset",), dynamic=("alpha",))
+def cutmix(
+    dataset: Any = None, *, alpha: float = 1.0, per: Per = "example", num_classes: int | None = None
+) -> Augmentation:
+    r"""Replace a box of each image by that of another one: Yun et al. 2019 (arXiv:1905.04899).
+
+    The box has the image's shape, \(\sqrt{1 - \lambda}\) of its sides, and its centre anywhere; what lies outside is
+    cut off, and the targets are mixed by the pixels that are left. Maps of classes, one a pixel, are replaced alike.
+
+    Args:
+        alpha: above 0; with 1, the shares are uniform.
+        per: whether a share and a box are drawn for each example, or one for a batch, as the authors' program does.
+        num_classes: by default the dataset's.
+
+    Raises:
+        ConfigError: an alpha that is not above 0; when traced, inputs that are no images, classes of unknown number, or
+            a field `where`.
+    """
+    check_positive(alpha=alpha)
+    classes = _classes(dataset, num_classes)
+
+    def augment(key: jax.Array, batch: Batch) -> Batch:
+        _check_no_positions("cutmix", batch)
+        images, size = images_of("cutmix", batch), size_of(batch)
+        _, height, width, _ = images.shape
+        of_partner, of_share, of_place = jax.random.split(key, 3)
+        partner = shuffled_real(of_partner, real(batch))
+        side = jnp.sqrt(1 - drawn_shares(of_share, alpha, size, per))
+        centres = jax.random.uniform(of_place, (size if per == "example" else 1, 2))
+        edges = []
+        for length, centre in ((height, centres[:, 0]), (width, centres[:, 1])):
+            cut, middle = (side * length).astype(jnp.int32), (centre * length).astype(jnp.int32)
+            low = middle - cut // 2
+            edges.append((jnp.clip(low, 0, length), jnp.clip(low + cut, 0, length)))
+        (top, bottom), (left, right) = edges
+        box = jax.vmap(lambda *sides: inside_box((height, width), *sides))(top, left, bottom, right)
+        shares = 1 - box.sum((1, 2)).astype(jnp.float32) / (height * width)
+
+        def pasted(array: jax.Array) -> jax.Array:
+            own = box.reshape(*box.shape, *(1 for _ in array.shape[3:]))
+            return jnp.where(own, jnp.take(array, partner, axis=0, mode="clip"), array)
+
+        values = {INPUTS: pasted(images)}
+        targets = batch.get(_TARGETS)
+        if getattr(targets, "shape", ())[1:3] == (height, width):
+            return with_values(batch, {**values, _TARGETS: pasted(jnp.asarray(targets))})
+        return with_values(batch, {**values, **mixed_targets("cutmix", batch, partner, shares, classes)})
+
+    return augment

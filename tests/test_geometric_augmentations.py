@@ -12,7 +12,7 @@ from PIL import Image
 from scipy import ndimage
 
 from mlgym_jax.augmentations import boxes, geometry
-from mlgym_jax.augmentations.sampling import sampled
+from mlgym_jax.augmentations.sampling import resized, sampled
 from mlgym_jax.errors import ConfigError
 
 RNG = np.random.default_rng(0)
@@ -72,7 +72,10 @@ def test_an_image_and_its_map_are_moved_alike():
         geometry.translate(fields=both),
     ):
         found = changed(augmentation, whole, targets=jnp.asarray(maps))
-        assert found["targets"].dtype == jnp.int32 and (np.asarray(found["inputs"])[..., 0] == found["targets"]).all()
+        assert (
+            found["targets"].dtype == jnp.int32
+            and (np.asarray(found["inputs"])[..., 0] == np.asarray(found["targets"])).all()
+        )
     turned = changed(geometry.rotate(degrees=40, fields=both), WITH_PLACES, targets=jnp.asarray(maps))
     for image, pixels, before in zip(np.asarray(turned["inputs"]), turned["targets"], maps, strict=True):
         rows, columns = image[3:9, 4:12, 1], image[3:9, 4:12, 2]  # which came from inside of the image
@@ -117,19 +120,33 @@ def test_translations_are_shifts_up_to_what_is_said():
     assert {abs(shift[0]) for shift in shifts} == {0, 1, 2, 3} and {abs(shift[1]) for shift in shifts} == {0, 1, 2}
 
 
-def test_resized_crops_are_pillows():
-    ratios, shares = [], []
-    found = np.asarray(changed(geometry.random_resized_crop(min_scale=0.2, max_scale=0.6, size=(8, 10)))["inputs"])
+def pillows(image, size, top, left, tall, wide):
+    box = tuple(map(float, (left, top, min(left + wide, WIDTH), min(top + tall, HEIGHT))))
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR, box=box))
+
+
+@pytest.mark.parametrize("size", [(5, 4), (8, 10), (12, 16), (31, 20)])
+def test_boxes_are_resized_as_pillow_does(size):
+    for box in [(0, 0, HEIGHT, WIDTH), (1.3, 2.25, 9.1, 11.7), (3, 0, 2.5, 16), (6.5, 8.5, 5.5, 7.5)]:
+        found = resized(jnp.asarray(IMAGES[0]), *box, size)[..., 0]
+        np.testing.assert_allclose(found, pillows(IMAGES[0, ..., 0], size, *box), atol=2e-5)
+        whole = resized(jnp.asarray(IMAGES[0] * 100).astype(jnp.int32), *box, size)[..., 0]
+        rows, columns = (np.floor(box[i] + (np.arange(size[i]) + 0.5) * box[2 + i] / size[i]) for i in range(2))
+        expected = (IMAGES[0, ..., 0] * 100).astype(np.int32)[np.ix_(rows.astype(int), columns.astype(int))]
+        np.testing.assert_array_equal(whole, expected)
+
+
+def test_random_boxes_have_the_area_and_the_shape_that_is_said():
+    ratios, shares, size = [], [], (24, 32)  # larger than any box: then the rows and columns are exact
+    found = np.asarray(changed(geometry.random_resized_crop(min_scale=0.2, max_scale=0.6, size=size))["inputs"])
     for image, before in zip(found, WITH_PLACES, strict=True):
-        tall, wide = 8 * (image[4, 5, 1] - image[3, 5, 1]), 10 * (image[4, 5, 2] - image[4, 4, 2])
-        top, left = image[3, 5, 1] + 0.5 - 3.5 * tall / 8, image[4, 4, 2] + 0.5 - 4.5 * wide / 10
-        assert -1e-4 < top < HEIGHT - tall + 1e-4 and -1e-4 < left < WIDTH - wide + 1e-4
-        box = tuple(map(float, (left, top, min(left + wide, WIDTH), min(top + tall, HEIGHT))))
-        box = (max(box[0], 0.0), max(box[1], 0.0), *box[2:])
-        expected = Image.fromarray(before[..., 0]).resize((10, 8), Image.Resampling.BILINEAR, box=box)
-        np.testing.assert_allclose(image[..., 0], np.asarray(expected), atol=2e-3)
+        tall, wide = 24 * (image[12, 16, 1] - image[11, 16, 1]), 32 * (image[12, 16, 2] - image[12, 15, 2])
+        top, left = image[11, 16, 1] + 0.5 - 11.5 * tall / 24, image[12, 15, 2] + 0.5 - 15.5 * wide / 32
+        assert -1e-3 < top < HEIGHT - tall + 1e-3 and -1e-3 < left < WIDTH - wide + 1e-3
+        expected = pillows(before[..., 0], size, max(top, 0), max(left, 0), tall, wide)
+        np.testing.assert_allclose(image[..., 0], expected, atol=3e-3)
         ratios.append(wide / tall), shares.append(tall * wide / (HEIGHT * WIDTH))
-    assert 0.2 - 1e-4 < min(shares) < 0.25 and 0.5 < max(shares) < 0.6 + 1e-4
+    assert 0.2 - 1e-3 < min(shares) < 0.25 and 0.5 < max(shares) < 0.6 + 1e-3
     assert 0.75 - 1e-3 < min(ratios) < 0.85 and 1.2 < max(ratios) < 4 / 3 + 1e-3
 
 
@@ -153,7 +170,7 @@ def test_erased_boxes_have_the_area_that_is_said():
             shares.append(gone.mean())
     assert abs(len(shares) - 0.7 * 400) < 4 * np.sqrt(400 * 0.7 * 0.3)
     # Sides are rounded to half a pixel each, of at least sqrt(0.1 * 0.3) * 20 = 3.5 of them.
-    assert 0.1 * 0.85 < min(shares) and max(shares) < 0.3 * 1.15
+    assert min(shares) > 0.1 * 0.85 and max(shares) < 0.3 * 1.15
     assert abs(np.mean(shares) - 0.2) < 4 * (0.2 / np.sqrt(12)) / np.sqrt(len(shares)) + 0.005
 
 
@@ -204,7 +221,7 @@ def test_numbers_that_make_no_sense_are_refused(factory, parameters, said):
     ],
 )
 def test_what_is_no_image_is_refused_in_words(augmentation, inputs, said):
-    batch = {"inputs": inputs, "targets": np.zeros(2, np.int32), "mask": np.ones(2, bool)}
+    batch = {"inputs": inputs, "targets": np.zeros(2, np.int32), "mask": np.ones(len(jax.tree.leaves(inputs)[0]), bool)}
     with pytest.raises(ConfigError) as raised:
         augmentation(jax.random.key(0), batch)
     assert said in str(raised.value)

@@ -18,6 +18,11 @@ def inside_box(shape: tuple[int, ...], top: Any, left: Any, bottom: Any, right: 
     return (rows >= top) & (rows < bottom) & (columns >= left) & (columns < right)
 
 
+def _start(drawn: jax.Array, room: jax.Array) -> jax.Array:
+    """Return one of 0 … room, each alike, of a draw in [0, 1), which float32 may round up to the next place."""
+    return jnp.minimum((drawn * (room + 1).astype(jnp.float32)).astype(jnp.int32), room)
+
+
 @register("augmentation", "erase", dynamic=("probability", "min_area", "max_area", "min_ratio", "max_ratio"))
 def erase(
     *,
@@ -56,9 +61,8 @@ def erase(
         ratio = jnp.exp(jax.random.uniform(of_ratio, minval=low, maxval=high))
         tall = jnp.clip(jnp.round(jnp.sqrt(area / ratio)), 0, height).astype(jnp.int32)
         wide = jnp.clip(jnp.round(jnp.sqrt(area * ratio)), 0, width).astype(jnp.int32)
-        # Each of the places where the box fits alike; float32 may round a draw near 1 up to the next one.
-        top = jnp.minimum((down * (height - tall + 1)).astype(jnp.int32), height - tall)
-        left = jnp.minimum((right * (width - wide + 1)).astype(jnp.int32), width - wide)
+        top = _start(down, height - tall)
+        left = _start(right, width - wide)
         covered = inside_box(image.shape, top, left, top + tall, left + wide) & (drawn < number(probability))
         if value == "noise":
             cover = jax.random.normal(of_noise, image.shape).astype(image.dtype)

@@ -64,10 +64,11 @@ def hue(image: jax.Array, turn: Any) -> jax.Array:
     value, least = image.max(-1), image.min(-1)
     spread = value - least
     safe = jnp.where(spread > 0, spread, 1)
+    # Never `value == red`: XLA may compute either twice, with other last digits.
     sector = jnp.where(
-        value == red,
+        red >= jnp.maximum(green, blue),
         (green - blue) / safe,
-        jnp.where(value == green, 2 + (blue - red) / safe, 4 + (red - green) / safe),
+        jnp.where(green >= blue, 2 + (blue - red) / safe, 4 + (red - green) / safe),
     )
     sector = (sector + 6 * jnp.asarray(turn, image.dtype)) % 6
 

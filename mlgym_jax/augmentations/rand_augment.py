@@ -89,7 +89,7 @@ def rand_augment(
     """Change each image by `num_layers` operations, each drawn from fourteen: Cubuk et al. 2019 (arXiv:1909.13719).
 
     Identity, shears, translations, rotation, brightness, saturation, contrast, sharpness, posterise, solarise,
-    autocontrast and equalise, with the strengths of torchvision's `RandAugment`; what lies between pixels is interpolated.
+    autocontrast and equalise, with the strengths of torchvision's `RandAugment`.
     In a vectorised program all are computed for each layer, so that a layer costs what they do together.
 
     Args:

@@ -43,10 +43,12 @@ def shuffled_real(key: jax.Array, mask: jax.Array) -> jax.Array:
 
 
 def drawn_shares(key: jax.Array, alpha: Any, size: int, per: Per) -> jax.Array:
-    """Return float32[size], shares from Beta(alpha, alpha), one for all where they are drawn once a batch."""
-    strength = number(alpha)
-    shape = (size,) if per == "example" else ()
-    return jnp.broadcast_to(jax.random.beta(key, strength, strength, shape), (size,))
+    """Return float32[size], shares from Beta(alpha, alpha), one for all where they are drawn once a batch.
+
+    G / (G + H) of two gamma variates, from their logarithms, as both are 0 in float32 for a small alpha.
+    """
+    one, other = jax.random.loggamma(key, number(alpha), (2, size if per == "example" else 1))
+    return jnp.broadcast_to(jax.nn.sigmoid(one - other), (size,))
 
 
 def along(values: jax.Array, like: jax.Array) -> jax.Array:

@@ -1,11 +1,13 @@
 """Augmentations of augmentations; what is drawn in runs, resumed and under all plans; padding; what is refused."""
 
 import pathlib
+import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from conftest import ROOT
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
@@ -178,6 +180,11 @@ def test_what_is_swept_is_what_would_stand_in_its_place(tmp_path):
         (component("flip", probability=1.5), "augmentation.probability", "a number in [0, 1] is expected, found 1.5"),
         (component("flip", probability=grid(0.5, 1.5)), "augmentation.probability", "found 1.5"),
         (component("flip", probability=True), "augmentation.probability", "wrong type: found True"),
+        (
+            component("flip", probability=component("linear_schedule", init_value=0.0, end_value=1.0)),
+            "augmentation.probability",
+            "found a schedule",
+        ),
         (component("flip", directions="vertical"), "augmentation.directions", "did you mean 'direction'?"),
         (component("flip", direction="up"), "augmentation.direction", "one of 'horizontal', 'vertical'"),
         (component("flop"), "augmentation", "did you mean 'flip'?"),
@@ -235,3 +242,21 @@ def test_a_field_that_some_examples_alone_would_have_is_refused():
         changed(composition.sometimes(augmentation=masks), words)
     noisy = composition.sometimes(augmentation=features.gaussian_noise())
     assert changed(noisy)["inputs"].shape == ROWS.shape
+
+
+def test_the_examples_of_the_docs_change_batches():
+    names = {"__name__": "docs", "config": study()}
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "docs/augmentation.md").read_text(encoding="utf-8"), re.S)
+    assert len(blocks) == 7
+    for block in blocks:
+        exec(compile(block, "docs/augmentation.md", "exec"), names)
+        components = mg.build(names["config"])
+        train = components["dataset"].splits["train"]
+        batch = {field: jnp.asarray(array[:4]) for field, array in train.items()} | {"mask": jnp.ones(4, bool)}
+        if "both" in block:
+            batch["targets"] = (batch["inputs"][..., 0] > 0.5).astype(jnp.int32)
+        found = components["augmentation"](jax.random.key(3), batch)
+        assert found.keys() == batch.keys()
+        assert bool(jnp.any(jnp.asarray(found["inputs"] != batch["inputs"])))
+    brighter = changed(lookup("augmentation", "brighter").factory(most=0.5), IMAGES)["inputs"] - IMAGES
+    assert brighter.min() >= 0 and 0.4 < brighter.max() <= 0.5

@@ -181,6 +181,11 @@ def test_an_erased_box_is_noise_where_that_is_asked_for():
     assert abs(noise.mean()) < 4 / np.sqrt(len(noise)) and abs(noise.std() - 1) < 0.05
 
 
+def test_bytes_are_no_noise():
+    with pytest.raises(ConfigError, match="noise is of real numbers, the images are uint8"):
+        changed(boxes.erase(value="noise"), np.ones((2, 4, 4, 1), np.uint8))
+
+
 @pytest.mark.parametrize(
     ("factory", "parameters", "said"),
     [

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from mlgym_jax.augmentations.fields import Augmentation, by_image
 from mlgym_jax.augmentations.strengths import check_finite, check_order, check_positive, check_share, number
 from mlgym_jax.components.registry import register
+from mlgym_jax.errors import ConfigError
 
 
 def inside_box(shape: tuple[int, ...], top: Any, left: Any, bottom: Any, right: Any) -> jax.Array:
@@ -65,6 +66,8 @@ def erase(
         left = _start(right, width - wide)
         covered = inside_box(image.shape, top, left, top + tall, left + wide) & (drawn < number(probability))
         if value == "noise":
+            if not jnp.issubdtype(image.dtype, jnp.floating):
+                raise ConfigError("augmentation.value", f"noise is of real numbers, the images are {image.dtype.name}")
             cover = jax.random.normal(of_noise, image.shape).astype(image.dtype)
         else:
             cover = jnp.full_like(image, value)

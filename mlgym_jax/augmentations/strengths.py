@@ -13,48 +13,58 @@ from mlgym_jax.errors import ConfigError
 PATH = "augmentation"
 
 
-def _is_known(value: Any) -> bool:
+def _is_known(name: str, value: Any) -> bool:
+    """Tell whether a strength is a number, and no traced one.
+
+    Raises:
+        ConfigError: it is a schedule.
+    """
+    if callable(value):
+        raise ConfigError(
+            f"{PATH}.{name}",
+            "a number is expected, which stays the same through a training; found a schedule, a function of the step",
+        )
     return isinstance(value, int | float)
 
 
 def check_share(**values: Any) -> None:
     """Refuse what is no number in [0, 1]."""
     for name, value in values.items():
-        if _is_known(value) and not 0 <= value <= 1:
+        if _is_known(name, value) and not 0 <= value <= 1:
             raise ConfigError(f"{PATH}.{name}", f"a number in [0, 1] is expected, found {value}")
 
 
 def check_within(low: float, high: float, **values: Any) -> None:
     """Refuse what is no number in [low, high]."""
     for name, value in values.items():
-        if _is_known(value) and not low <= value <= high:
+        if _is_known(name, value) and not low <= value <= high:
             raise ConfigError(f"{PATH}.{name}", f"a number in [{low:g}, {high:g}] is expected, found {value}")
 
 
 def check_not_negative(**values: Any) -> None:
     """Refuse NaN, infinities and what is below 0."""
     for name, value in values.items():
-        if _is_known(value) and not (value >= 0 and math.isfinite(value)):
+        if _is_known(name, value) and not (value >= 0 and math.isfinite(value)):
             raise ConfigError(f"{PATH}.{name}", f"a number of at least 0 is expected, found {value}")
 
 
 def check_positive(**values: Any) -> None:
     """Refuse NaN, infinities and what is not above 0."""
     for name, value in values.items():
-        if _is_known(value) and not (value > 0 and math.isfinite(value)):
+        if _is_known(name, value) and not (value > 0 and math.isfinite(value)):
             raise ConfigError(f"{PATH}.{name}", f"a number above 0 is expected, found {value}")
 
 
 def check_finite(**values: Any) -> None:
     """Refuse NaN and infinities."""
     for name, value in values.items():
-        if _is_known(value) and not math.isfinite(value):
+        if _is_known(name, value) and not math.isfinite(value):
             raise ConfigError(f"{PATH}.{name}", f"a finite number is expected, found {value}")
 
 
 def check_order(low: tuple[str, Any], high: tuple[str, Any]) -> None:
     """Refuse a range whose lower end, (name, value), is above its upper one."""
-    if _is_known(low[1]) and _is_known(high[1]) and low[1] > high[1]:
+    if _is_known(*low) and _is_known(*high) and low[1] > high[1]:
         raise ConfigError(f"{PATH}.{low[0]}", f"found {low[1]}, more than {high[0]}={high[1]}")
 
 

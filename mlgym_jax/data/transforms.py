@@ -171,7 +171,7 @@ def combine(*, datasets: tuple[Any, ...]) -> Dataset:
     first = datasets[0]
     parts: dict[str, list[Arrays]] = {}
     for number, dataset in enumerate(datasets):
-        for what in ("num_classes", "feature_names", "class_names", "categories"):
+        for what in ("num_classes", "feature_names", "class_names", "categories", "mask_token"):
             found, wanted = getattr(dataset, what), getattr(first, what)
             if _plain(found) != _plain(wanted):
                 raise ConfigError(

@@ -181,7 +181,7 @@ def test_what_is_swept_is_what_would_stand_in_its_place(tmp_path):
         (component("flip", probability=grid(0.5, 1.5)), "augmentation.probability", "found 1.5"),
         (component("flip", probability=True), "augmentation.probability", "wrong type: found True"),
         (
-            component("flip", probability=component("linear_schedule", init_value=0.0, end_value=1.0)),
+            component("flip", probability=component("constant_schedule", value=0.1)),
             "augmentation.probability",
             "found a schedule",
         ),
@@ -260,3 +260,9 @@ def test_the_examples_of_the_docs_change_batches():
         assert bool(jnp.any(jnp.asarray(found["inputs"] != batch["inputs"])))
     brighter = changed(lookup("augmentation", "brighter").factory(most=0.5), IMAGES)["inputs"] - IMAGES
     assert brighter.min() >= 0 and 0.4 < brighter.max() <= 0.5
+
+
+def test_a_loss_of_class_numbers_says_which_one_takes_mixed_targets(tmp_path):
+    config = study(augmentation=component("mixup"), loss=component("softmax_cross_entropy_with_integer_labels"))
+    with pytest.raises(ConfigError, match="as mixup makes them, are for softmax_cross_entropy"):
+        mg.run(config, event_storage=tmp_path)

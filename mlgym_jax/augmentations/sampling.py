@@ -48,8 +48,9 @@ def taken(image: jax.Array, rows: jax.Array, columns: jax.Array, padding: Paddin
 def sampled(image: jax.Array, y: jax.Array, x: jax.Array, padding: Padding, fill: Any) -> jax.Array:
     """Return [*places, channels], an image [height, width, channels] at float32 places y and x of one shape."""
     if jnp.issubdtype(image.dtype, jnp.integer):
-        whole = (jnp.round(places).astype(jnp.int32) for places in (y, x))
-        return _pixels(image, *whole, padding, jnp.asarray(fill, jnp.float32).round().astype(image.dtype))
+        rows, columns = (jnp.round(places).astype(jnp.int32) for places in (y, x))
+        value = jnp.asarray(fill, jnp.float32).round().astype(image.dtype)
+        return _pixels(image, rows, columns, padding, value)
     top, left = jnp.floor(y), jnp.floor(x)
     down, right = (y - top)[..., None].astype(image.dtype), (x - left)[..., None].astype(image.dtype)
     row, column = top.astype(jnp.int32), left.astype(jnp.int32)
@@ -99,11 +100,11 @@ def resized(image: jax.Array, top: Any, left: Any, height: Any, width: Any, size
     sides = [jnp.asarray(side, jnp.float32) for side in (height, width)]
     corner = [jnp.asarray(place, jnp.float32) for place in (top, left)]
     if jnp.issubdtype(image.dtype, jnp.integer):
-        places = [
+        rows, columns = (
             jnp.floor(start + (jnp.arange(number, dtype=jnp.float32) + 0.5) * (side / number)).astype(jnp.int32)
             for start, side, number in zip(corner, sides, size, strict=True)
-        ]
-        return taken(image, *places, "edge", 0)
+        )
+        return taken(image, rows, columns, "edge", 0)
     scale = jnp.stack([number / side for number, side in zip(size, sides, strict=True)])
     found = jax.image.scale_and_translate(
         image.astype(jnp.float32),

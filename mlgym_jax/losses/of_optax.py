@@ -116,6 +116,7 @@ _OF_CLASSES = {
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
 }
+_OF_SHARES = "; distributions over classes, as mixup makes them, are for softmax_cross_entropy"
 # Shapes are what optax checks.
 _FREE = {"ctc_loss", "triplet_margin_loss"}
 # A field `where` says nothing of single targets.
@@ -226,7 +227,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         either = f" or distributions of shape {outputs.shape}" if name in _DISTRIBUTION else ""
         raise MlgymError(
             f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
-            f"it takes integer targets of shape {classes}{either}"
+            f"it takes integer targets of shape {classes}{either or _OF_SHARES * (targets.shape == outputs.shape)}"
         )
     if outputs.shape == (*targets.shape, 1):
         outputs = outputs[..., 0]

@@ -215,6 +215,7 @@ def test_images_of_one_channel_have_no_saturation():
         (photometric.colour, {"hue": 0.6}, "augmentation.hue: a number in [0, 0.5] is expected, found 0.6"),
         (photometric.colour, {"contrast": float("nan")}, "augmentation.contrast"),
         (photometric.colour, {"value_range": (1.0, 0.0)}, "augmentation.value_range: found (1.0, 0.0)"),
+        (photometric.colour, {"value_range": (0.0, float("inf"))}, "augmentation.value_range.1: a finite number"),
         (photometric.grayscale, {"probability": -1}, "augmentation.probability"),
         (photometric.blur, {"min_sigma": 0.0}, "augmentation.min_sigma: a number above 0"),
         (photometric.blur, {"min_sigma": 2.0}, "augmentation.min_sigma: found 2.0, more than max_sigma=1.0"),

@@ -167,8 +167,9 @@ def test_noise_and_dropout_of_numbers():
     [
         (lambda: mixing.mixup(alpha=0.0), EYE, CLASSES, "augmentation.alpha: a number above 0 is expected, found 0.0"),
         (lambda: mixing.cutmix(alpha=-1.0), EYE, CLASSES, "augmentation.alpha"),
+        (lambda: mixing.mixup(alpha=1e-300), EYE, CLASSES, "augmentation.alpha"),  # 0 in float32
         (lambda: mixing.mixup(alpha=float("nan")), EYE, CLASSES, "augmentation.alpha"),
-        (lambda: mixing.mixup(num_classes=0), EYE, CLASSES, "augmentation.num_classes: at least 1"),
+        (lambda: mixing.mixup(num_classes=0), EYE, CLASSES, "augmentation.num_classes: 1 … 16777216 are expected"),
         (lambda: mixing.mixup(), EYE, CLASSES, "write num_classes=…, in the Dataset or here"),
         (
             lambda: mixing.mixup(),

@@ -174,7 +174,7 @@ def test_evaluation_counts_the_masked_places_alone(tmp_path):
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: tokens.mask_tokens(), "augmentation.vocabulary_size: found None"),
+        (lambda: tokens.mask_tokens(), "augmentation.vocabulary_size: missing"),
         (lambda: tokens.mask_tokens(Dataset({}, 5)), "augmentation.mask_token: the dataset says no mask_token"),
         (lambda: tokens.mask_tokens(VOCABULARY, mask_token=30), "augmentation.mask_token: found 30; tokens are 0 … 29"),
         (lambda: tokens.mask_tokens(VOCABULARY, rate=1.5), "augmentation.rate: a number in [0, 1]"),

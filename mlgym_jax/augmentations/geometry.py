@@ -79,6 +79,10 @@ def crop(
 
     def change(key: jax.Array, *images: jax.Array) -> tuple[jax.Array, ...]:
         wanted = size or images[0].shape[:2]
+        if padding > max(images[0].shape[:2]):
+            raise ConfigError(
+                "augmentation.padding", f"found {padding}, more than the images {images[0].shape[:2]}: border, mostly"
+            )
         room = [have + 2 * padding - want for have, want in zip(images[0].shape[:2], wanted, strict=True)]
         if min(room) < 0:
             raise ConfigError(
@@ -105,8 +109,8 @@ def random_resized_crop(
     r"""Cut a box of random area and shape out of each image and resize it: Szegedy et al. 2015, the ImageNet recipe.
 
     The share of the area is uniform in [min_scale, max_scale], the box's width over its height log-uniform in
-    [min_ratio, max_ratio]; sides longer than the image's become those. Real images are averaged over what a pixel
-    covers, as Pillow does.
+    [min_ratio, max_ratio]; sides are at least a pixel and at most the image's. Real images are averaged over what a
+    pixel covers, as Pillow does.
 
     Args:
         size: (height, width) of the result; by default the image's.
@@ -128,7 +132,7 @@ def random_resized_crop(
         low, high = (jnp.log(number(end)) for end in (min_ratio, max_ratio))
         ratio = jnp.exp(jax.random.uniform(of_ratio, minval=low, maxval=high))
         area = share * (height * width)
-        tall, wide = jnp.minimum(jnp.sqrt(area / ratio), height), jnp.minimum(jnp.sqrt(area * ratio), width)
+        tall, wide = jnp.clip(jnp.sqrt(area / ratio), 1, height), jnp.clip(jnp.sqrt(area * ratio), 1, width)
         down, right = jax.random.uniform(of_place, (2,))
         box = down * (height - tall), right * (width - wide), tall, wide
         return tuple(resized(image, *box, size or (height, width)) for image in images)

@@ -24,7 +24,7 @@ from mlgym_jax.augmentations.fields import (
     value_of,
     with_values,
 )
-from mlgym_jax.augmentations.strengths import check_positive, number
+from mlgym_jax.augmentations.strengths import check_classes, check_positive, number
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import INPUTS, fields_of, is_input
 from mlgym_jax.core.state import Batch
@@ -88,9 +88,9 @@ def mixed_targets(
 
 
 def _classes(dataset: Any, num_classes: int | None) -> int | None:
-    if num_classes is not None and num_classes < 1:
-        raise ConfigError("augmentation.num_classes", f"at least 1 is expected, found {num_classes}")
-    return num_classes if num_classes is not None else getattr(dataset, "num_classes", None)
+    if num_classes is not None:
+        return check_classes("num_classes", num_classes)
+    return getattr(dataset, "num_classes", None)
 
 
 def _check_no_positions(name: str, batch: Batch) -> None:

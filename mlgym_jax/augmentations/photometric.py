@@ -12,6 +12,7 @@ from mlgym_jax.augmentations.fields import Augmentation, by_image
 from mlgym_jax.augmentations.sampling import Padding, pad_places
 from mlgym_jax.augmentations.strengths import (
     check_not_negative,
+    check_number,
     check_order,
     check_positive,
     check_share,
@@ -116,8 +117,7 @@ def blur(*, min_sigma: float = 0.1, max_sigma: float = 1.0, radius: int = 3, mod
     """
     check_positive(min_sigma=min_sigma, max_sigma=max_sigma)
     check_order(("min_sigma", min_sigma), ("max_sigma", max_sigma))
-    if radius < 1:
-        raise ConfigError("augmentation.radius", f"at least 1 pixel is expected, found {radius}")
+    check_number(1, 64, radius=radius)
 
     def change(key: jax.Array, image: jax.Array) -> tuple[jax.Array]:
         sigma = jax.random.uniform(key, minval=number(min_sigma), maxval=number(max_sigma))

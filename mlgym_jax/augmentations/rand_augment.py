@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from mlgym_jax.augmentations import colours
 from mlgym_jax.augmentations.fields import Augmentation
 from mlgym_jax.augmentations.sampling import transformed
-from mlgym_jax.augmentations.strengths import check_share, check_within, number
+from mlgym_jax.augmentations.strengths import check_number, check_share, check_within, number
 from mlgym_jax.augmentations.value_range import Range, by_colours, check_range
 from mlgym_jax.components.registry import register
-from mlgym_jax.errors import ConfigError
 
 # Geometric ones first: they are one transformation, whose numbers are chosen, and not five that are chosen from.
 GEOMETRIC = ("shear_x", "shear_y", "translate_x", "translate_y", "rotate")
@@ -98,10 +97,10 @@ def rand_augment(
         value_range: what is black and white; by default (0, 1), and (0, 255) for integers.
 
     Raises:
-        ConfigError: fewer than one layer, a magnitude outside of [0, 30], or colours that are not in `value_range`.
+        ConfigError: fewer than one layer or more than fourteen, a magnitude outside of [0, 30], or colours that are not
+            in `value_range`.
     """
-    if num_layers < 1:
-        raise ConfigError("augmentation.num_layers", f"at least 1 is expected, found {num_layers}")
+    check_number(1, len(OPERATIONS), num_layers=num_layers)
     check_within(0, MAX_MAGNITUDE, magnitude=magnitude)
     check_share(fill=fill)
     check_range("rand_augment", dataset, encoding, value_range)

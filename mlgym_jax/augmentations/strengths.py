@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.errors import ConfigError
 
 PATH = "augmentation"
+# What 32 bits hold: a smaller number would be 0 in a program, a larger one infinite.
+_LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).max)
+_MAX_CLASSES = 1 << 24  # more are a mistake in the numbers
 
 
 def _is_known(name: str, value: Any) -> bool:
@@ -44,22 +47,39 @@ def check_within(low: float, high: float, **values: Any) -> None:
 def check_not_negative(**values: Any) -> None:
     """Refuse NaN, infinities and what is below 0."""
     for name, value in values.items():
-        if _is_known(name, value) and not (value >= 0 and math.isfinite(value)):
+        if _is_known(name, value) and not 0 <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a number of at least 0 is expected, found {value}")
 
 
 def check_positive(**values: Any) -> None:
     """Refuse NaN, infinities and what is not above 0."""
     for name, value in values.items():
-        if _is_known(name, value) and not (value > 0 and math.isfinite(value)):
+        if _is_known(name, value) and not _LEAST <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a number above 0 is expected, found {value}")
 
 
 def check_finite(**values: Any) -> None:
     """Refuse NaN and infinities."""
     for name, value in values.items():
-        if _is_known(name, value) and not math.isfinite(value):
+        if _is_known(name, value) and not -_LARGEST <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a finite number is expected, found {value}")
+
+
+def check_number(low: int, high: int, **values: int) -> None:
+    """Refuse a number of something outside of low … high."""
+    for name, value in values.items():
+        if not low <= value <= high:
+            raise ConfigError(f"{PATH}.{name}", f"{low} … {high} are expected, found {value}")
+
+
+def check_classes(name: str, value: int) -> int:
+    """Return a number of classes, or of tokens, that can be one.
+
+    Raises:
+        ConfigError: fewer than 1, or far too many.
+    """
+    check_number(1, _MAX_CLASSES, **{name: value})
+    return value
 
 
 def check_order(low: tuple[str, Any], high: tuple[str, Any]) -> None:
@@ -78,7 +98,7 @@ def check_weights(weights: Sequence[float] | None, number: int) -> tuple[float, 
     if len(found) != number:
         raise ConfigError(f"{PATH}.weights", f"found {len(found)} weights for {number} augmentations; write one each")
     for place, weight in enumerate(found):
-        if not (weight >= 0 and math.isfinite(weight)):
+        if not 0 <= weight <= _LARGEST / number:
             raise ConfigError(f"{PATH}.weights.{place}", f"a number of at least 0 is expected, found {weight}")
     if not sum(found) > 0:
         raise ConfigError(f"{PATH}.weights", "all of them are 0, so that none would ever be chosen")

@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.augmentations.fields import Augmentation, shape_in_words, value_of, with_values
-from mlgym_jax.augmentations.strengths import check_share, number
+from mlgym_jax.augmentations.strengths import check_classes, check_share, number
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import Batch
-from mlgym_jax.errors import ConfigError, described
+from mlgym_jax.errors import ConfigError
 
 # What component("mask_tokens", dataset=…) keeps the tokens in as they were, and tells which of them count.
 TOKENS, WHERE = "tokens", "where"
@@ -31,12 +31,12 @@ def _tokens_of(name: str, batch: Batch, field: str) -> jax.Array:
 
 def _vocabulary(dataset: Any, vocabulary_size: int | None) -> int:
     found = vocabulary_size if vocabulary_size is not None else getattr(dataset, "num_classes", None)
-    if found is None or found < 1:
+    if found is None:
         raise ConfigError(
             "augmentation.vocabulary_size",
-            f"found {described(found)}; how many tokens there are is not said by the dataset (num_classes) either",
+            "missing; how many tokens there are is not said by the dataset (num_classes) either",
         )
-    return found
+    return check_classes("vocabulary_size", found)
 
 
 def _token(dataset: Any, token: int | None, parameter: str, size: int) -> int:
@@ -98,7 +98,7 @@ def mask_tokens(
     size = _vocabulary(dataset, vocabulary_size)
     mask = _token(dataset, mask_token, "mask_token", size)
     _check_special(special_tokens, size)
-    others = np.array([token for token in range(size) if token not in {mask, *special_tokens}], np.int32)
+    others = np.setdiff1d(np.arange(size, dtype=np.int32), [mask, *special_tokens])
     if not len(others):
         raise ConfigError("augmentation.special_tokens", "there is no token left to choose")
 

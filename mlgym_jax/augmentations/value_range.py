@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.augmentations.fields import Augmentation, by_image
+from mlgym_jax.augmentations.strengths import check_finite
 from mlgym_jax.core.inputs import INPUTS
 from mlgym_jax.errors import ConfigError
 
@@ -27,8 +28,10 @@ def by_colours(
         value_range: what stands for 0 and 1; by default (0, 1), and (0, 255) for integers.
 
     Raises:
-        ConfigError: a range whose ends are not in order.
+        ConfigError: a range whose ends are not finite, or not in order.
     """
+    for place, end in enumerate(value_range or ()):
+        check_finite(**{f"value_range.{place}": end})
     if value_range is not None and not value_range[0] < value_range[1]:
         raise ConfigError("augmentation.value_range", f"found {value_range}; (low, high) with low < high is expected")
 

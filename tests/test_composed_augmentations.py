@@ -183,7 +183,7 @@ def test_what_is_swept_is_what_would_stand_in_its_place(tmp_path):
         (
             component("flip", probability=component("constant_schedule", value=0.1)),
             "augmentation.probability",
-            "found a schedule",
+            "found a component, schedule 'constant_schedule'",
         ),
         (component("flip", directions="vertical"), "augmentation.directions", "did you mean 'direction'?"),
         (component("flip", direction="up"), "augmentation.direction", "one of 'horizontal', 'vertical'"),

@@ -116,8 +116,8 @@ def masked_language_model(**changes):
             """What stands beside a token says which one it is."""
 
             @nn.compact
-            def __call__(self, x):
-                x = nn.Embed(dataset.num_classes, 16)(x)
+            def __call__(self, tokens):
+                x = nn.Embed(dataset.num_classes, 16)(tokens)
                 around = [jnp.roll(x, shift, 1) for shift in (-2, -1, 0, 1, 2)]
                 return nn.Dense(dataset.num_classes)(nn.gelu(nn.Dense(64)(jnp.concatenate(around, -1))))
 
@@ -159,7 +159,7 @@ def test_evaluation_counts_the_masked_places_alone(tmp_path):
     config = masked_language_model()
     program = mg.make_program(mg.build(config))
     arrays = mg.build(config)["dataset"].splits["train"]
-    batch = {field: arrays[field][:16] for field in ("inputs", "targets", "where", "tokens")}
+    batch = {field: arrays[field][:16] for field in ("inputs", "targets", "where", "unmasked")}
     state = program.init(jax.random.key(0), batch)
     logits = np.asarray(program.predict(state, batch), np.float64)
     costs = -np.log(

@@ -16,52 +16,42 @@ _LEAST, _LARGEST = float(np.finfo(np.float32).tiny), float(np.finfo(np.float32).
 _MAX_CLASSES = 1 << 24  # more are a mistake in the numbers
 
 
-def _is_known(name: str, value: Any) -> bool:
-    """Tell whether a strength is a number, and no traced one.
-
-    Raises:
-        ConfigError: it is a schedule.
-    """
-    if callable(value):
-        raise ConfigError(
-            f"{PATH}.{name}",
-            "a number is expected, which stays the same through a training; found a schedule, a function of the step",
-        )
+def _is_known(value: Any) -> bool:
     return isinstance(value, int | float)
 
 
 def check_share(**values: Any) -> None:
     """Refuse what is no number in [0, 1]."""
     for name, value in values.items():
-        if _is_known(name, value) and not 0 <= value <= 1:
+        if _is_known(value) and not 0 <= value <= 1:
             raise ConfigError(f"{PATH}.{name}", f"a number in [0, 1] is expected, found {value}")
 
 
 def check_within(low: float, high: float, **values: Any) -> None:
     """Refuse what is no number in [low, high]."""
     for name, value in values.items():
-        if _is_known(name, value) and not low <= value <= high:
+        if _is_known(value) and not low <= value <= high:
             raise ConfigError(f"{PATH}.{name}", f"a number in [{low:g}, {high:g}] is expected, found {value}")
 
 
 def check_not_negative(**values: Any) -> None:
     """Refuse NaN, infinities and what is below 0."""
     for name, value in values.items():
-        if _is_known(name, value) and not 0 <= value <= _LARGEST:
+        if _is_known(value) and not 0 <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a number of at least 0 is expected, found {value}")
 
 
 def check_positive(**values: Any) -> None:
     """Refuse NaN, infinities and what is not above 0."""
     for name, value in values.items():
-        if _is_known(name, value) and not _LEAST <= value <= _LARGEST:
+        if _is_known(value) and not _LEAST <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a number above 0 is expected, found {value}")
 
 
 def check_finite(**values: Any) -> None:
     """Refuse NaN and infinities."""
     for name, value in values.items():
-        if _is_known(name, value) and not -_LARGEST <= value <= _LARGEST:
+        if _is_known(value) and not -_LARGEST <= value <= _LARGEST:
             raise ConfigError(f"{PATH}.{name}", f"a finite number is expected, found {value}")
 
 
@@ -84,7 +74,7 @@ def check_classes(name: str, value: int) -> int:
 
 def check_order(low: tuple[str, Any], high: tuple[str, Any]) -> None:
     """Refuse a range whose lower end, (name, value), is above its upper one."""
-    if _is_known(*low) and _is_known(*high) and low[1] > high[1]:
+    if _is_known(low[1]) and _is_known(high[1]) and low[1] > high[1]:
         raise ConfigError(f"{PATH}.{low[0]}", f"found {low[1]}, more than {high[0]}={high[1]}")
 
 

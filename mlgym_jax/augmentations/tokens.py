@@ -15,8 +15,9 @@ from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import Batch
 from mlgym_jax.errors import ConfigError
 
-# What component("mask_tokens", dataset=…) keeps the tokens in as they were, and tells which of them count.
-TOKENS, WHERE = "tokens", "where"
+# Fields in which component("mask_tokens", dataset=…) keeps the tokens as they were, by a name that no model asks for,
+# and tells which of them count.
+UNMASKED, WHERE = "unmasked", "where"
 
 
 def _tokens_of(name: str, batch: Batch, field: str) -> jax.Array:
@@ -103,8 +104,8 @@ def mask_tokens(
         raise ConfigError("augmentation.special_tokens", "there is no token left to choose")
 
     def augment(key: jax.Array, batch: Batch) -> Batch:
-        kept = TOKENS in fields_of(batch)
-        tokens = _tokens_of("mask_tokens", batch, TOKENS if kept else INPUTS)
+        kept = UNMASKED in fields_of(batch)
+        tokens = _tokens_of("mask_tokens", batch, UNMASKED if kept else INPUTS)
         may = ~_is_one_of(tokens, (mask, *special_tokens))
         if not kept and WHERE in batch:
             may &= jnp.asarray(batch[WHERE]).astype(jnp.bool_)

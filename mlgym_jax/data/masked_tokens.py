@@ -34,7 +34,7 @@ def mask_tokens(
     """Choose tokens of every split to be told from the others: a masked language model (Devlin et al. 2018).
 
     `inputs` int[n, length] are the tokens, of which the chosen ones became the mask token (a share `masked`), another
-    one (`random`), or stayed; `targets` and `tokens` are the tokens as they were, and `where`, bool[n, length], the
+    one (`random`), or stayed; `targets` and `unmasked` are the tokens as they were, and `where`, bool[n, length], the
     chosen places, which losses and metrics count alone. The choice is of the seed alone, so that scores compare from
     epoch to epoch; config.augmentation = component("mask_tokens") chooses anew in each step of training. Targets that
     the dataset has, such as the bytes that follow, give way.
@@ -86,7 +86,7 @@ def mask_tokens(
         replaced = np.where(change < masked, mask, others[(other * len(others)).astype(np.int64)])
         inputs = np.where(chosen & (change < masked + random), replaced, tokens).astype(np.int32)
         tokens = tokens.astype(np.int32)
-        splits[name] = {**arrays, "inputs": inputs, "targets": tokens, "tokens": tokens, "where": chosen}
+        splits[name] = {**arrays, "inputs": inputs, "targets": tokens, "unmasked": tokens, "where": chosen}
     names = dataset.class_names
     if mask == size and names is not None:
         names = (*names, "[MASK]")

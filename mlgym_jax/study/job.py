@@ -238,7 +238,8 @@ def make_job(
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
-        place = place_of(group.experiments[0].assignment.config["optimizer"], pattern.parameter, pattern.pattern)
+        optimizers = tuple(group.experiments[0].assignment.config.get(name) for name in ("optimizer", "training_step"))
+        place = place_of(optimizers, pattern.parameter, pattern.pattern)
         error = ConfigError(place or "optimizer", pattern.words)
         if not going_on:
             raise error

@@ -260,7 +260,7 @@ class LinenDrawing(nn.Module):
     @nn.compact
     def __call__(self, x):
         return jax.random.normal(self.make_rng("noise"), (x.shape[0], 2)) + self.param(
-            "shift", nn.initializers.zeros, 2
+            "shift", nn.initializers.zeros, (1, 2)
         )
 
 

@@ -19,7 +19,7 @@ import os
 import re
 import zlib
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import numpy as np
@@ -30,7 +30,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.core.paths import Path, map_paths, named_leaves, nowhere
 from mlgym_jax.core.state import TrainState, raw_key
 from mlgym_jax.errors import ConfigError, MlgymError, listed
-from mlgym_jax.events import layout, project_log
+from mlgym_jax.events import RunView, layout, project_log
 from mlgym_jax.run_folder import folder as run_folder
 
 _LOG = logging.getLogger(__name__)
@@ -231,10 +231,31 @@ def from_experiment(
     )
 
 
-def _kept_arrays(
-    run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode | None
-) -> Arrays:
-    """Read an earlier run's kept arrays from its log and checkpoints alone: no config of it is executed."""
+class Chosen(NamedTuple):
+    """One kept checkpoint of a run: its folder, what its log says, and which it is."""
+
+    folder: str
+    kept: KeptCheckpoints
+    view: RunView
+    experiment_id: int
+    epoch: int
+
+
+def chosen(
+    run_dir: str,
+    experiment_id: int | None,
+    epoch: int | None,
+    monitor: str | None,
+    mode: Mode | None,
+    what: str = "warm start",
+) -> Chosen:
+    """Find a kept checkpoint of an earlier run by its log and checkpoints alone: no config of it is executed.
+
+    Args: as for `from_experiment`; what: what it is for, in words.
+
+    Raises:
+        MlgymError: there is none.
+    """
     folder = run_folder.require(run_dir)
     view, _ = project_log(os.path.join(folder, layout.LOG))
     kept, best_epoch = KeptCheckpoints(folder), None
@@ -249,19 +270,31 @@ def _kept_arrays(
         epoch = best_epoch if best_epoch is not None and best_epoch in available else kept.newest_epoch(experiment_id)
         if best_epoch not in (None, epoch):
             _LOG.warning(
-                "warm start from %s: experiment %d's epoch %d, the best by %s, was not kept; it begins with epoch %d",
-                run_dir,
-                experiment_id,
-                best_epoch,
-                monitor,
-                epoch,
+                "%s from %s: experiment %d's epoch %d, the best by %s, was not kept; it begins with epoch %d",
+                *(what, run_dir, experiment_id, best_epoch, monitor, epoch),
             )
+    return Chosen(folder, kept, view, experiment_id, epoch)
+
+
+def _kept_arrays(
+    run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode | None
+) -> Arrays:
+    return arrays_of(chosen(run_dir, experiment_id, epoch, monitor, mode))
+
+
+def arrays_of(found: Chosen) -> Arrays:
+    """Read the arrays of a kept checkpoint: part of the state -> path -> array.
+
+    Raises:
+        MlgymError: it is not kept, or is damaged.
+    """
+    _, kept, _, experiment_id, epoch = found
     arrays = {name: kept.arrays(experiment_id, epoch, name) for name in ("model", "optimizer")}
-    found: Arrays = {part: {} for part in (*PARTS, "opt_state")}
+    read: Arrays = {part: {} for part in (*PARTS, "opt_state")}
     for name, array in (*arrays["model"].items(), *arrays["optimizer"].items()):
         part, _, path = name.partition("/")
-        found[part][path] = array
-    return found
+        read[part][path] = array
+    return read
 
 
 @register("warm_start", "safetensors")

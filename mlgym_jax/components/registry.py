@@ -34,6 +34,7 @@ _BUILTIN_MODULES = (
     "mlgym_jax.augmentations.photometric",
     "mlgym_jax.augmentations.rand_augment",
     "mlgym_jax.augmentations.tokens",
+    "mlgym_jax.checkpoint.distillation",
     "mlgym_jax.checkpoint.policies",
     "mlgym_jax.checkpoint.warm_start",
     "mlgym_jax.data.arrow_tables",

@@ -26,7 +26,7 @@ from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, reques
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
-from mlgym_jax.recording.going_on import change, check_goes_on
+from mlgym_jax.recording.going_on import change, check_goes_on, check_teachers
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.model_card import write_cards
@@ -155,13 +155,15 @@ def resume(
         study = prepare(config, written.live.view)
         for job in study.jobs:
             check_goes_on(job, before)
-        recorded = run_folder.read_record(folder).get("data_fingerprint") or {}
+        record = run_folder.read_record(folder)
+        recorded = record.get("data_fingerprint") or {}
         for job in study.jobs:
             if recorded.get(layout.group_name(job.group.index)) not in (None, job.table.fingerprint):
                 raise MlgymError(
                     f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
                     f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"
                 )
+        check_teachers(folder, record.get("teachers") or {}, study.teachers())
         run_folder.write_resolved(folder, study.config)
         return _launch(written, study, request, devices=used, profile=tracing)
 
@@ -282,6 +284,8 @@ def _launch(
             _LOG.warning("going on with other %s than before, so numbers may differ: %s", *said)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
+    if teachers := study.teachers():
+        record["teachers"] = {**record.get("teachers", {}), **teachers}
     try:
         _record_data(run_dir, record, study)
     except DiskError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.checkpoint.distillation import teachers_in
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import check_chosen, plain, validated
@@ -61,6 +62,14 @@ class Study:
             if id(job.table) not in found:
                 found[id(job.table)] = (group_name(job.group.index), job.table.fingerprint)
         return dict(found.values())
+
+    def teachers(self) -> dict[str, dict[str, Any]]:
+        """Return what is learnt from, by the group and the place in its config: a run's checkpoint and its checksum."""
+        return {
+            f"{group_name(job.group.index)}.{path}": teacher
+            for job in self.jobs
+            for path, teacher in teachers_in(job.group.config)
+        }
 
 
 def prepare(config: Any, logged: RunView | None = None) -> Study:

@@ -63,6 +63,7 @@ PARAMETERS = {
     "encoding/bag_of_words": 'column="comment", max_features=500',
     "encoding/chain": 'encodings=(component("impute"), component("standardise"))',
     "loss/class_weighted": f'loss={CROSS_ENTROPY}, weights="balanced"',
+    "loss/distillation": f'run_dir="event_storage/RUN_ID", monitor="val/accuracy", loss={CROSS_ENTROPY}',
     "loss/l1_regularizer": 'paths="kernel$", weight=1e-4',
     "loss/l2_regularizer": 'paths="kernel$", weight=1e-4',
     "loss/sum": f'losses=dict(fit={CROSS_ENTROPY}, decay=component("l2_regularizer", weight=1e-4))',
@@ -92,6 +93,7 @@ PARAMETERS = {
     "optimizer/adamw": 'learning_rate=0.001, weight_decay=0.01, mask="kernel$"',
     "optimizer/scale_by_schedule": 'step_size_fn=component("constant_schedule", value=-0.1)',
     "parallel/fsdp": 'rules=(("kernel$", 0), ("bias$", None))',
+    "player/player": 'name="generator", parameters="^generator/"',
     "post_processor/argmax": 'output="probability"',
     "refit/selected": 'monitor="val/loss", mode="min"',
     "sampler/class_weighted": "weights=(5.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0)",
@@ -105,6 +107,7 @@ PARAMETERS = {
     "search/grid": 'linked=(("optimizer.learning_rate", "loader.batch_size"),)',
     "search/list": 'experiments=({"optimizer.learning_rate": 0.1}, {"optimizer.learning_rate": 0.2})',
     "search/random": "num_experiments=20, seed=0",
+    "training_step/alternating": 'players=(component("player", name="discriminator", parameters="^discriminator/"), component("player", name="generator", parameters="^generator/"))',  # noqa: E501
     "validation/cross_validation": "folds=5, stratified=True",
     "validation/holdout": "val=0.2, stratified=True",
     "search/optuna": 'num_trials=64, num_parallel=16, monitor="val/loss", mode="min"',

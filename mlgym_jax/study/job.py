@@ -238,8 +238,7 @@ def make_job(
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
-        optimizers = tuple(group.experiments[0].assignment.config.get(name) for name in ("optimizer", "training_step"))
-        place = place_of(optimizers, pattern.parameter, pattern.pattern)
+        place = place_of(tuple(map(config.get, ("optimizer", "training_step"))), pattern.parameter, pattern.pattern)
         error = ConfigError(place or "optimizer", pattern.words)
         if not going_on:
             raise error

@@ -86,6 +86,7 @@ PARAMETERS = {
     "optimizer/MultiSteps": f"opt={SGD}, every_k_schedule=4",
     "optimizer/apply_if_finite": f"inner={SGD}, max_consecutive_errors=5",
     "optimizer/chain": TRANSFORMS,
+    "optimizer/layerwise_decay": f'optimizer={SGD}, decay=0.75, layers=(("^Dense_0/", 1),)',
     "optimizer/lookahead": f"fast_optimizer={SGD}, sync_period=6, slow_step_size=0.5",
     "optimizer/multi_transform": LABELS,
     "optimizer/named_chain": f'transforms=(("clip", component("clip", max_delta=1.0)), ("sgd", {SGD}))',
@@ -103,6 +104,7 @@ PARAMETERS = {
     "schedule/piecewise_constant_schedule": "init_value=0.1, boundaries_and_scales=((100, 0.5), (200, 0.1))",
     "schedule/piecewise_interpolate_schedule": 'interpolate_type="linear", init_value=0.1, boundaries_and_scales=((100, 0.5), (200, 0.1))',  # noqa: E501
     "schedule/sgdr_schedule": "cosine_kwargs=(dict(init_value=0.0, peak_value=0.1, warmup_steps=10, decay_steps=100),)",
+    "schedule/warmup": 'epochs=2, schedule=component("cosine_decay_schedule", init_value=0.1, decay_steps=1000)',
     "schedule/warmup_cosine_decay_schedule": "init_value=0.0, peak_value=0.1, warmup_steps=100, decay_steps=1000",
     "search/grid": 'linked=(("optimizer.learning_rate", "loader.batch_size"),)',
     "search/list": 'experiments=({"optimizer.learning_rate": 0.1}, {"optimizer.learning_rate": 0.2})',

@@ -26,6 +26,11 @@ def evaluated_params(opt_state: Any, params: Any) -> Any:
     return params
 
 
+def evaluates_others(opt_state: Any) -> bool:
+    """Tell whether an optimizer evaluates other parameters than those that it steps with."""
+    return any(map(_tells, jax.tree.leaves(opt_state, is_leaf=_tells)))
+
+
 def _tells(state: Any) -> bool:
     pair = isinstance(state, tuple) and len(state) == 2 and isinstance(state[1], optax.LookaheadState)
     return pair or isinstance(state, optax.contrib.ScheduleFreeState)

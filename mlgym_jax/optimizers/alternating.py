@@ -144,7 +144,7 @@ def _updated(
     (value, (outputs, left)), gradients = parts.value_and_grad(objective)(own)
     outside = clock()
     # Of an optimizer that is called several times in a step each call counts; schedules of epochs ask for the steps.
-    now = Clock(calls=state.step * one.updates + turn, steps_of=lambda count: outside.steps_of(count // one.updates))
+    now = Clock(calls=state.step * one.updates + turn, steps_of=lambda count: outside.steps_of(count / one.updates))
     with jax.numpy_dtype_promotion("standard"), ticking(now):
         updates, opt_state = optax.with_extra_args_support(_optimizer_of(one, parts)).update(
             gradients, opt_state, own, value=value, grad=gradients, value_fn=lambda own: objective(own)[0]

@@ -39,6 +39,7 @@ _PUBLIC = {
     "Dataset": "mlgym_jax.data.dataset",
     "run": "mlgym_jax.recording.launch",
     "forecast": "mlgym_jax.recording.forecast",
+    "find_learning_rate": "mlgym_jax.recording.learning_rates",
     "resume": "mlgym_jax.recording.launch",
     "evaluate": "mlgym_jax.recording.evaluation",
     "load_run": "mlgym_jax.reading.results",
@@ -76,6 +77,7 @@ if TYPE_CHECKING:
     from mlgym_jax.recording.forecast import forecast as forecast
     from mlgym_jax.recording.launch import resume as resume
     from mlgym_jax.recording.launch import run as run
+    from mlgym_jax.recording.learning_rates import find_learning_rate as find_learning_rate
     from mlgym_jax.study.build import build as build
 
 

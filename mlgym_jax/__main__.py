@@ -6,7 +6,7 @@ import ast
 import pathlib
 import sys
 
-_COMMANDS = ("run", "report", "reproduce", "evaluate", "export", "publish")
+_COMMANDS = ("run", "find_learning_rate", "report", "reproduce", "evaluate", "export", "publish")
 
 
 def _summary(file: pathlib.Path) -> str:
@@ -20,8 +20,8 @@ def main() -> None:
     folder = pathlib.Path(__file__).parent
     print("Run a study from one config file, and ask what it found:\n")
     for name in _COMMANDS:
-        print(f"  python -m mlgym_jax.{name:<10} {_summary(folder / f'{name}.py')}")
-    print(f"  python -m {'board_server':<20} Watch, compare and choose on a web page: http://127.0.0.1:8080")
+        print(f"  python -m mlgym_jax.{name:<18} {_summary(folder / f'{name}.py')}")
+    print(f"  python -m {'board_server':<28} Watch, compare and choose on a web page: http://127.0.0.1:8080")
     print("\nTo begin: python -m mlgym_jax.run --config=configs/gs.py. Each command says more with --help.")
     sys.exit(0)
 

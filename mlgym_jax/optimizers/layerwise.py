@@ -39,11 +39,12 @@ def layerwise_decay(
 ) -> optax.GradientTransformationExtraArgs:
     """Scale an optimizer's updates by decay^(top - layer), so that lower layers learn more slowly.
 
-    As for ELECTRA (Clark et al., 2020) and in the code of BEiT (Bao et al., 2021), of a network of n blocks the embeddings are layer 0, the blocks 1 to n, and all that is above
-    them, such as the last norm and the head, is the top, n + 1, whose updates stay as they are. A parameter belongs to
-    the block whose number stands in its path, as in `blocks_3`, `layers/3`, `encoderblock_3` or `TransformerBlock_3`,
-    numbers counted in their order; without one to the embeddings, if `embeddings` is found in its path; else to the
-    top. Weight decay inside of `optimizer` is scaled, too, as learning rates scale it.
+    As for ELECTRA (Clark et al., 2020), and with the numbers of BEiT's code (Bao et al., 2021): of a network of n
+    blocks the embeddings are layer 0, the blocks 1 to n, and all that is above them, such as the last norm and the
+    head, is the top, n + 1, whose updates stay as they are. A parameter belongs to the block whose number stands in its
+    path, as in `blocks_3`, `layers/3`, `encoderblock_3` or `TransformerBlock_3`, numbers counted in their order;
+    without one to the embeddings, if `embeddings` is found in its path; else to the top. Weight decay inside of
+    `optimizer` is scaled, too, as learning rates scale it.
 
     Args:
         optimizer: a component.

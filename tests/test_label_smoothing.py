@@ -56,6 +56,27 @@ def test_the_closed_form():
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
 
+def test_the_focal_loss_of_smoothed_targets_is_the_formula_of_torchvision():
+    """alpha_t (1 - p_t)^gamma ce, of targets t = 0.95 and 0.05: `torchvision.ops.sigmoid_focal_loss` by NumPy."""
+    logits, classes = np.float32([[2], [-1], [0.5]]), np.int32([1, 0, 0])
+    targets = np.where(classes == 1, 0.95, 0.05)
+    p = 1 / (1 + np.exp(-logits[:, 0].astype(np.float64)))
+    cross_entropy = -targets * np.log(p) - (1 - targets) * np.log(1 - p)
+    p_t = p * targets + (1 - p) * (1 - targets)
+    alpha_t = 0.25 * targets + 0.75 * (1 - targets)
+    found = loss("sigmoid_focal_loss", classes, logits, label_smoothing=0.1, alpha=0.25, gamma=2.0)
+    np.testing.assert_allclose(found, alpha_t * (1 - p_t) ** 2 * cross_entropy, rtol=1e-5)
+
+
+def test_a_class_weight_multiplies_the_whole_smoothed_loss():
+    weights = np.float32([1.0, 2.0, 0.5, 3.0])
+    inner = lookup("loss", "softmax_cross_entropy").factory(label_smoothing=0.2)
+    found = loss("class_weighted", loss=inner, weights=tuple(weights.tolist()))
+    log_p = np.log(softmax(LOGITS.astype(np.float64)))
+    smoothed = 0.8 * ONE_HOT + 0.2 / 4
+    np.testing.assert_allclose(found, weights[CLASSES] * -(smoothed * log_p).sum(-1), rtol=1e-5)
+
+
 def test_none_is_the_loss_as_it_was_to_the_bit():
     for name in ("softmax_cross_entropy", "sigmoid_binary_cross_entropy"):
         targets = CLASSES if name.startswith("softmax") else ONE_HOT

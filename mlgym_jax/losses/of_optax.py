@@ -18,7 +18,7 @@ Conventions that hold for all of them:
 - A loss of two classes by their signs (`hinge_loss`, `perceptron_loss`), and `sparsemax_loss`, takes targets 0 and 1 as
   well as -1 and 1: what is above 0 is the one class.
 - The cross entropies take `label_smoothing` in [0, 1), which may be swept: optax's `smooth_labels`, and for
-  `sigmoid_binary_cross_entropy` the same of the two classes of each output.
+  `sigmoid_binary_cross_entropy` and `sigmoid_focal_loss` the same of the two classes of each output.
 - Targets are checked before anything compiles: class numbers have an output, probabilities are in [0, 1], distributions
   add up to 1.
 - What remains besides the batch, such as positions, is averaged. Where there is `where`, bool[batch, positions], the
@@ -105,7 +105,7 @@ _SMOOTHED = {
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
 }
-_SMOOTHED_BINARY = {"sigmoid_binary_cross_entropy"}
+_SMOOTHED_BINARY = {"sigmoid_binary_cross_entropy", "sigmoid_focal_loss"}
 # Losses that compare the outputs with each other.
 _OF_CLASSES = {
     "multiclass_hinge_loss",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import collections
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.npz_files import file_at, unreadable
@@ -72,7 +74,7 @@ def conll(
                 f"split {split!r} has the tag {tag!r}, and 'train' does not{nearest(tag, tags)} Tags: {listed(tags)}",
             )
         words = [tokenizer.of_words(word for word, _ in sentence) for sentence in sentences]
-        targets = [[numbers[tag] for _, tag in sentence] for sentence in sentences]
+        targets = [np.array([numbers[tag] for _, tag in sentence], np.int32) for sentence in sentences]
         splits[split] = padded({"inputs": words, "targets": targets}, length, tokenizer.pad_token)
     pad, mask = tokenizer.pad_token, tokenizer.mask_token
     return Dataset(splits, len(tags), class_names=tags, tokenizer=tokenizer, pad_token=pad, mask_token=mask)

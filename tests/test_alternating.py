@@ -332,3 +332,39 @@ def test_logits_of_another_batch_are_refused():
         loss_of("gan_generator", {"fake_logits": FAKE[:2]})
     with pytest.raises(MlgymError, match="did you mean 'fake_logits'"):
         loss_of("gan_generator", {"fake_logits": FAKE}, fake="fake_logit")
+
+
+class Wgan(nn.Module):
+    """A critic and its gradient by its inputs, between real and made examples."""
+
+    @nn.compact
+    def __call__(self, x, noise_key):
+        of_noise, of_share = jax.random.split(noise_key)
+        generator, critic = Affine(name="generator"), Critic(name="critic")
+        fake = generator(jax.random.normal(of_noise, (x.shape[0], 2)))
+        real_logits, fake_logits = critic(x), critic(fake)
+        share = jax.random.uniform(of_share, (x.shape[0], 1))
+        _, back = nn.vjp(lambda critic, mixed: critic(mixed).sum(), critic, share * x + (1 - share) * fake)
+        gradient = back(jnp.ones(()))[1]
+        return {"real_logits": real_logits, "fake_logits": fake_logits, "gradient": gradient}
+
+
+def test_a_critic_with_a_gradient_penalty_learns_a_distance(tmp_path):
+    """The gradient's norm comes near to 1; a 1-Lipschitz critic tells distributions apart by their distance."""
+    registered()
+    mg.register("model", "wgan")(lambda: Wgan())
+    losses = dict(
+        distance=component("gan_discriminator", form="wasserstein"), penalty=component("gradient_penalty", weight=10.0)
+    )
+    critic = player("critic", loss=component("sum", losses=losses), updates=5)
+    generator = player("generator", loss=component("gan_generator", form="wasserstein"))
+    generator.optimizer = component("sgd", learning_rate=0.0)
+    config = study(critic, generator, model=component("wgan"), loss=component("sum", losses=losses), num_epochs=150)
+    config.evaluation_splits = ()
+    [experiment] = mg.run(config, tmp_path).experiments
+    penalties = np.array(experiment.history["train/loss/penalty"])
+    assert penalties[-20:].mean() < 0.1
+    distance = -np.array(experiment.history["train/loss/distance"])[-20:].mean()
+    params = experiment.restore().params["generator"]["Dense_0"]
+    fake = np.random.default_rng(0).normal(size=(20_000, 2)) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
+    assert np.linalg.norm(INPUTS.mean(axis=0) - fake.mean(axis=0)) * 0.5 < distance < 5

@@ -19,7 +19,10 @@ from mlgym_jax.study.expand import prepare
 CONFIGS = {
     "bundle": ({"num_epochs": 4}, 6, 1, {"val/accuracy": 0.85}),
     "cnn": ({"num_epochs": 2, "model.features": (8,)}, 2, 1, {"val/accuracy": 0.80}),
+    "contrastive": ({"num_epochs": 5, "model.features": 64}, 2, 1, {"val/accuracy": 0.5}),
     "custom": ({"num_epochs": 20}, 4, 1, {"val/accuracy": 0.70}),
+    "distil": ({"num_epochs": 3, "model.features": (64,)}, 3, 1, {"val/accuracy": 0.80}),
+    "gan": ({"num_epochs": 10}, 2, 1, {}),
     "gs": ({"num_epochs": 2}, 12, 1, {"val/accuracy": 0.90}),
     "imbalanced": ({"num_epochs": 4}, 12, 1, {"val/balanced_accuracy": 0.90, "val/recall/class_1": 0.90}),
     "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, {"val/accuracy": 0.90}),
@@ -67,6 +70,21 @@ def test_fine_tuning_begins_with_what_was_learnt(trained, tmp_path):
     scratch = mg.run(mg.load_config(f"{config}:{first.run_dir}", overrides={"warm_start": None}), tmp_path)
     means = [np.mean([max(item.history["val/accuracy"]) for item in run.experiments]) for run in (tuned, scratch)]
     assert means[0] > means[1] + 0.02
+
+
+def test_a_student_learns_what_its_teacher_says(trained, tmp_path):
+    name = f"{ROOT / 'configs/distil.py'}:{trained('distil').run_dir}"
+    students = mg.run(mg.load_config(name, overrides={"num_epochs": 3, "loss.alpha": [0.0, 0.9]}), tmp_path).experiments
+    soft = {
+        alpha: [e.last["val/loss/soft"] for e in students if e.hyperparameters["loss.alpha"] == alpha]
+        for alpha in (0, 0.9)
+    }
+    assert max(soft[0.9]) < min(soft[0])
+
+
+def test_made_digits_come_near_to_real_ones(trained):
+    found = [item.history["val/frechet"] for item in trained("gan").experiments]
+    assert all(history[-1] < 0.7 * history[0] for history in found)
 
 
 @pytest.mark.parametrize("name", CONFIGS)

@@ -149,7 +149,7 @@ def test_a_teacher_says_what_its_run_predicts(tmp_path, changes):
     metrics = dict(accuracy=component("accuracy", output="logits"))
     run = mg.run(config_of(model=component("with_statistics"), loss=losses, metrics=metrics, **changes), tmp_path)
     inputs = prepare(config_of(loss=student(run, loss=None, teacher_output="logits"))).jobs[0].sample["inputs"]
-    said = jax.jit(teacher_of(run.run_dir, None, None, "val/loss", None))(inputs)["logits"]
+    said = jax.jit(teacher_of(run.run_dir, None, None, "val/loss", None))({"inputs": inputs})["logits"]
     atol = 0.05 if "precision" in changes else 1e-6  # bfloat16, which another program rounds elsewhere
     np.testing.assert_allclose(said, run.best("val/loss").predict(inputs)["logits"], atol=atol)
     trained = WithStatistics().apply(

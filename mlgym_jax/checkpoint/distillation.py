@@ -69,7 +69,7 @@ class _Distillation:
         )
 
     def _soft(self, outputs: Outputs, batch: Batch) -> LossValues:
-        said = teacher_of(*(self.where[name] for name in _WHERE))(batch["inputs"])
+        said = teacher_of(*(self.where[name] for name in _WHERE))(batch)
         if self.output is None and parts(said):
             raise ConfigError(
                 "loss.teacher_output",

@@ -1,4 +1,4 @@
-"""The model of an earlier experiment as a function of inputs, with the weights that a checkpoint kept.
+"""The model of an earlier experiment as a function of a batch, with the weights that a checkpoint kept.
 
 No code that the run recorded is executed: its components are those that this process has registered by their names.
 """
@@ -24,7 +24,7 @@ from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import plain
 from mlgym_jax.core.paths import Path, map_paths
 from mlgym_jax.core.program import make_program
-from mlgym_jax.core.state import TrainState
+from mlgym_jax.core.state import Batch, TrainState
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.run_folder import folder as run_folder
@@ -55,13 +55,14 @@ class Teacher:
                 "program; compute its outputs once with `predict`, and add them to the dataset as a field"
             )
 
-    def __call__(self, inputs: Any) -> Any:
-        """Return its outputs in evaluation mode for inputs of a batch, as the engine predicts; nothing is trained.
+    def __call__(self, batch: Batch) -> Any:
+        """Return its outputs in evaluation mode for a batch, as the engine predicts; nothing is trained.
 
         Raises:
             MlgymError: the inputs are others than those that it was trained on.
         """
-        batch = {"inputs": inputs}
+        # What the engine itself adds is of the training that goes on.
+        batch = {name: value for name, value in batch.items() if not name.startswith("_")}
         try:
             abstract = jax.eval_shape(self._program.init, jax.random.key(0), batch)
             state = self._filled(abstract)

@@ -80,6 +80,16 @@ const OF_RUN = new Map<string, Handler>(
     resume_mismatch(run) {
       run.mismatches++;
     },
+    model_evaluated(_run, payload) {
+      // Model cards show it; here it is only read, as strictly as the projection does.
+      for (const name of ["experiment_id", "epoch", "num_examples"])
+        if (!isInteger(payload[name])) throw new TypeError(`${name}: ${JSON.stringify(payload[name])}`);
+      if (typeof payload.split !== "string") throw new TypeError("split is no text");
+      const [dataset, scores] = [required(payload, "dataset"), required(payload, "scores")];
+      if (dataset !== null && !isObject(dataset)) throw new TypeError("dataset is no object");
+      if (!isObject(scores)) throw new TypeError("scores are no object");
+      for (const score of Object.values(scores)) toFloat(score);
+    },
     // The page shows nothing of these.
     checkpoint_skipped() {},
     group_compacted() {},

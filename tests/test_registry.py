@@ -27,7 +27,7 @@ def test_a_function_is_registered_and_stays_as_it_is():
     assert register("model", "made", needs=("dataset",), dynamic=("rate",))(make) is make
     entry = lookup("model", "made")
     assert entry.factory(dataset="d", width=4) == ("d", 4, 0.5)
-    assert list(entry.parameters) == ["width", "rate"]
+    assert list(entry.parameters) == ["width", "rate", "inputs"]  # the last one is of every model
     assert dict(entry.needs) == {"dataset": "dataset"}
     assert [entry.is_dynamic(name) for name in ("rate", "width")] == [True, False]
     assert [entry.wants_integer(name) for name in ("rate", "width", "none")] == [False, True, False]
@@ -87,7 +87,7 @@ def test_a_linen_class_is_registered_as_it_is():
             return nn.Dense(self.width)(x) * self.rate
 
     entry = lookup("model", "Net")
-    assert list(entry.parameters) == ["width", "rate"]
+    assert list(entry.parameters) == ["width", "rate", "inputs"]  # the last one is of every model
     given = check_parameters(entry, {"width": 2, "rate": 1}, "model")
     net = entry.factory(**given)
     assert isinstance(net, Net) and net.rate == 1.0
@@ -106,7 +106,7 @@ def test_an_nnx_class_waits_for_its_rngs():
             self.layer = nnx.Linear(3, width, rngs=rngs)
 
     entry = lookup("model", "Net")
-    assert list(entry.parameters) == ["width"]
+    assert list(entry.parameters) == ["width", "inputs"]
     built = entry.factory(width=2)(nnx.Rngs(0))
     assert isinstance(built, Net) and built.layer.kernel.shape == (3, 2)
     with pytest.raises(ConfigError, match=r"config\.model\.width: wrong type"):

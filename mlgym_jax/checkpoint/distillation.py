@@ -140,7 +140,7 @@ def distillation(
         raise ConfigError("loss.temperature", f"a number above 0 is expected, found {temperature}")
     if isinstance(alpha, int | float) and not 0 <= alpha <= 1:
         raise ConfigError("loss.alpha", f"a number in [0, 1] is expected, found {alpha}")
-    where = dict(zip(_WHERE, (run_dir, experiment_id, epoch, monitor, mode), strict=True))
+    where: dict[str, Any] = dict(zip(_WHERE, (run_dir, experiment_id, epoch, monitor, mode), strict=True))
     return _Distillation(where, teacher_output, temperature, alpha, loss)
 
 
@@ -153,6 +153,7 @@ def teachers_in(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for section in config.values():
         for node in (section, *section.inside) if isinstance(section, Node) else ():
             if (node.entry.kind, node.entry.name) == ("loss", "distillation") and node.entry.is_built_in:
-                teacher = teacher_of(*(node.get(name) for name in _WHERE))
+                where: Any = [node.get(name) for name in _WHERE]
+                teacher = teacher_of(*where)
                 said = {"experiment_id": teacher.experiment_id, "epoch": teacher.epoch, "checksum": teacher.checksum}
                 yield dotted(node.path), {"run_dir": teacher.run_dir, **said}

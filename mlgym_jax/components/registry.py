@@ -21,72 +21,10 @@ import typing
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from mlgym_jax.components.built_in import MODULES
 from mlgym_jax.components.factories import annotations_of, module_class_factory, origin_of, signature_of
 from mlgym_jax.errors import ConfigError, MlgymError, described, likely, listed, nearest
 
-# Modules that register what is built in; imported at the first look-up so that `import mlgym_jax` stays light.
-_BUILTIN_MODULES = (
-    "mlgym_jax.augmentations.boxes",
-    "mlgym_jax.augmentations.composition",
-    "mlgym_jax.augmentations.features",
-    "mlgym_jax.augmentations.geometry",
-    "mlgym_jax.augmentations.mixing",
-    "mlgym_jax.augmentations.photometric",
-    "mlgym_jax.augmentations.rand_augment",
-    "mlgym_jax.augmentations.tokens",
-    "mlgym_jax.checkpoint.distillation",
-    "mlgym_jax.checkpoint.policies",
-    "mlgym_jax.checkpoint.warm_start",
-    "mlgym_jax.data.arrow_tables",
-    "mlgym_jax.data.bag_of_words",
-    "mlgym_jax.data.conll_files",
-    "mlgym_jax.data.cross_validation",
-    "mlgym_jax.data.csv_files",
-    "mlgym_jax.data.datasets",
-    "mlgym_jax.data.encodings",
-    "mlgym_jax.data.given",
-    "mlgym_jax.data.huggingface",
-    "mlgym_jax.data.image_folder",
-    "mlgym_jax.data.imputation",
-    "mlgym_jax.data.loaders",
-    "mlgym_jax.data.npz_files",
-    "mlgym_jax.data.masked_tokens",
-    "mlgym_jax.data.record_files",
-    "mlgym_jax.data.samplers",
-    "mlgym_jax.data.sklearn_tables",
-    "mlgym_jax.data.steps_per_epoch",
-    "mlgym_jax.data.text_files",
-    "mlgym_jax.data.tfds",
-    "mlgym_jax.data.transforms",
-    "mlgym_jax.data.validation",
-    "mlgym_jax.execution.parallel",
-    "mlgym_jax.losses.adversarial",
-    "mlgym_jax.losses.composite",
-    "mlgym_jax.losses.elbo",
-    "mlgym_jax.losses.contrastive",
-    "mlgym_jax.losses.of_optax",
-    "mlgym_jax.metrics.agreement",
-    "mlgym_jax.metrics.classification",
-    "mlgym_jax.metrics.probability",
-    "mlgym_jax.metrics.ranking",
-    "mlgym_jax.metrics.regression",
-    "mlgym_jax.metrics.top_k",
-    "mlgym_jax.models",
-    "mlgym_jax.models.post_processors",
-    "mlgym_jax.models.precision",
-    "mlgym_jax.models.remat",
-    "mlgym_jax.optimizers.alternating",
-    "mlgym_jax.optimizers.averaging",
-    "mlgym_jax.optimizers.layerwise",
-    "mlgym_jax.optimizers.of_optax",
-    "mlgym_jax.optimizers.schedules",
-    "mlgym_jax.optimizers.warmup",
-    "mlgym_jax.search.early_stopping",
-    "mlgym_jax.search.halving",
-    "mlgym_jax.search.optuna_search",
-    "mlgym_jax.search.refit",
-    "mlgym_jax.search.strategies",
-)
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
 _registry: dict[str, dict[str, Registration]] = {}
 _builtins_loaded = False
@@ -272,7 +210,7 @@ def _load_builtins() -> None:
     global _builtins_loaded
     if not _builtins_loaded:
         _builtins_loaded = True
-        for module in _BUILTIN_MODULES:
+        for module in MODULES:
             importlib.import_module(module)
 
 

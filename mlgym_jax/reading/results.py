@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from mlgym_jax.config.spelling import columns
 from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
@@ -321,19 +320,9 @@ class RunResult:
         Raises:
             MlgymError: pandas is not installed.
         """
-        try:
-            import pandas
-        except ImportError:
-            raise MlgymError('to_dataframe needs pandas; type: pip install "mlgym-jax[pandas]"') from None
-        rows, cells = [], columns([item.hyperparameters for item in self.experiments])
-        for item, swept in zip(self.experiments, cells, strict=True):
-            for epoch, scores in zip(item._view.epoch_numbers, item._view.rows(), strict=True):
-                values = {"experiment_id": item.experiment_id, "fold": item.fold, "status": item.status}
-                rows.append({**values, **swept, "epoch": epoch, **scores})
-        frame = pandas.DataFrame(rows)
-        for name in {name for swept in cells for name, value in swept.items() if value is None}:
-            frame[name] = pandas.Series([row.get(name) for row in rows], dtype=object)  # None is a value, 1 no float
-        return frame
+        from mlgym_jax.reading.score_frame import score_frame
+
+        return score_frame(self.experiments)
 
     @property
     def _study(self) -> Any:

@@ -1,4 +1,4 @@
-"""What a run that goes on may change, how long it trains and how often it writes checkpoints, and what it may not."""
+"""What a run that goes on may change of its config: how long it trains, and how often it writes checkpoints."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.config.words import is_sweep
-from mlgym_jax.errors import ConfigError, MlgymError
-from mlgym_jax.events import layout
+from mlgym_jax.errors import ConfigError
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.job import Job
 
@@ -54,22 +53,3 @@ def check_goes_on(job: Job, before: Mapping[str, Any]) -> None:
             f"comes every {was.stretch}; what would come next is not what a longer run does. Start a new one, with "
             "component('experiment', …) as its warm_start to go on from this one's parameters",
         )
-
-
-def check_teachers(run_dir: str, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
-    """Refuse to go on where what a run learns from is not what it was.
-
-    Args: place in the run -> what stood there, as `run.json` holds it; and what stands there now.
-
-    Raises:
-        MlgymError: see there.
-    """
-    for place, was in before.items():
-        found = now.get(place, was)
-        if found["checksum"] != was["checksum"]:
-            raise MlgymError(
-                f"{run_dir}: the teacher is not the one that was learnt from: of {place} it is epoch {found['epoch']} "
-                f"of experiment {found['experiment_id']} in {found['run_dir']}, and was epoch {was['epoch']} of "
-                f"experiment {was['experiment_id']} (its checksum in {layout.RECORD} differs), so going on would mix "
-                "results; restore that run, or start a new one"
-            )

@@ -26,16 +26,17 @@ from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, reques
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.recording.energy import EnergyMeter
-from mlgym_jax.recording.going_on import change, check_goes_on, check_teachers
+from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
+from mlgym_jax.recording.learnt_from import check_learnt_from, record_learnt_from
 from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder import folder as run_folder
-from mlgym_jax.run_folder import provenance, sources, tokenizers
+from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
@@ -155,15 +156,7 @@ def resume(
         study = prepare(config, written.live.view)
         for job in study.jobs:
             check_goes_on(job, before)
-        record = run_folder.read_record(folder)
-        recorded = record.get("data_fingerprint") or {}
-        for job in study.jobs:
-            if recorded.get(layout.group_name(job.group.index)) not in (None, job.table.fingerprint):
-                raise MlgymError(
-                    f"{folder}: the data is not what experiment {job.group.ids[0]} was trained on (its fingerprint in "
-                    f"{layout.RECORD} differs), so going on would mix results; restore the data, or start a new run"
-                )
-        check_teachers(folder, record.get("teachers") or {}, study.teachers())
+        check_learnt_from(folder, study)
         run_folder.write_resolved(folder, study.config)
         return _launch(written, study, request, devices=used, profile=tracing)
 
@@ -284,10 +277,8 @@ def _launch(
             _LOG.warning("going on with other %s than before, so numbers may differ: %s", *said)
     record["launches"].append(launch)
     record["config_hash"] = config_hash(study.config)
-    if teachers := study.teachers():
-        record["teachers"] = {**record.get("teachers", {}), **teachers}
     try:
-        _record_data(run_dir, record, study)
+        record_learnt_from(run_dir, record, study)
     except DiskError as error:
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter = "INTERRUPTED", EnergyMeter()
@@ -314,7 +305,7 @@ def _launch(
             if not waiting and going_on:
                 longer = _continued(study, rivals, live.view)
                 if longer is not study:  # what it trains on is on disk before anything says that it trains
-                    _record_data(run_dir, record, longer)
+                    record_learnt_from(run_dir, record, longer)
                 recorder.announce(run_dir, longer.experiments[len(study.experiments) :])
                 waiting += longer.jobs[len(study.jobs) :]
                 study = longer
@@ -331,14 +322,6 @@ def _launch(
     result = RunResult(run_dir, live.view, live.damaged_lines, trust=True, data=given.now())
     write_cards(result, study, record, log)
     return result
-
-
-def _record_data(run_dir: str, record: dict[str, Any], study: Study) -> None:
-    """Write what data a study trains on, and the tokenizers of its texts."""
-    for job in study.jobs:
-        tokenizers.write(run_dir, job.group.config["dataset"], job.components["dataset"])
-    record["data_fingerprint"] = study.fingerprints()
-    run_folder.write_record(run_dir, record)
 
 
 def _continued(study: Study, trained: Rivals, view: RunView) -> Study:

@@ -50,7 +50,7 @@ def registered():
     def cloud():
         return mg.Dataset(splits={"train": {"inputs": INPUTS, "targets": np.zeros(20, np.int32)}})
 
-    @mg.register("model", "gan")
+    @mg.register("model", "small_gan")
     def gan():
         return Gan()
 
@@ -66,7 +66,7 @@ def study(first=None, second=None, **changes):
             "dataset": component("cloud"),
             "validation": None,
             "loader": component("in_memory", batch_size=20, shuffle=False),
-            "model": component("gan"),
+            "model": component("small_gan"),
             "loss": component(
                 "sum",
                 losses=dict(discriminator=component("gan_discriminator"), generator=component("gan_generator")),

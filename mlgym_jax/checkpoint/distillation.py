@@ -31,7 +31,7 @@ from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
 from mlgym_jax.errors import ConfigError, MlgymError, listed
 
-_WHERE = ("run_dir", "experiment_id", "epoch", "monitor", "mode")
+_WHERE: tuple[str, ...] = ("run_dir", "experiment_id", "epoch", "monitor", "mode")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +153,7 @@ def teachers_in(config: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]
     for section in config.values():
         for node in (section, *section.inside) if isinstance(section, Node) else ():
             if (node.entry.kind, node.entry.name) == ("loss", "distillation") and node.entry.is_built_in:
-                where: Any = [node.get(name) for name in _WHERE]
-                teacher = teacher_of(*where)
+                given: Any = [node.get(name) for name in _WHERE]
+                teacher = teacher_of(*given)
                 said = {"experiment_id": teacher.experiment_id, "epoch": teacher.epoch, "checksum": teacher.checksum}
                 yield dotted(node.path), {"run_dir": teacher.run_dir, **said}

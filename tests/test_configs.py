@@ -17,6 +17,18 @@ from mlgym_jax.study.expand import prepare
 
 # name -> (overrides, experiments, compiled programs, {score: what this little training reaches})
 CONFIGS = {
+    "bert_mlm": (
+        {
+            "num_steps": 20,
+            "evaluate_every_steps": 10,
+            "model.depth": 1,
+            "model.width": 32,
+            "dataset.dataset.length": 16,
+        },
+        1,
+        1,
+        {"val/accuracy": 0.08},
+    ),
     "bundle": ({"num_epochs": 4}, 6, 1, {"val/accuracy": 0.85}),
     "cnn": ({"num_epochs": 2, "model.features": (8,)}, 2, 1, {"val/accuracy": 0.80}),
     "contrastive": ({"num_epochs": 5, "model.features": 64}, 2, 1, {"val/accuracy": 0.5}),
@@ -24,15 +36,34 @@ CONFIGS = {
     "distil": ({"num_epochs": 3, "model.features": (64,)}, 3, 1, {"val/accuracy": 0.80}),
     "gan": ({"num_epochs": 10}, 2, 1, {}),
     "gs": ({"num_epochs": 2}, 12, 1, {"val/accuracy": 0.90}),
+    "gnn": ({"num_epochs": 6}, 4, 1, {"val/accuracy": 0.4}),
     "imbalanced": ({"num_epochs": 4}, 12, 1, {"val/balanced_accuracy": 0.90, "val/recall/class_1": 0.90}),
+    "lm": (
+        {"num_steps": 20, "evaluate_every_steps": 10, "model.depth": 1, "model.width": 32, "dataset.length": 16},
+        1,
+        1,
+        {"val/accuracy": 0.08},
+    ),
+    "multitask": ({"num_epochs": 4}, 4, 1, {"val/digit": 0.8, "val/even": 0.8}),
     "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, {"val/accuracy": 0.90}),
+    "own_data": ({"num_epochs": 3, "model.features": (32,)}, 10, 1, {"val/accuracy": 0.8, "val/auroc": 0.85}),
     "regression": ({"num_epochs": 10, "model.features": ()}, 3, 1, {"val/r2": 0.35}),
+    "resnet": ({"num_epochs": 1, "model.width": 2}, 2, 1, {"val/accuracy": 0.08}),
+    "segmentation": (
+        {"num_epochs": 2, "model.features": (4, 8), "dataset.size": 16, "dataset.num_examples": 100},
+        2,
+        1,
+        {"val/accuracy": 0.7},
+    ),
+    "sequence_tagging": ({"num_epochs": 2, "dataset.num_examples": 200}, 4, 1, {"val/accuracy": 0.3}),
     "tabular": (
         {"num_epochs": 5, "validation.folds": 3, "model.features": (32,)},
         6,
         2,
         {"val/auroc": 0.98, "val/aupr": 0.97},
     ),
+    "vae": ({"num_epochs": 2, "model.features": (16,)}, 4, 2, {}),
+    "vit": ({"num_epochs": 1, "model.depth": 1, "model.width": 16}, 4, 1, {"val/accuracy": 0.08}),
     "warm_start": ({"num_epochs": 10}, 3, 1, {"val/accuracy": 0.93}),
 }
 

@@ -19,7 +19,7 @@ DEEPEST = 4
 
 @register("dataset", "brackets")
 def brackets(*, num_examples: int = 600, length: int = 40, seed: int = 0):
-    """Write random expressions of brackets that open (1) and close (2) and of signs (3, 4), and how deep each stands."""
+    """Write random expressions of brackets that open (1) and close (2) and signs (3, 4), and how deep each stands."""
     rng = np.random.default_rng(seed)
     tokens, depths = np.zeros((2, num_examples, length), np.int32)
     where = np.arange(length) < rng.integers(5, length + 1, num_examples)[:, None]

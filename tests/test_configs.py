@@ -31,7 +31,7 @@ CONFIGS = {
     ),
     "bundle": ({"num_epochs": 4}, 6, 1, {"val/accuracy": 0.85}),
     "cnn": ({"num_epochs": 2, "model.features": (8,)}, 2, 1, {"val/accuracy": 0.80}),
-    "contrastive": ({"num_epochs": 5, "model.features": 64}, 2, 1, {"val/accuracy": 0.5}),
+    "contrastive": ({"num_epochs": 3, "model.features": 64}, 2, 1, {"val/accuracy": 0.5}),
     "custom": ({"num_epochs": 20}, 4, 1, {"val/accuracy": 0.70}),
     "distil": ({"num_epochs": 3, "model.features": (64,)}, 3, 1, {"val/accuracy": 0.80}),
     "gan": ({"num_epochs": 10}, 2, 1, {}),

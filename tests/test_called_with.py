@@ -12,6 +12,7 @@ import mlgym_jax as mg
 from mlgym_jax import component, register
 from mlgym_jax.core.calling import arguments, handed
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.study.expand import prepare
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
@@ -168,3 +169,18 @@ def test_targets_are_handed_where_the_config_says_so_alone():
     args, named = arguments(call, handed(batch, dict(x="inputs", targets="targets")), {})
     assert args == ()
     assert named["targets"] is TARGETS
+
+
+class Optional(linen.Module):
+    @linen.compact
+    def __call__(self, x, lengths=None, where=None):
+        return linen.Dense(2)(x if lengths is None else shown(x, lengths))
+
+
+def test_a_field_that_a_model_takes_and_is_not_handed_is_told():
+    fields = {**FIELDS, "where": np.ones(40, bool)}
+    (told,) = prepare(study(Optional(), fields)).jobs[0].surprises
+    assert "it takes lengths, of which the data have a field, and is not handed it" in told
+    assert "inputs=dict(…='inputs', lengths='lengths')" in told
+    wired = component("of_test", inputs=dict(x="inputs", lengths="lengths"))
+    assert prepare(study(Optional(), fields, model=wired)).jobs[0].surprises == ()

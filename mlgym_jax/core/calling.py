@@ -24,12 +24,15 @@ import jax
 
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.inputs import INPUTS
+from mlgym_jax.core.modes import note_overlooked
 from mlgym_jax.core.outputs import pick
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Fields of a batch that are the engine's, and what the model is to predict: where a config says so, it is handed it.
 _NOT_HANDED = ("inputs", "targets", "mask", "class_counts")
+# What losses and metrics count, which need not be what a model is to see: of a masked language model it is not.
+_WHERE = "where"
 _KEY = re.compile(r"(.*_)?(rng|key|rngs|prng_key)")
 
 
@@ -116,6 +119,8 @@ def arguments(
     taken = [p for p in [*signature.parameters.values()][1:] if p.name not in mode]
     args, named = _of_inputs(taken, inputs, fields)
     named |= _besides(taken, args, named, fields, key)
+    filled = _filled(taken, args, named)
+    note_overlooked(tuple(p.name for p in taken if p.name in fields and p.name not in (*filled, _WHERE)))
     try:
         signature.bind(None, *args, **named, **mode)
     except TypeError as error:
@@ -142,11 +147,15 @@ def _of_inputs(taken: list[inspect.Parameter], inputs: Any, fields: Mapping[str,
     return (inputs,), {}
 
 
+def _filled(taken: list[inspect.Parameter], args: tuple, named: Mapping[str, Any]) -> set[str]:
+    return {*[p.name for p in taken if p.kind in _POSITIONAL][: len(args)], *named}
+
+
 def _besides(
     taken: list[inspect.Parameter], args: tuple, named: Mapping[str, Any], fields: Mapping[str, Any], key: Any
 ) -> dict[str, Any]:
     """Return what it asks for without a default and is not among the inputs."""
-    filled = {*[p.name for p in taken if p.kind in _POSITIONAL][: len(args)], *named}
+    filled = _filled(taken, args, named)
     found: dict[str, Any] = {}
     for parameter in taken:
         name = parameter.name

@@ -136,11 +136,13 @@ class Seen:
         dropout: whether it has layers of dropout, of a rate above 0.
         statistics: whether it has batch statistics.
         updated: whether any of these were another after the call.
+        overlooked: arguments with a default that the data have a field of the name of, which it is not handed.
     """
 
     dropout: bool = False
     statistics: bool = False
     updated: bool = False
+    overlooked: tuple[str, ...] = ()
 
 
 _SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
@@ -163,6 +165,13 @@ def note_layer(layer: Any) -> None:
     rate = getattr(layer, "rate", getattr(layer, "dropout_rate", None))
     if seen is not None and rate is not None and hasattr(layer, "deterministic"):
         seen.dropout |= not isinstance(rate, int | float) or rate > 0
+
+
+def note_overlooked(arguments: tuple[str, ...]) -> None:
+    """Note arguments of the model that could have been fields of the batch, and are not."""
+    seen = _SEEN.get()
+    if seen is not None and arguments:
+        seen.overlooked = arguments
 
 
 def note_statistics(before: Any, after: Any) -> None:

@@ -15,7 +15,7 @@ from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.core.trees import path_name
-from mlgym_jax.errors import ConfigError, MlgymError, in_words
+from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
 
 
 class NotTraceable(Exception):
@@ -98,6 +98,12 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
             "config.model: training leaves its batch statistics as they are initialised. If they are not frozen on "
             "purpose, let the model take the mode, __call__(self, x, train), and hand it on: "
             "nn.BatchNorm(use_running_average=not train)"
+        )
+    if seen.overlooked:
+        wired = ", ".join(f"{name}={name!r}" for name in seen.overlooked)
+        found.append(
+            f"config.model: it takes {listed(seen.overlooked)}, of which the data have a field, and is not handed it, "
+            f"as it can do without. If it is meant to, say so: component('…', inputs=dict(…='inputs', {wired}))"
         )
     return tuple(found)
 

@@ -135,7 +135,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "patients.csv").write_text("age,sex,outcome\n" + 20 * "50,m,ill\n40,f,well\n,f,ill\n60,f,well\n")
     names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "readme"}
     blocks = snippets("README.md")
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     (tmp_path / "shards").mkdir()
     for split in ("train", "test"):
         writer = ArrayRecordWriter(f"shards/{split}-0.array_record", "group_size:1")
@@ -147,6 +147,10 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
         if block.startswith("from ml_collections"):
             assert prepare(names["get_config"]()).config["name"] == "digits-mlp"
             names["config"] = names["get_config"]()
+        if block.startswith("config.model"):
+            names["config"].dataset.flat = False
+            assert [len(job.group.experiments) for job in prepare(names["config"]).jobs] == [12]
+            names["config"] = names["get_config"]()
         if "array_records" in block:
             del names["config"].encoding, names["config"].sampler
             assert [job.sample["inputs"].shape for job in prepare(names["config"]).jobs] == [(256, 28, 28)]
@@ -155,6 +159,8 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
             assert [job.sample["inputs"].shape[1] for job in prepare(names["config"]).jobs] == [3]
     assert names["my_net"] is not None
     assert names["outputs"].shape == (5, 10)
+    assert names["table"]["prediction"].isin([str(digit) for digit in range(10)]).all()
+    assert len(names["ensemble"].members) == 5
     assert np.isfinite(float(capsys.readouterr().out.splitlines()[-1]))
 
 

@@ -66,6 +66,7 @@ PARAMETERS = {
     "loss/distillation": f'run_dir="event_storage/RUN_ID", monitor="val/accuracy", loss={CROSS_ENTROPY}',
     "loss/l1_regularizer": 'paths="kernel$", weight=1e-4',
     "loss/l2_regularizer": 'paths="kernel$", weight=1e-4',
+    "loss/sample_weighted": f"loss={CROSS_ENTROPY}",
     "loss/sum": f'losses=dict(fit={CROSS_ENTROPY}, decay=component("l2_regularizer", weight=1e-4))',
     "metric/confusion_matrix": "every_num_epochs=5",
     "loss/negative_elbo": 'likelihood="bernoulli", beta=4.0',

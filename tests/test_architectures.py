@@ -10,6 +10,7 @@ from reference_values import normal
 from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.sequences import packed
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.models.attention import rotary_angles, turned
 
@@ -129,7 +130,7 @@ def test_padding_of_graphs_changes_nothing(pool):
 
 def test_rotary_positions_turn_complex_numbers_and_see_distances():
     x = normal("rotary", (2, 6, 3, 8))
-    found = np.asarray(turned(jnp.asarray(x), rotary_angles(6, 8)))
+    found = np.asarray(turned(jnp.asarray(x), rotary_angles(jnp.arange(6), 8)))
     pairs = x[..., :4] + 1j * x[..., 4:]
     angles = np.arange(6)[:, None] * 10000.0 ** (-np.arange(4) / 4)
     expected = pairs * np.exp(1j * angles)[None, :, None]
@@ -290,3 +291,20 @@ def test_a_padded_sequence_is_read_as_it_is_alone(name, pool):
     for row, length in enumerate(lengths):
         alone, _ = model.apply(params, {}, jnp.asarray(tokens[row : row + 1, :length]), jax.random.key(0), False)
         np.testing.assert_allclose(outputs[row], alone[0], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("positions", ["learned", "rotary"])
+@pytest.mark.parametrize("kind", ["causal", "masked"])
+def test_sequences_that_share_a_row_are_read_as_they_are_alone(kind, positions):
+    sizes = {"width": 8, "depth": 2, "num_heads": 2, "positions": positions, "kind": kind}
+    model = model_of("transformer", 9, vocabulary_size=9, max_length=7, **sizes)
+    sequences = [np.array([7, 8, 1], np.int32), np.array([2, 5], np.int32), np.array([4, 4, 3, 6], np.int32)]
+    rows = packed({"tokens": sequences}, 7, fill=0)
+    found, params = applied(model, {name: rows[name] for name in ("tokens", "where", "segments", "positions")})
+    assert rows["tokens"].shape == (2, 7)
+    places = [(0, 0), (0, 3), (1, 0)]
+    for (row, start), sequence in zip(places, sequences, strict=True):
+        alone, _ = model.apply(params, {}, jnp.asarray(sequence[None]), jax.random.key(0), False)
+        np.testing.assert_allclose(found[row, start : start + len(sequence)], alone[0], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ConfigError, match=r"transformer: segments are int\[batch, 7\], as the tokens; found float32"):
+        applied(model, {"tokens": rows["tokens"], "segments": rows["where"].astype(np.float32)})

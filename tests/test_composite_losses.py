@@ -8,6 +8,7 @@ import pytest
 import sklearn.utils
 from flax import linen as nn
 from metric_cases import quick_jit
+from sklearn.metrics import log_loss
 
 import mlgym_jax as mg
 from mlgym_jax.components.registry import lookup
@@ -137,3 +138,32 @@ def test_an_output_or_field_that_is_not_there_names_those_that_are():
         program.eval_step(state, batch)
     with pytest.raises(MlgymError, match="no field 'label' in the data"):
         loss("softmax_cross_entropy", target="label")(LOGITS, BATCH)
+
+
+def test_weights_of_examples_are_those_of_scikit_learn():
+    """Over batches of which the last one is padded, by steps of the program and over the split."""
+    weights = np.array([0.5, 2.0, 0.0, 1.0, 3.0, 0.25, 1.5], np.float32)
+    weighted = loss("sample_weighted", loss=loss("softmax_cross_entropy"), field="importance")
+    program = mg.make_program(
+        {
+            "model": mg.Model(lambda key, x: ({}, {}), lambda params, state, x, key, train: (x, state)),
+            "loss": weighted,
+            "optimizer": optax.sgd(0.1),
+        }
+    )
+    fields = {"inputs": LOGITS, "targets": TARGETS, "importance": weights}
+    state, found = program.init(jax.random.key(0), fields), program.empty()
+    for start in (0, 4):
+        batch = {name: np.resize(array[start : start + 4], (4, *array.shape[1:])) for name, array in fields.items()}
+        batch["mask"] = np.arange(start, start + 4) < 7
+        found = program.merge(found, program.eval_step(state, batch))
+    probabilities = np.exp(LOGITS.astype(np.float64))
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    expected = log_loss(TARGETS, probabilities, sample_weight=weights)
+    np.testing.assert_allclose(program.compute(found)["loss"], expected, rtol=1e-6)
+    with pytest.raises(ConfigError, match=r"the field 'importance' is one number an example, float\[7\]; found"):
+        program.eval_step(state, {**fields, "importance": LOGITS})
+    for wrong in (-1.0, np.nan):
+        held = {**fields, "importance": np.where(weights > 0, weights, wrong), "mask": np.ones(7, bool)}
+        with pytest.raises(ConfigError, match=rf"the field 'importance' holds {wrong}; weights are finite, at least 0"):
+            program.eval_step(state, held)

@@ -70,6 +70,15 @@ def scaled(values: LossValues, factor: Any) -> LossValues:
     return _as_returned(terms)
 
 
+def weighted_by(values: LossValues, weights: jax.Array) -> LossValues:
+    """Let examples count by weights, float[batch], beside those that the values of a loss have."""
+    terms = []
+    for sums, own in terms_of(values):
+        by = weights.astype(sums.dtype)
+        terms.append((sums * by, by if own is None else own * by))
+    return _as_returned(terms)
+
+
 def added(losses: Iterable[LossValues]) -> LossValues:
     """Add up the values of several losses, in their order."""
     plain, weighted = [], []

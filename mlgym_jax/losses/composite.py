@@ -24,14 +24,16 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.components.registry import register, shared_parameters
+from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
 from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_target
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
-from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled
+from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled, weighted_by
 from mlgym_jax.errors import MlgymError
 
 Loss = Callable[..., LossValues]
@@ -147,6 +149,39 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
             )
         values = call_loss(loss, outputs, batch, given)
         return scaled(values, class_weights(weights, batch)[targets])
+
+    weigh.takes = taken_by(loss)
+    return weigh
+
+
+@register("loss", "sample_weighted")
+def sample_weighted(*, loss: Any, field: str = "sample_weight") -> Loss:
+    """Let examples count by a field of the data, float[batch]: sum w_i l_i / sum w_i, over a batch and over a split.
+
+    That is the `sample_weight` of scikit-learn's metrics. An example of weight 0 does not count; if all have it, the
+    loss of a step is 0, that of a split NaN.
+
+    Args:
+        loss: a component, such as `component("softmax_cross_entropy")`; where it has weights of its own, such as the
+            number of a sequence's tokens, both are multiplied.
+        field: the field that holds the weights.
+
+    Raises:
+        MlgymError: no such field, or one of another shape; where the values are known, one below 0 or not finite.
+    """
+
+    def weigh(outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
+        weights = jnp.asarray(with_target(batch, field)["targets"])
+        if weights.shape != batch["mask"].shape:
+            raise MlgymError(
+                f"sample_weighted: the field {field!r} is one number an example, float[{len(batch['mask'])}]; found "
+                f"{shape_of(weights)}"
+            )
+        found = known(batch, field)
+        if found is not None and not (np.isfinite(found).all() and found.min() >= 0):
+            wrong = found[~(np.isfinite(found) & (found >= 0))][0]
+            raise UnfitTargets(f"sample_weighted: the field {field!r} holds {wrong}; weights are finite, at least 0")
+        return weighted_by(call_loss(loss, outputs, batch, given), weights.astype(jnp.float32))
 
     weigh.takes = taken_by(loss)
     return weigh

@@ -40,8 +40,10 @@ class Attention(nn.Module):
 
         Args:
             x: what asks; memory: float[batch, other length, width], what is asked, by default `x`.
-            real: bool[batch, length of what is asked], the positions that are no padding.
-            angles: float32[length, width of a head / 2], by which pairs of queries and keys are turned.
+            real: bool[batch, length of what is asked], the positions that are no padding, or bool[batch, length, length
+                of what is asked], those that each position may see.
+            angles: float32[length, width of a head / 2], by which pairs of queries and keys are turned, or of each
+                example, float32[batch, length, width of a head / 2].
         """
         width = x.shape[-1]
         asked = x if memory is None else memory
@@ -54,7 +56,7 @@ class Attention(nn.Module):
         query, key, value = heads("query", x), heads("key", asked), heads("value", asked)
         if angles is not None:
             query, key = turned(query, angles), turned(key, angles)
-        mask = None if real is None else real[:, None, None, :]
+        mask = real if real is None else real[:, None] if real.ndim == 3 else real[:, None, None, :]
         found = jax.nn.dot_product_attention(query, key, value, mask=mask, is_causal=self.causal)
         return nn.Dense(width, kernel_init=self.out_init, name="out")(found.reshape(x.shape))
 
@@ -117,8 +119,13 @@ class Block(nn.Module):
         return added(x, feed(normed("mlp_norm", x), train))
 
 
-def positioned(module: nn.Module, x: jax.Array, positions: str, max_length: int | None, name: str) -> jax.Array:
+def positioned(
+    module: nn.Module, x: jax.Array, positions: str, max_length: int | None, name: str, places: jax.Array | None = None
+) -> jax.Array:
     """Return float[batch, length, width] with a learned vector of each position added, if they are learned.
+
+    Args:
+        places: int[batch, length], the position of each; by default 0, 1, 2 …
 
     Raises:
         ConfigError: at `model.max_length`, a sequence that is longer than the table.
@@ -136,17 +143,22 @@ def positioned(module: nn.Module, x: jax.Array, positions: str, max_length: int 
             f"max_length={length}, or positions='rotary', which takes any length",
         )
     table = module.param(name, NORMAL, (rows, x.shape[2]))
-    return x + table[None, :length].astype(x.dtype)
+    return x + (table[None, :length] if places is None else table[places]).astype(x.dtype)
 
 
-def rotary_angles(length: int, head_width: int) -> jax.Array:
-    """Return float32[length, head_width / 2], position times 10000^(-2 i / head_width): arXiv:2104.09864, section 3."""
+def rotary_angles(places: jax.Array, head_width: int) -> jax.Array:
+    """Return float32[…, head_width / 2], position times 10000^(-2 i / head_width): arXiv:2104.09864, section 3.
+
+    Args:
+        places: int[…], the positions.
+    """
     frequencies = 10000.0 ** (-jnp.arange(0, head_width, 2, dtype=jnp.float32) / head_width)
-    return jnp.arange(length, dtype=jnp.float32)[:, None] * frequencies[None, :]
+    return jnp.einsum("...,f->...f", places.astype(jnp.float32), frequencies)
 
 
 def turned(x: jax.Array, angles: jax.Array) -> jax.Array:
     """Turn the pairs (i, i + half) of float[batch, length, heads, width] by an angle a position and pair."""
     one, other = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    cos, sin = jnp.cos(angles)[None, :, None, :], jnp.sin(angles)[None, :, None, :]
+    angles = (angles if angles.ndim == 3 else angles[None])[:, :, None, :]
+    cos, sin = jnp.cos(angles), jnp.sin(angles)
     return jnp.concatenate([one * cos - other * sin, other * cos + one * sin], axis=-1).astype(x.dtype)

@@ -99,6 +99,28 @@ def real_positions(name: str, tokens: jax.Array, lengths: Any, where: Any) -> ja
     return found
 
 
+def seen_positions(name: str, tokens: jax.Array, real: jax.Array | None, segments: Any, positions: Any) -> Any:
+    """Return which positions are seen: `real`, or where a row holds several sequences, bool[batch, length, length].
+
+    Args:
+        segments: int[batch, length], the number of the sequence that each position belongs to; or None.
+        positions: int[batch, length], the place in it, which is checked here; or None.
+
+    Raises:
+        ConfigError: at `model`, other shapes, or no integers.
+    """
+    for what, found in (("segments", segments), ("positions", positions)):
+        if found is not None and (found.shape != tokens.shape or not jnp.issubdtype(found.dtype, jnp.integer)):
+            raise ConfigError(
+                "model",
+                f"{name}: {what} are int[batch, {tokens.shape[1]}], as the tokens; found {found.dtype}{_rows(found)}",
+            )
+    if segments is None:
+        return real
+    same = segments[:, :, None] == segments[:, None, :]
+    return same if real is None else same & real[:, None, :]
+
+
 def tokens_of(name: str, tokens: Any, real: jax.Array | None, vocabulary_size: int | None) -> jax.Array:
     """Return token numbers int[batch, length] with those of padding replaced by 0, so that nothing depends on them.
 

@@ -53,7 +53,7 @@ class Seq2Seq(nn.Module):
             x = embedding(tokens_of(f"transformer, {name}:", tokens, real, self.vocabulary_size))
             x = positioned(self, x, self.positions, self.max_length, f"{name}_positions")
             rotary = self.positions == "rotary"
-            angles = rotary_angles(x.shape[1], self.width // self.num_heads) if rotary else None
+            angles = rotary_angles(jnp.arange(x.shape[1]), self.width // self.num_heads) if rotary else None
             return dropped(x, self.dropout_rate, train), angles
 
         def block(name: str, causal: bool) -> Block:

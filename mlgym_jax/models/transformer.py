@@ -11,7 +11,16 @@ from flax import linen as nn
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.models.attention import NORMAL, Block, positioned, rotary_angles
-from mlgym_jax.models.inputs import at_least, divided, dropped, pooled, real_positions, tokens_of, vocabulary
+from mlgym_jax.models.inputs import (
+    at_least,
+    divided,
+    dropped,
+    pooled,
+    real_positions,
+    seen_positions,
+    tokens_of,
+    vocabulary,
+)
 from mlgym_jax.models.mlp import Activation, checked_rate, output_size
 from mlgym_jax.models.seq2seq import Seq2Seq
 
@@ -34,14 +43,24 @@ class Transformer(nn.Module):
     dropout_rate: Any = 0.0
 
     @nn.compact
-    def __call__(self, tokens: Any, lengths: Any = None, where: Any = None, train: bool = False) -> jax.Array:
+    def __call__(
+        self,
+        tokens: Any,
+        lengths: Any = None,
+        where: Any = None,
+        segments: Any = None,
+        positions: Any = None,
+        train: bool = False,
+    ) -> jax.Array:
         real = real_positions("transformer", tokens, lengths, where) if jnp.ndim(tokens) == 2 else None
         tokens = tokens_of("transformer", tokens, real, self.vocabulary_size)
+        sees = seen_positions("transformer", tokens, real, segments, positions)
         size: Any = self.vocabulary_size
         embedding = nn.Embed(size, self.width, embedding_init=NORMAL, name="embedding")
-        x = positioned(self, embedding(tokens), self.positions, self.max_length, "positions")
+        x = positioned(self, embedding(tokens), self.positions, self.max_length, "positions", positions)
         x = dropped(x, self.dropout_rate, train)
-        angles = rotary_angles(x.shape[1], self.width // self.num_heads) if self.positions == "rotary" else None
+        places = jnp.arange(x.shape[1]) if positions is None else positions
+        angles = rotary_angles(places, self.width // self.num_heads) if self.positions == "rotary" else None
         for number in range(self.depth):
             x = Block(
                 self.num_heads,
@@ -53,7 +72,7 @@ class Transformer(nn.Module):
                 # So that the sum of all branches is no larger than one of them, as in GPT-2.
                 out_init=nn.initializers.normal(0.02 / (2 * self.depth) ** 0.5),
                 name=f"block_{number}",
-            )(x, real=real, angles=angles, train=train)
+            )(x, real=sees, angles=angles, train=train)
         x = nn.LayerNorm(1e-5, name="norm")(x)
         if self.pool is not None:
             x = pooled(x, real, self.pool)
@@ -83,7 +102,9 @@ def transformer(
     """Build a Transformer of tokens int[batch, length], with norms before branches; GPT-2 is width=768, depth=12.
 
     Inputs may be a dict: `tokens`, and `lengths`, int[batch], or `where`, bool[batch, length], which say what is no
-    padding. Nothing depends on padding, and what is given out there is of no use. An encoder-decoder takes `source` and
+    padding. Nothing depends on padding, and what is given out there is of no use. Several sequences may share a row:
+    `segments`, int[batch, length], numbers them, and none sees another; `positions`, int[batch, length], counts the
+    places in each. These are fields of component("text", sequences="packed"). An encoder-decoder takes `source` and
     `target`, the words before each that is predicted, with `source_lengths`, `target_where` and so on.
 
     Args:

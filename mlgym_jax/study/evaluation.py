@@ -9,7 +9,7 @@ import numpy as np
 from mlgym_jax.core.epoch_shape import Cut, streamed
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.streams import StreamedTable
-from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.study.batches import shape_of
 from mlgym_jax.study.encoding import encoded
 from mlgym_jax.study.job import Job
@@ -27,12 +27,12 @@ def evaluating(job: Job, split: str, table: Table | None = None) -> Job:
         table: other data, all rows of which every fold takes; by default the job's own split.
 
     Raises:
-        ConfigError: at `split`: the job has none of that name.
+        MlgymError: the job has no split of that name.
     """
     if table is None:
         if split not in job.folds.indices:
             known = [*job.folds.indices]
-            raise ConfigError("split", f"there is no split {split!r}{nearest(split, known)} Splits: {listed(known)}")
+            raise MlgymError(f"split: there is no split {split!r}{nearest(split, known)} Splits: {listed(known)}")
         indices, mask, sizes = job.folds.indices[split], job.folds.mask[split], job.folds.sizes[split]
     else:
         number = len(next(iter(table.arrays.values())))

@@ -53,7 +53,7 @@ def names(tmp_path, monkeypatch):
 
 def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
     blocks = snippets("docs/data.md")
-    assert len(blocks) == 6
+    assert len(blocks) == 7
     config = names["config"]
     for block in blocks:
         for statement in block.splitlines(keepends=True) if "photos" in block else [block]:
@@ -66,5 +66,7 @@ def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
             # The age, whether it was there, the day as a code; of the notes "good", "bad" and the numbers 10 to 39.
             assert {leaf.shape for leaf in jax.tree.leaves(job.abstract.params)} == {(3 + 32, 2), (2,)}
             del config.encoding
+    (job,) = prepare(config).jobs
+    assert job.outputs.shape == (*job.sample["segments"].shape, job.components["dataset"].num_classes) and job.surprises == ()
     assert names["outputs"].shape == (150, 3)
     assert names["result"].status == "DONE" and names["best"].last["val/accuracy"] > 0.3

@@ -28,6 +28,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
+# Written by PyTorch, which is no dependency: it makes the values that tests/test_reference_models.py reads.
+collect_ignore = ["reference_models.py"]
+
 pytest_plugins = ["page_fixtures"]  # one board for all modules that test the page
 
 # Whoever starts the suite in the background may have it ignore these, which the processes of tests inherit.

@@ -44,10 +44,10 @@ def study(
     **measured,
 ):
     examples = {"inputs": X, "targets": targets, **(fields or {})}
-    register("dataset", "given")(lambda: Dataset(dict.fromkeys(splits, examples), num_classes=num_classes))
+    register("dataset", "fitting")(lambda: Dataset(dict.fromkeys(splits, examples), num_classes=num_classes))
     config = {
         "num_epochs": epochs,
-        "dataset": component("given"),
+        "dataset": component("fitting"),
         "loader": component("in_memory", batch_size=32),
         "model": component(model, num_outputs=num_outputs),
         "loss": component(loss) if isinstance(loss, str) else loss,

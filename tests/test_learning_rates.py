@@ -23,14 +23,14 @@ class _Weight(nn.Module):
 
 def parabola(optimizer, **fields):
     """The loss w^2 / 2 from w = 1: gradient descent multiplies w by 1 - rate in each step."""
-    mg.register("model", "one_weight")(lambda: _Weight())
+    mg.register("model", "weight_from_one")(lambda: _Weight())
     mg.register("loss", "half_square")(lambda: lambda outputs, batch: jnp.square(outputs) / 2)
     return {
         "num_epochs": 3,
         "dataset": component("synthetic", num_examples=50, num_features=2, num_classes=2),
         "validation": component("cross_validation", folds=5),
         "loader": component("in_memory", batch_size=10),
-        "model": component("one_weight"),
+        "model": component("weight_from_one"),
         "loss": component("half_square"),
         "optimizer": optimizer,
         "metrics": {"accuracy": component("accuracy")},

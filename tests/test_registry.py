@@ -172,7 +172,7 @@ def test_the_decorator_without_its_kind_is_explained():
         (
             "model",
             "zzz",
-            r"unknown model 'zzz'\. Registered: .*mlp.* Register your own with @register\('model', 'zzz'\)",
+            r"unknown model 'zzz'\. Registered: .+ in all\)\. Register your own with @register\('model', 'zzz'\)",
         ),
         ("modle", "mlp", r"unknown kind 'modle'; did you mean 'model'\? Kinds: .*dataset"),
         ("loss", "accuracy", r"a component of kind 'loss' is expected; 'accuracy' is of kind 'metric'"),

@@ -27,15 +27,15 @@ class _Weight(nn.Module):
 
 def study(learning_rate=None, **fields):
     """The gradient is 1, so the only parameter ends at minus the sum of all learning rates; 5 steps an epoch."""
-    mg.register("model", "one_weight")(lambda: _Weight())
-    mg.register("loss", "output_itself")(lambda: lambda outputs, batch: outputs)
+    mg.register("model", "weight_from_zero")(lambda: _Weight())
+    mg.register("loss", "output_as_loss")(lambda: lambda outputs, batch: outputs)
     return {
         "num_epochs": 4,
         "dataset": component("synthetic", num_examples=50, num_features=2, num_classes=2),
         "validation": None,
         "loader": component("in_memory", batch_size=10),
-        "model": component("one_weight"),
-        "loss": component("output_itself"),
+        "model": component("weight_from_zero"),
+        "loss": component("output_as_loss"),
         "optimizer": component("sgd", learning_rate=learning_rate),
     } | fields
 

@@ -180,8 +180,9 @@ class ExperimentResult:
         """
         from mlgym_jax.reading.prediction import Predictor
 
-        trained, epoch = self._run._trained, self._epoch(epoch)
-        job = trained.job_of(self.experiment_id)
+        trained = self._run._trained
+        job = trained.job_of(self.experiment_id)  # first, as it says whether the run's code may be executed
+        epoch = self._epoch(epoch)
         return Predictor(job, self.experiment_id, epoch, trained.state_of(self.experiment_id, epoch, trained.study))
 
 

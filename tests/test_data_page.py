@@ -67,6 +67,9 @@ def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
             assert {leaf.shape for leaf in jax.tree.leaves(job.abstract.params)} == {(3 + 32, 2), (2,)}
             del config.encoding
     (job,) = prepare(config).jobs
-    assert job.outputs.shape == (*job.sample["segments"].shape, job.components["dataset"].num_classes) and job.surprises == ()
+    assert (
+        job.outputs.shape == (*job.sample["segments"].shape, job.components["dataset"].num_classes)
+        and job.surprises == ()
+    )
     assert names["outputs"].shape == (150, 3)
     assert names["result"].status == "DONE" and names["best"].last["val/accuracy"] > 0.3

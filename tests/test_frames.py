@@ -85,7 +85,7 @@ def changed(**columns):
             "inputs: the frame has no column 'age'; did you mean 'Age'? The model was trained on: sex, age, ward",
         ),
         (changed(sex=["f", "x", "m"]), "inputs: row 1, column 'sex': 'x' was not there in training. Known: f, m"),
-        (changed(sex=["f", None, "m"]), "inputs: row 1, column 'sex': the value is missing. Known: f, m"),
+        (changed(sex=["f", None, "m"]), "inputs: row 1, column 'sex': the value is missing; fill it in"),
         (changed(ward=[7, 12, 8]), "inputs: row 2, column 'ward': 8 was not there in training. Known: 7, 12"),
         (changed(age=[1.0, np.nan, 2.0]), "inputs: row 1, column 'age': the value is missing; fill it in"),
         (changed(age=["1", "old", "2"]), "inputs: row 1, column 'age': a number is expected, found 'old'"),
@@ -177,3 +177,24 @@ def test_a_frame_is_no_image(tmp_path):
     experiment = mg.run(small(tmp_path, edit), tmp_path / "runs").experiments[0]
     with pytest.raises(MlgymError, match="the model takes no table of columns; give it arrays"):
         experiment.predict(pd.DataFrame(np.zeros((2, 64))))
+
+
+def test_dates_and_gaps_of_a_frame_are_read_as_in_training(tmp_path):
+    """What was trained on holds dates and gaps; a frame that it predicts for does, too, as texts or as dates."""
+    frame = rows().drop(columns="ward").assign(seen=pd.date_range("2026-01-30", periods=60))
+    frame.loc[5, "age"] = np.nan
+    encoding = 'component("chain", encodings=(component("impute"), component("standardise")))'
+    config = small(tmp_path, f"\n    config.num_epochs = 2\n    config.encoding = {encoding}\n")
+    best = mg.run(config, tmp_path / "runs", data=(frame, "outcome")).best("val/accuracy")
+    (job,) = best._run._study.jobs
+    expected = best.predict(np.asarray(job.table.arrays["inputs"], np.float64))
+    given = frame.drop(columns="outcome")
+    np.testing.assert_array_equal(best.predict(given[["seen", "age", "sex"]]), expected)
+    texts = given.assign(seen=given["seen"].dt.strftime("%Y-%m-%d"))
+    np.testing.assert_array_equal(best.predict(texts), expected)
+    assert job.components["dataset"].feature_names[2:6] == ("seen.year", "seen.month", "seen.day", "seen.day_of_week")
+    with pytest.raises(MlgymError, match=r"row 0, column 'seen': a date such as 2026-11-24 is expected, found 'today'"):
+        best.predict(texts.assign(seen="today"))
+    with pytest.raises(MlgymError, match=r"the frame has no column 'seen\.year'"):
+        best.predict(given.drop(columns="seen"))
+    assert np.isfinite(best.predict(given.assign(sex=None, seen=pd.NaT))).all()  # the encoding fills all of it in

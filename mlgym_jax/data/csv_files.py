@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import collections
 import csv as csv_module
-import datetime
 import decimal
 import logging
 import math
@@ -22,7 +21,7 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
-from mlgym_jax.data.dates import date_features
+from mlgym_jax.data.dates import date_features, date_of
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.errors import ConfigError, listed, nearest
 
@@ -232,12 +231,11 @@ def _dates(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
         if text.lower() in _MISSING:
             continue
         try:
-            value = datetime.datetime.fromisoformat(text)
+            found[row] = date_of(text)
         except ValueError:
             raise ConfigError(
                 "dataset.dates", f"{file.place(row, name)}: found {text!r}, a date such as 2026-11-24 is expected"
             ) from None
-        found[row] = value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
     return found
 
 

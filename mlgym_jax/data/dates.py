@@ -10,9 +10,36 @@ Synopsis:
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Sequence
 
 import numpy as np
+
+
+def date_of(text: str) -> datetime.datetime:
+    """Return a date of a text in the form of ISO 8601, without its time zone, which is taken into account.
+
+    Raises:
+        ValueError: another form.
+    """
+    value = datetime.datetime.fromisoformat(text)
+    return value.astimezone(datetime.UTC).replace(tzinfo=None) if value.tzinfo else value
+
+
+_ALWAYS = ("year", "month", "day", "day_of_week")
+
+
+def date_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Return the names of columns of dates, of which a table has the features."""
+    known = {*names}
+    starts = [name.removesuffix(".year") for name in names if name.endswith(".year")]
+    return tuple(start for start in starts if all(f"{start}.{part}" in known for part in _ALWAYS))
+
+
+def features_of(name: str, dates: np.ndarray, known: Sequence[str]) -> dict[str, np.ndarray]:
+    """Return the features of a column of dates, datetime64[n], that a table has, by their names."""
+    found = _features(dates, with_time=f"{name}.hour" in known)
+    return {f"{name}.{part}": values for part, values in found.items() if f"{name}.{part}" in known}
 
 
 def date_features(name: str, parts: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:

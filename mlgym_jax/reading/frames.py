@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import datetime
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from mlgym_jax.core.outputs import parts
+from mlgym_jax.data.columns import is_missing
 from mlgym_jax.data.csv_files import category_name
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.dates import date_columns, date_of, features_of
 from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.reading.meaning import Meaning
 
@@ -22,14 +25,17 @@ def is_frame(inputs: Any) -> bool:
     return hasattr(inputs, "columns") and hasattr(inputs, "to_numpy")
 
 
-def columns_of(frame: Any, dataset: Dataset, trained_on: Any) -> np.ndarray:
+def columns_of(
+    frame: Any, dataset: Dataset, trained_on: Any, fills_in: Callable[[int], bool] = lambda place: False
+) -> np.ndarray:
     """Return a frame's columns in the order that a model was trained on, float64[n, columns].
 
-    A column of words becomes the numbers that these words had in the training data.
+    A column of words becomes the numbers that these words had in the training data, one of dates what it became there.
 
     Args:
         dataset: what names the columns; where it names none, they are taken as they stand.
         trained_on: the inputs of the data set.
+        fills_in: tells whether values may be missing in a column, by its number, as the encoding fills them in.
 
     Raises:
         MlgymError: columns that are missing or too many, a missing value, a word that was not there in training, or a
@@ -39,11 +45,13 @@ def columns_of(frame: Any, dataset: Dataset, trained_on: Any) -> np.ndarray:
         raise MlgymError("inputs: a frame is given, and the model takes no table of columns; give it arrays")
     found = [str(name) for name in frame.columns]
     names = [str(name) for name in dataset.feature_names or found]
+    dates = [name for name in date_columns(names) if name in found and f"{name}.year" not in found]
     twice = sorted({name for name in found if found.count(name) > 1})
     if twice:
         raise MlgymError(f"inputs: two columns are named {twice[0]!r}; keep one of them")
-    missing = [name for name in names if name not in found]
-    extra = [name for name in found if name not in names]
+    of_dates = {name for name in names if name.rpartition(".")[0] in dates}
+    missing = [name for name in names if name not in found and name not in of_dates]
+    extra = [name for name in found if name not in names and name not in dates]
     if missing:
         near = nearest(missing[0], extra)
         raise MlgymError(
@@ -57,10 +65,42 @@ def columns_of(frame: Any, dataset: Dataset, trained_on: Any) -> np.ndarray:
     categories = dataset.categories or {}
     if not len(frame):
         return np.zeros((0, len(names)))
-    return np.stack([_numbers(name, frame[columns[name]], categories.get(name)) for name in names], axis=1)
+    ready: dict[str, np.ndarray] = {}
+    for name in dates:
+        ready |= features_of(name, _dates(name, frame[columns[name]]), names)
+    table = []
+    for place, name in enumerate(names):
+        values = ready[name] if name in ready else _numbers(name, frame[columns[name]], categories.get(name))
+        absent = np.flatnonzero(np.isnan(values))
+        if absent.size and not fills_in(place):
+            shown = name if name in columns else name.rpartition(".")[0]
+            raise MlgymError(
+                f"inputs: row {absent[0]}, column {shown!r}: the value is missing; fill it in, or leave it out"
+            )
+        table.append(values)
+    return np.stack(table, axis=1)
+
+
+def _dates(name: str, column: Any) -> np.ndarray:
+    """Return datetime64[n] of a column of dates, or of texts in the form of ISO 8601."""
+    if getattr(getattr(column, "dtype", None), "kind", "") == "M":  # also where it has a time zone
+        return np.asarray(column, "datetime64[us]")
+    found = np.full(len(column), np.datetime64("NaT", "us"))
+    for row, value in enumerate(np.asarray(column).tolist()):
+        try:
+            if isinstance(value, str):
+                found[row] = date_of(value.strip())
+            elif not is_missing(value):
+                found[row] = np.datetime64(datetime.datetime.combine(value, getattr(value, "time", datetime.time)()))
+        except (AttributeError, TypeError, ValueError):
+            raise MlgymError(
+                f"inputs: row {row}, column {name!r}: a date such as 2026-11-24 is expected, found {described(value)}"
+            ) from None
+    return found
 
 
 def _numbers(name: str, column: Any, categories: Any) -> np.ndarray:
+    """Return float64[n], NaN where a value is missing."""
     values = np.asarray(column)
     if categories is not None:
         codes = {str(word): float(code) for code, word in enumerate(categories)}
@@ -72,9 +112,6 @@ def _numbers(name: str, column: Any, categories: Any) -> np.ndarray:
         raise MlgymError(
             f"inputs: row {row}, column {name!r}: a number is expected, found {described(values.tolist()[row])}"
         ) from None
-    absent = np.flatnonzero(np.isnan(numbers))
-    if absent.size:
-        raise MlgymError(f"inputs: row {absent[0]}, column {name!r}: the value is missing; fill it in, or leave it out")
     return numbers
 
 
@@ -87,12 +124,15 @@ def _is_number(value: Any) -> bool:
 
 
 def _code(name: str, row: int, value: Any, codes: Mapping[str, float]) -> float:
-    missing = value is None or (isinstance(value, float) and math.isnan(value))
-    word = "" if missing else str(value).strip()
+    if is_missing(value):
+        return math.nan
+    word = str(value).strip()
     word = word if word in codes else category_name(word)
     if word not in codes:
-        found = "the value is missing" if missing else f"{value!r} was not there in training"
-        raise MlgymError(f"inputs: row {row}, column {name!r}: {found}{nearest(word, codes)} Known: {listed(codes)}")
+        raise MlgymError(
+            f"inputs: row {row}, column {name!r}: {value!r} was not there in training{nearest(word, codes)} Known: "
+            f"{listed(codes)}"
+        )
     return codes[word]
 
 

@@ -10,7 +10,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.core.inputs import fields_of
+from mlgym_jax.components.tree import Node
+from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, is_frame, to_frame
@@ -82,12 +83,29 @@ def predicted(
     said = meaning() if as_frame else None
 
     def one(part: Any) -> Any:
-        given = columns_of(part, dataset, trained_on) if is_frame(part) else part
+        fills_in = functools.partial(_fills_in, job)
+        given = columns_of(part, dataset, trained_on, fills_in) if is_frame(part) else part
         arrays = as_trained_on(given, trained_on, is_encoded="encoding" in job.components)
         outputs = in_batches(compiled, job.raw_batch, arrays, batch_size, trained_on)
         return to_frame(outputs, said, dataset, getattr(part, "index", None)) if said else outputs
 
     return map(one, inputs) if isinstance(inputs, Iterator) else one(inputs)
+
+
+def _fills_in(job: Job, place: int) -> bool:
+    """Tell whether a value may be missing in a column of a job's table: some were, or the encoding imputes.
+
+    A one-hot encoding has zeros for what it does not know, which is not to fill it in.
+    """
+    section = job.group.config.get("encoding")
+    nodes = (section, *section.inside) if isinstance(section, Node) else ()
+    column = np.asarray(job.table.arrays[INPUTS])[:, place]
+    if not np.isnan(column).any() and not any(node.entry.name == "impute" for node in nodes):
+        return False
+    row = np.array(job.table.arrays[INPUTS][:1], np.float64)
+    row[:, place] = np.nan
+    batch = job.encoder_of(job.group.ids[0])(job.raw_batch(row))
+    return all(np.isfinite(np.asarray(leaf)).all() for leaf in jax.tree.leaves(batch[INPUTS]))
 
 
 def as_trained_on(inputs: Any, trained_on: Any, *, is_encoded: bool) -> Any:

@@ -153,3 +153,19 @@ def test_the_command(tmp_path, monkeypatch):
     ]:
         status, out, err = here("find_learning_rate", *wrong)
         assert (status, out) == (2, "") and said in err and err.count("\n") == 1
+
+
+def test_data_in_one_line_are_searched_on(own_registry):
+    config = parabola(component("sgd", learning_rate=0.1))
+    del config["dataset"]
+    x = np.zeros((40, 2), np.float32)
+    found = mg.find_learning_rate(config, data=(x, np.arange(40) % 2), num=3, low=0.01, high=1.0, num_steps=8)
+    again = mg.find_learning_rate(
+        {**config, "dataset": component("synthetic", num_examples=40, num_features=2)},
+        num=3,
+        low=0.01,
+        high=1.0,
+        num_steps=8,
+    )
+    np.testing.assert_array_equal(found.losses, again.losses)  # which the data have no part in
+    assert found.suggestion == again.suggestion is not None

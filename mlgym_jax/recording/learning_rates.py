@@ -21,6 +21,7 @@ from mlgym_jax.components.tree import unresolved
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.traversal import replaced, walk
 from mlgym_jax.config.words import dotted, grid, is_component, validated
+from mlgym_jax.data import given
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 from mlgym_jax.recording.launch import run
 from mlgym_jax.run_folder import folder as run_folder
@@ -83,6 +84,7 @@ class LearningRates:
 def find_learning_rate(
     config: Any,
     *,
+    data: Any = None,
     field: str | None = None,
     low: float = 1e-6,
     high: float = 10.0,
@@ -102,6 +104,7 @@ def find_learning_rate(
 
     Args:
         config: an `ml_collections.ConfigDict`, or the path that `load_config` takes.
+        data: in place of `config.dataset`, as for `mg.run`.
         field: the dotted path of the rate; by default `optimizer.learning_rate`, or the only `learning_rate` there is.
         low, high: the lowest and the highest rate; num: how many, evenly spaced in their logarithms, at least 3.
         num_steps: training steps with each of them, at least 4.
@@ -112,7 +115,15 @@ def find_learning_rate(
             that is none.
     """
     _check_range(low, high, num, num_steps)
-    config = as_config(config)
+    with given.at_hand(data) as own_data:
+        found = given.config_of(as_config(config), own_data)
+        return _found(found, field, (low, high, num), num_steps, plan=plan, devices=devices, trust=trust)
+
+
+def _found(
+    config: Any, field: str | None, of: tuple[float, float, int], num_steps: int, **launch: Any
+) -> LearningRates:
+    (low, high, num), trust = of, launch["trust"]
     run_folder.register_beside(source_file(config), trust=trust)
     swept = validated(config)
     if not swept_paths(swept):
@@ -127,7 +138,7 @@ def find_learning_rate(
         short["validation"] = {"component": "holdout", "val": 0.0}
     short["checkpoint_interval_seconds"] = 1e6
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_learning_rates_") as folder:
-        result = run(replaced(short, path, grid(*rates)), folder, plan=plan, devices=devices, trust=trust)
+        result = run(replaced(short, path, grid(*rates)), folder, keep_data=False, **launch)
         failed = [item.error for item in result.experiments if item.error and not item.error.startswith("diverged")]
         if failed:
             raise MlgymError(f"a training failed: {failed[0].splitlines()[0]}")

@@ -59,6 +59,11 @@ BY_ITSELF = {
     "positions as rows": (lambda x: jnp.repeat(x, 2, axis=0).reshape(-1, 2, 5).mean(1), X),
     "sorted features": (lambda x: jnp.cumsum(jnp.sort(x, 1), 1), X),
     "noise": (normal, X),
+    "what is computed again": (jax.checkpoint(lambda x: jnp.sin(x) * x), X),
+    "gradients of what is computed again": (
+        lambda x: jax.jvp(jax.checkpoint(lambda weight: jnp.sin(x * weight)), (jnp.ones(()),), (jnp.ones(()),)),
+        X,
+    ),
     "a number by position": (lambda x: x + jnp.arange(len(x), dtype=np.float32)[:, None], X),
 }
 
@@ -116,6 +121,7 @@ TOGETHER = {
     "convolution over examples": (lambda x: jax.vmap(lambda c: jnp.convolve(c, jnp.ones(3), "same"), 1, 1)(x), X),
     "a Fourier transform": (lambda x: jnp.fft.fft(x, axis=0).real, X),
     "Python": (lambda x: jax.pure_callback(np.flip, jax.ShapeDtypeStruct(x.shape, x.dtype), x), X),
+    "what is computed again of a batch": (jax.checkpoint(lambda x: x - x.mean(0, keepdims=True)), X),
     "gradients of a batch": (derivative(scaled_gradient), X),
     "derivatives of a batch": (derivative(centred_gradient), X),
 }

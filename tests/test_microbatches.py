@@ -31,6 +31,18 @@ class Net(nn.Module):
         return nn.Dense(3)(x)
 
 
+class Block(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return x + nn.Dense(4)(nn.gelu(nn.Dense(8)(x)))
+
+
+class Blocks(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(Block()(Block()(x)))
+
+
 class Frozen(nn.Module):
     @nn.compact
     def __call__(self, x):
@@ -132,6 +144,21 @@ def test_what_sees_a_whole_batch_is_refused(model, loss, message, key):
     state = jax.eval_shape(program.init, key, batch_of(SIZE))
     with pytest.raises(ConfigError, match=rf"^config\.loader\.microbatches: .*{message}"):
         jax.eval_shape(program.train_step, state, batch_of(SIZE))
+
+
+@pytest.mark.parametrize("remat", ["blocks", "dots", "everything"])
+def test_parts_whose_forward_pass_is_computed_again_give_what_the_whole_batch_gives(tmp_path, own_registry, remat):
+    mg.register("model", "of_blocks")(lambda: Blocks())
+    config = ConfigDict()
+    config.num_epochs = 2
+    config.dataset = component("synthetic", num_examples=64, num_features=4, num_classes=3)
+    config.loader = component("in_memory", batch_size=16)
+    config.model = component("of_blocks")
+    config.loss, config.optimizer = component("softmax_cross_entropy"), component("adam", learning_rate=0.1)
+    expected = mg.run(config, tmp_path / "whole").experiments[0].history["val/loss"]
+    config.loader.microbatches, config.remat = 4, component(remat)
+    found = mg.run(config, tmp_path / "parts").experiments[0].history["val/loss"]
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_runs_have_the_scores_of_whole_batches(tmp_path):

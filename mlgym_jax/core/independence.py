@@ -133,6 +133,7 @@ _CALLS: dict[str, tuple[str, ...]] = {
     "closed_call": (),
     "remat": (),
     "checkpoint": (),
+    "remat2": (),
     "custom_jvp_call": ("num_consts",),
     "custom_vjp_call": ("num_consts",),
     "cond": (),

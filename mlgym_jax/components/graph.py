@@ -16,6 +16,8 @@ from typing import Any
 from mlgym_jax.components.parameters import check_parameters
 from mlgym_jax.components.registry import Registration, adapted, kinds
 from mlgym_jax.components.tree import Node, resolved
+from mlgym_jax.config.html_table import html_table
+from mlgym_jax.config.spelling import spelled
 from mlgym_jax.config.words import SECTIONS, dotted
 from mlgym_jax.errors import ConfigError, closest, described, in_words, listed, nearest
 
@@ -164,6 +166,16 @@ class Components(Mapping[str, Any]):
 
     def __len__(self) -> int:
         return len(set(self))
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for path, node in self._nodes.items():
+            given = ", ".join(f"{key}={spelled(value)}" for key, value in node.parameters.items())
+            own = [name for name in self.hyperparams if name.startswith(path + ".")]
+            values = {name[len(path) + 1 :]: self.choices.get(name, [self.hyperparams[name]]) for name in own}
+            swept = "; ".join(f"{name}: {', '.join(map(spelled, found))}" for name, found in values.items())
+            rows.append((path, node.entry.name, given, swept))
+        return html_table("", ("section", "component", "parameters", "swept"), rows)
 
     def opened(self, hyperparams: Mapping[str, Any], choices: Mapping[str, Sequence[Any]] | None = None) -> Components:
         """Return the same components with other values left open as hyperparameters; nothing is rebuilt."""

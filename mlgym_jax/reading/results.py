@@ -11,6 +11,8 @@ from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.reading.html import ExperimentInHtml, RunInHtml
+from mlgym_jax.reading.plots import Plotted
 from mlgym_jax.reading.trained import Trained
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import tokenizers
@@ -33,7 +35,7 @@ def as_configured(value: Any) -> Any:
     return tuple(map(as_configured, value)) if isinstance(value, list | tuple) else value
 
 
-class ExperimentResult:
+class ExperimentResult(ExperimentInHtml):
     """One experiment of a run, read from its log.
 
     Attributes:
@@ -186,7 +188,7 @@ class ExperimentResult:
         return Predictor(job, self.experiment_id, epoch, trained.state_of(self.experiment_id, epoch, trained.study))
 
 
-class RunResult:
+class RunResult(RunInHtml, Plotted):
     """A run: its experiments in the order of their ids, and the refit of what they selected.
 
     Attributes:

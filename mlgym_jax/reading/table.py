@@ -9,11 +9,10 @@ from typing import Any
 
 from mlgym_jax.config.spelling import columns, spelled
 from mlgym_jax.errors import listed
-from mlgym_jax.reading.results import ExperimentResult, RunResult
 from mlgym_jax.reading.speed import speed_in_words
 
 
-def print_table(result: RunResult, monitor: str | None, mode: str, limit: int | None = None) -> None:
+def print_table(result: Any, monitor: str | None, mode: str, limit: int | None = None) -> None:
     """Print the experiments of a run, best first."""
     from rich.console import Console
 
@@ -61,7 +60,7 @@ def _piped_width() -> int:
     return max(40, int(wanted)) if wanted.isdecimal() else 120
 
 
-def _refitted(item: ExperimentResult) -> str:
+def _refitted(item: Any) -> str:
     seed = f", seed {item.hyperparameters['seed']}" if "seed" in item.hyperparameters else ""
     planned = item.planned_epochs
     scores = ", ".join(f"{name} {score:.4f}" for name, score in item.last.items() if _telling(name))

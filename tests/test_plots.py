@@ -4,20 +4,22 @@ import math
 import sys
 import warnings
 
+import matplotlib
 import numpy as np
 import pytest
 from conftest import ROOT
+from matplotlib import pyplot
 from sklearn.linear_model import LinearRegression
 from study_files import small
 from test_configs import snippets
 
 import mlgym_jax as mg
 from mlgym_jax.config.words import component, grid
+from mlgym_jax.events.views import RunView
 from mlgym_jax.reading.importance import along_unit, binned, share_explained
+from mlgym_jax.reading.results import RunResult
 
-matplotlib = pytest.importorskip("matplotlib")
-matplotlib.use("Agg")
-from matplotlib import pyplot  # noqa: E402
+pyplot.switch_backend("Agg")
 
 SWEPT = """
     config.seed = grid(0, 1)
@@ -77,6 +79,20 @@ def test_by_a_hyperparameter_one_value_has_one_colour(result):
         by_label.setdefault(line.get_label(), set()).add(line.get_color())
     assert sorted(by_label) == words and all(len(colours) == 1 for colours in by_label.values())
     assert len(set.union(*by_label.values())) == 2
+
+
+def test_a_legend_of_many_goes_from_the_first_to_the_last():
+    view = RunView(run_id="many")
+    for number in range(40):
+        item = view.experiment(number)
+        item.hyperparameters = {"$x$": float(number)}
+        item._add_epoch(1, {"val/loss": number}, 1.0, 0, None)
+    ax = RunResult("runs/many", view).plot.curves(by="$x$")
+    words = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert len(words) == 12 and (words[0], words[-1]) == (r"\$x\$=0", r"\$x\$=39")
+    assert ax.get_legend().get_title().get_text() == "12 of 40" and len(ax.lines) == 40
+    assert {line.get_marker() for line in ax.lines} == {"."}  # a line of one epoch would not be seen
+    drawn(ax.figure)
 
 
 def test_influence_draws_the_means_of_the_best_scores(result):

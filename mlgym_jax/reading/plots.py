@@ -89,7 +89,7 @@ class Plots:
         _name(ax, "evaluation" if by_steps else "epoch", left, f"no finite {score} in some or all epochs", len(curves))
         ax.set_ylabel(_plain(score))
         ax.xaxis.set_major_locator(pyplot.MaxNLocator("auto", integer=True))
-        shown = list(dict.fromkeys(named[number] for number in order))[:_MOST_NAMED]
+        shown = _spread(list(dict.fromkeys(named[number] for number in order)))
         title = f"{len(shown)} of {len(lines)}" if len(lines) > len(shown) else None
         beside = {"loc": "upper left", "bbox_to_anchor": (1, 1), "fontsize": "small"}
         ax.legend([lines[name] for name in shown], list(map(_plain, shown)), title=title, **beside)
@@ -227,6 +227,12 @@ def _finite_curve(view: Any, score: str) -> tuple[list[int], list[float]]:
     there = [i for i in range(len(values)) if logged is None or logged[i]]  # lines go on over epochs in between
     finite = [values[i] if math.isfinite(values[i]) else math.nan for i in there]
     return [view.epoch_numbers[i] for i in there], finite
+
+
+def _spread(names: Sequence[str]) -> list[str]:
+    """Return at most as many as a legend names, at equal distances, with the first and the last."""
+    last, steps = len(names) - 1, _MOST_NAMED - 1
+    return list(names) if last <= steps else [names[round(i * last / steps)] for i in range(_MOST_NAMED)]
 
 
 def _colours(pyplot: Any, values: Sequence[Any]) -> list[Any]:

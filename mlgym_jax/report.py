@@ -1,19 +1,24 @@
-"""Report on a run, finished or not: a table for people, JSON for programs.
+"""Report on a run, finished or not: a table for people, JSON, csv, Markdown and LaTeX for programs and papers.
 
-python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json]
+python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json | --csv | --markdown | --latex]
+    [--columns=id,epochs --limit=10]
 """
 
 from __future__ import annotations
 
+import csv
 import json
+import re
 import sys
 
 from mlgym_jax.command_line import DONE, Parser, guarded, leave
-from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
-from mlgym_jax.reading.results import load_run
+from mlgym_jax.reading.forms import FORMS, Form, written
+from mlgym_jax.reading.results import RunResult, load_run
+from mlgym_jax.reading.rows import chosen, report_columns
 from mlgym_jax.reading.summary import summary
-from mlgym_jax.reading.table import print_table
+from mlgym_jax.reading.table import damage, failures, print_table
 
 
 def _main(arguments: list[str]) -> int:
@@ -22,7 +27,21 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--json", action="store_true", help="print JSON")
+    parser.add_argument("--csv", action="store_true", help="print the table as csv, with all digits of its numbers")
+    parser.add_argument("--markdown", action="store_true", help="print the table in Markdown, as GitHub reads it")
+    parser.add_argument("--latex", action="store_true", help="print the table in LaTeX, of the package booktabs")
+    parser.add_argument("--columns", metavar="NAMES", help="which columns, in which order: id,epochs,val/loss")
+    parser.add_argument("--limit", metavar="N", help="only the best N experiments")
     options = parser.parse_args(arguments)
+    forms: list[Form] = [form for form in FORMS if getattr(options, form)]
+    given = [f"--{form}" for form in ("json", *FORMS) if getattr(options, form)]
+    if len(given) > 1:
+        raise MlgymError(f"{' and '.join(given)}: a report has one form; give one of them")
+    for name in ("columns", "limit"):
+        if options.json and getattr(options, name) is not None:
+            raise MlgymError(f"--{name} is for tables, and --json has all; give --csv, --markdown or --latex with it")
+    names = None if options.columns is None else _names(options.columns)
+    limit = None if options.limit is None else _count(options.limit)
     result = load_run(options.run_dir)
     monitor, mode = default_monitor(result.scores, result.view.config)
     if options.monitor is not None:
@@ -37,9 +56,52 @@ def _main(arguments: list[str]) -> int:
         is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
         json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=not is_utf8)
         print()
+    elif forms:
+        found = report_columns(result.view, monitor, mode, limit, with_test=True)
+        columns = chosen(found, "csv" if options.csv else "people", names)
+        _write(written(columns, forms[0]), result)
     else:
-        print_table(result, monitor, mode)
+        print_table(result, monitor, mode, limit, names)
     return DONE
+
+
+def _names(text: str) -> list[str]:
+    """Read names between commas; one that has a comma itself stands in quotes.
+
+    Raises:
+        MlgymError: there is none, or not between all commas.
+    """
+    words = next(csv.reader([re.sub(r"[\r\n]", " ", text)], skipinitialspace=True), [])
+    names = [name.strip() for name in words]
+    if not names or "" in names:
+        raise MlgymError(f"--columns={text}: a name is missing; write --columns=id,epochs")
+    return names
+
+
+def _count(text: str) -> int:
+    if not re.fullmatch(r"0*[1-9][0-9]{0,17}", text):
+        raise MlgymError(f"--limit={text}: it is how many experiments to show, 1 or more; write --limit=10")
+    return int(text)
+
+
+def _write(text: str, result: RunResult) -> None:
+    """Write to stdout nothing but the text, the same bytes wherever that leads; what is to be told goes to stderr.
+
+    Raises:
+        DiskError: there is no room for it.
+    """
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # whatever stands in for a terminal may have none
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="mlgym_jax_in_ascii", newline="\n")
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise  # whoever reads has seen enough
+    except OSError as error:
+        raise DiskError(f"the report could not be written: {error.strerror}") from None
+    for line in [*failures(result), *damage(result)]:
+        print(line, file=sys.stderr)
 
 
 def main() -> None:

@@ -7,20 +7,26 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config.spelling import columns, spelled
+from mlgym_jax.config.spelling import spelled
 from mlgym_jax.errors import listed
+from mlgym_jax.reading.rows import chosen, report_columns
 from mlgym_jax.reading.speed import speed_in_words
 
 
-def print_table(result: Any, monitor: str | None, mode: str, limit: int | None = None) -> None:
-    """Print the experiments of a run, best first."""
+def print_table(
+    result: Any,
+    monitor: str | None,
+    mode: str,
+    limit: int | None = None,
+    columns: Sequence[str] | None = None,
+) -> None:
+    """Print the experiments of a run, best first, and what was found out beside them; see `table`."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False, markup=False)
-    console.print(table(result.view, monitor, mode, limit, with_test=True))
-    for item in [*result.experiments, *result.refit]:
-        if item.error:
-            console.print(f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}")
+    console.print(table(result.view, monitor, mode, limit, with_test=True, columns=columns))
+    for line in failures(result):
+        console.print(line)
     selection = result.selection(monitor, mode)
     if selection is not None:
         console.print(_selected(*selection))
@@ -32,8 +38,20 @@ def print_table(result: Any, monitor: str | None, mode: str, limit: int | None =
         console.print(_evaluations(result.view.evaluations))
     if speed := speed_in_words(result.view.speeds):
         console.print(speed)
-    if result.damaged_lines:
-        console.print(f"unreadable lines of the log were left out: {listed(result.damaged_lines)}")
+    for line in damage(result):
+        console.print(line)
+
+
+def failures(result: Any) -> list[str]:
+    """Return a line for each experiment that failed."""
+    failed = [item for item in [*result.experiments, *result.refit] if item.error]
+    return [f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}" for item in failed if item.error]
+
+
+def damage(result: Any) -> list[str]:
+    """Return what the log lost, in a line, or nothing."""
+    lost = listed(result.damaged_lines)
+    return [f"unreadable lines of the log were left out: {lost}"] if result.damaged_lines else []
 
 
 def _evaluations(found: Sequence[Mapping[str, Any]]) -> Any:
@@ -88,66 +106,40 @@ def _selected(kind: str, found: dict[str, Any] | None) -> str:
     return f"{name}: {score} {found['mean']:.4f}{spread} over {len(found['scores'])} folds; selected: {picked}"
 
 
-def table(view: Any, monitor: str | None, mode: str, limit: int | None = None, *, with_test: bool = False) -> Any:
+def table(
+    view: Any,
+    monitor: str | None,
+    mode: str,
+    limit: int | None = None,
+    *,
+    with_test: bool = False,
+    columns: Sequence[str] | None = None,
+) -> Any:
     """Return a rich table of a run's experiments, best first, those without a score last.
 
     Args:
         with_test: show what the split "test" says of each experiment's best epoch, of its last one without a monitor;
             while a run goes on, nobody should choose by it.
+        columns: the names of those that are shown, in their order.
+
+    Raises:
+        MlgymError: a name that is no column's.
     """
     from rich.table import Table
     from rich.text import Text
 
-    experiments = view.candidates
-    best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
-    sign = -1 if mode == "max" else 1
-
-    def rank(item: Any) -> tuple[bool, float, int]:
-        found = best[item.experiment_id]
-        return found is None, sign * found[1] if found else 0.0, item.experiment_id
-
-    cells = {item.experiment_id: found for item, found in zip(experiments, _cells(experiments), strict=True)}
-    names = list(dict.fromkeys(name for found in cells.values() for name in found))
-    folds = any(item.fold is not None for item in experiments)
-    scores = list(dict.fromkeys(name for item in experiments for name in item.history))
-    others = [name for name in scores if name != monitor and not name.startswith("test/")]
-    last = [name for name in others if name.endswith("/loss") or name.startswith("val/")][:4]
-    test = [name for name in scores if name.startswith("test/") and name.count("/") == 1 and name != monitor]
-    test = test[:4] if with_test else []
-    at_best = " @ best" * bool(monitor)
+    found = chosen(report_columns(view, monitor, mode, limit, with_test=with_test), "people", columns)
     grid = Table(title=f"{view.run_id} {view.name or ''} {view.status}", title_justify="left")
-    grid.add_column("id", justify="right")
-    for name in names:
-        grid.add_column(name, justify="right", overflow="fold")
-    if folds:
-        grid.add_column("fold", justify="right")
-    grid.add_column("status")
-    grid.add_column("epochs", justify="right")
-    if monitor:
-        grid.add_column(f"best {monitor}", justify="right", style="bold")
-    for name in last:
-        grid.add_column(name, justify="right")
-    for name in test:
-        grid.add_column(name + at_best, justify="right")
-    for item in sorted(experiments, key=rank)[:limit]:
-        found = best[item.experiment_id]
-        status = item.status + (f" ({item.stop_reason})" if item.stop_reason else "")
-        row = [str(item.experiment_id), *(_shown(cells[item.experiment_id], name) for name in names)]
-        row += [str(item.fold)] * folds + [status, str(item.epochs)]
-        row += [f"{found[1]:.4f} @ {found[0]}" if found else "-"] * bool(monitor)
-        row += [f"{item.last[name]:.4f}" if name in item.last else "-" for name in last]
-        told = item.scores_of(found[0]) if found else {} if monitor else item.last
-        row += [f"{told[name]:.4f}" if name in told else "-" for name in test]
-        grid.add_row(*(Text(cell) for cell in row))
+    for column in found:
+        grid.add_column(
+            column.name,
+            justify="left" if column.is_words else "right",
+            style="bold" if monitor and column.name == f"best {monitor}" else None,
+            overflow="fold" if column.is_swept else "ellipsis",
+        )
+    for row in zip(*(column.shown for column in found), strict=True):
+        grid.add_row(*map(Text, row))
     return grid
-
-
-def _cells(experiments: Sequence[Any]) -> list[dict[str, Any]]:
-    return columns([item.hyperparameters for item in experiments])
-
-
-def _shown(cells: Mapping[str, Any], name: str) -> str:
-    return spelled(cells[name]) if name in cells else "-"
 
 
 def _words(hyperparameters: dict[str, Any]) -> str:

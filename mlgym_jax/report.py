@@ -54,8 +54,8 @@ def _main(arguments: list[str]) -> int:
     mode = options.mode or mode
     if options.json:
         is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
-        json.dump(summary(result, monitor, mode), sys.stdout, indent=2, ensure_ascii=not is_utf8)
-        print()
+        _put(json.dumps(summary(result, monitor, mode), indent=2, ensure_ascii=not is_utf8) + "\n")
+        _tell(damage(result))
     elif forms:
         found = report_columns(result.view, monitor, mode, limit, with_test=True)
         columns = chosen(found, "csv" if options.csv else "people", names)
@@ -85,14 +85,20 @@ def _count(text: str) -> int:
 
 
 def _write(text: str, result: RunResult) -> None:
-    """Write to stdout nothing but the text, the same bytes wherever that leads; what is to be told goes to stderr.
+    """Write to stdout nothing but the text, the same bytes wherever that leads; what is to be told goes to stderr."""
+    reconfigure = getattr(sys.stdout, "reconfigure", None)  # whatever stands in for a terminal may have none
+    if reconfigure is not None:
+        reconfigure(encoding="utf-8", errors="mlgym_jax_in_ascii", newline="\n")
+    _put(text)
+    _tell([*failures(result), *damage(result)])
+
+
+def _put(text: str) -> None:
+    """Write to stdout.
 
     Raises:
         DiskError: there is no room for it.
     """
-    reconfigure = getattr(sys.stdout, "reconfigure", None)  # whatever stands in for a terminal may have none
-    if reconfigure is not None:
-        reconfigure(encoding="utf-8", errors="mlgym_jax_in_ascii", newline="\n")
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
@@ -100,7 +106,10 @@ def _write(text: str, result: RunResult) -> None:
         raise  # whoever reads has seen enough
     except OSError as error:
         raise DiskError(f"the report could not be written: {error.strerror}") from None
-    for line in [*failures(result), *damage(result)]:
+
+
+def _tell(lines: list[str]) -> None:
+    for line in lines:
         print(line, file=sys.stderr)
 
 

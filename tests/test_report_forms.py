@@ -226,9 +226,10 @@ def test_warnings_go_beside_the_form(run):
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
-def test_a_full_disk_is_told_in_words(run):
+@pytest.mark.parametrize("form", ["--csv", "--json"])
+def test_a_full_disk_is_told_in_words(run, form):
     with open("/dev/full", "wb") as full:
         ends = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
-        process = forks.popen("engine", str(run), "--csv", module="mlgym_jax.report", cwd=run, **ends)
+        process = forks.popen("engine", str(run), form, module="mlgym_jax.report", cwd=run, **ends)
         status, _, err = finish(process, timeout=60)
     assert (status, err) == (1, "error: the report could not be written: No space left on device\n")

@@ -3,7 +3,7 @@
     python -m mlgym_jax.run --config=configs/lm.py
 
 About 500 kB of text in sequences of 64 bytes; `val/perplexity` is that of a byte, 256 by chance and about 26 by their
-frequencies alone. One experiment, evaluated every 500 steps. Expected: best val/perplexity about 3.2, in about 200 s on
+frequencies alone. One experiment, evaluated every 500 steps. Expected: best val/perplexity about 3.2, in about 140 s on
 two cores.
 """
 

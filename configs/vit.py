@@ -4,7 +4,7 @@
 
 Images of 8 x 8 pixels in patches of 2 x 2. 2 rates of dropout x 2 strengths of noise = 4 experiments. The learning rate
 warms up for two epochs. Without either the accuracy is about 0.93. Expected: best val/accuracy about 0.97, in about
-120 s on two cores.
+40 s on two cores.
 """
 
 from ml_collections import ConfigDict

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import codecs
 import contextlib
+import errno
 import os
 import re
 import signal
@@ -17,17 +18,27 @@ from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
 from mlgym_jax.execution.interruption import SIGNALS
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 
 
-def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
-    """Run a command's main and turn what a user can act on into one message and an exit status."""
+def guarded(
+    main: Callable[[list[str]], int], arguments: Sequence[str] | None = None, *, output: str = "the output"
+) -> int:
+    """Run a command's main and turn what a user can act on into one message and an exit status.
+
+    Args:
+        output: what it prints, in words, for where that leads to a disk without room.
+    """
     before = {number: signal.getsignal(number) for number in SIGNALS if number != signal.SIGINT}
     for number, handler in before.items():
         if number == signal.SIGTERM or handler != signal.SIG_IGN:  # `nohup` has SIGHUP ignored
             signal.signal(number, _interrupt)
     write_what_can_be_written()
     try:
-        return main(list(sys.argv[1:] if arguments is None else arguments))
+        status = main(list(sys.argv[1:] if arguments is None else arguments))
+        if sys.stdout is not None:
+            sys.stdout.flush()  # here, where it can still be said that there is no room
+        return status
     except DiskError as error:
         print(f"error: {error}", file=sys.stderr)
         return FAILED
@@ -37,6 +48,11 @@ def guarded(main: Callable[[list[str]], int], arguments: Sequence[str] | None = 
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:  # of a file, which is not for here to explain
+            raise
+        print(f"error: {output} could not be written: {error.strerror}", file=sys.stderr)
+        return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED

@@ -12,7 +12,7 @@ import re
 import sys
 
 from mlgym_jax.command_line import DONE, Parser, guarded, leave
-from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
 from mlgym_jax.reading.forms import FORMS, Form, written
 from mlgym_jax.reading.results import RunResult, load_run
@@ -54,7 +54,7 @@ def _main(arguments: list[str]) -> int:
     mode = options.mode or mode
     if options.json:
         is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
-        _put(json.dumps(summary(result, monitor, mode), indent=2, ensure_ascii=not is_utf8) + "\n")
+        print(json.dumps(summary(result, monitor, mode), indent=2, ensure_ascii=not is_utf8), flush=True)
         _tell(damage(result))
     elif forms:
         found = report_columns(result.view, monitor, mode, limit, with_test=True)
@@ -89,23 +89,9 @@ def _write(text: str, result: RunResult) -> None:
     reconfigure = getattr(sys.stdout, "reconfigure", None)  # whatever stands in for a terminal may have none
     if reconfigure is not None:
         reconfigure(encoding="utf-8", errors="mlgym_jax_in_ascii", newline="\n")
-    _put(text)
+    sys.stdout.write(text)
+    sys.stdout.flush()  # or there is no room for it, and nothing else to be told
     _tell([*failures(result), *damage(result)])
-
-
-def _put(text: str) -> None:
-    """Write to stdout.
-
-    Raises:
-        DiskError: there is no room for it.
-    """
-    try:
-        sys.stdout.write(text)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise  # whoever reads has seen enough
-    except OSError as error:
-        raise DiskError(f"the report could not be written: {error.strerror}") from None
 
 
 def _tell(lines: list[str]) -> None:
@@ -115,7 +101,7 @@ def _tell(lines: list[str]) -> None:
 
 def main() -> None:
     """Entry point of the console script."""
-    leave(guarded(_main))
+    leave(guarded(_main, output="the report"))
 
 
 if __name__ == "__main__":

@@ -233,3 +233,12 @@ def test_a_full_disk_is_told_in_words(run, form):
         process = forks.popen("engine", str(run), form, module="mlgym_jax.report", cwd=run, **ends)
         status, _, err = finish(process, timeout=60)
     assert (status, err) == (1, "error: the report could not be written: No space left on device\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="a device of Linux")
+def test_other_commands_tell_of_a_full_disk_alike(run):
+    with open("/dev/full", "wb") as full:
+        ends = {"stdout": full, "stderr": subprocess.PIPE, "text": True}
+        process = forks.popen("engine", str(run), "--list", module="mlgym_jax.export", cwd=run, **ends)
+        status, _, err = finish(process, timeout=60)
+    assert (status, err) == (1, "error: the output could not be written: No space left on device\n")

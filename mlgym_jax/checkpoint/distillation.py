@@ -25,6 +25,7 @@ from mlgym_jax.checkpoint.warm_start import Mode
 from mlgym_jax.components.registry import register
 from mlgym_jax.components.tree import Node
 from mlgym_jax.config.words import dotted
+from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.outputs import one_array, parts, paths, pick
 from mlgym_jax.core.scoring import Given, call_loss, taken_by
 from mlgym_jax.core.state import Batch, Outputs
@@ -79,12 +80,12 @@ class _Distillation:
         student = jnp.asarray(one_array(outputs))
         if student.shape != teacher.shape:
             raise MlgymError(
-                f"the student's outputs are {_shape(student)}, the teacher's {_shape(teacher)}; logits of the same "
+                f"the student's outputs are {shape_of(student)}, the teacher's {shape_of(teacher)}; logits of the same "
                 "classes are compared"
             )
         if student.ndim < 2 or student.shape[-1] < 2:
             raise MlgymError(
-                f"logits of at least two classes are compared, float[batch, …, classes]; found {_shape(student)}"
+                f"logits of at least two classes are compared, float[batch, …, classes]; found {shape_of(student)}"
             )
         temperature = jnp.asarray(self.temperature, student.dtype)
         log_teacher = jax.nn.log_softmax(teacher.astype(student.dtype) / temperature)
@@ -94,10 +95,6 @@ class _Distillation:
         if kept is None:
             return values.mean(axis=axes)
         return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
-
-
-def _shape(array: jax.Array) -> str:
-    return f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
 
 
 @register("loss", "distillation", dynamic=("temperature", "alpha"))

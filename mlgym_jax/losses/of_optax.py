@@ -41,6 +41,7 @@ import optax
 import optax.losses
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.outputs import one_array, parts
 from mlgym_jax.core.targets import (
     UnfitTargets,
@@ -185,8 +186,8 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
             try:
                 values = used(scores, **inputs, **settings)
             except (ValueError, AssertionError) as error:
-                shapes = ", ".join(f"{key} {_shape(value)}" for key, value in inputs.items())
-                raise MlgymError(f"loss {name!r}: {error} (outputs {_shape(scores)}, {shapes})") from error
+                shapes = ", ".join(f"{key} {shape_of(value)}" for key, value in inputs.items())
+                raise MlgymError(f"loss {name!r}: {error} (outputs {shape_of(scores)}, {shapes})") from error
             if "where" in inputs and where is not None:  # of classes; a position counts that has any
                 where = where.any(axis=settings.get("axis", -1))
             return _per_example(values, scores.shape[0], kept_of(where, values))
@@ -226,7 +227,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
             return outputs, targets.astype(outputs.dtype)
         either = f" or distributions of shape {outputs.shape}" if name in _DISTRIBUTION else ""
         raise MlgymError(
-            f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
+            f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
             f"it takes integer targets of shape {classes}{either or _OF_SHARES * (targets.shape == outputs.shape)}"
         )
     if outputs.shape == (*targets.shape, 1):
@@ -235,7 +236,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         targets = targets[..., 0]
     if outputs.shape != targets.shape:
         raise MlgymError(
-            f"loss {name!r}: outputs {_shape(outputs)} and targets {_shape(targets)} do not match; "
+            f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
             f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]"
         )
     if name in _SIGNS:
@@ -326,10 +327,6 @@ def _per_example(values: jax.Array, batch_size: int, kept: jax.Array | None) -> 
     if kept is None:
         return values.mean(axis=axes)
     return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
-
-
-def _shape(array: jax.Array) -> str:
-    return f"{array.dtype.name}[{', '.join(map(str, array.shape))}]"
 
 
 _register_losses()

@@ -119,6 +119,21 @@ class Block(nn.Module):
         return added(x, feed(normed("mlp_norm", x), train))
 
 
+def token_block(module: Any, name: str, *, causal: bool) -> Block:
+    """Return a block by the sizes of a Transformer of tokens, in whose compact method this is called."""
+    return Block(
+        module.num_heads,
+        module.mlp_width,
+        getattr(nn, module.activation),
+        causal=causal,
+        dropout_rate=module.dropout_rate,
+        kernel_init=NORMAL,
+        # So that the sum of all branches is no larger than one of them, as in GPT-2.
+        out_init=nn.initializers.normal(0.02 / (2 * module.depth) ** 0.5),
+        name=name,
+    )
+
+
 def positioned(
     module: nn.Module, x: jax.Array, positions: str, max_length: int | None, name: str, places: jax.Array | None = None
 ) -> jax.Array:

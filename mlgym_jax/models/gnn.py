@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.models.inputs import as_float, at_least, dropped
+from mlgym_jax.models.inputs import as_float, at_least, dropped, rows_of
 from mlgym_jax.models.mlp import Activation, checked_rate, output_size
 
 
@@ -41,7 +41,7 @@ class GNN(nn.Module):
     ) -> jax.Array:
         x = as_float(jnp.asarray(nodes))
         if x.ndim != 3:
-            raise ConfigError("model", f"gnn takes nodes float[batch, nodes, features], found {_shape(x)}")
+            raise ConfigError("model", f"gnn takes nodes float[batch, nodes, features], found {rows_of(x)}")
         real = _real(x, node_mask)
         x = jnp.where(real[..., None], x, jnp.zeros_like(x))
         weights = normalised(_adjacency(x, edges, adjacency), real)
@@ -81,7 +81,7 @@ def _real(x: jax.Array, node_mask: Any) -> jax.Array:
     if node_mask is None:
         return jnp.ones(x.shape[:2], bool)
     if node_mask.shape != x.shape[:2]:
-        raise ConfigError("model", f"gnn: node_mask is bool[batch, {x.shape[1]}], found {_shape(node_mask)}")
+        raise ConfigError("model", f"gnn: node_mask is bool[batch, {x.shape[1]}], found {rows_of(node_mask)}")
     return node_mask.astype(bool)
 
 
@@ -96,10 +96,10 @@ def _adjacency(x: jax.Array, edges: Any, adjacency: Any) -> jax.Array:
         )
     if adjacency is not None:
         if adjacency.shape != (batch, nodes, nodes):
-            raise ConfigError("model", f"gnn: adjacency is [batch, {nodes}, {nodes}], found {_shape(adjacency)}")
+            raise ConfigError("model", f"gnn: adjacency is [batch, {nodes}, {nodes}], found {rows_of(adjacency)}")
         return adjacency
     if edges.ndim != 3 or edges.shape[2] != 2 or not jnp.issubdtype(edges.dtype, jnp.integer):
-        raise ConfigError("model", f"gnn: edges are pairs of nodes, int[batch, edges, 2], found {_shape(edges)}")
+        raise ConfigError("model", f"gnn: edges are pairs of nodes, int[batch, edges, 2], found {rows_of(edges)}")
     # A pair that names no node, such as (-1, -1), is padding: it goes to a row beside the others.
     inside = ((edges >= 0) & (edges < nodes)).all(axis=-1, keepdims=True)
     one, other = jnp.moveaxis(jnp.where(inside, edges, nodes), -1, 0)
@@ -107,10 +107,6 @@ def _adjacency(x: jax.Array, edges: Any, adjacency: Any) -> jax.Array:
     found = jnp.zeros((batch, nodes + 1, nodes + 1), jnp.float32)
     found = found.at[rows, one, other].set(1.0).at[rows, other, one].set(1.0)[:, :nodes, :nodes]
     return found * (1 - jnp.eye(nodes, dtype=jnp.float32))[None]  # each node sees itself anyway
-
-
-def _shape(x: Any) -> str:
-    return "[" + ", ".join(["batch", *map(str, x.shape[1:])]) + "]"
 
 
 @register("model", "gnn", needs=("dataset",), dynamic=("dropout_rate",))

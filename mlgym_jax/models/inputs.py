@@ -26,7 +26,7 @@ def images(name: str, inputs: Any) -> jax.Array:
     """
     x = jnp.asarray(one_input(name, inputs))
     if x.ndim != 4:
-        raise ConfigError("model", f"{name} takes {_IMAGES}, found inputs of shape {_rows(x)}; {_DIGITS}")
+        raise ConfigError("model", f"{name} takes {_IMAGES}, found inputs of shape {rows_of(x)}; {_DIGITS}")
     return as_float(x)
 
 
@@ -90,11 +90,11 @@ def real_positions(name: str, tokens: jax.Array, lengths: Any, where: Any) -> ja
     found = None
     if lengths is not None:
         if lengths.shape not in ((batch,), (batch, 1)):
-            raise ConfigError("model", f"{name}: lengths are int[batch], one a sequence; found {_rows(lengths)}")
+            raise ConfigError("model", f"{name}: lengths are int[batch], one a sequence; found {rows_of(lengths)}")
         found = jnp.arange(length)[None, :] < lengths.reshape(batch, 1)
     if where is not None:
         if where.shape != (batch, length):
-            raise ConfigError("model", f"{name}: where is bool[batch, {length}], as the tokens; found {_rows(where)}")
+            raise ConfigError("model", f"{name}: where is bool[batch, {length}], as the tokens; found {rows_of(where)}")
         found = where.astype(bool) if found is None else found & where.astype(bool)
     return found
 
@@ -113,7 +113,7 @@ def seen_positions(name: str, tokens: jax.Array, real: jax.Array | None, segment
         if found is not None and (found.shape != tokens.shape or not jnp.issubdtype(found.dtype, jnp.integer)):
             raise ConfigError(
                 "model",
-                f"{name}: {what} are int[batch, {tokens.shape[1]}], as the tokens; found {found.dtype}{_rows(found)}",
+                f"{name}: {what} are int[batch, {tokens.shape[1]}], as the tokens; found {found.dtype}{rows_of(found)}",
             )
     if segments is None:
         return real
@@ -130,7 +130,7 @@ def tokens_of(name: str, tokens: Any, real: jax.Array | None, vocabulary_size: i
     if tokens.ndim != 2 or not jnp.issubdtype(tokens.dtype, jnp.integer):
         raise ConfigError(
             "model",
-            f"{name} takes tokens, int[batch, length], found {tokens.dtype}{_rows(tokens)}; such are the inputs of "
+            f"{name} takes tokens, int[batch, length], found {tokens.dtype}{rows_of(tokens)}; such are the inputs of "
             "config.dataset = component('text')",
         )
     if vocabulary_size is None:
@@ -225,5 +225,6 @@ def pooled(x: jax.Array, real: jax.Array | None, pool: str) -> jax.Array:
     return jnp.where(real[..., None], x, jnp.zeros_like(x)).sum(axis=1) / count
 
 
-def _rows(x: jax.Array) -> str:
+def rows_of(x: jax.Array) -> str:
+    """Write the shape of an array whose first axis is that of the examples, `[batch, 4]`."""
     return "[" + ", ".join(["batch", *map(str, x.shape[1:])]) + "]"

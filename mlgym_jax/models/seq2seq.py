@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from mlgym_jax.models.attention import NORMAL, Block, positioned, rotary_angles
+from mlgym_jax.models.attention import NORMAL, positioned, rotary_angles, token_block
 from mlgym_jax.models.inputs import dropped, real_positions, tokens_of
 
 
@@ -56,18 +56,6 @@ class Seq2Seq(nn.Module):
             angles = rotary_angles(jnp.arange(x.shape[1]), self.width // self.num_heads) if rotary else None
             return dropped(x, self.dropout_rate, train), angles
 
-        def block(name: str, causal: bool) -> Block:
-            return Block(
-                self.num_heads,
-                self.mlp_width,
-                getattr(nn, self.activation),
-                causal=causal,
-                dropout_rate=self.dropout_rate,
-                kernel_init=NORMAL,
-                out_init=nn.initializers.normal(0.02 / (2 * self.depth) ** 0.5),
-                name=name,
-            )
-
         def real(name: str, tokens: Any, lengths: Any, where: Any) -> jax.Array | None:
             return real_positions(f"transformer, {name}", tokens, lengths, where) if jnp.ndim(tokens) == 2 else None
 
@@ -75,11 +63,13 @@ class Seq2Seq(nn.Module):
         target_real = real("target", target, target_lengths, target_where)
         memory, angles = embedded("source", source, source_real)
         for number in range(self.depth):
-            memory = block(f"encoder_{number}", causal=False)(memory, real=source_real, angles=angles, train=train)
+            memory = token_block(self, f"encoder_{number}", causal=False)(
+                memory, real=source_real, angles=angles, train=train
+            )
         memory = nn.LayerNorm(1e-5, name="encoder_norm")(memory)
         x, angles = embedded("target", target, target_real)
         for number in range(self.depth):
-            x = block(f"decoder_{number}", causal=True)(
+            x = token_block(self, f"decoder_{number}", causal=True)(
                 x, real=target_real, angles=angles, memory=memory, memory_real=source_real, train=train
             )
         x = nn.LayerNorm(1e-5, name="decoder_norm")(x)

@@ -10,7 +10,7 @@ from flax import linen as nn
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.errors import ConfigError
-from mlgym_jax.models.attention import NORMAL, Block, positioned, rotary_angles
+from mlgym_jax.models.attention import NORMAL, positioned, rotary_angles, token_block
 from mlgym_jax.models.inputs import (
     at_least,
     divided,
@@ -62,17 +62,8 @@ class Transformer(nn.Module):
         places = jnp.arange(x.shape[1]) if positions is None else positions
         angles = rotary_angles(places, self.width // self.num_heads) if self.positions == "rotary" else None
         for number in range(self.depth):
-            x = Block(
-                self.num_heads,
-                self.mlp_width,
-                getattr(nn, self.activation),
-                causal=self.causal,
-                dropout_rate=self.dropout_rate,
-                kernel_init=NORMAL,
-                # So that the sum of all branches is no larger than one of them, as in GPT-2.
-                out_init=nn.initializers.normal(0.02 / (2 * self.depth) ** 0.5),
-                name=f"block_{number}",
-            )(x, real=sees, angles=angles, train=train)
+            block = token_block(self, f"block_{number}", causal=self.causal)
+            x = block(x, real=sees, angles=angles, train=train)
         x = nn.LayerNorm(1e-5, name="norm")(x)
         if self.pool is not None:
             x = pooled(x, real, self.pool)

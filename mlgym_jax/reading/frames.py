@@ -20,11 +20,6 @@ from mlgym_jax.reading.meaning import Meaning
 PREDICTION = "prediction"
 
 
-def is_frame(inputs: Any) -> bool:
-    """Tell whether inputs are a frame of pandas, polars or the like."""
-    return hasattr(inputs, "columns") and hasattr(inputs, "to_numpy")
-
-
 def columns_of(
     frame: Any, dataset: Dataset, trained_on: Any, fills_in: Callable[[int], bool] = lambda place: False
 ) -> np.ndarray:

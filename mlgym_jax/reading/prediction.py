@@ -13,8 +13,9 @@ import numpy as np
 from mlgym_jax.components.tree import Node
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
+from mlgym_jax.data.columns import is_frame
 from mlgym_jax.errors import MlgymError, described, listed
-from mlgym_jax.reading.frames import columns_of, is_frame, to_frame
+from mlgym_jax.reading.frames import columns_of, to_frame
 from mlgym_jax.reading.meaning import Meaning, meaning_of
 from mlgym_jax.study.job import Job
 

@@ -29,7 +29,7 @@ from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.outputs import one_array, parts, paths, pick
 from mlgym_jax.core.scoring import Given, call_loss, taken_by
 from mlgym_jax.core.state import Batch, Outputs
-from mlgym_jax.core.weighted import LossValues, added, kept_of, scaled
+from mlgym_jax.core.weighted import LossValues, added, kept_of, over_positions, scaled
 from mlgym_jax.errors import ConfigError, MlgymError, listed
 
 _WHERE: tuple[str, ...] = ("run_dir", "experiment_id", "epoch", "monitor", "mode")
@@ -91,10 +91,7 @@ class _Distillation:
         log_teacher = jax.nn.log_softmax(teacher.astype(student.dtype) / temperature)
         log_student = jax.nn.log_softmax(student / temperature)
         values = (jnp.exp(log_teacher) * (log_teacher - log_student)).sum(axis=-1) * temperature**2
-        kept, axes = kept_of(batch.get("where"), values), tuple(range(1, values.ndim))
-        if kept is None:
-            return values.mean(axis=axes)
-        return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
+        return over_positions(values, len(values), kept_of(batch.get("where"), values))
 
 
 @register("loss", "distillation", dynamic=("temperature", "alpha"))

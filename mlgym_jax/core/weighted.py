@@ -112,6 +112,19 @@ def kept_of(where: Any, values: jax.Array) -> jax.Array | None:
     return jnp.broadcast_to(where.reshape(*where.shape, *(1 for _ in values.shape[where.ndim :])), values.shape)
 
 
+def over_positions(values: jax.Array, batch_size: int, kept: jax.Array | None) -> LossValues:
+    """Return the mean of float[batch, …] an example, or of the values that count, bool of their shape, (sums, weights).
+
+    One value for all, float[], is each example's.
+    """
+    if values.ndim == 0:
+        return jnp.broadcast_to(values, (batch_size,))
+    axes = tuple(range(1, values.ndim))
+    if kept is None:
+        return values.mean(axis=axes)
+    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
+
+
 def only_kept(where: Any, targets: jax.Array) -> jax.Array:
     """Return targets, with zeros in the place of those that a field `where` calls False, whose gradients may be NaN."""
     kept = kept_of(where, targets)

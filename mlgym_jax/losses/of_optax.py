@@ -52,7 +52,7 @@ from mlgym_jax.core.targets import (
     check_two,
     known,
 )
-from mlgym_jax.core.weighted import LossValues, kept_of, only_kept
+from mlgym_jax.core.weighted import LossValues, kept_of, only_kept, over_positions
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
@@ -190,7 +190,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 raise MlgymError(f"loss {name!r}: {error} (outputs {shape_of(scores)}, {shapes})") from error
             if "where" in inputs and where is not None:  # of classes; a position counts that has any
                 where = where.any(axis=settings.get("axis", -1))
-            return _per_example(values, scores.shape[0], kept_of(where, values))
+            return over_positions(values, scores.shape[0], kept_of(where, values))
 
         return loss
 
@@ -318,15 +318,6 @@ def _without(shape: tuple[int, ...], axis: Any) -> tuple[int, ...]:
     axes = range(len(shape)) if axis is None else (axis,) if isinstance(axis, int) else axis
     left_out = {item % len(shape) for item in axes} if shape else set()
     return tuple(size for item, size in enumerate(shape) if item not in left_out)
-
-
-def _per_example(values: jax.Array, batch_size: int, kept: jax.Array | None) -> LossValues:
-    if values.ndim == 0:
-        return jnp.broadcast_to(values, (batch_size,))
-    axes = tuple(range(1, values.ndim))
-    if kept is None:
-        return values.mean(axis=axes)
-    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
 
 
 _register_losses()

@@ -40,6 +40,7 @@ class BigWorkload:
 
     Attributes:
         plans: by hand. XLA's CPU compiler has no fast kernel for convolutions inside of a `scan`.
+        compute: the type that forward and backward passes compute in.
     """
 
     model: object
@@ -48,6 +49,7 @@ class BigWorkload:
     unit: str
     units: int
     plans: tuple[str, ...]
+    compute: str = "float32"
 
     @property
     def arrays(self):
@@ -64,6 +66,10 @@ class BigWorkload:
 
 BIG = {
     "transformer": BigWorkload(Transformer(256, 128, 2, 4), 32, 8, "token", 64, ("scan", "step")),
+    # 55 M parameters, for a GPU.
+    "transformer55m": BigWorkload(
+        Transformer(16384, 512, 12, 8), 64, 16, "token", 512, ("scan", "step"), compute="bfloat16"
+    ),
     "resnet": BigWorkload(ResNet((16, 32, 64), 10), 32, 8, "image", 1, ("step",)),
 }
 
@@ -91,6 +97,8 @@ def config_of(name):
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("adam", learning_rate=RATE)
     config.evaluation_splits = ("val",)
+    if BIG[name].compute != "float32":
+        config.precision = component("mixed", compute=BIG[name].compute)
     return config
 
 
@@ -123,8 +131,9 @@ def by_hand(name, plan):
     state = jax.device_put((params, rest, optimizer.init(params)), everywhere)
 
     def loss_of(params, rest, x, y, flags):
+        params = jax.tree.map(lambda leaf: leaf.astype(workload.compute), params)
         outputs, left = model.apply({"params": params, **rest}, x, **flags, mutable=list(rest))
-        return optax.softmax_cross_entropy_with_integer_labels(outputs, y).mean(), left
+        return optax.softmax_cross_entropy_with_integer_labels(outputs.astype(np.float32), y).mean(), left
 
     def step(state, indices, x, y):
         params, rest, opt_state = state

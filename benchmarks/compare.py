@@ -1,11 +1,12 @@
 """The engine against hand-written JAX and other libraries on the same sweeps, whole processes, interleaved.
 
     python -m benchmarks.compare [--workloads=digits15,digits64,images6,valid6] [--programs=mlgym_jax,handwritten,…]
-        [--rounds=3] [--num_epochs=20] [--warm]
+        [--rounds=3] [--num_epochs=20] [--warm] [--floor=vmap,map,step]
 
 Each round runs every program once, one after the other, so that all meet the same noise; printed are medians, and the
 medians of each round's ratio to mlgym_jax. `handwritten` runs each plan that may be the fastest for a workload; the
-floor is the best of them, by whole process and by epoch, each for itself. All compile from scratch in every round, or,
+floor is the best of them, by whole process and by epoch, each for itself; `--floor` names them, as on a GPU, which
+processes can't share. All compile from scratch in every round, or,
 with `--warm`, mlgym_jax and handwritten find what they compiled in the round before. What is not installed is skipped.
 `val_only` is mlgym_jax with train scores of the training pass itself, without an evaluation of the split train, as in
 Lightning and Keras.
@@ -48,10 +49,10 @@ def measure(program, cache, *words):
     return None
 
 
-def compare(name, programs, num_rounds, num_epochs, warm):
+def compare(name, programs, num_rounds, num_epochs, warm, plans):
     workload = WORKLOADS[name]
     num_epochs = num_epochs or workload.num_epochs
-    floor = [f"handwritten {plan}" for plan in workload.floor]
+    floor = [f"handwritten {plan}" for plan in plans or workload.floor]
     programs = [each for program in programs for each in (floor if program == "handwritten" else [program])]
     rounds = []
     with tempfile.TemporaryDirectory() as folder:
@@ -98,16 +99,17 @@ def main():
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--num_epochs", type=int)
     parser.add_argument("--warm", action="store_true")
+    parser.add_argument("--floor", help="plans of benchmarks.handwritten; by default those that are fast on a CPU")
     options = parser.parse_args()
     programs = ["mlgym_jax", *(name for name in options.programs.split(",") if name != "mlgym_jax")]
     for name in options.workloads.split(","):
-        compare(name, programs, options.rounds, options.num_epochs, options.warm)
+        compare(
+            name, programs, options.rounds, options.num_epochs, options.warm, options.floor and options.floor.split(",")
+        )
     print(
         "wall: the whole process; epoch: all from compiled to the end, events, checkpoints and model cards included, by"
     )
-    print(
-        "by the number of epochs; of peers the typical epoch. val_only, lightning and keras do not evaluate the split"
-    )
+    print("the number of epochs; of peers the typical epoch. val_only, lightning and keras do not evaluate the split")
     print("train after the epoch. peak: resident memory of all its processes, of peers of the main one.")
 
 

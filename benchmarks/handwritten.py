@@ -38,6 +38,8 @@ def train(options, experiments, num_devices):
 
     jax.config.update("jax_num_cpu_devices", num_devices)
 
+    num_devices = min(num_devices, jax.local_device_count())  # an accelerator is one device, whatever the cores
+
     import jax.numpy as jnp
     import numpy as np
     import optax

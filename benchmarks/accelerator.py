@@ -1,7 +1,7 @@
 """What many small networks cost beside one, by each way to batch them, and whether `auto` takes the best: for a GPU.
 
-    python -m benchmarks.accelerator [--workloads=mlp,cnn,transformer] [--numbers=1,4,16,64,256,1024] [--rounds=5]
-        [--seconds=4] [--tune=mlp:64,cnn:6]
+    python -m benchmarks.accelerator [--workloads=mlp,cnn,wide_cnn,transformer] [--numbers=1,4,16,64,256,1024]
+        [--rounds=5] [--seconds=4] [--tune=mlp:64,cnn:6]
 
 Each is one process with all of its devices: groups that differ in learning rate and seed, trained by the engine's
 runners, compiled apart. An epoch's time is the median of so many; a way that would take more than `seconds` for an
@@ -32,9 +32,10 @@ CLASSES = 10
 SMALL = {
     "mlp": (MLP((32, 32), CLASSES), (64,), 1440),
     "cnn": (CNN((32, 64), CLASSES), (28, 28, 1), 800),
+    "wide_cnn": (CNN((128, 256), CLASSES), (32, 32, 3), 320),
     "transformer": (Transformer(256, 128, 2, 4), (64,), 256),
 }
-MOST = {"mlp": 1024, "cnn": 32, "transformer": 32}
+MOST = {"mlp": 1024, "cnn": 32, "wide_cnn": 8, "transformer": 32}
 BATCH = 32
 
 

@@ -11,10 +11,11 @@ import pytest
 from jax.lax import conv_general_dilated as convolve
 from test_plans import study_of
 
-from mlgym_jax import component
-from mlgym_jax.core.convolutions import channels_last, holds_convolution
+from mlgym_jax import component, grid
+from mlgym_jax.core.convolutions import as_products, channels_last, holds_convolution
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.execution.plan import Plan
+from mlgym_jax.study import runners
 from mlgym_jax.study.runners import make_runner
 
 RANDOM = np.random.default_rng(0)
@@ -120,6 +121,26 @@ def test_results_and_gradients_are_those_of_xla_and_all_have_one_layout(name):
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5), expected, found)
 
 
+@pytest.mark.parametrize("name", CASES)
+def test_products_give_the_results_and_gradients_of_convolutions(name):
+    function, image, kernel = CASES[name]
+
+    def step(image, kernel):
+        return jax.value_and_grad(lambda *given: jnp.sin(function(*given)).sum(), (0, 1))(image, kernel)
+
+    written = traced_once(step, as_products)
+    left = layouts(jax.make_jaxpr(written)(image, kernel).jaxpr)
+    assert bool(left) == (name == "groups")
+    expected, found = jax.jit(lambda *given: (step(*given), written(*given)))(image, kernel)
+    for one, other in zip(jax.tree.leaves(expected), jax.tree.leaves(found), strict=True):
+        assert np.linalg.norm(other - one) <= 1e-4 * np.linalg.norm(one), "sums in another order, and no more"
+
+
+def test_a_convolution_of_many_places_by_many_stays():
+    traced = jax.make_jaxpr(lambda x, k: convolve(x, k, (1, 1), "SAME"))(array(1, 1, 64, 64), array(1, 1, 9, 9))
+    assert len(layouts(as_products(traced.jaxpr))) == 1
+
+
 def test_a_program_without_convolutions_holds_none():
     assert not holds_convolution(jax.make_jaxpr(jax.jit(lambda x: jnp.tanh(x) @ x))(np.eye(2)).jaxpr)
 
@@ -138,3 +159,35 @@ def test_an_epoch_in_one_program_is_compiled_with_that_layout_alone():
     found = re.findall(r" convolution\(.*dim_labels=(\S+?),", text)
     assert len(found) >= 7, "two forward, their gradients but one, and two of each split's evaluation"
     assert set(found) == {"b01f_01io->b01f"}
+
+
+def test_a_batch_of_networks_trains_to_the_same_scores_by_products(monkeypatch):
+    study = study_of(
+        dataset=component("digits", flat=False),
+        validation=component("holdout", val=0.9),
+        model=component("cnn", features=(4, 6), dense_features=()),
+        optimizer=component("sgd", learning_rate=grid(0.05, 0.1)),
+    )
+    [job] = study.jobs
+
+    def scores(of_products):
+        monkeypatch.setattr(runners, "_in_products", lambda plan, number: of_products)
+        runner = make_runner(job, Plan("vmap", "scan", 1, "test"), jax.devices())
+        runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
+        [text] = [compiled.as_text() for (name, _), compiled in runner._compiled.items() if name == "whole"]
+        return runner.read_scores(runner.epoch(np.ones(len(job.seeds), bool), 1)), len(
+            re.findall(r" convolution\(", text)
+        )
+
+    (expected, many), (found, none) = scores(False), scores(True)
+    assert many
+    assert none == 0
+    np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("backend", "batching", "number"), [("gpu", "map", 4), ("gpu", "vmap", 1), ("cpu", "vmap", 4)])
+def test_products_are_for_batches_of_networks_on_a_gpu_alone(monkeypatch, backend, batching, number):
+    monkeypatch.setattr(jax, "default_backend", lambda: backend)
+    assert not runners._in_products(Plan(batching, "scan", 1, "test"), number)
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    assert runners._in_products(Plan("vmap", "scan", 1, "test"), 4)

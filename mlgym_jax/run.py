@@ -30,7 +30,7 @@ _STARTED = time.perf_counter() - time.process_time()  # what came before this li
 
 def _parser() -> argparse.ArgumentParser:
     parser = Parser(
-        repeatable=("--board",),
+        repeatable=("--board", "--log_to"),
         prog="python -m mlgym_jax.run",
         description="Run a study described by one config file: train its sweep, record everything, keep checkpoints.",
         epilog="Fields of the config are overridden by --config.path=value, swept ones too: "
@@ -82,6 +82,14 @@ def _parser() -> argparse.ArgumentParser:
         metavar="STEPS",
         help="write a trace of JAX's profiler of about so many training steps to the run's folder, profile/",
     )
+    parser.add_argument(
+        "--log_to",
+        metavar="NAMES",
+        action="append",
+        help="write to other trackers, too, while the run goes on: tensorboard, wandb (offline), mlflow, aim; or several, "
+        "with commas",
+    )
+    parser.add_argument("--log_out", metavar="DIR", help="the folder where these write; logs by default")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
     return parser
 
@@ -121,6 +129,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
             "mesh": options.mesh,
             "trust": options.trust,
             "board": boards,
+            "log_to": options.log_to,
+            "log_out": options.log_out,
             "sinks": [terminal],
             "live": terminal.live,
             "profile": int(steps) if (steps := options.profile) and steps.isdecimal() else steps,
@@ -181,6 +191,7 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
     else:
         run_dir = run_folder.require(options.resume)
         options.event_storage = os.path.dirname(run_dir)  # where to go on with it, should this be interrupted, too
+    run_folder.refuse_imported(run_dir, run_folder.read_record(run_dir))
     recorded = run_folder.read_resolved(run_dir)
     config = load_config(options.config) if options.config else ConfigDict(recorded)
     for name, value in parse_overrides(config, dict(texts)).items():

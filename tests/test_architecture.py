@@ -20,11 +20,11 @@ STAGES = [
     ["models", "losses", "metrics", "optimizers", "augmentations", "data", "search"],
     ["run_folder", "execution"],
     ["checkpoint", "publishing"],
-    ["study"],
-    ["reading"],
+    ["study", "sinks"],
+    ["reading", "imports"],
     ["recording"],
     ["command_line"],
-    ["run", "report", "reproduce", "evaluate", "export", "publish", "__main__"],
+    ["run", "report", "reproduce", "evaluate", "export", "publish", "export_logs", "import_logs", "__main__"],
     ["run", "find_learning_rate", "report", "reproduce", "export", "publish", "__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}

@@ -53,8 +53,8 @@ class RunStarted(Payload, kw_only=True):
     """A run begins, or goes on (`resumed`).
 
     Attributes:
-        writer: random, of this launch alone: by it runs are told apart that have one id, and launches that go on with
-            copies of one run.
+        writer: random, of this launch alone: it tells apart runs of one id, and launches that go on with copies of one.
+        imported: {"format", "source"}: only of a run that another tracker's logs were made into.
     """
 
     name: str
@@ -63,6 +63,7 @@ class RunStarted(Payload, kw_only=True):
     num_groups: int
     resumed: bool
     writer: str | msgspec.UnsetType = msgspec.UNSET
+    imported: Mapping[str, Any] | msgspec.UnsetType = msgspec.UNSET
 
 
 class RunFinished(Payload, kw_only=True):

@@ -18,7 +18,7 @@ def evaluation_result(
     experiment_id: int,
     epoch: int,
     scores: Mapping[str, float],
-    seconds: float,
+    seconds: float | None,
     step: int | msgspec.UnsetType = msgspec.UNSET,
     now_ms: int,
 ) -> Event:

@@ -39,6 +39,7 @@ from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
+from mlgym_jax.sinks.beside import LogsBeside
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 
 _LOG = logging.getLogger(__name__)
@@ -67,6 +68,8 @@ def run(
     mesh: str | None = None,
     trust: bool = False,
     profile: int | None = None,
+    log_to: str | Sequence[str] | None = None,
+    log_out: str | os.PathLike[str] | None = None,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -84,6 +87,8 @@ def run(
             default the config's section `parallel` says whether batches are split, and the number of experiments how.
         trust: execute the code of somebody else's run, where a config that it recorded is run.
         profile: write a trace of JAX's profiler of about so many training steps into the run's folder.
+        log_to: other trackers to write to while the run goes on, `tensorboard`, `wandb`, `mlflow` or `aim`, or several.
+        log_out: the folder where these write, `logs` by default.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
 
@@ -92,6 +97,7 @@ def run(
         DiskError: the disk refused a write; the run can be resumed.
     """
     boards, config, tracing = Boards.at(board), as_config(config), profile_of(profile)
+    beside = LogsBeside(log_to, log_out)
     with contextlib.ExitStack() as stack:
         own_data = stack.enter_context(given.at_hand(data))
         config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
@@ -107,7 +113,7 @@ def run(
             given.write(run_dir, kept_data)
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
-            written = stack.enter_context(_writing(run_dir, live, sinks, boards))  # last: what has a log can go on
+            written = stack.enter_context(_writing(run_dir, live, sinks, boards, beside))  # last: what has a log can go on
         return _launch(written, study, request, devices=used, profile=tracing)
 
 
@@ -125,6 +131,8 @@ def resume(
     mesh: str | None = None,
     trust: bool = False,
     profile: int | None = None,
+    log_to: str | Sequence[str] | None = None,
+    log_out: str | os.PathLike[str] | None = None,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -144,13 +152,14 @@ def resume(
     """
     sources.refuse_while_executing()
     boards, request, tracing = Boards.at(board), request_of(plan, mesh), profile_of(profile)
+    beside = LogsBeside(log_to, log_out)
     folder = run_folder.require(run_dir)
     used = use_devices(devices, request.mesh, like=num_devices_before(folder))
     config = run_folder.read_config(folder, trust=trust)
     before = length_of(config)
     change(config, num_epochs, num_steps, checkpoint_interval_seconds)
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
-    with given.at_hand(data), _writing(folder, live, sinks, boards) as written:
+    with given.at_hand(data), _writing(folder, live, sinks, boards, beside) as written:
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
         study = prepare(config, written.live.view)
@@ -214,16 +223,19 @@ def _writing(
     live: LiveView | None = None,
     sinks: Iterable[Sink] = (),
     boards: Boards = Boards(),  # noqa: B008 (frozen, and empty)
+    beside: LogsBeside | None = None,
 ) -> Iterator[_Written]:
     """Be the one writer of a run, whose log is read here, once."""
     live = live or LiveView()
     path = os.path.join(run_dir, layout.LOG)
     with (
+        beside or LogsBeside(None) as followers,
         Publication(run_dir, boards) as publication,
         EventLog.open(path, sinks=[*sinks, publication], follower=live.take) as log,
         in_place(log),
     ):
         live.load(path)
+        followers.begin(run_dir)
         yield _Written(log, live, publication)
 
 

@@ -252,6 +252,20 @@ def write_record(run_dir: str, record: Mapping[str, Any]) -> None:
     write_json(os.path.join(run_dir, layout.RECORD), record)
 
 
+def refuse_imported(run_dir: str, record: Mapping[str, Any]) -> None:
+    """Refuse to go on with what was never trained here.
+
+    Raises:
+        MlgymError: the run was made of another tracker's logs.
+    """
+    origin = record.get("imported")
+    if origin:
+        raise MlgymError(
+            f"{run_dir}: this run was imported from {origin.get('source')} ({origin.get('format')}): it has scores to be "
+            "read, but no config to train by and no checkpoints. `report` and the board show it"
+        )
+
+
 def read_config(run_dir: str, *, trust: bool = False) -> dict[str, Any]:
     """Return a run's resolved config, after its config file registered its own components: this executes its code.
 
@@ -262,6 +276,7 @@ def read_config(run_dir: str, *, trust: bool = False) -> dict[str, Any]:
         MlgymError: it cannot be read, or it is another's, and not trusted.
     """
     record = read_record(run_dir)
+    refuse_imported(run_dir, record)
     if not trust:
         refuse_foreign(run_dir, record)
     config_file = os.path.join(run_dir, layout.CONFIG_SOURCE)

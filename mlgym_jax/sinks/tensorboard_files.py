@@ -1,0 +1,137 @@
+"""TensorBoard: a folder an experiment, with one event file that only grows.
+
+The scores are tensors of one double each, as TensorFlow 2 writes its scalars, because a `simple_value` has 32 bits and
+would change the last digits. A torn end, of a process that was killed, is cut off when the file is opened again.
+"""
+
+from __future__ import annotations
+
+import glob
+import json
+import os
+from typing import BinaryIO
+
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+from tensorboard.plugins.scalar.metadata import create_summary_metadata
+from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.sinks import facts
+from mlgym_jax.sinks.record_files import OUR_TEXT, records
+
+_ENDING = ".mlgym_jax"
+_SUCCEEDED, _FAILED = api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE
+
+
+class TensorBoardFiles:
+    """The sink of one run; `folder` holds a folder an experiment."""
+
+    def __init__(self, run_id: str, folder: str):
+        self._run_id, self._folder = run_id, os.path.join(folder, run_id)
+        self.place = f"{self._folder}; look at it with: tensorboard --logdir={folder}"
+        self._files: dict[int, _File] = {}
+
+    def write(self, run: RunView, experiment: ExperimentView, *, is_over: bool) -> int:
+        number = experiment.experiment_id
+        file = self._files.get(number)
+        if file is None:
+            began = facts.began_ms(run, experiment) / 1000
+            file = self._files[number] = _File(os.path.join(self._folder, str(number)), began)
+            if not file.has_hyperparameters:
+                title = facts.key(self._run_id, experiment)
+                file.add(began, summary_v2.hparams_pb(facts.hyperparameters(experiment), title, began))
+        written = 0
+        with file:  # open while it is written to: thousands of experiments are more than a process may have open
+            for epoch in facts.epochs(experiment, file.last_epoch):
+                values = [
+                    _value(name, types_pb2.DT_DOUBLE, [score])
+                    for name, score in facts.scores_with_steps(epoch).items()
+                ]
+                file.add(epoch.time_ms / 1000, summary_pb2.Summary(value=values), epoch.number)
+                file.last_epoch = epoch.number
+                written += 1
+            about = facts.tags(run, self._run_id, experiment)
+            if experiment.status in ("DONE", "FAILED") and about != file.about:
+                ended = facts.ended_ms(experiment) / 1000
+                status = _FAILED if experiment.status == "FAILED" else _SUCCEEDED
+                file.add(ended, summary_pb2.Summary(value=[_ending(status, ended), _text(about)]))
+                file.about = about
+        return written
+
+    def close(self) -> None:
+        """Nothing is held back."""
+
+
+def _value(tag: str, dtype: int, numbers: list[float]) -> summary_pb2.Summary.Value:
+    tensor = tensor_pb2.TensorProto(dtype=dtype, double_val=numbers)
+    return summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata("", ""))
+
+
+def _ending(status: int, ended: float) -> summary_pb2.Summary.Value:
+    """Say how an experiment ended, for the page of hyperparameters; the function that makes it needs TensorFlow."""
+    ending = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)  # type: ignore[arg-type]
+    told = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ending))
+    return summary_pb2.Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR, metadata=told)
+
+
+def _text(about: dict[str, str]) -> summary_pb2.Summary.Value:
+    told = json.dumps(about, ensure_ascii=False, indent=1).encode()
+    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[told])
+    return summary_pb2.Summary.Value(tag=OUR_TEXT, tensor=tensor, metadata=text_metadata("", ""))
+
+
+class _File:
+    """An experiment's event file, and what it holds already."""
+
+    def __init__(self, folder: str, began: float):
+        os.makedirs(folder, exist_ok=True)
+        there = sorted(glob.glob(os.path.join(glob.escape(folder), f"*{_ENDING}")))
+        self._path = there[0] if there else os.path.join(folder, f"events.out.tfevents.{int(began):010d}{_ENDING}")
+        self._out: BinaryIO | None = None
+        self.last_epoch: int | None = None
+        self.has_hyperparameters = False
+        self.about: dict[str, str] = {}
+        if not there or not self._read():
+            source = event_pb2.SourceMetadata(writer="mlgym_jax")
+            self._write(event_pb2.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
+
+    def _read(self) -> int:
+        """Take note of what is there, cut off a torn end, and return the number of whole records."""
+        number = end = 0
+        with open(self._path, "r+b") as file:
+            for event, end in records(file):
+                number += 1
+                for value in event.summary.value:
+                    if value.tag == OUR_TEXT:
+                        self.about = json.loads(value.tensor.string_val[0])
+                    elif value.metadata.plugin_data.plugin_name == "scalars":
+                        self.last_epoch = event.step
+                    elif value.tag.startswith("_hparams_/session_start"):
+                        self.has_hyperparameters = True
+            file.truncate(end)
+        return number
+
+    def add(self, wall_time: float, told: summary_pb2.Summary, step: int = 0) -> None:
+        """Append one record."""
+        self._write(event_pb2.Event(wall_time=wall_time, step=step, summary=told))
+
+    def _write(self, event: event_pb2.Event) -> None:
+        if self._out is None:
+            with self:
+                return self._write(event)
+        RecordWriter(self._out).write(event.SerializeToString())
+
+    def __enter__(self) -> None:
+        self._out = open(self._path, "ab")  # noqa: SIM115 (closed below)
+
+    def __exit__(self, *_: object) -> None:
+        out, self._out = self._out, None
+        if out is not None:
+            out.close()
+
+
+def open_sink(run_id: str, out: str) -> TensorBoardFiles:
+    """Make the sink of a run, in the folder `tensorboard` of `out`."""
+    return TensorBoardFiles(run_id, os.path.join(out, "tensorboard"))

@@ -6,7 +6,17 @@ import ast
 import pathlib
 import sys
 
-_COMMANDS = ("run", "find_learning_rate", "report", "reproduce", "evaluate", "export", "publish", "export_logs", "import_logs")
+_COMMANDS = (
+    "run",
+    "find_learning_rate",
+    "report",
+    "reproduce",
+    "evaluate",
+    "export",
+    "publish",
+    "export_logs",
+    "import_logs",
+)
 
 
 def _summary(file: pathlib.Path) -> str:

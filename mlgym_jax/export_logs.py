@@ -39,7 +39,7 @@ def _main(arguments: list[str]) -> int:
     return FAILED if any(failed) else DONE
 
 
-def _export(run_dir: str, names: tuple[str, ...], options) -> bool:  # noqa: ANN001 (argparse's)
+def _export(run_dir: str, names: tuple[str, ...], options) -> bool:
     """Write one run, and tell whether something is missing."""
 
     def tell(line: str) -> None:

@@ -22,9 +22,9 @@ _SHOWN = 10  # of what was left out
 def _main(arguments: list[str]) -> int:
     parser = Parser(
         prog="python -m mlgym_jax.import_logs",
-        description="Make a run of each path. TensorBoard: each folder with event files below it is an experiment. CSV: "
-        "each table with a column epoch or step is one, as Lightning's CSVLogger writes them. What was imported before, "
-        "and has not changed, is not imported again.",
+        description="Make a run of each path. TensorBoard: each folder with event files below it is an experiment. "
+        "CSV: each table with a column epoch or step is one, as Lightning's CSVLogger writes them. What was imported "
+        "before, and has not changed, is not imported again.",
         epilog="Exit status: 0 all are there, 2 the request was wrong.",
     )
     parser.add_argument("paths", nargs="+", metavar="PATH", help="a folder of logs, or a table")
@@ -35,7 +35,7 @@ def _main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     for name in ("run_id", "name"):
         if getattr(options, name) is not None and len(options.paths) > 1:
-            raise MlgymError(f"--{name} is of one run, and {len(options.paths)} paths are given; import them one by one")
+            raise MlgymError(f"--{name} is of one run, and {len(options.paths)} paths are given; name one of them")
     if not options.event_storage:
         raise MlgymError("--event_storage: a folder is missing; write --event_storage=DIR or leave the option out")
     formats = [options.format or _format_of(path) for path in options.paths]  # all, before any is written
@@ -44,7 +44,7 @@ def _main(arguments: list[str]) -> int:
     return DONE
 
 
-def _import(path: str, form: str, options) -> None:  # noqa: ANN001 (argparse's)
+def _import(path: str, form: str, options) -> None:
     if form == "tensorboard":
         require("tensorboard", "--format=tensorboard")
     source = os.path.abspath(path)

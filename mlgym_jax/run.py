@@ -86,8 +86,8 @@ def _parser() -> argparse.ArgumentParser:
         "--log_to",
         metavar="NAMES",
         action="append",
-        help="write to other trackers, too, while the run goes on: tensorboard, wandb (offline), mlflow, aim; or several, "
-        "with commas",
+        help="write to other trackers, too, while the run goes on: tensorboard, wandb (offline), mlflow, aim; or "
+        "several, with commas",
     )
     parser.add_argument("--log_out", metavar="DIR", help="the folder where these write; logs by default")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")

@@ -146,7 +146,7 @@ def test_orbax_is_imported_by_the_store_alone(module):
     assert found == [PACKAGE / "checkpoint/orbax_later.py"]
 
 
-@pytest.mark.parametrize("module", ["events", "publishing", "publish"])
+@pytest.mark.parametrize("module", ["events", "publishing", "publish", "sinks.beside", "export_logs"])
 def test_what_runs_beside_a_training_needs_neither_jax_nor_numpy(module):
     code = f"import mlgym_jax.{module}, sys; print(*{{'jax', 'numpy', 'flax'}} & set(sys.modules))"
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""

@@ -1,4 +1,4 @@
-"""Logs of other trackers become runs whose numbers are theirs: written by the trackers' own writers, where these are here."""
+"""Logs of other trackers become runs whose numbers are theirs: event files are written by TensorBoard's own writer."""
 
 import csv
 import importlib

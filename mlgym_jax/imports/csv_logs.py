@@ -1,4 +1,4 @@
-"""CSV tables of scores, a row a step: those of Lightning's CSVLogger, with its hparams.yaml, and any with such a column.
+"""CSV tables of scores, a row a step: those of Lightning's CSVLogger, with its hparams.yaml, and others like them.
 
 Cells that are empty are scores that the step has not.
 """

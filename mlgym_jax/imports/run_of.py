@@ -32,9 +32,7 @@ def write_run(
     Raises:
         MlgymError: the id is taken, or there is no point. DiskError: the disk refuses.
     """
-    times = [
-        time for one in experiments for column in one.scores.values() for time in (column.times_ms or (None,))[:1]
-    ]
+    times = [time for one in experiments for column in one.scores.values() for time in (column.times_ms or (None,))[:1]]
     began_ms = min((time for time in times if time is not None), default=None)
     if began_ms is None:
         raise MlgymError(f"{source}: no scores were found")

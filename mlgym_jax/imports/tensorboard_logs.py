@@ -1,7 +1,7 @@
 """TensorBoard's event files: each folder that has some is an experiment.
 
-Several files in one folder are one experiment that was gone on with, if each goes on where the one before was, or has other
-scores; a file that begins anew is another experiment. Folders `train` and `validation`, as Keras writes them, are
+Several files in one folder are one experiment that was gone on with, if each goes on where the one before was, or has
+other scores; a file that begins anew is another experiment. Folders `train` and `validation`, as Keras writes them, are
 one experiment's splits.
 """
 
@@ -11,11 +11,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from tensorboard.plugins.hparams import plugin_data_pb2
 from tensorboard.util import tensor_util
 
 from mlgym_jax.errors import listed
 from mlgym_jax.imports.columns import Column, Imported, by_number, split_of
+from mlgym_jax.sinks import messages
 from mlgym_jax.sinks.record_files import OUR_TEXT, records
 
 _FLOATS = (1, 2, 3, 9)  # DT_FLOAT, DT_DOUBLE, DT_INT32, DT_INT64
@@ -81,7 +81,8 @@ def _go_on(before: Imported, own: Imported) -> None:
 def _read_file(path: str, name: str) -> Imported:
     found, others, end = Imported(name), set(), 0
     with open(path, "rb") as file:
-        for event, end in records(file):
+        for event, behind in records(file):
+            end = behind
             time_ms = round(event.wall_time * 1000)
             for value in event.summary.value:
                 if value.tag.startswith(_HPARAMS):
@@ -116,11 +117,12 @@ def _number(value: Any) -> float | None:
 
 
 def _take_hyperparameters(found: Imported, content: bytes) -> None:
-    data = plugin_data_pb2.HParamsPluginData.FromString(content)
+    data = messages.hparams.HParamsPluginData.FromString(content)
     for name, value in data.session_start_info.hparams.items():
         kind = value.WhichOneof("kind")
         told = getattr(value, kind) if kind and kind != "null_value" else None
-        whole = isinstance(told, float) and told.is_integer() and abs(told) < 2**53
-        found.hyperparameters[name] = int(told) if whole else told
+        if isinstance(told, float) and told.is_integer() and abs(told) < 2**53:
+            told = int(told)
+        found.hyperparameters[name] = told
     if data.HasField("session_end_info"):
         found.failed = data.session_end_info.status == _FAILURE

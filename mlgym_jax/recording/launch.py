@@ -87,8 +87,7 @@ def run(
             default the config's section `parallel` says whether batches are split, and the number of experiments how.
         trust: execute the code of somebody else's run, where a config that it recorded is run.
         profile: write a trace of JAX's profiler of about so many training steps into the run's folder.
-        log_to: other trackers to write to while the run goes on, `tensorboard`, `wandb`, `mlflow` or `aim`, or several.
-        log_out: the folder where these write, `logs` by default.
+        log_to: trackers to write to meanwhile, beneath the folder `log_out`: `tensorboard`, `wandb`, `mlflow`, `aim`.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
 
@@ -113,7 +112,9 @@ def run(
             given.write(run_dir, kept_data)
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
-            written = stack.enter_context(_writing(run_dir, live, sinks, boards, beside))  # last: what has a log can go on
+            written = stack.enter_context(
+                _writing(run_dir, live, sinks, boards, beside)
+            )  # last: what has a log can go on
         return _launch(written, study, request, devices=used, profile=tracing)
 
 

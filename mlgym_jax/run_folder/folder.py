@@ -261,8 +261,8 @@ def refuse_imported(run_dir: str, record: Mapping[str, Any]) -> None:
     origin = record.get("imported")
     if origin:
         raise MlgymError(
-            f"{run_dir}: this run was imported from {origin.get('source')} ({origin.get('format')}): it has scores to be "
-            "read, but no config to train by and no checkpoints. `report` and the board show it"
+            f"{run_dir}: this run was imported from {origin.get('source')} ({origin.get('format')}): it has scores to "
+            "be read, but no config to train by and no checkpoints. `report` and the board show it"
         )
 
 

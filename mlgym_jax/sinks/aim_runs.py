@@ -5,14 +5,14 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 from typing import Any
-
-import aim
 
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.sinks import facts
 
+aim: Any = importlib.import_module("aim")
 _OURS = "mlgym_jax"  # the attribute with all that is not a hyperparameter
 
 

@@ -80,4 +80,3 @@ class LogsBeside:
     def _tell(self, problem: str) -> None:
         lines = f"{', '.join(self._names)}: {problem}. Write it later with:\n  {self._again}"
         print(lines, file=sys.stderr, flush=True)
-

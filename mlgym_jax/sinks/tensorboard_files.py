@@ -9,20 +9,19 @@ from __future__ import annotations
 import glob
 import json
 import os
-from typing import BinaryIO
+from collections.abc import Sequence
+from typing import Any, BinaryIO
 
-from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
-from tensorboard.plugins.hparams import api_pb2, metadata, plugin_data_pb2, summary_v2
+from tensorboard.plugins.hparams import metadata, summary_v2
 from tensorboard.plugins.scalar.metadata import create_summary_metadata
 from tensorboard.plugins.text.metadata import create_summary_metadata as text_metadata
 from tensorboard.summary.writer.record_writer import RecordWriter
 
 from mlgym_jax.events.views import ExperimentView, RunView
-from mlgym_jax.sinks import facts
+from mlgym_jax.sinks import facts, messages
 from mlgym_jax.sinks.record_files import OUR_TEXT, records
 
 _ENDING = ".mlgym_jax"
-_SUCCEEDED, _FAILED = api_pb2.STATUS_SUCCESS, api_pb2.STATUS_FAILURE
 
 
 class TensorBoardFiles:
@@ -41,22 +40,18 @@ class TensorBoardFiles:
             file = self._files[number] = _File(os.path.join(self._folder, str(number)), began)
             if not file.has_hyperparameters:
                 title = facts.key(self._run_id, experiment)
-                file.add(began, summary_v2.hparams_pb(facts.hyperparameters(experiment), title, began))
+                file.add(began, summary_v2.hparams_pb(facts.hyperparameters(experiment), title, began).value)
         written = 0
         with file:  # open while it is written to: thousands of experiments are more than a process may have open
             for epoch in facts.epochs(experiment, file.last_epoch):
-                values = [
-                    _value(name, types_pb2.DT_DOUBLE, [score])
-                    for name, score in facts.scores_with_steps(epoch).items()
-                ]
-                file.add(epoch.time_ms / 1000, summary_pb2.Summary(value=values), epoch.number)
+                values = [_scalar(name, score) for name, score in facts.scores_with_steps(epoch).items()]
+                file.add(epoch.time_ms / 1000, values, epoch.number)
                 file.last_epoch = epoch.number
                 written += 1
             about = facts.tags(run, self._run_id, experiment)
             if experiment.status in ("DONE", "FAILED") and about != file.about:
                 ended = facts.ended_ms(experiment) / 1000
-                status = _FAILED if experiment.status == "FAILED" else _SUCCEEDED
-                file.add(ended, summary_pb2.Summary(value=[_ending(status, ended), _text(about)]))
+                file.add(ended, [_ending(experiment.status == "FAILED", ended), _text(about)])
                 file.about = about
         return written
 
@@ -64,22 +59,24 @@ class TensorBoardFiles:
         """Nothing is held back."""
 
 
-def _value(tag: str, dtype: int, numbers: list[float]) -> summary_pb2.Summary.Value:
-    tensor = tensor_pb2.TensorProto(dtype=dtype, double_val=numbers)
-    return summary_pb2.Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata("", ""))
+def _scalar(tag: str, number: float) -> Any:
+    tensor = messages.tensor.TensorProto(dtype=messages.types.DT_DOUBLE, double_val=[number])
+    return messages.summary.Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata("", ""))
 
 
-def _ending(status: int, ended: float) -> summary_pb2.Summary.Value:
+def _ending(failed: bool, ended: float) -> Any:
     """Say how an experiment ended, for the page of hyperparameters; the function that makes it needs TensorFlow."""
-    ending = plugin_data_pb2.SessionEndInfo(status=status, end_time_secs=ended)  # type: ignore[arg-type]
-    told = metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(session_end_info=ending))
-    return summary_pb2.Summary.Value(tag=metadata.SESSION_END_INFO_TAG, tensor=metadata.NULL_TENSOR, metadata=told)
+    status = messages.hparams_api.STATUS_FAILURE if failed else messages.hparams_api.STATUS_SUCCESS
+    ending = messages.hparams.SessionEndInfo(status=status, end_time_secs=ended)
+    told = metadata.create_summary_metadata(messages.hparams.HParamsPluginData(session_end_info=ending))
+    tag, empty = metadata.SESSION_END_INFO_TAG, metadata.NULL_TENSOR
+    return messages.summary.Summary.Value(tag=tag, tensor=empty, metadata=told)
 
 
-def _text(about: dict[str, str]) -> summary_pb2.Summary.Value:
+def _text(about: dict[str, str]) -> Any:
     told = json.dumps(about, ensure_ascii=False, indent=1).encode()
-    tensor = tensor_pb2.TensorProto(dtype=types_pb2.DT_STRING, string_val=[told])
-    return summary_pb2.Summary.Value(tag=OUR_TEXT, tensor=tensor, metadata=text_metadata("", ""))
+    tensor = messages.tensor.TensorProto(dtype=messages.types.DT_STRING, string_val=[told])
+    return messages.summary.Summary.Value(tag=OUR_TEXT, tensor=tensor, metadata=text_metadata("", ""))
 
 
 class _File:
@@ -94,15 +91,15 @@ class _File:
         self.has_hyperparameters = False
         self.about: dict[str, str] = {}
         if not there or not self._read():
-            source = event_pb2.SourceMetadata(writer="mlgym_jax")
-            self._write(event_pb2.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
+            source = messages.event.SourceMetadata(writer="mlgym_jax")
+            self._write(messages.event.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
 
     def _read(self) -> int:
         """Take note of what is there, cut off a torn end, and return the number of whole records."""
         number = end = 0
         with open(self._path, "r+b") as file:
-            for event, end in records(file):
-                number += 1
+            for event, behind in records(file):
+                number, end = number + 1, behind
                 for value in event.summary.value:
                     if value.tag == OUR_TEXT:
                         self.about = json.loads(value.tensor.string_val[0])
@@ -113,18 +110,19 @@ class _File:
             file.truncate(end)
         return number
 
-    def add(self, wall_time: float, told: summary_pb2.Summary, step: int = 0) -> None:
+    def add(self, wall_time: float, values: Sequence[Any], step: int = 0) -> None:
         """Append one record."""
-        self._write(event_pb2.Event(wall_time=wall_time, step=step, summary=told))
+        told = messages.summary.Summary(value=values)
+        self._write(messages.event.Event(wall_time=wall_time, step=step, summary=told))
 
-    def _write(self, event: event_pb2.Event) -> None:
+    def _write(self, event: Any) -> None:
         if self._out is None:
             with self:
                 return self._write(event)
         RecordWriter(self._out).write(event.SerializeToString())
 
     def __enter__(self) -> None:
-        self._out = open(self._path, "ab")  # noqa: SIM115 (closed below)
+        self._out = open(self._path, "ab")
 
     def __exit__(self, *_: object) -> None:
         out, self._out = self._out, None

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import importlib
 import json
 import os
 import re
 import shutil
 from typing import Any
 
+from mlgym_jax.events.files import write_whole
+from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.sinks import facts
+
 os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # before it is imported: nothing here asks the network
 os.environ.setdefault("WANDB_SILENT", "true")
-
-import wandb  # noqa: E402
-
-from mlgym_jax.events.files import write_whole  # noqa: E402
-from mlgym_jax.events.views import ExperimentView, RunView  # noqa: E402
-from mlgym_jax.sinks import facts  # noqa: E402
+wandb: Any = importlib.import_module("wandb")
 
 _MARK = "mlgym_jax.json"  # in the folder of a run that is whole
 _EXIT = {"DONE": 0, "FAILED": 1}

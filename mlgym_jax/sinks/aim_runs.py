@@ -12,7 +12,6 @@ from typing import Any
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.sinks import facts
 
-aim: Any = importlib.import_module("aim")
 _OURS = "mlgym_jax"  # the attribute with all that is not a hyperparameter
 
 
@@ -22,7 +21,8 @@ class AimRuns:
     def __init__(self, run_id: str, folder: str):
         self._run_id = run_id
         os.makedirs(folder, exist_ok=True)
-        self._repo = aim.Repo.from_path(folder, init=not aim.Repo.exists(folder))
+        self._aim: Any = importlib.import_module("aim")  # here, because not everybody has it who reads this module
+        self._repo = self._aim.Repo.from_path(folder, init=not self._aim.Repo.exists(folder))
         self.place = f"{folder}; look at it with: aim up --repo={folder}"
         self._known: dict[str, str] | None = None  # name -> Aim's own, of a run
         self._last: dict[int, int] = {}
@@ -57,8 +57,8 @@ class AimRuns:
             self._known = {one.name: one.hash for one in self._repo.structured_db.runs()}
         quiet = {"system_tracking_interval": None, "capture_terminal_logs": False, "log_system_params": False}
         if title in self._known:
-            return aim.Run(self._known[title], repo=self._repo, force_resume=True, **quiet)
-        there = aim.Run(repo=self._repo, experiment=run.name or self._run_id, **quiet)
+            return self._aim.Run(self._known[title], repo=self._repo, force_resume=True, **quiet)
+        there = self._aim.Run(repo=self._repo, experiment=run.name or self._run_id, **quiet)
         there.name = title  # at once, so that a killed export finds it
         self._known[title] = there.hash
         return there

@@ -15,11 +15,6 @@ from typing import Any, TypeVar
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.sinks import facts
 
-os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before it is imported: nothing here asks the network
-entities: Any = importlib.import_module("mlflow.entities")
-tracking: Any = importlib.import_module("mlflow.tracking")
-logging.getLogger("mlflow").setLevel(logging.WARNING)
-
 _KEY, _EPOCH = "mlgym_jax.key", "mlgym_jax.last_epoch"
 _MAX_METRICS, _MAX_PARAMS = 1000, 100  # of one request
 _MAX_CHARACTERS = 6000  # of a parameter; a tag may have more
@@ -35,6 +30,10 @@ class MlflowRuns:
     """
 
     def __init__(self, run_id: str, uri: str):
+        os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # before it is imported: nothing asks the network
+        self._entities: Any = importlib.import_module("mlflow.entities")
+        tracking: Any = importlib.import_module("mlflow.tracking")
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         self._run_id, self._client = run_id, tracking.MlflowClient(tracking_uri=uri)
         self.place = f"{uri}; look at it with: mlflow ui --backend-store-uri={uri}"
         self._study: str | None = None
@@ -48,7 +47,7 @@ class MlflowRuns:
             there = self._runs[number] = self._find(run, experiment)
         found = list(facts.epochs(experiment, there.last_epoch))
         points = [
-            entities.Metric(self._names(name), float(score), epoch.time_ms, epoch.number)
+            self._entities.Metric(self._names(name), float(score), epoch.time_ms, epoch.number)
             for epoch in found
             for name, score in facts.scores_with_steps(epoch).items()
         ]
@@ -65,7 +64,7 @@ class MlflowRuns:
         told = status, facts.tags(run, self._run_id, experiment)
         if told == there.told:
             return
-        tags = [entities.RunTag(f"mlgym_jax.{name}", text) for name, text in told[1].items()]
+        tags = [self._entities.RunTag(f"mlgym_jax.{name}", text) for name, text in told[1].items()]
         self._client.log_batch(there.id, tags=tags)
         if status == "RUNNING":
             self._client.update_run(there.id, status=status)
@@ -88,7 +87,7 @@ class MlflowRuns:
         made = self._client.create_run(self._study, start_time=began, tags=tags, run_name=key)
         spell = facts.Names(r"[^\w\-. :/]")
         given = facts.hyperparameters(experiment)
-        params = [entities.Param(spell(name), _cut(str(value))) for name, value in given.items()]
+        params = [self._entities.Param(spell(name), _cut(str(value))) for name, value in given.items()]
         for part in _parts(params, _MAX_PARAMS):
             self._client.log_batch(made.info.run_id, params=part)
         return _Written(made.info.run_id, None)

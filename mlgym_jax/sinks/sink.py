@@ -74,7 +74,8 @@ def require(package: str, option: str) -> None:
     Raises:
         MlgymError: see there.
     """
-    if importlib.util.find_spec(package) is None:
+    found = importlib.util.find_spec(package)
+    if found is None or found.origin is None:  # a folder of that name, which holds somebody's logs, is no package
         raise MlgymError(f'{option}: {package} is not installed; type: pip install "mlgym-jax[{package}]"')
 
 

@@ -19,10 +19,6 @@ from mlgym_jax.events.files import write_whole
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.sinks import facts
 
-os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # before it is imported: nothing here asks the network
-os.environ.setdefault("WANDB_SILENT", "true")
-wandb: Any = importlib.import_module("wandb")
-
 _MARK = "mlgym_jax.json"  # in the folder of a run that is whole
 _EXIT = {"DONE": 0, "FAILED": 1}
 _INTERRUPTED = 130
@@ -32,6 +28,9 @@ class WandbRuns:
     """The sink of one run; W&B makes its folders in the folder `wandb` of `out`."""
 
     def __init__(self, run_id: str, out: str):
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")  # before it is imported: nothing asks the network
+        os.environ.setdefault("WANDB_SILENT", "true")
+        self._wandb: Any = importlib.import_module("wandb")
         self._run_id, self._out = run_id, out
         self.place = f"{out}/wandb; upload it with: wandb sync {out}/wandb/offline-run-*"
 
@@ -54,7 +53,7 @@ class WandbRuns:
         self, name: str, run: RunView, experiment: ExperimentView, about: dict[str, str], found: list[facts.Epoch]
     ) -> str:
         began = facts.began_ms(run, experiment) / 1000
-        settings = wandb.Settings(
+        settings = self._wandb.Settings(
             mode="offline",
             silent=True,
             console="off",
@@ -68,7 +67,7 @@ class WandbRuns:
             x_start_time=began,
         )
         config: dict[str, Any] = {**facts.as_json(facts.hyperparameters(experiment)), "mlgym_jax": about}
-        there = wandb.init(
+        there = self._wandb.init(
             id=name,
             project=_project(run.name or "mlgym_jax"),
             name=facts.title(run, self._run_id, experiment)[:128],
@@ -90,7 +89,7 @@ class WandbRuns:
 
     def close(self) -> None:
         """End W&B's own process."""
-        wandb.teardown()
+        self._wandb.teardown()
 
 
 def _project(name: str) -> str:

@@ -12,6 +12,7 @@ import sys
 from mlgym_jax.command_line import DONE, Parser, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
+from mlgym_jax.imports.columns import leave_out_more
 from mlgym_jax.imports.run_of import already_there, fingerprint_of, write_run
 from mlgym_jax.sinks.sink import require
 
@@ -49,6 +50,8 @@ def _import(path: str, form: str, options) -> None:
         require("tensorboard", "--format=tensorboard")
     source = os.path.abspath(path)
     experiments = list(importlib.import_module(f"mlgym_jax.imports.{_FORMATS[form]}").read(source))
+    for one in experiments:
+        leave_out_more(one)
     left_out = [line for one in experiments for line in one.left_out]
     for line in left_out[:_SHOWN]:
         print(f"left out: {line}", file=sys.stderr)

@@ -70,7 +70,7 @@ docs: $(VENV)/.installed ## the pages that are made from code, and the site of a
 
 # A link that leads nowhere, a page that no other leads to and a docstring that cannot be read are errors.
 site: $(VENV)/.installed ## the site alone, in build/docs
-	$(BIN)/python -m sphinx --fail-on-warning --keep-going --quiet docs build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
 	@echo "build/docs/index.html"
 
 page: $(VENV)/.installed ## the board's page, as a wheel carries it

@@ -1,4 +1,4 @@
-"""Write docs/reference/: config fields, command lines, HTTP, environment variables, each from the code that has them.
+"""Write docs/reference/: fields, command lines, Python, HTTP, environment variables, each from the code that has them.
 
 python docs/reference.py [--check]
 """
@@ -9,6 +9,7 @@ import pathlib
 import sys
 from unittest import mock
 
+import mlgym_jax
 from board_server.openapi import document
 from mlgym_jax.__main__ import _COMMANDS as COMMANDS
 from mlgym_jax.command_line import Parser
@@ -40,6 +41,15 @@ SECTION_TEXTS = {
     "checkpointing": "which epochs are kept; the newest always is",
     "search": "which experiments are tried; by default the product of all grids",
     "refit": "whether the selected hyperparameters train once more on all training data",
+}
+# The public names by what they are for; what is in none of these stands at the end.
+PUBLIC = {
+    "Configs": ("component", "grid", "uniform", "log_uniform", "int_uniform", "load_config", "register"),
+    "Running": ("run", "resume", "forecast", "find_learning_rate", "evaluate", "load_run"),
+    "Results": ("RunResult", "ExperimentResult"),
+    "The pure functions": ("build", "Components", "make_program", "Program", "TrainState"),
+    "What components return": ("Dataset", "Model", "Metric", "mean_of", "TrainingStep"),
+    "Errors": ("MlgymError", "ConfigError"),
 }
 _OF_LENGTH = "one of `num_epochs` and `num_steps`"
 # Of this project, with what they are for; a test greps the code for others.
@@ -162,6 +172,28 @@ def rest():
             yield f"| `{method.upper()} {path}` | {operation['summary']}{is_open} | {asked} |".replace("|  |", "| |")
 
 
+def api():
+    yield "# Python\n"
+    yield f"{GENERATED} In the site, texts and types are those of the docstrings.\n"
+    yield "`import mlgym_jax as mg`; every public name is here. Importing the package imports no JAX: a name is loaded"
+    yield "when it is first used. [A first look](../python.md) shows them at work.\n"
+    grouped = {name for names in PUBLIC.values() for name in names}
+    more = [name for name in mlgym_jax.__all__ if name not in grouped and not name.startswith("_")]
+    for title, names in {**PUBLIC, "More": more}.items():
+        if names:
+            yield f"## {title}\n"
+            yield "```{eval-rst}"
+            yield ".. currentmodule:: mlgym_jax"
+            yield from (f".. {_directive(getattr(mlgym_jax, name))}:: {name}" for name in names)
+            yield "```\n"
+
+
+def _directive(what):
+    if not isinstance(what, type):
+        return "autofunction" if callable(what) else "autodata"
+    return "autoexception" if issubclass(what, Exception) else "autoclass"
+
+
 def environment():
     yield "# Environment variables\n"
     yield f"{GENERATED}\n"
@@ -174,7 +206,7 @@ def environment():
         yield ""
 
 
-PAGES = {"commands.md": commands, "fields.md": fields, "rest.md": rest, "environment.md": environment}
+PAGES = {"api.md": api, "commands.md": commands, "fields.md": fields, "rest.md": rest, "environment.md": environment}
 
 
 def page(name):

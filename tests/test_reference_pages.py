@@ -24,7 +24,7 @@ def test_a_page_is_what_the_code_says(name):
 
 def test_every_public_name_is_on_the_page_of_the_api():
     text = (DOCS / "reference/api.md").read_text(encoding="utf-8")
-    shown = re.findall(r"^\.\. auto(?:function|class|exception):: (\w+)$", text, re.M)
+    shown = re.findall(r"^\.\. auto(?:function|class|exception|data):: (\w+)$", text, re.M)
     assert sorted(shown) == sorted({*mlgym_jax.__all__} - {"__version__"})
 
 

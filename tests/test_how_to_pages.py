@@ -1,4 +1,4 @@
-"""The pages of docs/how_to/: their snippets run, and the cluster's script survives its signal."""
+"""The pages that tell how and why: their snippets run, and the cluster's script survives its signal."""
 
 import os
 import re
@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import jax
+import numpy as np
 import pytest
 from conftest import ROOT
 from test_configs import snippets
@@ -40,7 +41,7 @@ SCONTROL = '#!/bin/sh\necho "$@" >> asked\n'
 
 
 def executed(name, names, upto=None):
-    for block in snippets(f"docs/how_to/{name}.md")[:upto]:
+    for block in snippets(f"docs/{name}.md")[:upto]:
         exec(compile(block, name, "exec"), names)
     return names
 
@@ -48,7 +49,7 @@ def executed(name, names, upto=None):
 @pytest.mark.usefixtures("own_registry")
 def test_data_bigger_than_memory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    names = executed("bigger_than_memory", {"__name__": "bigger"})
+    names = executed("how_to/bigger_than_memory", {"__name__": "bigger"})
     best = names["result"].best("val/accuracy")
     assert names["result"].status == "DONE" and best.steps == [50, 100, 150, 200]
     assert best.last["val/accuracy"] > 0.8  # four Gaussians three deviations from the origin
@@ -64,7 +65,7 @@ def test_data_bigger_than_memory(tmp_path, monkeypatch):
 def test_a_loop_becomes_a_config(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with jax.numpy_dtype_promotion("standard"):  # a loop by hand calls Optax as people do
-        names = executed("migrating", {"__name__": "migrating"}, upto=1)
+        names = executed("how_to/migrating", {"__name__": "migrating"}, upto=1)
     own = jax.tree.map(lambda leaf: leaf.shape, names["state"].params)
     second = snippets("docs/how_to/migrating.md")[1]
     exec(compile(second, "migrating", "exec"), names)
@@ -107,3 +108,21 @@ def test_the_job_of_the_cluster_goes_on_after_its_signal(tmp_path):
     whole = mg.load_run(tmp_path / "event_storage/job-7").experiments[0]
     assert len(whole.history["val/loss"]) == 4000
     assert whole.history["val/loss"][: len(cut.history["val/loss"])] == cut.history["val/loss"]
+
+
+def test_the_estimate_of_a_selection_is_of_test_scores_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    names = executed("explanation/selection", {"__name__": "selection"})
+    result, found = names["result"], names["found"]
+    assert names["kind"] == "nested_cross_validation" and len(found["selected"]) == 3
+    scores = []
+    for outer in range(3):
+        inner = [one for one in result.experiments if one.fold // 2 == outer]
+        rates = sorted({one.hyperparameters["optimizer.learning_rate"] for one in inner})
+        of_rate = {rate: [one for one in inner if rate in one.hyperparameters.values()] for rate in rates}
+        chosen = max(rates, key=lambda rate: np.mean([max(one.history["val/accuracy"]) for one in of_rate[rate]]))
+        assert found["selected"][outer] == {"optimizer.learning_rate": chosen}
+        at_best = [(int(np.argmax(one.history["val/accuracy"])), one) for one in of_rate[chosen]]
+        scores.append(np.mean([one.history["test/accuracy"][epoch] for epoch, one in at_best]))
+    assert result.estimate()["score"] == "test/accuracy"
+    np.testing.assert_allclose(result.estimate()["mean"], np.mean(scores), rtol=1e-12)

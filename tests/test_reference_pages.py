@@ -64,3 +64,10 @@ def test_the_site_leads_to_every_page():
         line for block in re.findall(r"```\{toctree\}\n(.*?)```", nav, re.S) for line in block.split("\n\n")[1].split()
     }
     assert named == {str(path.relative_to(DOCS).with_suffix("")) for path in DOCS.rglob("*.md")} - {"index"}
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_of_a_page_outside_of_the_site_lead_somewhere(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for link in re.findall(r"\]\(([^)#\s]+)[^)]*\)", text):
+        assert link.startswith("https://") or (ROOT / link).exists(), link

@@ -5,6 +5,7 @@ python docs/reference.py [--check]
 
 import argparse
 import importlib
+import inspect
 import pathlib
 import sys
 from unittest import mock
@@ -77,9 +78,14 @@ class _Found(Exception):
     """Carries a command line's parser out of its main."""
 
 
-def parser_of(module):
-    """Return the parser of a command line, which its main makes."""
+def parsers_of(module):
+    """Return the parsers of a command line, which its main makes: one, or one for each of its own commands."""
+    if hasattr(module, "_parser") and not inspect.signature(module._parser).parameters:
+        return [module._parser()]
+    return [_parser_of(module, [name] if name else []) for name in getattr(module, "_COMMANDS", [None])]
 
+
+def _parser_of(module, words):
     def found(self, *_):
         raise _Found(self)
 
@@ -88,12 +94,10 @@ def parser_of(module):
         mock.patch.object(Parser, "parse_args", found),
     ):
         try:
-            if hasattr(module, "_parser"):
-                return module._parser()
-            module._main([])
+            module._main(words)
         except _Found as carried:
             return carried.args[0]
-    raise MlgymError(f"{module.__name__}: its main asks no parser")
+    raise MlgymError(f"{module.__name__} {' '.join(words)}: its main asks no parser")
 
 
 def commands():
@@ -104,17 +108,17 @@ def commands():
     yield "experiments failed or a disk refused a write, 2 the request was wrong, 130 interrupted.\n"
     for name in (*COMMANDS, "board_server"):
         module = f"mlgym_jax.{name}" if name in COMMANDS else "board_server.__main__"
-        parser = parser_of(importlib.import_module(module))
-        yield f"## `{parser.prog}`\n"
-        yield f"{parser.description}\n"
-        yield "| | |"
-        yield "|---|---|"
-        for action in parser._actions:
-            if not isinstance(action, argparse._HelpAction):
-                yield f"| {_spelled(action)} | {_meaning(action)} |"
-        if parser.epilog:
-            yield f"\n{parser.epilog}"
-        yield ""
+        for parser in parsers_of(importlib.import_module(module)):
+            yield f"## `{parser.prog}`\n"
+            yield f"{parser.description}\n"
+            yield "| | |"
+            yield "|---|---|"
+            for action in parser._actions:
+                if "--help" not in action.option_strings:
+                    yield f"| {_spelled(action)} | {_meaning(action)} |"
+            if parser.epilog:
+                yield f"\n{parser.epilog}"
+            yield ""
 
 
 def _spelled(action):

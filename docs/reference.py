@@ -132,7 +132,7 @@ def _spelled(action):
 
 def _meaning(action):
     text = (action.help or "").replace("%%", "%").replace("|", "\\|")
-    told = action.default not in (None, False, "", argparse.SUPPRESS) and "default" not in text
+    told = action.default not in (None, False, "", [], argparse.SUPPRESS) and "default" not in text
     return text + f" (default: `{action.default}`)" * told
 
 

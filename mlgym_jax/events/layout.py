@@ -2,6 +2,7 @@
 
 <event_storage>/<run_id>/
   event_storage.log                        the one truth
+  annotations.log                          what people say of the run: notes, tags, archived, deleted
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
   tokenizers/…                             those of its texts, by the hash of the section `dataset`
@@ -13,6 +14,7 @@
   checkpoints/group_<n>/<step>/…           the run's own
   checkpoints/received/…                   what a board got
   checkpoints/refused/group_<n>/<step>/…   what a resume could not use, put aside
+<event_storage>/.summaries/<run_id>.json   what lists show of a run, made of its log; it can be thrown away
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ from typing import Any
 STORAGE = "event_storage"  # the folder of runs where none is named
 LATEST = "latest"  # stands for the run that began last
 LOG = "event_storage.log"
+ANNOTATIONS = "annotations.log"
+SUMMARIES = ".summaries"  # beside the runs
 CONFIG_SOURCE = "config.py"
 CONFIG = "config.json"
 RECORD = "run.json"

@@ -104,7 +104,7 @@ def _read(body: bytes | str) -> tuple[list[Change], str | None]:
 
 
 async def _check_experiments(run: Run, changes: list[Change]) -> None:
-    asked = {change.experiment_id for change in changes} - {None}
+    asked = {change.experiment_id for change in changes if change.experiment_id is not None}
     if asked:
         unknown = await board().store.projecting(run).read(lambda view, *_: asked - view.experiments.keys())
         if unknown:

@@ -87,7 +87,8 @@ class Listing:
         for name in self._names:
             row, read = self._rows.get(name), self._read.get(name)
             if row is not None:
-                listed.append({**row, **self._summaries.of(name, read[0] if read else None)})
+                summary = self._summaries.of(name, read[0] if read else None)
+                listed.append({**summary, **row})  # the row knows what is lost
         return sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
 
     def _look(self, name: str) -> None:
@@ -113,12 +114,19 @@ class Listing:
         path = f"{folder}/{layout.LOG}"
         if not layout.is_id(name):
             return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
-        if (self._names.get(name) or os.path.islink(path)) and not is_inside(self._store.folder, path):
-            return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
-        published = os.path.exists(f"{folder}/{layout.PUBLISHED_MARK}")
         try:
-            status = os.stat(path)
+            status = os.lstat(path)
+            is_link = stat.S_ISLNK(status.st_mode)
         except FileNotFoundError:
+            status, is_link = None, False
+        if (self._names.get(name) or is_link) and not is_inside(self._store.folder, path):
+            return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
+        published = os.access(f"{folder}/{layout.PUBLISHED_MARK}", os.F_OK)
+        try:
+            status = os.stat(path) if is_link else status
+        except FileNotFoundError:
+            status = None
+        if status is None:
             if not published:
                 return None, None
             # Announced, but without an event yet.
@@ -145,8 +153,11 @@ class Listing:
     def _said_of(self, name: str) -> dict[str, Any]:
         """Return what people say of a run; of its note the beginning of the first line."""
         folder = f"{self._store.folder}/{name}"
+        path = f"{folder}/{layout.ANNOTATIONS}"
+        if not os.access(path, os.F_OK):  # mostly so, and cheaper to ask than what raises
+            return _NOTHING_SAID
         try:
-            key = key_of(os.lstat(f"{folder}/{layout.ANNOTATIONS}"))
+            key = key_of(os.lstat(path))
         except OSError:
             return _NOTHING_SAID
         known = self._said.get(name)

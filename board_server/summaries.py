@@ -14,6 +14,8 @@ from collections import OrderedDict
 from collections.abc import Iterable
 from typing import Any
 
+import msgspec
+
 from board_server.file_work import Lane
 from board_server.projected import MAX_LINE_BYTES
 from mlgym_jax.errors import MlgymError
@@ -79,7 +81,7 @@ class Summaries:
 
     async def catch_up(self) -> bool:
         """Let a thread read what is wanted, and wait a moment where that is not much; return whether any came of it."""
-        new = [name for name in self._wanted if name not in self._known]
+        new = [name for name in list(self._wanted) if name not in self._known]  # a thread changes it
         if self._at is not None and time.monotonic() - self._at[1] > _STUCK_SECONDS:
             self._stuck.add(self._at[0])  # its thread waits for it, and then ends
             self._at = self._working = None
@@ -99,7 +101,9 @@ class Summaries:
             began = time.monotonic()
             self._at = name, began
             with contextlib.suppress(OSError, MlgymError):
-                self._known[name] = self._read(os.path.join(self._folder, name), name)
+                key, found = self._read(os.path.join(self._folder, name), name)
+                # Written once, as the list is written again whenever a run has changed.
+                self._known[name] = key, {**found, "sparkline": msgspec.Raw(msgspec.json.encode(found["sparkline"]))}
             took = time.monotonic() - began
             self._not_before[name] = time.monotonic() + _AGAIN_FACTOR * took
             if name in self._stuck:

@@ -16,6 +16,7 @@ _COMMANDS = (
     "publish",
     "export_logs",
     "import_logs",
+    "runs",
 )
 
 

@@ -22,9 +22,10 @@ STAGES = [
     ["checkpoint", "publishing"],
     ["study", "sinks"],
     ["reading", "imports"],
+    ["managing"],
     ["recording"],
     ["command_line"],
-    ["run", "report", "reproduce", "evaluate", "export", "publish", "export_logs", "import_logs", "__main__"],
+    ["run", "report", "reproduce", "evaluate", "export", "publish", "export_logs", "import_logs", "runs", "__main__"],
     ["run", "find_learning_rate", "report", "reproduce", "export", "publish", "__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}

@@ -5,6 +5,7 @@ import json
 import os
 import time
 
+import msgspec
 import pytest
 from boards import RUN, board, study_events, write_run
 from test_board_rest import Client
@@ -152,7 +153,7 @@ def summarised(listing, seconds=20):
         while True:
             rows = await listing.look()
             if all(row["summarised"] for row in rows):
-                return rows
+                return json.loads(msgspec.json.encode(rows))
             assert time.monotonic() < until
             await asyncio.sleep(0.01)
 

@@ -32,6 +32,10 @@ _MAKER = "made_by"  # in run.json
 Key = tuple[int, int, int]
 
 EMPTY: Mapping[str, Any] = {
+    "name": None,
+    "status": "INIT",
+    "started_ms": None,
+    "num_experiments": None,
     "monitor": None,
     "mode": None,
     "best_score": None,
@@ -69,7 +73,12 @@ def summarise(view: RunView) -> dict[str, Any]:
     last = max((one.evaluated_ms[-1] for one in view.experiments.values() if one.evaluated_ms), default=None)
     end = view.finished_ms if view.finished_ms is not None else last
     sources = dict.fromkeys(str(one.get("source")) for one in view.warm_starts)
+    num_experiments = view.num_experiments
     return {
+        "name": view.name if isinstance(view.name, str) else None,
+        "status": view.status,
+        "started_ms": view.started_ms,
+        "num_experiments": num_experiments if isinstance(num_experiments, int) else len(view.experiments) or None,
         "monitor": monitor,
         "mode": mode if monitor is not None else None,
         "best_score": None if best is None else best[0].scores_of(best[1])[str(monitor)],

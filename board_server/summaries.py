@@ -1,7 +1,7 @@
 """What the list shows of runs besides their status, made of whole logs behind its back: it waits for none of them.
 
 One thread reads one log after the other, the newest first. What a log said when it was read last stands until it was
-read again; what is read of a log that ended is kept beside the runs (`mlgym_jax.events.run_summary`).
+read again; what is read of a log that ended is kept for later (`mlgym_jax.events.run_summary`).
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _END_BYTES = 1 << 10  # by which a log is known again
 _STUCK_SECONDS = 5.0  # a disk that has not answered by then is left to its thread
 _AGAIN_FACTOR = 10  # a log that grows is read again after so many times as long as it took
 _MAX_GROWING = 16  # logs whose views are kept in memory, so that only what is new is read
+_AT_ONCE = 32  # of them before it is looked for newer ones
 _FEW = 50  # of so many new ones an answer waits a moment
 _MOMENT_SECONDS = 0.1
 
@@ -97,31 +98,29 @@ class Summaries:
 
     def _work(self) -> None:
         """Read what is wanted; runs in a thread, at most half of the time."""
-        while (name := self._next()) is not None:
-            began = time.monotonic()
-            self._at = name, began
-            with contextlib.suppress(OSError, MlgymError):
-                key, found = self._read(os.path.join(self._folder, name), name)
-                # Written once, as the list is written again whenever a run has changed.
-                self._known[name] = key, {**found, "sparkline": msgspec.Raw(msgspec.json.encode(found["sparkline"]))}
-            took = time.monotonic() - began
-            self._not_before[name] = time.monotonic() + _AGAIN_FACTOR * took
-            if name in self._stuck:
-                self._stuck.discard(name)
-                return
-            time.sleep(min(took, 1.0))
+        while ready := self._ready():
+            for name in ready:
+                self._wanted.pop(name, None)
+                began = time.monotonic()
+                self._at = name, began
+                with contextlib.suppress(OSError, MlgymError):
+                    key, found = self._read(os.path.join(self._folder, name), name)
+                    # Written once, as the list is written again whenever a run has changed.
+                    sparkline = msgspec.Raw(msgspec.json.encode(found["sparkline"]))
+                    self._known[name] = key, {**found, "sparkline": sparkline}
+                took = time.monotonic() - began
+                self._not_before[name] = time.monotonic() + _AGAIN_FACTOR * took
+                if name in self._stuck:
+                    self._stuck.discard(name)
+                    return
+                time.sleep(min(took, 1.0))
         self._at = None
 
-    def _next(self) -> str | None:
-        """Return the newest run that is to be read, which is not wanted any more then."""
+    def _ready(self) -> list[str]:
+        """Return the newest few runs that are to be read."""
         now = time.monotonic()
-        ready = [
-            name for name in list(self._wanted) if self._not_before.get(name, 0.0) <= now and name not in self._stuck
-        ]
-        name = max(ready, default=None)
-        if name is not None:
-            self._wanted.pop(name, None)
-        return name
+        wanted = [name for name in list(self._wanted) if name not in self._stuck]
+        return sorted((name for name in wanted if self._not_before.get(name, 0.0) <= now), reverse=True)[:_AT_ONCE]
 
     def _read(self, run_dir: str, name: str) -> tuple[Key, dict[str, Any]]:
         path = os.path.join(run_dir, layout.LOG)

@@ -191,7 +191,7 @@ def _note(arguments: list[str]) -> int:
     if options.json:
         _print_json({"run_id": run.run_id, "experiment_id": at, "note": note})
     elif text is None:
-        print("\n".join(map(plain, note.split("\n"))))
+        print("\n".join(map(plain, note.expandtabs().split("\n"))))
     return DONE
 
 

@@ -1,5 +1,6 @@
 """Notes, tags, archived and deleted as events of a log beside the run's: many writers, torn ends, limits."""
 
+import errno
 import json
 import os
 import pathlib
@@ -230,6 +231,29 @@ def test_links_pipes_and_folders_are_no_log(run_dir, tmp_path):
             say(run_dir, Archived())
         assert not read_annotations(str(run_dir)).run.archived
         path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+@pytest.mark.parametrize(
+    "number, kind, said",
+    [
+        (errno.EROFS, UnwritableError, "Read-only file system.*ask its owner"),
+        (errno.EACCES, UnwritableError, "Permission denied.*nothing was recorded"),
+        (errno.ENOSPC, DiskError, "No space left"),
+        (errno.EDQUOT, DiskError, "quota"),
+    ],
+)
+def test_what_the_system_refuses_is_said_in_words(run_dir, monkeypatch, number, kind, said):
+    original = os.open
+
+    def refusing(path, *words, **named):
+        if str(path).endswith("annotations.log"):
+            raise OSError(number, os.strerror(number), path)
+        return original(path, *words, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    with pytest.raises(kind, match=said):
+        say(run_dir, Archived())
+    assert not read_annotations(str(run_dir)).run.archived
 
 
 def test_a_run_that_vanishes_meanwhile_is_said(run_dir):

@@ -1,6 +1,7 @@
 """Runs as things one manages, over HTTP: notes, tags, archive, delete; what the list says of each run."""
 
 import asyncio
+import errno
 import json
 import os
 import time
@@ -14,6 +15,7 @@ from board_server.auth import Access
 from board_server.listing import Listing
 from board_server.store import Store
 from mlgym_jax import events as ev
+from mlgym_jax.events import run_summary
 from mlgym_jax.events.annotation_log import annotate, read_annotations
 from mlgym_jax.events.annotations import Deleted, NoteSet, TagAdded
 
@@ -112,6 +114,20 @@ def test_a_log_that_leads_elsewhere_is_not_followed(client, tmp_path):
     assert outside.read_text() == ""
 
 
+@pytest.mark.parametrize("number, status", [(errno.EROFS, 403), (errno.ENOSPC, 503)])
+def test_a_store_that_cannot_be_written_says_so_without_its_path(client, tmp_path, monkeypatch, number, status):
+    original = os.open
+
+    def refusing(path, *words, **named):
+        if str(path).endswith("annotations.log"):
+            raise OSError(number, os.strerror(number), path)
+        return original(path, *words, **named)
+
+    monkeypatch.setattr(os, "open", refusing)
+    said = post(client, TAG, status=status)["error"]
+    assert os.strerror(number) in said and str(tmp_path) not in said
+
+
 def test_a_run_that_is_written_is_not_deleted(tmp_path):
     path = write_run(tmp_path, study_events(finished=False))
     with ev.EventLog.open(path):
@@ -169,12 +185,16 @@ def test_the_list_says_how_runs_stand(tmp_path):
     assert (row["best_score"], row["best_experiment_id"], row["best_epoch"]) == (2.4, 2, 4)
     assert (row["progress"], row["num_failed"], row["seconds"]) == (1.0, 0, 0.04)
     assert row["sparkline"] == [2.1] * 3 + [2.2] * 3 + [2.3] * 3 + [2.4] * 3
-    assert not (tmp_path / ".summaries").exists()  # it may go on
+    assert run_summary.kept(str(path.parent), run_summary.key_of(path.stat())) is None  # it may go on
     with ev.EventLog.open(path) as log:
         log.append([ev.run_finished(RUN, status="DONE", num_failed=0, seconds=2.0, now_ms=9_000)])
     [row] = summarised(Listing(Store(tmp_path)))
     assert (row["status"], row["seconds"]) == ("DONE", 8.0)
-    assert json.loads((tmp_path / ".summaries" / f"{RUN}.json").read_text())["summary"]["best_score"] == 2.4
+    assert run_summary.kept(str(path.parent), run_summary.key_of(path.stat()))["best_score"] == 2.4
+    assert sorted(os.listdir(tmp_path)) == [RUN] and sorted(os.listdir(path.parent)) == [
+        "event_storage.log",
+        "run.json",
+    ]
 
 
 def test_a_summary_follows_a_log_that_grows_and_one_that_is_replaced(tmp_path, monkeypatch):

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import pathlib
 import subprocess
 import sys
 import time
@@ -61,6 +62,11 @@ def names(ask, *words):
     return [row["run_id"] for row in rows(ask, *words)]
 
 
+def kept(store):
+    """Return the folder of what was kept of a store's runs."""
+    return pathlib.Path(run_summary._kept_in(str(store)))
+
+
 # --- the list --------------------------------------------------------------------------------------------------------
 
 
@@ -95,8 +101,8 @@ def test_what_was_read_of_a_log_is_not_read_again_until_it_changes(store, ask, m
             [ev.evaluation_result("two", experiment_id=0, epoch=9, scores={"val/accuracy": 9.0}, seconds=1.0, now_ms=1)]
         )
     assert rows(ask, "--text=two")[0]["best_score"] == 9.0 and len(read) == 1
-    (store / ".summaries/two.json").write_text("{")
-    (store / ".summaries/one.json").write_text(json.dumps({"version": 1, "key": [1, 2, 3], "summary": {}}))
+    (kept(store) / "two.json").write_text("{")
+    (kept(store) / "one.json").write_text(json.dumps({"version": 1, "key": [1, 2, 3], "summary": {}}))
     assert {row["run_id"]: row["best_score"] for row in rows(ask)} == {"one": 2.4, "two": 9.0, "three": 1.4}
     assert len(read) == 3
 
@@ -204,14 +210,15 @@ def delete(run_dir, days_ago):
 def test_purge_removes_what_was_deleted_long_ago_and_asks(store, ask, monkeypatch):
     delete(store / "one", 31), delete(store / "two", 29)
     rows(ask)
-    assert (store / ".summaries/one.json").exists()
+    assert (kept(store) / "one.json").exists()
     assert "say --yes" in ask("purge", status=2).err  # nobody is there to ask
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
     monkeypatch.setattr("builtins.input", lambda _: "n")
     assert "nothing was removed" in ask("purge").err and (store / "one").exists()
     monkeypatch.setattr("builtins.input", lambda _: "y")
     assert "removed: 1 of 1 runs" in ask("purge").out
-    assert sorted(os.listdir(store)) == [".summaries", "three", "two"] and not (store / ".summaries/one.json").exists()
+    assert sorted(os.listdir(store)) == ["three", "two"] and names(ask) == ["three"]
+    assert sorted(os.listdir(kept(store))) == ["three.json", "two.json"]
     assert json.loads(ask("purge", "--older_than=28.5", "--yes", "--json").out)["removed"] == [
         str(store / "two").replace(str(store), "event_storage")
     ]
@@ -239,7 +246,7 @@ def test_a_run_that_is_restored_meanwhile_stays_and_leftovers_go(store, ask):
         purge.remove(found[0])
     (store / "two").rename(store / ".purged-two-0123abcd")  # as a kill would leave it
     assert purge.remove_leftovers(str(store)) == 1
-    assert sorted(name for name in os.listdir(store) if name != ".summaries") == ["one", "three"]
+    assert sorted(os.listdir(store)) == ["one", "three"]
 
 
 # --- from Python -----------------------------------------------------------------------------------------------------
@@ -326,6 +333,16 @@ def test_folds_are_compared_with_the_corrected_interval(tmp_path):
     half = stats.t.ppf(0.975, 3) * np.std(ONE, ddof=1) * np.sqrt(1 / 4 + 1 / 3)
     assert val["runs"][0]["high"] - val["runs"][0]["mean"] == pytest.approx(half, rel=1e-12)
     assert val["runs"][1]["low"] is None and val["differences"][1]["low"] is None
+
+
+def test_inner_folds_are_those_of_one_outer_part(tmp_path):
+    scores = [*ONE, 0.9, 0.91]  # 3 outer x 2 inner folds: an inner fold tests as many as it trains on
+    events = swept("a", {0.1: scores}, folds=True)
+    events[1]["payload"]["config"]["validation"] = {"component": "nested_cross_validation", "inner_folds": 2}
+    write_run(tmp_path, events, "a")
+    side = compare([str(tmp_path / "a"), str(tmp_path / "a")])["scores"][0]["runs"][0]
+    half = stats.t.ppf(0.975, 5) * np.std(scores, ddof=1) * np.sqrt(1 / 6 + 1 / 1)
+    assert side["high"] - side["mean"] == pytest.approx(half, rel=1e-12)
 
 
 def test_a_candidate_that_is_not_whole_comes_after_those_that_are(tmp_path):

@@ -14,7 +14,6 @@
   checkpoints/group_<n>/<step>/…           the run's own
   checkpoints/received/…                   what a board got
   checkpoints/refused/group_<n>/<step>/…   what a resume could not use, put aside
-<event_storage>/.summaries/<run_id>.json   what lists show of a run, made of its log; it can be thrown away
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ STORAGE = "event_storage"  # the folder of runs where none is named
 LATEST = "latest"  # stands for the run that began last
 LOG = "event_storage.log"
 ANNOTATIONS = "annotations.log"
-SUMMARIES = ".summaries"  # beside the runs
 CONFIG_SOURCE = "config.py"
 CONFIG = "config.json"
 RECORD = "run.json"

@@ -1,21 +1,23 @@
 """What a list shows of a run: best score, progress, duration, failures, a line of the best score so far, origins.
 
-`summarise` is a pure function of the view. `load` reads a log only if what was kept of it (`<storage>/.summaries/`) is
-not of this very log; a folder that cannot be written costs the reading each time, and nothing else.
+`summarise` is a pure function of the view. `load` reads a log only if what was kept of it, in the user's cache folder,
+is not of this very log; a folder that cannot be written costs the reading each time, and nothing else.
 """
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import msgspec
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
+from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.fast_lines import project_log
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.events.projection import LARGEST
@@ -171,8 +173,9 @@ def load(run_dir: str) -> dict[str, Any]:
 
 def kept(run_dir: str, key: Key) -> dict[str, Any] | None:
     """Return the summary that was kept of this very log, if there is one."""
+    path = _kept_at(run_dir)
     try:
-        with open(_kept_at(run_dir), "rb") as file:
+        with open(path or os.devnull, "rb") as file:
             found = _KEPT.decode(file.read(_MAX_KEPT_BYTES))
     except (OSError, ValueError):
         return None
@@ -182,19 +185,36 @@ def kept(run_dir: str, key: Key) -> dict[str, Any] | None:
 
 def keep(run_dir: str, key: Key, summary: dict[str, Any]) -> None:
     """Keep a summary for who asks next, where that is possible."""
+    path = _kept_at(run_dir)
+    if path is not None:
+        with contextlib.suppress(OSError):
+            write_whole(path, msgspec.json.encode(_Kept(VERSION, key, summary)), fsync=False)
+
+
+def forget_all_but(storage: str, names: Collection[str]) -> None:
+    """Remove what was kept of runs of a folder that are there no more."""
+    folder = _kept_in(storage)
     with contextlib.suppress(OSError):
-        write_whole(_kept_at(run_dir), msgspec.json.encode(_Kept(VERSION, key, summary)), fsync=False)
+        for name in os.listdir(folder) if folder is not None else ():
+            if name.removesuffix(".json") not in names:
+                os.unlink(os.path.join(folder or "", name))
 
 
-def forget(run_dir: str) -> None:
-    """Remove what was kept of a run."""
-    with contextlib.suppress(OSError):
-        os.unlink(_kept_at(run_dir))
-
-
-def _kept_at(run_dir: str) -> str:
+def _kept_at(run_dir: str) -> str | None:
     storage, name = os.path.split(os.path.abspath(run_dir))
-    return os.path.join(storage, layout.SUMMARIES, f"{name}.json")
+    folder = _kept_in(storage)
+    return None if folder is None else os.path.join(folder, f"{name}.json")
+
+
+def _kept_in(storage: str) -> str | None:
+    """Return where summaries of a folder's runs are kept; None where nothing is to be kept."""
+    try:
+        home = cache_home()
+    except RuntimeError:  # a user without a home
+        return None
+    if home is None:
+        return None
+    return str(home / "summaries" / hashlib.sha256(os.fsencode(os.path.realpath(storage))).hexdigest()[:32])
 
 
 def owner(run_dir: str) -> str | None:

@@ -76,7 +76,8 @@ def _selected(view: RunView, monitor: str | None) -> tuple[dict[str, Any], list[
 
 def _scored(name: str, views: Sequence[RunView], selected: Sequence[Any]) -> dict[str, Any]:
     config = next(view.config for view in views if name in view.scores)
-    found = [None if one is None else _interval(name, *one) for one in selected]
+    pairs = zip(views, selected, strict=True)
+    found = [None if one is None else _interval(name, view.config, *one) for view, one in pairs]
     first = found[0]
     differences = [
         None if first is None or other is None else _as_json(difference(other, first)) for other in found[1:]
@@ -89,16 +90,23 @@ def _scored(name: str, views: Sequence[RunView], selected: Sequence[Any]) -> dic
     }
 
 
-def _interval(name: str, said: Mapping[str, Any], members: Sequence[ExperimentView]) -> Interval | None:
+def _interval(name: str, config: Any, said: Mapping[str, Any], members: Sequence[ExperimentView]) -> Interval | None:
+    """Return the mean of a score over a candidate's experiments, each at its best epoch; None where none has it."""
     scores = []
     for one in members:
         best = one.best(said["monitor"], said["mode"])
         if best is not None and name in (there := one.scores_of(best[0])):
             scores.append(there[name])
-    folds = {one.fold for one in members}
-    overlap = 1 / (len(folds) - 1) if len(folds) > 1 else 0.0
-    found = interval(scores, overlap=overlap)
+    found = interval(scores, overlap=_overlap(config, len({one.fold for one in members})))
     return found if found.num else None
+
+
+def _overlap(config: Any, num_folds: int) -> float:
+    """Return how many examples a fold tests, of each that it trains on; inner folds are those of one outer part."""
+    validation = config.get("validation") if isinstance(config, Mapping) else None
+    inner = validation.get("inner_folds") if isinstance(validation, Mapping) else None
+    folds = inner if isinstance(inner, int) and 1 < inner <= num_folds else num_folds
+    return 1 / (folds - 1) if folds > 1 else 0.0
 
 
 def _as_json(one: Interval) -> dict[str, Any]:

@@ -219,7 +219,9 @@ def load_runs(
     if not os.path.isdir(storage):
         raise MlgymError(f"{storage}: there is no such folder of runs; name one by --event_storage=DIR")
     found, unreadable = [], []
-    for name in run_folder.runs_in(storage):
+    names = run_folder.runs_in(storage)
+    run_summary.forget_all_but(storage, set(names))
+    for name in names:
         try:
             found.append(ListedRun(os.path.join(storage, name)))
         except MlgymError as error:  # one that vanishes meanwhile, or that this user may not read

@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 from typing import NamedTuple
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import layout, run_summary
+from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import RefusedError, locked, read_annotations
 from mlgym_jax.run_folder import folder as run_folder
 
@@ -61,7 +61,6 @@ def remove(one: Removable) -> None:
             os.rename(one.run_dir, gone)
         except OSError as error:
             raise MlgymError(f"{one.run_dir}: cannot be removed: {error.strerror}") from error
-    run_summary.forget(one.run_dir)
     _remove_tree(gone)
 
 

@@ -98,6 +98,8 @@ class Watch:
     def _lines(self, name: str, place: Place) -> Iterator[tuple[int, bytes]]:
         """Yield the whole lines behind a place, which moves along."""
         try:
+            if os.stat(self._log(name)).st_size == place.offset:
+                return
             file = open(self._log(name), "rb", buffering=_BLOCK_BYTES)  # noqa: SIM115 (closed below)
         except OSError:
             return  # it was removed, or cannot be read just now

@@ -8,6 +8,7 @@ python -m mlgym_jax.runs lineage RUN | compare RUN RUN… | watch [RUN] [--since
 from __future__ import annotations
 
 import json
+import os
 import re
 import sys
 import time
@@ -15,7 +16,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mlgym_jax.command_line import DONE, FAILED, Parser, guarded, leave
-from mlgym_jax.errors import MlgymError, nearest
+from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotations import (
     MAX_NOTE_BYTES,
@@ -28,7 +29,7 @@ from mlgym_jax.events.annotations import (
     TagRemoved,
     Unarchived,
 )
-from mlgym_jax.managing.listing import SORTS, STATUSES, ListedRun, load_runs
+from mlgym_jax.managing.listing import SORTS, STATUSES, ListedRun, checked_storage, load_runs
 from mlgym_jax.managing.words import brief, cells, heads, plain, show, table
 
 _POLL_SECONDS = 0.5
@@ -57,6 +58,10 @@ def _found(options: Any, run: str) -> str:
     return run_folder.require(run) if options.event_storage is None else run_folder.find(options.event_storage, run)
 
 
+def _storage(options: Any) -> str:
+    return checked_storage(layout.STORAGE if options.event_storage is None else options.event_storage)
+
+
 def _print_json(value: Any) -> None:
     is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
     print(json.dumps(value, indent=2, ensure_ascii=not is_utf8), flush=True)
@@ -81,7 +86,7 @@ def _list(arguments: list[str]) -> int:
     parser.add_argument("--deleted", action="store_true", help="only deleted runs, which may be restored")
     parser.add_argument("--limit", metavar="N", help="at most N runs")
     options = parser.parse_args(arguments)
-    storage = layout.STORAGE if options.event_storage is None else options.event_storage
+    storage = _storage(options)
     runs = load_runs(
         storage,
         tag=options.tag,
@@ -137,12 +142,12 @@ def _watch(arguments: list[str]) -> int:
     parser.add_argument("--since", metavar="WHEN", help="a cursor, a time, 2h, or of one run the id of an event")
     parser.add_argument("--once", action="store_true", help="print what there is, and end")
     options = parser.parse_args(arguments)
-    storage = layout.STORAGE if options.event_storage is None else options.event_storage
-    if not options.runs:
-        load_runs(storage, limit=0)  # says that there is no such folder
-    for run in options.runs:
-        _found(options, run)
-    watch = Watch(storage, options.runs, since=options.since, now_ms=time.time_ns() // 1_000_000)
+    folders = [_found(options, run) for run in options.runs]
+    storages = {os.path.dirname(folder) for folder in folders} or {_storage(options)}
+    if len(storages) > 1:
+        raise MlgymError(f"watch: these runs are in several folders ({listed(sorted(storages))}); watch each by itself")
+    runs = [os.path.basename(folder) for folder in folders]
+    watch = Watch(storages.pop(), runs, since=options.since, now_ms=time.time_ns() // 1_000_000)
     while True:
         some = False
         for one in watch.new():
@@ -239,8 +244,7 @@ def _purge(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     if not re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", options.older_than):
         raise MlgymError(f"--older_than={options.older_than}: it is a number of days, such as 30 or 0.5")
-    storage = layout.STORAGE if options.event_storage is None else options.event_storage
-    load_runs(storage, limit=0)  # says that there is no such folder
+    storage = _storage(options)
     now_ms = time.time_ns() // 1_000_000
     found, stay = removable(storage, older_than_days=float(options.older_than), now_ms=now_ms)
     for line in stay:

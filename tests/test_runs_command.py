@@ -450,6 +450,13 @@ def test_the_command_streams_lines_until_it_is_ended(store, ask):
     found = [json.loads(line) for line in ask("watch", "one", "--since=0", "--once", "--json").out.splitlines()]
     assert [one["event_id"] for one in found[:-1]] == list(range(1, len(found))) and set(found[-1]) == {"cursor"}
     assert "go on by --since=c1." in ask("watch", "--since=2h", "--once").out
+    for name in ("event_storage/three", str(store / "three"), "latest"):
+        lines = ask("watch", name, "--since=20", "--once", "--json").out.splitlines()
+        assert [json.loads(line)["event_id"] for line in lines[:-1]] == list(range(21, len(found)))
+    assert (
+        "in several folders"
+        in ask("watch", "one", str(write_run(store.parent / "b", study_events("x"), "x").parent), status=2).err
+    )
     command = [sys.executable, "-m", "mlgym_jax.runs", "watch", "--json", f"--event_storage={store}"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     process = subprocess.Popen(

@@ -174,8 +174,10 @@ def load(run_dir: str) -> dict[str, Any]:
 def kept(run_dir: str, key: Key) -> dict[str, Any] | None:
     """Return the summary that was kept of this very log, if there is one."""
     path = _kept_at(run_dir)
+    if path is None:
+        return None
     try:
-        with open(path or os.devnull, "rb") as file:
+        with open(path, "rb") as file:
             found = _KEPT.decode(file.read(_MAX_KEPT_BYTES))
     except (OSError, ValueError):
         return None
@@ -194,10 +196,12 @@ def keep(run_dir: str, key: Key, summary: dict[str, Any]) -> None:
 def forget_all_but(storage: str, names: Collection[str]) -> None:
     """Remove what was kept of runs of a folder that are there no more."""
     folder = _kept_in(storage)
+    if folder is None:
+        return
     with contextlib.suppress(OSError):
-        for name in os.listdir(folder) if folder is not None else ():
+        for name in os.listdir(folder):
             if name.removesuffix(".json") not in names:
-                os.unlink(os.path.join(folder or "", name))
+                os.unlink(os.path.join(folder, name))
 
 
 def _kept_at(run_dir: str) -> str | None:

@@ -215,9 +215,7 @@ def load_runs(
     Raises:
         MlgymError: there is no such folder, or no such sort or status.
     """
-    storage = os.fspath(event_storage)
-    if not os.path.isdir(storage):
-        raise MlgymError(f"{storage}: there is no such folder of runs; name one by --event_storage=DIR")
+    storage = checked_storage(event_storage)
     found, unreadable = [], []
     names = run_folder.runs_in(storage)
     run_summary.forget_all_but(storage, set(names))
@@ -239,6 +237,18 @@ def load_runs(
         and _has(run, words)
     ]
     return RunList(_sorted(chosen, sort)[:limit], unreadable)
+
+
+def checked_storage(event_storage: str | os.PathLike[str]) -> str:
+    """Return the path of a folder of runs.
+
+    Raises:
+        MlgymError: there is no such folder.
+    """
+    storage = os.fspath(event_storage)
+    if not os.path.isdir(storage):
+        raise MlgymError(f"{storage}: there is no such folder of runs; name one by --event_storage=DIR")
+    return storage
 
 
 def _has(run: ListedRun, words: Sequence[str]) -> bool:

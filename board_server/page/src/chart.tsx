@@ -5,9 +5,12 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { download, focused, setView, togglePick } from "./app";
 import { Field, Menu } from "./controls";
+import { pngOf, svgOf } from "./figure";
+import { formatTick } from "./format";
 import { pixelRatio } from "./pixel_ratio";
 import { Plot } from "./plot";
 import type { PlotModel } from "./plot_model";
+import type { YView } from "./ranges";
 import { readRange, type ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
@@ -63,8 +66,12 @@ interface ChartProps {
   /** The part of y that it shows, and what changes it. */
   yZoom?: readonly [number, number] | null;
   onZoomY?: (range: [number, number] | null) => void;
-  /** What keeps a few values from stretching it. */
+  /** What keeps a few values from stretching it, and what shows all of them. */
   onCut?: () => void;
+  onAll?: () => void;
+  /** Whether it comes before the others, and what changes it. */
+  pinned?: boolean;
+  onPin?: () => void;
   /** Its lines are no experiments: it has a zoom of its own, and none is chosen. */
   apart?: boolean;
   onPick?: (id: number) => void;
@@ -82,21 +89,23 @@ export function Chart(props: ChartProps) {
     onVisible,
     syncKey = "analysis",
     x = "epoch",
-    yZoom,
-    onZoomY,
     onCut,
+    onAll,
+    pinned,
+    onPin,
     apart,
     onPick = togglePick,
   } = props;
   const host = useRef<HTMLDivElement>(null);
   const plot = useRef<Plot | null>(null);
   const [visible, setVisible] = useState(false);
+  const [ownY, setOwnY] = useState<readonly [number, number] | null>(null);
+  const { yZoom = ownY, onZoomY = setOwnY } = props;
   const now = useRef({ onPick, onZoomY, x });
   now.current = { onPick, onZoomY, x }; // what is drawn changes, the plot stays
   void pixelRatio.value; // drawn anew where it changes
   const [zoom, setZoom] = useState<[number, number] | null>(null);
-  const [left, setLeft] = useState("");
-  const [stretched, setStretched] = useState(false);
+  const [shown, setShown] = useState<Pick<YView, "left" | "stretched" | "isCut" | "scaling"> | null>(null);
 
   useEffect(() => {
     const element = host.current!;
@@ -118,14 +127,21 @@ export function Chart(props: ChartProps) {
     if (!visible) return;
     onVisible?.();
     plot.current ??= new Plot(host.current!, syncKey, {
-      zoom: (range) =>
-        apart ? setZoom(range) : setView({ zoom: range, ...(range && { x: now.current.x }) }, false),
-      zoomY: (range) => {
-        if (!range || (range.every(Number.isFinite) && range[0] < range[1])) now.current.onZoomY?.(range);
+      zoom: (range, yRange) => {
+        const fits = yRange?.every(Number.isFinite) && yRange[0] < yRange[1];
+        if (yRange === null || fits) now.current.onZoomY(yRange ?? null);
+        if (range === undefined) return;
+        if (apart) setZoom(range);
+        // Of both, one step back.
+        else setView({ zoom: range, ...(range && { x: now.current.x }) }, !!fits);
       },
-      say: (shown) => {
-        setLeft(shown.left);
-        setStretched(shown.stretched);
+      say: ({ left, stretched, isCut, scaling }) => {
+        const same = (old: typeof shown) =>
+          old?.left === left &&
+          old.stretched === stretched &&
+          old.isCut === isCut &&
+          old.scaling.linear === scaling.linear;
+        setShown((old) => (same(old) ? old : { left, stretched, isCut, scaling }));
       },
       focus: (id) => {
         if (!apart) focused.value = id;
@@ -134,7 +150,7 @@ export function Chart(props: ChartProps) {
     });
     const one = plot.current;
     drawSoon(one, () => {
-      if (one === plot.current) one.update(apart ? { ...build(), zoom } : build());
+      if (one === plot.current) one.update({ yZoom, ...build(), ...(apart && { zoom }) });
     });
   });
 
@@ -143,24 +159,45 @@ export function Chart(props: ChartProps) {
     if (!apart) plot.current?.setFocus(id);
   });
 
+  const save = async (kind: "svg" | "png") => {
+    if (!plot.current?.model) return;
+    const figure = plot.current.figure(title);
+    const content = kind === "svg" ? svgOf(figure) : await pngOf(figure);
+    download(
+      `${title.replace(/\W+/g, "-")}.${kind}`,
+      content,
+      kind === "svg" ? "image/svg+xml" : "image/png",
+    );
+  };
   return (
     <figure class={`chart ${wide ? "wide" : ""}`}>
       <figcaption>
-        <h2>{title}</h2>
+        <h2>
+          {pinned && <span title="Pinned: it comes first">★ </span>}
+          {title}
+        </h2>
         <span class="space" />
         {note && <small>{note}</small>}
-        {left && (
+        {shown?.scaling.linear && (
+          <small>symmetric log, linear up to ±{formatTick(shown.scaling.linear)}</small>
+        )}
+        {shown?.left && (
           <small class="warn" role="status">
-            {left}
+            {shown.left}
           </small>
         )}
-        {stretched && onCut && (
+        {shown?.isCut && onAll && (
+          <button type="button" class="link" title="Let these lines stretch y" onClick={onAll}>
+            show all
+          </button>
+        )}
+        {shown?.stretched && onCut && (
           <button type="button" class="link" title="A few values stretch y" onClick={onCut}>
             without outliers
           </button>
         )}
         {yZoom && (
-          <button type="button" class="link" onClick={() => onZoomY?.(null)}>
+          <button type="button" class="link" onClick={() => onZoomY(null)}>
             all of y
           </button>
         )}
@@ -170,27 +207,27 @@ export function Chart(props: ChartProps) {
               {wide ? "Smaller" : "Larger"}
             </button>
           )}
-          {onZoomY && (
-            <Field
-              label="y from..to"
-              value={yZoom ? yZoom.map((end) => Number(end.toPrecision(6))).join("..") : ""}
-              placeholder="0.5..1"
-              check={(text) =>
-                !text.trim() || readRange(text)
-                  ? { ok: true, value: null }
-                  : { ok: false, error: "a range is written 0.5..1, the lesser end first" }
-              }
-              onCommit={(text) => onZoomY(readRange(text))}
-            />
-          )}
-          <button
-            type="button"
-            onClick={() =>
-              plot.current?.model &&
-              download(`${title.replace(/\W+/g, "-")}.svg`, plot.current.svg(title), "image/svg+xml")
+          <Field
+            label="y from..to"
+            value={yZoom ? yZoom.map((end) => Number(end.toPrecision(6))).join("..") : ""}
+            placeholder="0.5..1"
+            check={(text) =>
+              !text.trim() || readRange(text)
+                ? { ok: true, value: null }
+                : { ok: false, error: "a range is written 0.5..1, the lesser end first" }
             }
-          >
+            onCommit={(text) => onZoomY(readRange(text))}
+          />
+          {onPin && (
+            <button type="button" aria-pressed={!!pinned} onClick={onPin}>
+              {pinned ? "Unpin" : "Pin first"}
+            </button>
+          )}
+          <button type="button" onClick={() => void save("svg")}>
             Save as SVG
+          </button>
+          <button type="button" onClick={() => void save("png")}>
+            Save as PNG
           </button>
           {csv && (
             <a class="button" href={csv} download>

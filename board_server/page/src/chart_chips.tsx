@@ -13,16 +13,19 @@ interface ChartChipsProps {
 }
 
 export function ChartChips({ ungrouped, only }: ChartChipsProps) {
-  const { x, logx, logy, smooth, best, outliers, group, zoom, ranges } = view.value;
+  const { x, logx, logy, symlog, smooth, best, outliers, group, hide, hideGroups, zoom, ranges } = view.value;
   const parts = Object.entries(ranges).map(([name, ends]) => `y of ${name} ${ends.map(round).join("–")}`);
   const set: Partial<Record<keyof ViewState, string | false | null>> = {
     group: !ungrouped && group && (group === "(all)" ? "mean of all" : `mean by ${group}`),
     smooth: smooth > 0 && `smoothing ${smooth.toFixed(2)}`,
     best: best && (best === "auto" ? "best so far" : `${best} so far`),
-    outliers: outliers && "y without outliers",
+    outliers: outliers && (outliers === "cut" ? "y without outliers" : "y with all outliers"),
+    hide: !ungrouped && !group && hide.length > 0 && `${hide.length} hidden`,
+    hideGroups: !ungrouped && group && hideGroups.length > 0 && `${hideGroups.length} hidden`,
     x: x !== "epoch" && `x: ${x}`,
     logx: logx && "log x",
-    logy: logy && "log y",
+    logy: logy && !symlog && "log y",
+    symlog: symlog && "symlog y",
     ranges: parts.join(", "),
     zoom: zoom && `zoom ${zoom.map(round).join("–")}`,
   };

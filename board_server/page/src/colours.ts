@@ -69,8 +69,38 @@ export function coloursOf(shown: readonly number[], picked: readonly number[]): 
 export const css = (rgb: Rgb, alpha = 1) =>
   alpha === 1 ? `rgb(${rgb.join(" ")})` : `rgb(${rgb.join(" ")} / ${alpha})`;
 
+// Viridis (van der Walt and Smith, 2015): its lightness rises evenly, so that all eyes and greys order it alike.
+const VIRIDIS: readonly Rgb[] = [
+  [68, 1, 84],
+  [71, 45, 123],
+  [59, 82, 139],
+  [44, 114, 142],
+  [33, 145, 140],
+  [40, 174, 128],
+  [94, 201, 98],
+  [173, 220, 48],
+  [253, 231, 37],
+];
+
+/** For a share of 0 to 1: 1 stands out most, dark from a light ground and light from a dark one; 0 is still seen. */
+export function sequentialColour(share: number, dark: boolean): Rgb {
+  const place = (dark ? 0.2 + 0.8 * share : 0.82 * (1 - share)) * (VIRIDIS.length - 1);
+  const i = Math.max(0, Math.min(VIRIDIS.length - 2, Math.floor(place)));
+  return mix(VIRIDIS[i]!, VIRIDIS[i + 1]!, place - i);
+}
+
 /** From blue over grey to orange, for a share of 0 to 1: a scale whose ends everybody tells apart. */
 export function scaleColour(share: number, dark: boolean): Rgb {
   const middle: Rgb = dark ? [120, 124, 132] : [176, 180, 188];
   return share < 0.5 ? mix([30, 110, 200], middle, share * 2) : mix(middle, [224, 110, 20], share * 2 - 1);
+}
+
+/** Black or white, whichever is read better on a colour (WCAG's relative luminance). */
+export function inkOn(rgb: Rgb): string {
+  const [r, g, b] = rgb.map((part) => {
+    const share = part / 255;
+    return share <= 0.04045 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+  });
+  const luminance = 0.2126 * r! + 0.7152 * g! + 0.0722 * b!;
+  return luminance > 0.179 ? "#000" : "#fff";
 }

@@ -166,14 +166,47 @@ export function Short({ text, exact }: { text: string; exact: string }) {
   return text === exact ? text : <span title={exact}>{text}</span>;
 }
 
+interface ScoreProps {
+  value: number | null | undefined;
+  digits?: number;
+  /** In a column: its decimal point stands below those of the others. */
+  align?: boolean;
+}
+
 /** A score, with all its digits in the tip. */
-export function Score({ value, digits }: { value: number | null | undefined; digits?: number }) {
+export function Score({ value, digits, align }: ScoreProps) {
   if (value === undefined || value === null) return null;
-  return (
+  const text = formatNumber(value, digits);
+  const shown = (
     <span class={Number.isFinite(value) ? "" : "bad"} title={String(value)}>
-      {formatNumber(value, digits)}
+      {text}
     </span>
   );
+  return align ? (
+    <Aligned text={text} places={4}>
+      {shown}
+    </Aligned>
+  ) : (
+    shown
+  );
+}
+
+/** How many characters stand behind the decimal point. */
+export const decimals = (text: string) => (text.includes(".") ? text.length - text.indexOf(".") - 1 : 0);
+
+/** A number in a column that is aligned to the right: room for the decimals that it has not. */
+export function Aligned({
+  text,
+  places,
+  children,
+}: {
+  text: string;
+  places: number;
+  children: ComponentChildren;
+}) {
+  const missing = Math.max(0, places - decimals(text));
+  const point = text.includes(".") ? "" : " + 0.3em"; // its own is missing, too
+  return missing ? <span style={{ paddingRight: `calc(${missing}ch${point})` }}>{children}</span> : children;
 }
 
 export function Status({ status, note }: { status: string; note?: string | null }) {

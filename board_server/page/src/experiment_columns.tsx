@@ -1,7 +1,7 @@
 /** The columns of the table of experiments. */
 
 import { runAddress, togglePick, view } from "./app";
-import { Bar, Score, Short, Status } from "./controls";
+import { Aligned, Bar, decimals, Score, Short, Status } from "./controls";
 import { cellOf, epochOf, hyperparameterNames } from "./filter";
 import { exactValue, formatDuration, formatTime } from "./format";
 import { labelOf } from "./labels";
@@ -34,7 +34,29 @@ export function widthOf(name: string, texts: readonly string[]): number {
   );
 }
 
-/** All columns there are, in the order in which they are shown; the first part is shown unless others are chosen. */
+/** A hyperparameter's value; of numbers the decimal points stand below each other. */
+function alignedCell(experiments: readonly Experiment[], name: string, textOf: (e: Experiment) => string) {
+  const isNumeric = (e: Experiment) => typeof e.hyperparameters[name] === "number";
+  const places = Math.max(
+    0,
+    ...experiments
+      .filter(isNumeric)
+      .slice(0, 200)
+      .map((e) => decimals(textOf(e))),
+  );
+  return (e: Experiment) => {
+    const short = <Short text={textOf(e)} exact={exactValue(e.hyperparameters[name])} />;
+    return isNumeric(e) && places ? (
+      <Aligned text={textOf(e)} places={places}>
+        {short}
+      </Aligned>
+    ) : (
+      short
+    );
+  };
+}
+
+/** All columns there are, in the order in which they are shown: the answer first, then what led to it; the first part is shown unless others are chosen. */
 export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: string[] } {
   const { pick } = view.value;
   const picked = new Set(pick);
@@ -45,6 +67,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       title: "Id",
       label: "Experiment",
       width: 74,
+      frozen: true,
       cell: (e) => (
         <>
           <input
@@ -114,9 +137,10 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       label: name,
       width: widthOf(name, experiments.slice(0, 200).map(textOf(name))),
       numeric: experiments.some((e) => typeof e.hyperparameters[name] === "number"),
-      cell: (e) => <Short text={textOf(name)(e)} exact={exactValue(e.hyperparameters[name])} />,
+      cell: alignedCell(experiments, name, textOf(name)),
     }),
   );
+  const epochDigits = String(Math.max(0, ...experiments.map(epochOf))).length;
   const scores = run.scores.flatMap((name): Column<Experiment>[] => [
     {
       id: name,
@@ -124,7 +148,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       label: `${name}, latest`,
       width: Math.max(88, name.length * 7.4 + 30),
       numeric: true,
-      cell: (e) => <Score value={e.last[name]} />,
+      cell: (e) => <Score value={e.last[name]} align />,
     },
     {
       id: `best ${name}`,
@@ -134,14 +158,17 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
         </>
       ),
       label: `${name}, best (${scoreMode(run, name)})`,
-      width: Math.max(112, name.length * 7.4 + 62),
+      width: Math.max(136, name.length * 7.4 + 62),
       numeric: true,
       cell: (e) => {
         const best = e.best[name]?.[scoreMode(run, name)];
         return (
           best && (
             <>
-              <Score value={best[1]} /> <small>@ {best[0]}</small>
+              <Score value={best[1]} align />{" "}
+              <small class="at" style={{ width: `${epochDigits + 2}ch` }}>
+                @ {best[0]}
+              </small>
             </>
           )
         );
@@ -178,17 +205,19 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
   const main = [run.monitor, ...run.scores]
     .filter((name): name is string => name !== null && !name.startsWith("train/"))
     .slice(0, 3);
+  const [id, status, ...progress] = fixed;
+  const answer = scores.filter((column) => column.id === `best ${main[0]}`);
+  const others = scores.filter((column) => !answer.includes(column));
   const usual = [
-    ...fixed.map(({ id }) => id),
-    ...swept.map(({ id }) => id),
+    ...[id!, ...answer, status!, ...swept].map((column) => column.id),
     ...(experiments.some((e) => e.fold !== null) ? ["fold"] : []),
-    ...new Set(main.slice(0, 1).flatMap((name) => [name, `best ${name}`])),
-    ...[...new Set(main.slice(1))].filter((name) => name !== main[0]),
+    ...new Set(main),
+    ...progress.map((column) => column.id),
     "device",
     "started",
     "finished",
   ];
-  return { columns: [...fixed, ...swept, ...scores, ...more], usual };
+  return { columns: [id!, ...answer, status!, ...swept, ...others, ...progress, ...more], usual };
 }
 
 /** What has not ended in a run that nobody writes any more does not run. */

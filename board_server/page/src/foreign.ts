@@ -13,6 +13,10 @@ export interface Foreign {
   group: string[];
   sort: string[];
   by: string[];
+  colour: string[];
+  x: string[];
+  pin: string[];
+  map: string[];
   /** The rule's names, which stay in it. */
   rule: string[];
 }
@@ -27,16 +31,19 @@ export function foreignIn(view: ViewState, experiments: readonly Experiment[]): 
     group: foreign(view.group === "(all)" ? [] : [view.group]),
     sort: foreign([view.sort.replace(/^-/, "")]),
     by: foreign([view.by]),
+    colour: foreign(view.colour === "rank" ? [] : [view.colour]),
+    x: foreign(view.x.includes("/") ? [view.x] : []),
+    pin: foreign(view.pin),
+    map: foreign([...new Set([view.mapX, view.mapY])]),
     rule: rule?.ok ? foreign([...new Set(namesIn(rule.value))]) : [],
   };
 }
 
 /** The state without what is foreign; the same object where nothing is. */
-export function withoutForeign(
-  view: ViewState,
-  { columns, ranges, show, group, sort, by }: Foreign,
-): ViewState {
-  if (![columns, ranges, show, group, sort, by].some((names) => names.length)) return view;
+export function withoutForeign(view: ViewState, foreign: Foreign): ViewState {
+  const { rule: _kept, ...left } = foreign;
+  if (!Object.values(left).some((names) => names.length)) return view;
+  const { columns, ranges, show, group, sort, by, colour, x, pin, map } = left;
   const shown = view.show?.filter((name) => !show.includes(name)) ?? [];
   return {
     ...view,
@@ -46,5 +53,10 @@ export function withoutForeign(
     group: group.length ? DEFAULTS.group : view.group,
     sort: sort.length ? DEFAULTS.sort : view.sort,
     by: by.length ? DEFAULTS.by : view.by,
+    colour: colour.length ? DEFAULTS.colour : view.colour,
+    ...(x.length > 0 && { x: DEFAULTS.x, zoom: DEFAULTS.zoom }),
+    pin: view.pin.filter((name) => !pin.includes(name)),
+    mapX: map.includes(view.mapX) ? "" : view.mapX,
+    mapY: map.includes(view.mapY) ? "" : view.mapY,
   };
 }

@@ -1,7 +1,7 @@
 /** Draw lines, bands and marks of divergence on a canvas, from the lines and axes alone. */
 
 import { css, type Rgb } from "./colours";
-import { type Axis, type Line, paint, spans, toPixel, unmultiply, within } from "./raster";
+import { type Axis, type Line, paint, spans, toPixel, trace, unmultiply, within } from "./raster";
 import type { Pen } from "./svg";
 
 export interface BandShape {
@@ -71,6 +71,10 @@ export function drawLines(
   const low = new Float32Array(columns);
   const high = new Float32Array(columns);
   for (const line of lines) {
+    if (line.epochs) {
+      trace(pixels, line, xAxis, yAxis, alpha);
+      continue;
+    }
     spans(line, xAxis, yAxis, low, high);
     paint(pixels, columns, rows, low, high, line.rgb, alpha, width, lines.length <= SOFT);
   }
@@ -93,7 +97,7 @@ export function stroke(
   context.lineWidth = width;
   context.lineJoin = "round";
   context.beginPath();
-  if (to - from > xAxis.size * 2) {
+  if (!line.epochs && to - from > xAxis.size * 2) {
     const low = new Float32Array(xAxis.size);
     const high = new Float32Array(xAxis.size);
     spans(line, xAxis, yAxis, low, high);

@@ -1,18 +1,18 @@
 /** From a run's curves and a view's state to the lines of a chart. Derived arrays are kept as long as their curve. */
 
-import { colourOf } from "./colours";
+import { colourOf, type Rgb } from "./colours";
 import { Curve, lowerBound } from "./curve";
-import { type Cell, candidates, cellOf, hyperparameterNames, type ModeOf, NONE } from "./filter";
+import { hyperparameterNames, type ModeOf } from "./filter";
 import { formatValue } from "./format";
-import { labelsOf } from "./labels";
+import { groupsOf } from "./groups";
 import type { BandShape } from "./line_layer";
 import { defaultMode } from "./monitor";
 import { divergences, type Line, xOf } from "./raster";
 import type { Experiment, Run } from "./run_state";
-import { bestSoFar, groupBy, meanAndBand, smooth } from "./statistics";
-import type { ViewState } from "./view_state";
+import { bestSoFar, meanAndBand, smooth } from "./statistics";
+import type { ViewState, X } from "./view_state";
 
-type Shape = Pick<ViewState, "x" | "smooth" | "best" | "group" | "band">;
+type Shape = Pick<ViewState, "x" | "smooth" | "best" | "group" | "band" | "bins">;
 
 const derived = new WeakMap<Curve, { key: string; y: ArrayLike<number> }>();
 const clocks = new WeakMap<Curve, { key: string; x: Float64Array }>();
@@ -76,11 +76,11 @@ export function commonSteps(experiments: readonly Experiment[]): number {
 
 /** What x can be: means are taken at equal epochs, and only where these are equal steps can x be the step. */
 export function xKindOf(
-  { x, group }: Pick<Shape, "x" | "group">,
+  { x, group, bins }: Pick<Shape, "x" | "group"> & { bins?: number },
   experiments: readonly Experiment[],
-): Shape["x"] {
+): X {
   if (!group) return x;
-  return x === "step" && groupsOf(experiments, group).every(([, members]) => commonSteps(members))
+  return x === "step" && groupsOf(experiments, group, bins).every(([, members]) => commonSteps(members))
     ? x
     : "epoch";
 }
@@ -127,8 +127,14 @@ export function epochsOf(
   return from <= to ? [from, to] : null;
 }
 
-/** Of each experiment, its place among the colours. */
-export type Places = (id: number) => number;
+/** What lines are made of besides their own curves. */
+interface Around {
+  /** Where the curves are the detail of a zoom, the curves around it. */
+  overview?: ReadonlyMap<number, Curve> | undefined;
+  /** The curves of the score on x. */
+  across?: ReadonlyMap<number, Curve> | undefined;
+  rgbOf?: ((id: number) => Rgb) | undefined;
+}
 
 export function lineOf(
   run: Run,
@@ -136,25 +142,30 @@ export function lineOf(
   experiment: Experiment,
   curve: Curve,
   shape: Shape,
-  dark: boolean,
-  placeOf: Places = (id) => id,
+  rgb: Rgb,
+  across?: Curve,
 ): Line | null {
   const y = valuesOf(run, name, curve, shape);
-  const line = {
+  const line: Line = {
     id: experiment.id,
     ox: 0,
     kx: 1,
+    x: curve.epochs,
     y,
     n: curve.n,
-    rgb: colourOf(placeOf(experiment.id), dark),
+    rgb,
   };
+  if (shape.x.includes("/"))
+    return across
+      ? against({ ...curve, values: y }, { ...across, values: valuesOf(run, shape.x, across, shape) }, line)
+      : null;
   const base = shape.smooth && !shape.group ? { ...line, raw: curve.values } : line;
-  if (shape.x === "step") return { ...base, x: curve.epochs, kx: stepsAnEpoch(experiment) };
+  if (shape.x === "step") return { ...base, kx: stepsAnEpoch(experiment) };
   if (shape.x === "time") {
     const x = clockOf(run, experiment, curve);
     return x && { ...base, x };
   }
-  return { ...base, x: curve.epochs };
+  return base;
 }
 
 export interface Lines {
@@ -165,10 +176,32 @@ export interface Lines {
   total: number;
 }
 
-/**
- * All lines of one score: one an experiment, or one with its band a value of the grouping hyperparameter.
- * `overview`: where `curves` are the detail of a zoom, the curves around it.
- */
+type Values = { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number };
+
+/** One score over another, at the epochs of both, in their order; where either is not finite, the line ends and goes on. */
+export function against(y: Values, x: Values, line: Line): Line {
+  const size = Math.min(x.n, y.n);
+  const [xs, ys, epochs] = [new Float64Array(size), new Float64Array(size), new Int32Array(size)];
+  const marks: [number, number][] = [];
+  let n = 0;
+  for (let i = 0, k = 0; i < y.n && k < x.n; ) {
+    const [a, b] = [y.epochs[i]!, x.epochs[k]!];
+    if (a === b) {
+      const isPoint = Number.isFinite(x.values[k]!) && Number.isFinite(y.values[i]!);
+      epochs[n] = a;
+      // What is not finite has no place on x: it stands where the line was last.
+      xs[n] = isPoint ? x.values[k]! : n ? xs[n - 1]! : NaN;
+      ys[n] = isPoint ? y.values[i]! : NaN;
+      if (!isPoint && n && Number.isFinite(ys[n - 1]!)) marks.push([xs[n - 1]!, ys[n - 1]!]);
+      n++;
+    }
+    if (a <= b) i++;
+    if (b <= a) k++;
+  }
+  return { ...line, x: xs, y: ys, n, epochs, marks };
+}
+
+/** All lines of one score: one an experiment, or one with its band a value of the grouping hyperparameter. */
 export function linesOf(
   run: Run,
   name: string,
@@ -176,15 +209,15 @@ export function linesOf(
   curves: ReadonlyMap<number, Curve>,
   shape: Shape,
   dark: boolean,
-  overview?: ReadonlyMap<number, Curve>,
-  placeOf?: Places,
+  { overview, across, rgbOf = (id) => colourOf(id, dark) }: Around = {},
 ): Lines {
   const result: Lines = { lines: [], bands: [], labels: new Map(), shown: 0, total: 0 };
   const single: { experiment: Experiment; curve: Curve; line: Line }[] = [];
   for (const experiment of experiments) {
     const own = curves.get(experiment.id);
     const curve = own && overview ? joined(own, overview.get(experiment.id)) : own;
-    const line = curve && lineOf(run, name, experiment, curve, shape, dark, placeOf);
+    const line =
+      curve && lineOf(run, name, experiment, curve, shape, rgbOf(experiment.id), across?.get(experiment.id));
     if (!line) continue;
     result.shown += own!.n;
     result.total += own!.total;
@@ -195,7 +228,7 @@ export function linesOf(
     return result;
   }
   const byId = new Map(single.map((one) => [one.experiment.id, one]));
-  groupsOf(experiments, shape.group).forEach(([label, all], i) => {
+  groupsOf(experiments, shape.group, shape.bins).forEach(([label, all], i) => {
     const members = all.map(({ id }) => byId.get(id)).filter((one) => one !== undefined);
     if (!members.length) return;
     const { epochs, mean, low, high, count } = meanAndBand(
@@ -221,29 +254,6 @@ export function linesOf(
     result.labels.set(i, label);
   });
   return result;
-}
-
-/** Experiments by a hyperparameter's value, the values in order, so that a value has the same colour in all charts. */
-export function groupsOf(
-  experiments: readonly Experiment[],
-  group: string,
-): [label: string, members: Experiment[]][] {
-  const members = candidates(experiments);
-  const groups = groupBy(members, (experiment) => (group === "(all)" ? null : cellOf(experiment, group)));
-  if (group === "(all)") return [...groups.values()].map((all) => ["all experiments", all]);
-  const label = labelsOf(members.map(({ hyperparameters }) => hyperparameters[group]));
-  const text = (cell: Cell, { hyperparameters }: Experiment) =>
-    cell === null
-      ? NONE
-      : Object.hasOwn(hyperparameters, group)
-        ? label(hyperparameters[group])
-        : String(cell);
-  return [...groups]
-    .map(([cell, all]): [Cell, string, Experiment[]] => [cell, `${group} = ${text(cell, all[0]!)}`, all])
-    .sort(
-      ([a, one], [b, other]) => Number(a) - Number(b) || one.localeCompare(other, "en", { numeric: true }),
-    )
-    .map(([, words, all]) => [words, all]);
 }
 
 /** What names an experiment to a person: its number and what was swept. */

@@ -90,6 +90,10 @@ const ASKED: readonly (readonly [Exclude<keyof Foreign, "rule">, string])[] = [
   ["group", "the mean by"],
   ["sort", "the order by"],
   ["by", "the score"],
+  ["colour", "colours by"],
+  ["x", "x as"],
+  ["pin", "the pinned chart of"],
+  ["map", "the map's axis"],
 ];
 
 /** An address may come from another version or another run: what does not fit is said, the rest is shown. */

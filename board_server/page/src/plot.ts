@@ -5,12 +5,15 @@
 
 import { drawAxes, EDGE, token } from "./axes";
 import { css } from "./colours";
+import type { Figure } from "./figure";
+import { formatTick } from "./format";
 import { drawBand, drawLines, drawMarks, STROKED, stroke } from "./line_layer";
 import { listen, type PlotEvents, type Pointable } from "./plot_input";
 import type { PlotModel } from "./plot_model";
 import { xExtent, type YView, yView } from "./ranges";
 import { type Axis, divergences, type Line, nearestPoint, toPixel, toValue, xOf } from "./raster";
-import { type Pen, SvgPen } from "./svg";
+import { forward } from "./scaling";
+import type { Pen } from "./svg";
 import { showTip } from "./tip";
 
 const synchronised = new Map<string, Set<Plot>>();
@@ -34,7 +37,7 @@ export class Plot implements Pointable {
   private width = 0;
   private height = 0;
   private xRange: [number, number] = [0, 1];
-  private y: YView = { range: [0, 1], blank: true, left: "", stretched: false };
+  private y: YView = yView(NOTHING, [0, 1]);
   /** Where the pointer is on x, in the chart's units; the same for all charts that are synchronised. */
   private cursor: number | null = null;
 
@@ -95,7 +98,7 @@ export class Plot implements Pointable {
       Math.max(1, Math.round((whole - before - after) * ratio));
     return [
       { ...ends(this.xRange), log: this.model!.logx, size: size(this.width, EDGE.left, EDGE.right) },
-      { ...ends(this.y.range), log: this.model!.logy, size: size(this.height, EDGE.top, EDGE.bottom) },
+      { ...ends(this.y.range), ...this.y.scaling, size: size(this.height, EDGE.top, EDGE.bottom) },
     ];
   }
 
@@ -131,8 +134,7 @@ export class Plot implements Pointable {
   private drawLower(context: Pen, ratio: number): void {
     const { bands, chosen, lines, xKind } = this.model!;
     const [xAxis, yAxis] = this.axes(ratio);
-    if (lines.some(({ n }) => n))
-      drawAxes(context, xAxis, yAxis, xKind === "time" ? "time" : "count", xKind, ratio, this.y.blank);
+    if (lines.some(({ n }) => n)) drawAxes(context, xAxis, yAxis, kindOf(xKind), xKind, ratio, this.y.blank);
     context.save();
     context.beginPath();
     context.rect(0, 0, xAxis.size, yAxis.size);
@@ -149,36 +151,22 @@ export class Plot implements Pointable {
     context.restore();
   }
 
-  /** The chart as it is now, with its title and, of few lines, their names. */
-  svg(title: string): string {
-    const { chosen, label, lines } = this.model!;
-    const pen = new SvgPen();
-    const [head, foot] = [26, 4];
-    this.drawLower(pen, 1);
-    pen.fillStyle = token("--ink");
-    pen.textAlign = "left";
-    pen.fillText(title, 0, -12);
-    const bottom = this.height - EDGE.top;
-    if (this.y.left) pen.fillText(this.y.left, pen.measureText(title).width + 20, -12);
+  /** The chart as it is now, to be saved. */
+  figure(title: string): Figure {
+    const { chosen, colourKey = null, label, lines, note } = this.model!;
     const some = lines.filter(({ id }) => chosen.has(id));
-    const named = some.length ? some : lines;
-    const shown = named.length > 24 ? [] : named;
-    shown.forEach((line, i) => {
-      const y = bottom + foot + 6 + 16 * i;
-      pen.fillStyle = css(line.rgb);
-      pen.fillRect(0, y - 5, 10, 10);
-      pen.fillStyle = token("--ink");
-      pen.fillText(label(line.id), 16, y);
-    });
-    const height = head + this.height + foot + 16 * shown.length;
-    const names = shown.map((line) => EDGE.left + 24 + pen.measureText(label(line.id)).width);
-    return pen.document(
-      Math.ceil(Math.max(this.width, ...names)),
-      height,
-      EDGE.left,
-      head + EDGE.top,
-      token("--surface"),
-    );
+    const { linear, log } = this.y.scaling;
+    const scale = linear ? `, symmetric log, linear up to ±${formatTick(linear)}` : log ? ", log" : "";
+    return {
+      title,
+      note: [note, this.y.left].filter(Boolean).join("; "),
+      yName: title + scale,
+      width: this.width,
+      height: this.height,
+      names: (some.length ? some : lines).map(({ id, rgb }) => [label(id), rgb]),
+      colourKey,
+      draw: (pen, ratio) => this.drawLower(pen, ratio),
+    };
   }
 
   private drawUpper(): void {
@@ -192,13 +180,10 @@ export class Plot implements Pointable {
     context.clip();
     context.globalAlpha = 0.15;
     context.fillStyle = token("--accent");
-    if (this.selection) {
-      const [from, to] = this.selection.map((x) => toPixel(xAxis, x));
-      context.fillRect(from!, 0, to! - from!, yAxis.size);
-    }
-    if (this.ySelection) {
-      const [from, to] = this.ySelection.map((y) => yAxis.size - toPixel(yAxis, y));
-      context.fillRect(0, from!, xAxis.size, to! - from!);
+    if (this.selection || this.ySelection) {
+      const [left, right] = this.selection?.map((x) => toPixel(xAxis, x)) ?? [0, xAxis.size];
+      const [top, bottom] = this.ySelection?.map((y) => yAxis.size - toPixel(yAxis, y)) ?? [0, yAxis.size];
+      context.fillRect(left!, top!, right! - left!, bottom! - top!);
     }
     context.globalAlpha = 1;
     if (this.cursor !== null) {
@@ -246,6 +231,11 @@ export class Plot implements Pointable {
     let found: [Line, number] | null = null;
     let distance = 60 * ratio;
     for (const line of this.model!.lines) {
+      if (line.epochs) {
+        const [i, away] = this.nearestOf(line, left * ratio, top * ratio);
+        if (away < distance) [found, distance] = [[line, i], away];
+        continue;
+      }
       const i = nearestPoint(line, x);
       if (i < 0 || Math.abs(toPixel(xAxis, xOf(line, i)) - left * ratio) > 40 * ratio) continue;
       const away = Math.abs(this.yOf(line, i, yAxis) - top * ratio);
@@ -255,6 +245,24 @@ export class Plot implements Pointable {
       }
     }
     return found;
+  }
+
+  /** Of a line whose x need not rise: its point that is nearest to a place in device pixels, and how far it is. */
+  private nearestOf({ n, x, y }: Line, left: number, top: number): [i: number, away: number] {
+    const [xAxis, yAxis] = this.axes();
+    const [fx, fy] = [forward(xAxis), forward(yAxis)];
+    const [kx, ky] = [
+      xAxis.size / (fx(xAxis.max) - fx(xAxis.min)),
+      yAxis.size / (fy(yAxis.max) - fy(yAxis.min)),
+    ];
+    const [cx, cy] = [fx(xAxis.min) + left / kx, fy(yAxis.max) - top / ky];
+    let [found, least] = [-1, Infinity];
+    for (let i = 0; i < n; i++) {
+      const [dx, dy] = [(fx(x[i]!) - cx) * kx, (fy(y[i]!) - cy) * ky];
+      const away = dx * dx + dy * dy;
+      if (away < least) [found, least] = [i, away];
+    }
+    return [found, Math.sqrt(least)];
   }
 
   /** Where a point is from the top, in device pixels; what is not finite is at the bottom. */
@@ -280,6 +288,21 @@ export class Plot implements Pointable {
     this.tip.style.top = `${Math.max(0, Math.min(this.height - this.tip.offsetHeight, this.yOf(...at) / ratio - 24))}px`;
   }
 }
+
+const kindOf = (x: PlotModel["xKind"]) => (x === "time" ? x : x.includes("/") ? "number" : "count");
+
+const NOTHING: PlotModel = {
+  lines: [],
+  bands: [],
+  logx: false,
+  logy: false,
+  cut: false,
+  xKind: "epoch",
+  zoom: null,
+  chosen: new Set(),
+  dark: false,
+  label: String,
+};
 
 const ends = ([min, max]: [number, number]) => ({ min, max });
 

@@ -4,10 +4,11 @@ import { EDGE } from "./axes";
 import type { PlotModel } from "./plot_model";
 import { xExtent, type YView } from "./ranges";
 import { type Axis, type Line, nearestPoint, xOf } from "./raster";
+import { backward, forward } from "./scaling";
 
 export interface PlotEvents {
-  zoom: (range: [number, number] | null) => void;
-  zoomY: (range: [number, number] | null) => void;
+  /** Show a part of x, of y, or of both; null: all of it; left out: as it is. */
+  zoom: (x?: [number, number] | null, y?: [number, number] | null) => void;
   /** What of it the chart shows on y, after each drawing. */
   say: (view: YView) => void;
   focus: (id: number | null) => void;
@@ -35,7 +36,23 @@ export interface Pointable {
   moveCursor(x: number | null): void;
 }
 
-const MOVED = 4; // pixels from which a press is a drag
+const MOVED = 4; // pixels from which a press is a drag …
+const BOX = 36; // … and from which it is one in that direction, too, or in that alone
+
+/**
+ * What a drag zooms: x and y, if it is as high as it is wide or at least a box; with Shift x alone, and along the numbers
+ * of y, or straight up and down, y alone.
+ */
+export function directions(
+  [left, top]: readonly [number, number],
+  [toLeft, toTop]: readonly [number, number],
+  shift: boolean,
+): [x: boolean, y: boolean] {
+  const [wide, high] = [Math.abs(toLeft - left), Math.abs(toTop - top)];
+  if (left < 0) return [false, high >= MOVED];
+  if (shift || high < BOX) return [wide >= MOVED, false];
+  return [wide >= BOX, true];
+}
 
 /** Listen until the returned function is called. */
 export function listen(plot: Pointable): () => void {
@@ -60,9 +77,10 @@ export function listen(plot: Pointable): () => void {
     plot.moveCursor(plot.xAt(left));
   };
   const zoomAround = (x: number, factor: number) => {
-    const [{ min, max, log }] = plot.axes();
+    const [axis] = plot.axes();
+    const { min, max } = axis;
     const [first, last] = xExtent({ ...plot.model!, zoom: null });
-    const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
+    const [f, back] = [forward(axis), backward(axis)];
     const from = Math.max(first, back(f(x) - (f(x) - f(min)) * factor));
     const to = Math.min(last, back(f(x) + (f(max) - f(x)) * factor));
     const hair = (last - first) * 1e-9; // logarithms round
@@ -70,9 +88,10 @@ export function listen(plot: Pointable): () => void {
   };
 
   const zoomYAround = (y: number, factor: number) => {
-    const [, { min, max, log }] = plot.axes();
-    const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
-    events.zoomY([back(f(y) - (f(y) - f(min)) * factor), back(f(y) + (f(max) - f(y)) * factor)]);
+    const [, axis] = plot.axes();
+    const { min, max } = axis;
+    const [f, back] = [forward(axis), backward(axis)];
+    events.zoom(undefined, [back(f(y) - (f(y) - f(min)) * factor), back(f(y) + (f(max) - f(y)) * factor)]);
   };
 
   let pressed: [left: number, top: number] | null = null;
@@ -84,12 +103,12 @@ export function listen(plot: Pointable): () => void {
     hover(event);
   });
   on("pointermove", (event) => {
-    const [left, top] = place(event);
-    // A drag along the numbers of y zooms y, any other x.
-    const moved = (from: number, to: number, at: (place: number) => number): [number, number] | null =>
-      Math.abs(to - from) < MOVED ? null : [at(from), at(to)];
-    if (pressed && pressed[0] < 0) plot.ySelection = moved(pressed[1], top, (one) => plot.yAt(one));
-    else if (pressed) plot.selection = moved(pressed[0], left, (one) => plot.xAt(one));
+    if (pressed) {
+      const to = place(event);
+      const [alongX, alongY] = directions(pressed, to, event.shiftKey);
+      plot.selection = alongX ? [plot.xAt(pressed[0]), plot.xAt(to[0])] : null;
+      plot.ySelection = alongY ? [plot.yAt(pressed[1]), plot.yAt(to[1])] : null;
+    }
     hover(event);
   });
   on("pointerup", (event) => {
@@ -101,12 +120,10 @@ export function listen(plot: Pointable): () => void {
       Math.max(min, Math.min(...ends)),
       Math.min(max, Math.max(...ends)),
     ];
-    if (yRange) {
-      const [from, to] = inside(yAxis, yRange);
-      if (from < to) events.zoomY([from, to]);
-    } else if (range) {
-      const [from, to] = inside(xAxis, range);
-      if (from < to) events.zoom([from, to]); // else it was beside the lines
+    if (yRange || range) {
+      const [x, y] = [range && inside(xAxis, range), yRange && inside(yAxis, yRange)];
+      const fits = [x, y].every((part) => !part || part[0] < part[1]); // else it was beside the lines
+      if (fits) events.zoom(x ?? undefined, y ?? undefined);
     } else if (event.pointerType === "mouse" && plot.at) events.pick(plot.at[0].id); // a touch only points
     plot.moveCursor(plot.xAt(place(event)[0]));
   });
@@ -114,8 +131,8 @@ export function listen(plot: Pointable): () => void {
   on("pointerleave", (event) => event.pointerType === "mouse" && leave());
   on("blur", leave);
   on("dblclick", (event) => {
-    if (event.clientX - host.getBoundingClientRect().left >= EDGE.left) events.zoom(null);
-    events.zoomY(null);
+    const onNumbers = event.clientX - host.getBoundingClientRect().left < EDGE.left;
+    events.zoom(onNumbers ? undefined : null, null);
   });
 
   on("keydown", (event) => {

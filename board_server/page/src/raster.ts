@@ -5,6 +5,7 @@
 
 import type { Rgb } from "./colours";
 import { lowerBound } from "./curve";
+import { backward, forward, type Scaling, symlog } from "./scaling";
 
 export interface Line {
   readonly id: number;
@@ -15,6 +16,8 @@ export interface Line {
   readonly y: ArrayLike<number>;
   readonly n: number;
   readonly rgb: Rgb;
+  /** Of points whose x need not rise, as where it is another score: the epoch of each. */
+  readonly epochs?: ArrayLike<number>;
   /** The logged values, where `y` is smoothed. */
   readonly raw?: ArrayLike<number>;
   /** Of a mean: how many of its members have a finite value at point i. */
@@ -25,18 +28,17 @@ export interface Line {
   readonly marks?: readonly (readonly [x: number, y: number])[];
 }
 
-/** Data to pixels; `log` takes the logarithm first. */
-export interface Axis {
+/** Data to pixels. */
+export interface Axis extends Scaling {
   readonly min: number;
   readonly max: number;
-  readonly log: boolean;
   readonly size: number;
 }
 
 export function toPixel(axis: Axis, value: number): number {
-  if (axis.log)
-    return ((Math.log(value) - Math.log(axis.min)) / (Math.log(axis.max) - Math.log(axis.min))) * axis.size;
-  return ((value - axis.min) / (axis.max - axis.min)) * axis.size;
+  const f = forward(axis);
+  const base = f(axis.min);
+  return ((f(value) - base) / (f(axis.max) - base)) * axis.size;
 }
 
 export const xOf = (line: Line, i: number): number => line.x[i]! * line.kx + line.ox;
@@ -44,6 +46,12 @@ export const xOf = (line: Line, i: number): number => line.x[i]! * line.kx + lin
 /** The point of a line that is nearest to a place on x; -1 if it has none. */
 export function nearestPoint(line: Line, place: number): number {
   if (!line.n) return -1;
+  if (line.epochs) {
+    let found = 0;
+    for (let i = 1; i < line.n; i++)
+      if (Math.abs(line.x[i]! - place) < Math.abs(line.x[found]! - place)) found = i;
+    return found;
+  }
   const x = (place - line.ox) / line.kx;
   const i = Math.min(line.n - 1, lowerBound(line.x, line.n, x));
   return i > 0 && x - line.x[i - 1]! < line.x[i]! - x ? i - 1 : i;
@@ -51,12 +59,13 @@ export function nearestPoint(line: Line, place: number): number {
 
 export function toValue(axis: Axis, pixel: number): number {
   const share = pixel / axis.size;
-  if (axis.log) return Math.exp(Math.log(axis.min) * (1 - share) + Math.log(axis.max) * share);
-  return axis.min + share * (axis.max - axis.min);
+  const f = forward(axis);
+  return backward(axis)(f(axis.min) * (1 - share) + f(axis.max) * share);
 }
 
 /** Indices of a line's points within `from` to `to` on x, and one on either side. */
 export function within(line: Line, from: number, to: number): [number, number] {
+  if (line.epochs) return [0, line.n];
   const low = lowerBound(line.x, line.n, (from - line.ox) / line.kx);
   const high = lowerBound(line.x, line.n, (to - line.ox) / line.kx);
   return [Math.max(0, low - 1), Math.min(line.n, high + 1)];
@@ -69,12 +78,13 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
   const [from, to] = within(line, xAxis.min, xAxis.max);
   const { x, y, kx, ox } = line;
   const columns = xAxis.size;
-  const xBase = xAxis.log ? Math.log(xAxis.min) : xAxis.min;
-  const xScale = columns / ((xAxis.log ? Math.log(xAxis.max) : xAxis.max) - xBase);
-  const yBase = yAxis.log ? Math.log(yAxis.min) : yAxis.min;
-  const yScale = yAxis.size / ((yAxis.log ? Math.log(yAxis.max) : yAxis.max) - yBase);
+  const [fx, fy] = [forward(xAxis), forward(yAxis)];
+  const xBase = fx(xAxis.min);
+  const xScale = columns / (fx(xAxis.max) - xBase);
+  const yBase = fy(yAxis.min);
+  const yScale = yAxis.size / (fy(yAxis.max) - yBase);
   const { log: logx } = xAxis;
-  const { log: logy, size: rows } = yAxis;
+  const { log: logy, linear, size: rows } = yAxis;
   let px = NaN;
   let py = NaN;
   // Without destructuring and closures: this runs a million times a chart.
@@ -86,7 +96,7 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
       continue;
     }
     const cx = ((logx ? Math.log(place) : place) - xBase) * xScale;
-    const cy = rows - ((logy ? Math.log(value) : value) - yBase) * yScale;
+    const cy = rows - ((logy ? Math.log(value) : linear ? symlog(value, linear) : value) - yBase) * yScale;
     const last = cx >= columns ? columns - 1 : cx | 0;
     if (Number.isNaN(py) || px >= last) {
       // A point after a gap, or one in the column of the point before, which that point has begun.
@@ -110,10 +120,64 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
   }
 }
 
+/** Blend a line whose x need not rise into premultiplied pixels, one pixel thick: a step a pixel along the longer side. */
+export function trace(pixels: Uint32Array, line: Line, xAxis: Axis, yAxis: Axis, alpha: number): void {
+  const { n, rgb, x, y } = line;
+  const [fx, fy] = [forward(xAxis), forward(yAxis)];
+  const [columns, rows] = [xAxis.size, yAxis.size];
+  const [xBase, yBase] = [fx(xAxis.min), fy(yAxis.min)];
+  const xScale = columns / (fx(xAxis.max) - xBase);
+  const yScale = rows / (fy(yAxis.max) - yBase);
+  const share = (alpha * 256) | 0;
+  let px = NaN;
+  let py = NaN;
+  for (let i = 0; i < n; i++) {
+    const cx = (fx(x[i]!) - xBase) * xScale;
+    const cy = rows - (fy(y[i]!) - yBase) * yScale;
+    const isPoint = cx - cx === 0 && cy - cy === 0; // not NaN, not infinite
+    if (isPoint) {
+      const [sx, sy] = Number.isNaN(px) ? [cx, cy] : [px, py];
+      const [dx, dy] = [cx - sx, cy - sy];
+      // Of a part that leaves the chart, what is inside of it (Liang and Barsky, 1984).
+      const [left, right] = inside(sx, dx, columns);
+      const [top, bottom] = inside(sy, dy, rows);
+      const [from, to] = [Math.max(0, left, top), Math.min(1, right, bottom)];
+      const steps = from <= to ? Math.ceil(Math.max(Math.abs(dx), Math.abs(dy)) * (to - from)) || 1 : 0;
+      for (let k = 1; k <= steps; k++) {
+        const at = from + ((to - from) * k) / steps;
+        const column = Math.min(columns - 1, Math.floor(sx + dx * at));
+        const row = Math.min(rows - 1, Math.floor(sy + dy * at));
+        if (column >= 0 && row >= 0) blend(pixels, row * columns + column, rgb, share);
+      }
+    }
+    px = isPoint ? cx : NaN;
+    py = cy;
+  }
+}
+
+/** Between which shares of its way from `start` by `step` a point is between 0 and `size`. */
+function inside(start: number, step: number, size: number): [from: number, to: number] {
+  if (!step) return start >= 0 && start <= size ? [0, 1] : [1, 0];
+  const [a, b] = [-start / step, (size - start) / step];
+  return a < b ? [a, b] : [b, a];
+}
+
+/**
+ * Move a pixel so many 256ths towards a colour: its channels two at a time in one integer multiplication (little endian:
+ * red and blue, green and opacity), which may be off by one in 255.
+ */
+function blend(pixels: Uint32Array, at: number, [r, g, b]: Rgb, share: number): void {
+  const pixel = pixels[at]!;
+  const rb = pixel & 0xff00ff;
+  const ga = (pixel >>> 8) & 0xff00ff;
+  pixels[at] =
+    ((rb + (Math.imul((r | (b << 16)) - rb, share) >>> 8)) & 0xff00ff) |
+    (((ga + (Math.imul((g | (255 << 16)) - ga, share) >>> 8)) & 0xff00ff) << 8);
+}
+
 /**
  * Blend spans, `width` pixels thick, into premultiplied pixels: with soft ends, or in whole pixels, which is twice as
- * fast and cannot be told apart where hundreds of lines lie over each other. The channels of a pixel are moved towards
- * the colour two at a time in one integer multiplication, which may be off by one in 255.
+ * fast and cannot be told apart where hundreds of lines lie over each other.
  */
 export function paint(
   pixels: Uint32Array,
@@ -121,13 +185,11 @@ export function paint(
   rows: number,
   low: Float32Array,
   high: Float32Array,
-  [r, g, b]: Rgb,
+  rgb: Rgb,
   alpha: number,
   width: number,
   soft = true,
 ): void {
-  const even = r | (b << 16); // little endian: red and blue, green and opacity
-  const odd = g | (255 << 16);
   let share = (alpha * 256) | 0;
   for (let c = 0; c < columns; c++) {
     const top = low[c]! - width / 2;
@@ -139,13 +201,7 @@ export function paint(
         const cover = Math.min(bottom, row + 1) - Math.max(top, row);
         share = ((cover >= 1 ? alpha : cover * alpha) * 256) | 0;
       }
-      const at = row * columns + c;
-      const pixel = pixels[at]!;
-      const rb = pixel & 0xff00ff;
-      const ga = (pixel >>> 8) & 0xff00ff;
-      pixels[at] =
-        ((rb + (Math.imul(even - rb, share) >>> 8)) & 0xff00ff) |
-        (((ga + (Math.imul(odd - ga, share) >>> 8)) & 0xff00ff) << 8);
+      blend(pixels, row * columns + c, rgb, share);
     }
   }
 }

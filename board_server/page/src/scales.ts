@@ -2,6 +2,7 @@
 
 import { type Cell, NONE } from "./filter";
 import { formatValue } from "./format";
+import { type Kind, ticks } from "./ticks";
 
 export interface Scale {
   place: (cell: Cell) => number; // 0 to 1
@@ -48,9 +49,22 @@ export function scaleOf(values: readonly Cell[], label: (cell: Cell) => string =
   };
   const distinct = [...new Set(numbers)].sort((a, b) => a - b);
   const shown = distinct.length <= 6 ? distinct : [low, high, Number(middle.toPrecision(digits))];
-  const ticks = shown.map((value): [number, string] => [place(value), formatValue(value)]);
-  if (bottom) ticks.push([0, NONE]);
-  return { place, between, ticks, note: log ? "log" : "" };
+  const marks = shown.map((value): [number, string] => [place(value), formatValue(value)]);
+  if (bottom) marks.push([0, NONE]);
+  return { place, between, ticks: marks, note: log ? "log" : "" };
+}
+
+/** Numbers at even distances, whatever they are. */
+export function evenScale(min: number, max: number, kind: Kind): Scale {
+  const width = max - min || 1;
+  const place = (value: Cell) => (finite(value) ? (value - min) / width : 0);
+  const marks = ticks({ min, max: min + width, size: 600, log: false }, 100, kind);
+  return {
+    place,
+    between: () => "",
+    ticks: marks.map(({ value, text }) => [place(value), text]),
+    note: "",
+  };
 }
 
 function words(values: readonly Cell[], label: (cell: Cell) => string): Scale {

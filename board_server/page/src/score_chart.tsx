@@ -5,7 +5,7 @@ import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatIds } from "./address";
 import { dark, setView, view } from "./app";
 import { Chart } from "./chart";
-import { coloursOf } from "./colours";
+import { useColouring } from "./colour_key";
 import type { Curves } from "./curve";
 import { ordinal } from "./format";
 import { describe, epochsOf, type Lines, linesOf, xKindOf } from "./lines";
@@ -13,6 +13,8 @@ import type { PlotModel } from "./plot_model";
 import type { Experiment } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
 import { encode } from "./wire";
+
+const CUT = { "": "auto", cut: true, all: false } as const;
 
 interface ScoreChartProps {
   store: RunStore;
@@ -25,19 +27,23 @@ interface ScoreChartProps {
 
 /** One score's chart; where the server decimated, a zoom fetches the detail. */
 export function ScoreChart({ store, name, experiments, height, ungrouped }: ScoreChartProps) {
-  const state = ungrouped ? { ...view.value, group: "" } : view.value;
+  // Of one experiment there is no mean, and nothing to hide it for.
+  const state = ungrouped ? { ...view.value, group: "", hide: [] } : view.value;
   const { run } = store;
   const version = store.version.value;
   const [seen, setSeen] = useState(false);
   const detail = useSignal<{ key: string; curves: Curves } | null>(null);
   const shape = { ...state, x: xKindOf(state, experiments) };
   const zoom = shape.x === state.x ? state.zoom : null; // one of seconds is none of epochs
-  const curves = seen ? store.curvesOf(name, !!state.group) : undefined;
+  const onGrid = !!state.group || shape.x.includes("/");
+  const curves = seen ? store.curvesOf(name, onGrid) : undefined;
 
   const isThinned = useMemo(() => curves?.isThinned, [curves, version]);
   const ids = experiments.map(({ id }) => id);
-  const placeOf = useMemo(() => coloursOf(ids, state.pick), [experiments, formatIds(state.pick)]);
-  const range = isThinned && zoom ? epochsOf(run, zoom, shape.x, experiments) : null;
+  const { rgbOf, key: colourKey } = useColouring(store, experiments, !!ungrouped);
+  const isAgainst = shape.x.includes("/"); // another score, at the epochs of both
+  const across = isAgainst && seen ? store.curvesOf(shape.x, true) : undefined;
+  const range = isThinned && zoom && !isAgainst ? epochsOf(run, zoom, shape.x, experiments) : null;
   const zoomKey = range ? [...range, curves!.every, formatIds(ids)].join() : "";
   useEffect(() => {
     detail.value = null;
@@ -65,24 +71,41 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       shape.best,
       shape.group,
       shape.band,
+      shape.bins,
+      across,
       dark.value,
-      placeOf,
+      rgbOf,
     ];
     if (made.current?.key.every((part, i) => part === key[i])) return made.current.lines;
-    const before = zoomed && curves;
-    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value, before, placeOf);
+    const fresh = linesOf(run, name, experiments, used ?? new Map(), shape, dark.value, {
+      overview: zoomed && curves,
+      across,
+      rgbOf,
+    });
     made.current = { key, lines: fresh };
     store.drawn.set(name, fresh);
     return fresh;
   };
   const build = (): PlotModel => {
     const { lines: list, bands, labels } = lines();
+    const hidden = new Set<number>(state.group ? [] : state.hide);
+    for (const [id, label] of labels) if (state.hideGroups.includes(label)) hidden.add(id);
     return {
-      lines: list,
-      bands,
+      lines: list.filter(({ id }) => !hidden.has(id)),
+      bands: bands.filter(({ line }) => !hidden.has(line.id)),
       logx: state.logx,
-      logy: state.logy,
-      cut: state.outliers === "cut",
+      logy: state.logy && !state.symlog,
+      symlog: state.symlog,
+      cut: CUT[state.outliers],
+      note: [
+        state.smooth > 0 && `smoothed by ${state.smooth.toFixed(2)}`,
+        state.best && "best so far",
+        state.group && state.band === "std" && "mean ± one deviation",
+        state.group && state.band === "range" && "mean, least to greatest",
+      ]
+        .filter(Boolean)
+        .join(", "),
+      colourKey: state.group ? null : colourKey,
       yZoom: state.ranges[name] ?? null,
       xKind: shape.x,
       zoom,
@@ -128,9 +151,17 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
         const { [name]: _old, ...others } = view.value.ranges;
         setView({ ranges: range ? { ...others, [name]: range } : others }, false);
       }}
-      onCut={() => setView({ outliers: "cut" })}
+      onCut={() => setView({ outliers: "" })}
+      onAll={() => setView({ outliers: "all" })}
+      pinned={state.pin.includes(name)}
+      onPin={() =>
+        setView({
+          pin: state.pin.includes(name) ? state.pin.filter((one) => one !== name) : [...state.pin, name],
+        })
+      }
       onVisible={() => {
-        store.need(name, !!state.group);
+        store.need(name, onGrid);
+        if (shape.x.includes("/")) store.need(shape.x, true);
         if (shape.x === "time") store.need(TIMES);
         if (!seen) setSeen(true);
       }}

@@ -147,8 +147,11 @@ export function rankCorrelation(x: readonly number[], y: readonly number[]): num
 
 export const MAX_BINS = 8;
 
-/** Put values into at most eight bins of about equal count; equal values share a bin, words and “none” are bins of their own. */
-export function bins(values: readonly (number | string | null)[]): (number | string)[] {
+/**
+ * Put values into at most so many bins of about equal count, if there are more than eight numbers; equal values share a
+ * bin, words and “none” are bins of their own.
+ */
+export function bins(values: readonly (number | string | null)[], most = MAX_BINS): (number | string)[] {
   const numbers = values.filter((value): value is number => typeof value === "number");
   if (new Set(numbers).size <= MAX_BINS || values.some((value) => typeof value === "string"))
     return values.map((v) => v ?? "(none)");
@@ -157,7 +160,7 @@ export function bins(values: readonly (number | string | null)[]): (number | str
   return values.map((value) =>
     value === null
       ? "(none)"
-      : Math.min(MAX_BINS - 1, Math.floor(((ranked[i++]! - 0.5) / numbers.length) * MAX_BINS)),
+      : Math.min(most - 1, Math.floor(((ranked[i++]! - 0.5) / numbers.length) * most)),
   );
 }
 

@@ -86,6 +86,12 @@ export class SvgPen implements Pen {
     const look = `text-anchor="${anchor}" dy="${baseline}" ${paint("fill", this.fillStyle)}`;
     this.parts.push(`<text x="${short(x)}" y="${short(y)}" ${look}>${escaped(text)}</text>`);
   }
+  /** From below to above. */
+  sidewaysText(text: string, x: number, y: number): void {
+    this.fillText(text, x, y);
+    const turned = `transform="rotate(-90 ${short(x)} ${short(y)})"`;
+    this.parts.push(this.parts.pop()!.replace("<text ", `<text ${turned} `));
+  }
   setLineDash(segments: number[]): void {
     this.dash = segments.map(short).join(" ");
   }

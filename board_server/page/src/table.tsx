@@ -9,6 +9,8 @@ export interface Column<Row> {
   label: string;
   width: number;
   numeric?: boolean;
+  /** It stays in sight when the table is scrolled sideways; the first column alone. */
+  frozen?: boolean;
   cell: (row: Row) => ComponentChildren;
 }
 
@@ -27,6 +29,9 @@ interface TableProps<Row> {
 }
 
 const OVERSCAN = 6;
+
+const classOf = <Row,>({ numeric, frozen }: Column<Row>) =>
+  `${numeric ? "numeric" : ""} ${frozen ? "frozen" : ""}`.trim();
 
 export function Table<Row>(props: TableProps<Row>) {
   const {
@@ -125,7 +130,7 @@ export function Table<Row>(props: TableProps<Row>) {
               <div
                 key={column.id}
                 role="columnheader"
-                class={column.numeric ? "numeric" : ""}
+                class={classOf(column)}
                 aria-sort={onSort ? (order ?? "none") : undefined}
               >
                 {onSort && column.label ? (
@@ -177,7 +182,7 @@ export function Table<Row>(props: TableProps<Row>) {
               }}
             >
               {columns.map((column) => (
-                <div key={column.id} role="cell" class={column.numeric ? "numeric" : ""}>
+                <div key={column.id} role="cell" class={classOf(column)}>
                   {column.cell(row)}
                 </div>
               ))}

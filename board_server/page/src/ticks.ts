@@ -1,7 +1,7 @@
 /** Where an axis has its numbers, and how they are written. */
 
 import { formatDuration, formatTick } from "./format";
-import type { Axis } from "./raster";
+import { type Axis, toPixel } from "./raster";
 
 /** What an axis counts: `count` knows whole numbers only, `time` is in seconds. */
 export type Kind = "number" | "count" | "time";
@@ -47,6 +47,27 @@ function logarithmic(axis: Axis, space: number, kind: Kind): number[] {
   return linear(axis, (2 * axis.size) / space, kind).filter((value) => value > 0);
 }
 
+/**
+ * 0, powers of ten on both sides of it, and between them their twofold and fivefold, as far as there is room; where that
+ * leaves few, round steps.
+ */
+function symmetric(axis: Axis, space: number, kind: Kind): number[] {
+  const most = Math.max(Math.abs(axis.min), Math.abs(axis.max)) * (1 + 1e-9);
+  const powers: number[] = [];
+  for (let k = Math.round(Math.log10(axis.linear!)); Number(`1e${k}`) <= most; k++) powers.push(k);
+  const kept: number[] = [];
+  const keep = (value: number) => {
+    const at = toPixel(axis, value);
+    const isFree = kept.every((other) => Math.abs(toPixel(axis, other) - at) >= space * 0.75);
+    if (isFree && value >= axis.min && value <= axis.max) kept.push(value);
+  };
+  keep(0);
+  for (const digit of [1, 5, 2])
+    for (const k of powers) for (const sign of [1, -1]) keep(sign * Number(`${digit}e${k}`));
+  if (kept.length < 3) for (const value of linear(axis, (2 * axis.size) / space, kind)) keep(value);
+  return kept.sort((a, b) => a - b);
+}
+
 export interface Tick {
   value: number;
   text: string;
@@ -57,7 +78,9 @@ export function ticks(axis: Axis, space: number, kind: Kind): Tick[] {
   if (!(axis.max > axis.min) || !Number.isFinite(axis.max - axis.min)) return [];
   const values = axis.log
     ? logarithmic(axis, space, kind)
-    : linear(axis, Math.max(2, axis.size / space), kind);
+    : axis.linear
+      ? symmetric(axis, space, kind)
+      : linear(axis, Math.max(2, axis.size / space), kind);
   const gap = values.length < 2 ? 0 : values[1]! - values[0]!;
   const step = values.every((value, i) => !i || Math.abs(value - values[i - 1]! - gap) < gap * 1e-3)
     ? gap

@@ -2,6 +2,9 @@
 
 import { formatIds, type Params, parseIds } from "./address";
 
+/** What x is: a score, too, whose name has its split before a slash. */
+export type X = "epoch" | "step" | "time" | `${string}/${string}`;
+
 export interface ViewState {
   q: string; // text or /regular expression/ over experiments
   columns: Readonly<Record<string, string>>; // filters by column
@@ -9,20 +12,29 @@ export interface ViewState {
   show: readonly string[] | null; // chosen columns; null: the usual ones
   pick: readonly number[]; // chosen experiments
   scores: string; // regular expression over score names
-  x: "epoch" | "step" | "time";
+  x: X;
   logx: boolean;
   logy: boolean;
+  symlog: boolean; // y is a logarithm on both sides of 0, whatever logy says
   smooth: number; // weight of the past, 0 to 0.999
   best: "" | "max" | "min" | "auto"; // best so far
   group: string; // the hyperparameter to average by
+  bins: number; // of numbers: into so many groups; 0: one for each value
+  colour: string; // "rank", or the hyperparameter that lines are coloured by
+  hide: readonly number[]; // experiments whose lines are not drawn
+  hideGroups: readonly string[]; // likewise means, by their names
+  pin: readonly string[]; // scores whose charts come first
   band: "std" | "range" | "none";
   zoom: readonly [number, number] | null;
   ranges: Readonly<Record<string, readonly [number, number]>>; // parts of y that charts show, by score
-  outliers: "" | "cut"; // what lies far outside does not stretch y
+  outliers: "" | "cut" | "all"; // what lies far outside: left out where it stretches y, wherever there is such, never
   wide: string; // the score whose chart is large
   by: string; // the score that pages rank by
   mode: "" | "max" | "min";
   at: "best" | "last";
+  mapX: string; // what stands on the axes of the map: hyperparameters or scores
+  mapY: string;
+  history: "count" | "time"; // the best so far after so many experiments, or seconds
   rule: string;
   follow: boolean; // open the next run that appears
   compare: "" | "chosen"; // what the selection compares: the rule's, or the chosen ones
@@ -38,9 +50,15 @@ export const DEFAULTS: ViewState = {
   x: "epoch",
   logx: false,
   logy: false,
+  symlog: false,
   smooth: 0,
   best: "",
   group: "",
+  bins: 5,
+  colour: "",
+  hide: [],
+  hideGroups: [],
+  pin: [],
   band: "std",
   zoom: null,
   ranges: {},
@@ -49,6 +67,9 @@ export const DEFAULTS: ViewState = {
   by: "",
   mode: "",
   at: "best",
+  mapX: "",
+  mapY: "",
+  history: "count",
   rule: "",
   follow: false,
   compare: "",
@@ -58,11 +79,18 @@ const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   x: ["epoch", "step", "time"],
   best: ["", "max", "min", "auto"],
   band: ["std", "range", "none"],
-  outliers: ["", "cut"],
+  outliers: ["", "cut", "all"],
   mode: ["", "max", "min"],
   at: ["best", "last"],
   compare: ["", "chosen"],
+  history: ["count", "time"],
 };
+
+// The parts that are true or false, ids of experiments, and lists of names.
+const FLAGS = ["logx", "logy", "symlog", "follow"] as const;
+const IDS = ["pick", "hide"] as const;
+const NAMES = ["show", "hideGroups", "pin"] as const;
+const isOneOf = <T extends string>(keys: readonly T[], key: string): key is T => keys.includes(key as T);
 
 /** `0.5..2`, the lesser end first; null for what is no range. */
 export function readRange(text: string): [number, number] | null {
@@ -78,9 +106,13 @@ export function readView(params: Params): { view: ViewState; foreign: string[] }
   const foreign: string[] = [];
   for (const [key, text] of Object.entries(params)) {
     if (key.startsWith("c.")) view.columns[key.slice(2)] = text;
-    else if (key === "show") view.show = text.split(",").map(unescapeComma).filter(Boolean);
-    else if (key === "pick") view.pick = parseIds(text);
-    else if (key === "logx" || key === "logy" || key === "follow") view[key] = text === "1";
+    else if (isOneOf(NAMES, key)) view[key] = text.split(",").map(unescapeComma).filter(Boolean);
+    else if (isOneOf(IDS, key)) view[key] = parseIds(text);
+    else if (isOneOf(FLAGS, key)) view[key] = text === "1";
+    else if (key === "bins") {
+      if (/^(0|[2-9]|1[0-2])$/.test(text)) view.bins = Number(text);
+      else foreign.push(key);
+    } else if (key === "x" && text.includes("/")) view.x = text as X;
     else if (key === "smooth") {
       const weight = Number(text);
       if (weight >= 0 && weight < 1) view.smooth = weight;
@@ -112,8 +144,8 @@ export function writeView(view: ViewState): Params {
     } else if (key === "ranges") {
       for (const [score, range] of Object.entries(view.ranges)) params[`y.${score}`] = range.join("..");
     } else if (value === null || value === DEFAULTS[key]) continue;
-    else if (key === "show") params[key] = view.show!.map(escapeComma).join(",");
-    else if (key === "pick") params[key] = formatIds(view.pick);
+    else if (isOneOf(NAMES, key)) params[key] = view[key]!.map(escapeComma).join(",");
+    else if (isOneOf(IDS, key)) params[key] = formatIds(view[key]);
     else if (key === "zoom") params[key] = view.zoom!.join("..");
     else params[key] = typeof value === "boolean" ? "1" : String(value);
   }

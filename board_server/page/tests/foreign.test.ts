@@ -19,6 +19,12 @@ const view: ViewState = {
   group: "width",
   sort: "-width",
   by: "val/f9",
+  colour: "depth",
+  x: "val/f9",
+  zoom: [0, 1],
+  pin: ["val/f1", "val/f9"],
+  mapX: "lr",
+  mapY: "width",
   rule: "top 1 by val/f9 where width = 1 and lr = 1",
 };
 
@@ -32,6 +38,10 @@ describe("foreign state", () => {
       group: ["width"],
       sort: ["width"],
       by: ["val/f9"],
+      colour: ["depth"],
+      x: ["val/f9"],
+      pin: ["val/f9"],
+      map: ["width"],
       rule: ["val/f9", "width"],
     });
     expect(withoutForeign(view, found)).toEqual({
@@ -39,6 +49,8 @@ describe("foreign state", () => {
       columns: { lr: "<1" },
       ranges: { "val/f1": [0, 1] },
       show: ["status"],
+      pin: ["val/f1"],
+      mapX: "lr",
       rule: view.rule,
     });
   });
@@ -55,6 +67,10 @@ describe("foreign state", () => {
       group: "(all)",
       sort: "lr",
       by: "val/f1",
+      colour: "rank",
+      x: "val/f1" as const,
+      pin: [],
+      mapY: "val/f1",
       rule: "",
     };
     expect(withoutForeign(fits, foreignIn(fits, experiments))).toBe(fits);

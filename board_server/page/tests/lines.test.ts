@@ -143,11 +143,35 @@ describe("smoothed lines", () => {
   });
 });
 
+describe("one score over another", () => {
+  const y = curve([1, 2, 3, 4, 5], [10, 20, NaN, 40, 50]);
+  const x = curve([2, 3, 4, 5, 6], [0.9, 0.5, 0.7, Infinity, 0.1]);
+  const over = linesOf(run(), "val/l", [experiment(0)], curves(y), shape({ x: "val/f1" }), false, {
+    across: curves(x),
+  }).lines[0]!;
+  it("is drawn at the epochs of both, in their order", () => {
+    expect([...(over.epochs as Int32Array)].slice(0, over.n)).toEqual([2, 3, 4, 5]);
+    expect(xs(over)).toEqual([0.9, 0.9, 0.7, 0.7]);
+    expect([...(over.y as Float64Array)].slice(0, over.n)).toEqual([20, NaN, 40, NaN]);
+  });
+  it("has a mark where either stops being finite", () => {
+    expect(over.marks).toEqual([
+      [0.9, 20],
+      [0.7, 40],
+    ]);
+  });
+  it("is no line where there is none of the other", () => {
+    expect(linesOf(run(), "val/l", [experiment(0)], curves(y), shape({ x: "val/f1" }), false).lines).toEqual(
+      [],
+    );
+  });
+});
+
 describe("a zoom on decimated curves", () => {
   const overview = curves(curve([1, 4, 9, 12, 16], [9, 1, 5, 4, 2], 16));
   const detail = curves(curve([8, 9, 10], [6, 5, 7]));
   const zoomed = (change: object) =>
-    linesOf(run(), "l", [experiment(0)], detail, shape(change), false, overview);
+    linesOf(run(), "l", [experiment(0)], detail, shape(change), false, { overview });
   it("keeps the best of what came before", () => {
     const { lines, shown, total } = zoomed({ best: "min" });
     expect(xs(lines[0]!)).toEqual([1, 4, 8, 9, 10, 12, 16]);

@@ -59,6 +59,30 @@ describe("what a chart leaves out", () => {
       "2 lines go beyond, down to -1B and up to 1e17",
     );
   });
+  it("is left out by itself only where it stretches y", () => {
+    const cut = yView(model([...usual, diverged], { cut: "auto" }), [1, 4]);
+    expect(cut).toMatchObject({ left: "1 line goes beyond, up to 1e17", isCut: true, stretched: false });
+    const near = line([1, 2, 3, 4], [2, 6, 8, 9]); // beyond the fence, but y can bear it
+    expect(yView(model([...usual, near], { cut: true }), [1, 4]).isCut).toBe(true);
+    expect(yView(model([...usual, near], { cut: "auto" }), [1, 4])).toMatchObject({ isCut: false, left: "" });
+    expect(yView(model([...usual, diverged], { cut: "auto", yZoom: [0, 1] }), [1, 4]).isCut).toBe(false);
+  });
+  it("is by quantiles: beyond three times the height between the medians of the lines' ends", () => {
+    // Of each line the least and greatest of its 98 %: medians 1 and 2.2 (lower: 2.1), so 3 times their distance beyond.
+    const at = (value: number) =>
+      yView(model([...usual, line([1, 2], [1.5, value])], { cut: true }), [1, 4]).left;
+    expect(at(2.2 + 3 * 1.2 - 0.01)).toBe("");
+    expect(at(2.2 + 3 * 1.2 + 0.01)).toBe("1 line goes beyond, up to 5.81");
+    expect(at(1 - 3 * 1.1 + 0.01)).toBe("");
+    expect(at(1 - 3 * 1.1 - 0.01)).toBe("1 line goes beyond, down to -2.31");
+  });
+  it("is nothing on a symmetric logarithm, which bears negatives and zeros", () => {
+    const below = line([1, 2, 3, 4], [-1e6, -2, 0, 4]);
+    const view = yView(model([...usual, below], { symlog: true }), [1, 4]);
+    expect(view).toMatchObject({ left: "", blank: false, scaling: { log: false, linear: 1 } });
+    expect(view.range[0]).toBeLessThanOrEqual(-1e6);
+    expect(view.range[1]).toBeGreaterThanOrEqual(4);
+  });
   it("is not the steep beginning that all lines have", () => {
     const steep = [1, 2, 3].map((k) => line([1, 2, 3, 4, 5, 6], [5 + k, 0.3, 0.2, 0.1, 0.1, 0.1]));
     expect(yView(model(steep, { cut: true }), [1, 6])).toMatchObject({ left: "", stretched: false });
@@ -94,6 +118,14 @@ describe("what a chart leaves out", () => {
   it("is what a zoom on y does not show", () => {
     expect(yExtent(model(usual, { yZoom: [1.1, 1.3] }), [1, 4])).toEqual([1.1, 1.3]);
     expect(yExtent(model(usual, { yZoom: [0, 1.3], logy: true }), [1, 4])[0]).toBeGreaterThan(0);
+  });
+});
+
+describe("a line whose x need not rise", () => {
+  const back = { ...line([3, 1, 2], [5, 50, 7]), epochs: [1, 2, 3] };
+  it("is shown whole, and of a zoom what is in it", () => {
+    expect(xExtent(model([back]))).toEqual([1, 3]);
+    expect(yExtent(model([back]), [1.5, 3])).toEqual([4.9, 7.1]);
   });
 });
 

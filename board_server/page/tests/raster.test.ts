@@ -1,5 +1,15 @@
 import { describe, expect, it } from "vitest";
-import { type Axis, divergences, type Line, paint, spans, unmultiply, within } from "../src/raster";
+import {
+  type Axis,
+  divergences,
+  type Line,
+  nearestPoint,
+  paint,
+  spans,
+  trace,
+  unmultiply,
+  within,
+} from "../src/raster";
 
 const line = (x: number[], y: number[]): Line => ({
   id: 0,
@@ -48,6 +58,28 @@ describe("spans", () => {
     const found = spansOf(line([1, 10, 100], [1, -1, 100]), axis(1, 100, 2, true), axis(1, 100, 20, true));
     expect(found[0]).toEqual([20, 20]);
     expect(found[1]).toEqual([0, 0]);
+  });
+});
+
+describe("trace", () => {
+  it("draws a line that goes back on x, and none across what is not finite", () => {
+    const pixels = new Uint32Array(25);
+    const there = line([0.5, 4.5, 0.5, 0.5, 2.5], [0.5, 0.5, 4.5, NaN, 2.5]);
+    trace(pixels, there, axis(0, 5, 5), axis(0, 5, 5), 1);
+    const rows = Array.from({ length: 5 }, (_, row) =>
+      [...pixels.slice(5 * row, 5 * row + 5)].map((pixel) => (pixel ? "#" : ".")).join(""),
+    );
+    expect(rows).toEqual(["#....", ".#...", "..#..", "...#.", "#####"]);
+  });
+  it("leaves the chart where the way to a point far outside does, and soon", () => {
+    const pixels = new Uint32Array(100);
+    trace(pixels, line([4.5, 4.5], [0.5, 1e300]), axis(0, 10, 10), axis(0, 10, 10), 1);
+    expect([...pixels.keys()].filter((at) => pixels[at])).toEqual([4, 14, 24, 34, 44, 54, 64, 74, 84, 94]);
+    trace(pixels.fill(0), line([20, 20, 30], [-5, 5, 30]), axis(0, 10, 10), axis(0, 10, 10), 1);
+    expect(pixels.every((pixel) => pixel === 0)).toBe(true);
+  });
+  it("has the point that is nearest on x, wherever in the line it is", () => {
+    expect(nearestPoint({ ...line([3, 1, 2], [0, 0, 0]), epochs: [1, 2, 3] }, 1.2)).toBe(1);
   });
 });
 

@@ -72,6 +72,25 @@ describe("ticks", () => {
     expect(found.length).toBeGreaterThan(2);
     expect(new Set(found).size).toBe(found.length);
   });
+  it("are 0 and powers of ten on both sides of it on a symmetric log axis", () => {
+    const symmetric = (min: number, max: number, size: number) =>
+      texts({ min, max, size, log: false, linear: 0.1 }, 32, "number");
+    expect(symmetric(-1000, 1000, 300)).toEqual([
+      "-1,000",
+      "-100",
+      "-10",
+      "-1",
+      "0",
+      "1",
+      "10",
+      "100",
+      "1,000",
+    ]);
+    expect(symmetric(0, 1e17, 100)).toContain("0");
+    expect(symmetric(0, 1e17, 100).length).toBeLessThan(6);
+    expect(symmetric(0.2, 2, 190)).toEqual(["0.2", "0.5", "1", "2"]);
+    expect(symmetric(0.41, 0.44, 200).length).toBeGreaterThan(2); // a part without a power of ten
+  });
   it("are none on an axis without a width", () => {
     expect(ticks(axis(1, 1, 100), 60, "number")).toEqual([]);
     expect(ticks(axis(0, Infinity, 100), 60, "number")).toEqual([]);

@@ -3,18 +3,23 @@
 import { useMemo } from "preact/hooks";
 import { dark, focused, setView, view } from "../app";
 import { token } from "../axes";
+import type { Scored } from "../canvas";
 import { css, scaleColour } from "../colours";
 import { Empty, Field, Select } from "../controls";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, cellOf, filterExperiments, hyperparameterNames, NONE, parseCondition } from "../filter";
 import { exactValue, formatNumber } from "../format";
-import { Parallel, Scatter, type Scored } from "../hyperparameter_charts";
+import { type Finished, historyOf } from "../history";
 import { cellLabelOf } from "../labels";
 import { describe, modesOf, scoreMode } from "../lines";
+import { Parallel } from "../parallel";
+import type { Run } from "../run_state";
 import type { RunStore } from "../run_store";
-import { scaleOf } from "../scales";
+import { evenScale, scaleOf } from "../scales";
+import { Scatter, type ScatterAxis } from "../scatter";
 import { orderScores, rankingScore } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
+import { TwoAtOnce } from "../two_at_once";
 
 function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
   const one = scored.find(({ experiment }) => experiment.id === focused.value);
@@ -24,6 +29,60 @@ function Pointed({ scored, by }: { scored: readonly Scored[]; by: string }) {
         ? `${describe(one.experiment, exactValue)} · ${by} ${one.score === null ? NONE : formatNumber(one.score, 5)}`
         : "Point at a line or dot to see its experiment; click to choose it."}
     </p>
+  );
+}
+
+interface HistoryProps {
+  run: Run;
+  scored: readonly Scored[];
+  mode: "max" | "min";
+  score: ScatterAxis;
+  colour: (score: number | null) => string;
+}
+
+/** How soon the best was found: each finished experiment, and the best of those before it. */
+function History({ run, scored, mode, score, colour }: HistoryProps) {
+  const { history } = view.value;
+  const finished = useMemo(() => historyOf(scored, mode, run.startedMs), [scored, mode, run.startedMs]);
+  const byId = new Map(finished.map((one) => [one.one.experiment.id, one]));
+  const x = (one: Finished) => (history === "time" ? one.seconds : one.count);
+  const last = finished.at(-1);
+  const first = history === "time" ? 0 : 1;
+  return (
+    <section class="card stretch">
+      <h2>Best so far</h2>
+      <div class="controls">
+        <Select
+          label="After"
+          value={history}
+          options={[
+            ["count", "so many experiments"],
+            ["time", "the time since the run began"],
+          ]}
+          onChange={(next) => setView({ history: next })}
+        />
+      </div>
+      {last ? (
+        <Scatter
+          title={`${score.name} after ${history === "time" ? "the time" : "experiments that finished"}`}
+          x={{
+            name: history === "time" ? "time" : "experiments finished",
+            scale: evenScale(first, Math.max(first, x(last)), history === "time" ? "time" : "count"),
+            of: ({ experiment }) => x(byId.get(experiment.id)!),
+          }}
+          y={score}
+          scored={finished.map(({ one }) => one)}
+          colour={colour}
+          stairs={finished.filter(({ best }) => best !== null).map((one) => [x(one), one.best] as const)}
+          height={240}
+        />
+      ) : (
+        <p class="none">No experiment has finished yet.</p>
+      )}
+      {last && finished.length < scored.length && (
+        <p class="none">{scored.length - finished.length} that still train, or never ended, are not in it.</p>
+      )}
+    </section>
   );
 }
 
@@ -67,7 +126,11 @@ export function Hyperparameters({ store }: { store: RunStore }) {
     return { fits, scored, scores, importance, scales };
   }, [run, version, state.q, state.columns, by, mode, state.at]);
   const left = scored.length - scores.length;
-  const scoreScale = scales[swept.length]!;
+  const score: ScatterAxis = {
+    name: state.at === "best" ? `best ${by}` : by,
+    scale: scales[swept.length]!,
+    of: (one) => one.score,
+  };
   // By rank: one diverged experiment would otherwise make all others look alike.
   const shares = new Map(
     ranks(scores).map((rank, i) => [scores[i]!, scores.length > 1 ? (rank - 1) / (scores.length - 1) : 1]),
@@ -189,14 +252,23 @@ export function Hyperparameters({ store }: { store: RunStore }) {
               </tbody>
             </table>
           </section>
+          <TwoAtOnce
+            run={run}
+            scored={scored}
+            by={by}
+            mode={mode}
+            names={importance.map(({ name }) => name)}
+            colour={colour}
+          />
+          <History run={run} scored={scored} mode={mode} score={score} colour={colour} />
           <div class="charts">
             {swept.map((name, i) => (
               <Scatter
                 key={name}
-                name={name}
+                title={name}
+                x={{ name, scale: scales[i]!, of: ({ experiment }) => cellOf(experiment, name) }}
+                y={score}
                 scored={scored}
-                scale={scales[i]!}
-                scores={scoreScale}
                 colour={colour}
               />
             ))}

@@ -121,11 +121,11 @@ def main() -> None:
         box = page.locator(".plot").first.bounding_box()
         x, y = box["x"] + 54, box["y"] + 8  # the corner of the lines
 
-        def drag(left: float, right: float) -> Callable[[], object]:
+        def drag(left: float, right: float, height: float = 4) -> Callable[[], object]:
             def step() -> None:
                 page.mouse.move(x + left, y + 60)
                 page.mouse.down()
-                page.mouse.move(x + right, y + 64)
+                page.mouse.move(x + right, y + 60 + height)
                 page.mouse.up()
 
             return step
@@ -134,16 +134,32 @@ def main() -> None:
             return lambda: page.keyboard.type(text)
 
         hovers = [lambda k=k: page.mouse.move(x + 40 + 12 * k, y + 40 + 4 * k) for k in range(12)]
-        zooms = [drag(100, 250), drag(50, 300), lambda: page.keyboard.press("z")]
+        zooms = [drag(100, 250), drag(50, 300), drag(60, 200, 80), lambda: page.keyboard.press("z")]
         field = page.get_by_label("Filter experiments")
         filters = [lambda: field.focus(), *map(typed, "width=64"), lambda: field.fill("")]
         more = [
-            lambda: page.get_by_role("button", name="log y").click(),
-            lambda: page.get_by_role("button", name="log y").click(),
+            lambda: page.get_by_role("button", name="log y", exact=True).click(),
+            lambda: page.get_by_role("button", name="log y", exact=True).click(),
             lambda: page.get_by_label("Lines").select_option("optimizer.component"),
             lambda: page.get_by_label("Lines").select_option(""),
             lambda: page.locator(".legend input").first.click(),
             lambda: page.locator(".legend input").first.click(),
+        ]
+        colours = page.get_by_label("Colour")
+        drawn = [
+            lambda: page.get_by_role("button", name="symlog y").click(),
+            lambda: page.get_by_role("button", name="symlog y").click(),
+            lambda: colours.select_option("rank"),
+            lambda: colours.select_option("optimizer.learning_rate"),
+            lambda: page.locator(".legend .swatch").first.click(),
+            lambda: page.locator(".legend .swatch").first.click(modifiers=["Shift"]),
+            lambda: page.locator(".legend .swatch").first.click(modifiers=["Shift"]),
+            lambda: colours.select_option(""),
+        ]
+        over = [
+            lambda: page.get_by_label("x", exact=True).select_option("train/loss"),
+            *hovers[:4],
+            lambda: page.get_by_label("x", exact=True).select_option("epoch"),
         ]
         smooth = [lambda: page.get_by_label("Smoothing").press("ArrowRight") for _ in range(3)]
         for name, steps in [
@@ -151,6 +167,8 @@ def main() -> None:
             ("zoom", zooms),
             ("filter, a key", filters),
             ("scale, group, choose", more),
+            ("symlog, colour, hide", drawn),
+            ("a score over a score", over),
             ("smoothing", smooth),
         ]:
             paint, charts = _measured(page, steps)

@@ -29,6 +29,7 @@ VIEWS = {
     "flow": "runs/sweep?sort=-best val/accuracy",
     "analysis": "runs/sweep/analysis?pick=7,22,38&smooth=0.5",
     "groups": "runs/sweep/analysis?group=model.width&scores=val",
+    "colours": "runs/sweep/analysis?colour=rank&x=train/loss&scores=val",
     "hyperparameters": "runs/sweep/hyperparameters",
     "selection": "runs/digits/selection?rule=top 4 by val/f1 max where seed in (0, 1) and status = DONE",
     "folds": "runs/tabular/selection",

@@ -153,7 +153,7 @@ def test_a_click_hides_a_line_and_a_shift_click_shows_it_alone(open_tab, storage
 def test_a_pinned_chart_comes_first_and_stays_whatever_scores_are_wanted(open_tab):
     tab = open_tab()
     page = tab.go(f"runs/{DIGITS}/analysis")
-    see(tab, "val/loss", 12)
+    see(tab, "val/f1", 12)
     heads = "() => [...document.querySelectorAll('.chart h2')].map(one => one.innerText)"
     assert page.evaluate(heads)[0] != "train/loss"
     page.get_by_label("More of train/loss").click()

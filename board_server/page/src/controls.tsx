@@ -204,7 +204,7 @@ export function Aligned({
   places: number;
   children: ComponentChildren;
 }) {
-  const missing = Math.max(0, places - decimals(text));
+  const missing = /\d/.test(text) ? Math.max(0, places - decimals(text)) : 0; // NaN has no decimal point to align
   const point = text.includes(".") ? "" : " + 0.3em"; // its own is missing, too
   return missing ? <span style={{ paddingRight: `calc(${missing}ch${point})` }}>{children}</span> : children;
 }

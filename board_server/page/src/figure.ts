@@ -93,8 +93,8 @@ function compose(pen: Pen, figure: Figure, ratio: number, measureOnly = false) {
   if (ramp) {
     const [steps, size] = [60, RAMP / 60];
     for (let i = 0; i < steps; i++) swatch(ramp(i / (steps - 1)), start + i * size, bottom, size + 0.3);
-    pen.textAlign = "center";
-    for (const [share, words] of keyTicks(colourKey, RAMP)) text(words, start + share * RAMP, bottom + ROW);
+    for (const [share, words] of keyTicks(colourKey, RAMP))
+      text(words, start + share * (RAMP - space(words)), bottom + ROW); // as on the page: within the ramp
   }
   colourKey.entries.forEach(([words, rgb], i) => {
     swatch(rgb, 0, bottom + ROW * (i + 1));

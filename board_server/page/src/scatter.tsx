@@ -11,7 +11,7 @@ export interface ScatterAxis {
   of: (one: Scored) => Cell;
 }
 
-const [LEFT, RIGHT, TOP, BOTTOM] = [72, 24, 20, 30];
+const [LEFT, RIGHT, TOP, BOTTOM] = [72, 24, 20, 44];
 
 export function Scatter({
   title,
@@ -20,7 +20,7 @@ export function Scatter({
   scored,
   colour,
   stairs = [],
-  height = 190,
+  height = 210,
 }: {
   title: string;
   x: ScatterAxis;
@@ -50,8 +50,9 @@ export function Scatter({
     const texts = x.scale.ticks.map(([share, text]): [number, string] => [share, within(context, text, 110)]);
     for (const [share, text] of spread(texts, room, (one) => context.measureText(one).width + 10)) {
       const space = context.measureText(text).width;
-      context.fillText(text, Math.min(width - space, LEFT + share * room - space / 2), height - 8);
+      context.fillText(text, Math.min(width - space, LEFT + share * room - space / 2), height - 24);
     }
+    context.fillText(x.name, LEFT + (room - context.measureText(x.name).width) / 2, height - 7);
     if (stairs.length) {
       context.strokeStyle = style.getPropertyValue("--accent");
       context.lineWidth = 1.8;

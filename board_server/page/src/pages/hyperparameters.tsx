@@ -57,7 +57,7 @@ function History({ run, scored, mode, score, colour }: HistoryProps) {
           value={history}
           options={[
             ["count", "so many experiments"],
-            ["time", "the time since the run began"],
+            ["time", "the time"],
           ]}
           onChange={(next) => setView({ history: next })}
         />

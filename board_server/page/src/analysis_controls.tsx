@@ -65,6 +65,7 @@ export function AnalysisControls({ run, experiments, rankBy }: AnalysisControlsP
           value={state.band}
           options={[
             ["std", "± one deviation"],
+            ["quartiles", "middle half"],
             ["range", "least to greatest"],
             ["none", "none"],
           ]}

@@ -13,10 +13,12 @@ interface ChartChipsProps {
 }
 
 export function ChartChips({ ungrouped, only }: ChartChipsProps) {
-  const { x, logx, logy, symlog, smooth, best, outliers, group, hide, hideGroups, zoom, ranges } = view.value;
+  const { colour, x, logx, logy, symlog, smooth, best, outliers, group, hide, hideGroups, zoom, ranges } =
+    view.value;
   const parts = Object.entries(ranges).map(([name, ends]) => `y of ${name} ${ends.map(round).join("–")}`);
   const set: Partial<Record<keyof ViewState, string | false | null>> = {
     group: !ungrouped && group && (group === "(all)" ? "mean of all" : `mean by ${group}`),
+    colour: !ungrouped && !group && colour && `colour by ${colour}`,
     smooth: smooth > 0 && `smoothing ${smooth.toFixed(2)}`,
     best: best && (best === "auto" ? "best so far" : `${best} so far`),
     outliers: outliers && (outliers === "cut" ? "y without outliers" : "y with all outliers"),

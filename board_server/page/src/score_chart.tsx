@@ -101,6 +101,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
         state.smooth > 0 && `smoothed by ${state.smooth.toFixed(2)}`,
         state.best && "best so far",
         state.group && state.band === "std" && "mean ± one deviation",
+        state.group && state.band === "quartiles" && "mean, first to third quartile",
         state.group && state.band === "range" && "mean, least to greatest",
       ]
         .filter(Boolean)

@@ -63,11 +63,11 @@ export interface Band {
 
 /**
  * Mean and band over the finite values of curves at each of their epochs; NaN where there is none, across which no line
- * may go on. `std`: one sample deviation.
+ * may go on. `std`: one sample deviation; `quartiles`: the middle half of the values, which never leaves them.
  */
 export function meanAndBand(
   curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
-  band: "std" | "range" | "none",
+  band: "std" | "quartiles" | "range" | "none",
 ): Band {
   let first = Infinity;
   let last = -Infinity;
@@ -96,6 +96,7 @@ export function meanAndBand(
       if (value < low[at]!) low[at] = value;
       if (value > high[at]!) high[at] = value;
     }
+  if (band === "quartiles") quartiles(curves, first, count, low, high);
   let kept = 0;
   const epochs = new Float64Array(size);
   for (let at = 0; at < size; at++) {
@@ -103,8 +104,9 @@ export function meanAndBand(
     if (!count[at]) mean[at] = low[at] = high[at] = NaN;
     const deviation = count[at]! > 1 ? Math.sqrt(squares[at]! / (count[at]! - 1)) : 0;
     epochs[kept] = first + at;
-    low[kept] = band === "range" ? low[at]! : band === "std" ? mean[at]! - deviation : mean[at]!;
-    high[kept] = band === "range" ? high[at]! : band === "std" ? mean[at]! + deviation : mean[at]!;
+    const isOrder = band === "range" || band === "quartiles";
+    low[kept] = isOrder ? low[at]! : band === "std" ? mean[at]! - deviation : mean[at]!;
+    high[kept] = isOrder ? high[at]! : band === "std" ? mean[at]! + deviation : mean[at]!;
     mean[kept] = mean[at]!;
     count[kept] = count[at]!;
     kept++;
@@ -116,6 +118,35 @@ export function meanAndBand(
     high: high.subarray(0, kept),
     count: count.subarray(0, kept),
   };
+}
+
+/** The first and third quartile of the finite values at each epoch, between two values as far as their place says. */
+function quartiles(
+  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  first: number,
+  count: Uint32Array,
+  low: Float64Array,
+  high: Float64Array,
+): void {
+  const starts = new Uint32Array(count.length + 1); // of each epoch's values, one epoch's behind the other's
+  for (let at = 0; at < count.length; at++) starts[at + 1] = starts[at]! + count[at]!;
+  const filled = starts.slice();
+  const all = new Float64Array(starts.at(-1)!);
+  for (const { epochs, values, n } of curves)
+    for (let i = 0; i < n; i++) {
+      const value = values[i]!;
+      if (Number.isFinite(value)) all[filled[epochs[i]! - first]!++] = value;
+    }
+  for (let at = 0; at < count.length; at++) {
+    const sorted = all.subarray(starts[at], starts[at + 1]).sort();
+    const quantile = (share: number) => {
+      const place = share * (sorted.length - 1);
+      const below = Math.floor(place);
+      const next = sorted[Math.min(below + 1, sorted.length - 1)]!;
+      return sorted[below]! + (place - below) * (next - sorted[below]!);
+    };
+    if (sorted.length) [low[at], high[at]] = [quantile(0.25), quantile(0.75)];
+  }
 }
 
 /** Average ranks from 1, ties shared. */

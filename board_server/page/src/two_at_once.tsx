@@ -124,19 +124,18 @@ function Heat({ run, scored, names, by, mode }: HeatProps) {
                   const score = mean === null ? "no score" : formatNumber(mean);
                   const spread = deviation === null ? "" : ` ± ${formatNumber(deviation, 2)}`;
                   const of = count === ids.length ? `${count}` : `${count} of ${ids.length}`;
-                  const says = `${x} ${columns[column]}, ${y} ${rows[row]}: ${score}${spread}, of ${of}`;
+                  const where = `${x} ${columns[column]}, ${y} ${rows[row]}`;
                   return (
                     <td key={columns[column]}>
                       <button
                         type="button"
-                        title={says}
-                        aria-label={says}
+                        title={`${where}: ${score}${spread}, of ${of}`}
                         aria-pressed={ids.every((id) => picked.has(id))}
                         style={mean === null ? {} : { background: css(rgb), color: inkOn(rgb) }}
                         onClick={() => setView({ pick: ids })}
                       >
-                        {mean === null ? "–" : score}
-                        <small>{of}</small>
+                        <span class="hidden">{where}: </span>
+                        {mean === null ? "–" : score} <small>of {of}</small>
                       </button>
                     </td>
                   );

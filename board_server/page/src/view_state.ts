@@ -24,7 +24,7 @@ export interface ViewState {
   hide: readonly number[]; // experiments whose lines are not drawn
   hideGroups: readonly string[]; // likewise means, by their names
   pin: readonly string[]; // scores whose charts come first
-  band: "std" | "range" | "none";
+  band: "std" | "quartiles" | "range" | "none";
   zoom: readonly [number, number] | null;
   ranges: Readonly<Record<string, readonly [number, number]>>; // parts of y that charts show, by score
   outliers: "" | "cut" | "all"; // what lies far outside: left out where it stretches y, wherever there is such, never
@@ -78,7 +78,7 @@ export const DEFAULTS: ViewState = {
 const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   x: ["epoch", "step", "time"],
   best: ["", "max", "min", "auto"],
-  band: ["std", "range", "none"],
+  band: ["std", "quartiles", "range", "none"],
   outliers: ["", "cut", "all"],
   mode: ["", "max", "min"],
   at: ["best", "last"],

@@ -68,6 +68,13 @@ describe("meanAndBand", () => {
     expect([...band.low]).toEqual([1, NaN, 2, 6]);
     expect([...band.high]).toEqual([1, NaN, 8, 6]);
   });
+  it("has the quartiles of numpy.quantile of the finite values", () => {
+    const some = [3, 1, 10, 2, NaN].map((value, i) => curve([i % 2, 2, 3], [0, value, i === 4 ? 5 : NaN]));
+    const band = meanAndBand(some, "quartiles");
+    expect([...band.epochs]).toEqual([0, 1, 2, 3]);
+    close(band.low.subarray(2), [1.75, 5]);
+    close(band.high.subarray(2), [4.75, 5]);
+  });
   it("is empty without curves", () => {
     expect(meanAndBand([], "std").epochs.length).toBe(0);
   });

@@ -154,7 +154,7 @@ def test_a_chart_says_what_it_leaves_out_and_y_is_zoomed(open_tab):
         )
         is False
     )
-    tab.show("runs/far/analysis?scores=train/loss")
+    tab.show("runs/far/analysis?scores=train/loss&outliers=all")
     page.get_by_role("button", name="without outliers").click()
     page.get_by_text("1 line goes beyond, up to 1e20").wait_for()
     chart = page.get_by_role("group", name="Chart of train/loss")

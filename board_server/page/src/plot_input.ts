@@ -71,7 +71,9 @@ export function listen(plot: Pointable): () => void {
     plot.point(null);
     plot.moveCursor(null);
   };
+  let isRead = false; // by keys: what moves away below a pointer that rests does not end it
   const hover = (event: PointerEvent) => {
+    isRead = false;
     const [left, top] = place(event);
     plot.point(plot.nearest(left, top));
     plot.moveCursor(plot.xAt(left));
@@ -128,7 +130,7 @@ export function listen(plot: Pointable): () => void {
     plot.moveCursor(plot.xAt(place(event)[0]));
   });
   on("pointercancel", leave); // the page scrolls
-  on("pointerleave", (event) => event.pointerType === "mouse" && leave());
+  on("pointerleave", (event) => event.pointerType === "mouse" && !isRead && leave());
   on("blur", leave);
   on("dblclick", (event) => {
     const onNumbers = event.clientX - host.getBoundingClientRect().left < EDGE.left;
@@ -144,6 +146,7 @@ export function listen(plot: Pointable): () => void {
     const inside = (line: Line, i: number) => i >= 0 && xOf(line, i) >= min && xOf(line, i) <= max;
     const show = (line: Line, i: number) => {
       if (!inside(line, i)) return;
+      isRead = true;
       plot.point([line, i]);
       plot.moveCursor(xOf(line, i));
     };

@@ -9,7 +9,18 @@ import sys
 
 from mlgym_jax.errors import listed, nearest
 
-_COMMANDS = ("run", "find_learning_rate", "watch", "report", "reproduce", "evaluate", "export", "publish", "schema", "mcp")
+_COMMANDS = (
+    "run",
+    "find_learning_rate",
+    "watch",
+    "report",
+    "reproduce",
+    "evaluate",
+    "export",
+    "publish",
+    "schema",
+    "mcp",
+)
 _BOARD = "Watch, compare and choose on a web page: http://127.0.0.1:8080"
 
 

@@ -47,9 +47,7 @@ def _main(arguments: list[str]) -> int:
     found = find_learning_rate(config, **{name: getattr(options, name) for name in names})
     if options.json:
         losses = [loss if math.isfinite(loss) else None for loss in found.losses.tolist()]
-        answer(
-            {"field": found.field, "suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": losses}
-        )
+        answer({"field": found.field, "suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": losses})
     else:
         print(found)
     return DONE

@@ -1,8 +1,8 @@
 """What the command lines share: exit statuses, clean errors, answers in JSON, overrides among the arguments.
 
 With `--json`, which every command takes, stdout has nothing but what `answer` writes: one JSON document, or one a line
-from a command that goes on telling, and in the place of it, or after it, {"error": {…}} where it fails. Whatever else is
-printed, by a config file, too, goes to stderr. docs/programs.md says what is in the documents.
+from a command that goes on telling, and in the place of it, or after it, {"error": {…}} where it fails. Whatever else
+is printed, by a config file, too, goes to stderr. docs/programs.md says what is in the documents.
 """
 
 from __future__ import annotations

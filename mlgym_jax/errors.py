@@ -111,7 +111,7 @@ def as_data(error: MlgymError) -> dict[str, Any]:
 
     Returns:
         `message`, the whole of it; `path`, the field (`config.optimizer`) or option (`--monitor`) at fault; `found`,
-        what was there; `nearest`, what was probably meant; `allowed`, what may be there, as far as the message lists it.
+        what was there; `nearest`, what was probably meant; `allowed`, what may be there, as far as it is listed.
 
     >>> as_data(ConfigError("optimizer", "unknown optimizer 'adm'; did you mean 'adam'? Registered: adam, adamw."))[
     ...     "allowed"

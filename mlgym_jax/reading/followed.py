@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import http.client
 import os
 import time
 from typing import Any, NamedTuple, Protocol
@@ -10,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import RunView, apply, apply_lines, is_being_written, layout
 from mlgym_jax.publishing.address import Address
-from mlgym_jax.publishing.requests import Requests, refusal
+from mlgym_jax.reading.board_client import BoardClient
 
 _LOST_AFTER_SECONDS = 5.0  # as the board says it
 _BLOCK_BYTES = 1 << 20  # of one look, so that a screen is drawn between the looks at a long log
@@ -104,15 +103,14 @@ class FollowedOnBoard:
     """A run that a board shows."""
 
     def __init__(self, address: Address, run_id: str):
-        self._address, self._requests = address, Requests(address)
-        self._event_id = -1
+        self._client, self._event_id = BoardClient(address, "--url"), -1
         self.name, self.view, self.is_lost = run_id, RunView(), False
 
     def fetch(self) -> tuple[list[Any], bool]:
-        path = self._address.path("grid_searches", self.name)
-        found = self._asked(f"{path}/events?after={self._event_id}&limit={_EVENTS}")["data"]
+        run = "grid_searches", self.name
+        found = self._client.get(*run, "events", after=self._event_id, limit=_EVENTS)["data"]
         is_asked = not found and self.view.status == "RUNNING"
-        return found, is_asked and self._asked(path)["status"] == "LOST"
+        return found, is_asked and self._client.get(*run)["status"] == "LOST"
 
     def take(self, found: tuple[list[Any], bool]) -> bool:
         events, self.is_lost = found
@@ -122,13 +120,4 @@ class FollowedOnBoard:
         return bool(events)
 
     def close(self) -> None:
-        self._requests.close()
-
-    def _asked(self, path: str) -> dict[str, Any]:
-        try:
-            answer = self._requests.send("GET", path)
-        except (OSError, http.client.HTTPException) as error:
-            raise MlgymError(f"--url={self._address.url}: the board cannot be reached: {error}") from error
-        if answer.status != 200 or not isinstance(answer.body, dict):
-            raise MlgymError(f"--url={self._address.url}: {refusal(answer, self._address)}")
-        return answer.body
+        self._client.close()

@@ -54,7 +54,7 @@ def _main(arguments: list[str]) -> int:
         from mcp.types import ToolAnnotations
     except ImportError as error:
         raise MlgymError(
-            f"the protocol is spoken by the package mcp ({error}); type: pip install \"mlgym-jax[mcp]\""
+            f'the protocol is spoken by the package mcp ({error}); type: pip install "mlgym-jax[mcp]"'
         ) from None
     folder = None
     with contextlib.ExitStack() as stack:

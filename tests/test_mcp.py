@@ -1,4 +1,4 @@
-"""The MCP server, asked by the SDK's own client over stdio: every tool, on a run that has failures, and wrong requests."""
+"""The MCP server, asked by the SDK's own client over stdio: every tool, on a run with failures, and wrong requests."""
 
 import asyncio
 import json

@@ -111,8 +111,14 @@ def test_what_is_wrong_is_found_at_its_place_and_the_engine_refuses_it_too(path,
 
 
 @pytest.mark.parametrize(
-    "value", [grid(0.1, 0.2), uniform(0.1, 0.2), log_uniform(0.1, 0.2), component("cosine_decay_schedule", init_value=grid(0.1, 0.2), decay_steps=9)]
-)  # fmt: skip
+    "value",
+    [
+        grid(0.1, 0.2),
+        uniform(0.1, 0.2),
+        log_uniform(0.1, 0.2),
+        component("cosine_decay_schedule", init_value=grid(0.1, 0.2), decay_steps=9),
+    ],
+)
 def test_numbers_may_be_swept_and_follow_a_schedule(value, validator):
     config = resolved(mg.load_config(ROOT / "configs/gs.py"))
     config["optimizer"]["learning_rate"] = json.loads(canonical_json(plain(value)))

@@ -35,9 +35,7 @@ def tools(board: BoardClient, event_storage: str | None = None) -> list[Callable
             limit: at most so many runs.
         """
         found = board.get("grid_searches")
-        wanted = [
-            run for run in found if search.lower() in f"{run['grid_search_id']} {run.get('name') or ''}".lower()
-        ]
+        wanted = [run for run in found if search.lower() in f"{run['grid_search_id']} {run.get('name') or ''}".lower()]
         shown = [{name: run.get(name) for name in _RUN_FACTS} for run in wanted[: _checked(limit)]]
         return {"num_runs": len(wanted), "runs": shown}
 

@@ -1,6 +1,6 @@
 """What programs, such as agents, ask a board about runs: each function one question, answered in plain data.
 
-`python -m mlgym_jax.mcp` offers them as tools. Their docstrings and types are what a model reads. All of them only read.
+`python -m mlgym_jax.mcp` offers them as tools. Their docstrings and types are what a model reads. All only read.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.publishing import Boards
 from mlgym_jax.reading.followed import Followed, FollowedLog, FollowedOnBoard, caught_up
-from mlgym_jax.reading.watched import experiments_table, heading, plain_lines, ranked_by, verdict_lines
+from mlgym_jax.reading.watched import columns_of, heading, plain_lines, ranked_by, verdict_lines
 from mlgym_jax.run_folder import folder as run_folder
 
 
@@ -101,7 +101,8 @@ def _print(source: Followed, monitor: str | None) -> None:
 def _document(source: Followed, monitor: str | None) -> dict[str, object]:
     view = source.view
     by, mode = ranked_by(view, monitor)
-    found = experiments_table(view, monitor)
+    columns = columns_of(view, monitor)
+    rows = zip(*(column.shown for column in columns), strict=True)
     return {
         "run_id": view.run_id,
         "status": "LOST" if source.is_lost else view.status,
@@ -109,7 +110,7 @@ def _document(source: Followed, monitor: str | None) -> dict[str, object]:
         "verdict": verdict_lines(view, source.name, source.is_lost, monitor),
         "monitor": by,
         "mode": mode,
-        "experiments": [dict(zip(found.columns, row, strict=True)) for row in found.rows],
+        "experiments": [dict(zip((column.name for column in columns), row, strict=True)) for row in rows],
     }
 
 

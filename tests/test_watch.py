@@ -19,7 +19,7 @@ from mlgym_jax.events import EventLog, layout
 from mlgym_jax.reading.board_in_terminal import RunBoard
 from mlgym_jax.reading.braille import canvas
 from mlgym_jax.reading.followed import FollowedLog, caught_up
-from mlgym_jax.reading.watched import chart, experiments_table, heading, verdict_lines
+from mlgym_jax.reading.watched import chart, columns_of, experiments_table, heading, verdict_lines
 
 RUN = "2026-11-23--17-59-10"
 
@@ -254,9 +254,10 @@ def test_many_experiments_are_shown_in_part(log):
     log.append(list(started(1500))[4:])
     source = source_of(log)
     caught_up(source)
-    found = experiments_table(source.view, None)
-    assert (found.total, len(found.rows), found.ids[0]) == (1500, 1000, 1)
-    assert experiments_table(source.view, None, "seed = 1499").ids == [1499]
+    columns = columns_of(source.view, None)
+    found = experiments_table(source.view, columns)
+    assert (found.total, len(found.rows), found.ids[0]) == (1500, 200, 1)
+    assert experiments_table(source.view, columns, "seed = 1499").ids == [1499]
 
 
 def test_a_snapshot_where_nobody_watches(log, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any, ClassVar
 
 from rich.text import Text
@@ -15,10 +16,12 @@ from textual.widgets import DataTable, Footer, Input, Static
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import ExperimentView, RunView
 from mlgym_jax.reading.followed import Followed
+from mlgym_jax.reading.rows import Column
 from mlgym_jax.reading.watched import (
     Table,
     chart,
     checked_filter,
+    columns_of,
     details,
     experiments_table,
     heading,
@@ -28,6 +31,7 @@ from mlgym_jax.reading.watched import (
 
 _LOOK_SECONDS = 0.5
 _LOOKS_AT_ONCE = 20  # before the screen is drawn again
+_REST = 4  # times as long as drawing took, before it is drawn anew: keys go first
 _CHART_ROWS = 9
 
 
@@ -66,6 +70,7 @@ class RunBoard(App[None]):
         self.source, self.monitor = source, monitor
         self._where, self._sort, self._reverse = "", None, False
         self._table: Table | None = None  # what the widget holds
+        self._known: tuple[str | None, list[Column], list[str]] | None = None  # of a score: columns and verdict
 
     @property
     def view(self) -> RunView:
@@ -97,10 +102,11 @@ class RunBoard(App[None]):
             except MlgymError as error:
                 problem = str(error)
             self._say(problem)
+            began = time.monotonic()
             if has_news or self.source.is_lost != was_lost:
+                self._known = None
                 self.draw()
-            if looks < _LOOKS_AT_ONCE:
-                await asyncio.sleep(_LOOK_SECONDS)
+            await asyncio.sleep(max(_REST * (time.monotonic() - began), _LOOK_SECONDS * (looks < _LOOKS_AT_ONCE)))
 
     def _say(self, problem: str | None) -> None:
         shown = self.query_one("#problem", Static)
@@ -116,10 +122,13 @@ class RunBoard(App[None]):
         """Show what is known by now."""
         base = self.screen_stack[0]
         base.query_one("#heading", Static).update(heading(self.view, self.source.is_lost))
-        lines = verdict_lines(self.view, self.source.name, self.source.is_lost, self.monitor)
+        if self._known is None or self._known[0] != self.monitor:
+            lines = verdict_lines(self.view, self.source.name, self.source.is_lost, self.monitor)
+            self._known = self.monitor, columns_of(self.view, self.monitor), lines
+        _, columns, lines = self._known
         base.query_one("#verdict", Static).update("\n".join(lines))
         try:
-            found = experiments_table(self.view, self.monitor, self._where, self._sort, reverse=self._reverse)
+            found = experiments_table(self.view, columns, self._where, self._sort, reverse=self._reverse)
         except MlgymError:
             return  # a name that the run has not yet, or not any more
         self._fill(base.query_one(DataTable), found)

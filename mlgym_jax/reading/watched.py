@@ -15,7 +15,7 @@ from mlgym_jax.reading.braille import canvas
 from mlgym_jax.reading.rows import Column, chosen, report_columns
 from mlgym_jax.search.ruled import matching
 
-MAX_ROWS = 1_000  # of a table; more is for the filter
+MAX_ROWS = 200  # of a table; more is for the filter
 MAX_CURVES = 5
 _STYLES = ("cyan", "magenta", "yellow", "green", "blue")
 _OPERATORS = ("<", ">", "=", "~", " in ", "not ")
@@ -75,20 +75,29 @@ def verdict_lines(view: RunView, name: str, is_lost: bool, monitor: str | None =
     return lines
 
 
+def columns_of(view: RunView, monitor: str | None) -> list[Column]:
+    """Return what a table shows of all experiments, best first; of thousands this takes a while."""
+    return chosen(report_columns(view, *ranked_by(view, monitor)), "people")
+
+
 def experiments_table(
-    view: RunView, monitor: str | None, where: str = "", sort: str | None = None, *, reverse: bool = False
+    view: RunView,
+    columns: Sequence[Column],
+    where: str = "",
+    sort: str | None = None,
+    *,
+    reverse: bool = False,
 ) -> Table:
     """Return the experiments as a table, best first.
 
     Args:
+        columns: those of `columns_of`.
         where: words that all stand somewhere in a row, or a condition such as `seed = 1 and status != FAILED`.
         sort: the column to sort by, its smallest value first; None for best first.
 
     Raises:
         MlgymError: the condition cannot be read, or names what the run does not have.
     """
-    monitor, mode = ranked_by(view, monitor)
-    columns = chosen(report_columns(view, monitor, mode), "people")
     ids = [int(cell) for cell in columns[0].exact]
     order = list(range(len(ids)))
     if where.strip():
@@ -180,7 +189,7 @@ def details(one: ExperimentView) -> str:
 def checked_filter(view: RunView, where: str) -> str | None:
     """Return what is wrong with a filter, in words; None where nothing is."""
     try:
-        experiments_table(view, None, where)
+        experiments_table(view, columns_of(view, None), where)
     except MlgymError as error:
         return str(error)
     return None
@@ -189,6 +198,6 @@ def checked_filter(view: RunView, where: str) -> str | None:
 def plain_lines(view: RunView, name: str, is_lost: bool, monitor: str | None = None) -> list[Any]:
     """Return a snapshot for where no screen is, for rich to print: heading, verdict, chart."""
     by, _ = ranked_by(view, monitor)
-    ids = experiments_table(view, monitor).ids
+    ids = experiments_table(view, columns_of(view, monitor)).ids
     curves = chart([view.experiments[number] for number in ids], by, width=72, height=9)
     return [heading(view, is_lost), *verdict_lines(view, name, is_lost, monitor), curves]

@@ -18,6 +18,8 @@ _COMMANDS = (
     "evaluate",
     "export",
     "publish",
+    "export_logs",
+    "import_logs",
     "schema",
     "mcp",
 )

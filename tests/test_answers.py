@@ -119,6 +119,17 @@ def test_publish_and_the_board(inside, tmp_path):
     assert status == 1 and not told["complete"] and told["unsent"] and told["problem"]
 
 
+def test_to_and_from_other_trackers(inside, tmp_path):
+    status, out, err = here("export_logs", "r", "--to=tensorboard", f"--out={tmp_path / 'logs'}", "--json")
+    assert status == 0, err
+    [told] = valid("export_logs", json.loads(out))["exports"]
+    assert told["to"] == "tensorboard" and told["new_epochs"] >= 3
+    (tmp_path / "metrics.csv").write_text("epoch,val/loss\n1,0.5\n2,0.25\n")
+    words = [tmp_path / "metrics.csv", f"--event_storage={tmp_path / 'runs'}", "--json"]
+    found = [valid("import_logs", json.loads(here("import_logs", *words)[1]))["imports"][0] for _ in range(2)]
+    assert [one["is_new"] for one in found] == [True, False] and found[0]["run_dir"] == found[1]["run_dir"]
+
+
 def test_the_board_says_where_it_is(tmp_path):
     words = [f"--event_storage={tmp_path}", "--port=0", "--json"]
     ends = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}

@@ -24,7 +24,21 @@ STAGES = [
     ["reading", "imports"],
     ["recording"],
     ["command_line"],
-    ["run", "find_learning_rate", "watch", "report", "reproduce", "evaluate", "export", "publish", "schema", "mcp"],
+    [
+        *(
+            "run",
+            "find_learning_rate",
+            "watch",
+            "report",
+            "reproduce",
+            "evaluate",
+            "export",
+            "publish",
+            "schema",
+            "mcp",
+        ),
+        *("export_logs", "import_logs"),
+    ],
     ["__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}

@@ -8,7 +8,7 @@ FAST := $(addprefix tests/test_,$(addsuffix .py,board_connections board_live boa
   convolutions engine events independence optimizers packaging projection registry sweep traced versions))
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-newest test-python check types hooks bench docs page page-tools clean
+.PHONY: help run test coverage test-all test-newest test-python check types hooks bench docs site page page-tools clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -45,7 +45,7 @@ test-newest: $(VENV)/.installed ## a minute's selection, on the newest supported
 test-python: $(VENV)/.installed ## all tests but the page's, in VENV alone, compiled as for users
 	XLA_FLAGS= $(BIN)/python -m pytest -n 2 --dist worksteal --ignore-glob='tests/test_page*.py' $(ARGS)
 
-check: $(VENV)/.installed page-tools types ## format, lint and types, of the page, too
+check: $(VENV)/.installed page-tools types site ## format, lint and types, of the page, too, and the site's links
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	cd board_server/page && npm run --silent check
@@ -63,8 +63,15 @@ bench: $(VENV)/.installed ## what recording, groups, devices and the page cost, 
 	$(BIN)/python -m benchmarks.scaling
 	$(BIN)/python -m benchmarks.page
 
-docs: $(VENV)/.installed ## docs/components.md, from the registry
+docs: $(VENV)/.installed ## the pages that are made from code, and the site of all pages
 	$(BIN)/python docs/generate.py
+	$(BIN)/python docs/reference.py
+	@$(MAKE) --no-print-directory site
+
+# A link that leads nowhere, a page that no other leads to and a docstring that cannot be read are errors.
+site: $(VENV)/.installed ## the site alone, in build/docs
+	$(BIN)/python -m sphinx --fail-on-warning --keep-going --fresh-env --quiet docs build/docs
+	@echo "build/docs/index.html"
 
 page: $(VENV)/.installed ## the board's page, as a wheel carries it
 	$(BIN)/python hatch_build.py

@@ -23,6 +23,7 @@ from quart import Quart, Response, current_app, g, has_request_context, request,
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import safe_join
 
+from board_server.annotations import annotations
 from board_server.auth import Access, is_loopback
 from board_server.connections import began_at, tell_known
 from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
@@ -79,7 +80,7 @@ def create_app(store: Store, access: Access) -> Quart:
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
     app.extensions["page"] = PageFiles(_STATIC)
-    for blueprint in (uploads, rest, sockets):
+    for blueprint in (uploads, annotations, rest, sockets):
         app.register_blueprint(blueprint)
     app.before_request(_admit)
     app.after_request(_finish)

@@ -12,7 +12,10 @@ from typing import Any
 from board_server.file_work import Rounds
 from board_server.run import Run, is_inside
 from board_server.store import Store
+from board_server.summaries import Summaries
 from mlgym_jax.events import decode, is_being_written, layout
+from mlgym_jax.events.annotation_log import read_annotations
+from mlgym_jax.events.run_summary import Key, key_of
 
 _LOG = logging.getLogger("board_server")
 _HEAD_BYTES = 1 << 16
@@ -21,6 +24,8 @@ _TAIL_BYTES = 1 << 16
 # connecting again.
 _LOST_AFTER_SECONDS = {"local": 5.0, "published": 30.0}
 _MAX_NAMED = 20  # of the folders that are not shown
+_MAX_NOTE = 200  # characters of a note's first line
+_NOTHING_SAID: dict[str, Any] = {"note": "", "tags": [], "archived": False, "deleted": False}
 
 
 class Listing:
@@ -30,9 +35,11 @@ class Listing:
         self._store = store
         self._rounds = Rounds(self._look)
         self._names: dict[str, bool] = {}  # and whether they are links
-        self._read: dict[str, tuple[tuple[int, int, int], dict[str, Any]]] = {}
+        self._read: dict[str, tuple[Key, dict[str, Any]]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
-        self._seen: dict[str, tuple[tuple[int, int, int], float, bool]] = {}  # since when, and whether it changed then
+        self._said: dict[str, tuple[Key, dict[str, Any]]] = {}
+        self._summaries = Summaries(store.folder)
+        self._seen: dict[str, tuple[Key, float, bool]] = {}  # since when, and whether it changed then
         self._hidden: dict[str, str] = {}  # names of folders that hold a log and are not shown -> why
         self._complained_of: set[str] = set()
 
@@ -49,7 +56,7 @@ class Listing:
         await self._rounds.go(self._names)
         listed = self._listed()
         self._complain()
-        return listed
+        return self._listed() if await self._summaries.catch_up() else listed
 
     def not_shown(self) -> tuple[int, list[dict[str, str]]]:
         """Return how many folders look like runs and are not in the list, and of some their names and why."""
@@ -70,12 +77,18 @@ class Listing:
 
     def _take_names(self, names: dict[str, bool]) -> None:
         self._names = names
-        for known in (self._read, self._rows, self._seen, self._hidden):
+        for known in (self._read, self._rows, self._seen, self._hidden, self._said):
             for name in [name for name in list(known) if name not in names]:
                 known.pop(name, None)
+        self._summaries.forget(names)
 
     def _listed(self) -> list[dict[str, Any]]:
-        listed = [self._rows[name] for name in self._names if name in self._rows]
+        listed = []
+        for name in self._names:
+            row, read = self._rows.get(name), self._read.get(name)
+            if row is not None:
+                summary = self._summaries.of(name, read[0] if read else None)
+                listed.append({**summary, **row})  # the row knows what is lost
         return sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
 
     def _look(self, name: str) -> None:
@@ -101,20 +114,28 @@ class Listing:
         path = f"{folder}/{layout.LOG}"
         if not layout.is_id(name):
             return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
-        if (self._names.get(name) or os.path.islink(path)) and not is_inside(self._store.folder, path):
-            return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
-        published = os.path.exists(f"{folder}/{layout.PUBLISHED_MARK}")
         try:
-            status = os.stat(path)
+            status = os.lstat(path)
+            is_link = stat.S_ISLNK(status.st_mode)
         except FileNotFoundError:
+            status, is_link = None, False
+        if (self._names.get(name) or is_link) and not is_inside(self._store.folder, path):
+            return None, "it is a link out of the board's folder" if os.path.isfile(path) else None
+        published = os.access(f"{folder}/{layout.PUBLISHED_MARK}", os.F_OK)
+        try:
+            status = os.stat(path) if is_link else status
+        except FileNotFoundError:
+            status = None
+        if status is None:
             if not published:
                 return None, None
             # Announced, but without an event yet.
             facts = {**_facts(None, 0), "published": True, "modified_ms": 0, "bytes": 0}
-            return {"grid_search_id": name, **facts}, None
+            self._read.pop(name, None)
+            return {"grid_search_id": name, **facts, **self._said_of(name)}, None
         if not stat.S_ISREG(status.st_mode):
             return None, "its log is no file"
-        key, known = _key(status), self._read.get(name)
+        key, known = key_of(status), self._read.get(name)
         facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
         self._read[name] = key, facts
         row = {
@@ -123,10 +144,29 @@ class Listing:
             "published": published,
             "modified_ms": status.st_mtime_ns // 1_000_000,
             "bytes": status.st_size,
+            **self._said_of(name),
         }
         if row["status"] == "RUNNING" and self._is_lost(name, status, published):
             row["status"] = "LOST"
         return row, None
+
+    def _said_of(self, name: str) -> dict[str, Any]:
+        """Return what people say of a run; of its note the beginning of the first line."""
+        folder = f"{self._store.folder}/{name}"
+        path = f"{folder}/{layout.ANNOTATIONS}"
+        if not os.access(path, os.F_OK):  # mostly so, and cheaper to ask than what raises
+            return _NOTHING_SAID
+        try:
+            key = key_of(os.lstat(path))
+        except OSError:
+            return _NOTHING_SAID
+        known = self._said.get(name)
+        if known is None or known[0] != key:
+            one = read_annotations(folder).run
+            note = one.note.strip().partition("\n")[0][:_MAX_NOTE]
+            said = {"note": note, "tags": one.tags, "archived": one.archived, "deleted": one.deleted}
+            known = self._said[name] = key, said
+        return known[1]
 
     def stands(self, run: Run) -> tuple[bool, bool]:
         """Return whether a run is published, and whether nobody writes it any more."""
@@ -146,18 +186,13 @@ class Listing:
 
     def _quiet_seconds(self, run_id: str, status: os.stat_result) -> float:
         """Return for how long nothing was added; of a log whose machine has another clock, by what was seen here."""
-        key, now, seen = _key(status), time.monotonic(), self._seen.get(run_id)
+        key, now, seen = key_of(status), time.monotonic(), self._seen.get(run_id)
         if seen is None or seen[0] != key:
             seen = self._seen[run_id] = key, now, seen is not None
         age, watched = time.time() - status.st_mtime, now - seen[1]
         if age < 0:
             return watched
         return min(age, watched) if seen[2] else age
-
-
-def _key(status: os.stat_result) -> tuple[int, int, int]:
-    """Return what differs when a log has changed."""
-    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _printable(name: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 from board_server.checkpoints import RESOURCES
 from mlgym_jax.events import layout
+from mlgym_jax.events.annotations import CHANGES, MAX_NAME_LENGTH, MAX_TAG_LENGTH
 
 _ID = {"type": "string", "pattern": f"^{layout.ID_PATTERN}$"}
 _NUMBER = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
@@ -32,6 +33,84 @@ _CHECKPOINTS = {
             "experiment_id": _NUMBER,
             "epoch": _NUMBER,
             "checkpoints": {"type": "array", "items": {"enum": list(RESOURCES)}},
+        },
+    },
+}
+_RUNS = {"type": "array", "items": {"$ref": "#/components/schemas/run"}}
+_NULLABLE_NUMBER = {"type": ["number", "null"]}
+_NULLABLE_INTEGER = {"type": ["integer", "null"]}
+_NULLABLE_TEXT = {"type": ["string", "null"]}
+_TAGS = {"type": "array", "items": _TEXT}
+_SAID = {"note": _TEXT, "tags": _TAGS, "archived": {"type": "boolean"}, "deleted": {"type": "boolean"}}
+_SCHEMAS: dict[str, Any] = {
+    "run": {
+        "type": "object",
+        "required": ["grid_search_id", "status", *_SAID],
+        "properties": {
+            "grid_search_id": _TEXT,
+            "name": _NULLABLE_TEXT,
+            "status": _TEXT,
+            "started_ms": _NULLABLE_INTEGER,
+            "num_experiments": _NULLABLE_INTEGER,
+            "published": {"type": "boolean"},
+            "modified_ms": {"type": "integer"},
+            "bytes": {"type": "integer"},
+            **_SAID,  # of the note the first line, at most 200 characters
+            "summarised": {"type": "boolean", "description": "whether what follows is of the log as it is now"},
+            "monitor": _NULLABLE_TEXT,
+            "mode": _NULLABLE_TEXT,
+            "best_score": _NULLABLE_NUMBER,
+            "best_experiment_id": _NULLABLE_INTEGER,
+            "best_epoch": _NULLABLE_INTEGER,
+            "progress": {**_NULLABLE_NUMBER, "minimum": 0, "maximum": 1},
+            "num_done": _NULLABLE_INTEGER,
+            "num_failed": _NULLABLE_INTEGER,
+            "seconds": _NULLABLE_NUMBER,
+            "sparkline": {"type": "array", "items": {"type": "number"}, "maxItems": 32},
+            "owner": _NULLABLE_TEXT,
+            "num_launches": _NULLABLE_INTEGER,
+            "num_refits": _NULLABLE_INTEGER,
+            "warm_starts": {"type": "array", "items": _TEXT},
+        },
+    },
+    "said": {
+        "type": "object",
+        "required": [*_SAID],
+        "properties": {**_SAID, "deleted_ms": _NULLABLE_INTEGER},
+    },
+    "annotations": {
+        "allOf": [{"$ref": "#/components/schemas/said"}],
+        "required": ["grid_search_id", "experiments", "num_events"],
+        "properties": {
+            "grid_search_id": _TEXT,
+            "experiments": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/said"}},
+            "num_events": {"type": "integer"},
+            "num_malformed": {"type": "integer"},
+            "events": {"type": "array", "items": _OBJECT},
+        },
+    },
+    "changes": {
+        "type": "object",
+        "required": ["changes"],
+        "additionalProperties": False,
+        "properties": {
+            "by": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_NAME_LENGTH},
+            "changes": {
+                "type": "array",
+                "minItems": 1,
+                "maxItems": 1_000,
+                "items": {
+                    "type": "object",
+                    "required": ["event_type"],
+                    "additionalProperties": False,
+                    "properties": {
+                        "event_type": {"enum": list(CHANGES)},
+                        "experiment_id": {**_NUMBER, "type": ["integer", "null"]},
+                        "note": _TEXT,
+                        "tag": {"type": "string", "pattern": rf"^[^\s,]{{1,{MAX_TAG_LENGTH}}}$"},
+                    },
+                },
+            },
         },
     },
 }
@@ -110,10 +189,27 @@ def document() -> dict[str, Any]:
                         {"enum": ["0", "1"]},
                         "1 answers an object, as /ws/grid_searches: grid_searches and, if there are folders that look "
                         "like runs and are not in the list, num_not_shown and not_shown (at most 20, name and reason)",
-                    )
+                    ),
+                    _query("tag", _TEXT, "only runs that have this tag; may be repeated"),
+                    _query("archived", {"enum": ["0", "1", "all"]}, "all by default"),
+                    _query("deleted", {"enum": ["0", "1", "all"]}, "0 by default"),
+                    _query("text", _TEXT, "words that occur in id, name, note, owner, status or tags"),
                 ],
-                {200: _json({"oneOf": [_OBJECTS, _OBJECT]}), **unchanged},
+                {200: _json({"oneOf": [_RUNS, _OBJECT]}), **unchanged},
             )
+        },
+        "/grid_searches/{run_id}/annotations": {
+            "get": _operation(
+                "Return notes, tags, archived and deleted, of a run and its experiments",
+                [_RUN, _query("history", {"enum": ["0", "1"]}, "1 adds all events of the annotations log")],
+                {200: _json({"$ref": "#/components/schemas/annotations"}), **unchanged},
+            ),
+            "post": _operation(
+                "Change them, all changes or none",
+                [_RUN],
+                {200: _json({"$ref": "#/components/schemas/annotations"})},
+                body=_json({"$ref": "#/components/schemas/changes"}),
+            ),
         },
         "/grid_searches/{run_id}": {"get": _operation("Say what a run is", [_RUN], {200: done, **unchanged})},
         "/grid_searches/{run_id}/experiments": {
@@ -224,6 +320,6 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "mlgym_jax board", "version": "1"},
         "paths": paths,
-        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": _SCHEMAS, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}, {}],
     }

@@ -17,6 +17,7 @@ from board_server.file_answers import file_of, sent
 from board_server.live import read_frame
 from board_server.projected import Columns
 from board_server.run import Run
+from board_server.run_choice import choice_of_runs
 from board_server.state import board
 from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode, layout
 from mlgym_jax.events.layout import spell_number
@@ -37,7 +38,12 @@ def json_response(body: Any, status: int = 200, headers: dict[str, str] | None =
 async def grid_searches() -> Response:
     """List the runs, newest first."""
     whole = request.args.get("not_shown", "0") != "0"
-    data = await (board().overview() if whole else board().listed())
+    chosen = choice_of_runs(request.args)
+    if chosen is None:
+        data = await (board().overview() if whole else board().listed())
+    else:
+        data = msgspec.json.encode([row for row in await board().rows() if chosen(row)])
+        data = b'{"grid_searches":%s}' % data if whole else data
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
 

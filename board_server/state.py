@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import time
+from typing import Any
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -40,17 +41,27 @@ class Board:
         self.exporter = Exporter()
         self.num_sockets = 0
         self._listing_lock = asyncio.Lock()
+        self._rows: list[dict[str, Any]] = []
         self._listed, self._listed_at = b"[]", -math.inf
         self._make_metrics()
 
     async def listed(self, *, max_age_seconds: float = 0.0) -> bytes:
-        """Return the summaries of all runs as JSON; many who ask at about the same time get one look's answer."""
+        """Return the summaries of all runs as JSON, deleted ones aside; many who ask at once get one look's answer."""
+        await self._look(max_age_seconds)
+        return self._listed
+
+    async def rows(self, *, max_age_seconds: float = 0.0) -> list[dict[str, Any]]:
+        """Return the summaries of all runs, deleted ones, too; they are not to be changed."""
+        await self._look(max_age_seconds)
+        return self._rows
+
+    async def _look(self, max_age_seconds: float) -> None:
         asked = time.monotonic()
         async with self._listing_lock:
             if self._listed_at < asked - max_age_seconds:
                 self._listed_at = time.monotonic()
-                self._listed = msgspec.json.encode(await self.listing.look())
-            return self._listed
+                self._rows = await self.listing.look()
+                self._listed = msgspec.json.encode([row for row in self._rows if not row["deleted"]])
 
     async def overview(self, *, max_age_seconds: float = 0.0) -> bytes:
         """Return an object of these summaries and, if there are any, of the folders that are not shown."""

@@ -20,6 +20,7 @@ _COMMANDS = (
     "publish",
     "export_logs",
     "import_logs",
+    "runs",
     "schema",
     "mcp",
 )

@@ -13,6 +13,7 @@ from typing import Any
 from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
+from mlgym_jax.imports.columns import leave_out_more
 from mlgym_jax.imports.run_of import already_there, fingerprint_of, write_run
 from mlgym_jax.sinks.sink import require
 
@@ -50,6 +51,8 @@ def _import(path: str, form: str, options) -> dict[str, Any]:
         require("tensorboard", "--format=tensorboard")
     source = os.path.abspath(path)
     experiments = list(importlib.import_module(f"mlgym_jax.imports.{_FORMATS[form]}").read(source))
+    for one in experiments:
+        leave_out_more(one)
     left_out = [line for one in experiments for line in one.left_out]
     for line in left_out[:_SHOWN]:
         print(f"left out: {line}", file=sys.stderr)

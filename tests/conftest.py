@@ -44,7 +44,8 @@ def pytest_configure() -> None:
     What an earlier session, another worker or a process of a test has compiled is taken from there, also where no run
     is launched. $MLGYM_JAX_CACHE_DIR names another folder; with `off` everything is compiled anew.
     """
-    from mlgym_jax.execution.compile_cache import cache_home, machine
+    from mlgym_jax.events.cache import cache_home
+    from mlgym_jax.execution.compile_cache import machine
 
     home = cache_home()
     if home is None:

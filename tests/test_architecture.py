@@ -22,6 +22,7 @@ STAGES = [
     ["checkpoint", "publishing"],
     ["study", "sinks"],
     ["reading", "imports"],
+    ["managing"],
     ["recording"],
     ["command_line"],
     [
@@ -37,7 +38,7 @@ STAGES = [
             "schema",
             "mcp",
         ),
-        *("export_logs", "import_logs"),
+        *("export_logs", "import_logs", "runs"),
     ],
     ["__main__"],
 ]

@@ -1,4 +1,4 @@
-"""The published configs, shrunk, from end to end; the snippets of the README run as they stand."""
+"""The published configs, shrunk, from end to end; the snippets of the pages that begin run as they stand."""
 
 import functools
 import re
@@ -129,12 +129,12 @@ def snippets(name):
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(encoding="utf-8"), re.S)
 
 
-def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
+def test_the_snippets_of_the_first_pages_run(tmp_path, monkeypatch, capsys):
     (tmp_path / "configs").symlink_to(ROOT / "configs")
     monkeypatch.chdir(tmp_path)
     (tmp_path / "patients.csv").write_text("age,sex,outcome\n" + 20 * "50,m,ill\n40,f,well\n,f,ill\n60,f,well\n")
-    names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "readme"}
-    blocks = snippets("README.md")
+    names = {"inputs": np.zeros((5, 64), np.float32), "__name__": "docs"}
+    blocks = [*snippets("docs/config.md"), *snippets("docs/python.md")]
     assert len(blocks) == 7
     (tmp_path / "shards").mkdir()
     for split in ("train", "test"):
@@ -143,7 +143,7 @@ def test_the_snippets_of_the_readme_run(tmp_path, monkeypatch, capsys):
             writer.write(bytes(4 * 784) + np.int32(row % 10).tobytes())
         writer.close()
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), names)
+        exec(compile(block, "docs/config.md", "exec"), names)
         if block.startswith("from ml_collections"):
             assert prepare(names["get_config"]()).config["name"] == "digits-mlp"
             names["config"] = names["get_config"]()

@@ -230,6 +230,15 @@ def test_torn_lines_and_words_are_left_out_by_name(tmp_path, capsys):
 # --- the run that comes of it --------------------------------------------------------------------------------------
 
 
+def test_scores_beyond_a_thousand_are_left_out_by_name(tmp_path, capsys):
+    heads = ["epoch", *(f"s{number}" for number in range(1_003))]
+    table = tmp_path / "many.csv"
+    table.write_text(",".join(heads) + "\n" + "\n".join(f"{e}" + ",0.5" * 1_003 for e in (1, 2)) + "\n")
+    view = imported(table, tmp_path)
+    assert len(view.experiments[0].history) == 1_000
+    assert "at most 1,000 scores, and 's1000' and 2 more come after those" in capsys.readouterr().err
+
+
 def test_report_and_results_read_it_and_what_trains_refuses_it_in_words(tmp_path, capsys):
     write_table(tmp_path / "log.csv", [{"epoch": 1, "val_acc": 0.5}, {"epoch": 2, "val_acc": 0.75}])
     imported(tmp_path / "log.csv", tmp_path)

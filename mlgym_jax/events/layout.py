@@ -2,6 +2,7 @@
 
 <event_storage>/<run_id>/
   event_storage.log                        the one truth
+  annotations.log                          what people say of the run: notes, tags, archived, deleted
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
   tokenizers/…                             those of its texts, by the hash of the section `dataset`
@@ -25,6 +26,7 @@ from typing import Any
 STORAGE = "event_storage"  # the folder of runs where none is named
 LATEST = "latest"  # stands for the run that began last
 LOG = "event_storage.log"
+ANNOTATIONS = "annotations.log"
 CONFIG_SOURCE = "config.py"
 CONFIG = "config.json"
 RECORD = "run.json"

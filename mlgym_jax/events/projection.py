@@ -50,10 +50,11 @@ def _is_exact(value: object) -> bool:
     return isinstance(value, int) and abs(value) <= LARGEST
 
 
-def _run_started(view: RunView, payload: Payload, _now_ms: int) -> None:
+def _run_started(view: RunView, payload: Payload, now_ms: int) -> None:
     view.name, view.config_hash = payload.get("name"), payload.get("config_hash")
     view.num_experiments = payload.get("num_experiments")
     view.status, view.finished_ms = "RUNNING", None
+    view.launches.append(now_ms)
 
 
 def _run_finished(view: RunView, payload: Payload, now_ms: int) -> None:
@@ -168,4 +169,5 @@ _HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
     "checkpoint_skipped": _collect("checkpoints_skipped"),
     "model_evaluated": _model_evaluated,
     "resume_mismatch": _collect("mismatches"),
+    "warm_started": _collect("warm_starts"),
 }

@@ -158,9 +158,10 @@ class ExperimentView:
 class RunView:
     """What the log says about a run; `experiments` is in the order of the ids.
 
-    `groups`, `speeds`, `compactions`, `checkpoints`, `checkpoints_skipped`, `evaluations` and `mismatches` are the
-    payloads of `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`, `checkpoint_skipped`,
-    `model_evaluated` and `resume_mismatch`, in the order of the log.
+    `groups`, `speeds`, `compactions`, `checkpoints`, `checkpoints_skipped`, `evaluations`, `mismatches` and
+    `warm_starts` are the payloads of `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`,
+    `checkpoint_skipped`, `model_evaluated`, `resume_mismatch` and `warm_started`, in the order of the log.
+    `launches` says when the run began and was resumed, in unix milliseconds.
     `started_ms` is the first event's time; `finished_ms` is None while the run, or its resumption, goes on.
     """
 
@@ -180,6 +181,8 @@ class RunView:
     checkpoints_skipped: list[Payload] = field(default_factory=list)
     evaluations: list[Payload] = field(default_factory=list)
     mismatches: list[Payload] = field(default_factory=list)
+    warm_starts: list[Payload] = field(default_factory=list)
+    launches: list[int] = field(default_factory=list)
     num_malformed: int = 0
 
     @property
@@ -236,6 +239,8 @@ class RunView:
             checkpoints_skipped=[*self.checkpoints_skipped],
             evaluations=[*self.evaluations],
             mismatches=[*self.mismatches],
+            warm_starts=[*self.warm_starts],
+            launches=[*self.launches],
         )
 
     def experiment(self, experiment_id: int) -> ExperimentView:

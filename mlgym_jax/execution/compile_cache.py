@@ -12,7 +12,8 @@ from collections.abc import Iterator
 
 import jax
 
-VARIABLE = "MLGYM_JAX_CACHE_DIR"
+from mlgym_jax.events.cache import cache_home
+
 _KEPT_FROM = "jax_persistent_cache_min_compile_time_secs"
 _MIN_COMPILE_SECONDS = 0.2
 
@@ -60,14 +61,6 @@ def _use(where: pathlib.Path) -> None:
     jax.config.update("jax_compilation_cache_dir", str(where))
     jax.config.update(_KEPT_FROM, _MIN_COMPILE_SECONDS)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
-def cache_home() -> pathlib.Path | None:
-    """Return the folder of what may be forgotten: $MLGYM_JAX_CACHE_DIR, else the user's cache folder; None if off."""
-    folder = os.environ.get(VARIABLE, "")
-    if folder:
-        return None if folder == "off" else pathlib.Path(folder)
-    return pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "mlgym_jax"
 
 
 def machine() -> str:

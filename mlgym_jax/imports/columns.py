@@ -64,6 +64,17 @@ class Imported:
     left_out: list[str] = field(default_factory=list)
 
 
+def leave_out_more(experiment: Imported) -> None:
+    """Keep as many scores as a run may have, the first ones, and say which others there were."""
+    more = [name for name in experiment.scores if name not in _COUNTS][MAX_SCORES:]
+    for name in more:
+        del experiment.scores[name]
+    if more:
+        some = f"{more[0]!r} and {len(more) - 1:,} more" if len(more) > 1 else repr(more[0])
+        what = f"an experiment has at most {MAX_SCORES:,} scores, and {some} come after those"
+        experiment.left_out.append(f"{experiment.name}: {what}")
+
+
 class Row(NamedTuple):
     """All scores of one epoch."""
 

@@ -15,7 +15,7 @@ from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, layout, schema
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.scores import evaluation_result
-from mlgym_jax.imports.columns import MAX_SCORES, Imported, rows
+from mlgym_jax.imports.columns import Imported, rows
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder.trust import MADE_BY, user
 
@@ -117,7 +117,7 @@ def _write_experiment(log: EventLog, run_id: str, number: int, one: Imported, co
                 experiment_id=number,
                 epoch=row.epoch,
                 step=row.step,
-                scores=dict(list(row.scores.items())[:MAX_SCORES]),
+                scores=row.scores,
                 seconds=None,
                 now_ms=row.time_ms,
             )

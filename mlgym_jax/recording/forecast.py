@@ -170,7 +170,9 @@ def forecast(
 ) -> Forecast:
     """Return what `run` would train, after the checks that it begins with; as text, it says so in words.
 
-    Args: as for `run`, and
+    Takes what `run` takes, and besides:
+
+    Args:
         measure: compile the programs and time a few epochs of each, to predict the run's seconds. Programs that were
             compiled before are found in the cache, as a run finds them; none is added.
         since: `time.perf_counter()` when the process began, whose imports and end are counted, too.

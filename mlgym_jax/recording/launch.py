@@ -142,9 +142,9 @@ def resume(
     Epochs that the log already holds are trained again and compared with it; a difference is recorded as
     `resume_mismatch` and shows in `result.mismatches`.
 
-    Args: as for `run`, `data` of a run that has not kept its own; `live` also takes in what the log holds already. This
-        executes the run's code, with `trust` also that of a run which somebody else made, or which came through a
-        board; it is yours from then on.
+    Takes what `run` takes, `data` of a run that has not kept its own; `live` also takes in what the log holds already.
+    This executes the run's code, with `trust` also that of a run which somebody else made, or which came through a
+    board; it is yours from then on.
 
     Raises:
         MlgymError: no such run, or another process is writing it.

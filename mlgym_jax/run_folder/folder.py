@@ -17,6 +17,7 @@ from mlgym_jax.config.file import make_importable
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest
 from mlgym_jax.events import layout
+from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
@@ -146,15 +147,16 @@ def require(run_dir: str | os.PathLike[str]) -> str:
 
 
 def latest(event_storage: str) -> str:
-    """Return the id of the run in a folder that began last, by the first event of its log.
+    """Return the id of the run in a folder that began last, by the first event of its log; deleted runs do not count.
 
     Raises:
         MlgymError: there are no runs.
     """
-    runs = runs_in(event_storage)
-    if not runs:
-        raise MlgymError(f"there are no runs in {event_storage!r}, so none is the latest; name a run's folder")
-    return max(runs, key=lambda run: (_began_ms(os.path.join(event_storage, run, layout.LOG)), run))
+    began = {run: _began_ms(os.path.join(event_storage, run, layout.LOG)) for run in runs_in(event_storage)}
+    for run in sorted(began, key=lambda run: (began[run], run), reverse=True):
+        if not read_annotations(os.path.join(event_storage, run)).run.deleted:
+            return run
+    raise MlgymError(f"there are no runs in {event_storage!r}, so none is the latest; name a run's folder")
 
 
 def _began_ms(log: str) -> int:

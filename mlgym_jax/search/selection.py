@@ -23,7 +23,7 @@ def cross_validated(experiments: Iterable[ExperimentView], monitor: str, mode: s
         standard deviation over the folds, None with one fold. None while no candidate has a score on every fold.
     """
     found = []
-    for hyperparameters, members in _candidates(experiments):
+    for hyperparameters, members in candidates(experiments):
         scores = _by_fold(members, lambda view: _best(view, monitor, mode))
         if scores:
             found.append((hyperparameters, list(scores.values())))
@@ -54,7 +54,7 @@ def nested_cross_validated(
         inner = cross_validated(outer[number], monitor, mode)
         if inner is None:
             return None
-        members = dict((canonical_json(h), m) for h, m in _candidates(outer[number]))[canonical_json(inner["selected"])]
+        members = dict((canonical_json(h), m) for h, m in candidates(outer[number]))[canonical_json(inner["selected"])]
         by_fold = _by_fold(members, lambda view: _at_best(view, test, monitor, mode))
         if not by_fold:
             return None
@@ -70,7 +70,7 @@ def without_seed(hyperparameters: Mapping[str, Any]) -> Hyperparameters:
     return {name: value for name, value in hyperparameters.items() if name != "seed"}
 
 
-def _candidates(experiments: Iterable[ExperimentView]) -> list[tuple[Hyperparameters, list[ExperimentView]]]:
+def candidates(experiments: Iterable[ExperimentView]) -> list[tuple[Hyperparameters, list[ExperimentView]]]:
     """Group experiments by their hyperparameters without the seed, in the order of their ids."""
     found: dict[str, tuple[Hyperparameters, list[ExperimentView]]] = {}
     for view in experiments:

@@ -16,8 +16,9 @@ import numpy as np
 
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.files import write_whole
-from mlgym_jax.execution.compile_cache import cache_home, machine
+from mlgym_jax.execution.compile_cache import machine
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.mesh import MeshSizes

@@ -1,0 +1,155 @@
+"""What the list shows of runs besides their status, made of whole logs behind its back: it waits for none of them.
+
+One thread reads one log after the other, the newest first. What a log said when it was read last stands until it was
+read again; what is read of a log that ended is kept for later (`mlgym_jax.events.run_summary`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import time
+from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Any
+
+import msgspec
+
+from board_server.file_work import Lane
+from board_server.projected import MAX_LINE_BYTES
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.events import RunView, apply_lines, layout, run_summary
+from mlgym_jax.events.run_summary import EMPTY, Key
+
+_BLOCK_BYTES = 1 << 20
+_END_BYTES = 1 << 10  # by which a log is known again
+_STUCK_SECONDS = 5.0  # a disk that has not answered by then is left to its thread
+_AGAIN_FACTOR = 10  # a log that grows is read again after so many times as long as it took
+_MAX_GROWING = 16  # logs whose views are kept in memory, so that only what is new is read
+_AT_ONCE = 32  # of them before it is looked for newer ones
+_FEW = 50  # of so many new ones an answer waits a moment
+_MOMENT_SECONDS = 0.1
+
+
+class _Growing:
+    """A log that was read to `offset`, what it said until then, and by which bytes it is known again."""
+
+    def __init__(self) -> None:
+        self.view, self.offset, self._ends = RunView(), 0, (b"", b"")
+
+    def goes_on(self, fd: int) -> bool:
+        """Whether an open log begins with what was read."""
+        return self._read_ends(fd) == self._ends
+
+    def read_to(self, fd: int, offset: int) -> None:
+        self.offset = offset
+        self._ends = self._read_ends(fd)
+
+    def _read_ends(self, fd: int) -> tuple[bytes, bytes]:
+        number = min(_END_BYTES, self.offset)
+        return os.pread(fd, number, 0), os.pread(fd, number, self.offset - number)
+
+
+class Summaries:
+    """Summaries of the runs of a folder, as they were read last."""
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._known: dict[str, tuple[Key, dict[str, Any]]] = {}
+        self._wanted: dict[str, Key] = {}  # whose log is another one by now
+        self._not_before: dict[str, float] = {}
+        self._growing: OrderedDict[str, _Growing] = OrderedDict()
+        self._stuck: set[str] = set()
+        self._at: tuple[str, float] | None = None  # which log is read, and since when nothing came of it
+        self._working: asyncio.Future[None] | None = None
+
+    def of(self, name: str, key: Key | None) -> dict[str, Any]:
+        """Return the newest summary of a run, and `summarised`: whether it is of the log as it is, by its `key`."""
+        known = self._known.get(name)
+        if key is None or (known is not None and known[0] == key):
+            self._wanted.pop(name, None)
+        else:
+            self._wanted[name] = key
+        return {**(EMPTY if known is None else known[1]), "summarised": known is not None and known[0] == key}
+
+    def forget(self, names: Iterable[str]) -> None:
+        """Forget all runs but these."""
+        there = set(names)
+        for held in (self._known, self._wanted, self._not_before, self._growing):
+            for name in [name for name in list(held) if name not in there]:
+                held.pop(name, None)
+
+    async def catch_up(self) -> bool:
+        """Let a thread read what is wanted, and wait a moment where that is not much; return whether any came of it."""
+        new = [name for name in list(self._wanted) if name not in self._known]  # a thread changes it
+        if self._at is not None and time.monotonic() - self._at[1] > _STUCK_SECONDS:
+            self._stuck.add(self._at[0])  # its thread waits for it, and then ends
+            self._at = self._working = None
+        working = self._working
+        if working is not None and (working.done() or working.get_loop() is not asyncio.get_running_loop()):
+            self._working = None
+        if self._wanted and self._working is None:
+            self._working = asyncio.ensure_future(Lane().do(self._work))
+        if not new or len(new) > _FEW or self._working is None:
+            return False
+        await asyncio.wait([self._working], timeout=_MOMENT_SECONDS)
+        return any(name in self._known for name in new)
+
+    def _work(self) -> None:
+        """Read what is wanted; runs in a thread, at most half of the time."""
+        while ready := self._ready():
+            for name in ready:
+                self._wanted.pop(name, None)
+                began = time.monotonic()
+                self._at = name, began
+                with contextlib.suppress(OSError, MlgymError):
+                    key, found = self._read(os.path.join(self._folder, name), name)
+                    # Written once, as the list is written again whenever a run has changed.
+                    sparkline = msgspec.Raw(msgspec.json.encode(found["sparkline"]))
+                    self._known[name] = key, {**found, "sparkline": sparkline}
+                took = time.monotonic() - began
+                self._not_before[name] = time.monotonic() + _AGAIN_FACTOR * took
+                if name in self._stuck:
+                    self._stuck.discard(name)
+                    return
+                time.sleep(min(took, 1.0))
+        self._at = None
+
+    def _ready(self) -> list[str]:
+        """Return the newest few runs that are to be read."""
+        now = time.monotonic()
+        wanted = [name for name in list(self._wanted) if name not in self._stuck]
+        return sorted((name for name in wanted if self._not_before.get(name, 0.0) <= now), reverse=True)[:_AT_ONCE]
+
+    def _read(self, run_dir: str, name: str) -> tuple[Key, dict[str, Any]]:
+        path = os.path.join(run_dir, layout.LOG)
+        status = os.stat(path)
+        key = run_summary.key_of(status)
+        if name not in self._growing and (kept := run_summary.kept(run_dir, key)) is not None:
+            return key, kept
+        growing = self._growing.pop(name, None)
+        with open(path, "rb", buffering=0) as file:
+            if growing is None or not growing.goes_on(file.fileno()):
+                growing = _Growing()
+            self._take_in(file.fileno(), growing, status.st_size)
+        found = {**run_summary.summarise(growing.view), "owner": run_summary.owner(run_dir)}
+        if growing.view.status in ("RUNNING", "INIT"):
+            self._growing[name] = growing
+            while len(self._growing) > _MAX_GROWING:
+                self._growing.popitem(last=False)
+        else:
+            run_summary.keep(run_dir, key, found)
+        return key, found
+
+    def _take_in(self, fd: int, growing: _Growing, size: int) -> None:
+        """Bring a view up to date with the whole lines of the log's first `size` bytes."""
+        rest, at = b"", growing.offset
+        while at < size and (block := os.pread(fd, min(_BLOCK_BYTES, size - at), at)):
+            self._at = self._at and (self._at[0], time.monotonic())
+            at += len(block)
+            *lines, rest = (rest + block).split(b"\n")
+            apply_lines(growing.view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])
+            if len(rest) > MAX_LINE_BYTES:
+                break  # no log of ours: what follows is not looked at
+        growing.read_to(fd, at - len(rest))

@@ -174,6 +174,7 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, repeatable: Sequence[str] = (), **settings: Any):
         super().__init__(allow_abbrev=False, **settings)
         self._repeatable = frozenset(repeatable)
+        self.add_argument(AS_JSON, action="store_true", help="answer in JSON, errors, too; see docs/programs.md")
 
     def print_help(self, file: Any = None) -> None:
         """Print the options; with --json as a document."""
@@ -190,9 +191,8 @@ class Parser(argparse.ArgumentParser):
         Raises:
             MlgymError: an unknown option, one that is given twice, or a value that does not fit.
         """
-        if AS_JSON not in self._option_string_actions:  # the last one of --help
-            self.add_argument(AS_JSON, action="store_true", help="answer in JSON, errors, too; see docs/programs.md")
         options = [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+        options.sort(key=lambda word: word == AS_JSON)  # every command has it: last, where options are listed
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]

@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import json
 import logging
 import math
 import os
@@ -30,6 +31,7 @@ from board_server.auth import Access, is_loopback
 from board_server.connections import end_idle_connections, mend_hypercorn
 from board_server.live import MAX_FRAME_BYTES
 from board_server.store import Store
+from mlgym_jax.errors import MlgymError, as_data
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
 
@@ -47,7 +49,7 @@ _SWITCH_SECONDS = 0.0005
 _KEEPALIVE = {"TCP_KEEPIDLE": 30, "TCP_KEEPINTVL": 10, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 60_000}
 
 
-class _WrongOption(Exception):
+class _WrongOption(MlgymError):
     """An option that cannot be; the message says what can."""
 
 
@@ -72,6 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--read_token", help=f"what reads only; or {_TOKEN_VARIABLES['read_token']}")
     parser.add_argument("--cors_allowed_origins", default="", metavar="URL,URL", help="other sites whose pages may ask")
     parser.add_argument("--log_level", default="info", choices=("debug", "info", "warning"), help="debug logs requests")
+    parser.add_argument("--json", action="store_true", help="say where it is as a line of JSON, and errors, too")
     return parser
 
 
@@ -163,7 +166,7 @@ class _Complaints:
             logging.getLogger("board_server").warning("%s (said once a minute)", what)
 
 
-async def _serve(store: Store, access: Access, listening: socket.socket) -> None:
+async def _serve(store: Store, access: Access, listening: socket.socket, *, as_json: bool) -> None:
     host, port = listening.getsockname()[:2]
     access.cookie = f"mlgym_board_{port}"
     app, ended = create_app(store, access), asyncio.Event()
@@ -172,8 +175,11 @@ async def _serve(store: Store, access: Access, listening: socket.socket) -> None
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
     name = f"[{host}]" if ":" in host else host
-    there = "" if os.path.isdir(store.folder) else ", which is not there yet"
-    print(f"board: http://{name}:{port}/ shows {store.folder}{there}", flush=True)
+    url, is_there = f"http://{name}:{port}/", os.path.isdir(store.folder)
+    if as_json:
+        print(json.dumps({"url": url, "event_storage": str(store.folder), "is_there": is_there}), flush=True)
+    else:
+        print(f"board: {url} shows {store.folder}{'' if is_there else ', which is not there yet'}", flush=True)
     mend_hypercorn(access)
     config = Config()
     config.bind = [f"fd://{listening.fileno()}"]
@@ -202,13 +208,15 @@ def main() -> int:
         store, listening = _store(options.event_storage), _listen(options.host, options.port)
     except _WrongOption as error:
         print(f"error: {error}", file=sys.stderr)
+        if "--json" in sys.argv[1:]:
+            print(json.dumps({"error": as_data(error)}), flush=True)
         return 2
     logging.basicConfig(
         level=options.log_level.upper(), format="%(asctime)s level=%(levelname)s logger=%(name)s %(message)s"
     )
     _allow_many_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    asyncio.run(_serve(store, access, listening))
+    asyncio.run(_serve(store, access, listening, as_json=options.json))
     return 0
 
 

@@ -1,14 +1,18 @@
-"""`python -m mlgym_jax` lists the commands of the project."""
+"""`python -m mlgym_jax` lists the commands of the project; with --json as a document."""
 
 from __future__ import annotations
 
 import ast
+import json
 import pathlib
 import sys
+
+from mlgym_jax.errors import listed, nearest
 
 _COMMANDS = (
     "run",
     "find_learning_rate",
+    "watch",
     "report",
     "reproduce",
     "evaluate",
@@ -17,7 +21,10 @@ _COMMANDS = (
     "export_logs",
     "import_logs",
     "runs",
+    "schema",
+    "mcp",
 )
+_BOARD = "Watch, compare and choose on a web page: http://127.0.0.1:8080"
 
 
 def _summary(file: pathlib.Path) -> str:
@@ -29,12 +36,27 @@ def _summary(file: pathlib.Path) -> str:
 def main() -> None:
     """Print each command with what it does."""
     folder = pathlib.Path(__file__).parent
-    print("Run a study from one config file, and ask what it found:\n")
-    for name in _COMMANDS:
-        print(f"  python -m mlgym_jax.{name:<18} {_summary(folder / f'{name}.py')}")
-    print(f"  python -m {'board_server':<28} Watch, compare and choose on a web page: http://127.0.0.1:8080")
-    print("\nTo begin: python -m mlgym_jax.run --config=configs/gs.py. Each command says more with --help.")
-    sys.exit(0)
+    commands = {f"mlgym_jax.{name}": _summary(folder / f"{name}.py") for name in _COMMANDS} | {"board_server": _BOARD}
+    unknown = [word for word in sys.argv[1:] if word not in ("--json", "-h", "--help")]
+    if "--json" in sys.argv[1:]:
+        told = [{"command": f"python -m {name}", "summary": said} for name, said in commands.items()]
+        print(json.dumps(_error(unknown[0]) if unknown else {"commands": told}, indent=None if unknown else 2))
+    elif not unknown:
+        print("Run a study from one config file, and ask what it found:\n")
+        for name, said in commands.items():
+            print(f"  python -m {name:<28} {said}")
+        print("\nTo begin: python -m mlgym_jax.run --config=configs/gs.py. Each command says more with --help.")
+    if unknown:
+        print(f"error: {_error(unknown[0])['error']['message']}", file=sys.stderr)
+    sys.exit(2 if unknown else 0)
+
+
+def _error(word: str) -> dict[str, dict[str, object]]:
+    """Say that a word is no option, and which command was probably meant."""
+    meant = nearest(word, _COMMANDS)
+    known = f"; write python -m mlgym_jax.{word}." if word in _COMMANDS else meant
+    message = f"unknown argument {word!r}{known} Commands: {listed(_COMMANDS, 20)}"
+    return {"error": {"message": message, "found": word, "allowed": ["--json", "--help"]}}
 
 
 if __name__ == "__main__":

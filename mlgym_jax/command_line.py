@@ -1,4 +1,9 @@
-"""What the command lines share: exit statuses, clean errors, overrides among the arguments."""
+"""What the command lines share: exit statuses, clean errors, answers in JSON, overrides among the arguments.
+
+With `--json`, which every command takes, stdout has nothing but what `answer` writes: one JSON document, or one a line
+from a command that goes on telling, and in the place of it, or after it, {"error": {…}} where it fails. Whatever else
+is printed, by a config file, too, goes to stderr. docs/programs.md says what is in the documents.
+"""
 
 from __future__ import annotations
 
@@ -6,19 +11,23 @@ import argparse
 import codecs
 import contextlib
 import errno
+import json
 import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
-from mlgym_jax.errors import DiskError, MlgymError, listed, nearest
+from mlgym_jax.errors import DiskError, MlgymError, as_data, listed, nearest
+from mlgym_jax.events.layout import spell_number
 from mlgym_jax.execution.interruption import SIGNALS
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+AS_JSON = "--json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
+_answers: TextIO | None = None  # where the documents go while a command answers in JSON
 
 
 def guarded(
@@ -29,22 +38,28 @@ def guarded(
     Args:
         output: what it prints, in words, for where that leads to a disk without room.
     """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if AS_JSON in words:
+        with _answering():
+            return _guarded(main, words, output)
+    return _guarded(main, words, output)
+
+
+def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) -> int:
     before = {number: signal.getsignal(number) for number in SIGNALS if number != signal.SIGINT}
     for number, handler in before.items():
         if number == signal.SIGTERM or handler != signal.SIG_IGN:  # `nohup` has SIGHUP ignored
             signal.signal(number, _interrupt)
     write_what_can_be_written()
     try:
-        status = main(list(sys.argv[1:] if arguments is None else arguments))
+        status = main(words)
         if sys.stdout is not None:
             sys.stdout.flush()  # here, where it can still be said that there is no room
         return status
-    except DiskError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return FAILED
     except MlgymError as error:
         print(f"error: {error}", file=sys.stderr)
-        return WRONG_REQUEST
+        answer_error(error)
+        return FAILED if isinstance(error, DiskError) else WRONG_REQUEST
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
@@ -55,11 +70,56 @@ def guarded(
         return FAILED
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
+        answer_error("interrupted")
         return INTERRUPTED
     finally:
         for number, handler in before.items():
             if handler is not None:  # one that is not Python's
                 signal.signal(number, handler)
+
+
+@contextlib.contextmanager
+def _answering() -> Iterator[None]:
+    """Keep stdout for documents; whatever is printed meanwhile goes to stderr."""
+    global _answers
+    _answers = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers = None
+
+
+def answers_in_json() -> bool:
+    """Tell whether the command was asked for JSON."""
+    return _answers is not None
+
+
+def answer(document: Any, *, indent: int | None = 2) -> None:
+    """Write a document to stdout, where the command was asked for JSON; else nothing.
+
+    Args:
+        document: plain data; numbers that JSON does not have are spelled as in the log, "NaN" and "Infinity".
+        indent: None for a line of a stream.
+    """
+    if _answers is None:
+        return
+    is_utf8 = (_answers.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
+    text = json.dumps(_spelled(document), indent=indent, ensure_ascii=not is_utf8, allow_nan=False)
+    _answers.write(f"{text}\n")
+    _answers.flush()
+
+
+def answer_error(error: MlgymError | str) -> None:
+    """Write {"error": {"message", …}} in a line; see `errors.as_data`."""
+    with contextlib.suppress(OSError):  # nobody listens, or there is no room: stderr has it
+        answer({"error": {"message": error} if isinstance(error, str) else as_data(error)}, indent=None)
+
+
+def _spelled(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _spelled(item) for name, item in value.items()}
+    return [_spelled(item) for item in value] if isinstance(value, list | tuple) else spell_number(value)
 
 
 def leave(status: int) -> NoReturn:
@@ -114,6 +174,13 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, *, repeatable: Sequence[str] = (), **settings: Any):
         super().__init__(allow_abbrev=False, **settings)
         self._repeatable = frozenset(repeatable)
+        self.add_argument(AS_JSON, action="store_true", help="answer in JSON, errors, too; see docs/programs.md")
+
+    def print_help(self, file: Any = None) -> None:
+        """Print the options; with --json as a document."""
+        if not answers_in_json():
+            return super().print_help(file)
+        answer({"command": self.prog, "description": self.description, "options": [*map(_option, self._actions)]})
 
     def error(self, message: str) -> NoReturn:
         raise MlgymError(f"{message}; see {self.prog} --help")
@@ -125,6 +192,7 @@ class Parser(argparse.ArgumentParser):
             MlgymError: an unknown option, one that is given twice, or a value that does not fit.
         """
         options = [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+        options.sort(key=lambda word: word == AS_JSON)  # every command has it: last, where options are listed
         found, unknown = self.parse_known_args(args, namespace)
         if unknown:
             name = unknown[0].partition("=")[0]
@@ -143,6 +211,18 @@ class Parser(argparse.ArgumentParser):
             if len(twice) > 1 and name not in self._repeatable:
                 raise MlgymError(f"{name} is given twice ({' and '.join(twice)}); give it once")
         return found
+
+
+def _option(action: argparse.Action) -> dict[str, Any]:
+    default = action.default if action.default != argparse.SUPPRESS else None
+    return {
+        "name": action.option_strings[-1] if action.option_strings else action.dest,
+        "takes_value": action.nargs != 0,
+        "required": action.required,
+        "default": default,
+        "choices": None if action.choices is None else list(action.choices),
+        "help": action.help,
+    }
 
 
 def _field_of_config(name: str) -> str | None:

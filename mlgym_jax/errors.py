@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from typing import Any
 
 
 class MlgymError(Exception):
@@ -95,6 +96,47 @@ _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or 
 def kind_of(kind: type) -> str:
     """Name a type as a user would: `an integer`."""
     return _KINDS.get(kind, f"a {kind.__name__}")
+
+
+_WHERE = re.compile(r"(?P<option>--[\w.]+)(?:=(?P<value>[^\s:]*(?::\d[^\s:]*)?))?: |(?P<file>[^\s:]+\.py): ")
+_FOUND = re.compile(r"\bfound (?:'([^']*)'|([^\s,;:]+))|\b(?:unknown|no) [\w ]*?'([^']*)'|\bunknown option ([^\s;]+)")
+_ALLOWED = re.compile(
+    r"\b(?:Registered|Parameters|Options|Commands|Scores|Fields|Kinds|Columns|Experiments|Runs there|Allowed)"
+    r"(?: are)?: (?P<names>.*?)(?=\. [A-Z]|; \w|$)|\ballowed are (?P<words>.*?)(?=[;:(]|\. [A-Z]|$)"
+)
+
+
+def as_data(error: MlgymError) -> dict[str, Any]:
+    """Return what an error says in parts, for programs: those of its words that are there.
+
+    Returns:
+        `message`, the whole of it; `path`, the field (`config.optimizer`) or option (`--monitor`) at fault; `found`,
+        what was there; `nearest`, what was probably meant; `allowed`, what may be there, as far as it is listed.
+
+    >>> as_data(ConfigError("optimizer", "unknown optimizer 'adm'; did you mean 'adam'? Registered: adam, adamw."))[
+    ...     "allowed"
+    ... ]
+    ['adam', 'adamw']
+    """
+    text = str(error)
+    where, path = _WHERE.match(text), None
+    if isinstance(error, ConfigError):
+        path, said = f"config.{error.path}".rstrip("."), error.message
+        found = error.path.rpartition(".")[2] if re.match(r"unknown (parameter|field)\b", said) else None
+    else:
+        path, said = where and (where["option"] or where["file"]), text
+        found = where["value"] if where else None
+    if not found and (match := _FOUND.search(said)):
+        found = next(filter(None, match.groups()), None)
+    meant, allowed = re.search(r"did you mean '([^']*)'\?", said), _ALLOWED.search(said)
+    names: list[str] = []
+    if allowed and allowed["words"]:
+        names = [allowed["words"].strip().rstrip(".")]
+    elif allowed:
+        each = (re.sub(r"^(and|or) ", "", name).strip("'") for name in allowed["names"].rstrip(".").split(", "))
+        names = [name for name in each if name and " " not in name and name != "…"]
+    parts = {"path": path, "found": found, "nearest": meant and meant[1], "allowed": names}
+    return {"message": text, **{name: part for name, part in parts.items() if part}}
 
 
 _PACKAGE = os.path.dirname(os.path.abspath(__file__))

@@ -6,15 +6,13 @@ python -m mlgym_jax.evaluate RUN_DIR --experiment=ID|best [--split=test] [--data
 from __future__ import annotations
 
 import dataclasses
-import json
 import sys
 import types
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from mlgym_jax.command_line import DONE, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events.layout import spell_number
 from mlgym_jax.execution.interruption import Watch
 
 if TYPE_CHECKING:
@@ -36,7 +34,6 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--dataset", metavar="NAME", help="other data: csv, or component('csv', path='new.csv', …)")
     parser.add_argument("--split", help="the split; test by default, of other data the only one")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--trust", action="store_true", help="execute the code of a run that somebody else made")
     rest, fields = _fields(arguments)
     options = parser.parse_args(rest)
@@ -61,16 +58,10 @@ def _main(arguments: list[str]) -> int:
         trust=options.trust,
     )
     if options.json:
-        told = {**dataclasses.asdict(found), "scores": _spelled(found.scores), "recorded": _spelled(found.recorded)}
-        json.dump(told, sys.stdout, indent=2)
-        print()
+        answer(dataclasses.asdict(found))
     else:
         _print(found)
     return DONE
-
-
-def _spelled(scores: Mapping[str, float]) -> dict[str, Any]:
-    return {name: spell_number(score) for name, score in scores.items()}
 
 
 def _fields(arguments: list[str]) -> tuple[list[str], dict[str, str]]:

@@ -14,7 +14,7 @@ import sys
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from mlgym_jax.command_line import DONE, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, Parser, answer, answers_in_json, guarded, leave
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.layout import RESOURCES
@@ -88,6 +88,13 @@ def _main(arguments: list[str]) -> int:
         ensemble.export(options.output)
         who = listed((f"experiment {item.experiment_id}" for item in ensemble.members), 20)
         print(f"{options.output}: the mean of {who}", file=sys.stderr)
+        answer(
+            {
+                "output": options.output,
+                "format": options.format,
+                "experiments": [item.experiment_id for item in ensemble.members],
+            }
+        )
         return DONE
     if not (options.list or options.requests) and options.experiment is None and options.best is None:
         raise MlgymError("--experiment=ID is missing; list what is kept by --list")
@@ -100,7 +107,7 @@ def _main(arguments: list[str]) -> int:
 
     kept = KeptCheckpoints(options.run_dir)
     if options.list:
-        print(json.dumps(kept.list(options.experiment)), flush=True)
+        _say(kept.list(options.experiment))
     if options.requests:
         _serve(kept, options.run_dir, sys.stdin)
     elif options.output:
@@ -120,7 +127,18 @@ def _main(arguments: list[str]) -> int:
             _write(kept, options.run_dir, experiment_id, epoch, options.resource or "model", options.output)
         if said:
             print(f"{options.output}: experiment {experiment_id}, epoch {epoch}, {said}", file=sys.stderr)
+        if not options.list:  # one document: with --list that is the list
+            told = {"output": options.output, "format": options.format, "experiments": [experiment_id], "epoch": epoch}
+            answer({**told, "note": said or None})
     return DONE
+
+
+def _say(document: Any) -> None:
+    """Write a document in a line, whether --json was given or not."""
+    if answers_in_json():
+        answer(document, indent=None)
+    else:
+        print(json.dumps(document), flush=True)
 
 
 def _best(kept: KeptCheckpoints, run_dir: str, experiment_id: int | None, monitor: str) -> tuple[int, int, str]:
@@ -170,13 +188,13 @@ def _better_than(epoch: int, run_dir: str, experiment_id: int) -> str:
 def _serve(kept: KeptCheckpoints, run_dir: str, lines: Iterable[str]) -> None:
     for line in lines:
         request = json.loads(line)
-        answer: dict[str, Any] = {}
+        told: dict[str, Any] = {}
         try:
             where = request["experiment_id"], request["epoch"], request["resource"]
             _write(kept, run_dir, *where, request["output"])
         except MlgymError as error:
-            answer["error"] = str(error)
-        print(json.dumps(answer), flush=True)
+            told["error"] = str(error)
+        _say(told)
 
 
 def _write(kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, resource: str, output: str) -> None:

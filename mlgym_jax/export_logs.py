@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import Any
 
-from mlgym_jax.command_line import DONE, FAILED, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, FAILED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events import is_being_written, layout
 from mlgym_jax.run_folder import folder as run_folder
@@ -35,12 +36,13 @@ def _main(arguments: list[str]) -> int:
         raise MlgymError("--to is missing; write --to=tensorboard")
     if not options.out or (os.path.lexists(options.out) and not os.path.isdir(options.out)):
         raise MlgymError(f"--out={options.out}: it is no folder; name one, such as --out={OUT}")
-    failed = [_export(run_folder.require(run), names, options) for run in options.runs]
-    return FAILED if any(failed) else DONE
+    told = [one for run in options.runs for one in _export(run_folder.require(run), names, options)]
+    answer({"exports": told})
+    return FAILED if any(one["problem"] is not None for one in told) else DONE
 
 
-def _export(run_dir: str, names: tuple[str, ...], options) -> bool:
-    """Write one run, and tell whether something is missing."""
+def _export(run_dir: str, names: tuple[str, ...], options) -> list[dict[str, Any]]:
+    """Write one run, and tell what came of it at each tracker."""
 
     def tell(line: str) -> None:
         print(f"error: {line}", file=sys.stderr, flush=True)
@@ -55,7 +57,16 @@ def _export(run_dir: str, names: tuple[str, ...], options) -> bool:
         if outlet.failure is None and not options.quiet:
             found = f"{len(export.view.experiments):,} experiments, {outlet.epochs:,} new epochs"
             print(f"{os.path.basename(run_dir)} to {outlet.name}: {found}: {outlet.place}", flush=True)
-    return any(outlet.failure is not None for outlet in outlets)
+    return [
+        {
+            "run_id": os.path.basename(run_dir),
+            "to": outlet.name,
+            "place": outlet.place,
+            "new_epochs": outlet.epochs,
+            "problem": None if outlet.failure is None else str(outlet.failure),
+        }
+        for outlet in outlets
+    ]
 
 
 def main() -> None:

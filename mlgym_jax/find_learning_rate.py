@@ -5,13 +5,12 @@ python -m mlgym_jax.find_learning_rate --config=configs/gs.py [--field=optimizer
 
 from __future__ import annotations
 
-import json
 import math
 import sys
 import types
 from typing import Any
 
-from mlgym_jax.command_line import DONE, Parser, guarded, leave, parse_overrides, split_overrides
+from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave, parse_overrides, split_overrides
 from mlgym_jax.errors import MlgymError
 
 
@@ -33,7 +32,6 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--plan", default="auto", help="as for mlgym_jax.run")
     parser.add_argument("--devices", type=int, metavar="N", help="how many local devices to use; all by default")
     parser.add_argument("--trust", action="store_true", help="execute the code of a run that somebody else made")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args(rest)
     if options.config is None:
         raise MlgymError(
@@ -49,8 +47,7 @@ def _main(arguments: list[str]) -> int:
     found = find_learning_rate(config, **{name: getattr(options, name) for name in names})
     if options.json:
         losses = [loss if math.isfinite(loss) else None for loss in found.losses.tolist()]
-        said = {"field": found.field, "suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": losses}
-        print(json.dumps(said))
+        answer({"field": found.field, "suggestion": found.suggestion, "rates": found.rates.tolist(), "losses": losses})
     else:
         print(found)
     return DONE

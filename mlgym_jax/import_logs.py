@@ -8,8 +8,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
+from typing import Any
 
-from mlgym_jax.command_line import DONE, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.imports.columns import leave_out_more
@@ -40,12 +41,12 @@ def _main(arguments: list[str]) -> int:
     if not options.event_storage:
         raise MlgymError("--event_storage: a folder is missing; write --event_storage=DIR or leave the option out")
     formats = [options.format or _format_of(path) for path in options.paths]  # all, before any is written
-    for path, form in zip(options.paths, formats, strict=True):
-        _import(path, form, options)
+    told = [_import(path, form, options) for path, form in zip(options.paths, formats, strict=True)]
+    answer({"imports": told})
     return DONE
 
 
-def _import(path: str, form: str, options) -> None:
+def _import(path: str, form: str, options) -> dict[str, Any]:
     if form == "tensorboard":
         require("tensorboard", "--format=tensorboard")
     source = os.path.abspath(path)
@@ -61,11 +62,12 @@ def _import(path: str, form: str, options) -> None:
     before = already_there(options.event_storage, fingerprint_of(experiments)) if experiments else None
     if before is not None:
         print(f"run: {before} (imported before)")
-        return
+        return {"path": path, "run_dir": str(before), "is_new": False}
     name = options.name or os.path.basename(source) or form
     run = write_run(options.event_storage, experiments, source=source, form=form, name=name, run_id=options.run_id)
     points = sum(len(column.steps) for one in experiments for column in one.scores.values())
     print(f"run: {run} (experiments: {len(experiments):,}, points: {points:,})")
+    return {"path": path, "run_dir": str(run), "is_new": True}
 
 
 def _format_of(path: str) -> str:

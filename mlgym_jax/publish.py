@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 
-from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.publishing import Boards
@@ -64,6 +64,7 @@ def _main(arguments: list[str]) -> int:
         status = DONE
     except KeyboardInterrupt:
         status = INTERRUPTED
+    told = []
     for publisher in publishers:
         publisher.stop()
         unsent = publisher.unsent()
@@ -78,7 +79,20 @@ def _main(arguments: list[str]) -> int:
             tell(f"error: {found}; not sent: {', '.join(unsent) or 'what was refused'}{why}")
             if not publisher.gave_up:
                 tell(f"Send it later with:\n  {boards.command(named, publisher.address)}")
+        told.append(
+            {
+                "board": publisher.address.url,
+                "page": publisher.address.page(run_id),
+                "events": events,
+                "files_sent": files,
+                "parts_of_checkpoints_sent": parts,
+                "complete": not unsent and not publisher.gave_up,
+                "unsent": unsent,
+                "problem": publisher.problem or None,
+            }
+        )
         publisher.close()
+    answer({"run_id": run_id, "boards": told})
     return status
 
 

@@ -7,11 +7,10 @@ python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json |
 from __future__ import annotations
 
 import csv
-import json
 import re
 import sys
 
-from mlgym_jax.command_line import DONE, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
 from mlgym_jax.reading.forms import FORMS, Form, written
@@ -26,7 +25,6 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     parser.add_argument("--csv", action="store_true", help="print the table as csv, with all digits of its numbers")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown, as GitHub reads it")
     parser.add_argument("--latex", action="store_true", help="print the table in LaTeX, of the package booktabs")
@@ -53,8 +51,7 @@ def _main(arguments: list[str]) -> int:
         monitor, mode = options.monitor, default_mode(options.monitor, result.view.config)
     mode = options.mode or mode
     if options.json:
-        is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")  # elsewhere `±` would be shown as `+-`
-        print(json.dumps(summary(result, monitor, mode), indent=2, ensure_ascii=not is_utf8), flush=True)
+        answer(summary(result, monitor, mode))
         _tell(damage(result))
     elif forms:
         found = report_columns(result.view, monitor, mode, limit, with_test=True)

@@ -5,9 +5,11 @@ python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 
 from __future__ import annotations
 
+import os
 import tempfile
+from typing import NamedTuple
 
-from mlgym_jax.command_line import DONE, FAILED, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, FAILED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.interruption import Watch
 from mlgym_jax.run_folder import folder as run_folder
@@ -35,8 +37,18 @@ def _main(arguments: list[str]) -> int:
     if set_otherwise:
         print(f"repeating with other settings of JAX, so numbers may differ: {set_otherwise}", flush=True)
     differences, num_scores, num_experiments = reproduce(run_dir, options.experiment, trust=options.trust)
-    for line in differences[:20]:
-        print(line)
+    answer(
+        {
+            "run_id": os.path.basename(run_dir),
+            "num_scores": num_scores,
+            "num_experiments": num_experiments,
+            "differences": [one._asdict() for one in differences],
+            "changed_versions": provenance.changed_versions(then, now, deciding=False),
+            "changed_settings": otherwise,
+        }
+    )
+    for difference in differences[:20]:
+        print(difference)
     if differences:
         print(f"{len(differences)} of {num_scores} scores differ")
         for name, versions in provenance.changed_versions(then, now, deciding=False).items():
@@ -50,11 +62,32 @@ def _main(arguments: list[str]) -> int:
     return DONE
 
 
-def reproduce(run_dir: str, experiment_id: int | None = None, *, trust: bool = False) -> tuple[list[str], int, int]:
+class Difference(NamedTuple):
+    """A score that came out otherwise; `repeated` is None where it did not come again.
+
+    Attributes:
+        name: of the score, such as `val/loss`.
+    """
+
+    experiment_id: int
+    epoch: int
+    name: str
+    recorded: float
+    repeated: float | None
+
+    def __str__(self) -> str:
+        found = "nothing" if self.repeated is None else self.repeated
+        where = f"experiment {self.experiment_id}, epoch {self.epoch}, {self.name}"
+        return f"{where}: {self.recorded} recorded, {found} repeated"
+
+
+def reproduce(
+    run_dir: str, experiment_id: int | None = None, *, trust: bool = False
+) -> tuple[list[Difference], int, int]:
     """Train a run's experiments again, in a temporary folder, and compare them with its log.
 
     Returns:
-        The differences in words, how many scores were compared, and of how many experiments.
+        The differences, how many scores were compared, and of how many experiments.
 
     Raises:
         MlgymError: no such run or experiment, or nothing was recorded to compare with.
@@ -66,7 +99,8 @@ def reproduce(run_dir: str, experiment_id: int | None = None, *, trust: bool = F
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
         repeated = repeat(run_dir, folder, experiment_id, logged=logged.view, trust=trust)
     again = {item.experiment_id: item for item in repeated.view.experiments.values()}
-    differences, num_scores, compared = [], 0, 0
+    differences: list[Difference] = []
+    num_scores, compared = 0, 0
     for item in logged.view.experiments.values():
         if item.experiment_id not in again or experiment_id not in (None, item.experiment_id):
             continue
@@ -77,10 +111,8 @@ def reproduce(run_dir: str, experiment_id: int | None = None, *, trust: bool = F
                 num_scores += 1
                 other = new.get(name, [])[epoch - 1 : epoch]
                 if not (other and (other[0] == score or (score != score and other[0] != other[0]))):
-                    found = other[0] if other else "nothing"
-                    differences.append(
-                        f"experiment {item.experiment_id}, epoch {epoch}, {name}: {score} recorded, {found} repeated"
-                    )
+                    found = other[0] if other else None
+                    differences.append(Difference(item.experiment_id, epoch, name, score, found))
     if num_scores == 0:
         raise MlgymError(f"{run_dir}: no scores were recorded, so there is nothing to compare with")
     return differences, num_scores, compared

@@ -13,7 +13,17 @@ import types
 from collections.abc import Mapping
 from typing import Any
 
-from mlgym_jax.command_line import DONE, FAILED, INTERRUPTED, Parser, guarded, leave, parse_overrides, split_overrides
+from mlgym_jax.command_line import (
+    DONE,
+    FAILED,
+    INTERRUPTED,
+    Parser,
+    answer,
+    guarded,
+    leave,
+    parse_overrides,
+    split_overrides,
+)
 from mlgym_jax.errors import DiskError, MlgymError, MovedError, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.execution.interruption import Interruption, Watch, safe_point
@@ -120,9 +130,11 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
     if options.profile is not None and options.dry_run:
         raise MlgymError("--profile traces a run; leave --dry_run out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
-    from mlgym_jax.reading.terminal import Terminal  # here, so that a wrong request is answered at once
+    from mlgym_jax.reading.progress_lines import ProgressLines  # here, so that a wrong request is answered at once
+    from mlgym_jax.reading.terminal import Terminal
 
-    with Terminal(quiet=options.quiet) as terminal:
+    lines = ProgressLines(lambda document: answer(document, indent=None)) if options.json else None
+    with lines or Terminal(quiet=options.quiet) as terminal:
         shared = {
             "plan": options.plan,
             "devices": options.devices,
@@ -147,10 +159,13 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                     override(config, name, value)
                 if options.dry_run:
                     from mlgym_jax.recording.forecast import forecast
+                    from mlgym_jax.recording.forecast_data import as_data
 
                     named = {name: shared[name] for name in ("plan", "devices", "mesh", "trust")}
                     measure = options.dry_run == MEASURES
-                    print(forecast(config, measure=measure, run_id=options.run_id, since=_STARTED, **named))
+                    found = forecast(config, measure=measure, run_id=options.run_id, since=_STARTED, **named)
+                    print(found)
+                    answer(as_data(found))
                     return DONE
                 from mlgym_jax.recording.launch import run
 
@@ -168,6 +183,7 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
             hint += " --trust" if options.trust else ""
             reason = f"error: {stop}" if isinstance(stop, DiskError) else "interrupted"
             print(f"{reason}\nNothing that was recorded is lost. Go on with:\n  {hint}", file=sys.stderr)
+            answer({"error": {"message": reason.removeprefix("error: "), "resume": hint}}, indent=None)
             return FAILED if isinstance(stop, DiskError) else INTERRUPTED
         interruption.forget()  # the run is what its log says
         terminal.finish(result)

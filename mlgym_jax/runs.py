@@ -7,7 +7,6 @@ python -m mlgym_jax.runs lineage RUN | compare RUN RUN… | watch [RUN] [--since
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -15,7 +14,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from mlgym_jax.command_line import DONE, FAILED, Parser, guarded, leave
+from mlgym_jax.command_line import DONE, FAILED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotations import (
@@ -47,7 +46,6 @@ def _parser(name: str, description: str, *, run: str | None = None, many: bool =
     if run is not None:
         parser.add_argument(run, nargs="+" if many else None, help="a run's folder, its id, or latest")
     parser.add_argument("--event_storage", metavar="DIR", help="the folder of runs; event_storage by default")
-    parser.add_argument("--json", action="store_true", help="print JSON")
     return parser
 
 
@@ -60,11 +58,6 @@ def _found(options: Any, run: str) -> str:
 
 def _storage(options: Any) -> str:
     return checked_storage(layout.STORAGE if options.event_storage is None else options.event_storage)
-
-
-def _print_json(value: Any) -> None:
-    is_utf8 = (sys.stdout.encoding or "utf-8").lower().startswith("utf")
-    print(json.dumps(value, indent=2, ensure_ascii=not is_utf8), flush=True)
 
 
 def _count(name: str, text: str) -> int:
@@ -98,7 +91,7 @@ def _list(arguments: list[str]) -> int:
         limit=None if options.limit is None else _count("limit", options.limit),
     )
     if options.json:
-        _print_json([run.as_json() for run in runs])
+        answer([run.as_json() for run in runs])
     elif runs:
         names = heads(runs)
         show(table(names, map(cells, runs)))
@@ -115,7 +108,7 @@ def _lineage(arguments: list[str]) -> int:
 
     options = _parser("lineage", "Say what a run comes from, and what came of it.", run="run").parse_args(arguments)
     found = lineage(_found(options, options.run))
-    _print_json(found) if options.json else show_lineage(found)
+    answer(found) if options.json else show_lineage(found)
     return DONE
 
 
@@ -129,7 +122,7 @@ def _compare(arguments: list[str]) -> int:
     if len(options.runs) < 2:
         raise MlgymError("compare: two runs are expected, or more; write python -m mlgym_jax.runs compare RUN RUN")
     found = compare([_found(options, run) for run in options.runs], options.monitor)
-    _print_json(found) if options.json else show_comparison(found)
+    answer(found) if options.json else show_comparison(found)
     return DONE
 
 
@@ -152,9 +145,9 @@ def _watch(arguments: list[str]) -> int:
         some = False
         for one in watch.new():
             some = True
-            print(json.dumps(one) if options.json else event_line(one))
+            answer(one, indent=None) if options.json else print(event_line(one))
         if options.json and (some or options.once):
-            print(json.dumps({"cursor": watch.cursor}))
+            answer({"cursor": watch.cursor}, indent=None)
         elif options.once:
             show(f"go on by --since={watch.cursor}")
         sys.stdout.flush()
@@ -194,7 +187,7 @@ def _note(arguments: list[str]) -> int:
     at = None if options.experiment is None else int(options.experiment)
     note = run.note(experiment_id=at)
     if options.json:
-        _print_json({"run_id": run.run_id, "experiment_id": at, "note": note})
+        answer({"run_id": run.run_id, "experiment_id": at, "note": note})
     elif text is None:
         print("\n".join(map(plain, note.expandtabs().split("\n"))))
     return DONE
@@ -218,7 +211,7 @@ def _tag(arguments: list[str]) -> int:
 
 def _tell(options: Any, runs: list[ListedRun], words: Callable[[ListedRun], str]) -> None:
     if options.json:
-        _print_json([run.as_json() for run in runs])
+        answer([run.as_json() for run in runs])
     else:
         for run in runs:
             print(plain(f"{run.run_id}: {words(run)}"))
@@ -266,7 +259,7 @@ def _purge(arguments: list[str]) -> int:
     for line in errors:
         print(line, file=sys.stderr)
     if options.json:
-        _print_json({"removed": removed, "errors": errors})
+        answer({"removed": removed, "errors": errors})
     else:
         print(f"removed: {len(removed)} of {len(found)} runs")
     return FAILED if errors else DONE

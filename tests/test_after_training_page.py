@@ -36,7 +36,8 @@ def test_the_snippets_run(tmp_path, monkeypatch):
 
 
 def test_the_commands_of_the_page_have_options_that_there_are():
+    shared = (ROOT / "mlgym_jax/command_line.py").read_text(encoding="utf-8")
     for command in re.findall(r"python -m mlgym_jax\.(\w+) (.*)", PAGE):
-        text = (ROOT / f"mlgym_jax/{command[0]}.py").read_text(encoding="utf-8")
+        text = shared + (ROOT / f"mlgym_jax/{command[0]}.py").read_text(encoding="utf-8")
         for option in re.findall(r"(--\w+)", command[1]):
             assert f'"{option}"' in text, option

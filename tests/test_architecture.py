@@ -25,8 +25,22 @@ STAGES = [
     ["managing"],
     ["recording"],
     ["command_line"],
-    ["run", "report", "reproduce", "evaluate", "export", "publish", "export_logs", "import_logs", "runs", "__main__"],
-    ["run", "find_learning_rate", "report", "reproduce", "export", "publish", "__main__"],
+    [
+        *(
+            "run",
+            "find_learning_rate",
+            "watch",
+            "report",
+            "reproduce",
+            "evaluate",
+            "export",
+            "publish",
+            "schema",
+            "mcp",
+        ),
+        *("export_logs", "import_logs", "runs"),
+    ],
+    ["__main__"],
 ]
 STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 # Rooms of one stage that may be read by others of it: Optax's losses are read as its optimizers are.

@@ -23,7 +23,7 @@ def print_table(
     """Print the experiments of a run, best first, and what was found out beside them; see `table`."""
     from rich.console import Console
 
-    console = Console(width=None if sys.stdout.isatty() else _piped_width(), highlight=False, markup=False)
+    console = Console(width=None if sys.stdout.isatty() else piped_width(), highlight=False, markup=False)
     console.print(table(result.view, monitor, mode, limit, with_test=True, columns=columns))
     for line in failures(result):
         console.print(line)
@@ -72,7 +72,7 @@ def _evaluations(found: Sequence[Mapping[str, Any]]) -> Any:
     return grid
 
 
-def _piped_width() -> int:
+def piped_width() -> int:
     """Return the columns of a table that goes into a pipe or a file: `$COLUMNS` of them, or 120."""
     wanted = os.environ.get("COLUMNS", "")
     return max(40, int(wanted)) if wanted.isdecimal() else 120

@@ -14,7 +14,7 @@ from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.views import ExperimentView, RunView
-from mlgym_jax.search.rule import Condition, In, Joined, Rule, number
+from mlgym_jax.search.rule import Condition, In, Joined, Rule, number, read_rule
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FIELDS = ("experiment_id", "status", "epoch", "fold", "round", "error")
@@ -154,3 +154,20 @@ def _same(value: Any, wanted: str) -> bool:
 
 def _texts(value: Any) -> Sequence[str]:
     return _NONE if value is None else (str(value),)
+
+
+def matching(condition: str, view: RunView) -> set[int]:
+    """Return the ids of the experiments for which a condition holds, written as after a rule's `where`.
+
+    Raises:
+        MlgymError: no condition, or a name that the run does not have.
+    """
+    monitor = default_monitor(view.scores, view.config)[0]
+    rule = read_rule(f'all by "{monitor}" where {condition}')
+    if monitor is not None:
+        _check_names(rule, view)
+
+    def cell(one: ExperimentView, name: str) -> Any:
+        return _cell(one, name, lambda score: default_mode(score, view.config))
+
+    return {one.experiment_id for one in view.candidates if rule.where is None or _holds(rule.where, one, cell)}

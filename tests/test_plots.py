@@ -15,8 +15,9 @@ from test_configs import snippets
 
 import mlgym_jax as mg
 from mlgym_jax.config.words import component, grid
+from mlgym_jax.events.influence import binned, share_explained
 from mlgym_jax.events.views import RunView
-from mlgym_jax.reading.importance import along_unit, binned, share_explained
+from mlgym_jax.reading.axes import along_unit
 from mlgym_jax.reading.results import RunResult
 
 pyplot.switch_backend("Agg")

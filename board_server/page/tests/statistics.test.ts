@@ -8,6 +8,7 @@ import {
   smooth,
   varianceExplained,
 } from "../src/statistics";
+import cases from "./influence_cases.json";
 
 const close = (found: ArrayLike<number>, wanted: number[]) => {
   expect(found.length).toBe(wanted.length);
@@ -87,6 +88,12 @@ describe("importance", () => {
     expect(varianceExplained(values, [1, 2, 3, 4, 6, 5, 7, 8, 9])).toBeCloseTo(1 - 8 / 60, 12);
     expect(varianceExplained(["a", "a"], [1, 2])).toBeNaN();
   });
+  for (const { what, values, scores, share } of cases)
+    it(`is what the engine says: ${what}`, () => {
+      const found = varianceExplained(values as (number | string | null)[], scores);
+      if (share === null) expect(found).toBeNaN();
+      else expect(found).toBeCloseTo(share, 12);
+    });
   it("puts many numbers into eight bins of equal count", () => {
     const found = bins(Array.from({ length: 80 }, (_, i) => i * i));
     const counts = new Map<number | string, number>();

@@ -208,3 +208,21 @@ export function extent(
     if (value > into[1]) into[1] = value;
   }
 }
+
+/** The best value of several curves up to each epoch, from the first finite one on. */
+export function bestOfAll(
+  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  mode: "max" | "min",
+): { epochs: Float64Array; values: Float64Array } {
+  const best = new Map<number, number>();
+  const isBetter = (value: number, than: number | undefined) =>
+    than === undefined || (mode === "max" ? value > than : value < than);
+  for (const { epochs, values, n } of curves)
+    for (let i = 0; i < n; i++) {
+      const value = values[i]!;
+      if (Number.isFinite(value) && isBetter(value, best.get(epochs[i]!))) best.set(epochs[i]!, value);
+    }
+  const epochs = Float64Array.from(best.keys()).sort();
+  const values = Float64Array.from(epochs, (epoch) => best.get(epoch)!);
+  return { epochs, values: bestSoFar(values, values.length, mode) };
+}

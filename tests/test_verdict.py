@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 
 import numpy as np
 import pytest
@@ -9,12 +10,13 @@ from conftest import ROOT
 from scipy import stats
 
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import encode, evaluation_result, experiment_config, project, schema
+from mlgym_jax.events import EventLog, encode, evaluation_result, experiment_config, project, schema
 from mlgym_jax.events.influence import binned, share_explained
 from mlgym_jax.events.intervals import interval, p_of_difference
 from mlgym_jax.events.standings import standings
 from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.verdict_words import duration, rounded, standing
+from mlgym_jax.reading.results import load_run
 
 RUN = "r"
 CASES = json.loads((ROOT / "board_server/page/tests/influence_cases.json").read_text(encoding="utf-8"))
@@ -324,3 +326,21 @@ def test_numbers_and_times_are_short():
         "2 h 30 min",
         "4.6 days",
     ]
+
+
+def test_a_run_that_nobody_writes_any_more_is_lost_and_named_as_it_is_found_from_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "event_storage" / RUN / "event_storage.log"
+    path.parent.mkdir(parents=True)
+    with EventLog.open(path) as log:
+        log.append([*started(1), scheduled(0, {}), *scored(0, [0.5])])
+        os.utime(path, (1, 1))  # quiet for long, but held
+        assert load_run(path.parent).verdict()["status"] == "RUNNING"
+    assert load_run(RUN).verdict()["resume"] == "python -m mlgym_jax.run --resume=r"
+    os.utime(path)
+    assert load_run(RUN).verdict()["status"] == "RUNNING"  # quiet for a moment
+    os.utime(path, (1, 1))
+    monkeypatch.chdir(tmp_path / "event_storage")
+    assert load_run(RUN).verdict()["resume"] == "python -m mlgym_jax.run --resume=./r"
+    monkeypatch.chdir(path.parent)
+    assert load_run(path.parent).verdict()["resume"] == f"python -m mlgym_jax.run --resume={path.parent}"

@@ -155,7 +155,9 @@ def shortest_name(run_dir: str) -> str:
     if os.path.dirname(folder) == os.path.abspath(layout.STORAGE):
         return os.path.basename(folder)
     inside = os.path.relpath(folder)
-    return folder if inside.startswith(os.pardir) else inside
+    if inside.startswith((os.pardir, os.curdir)):
+        return folder
+    return inside if os.path.dirname(inside) else os.path.join(os.curdir, inside)  # a bare name is an id
 
 
 def is_left(run_dir: str) -> bool:

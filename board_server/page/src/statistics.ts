@@ -209,20 +209,28 @@ export function extent(
   }
 }
 
-/** The best value of several curves up to each epoch, from the first finite one on. */
+/** The best value of several curves up to each of their epochs; NaN before the first finite one. */
 export function bestOfAll(
   curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
   mode: "max" | "min",
 ): { epochs: Float64Array; values: Float64Array } {
-  const best = new Map<number, number>();
-  const isBetter = (value: number, than: number | undefined) =>
-    than === undefined || (mode === "max" ? value > than : value < than);
-  for (const { epochs, values, n } of curves)
+  const some = curves.filter(({ n }) => n);
+  const first = some.reduce((least, { epochs }) => Math.min(least, epochs[0]!), Infinity);
+  const last = some.reduce((most, { epochs, n }) => Math.max(most, epochs[n - 1]!), -Infinity);
+  const size = some.length ? last - first + 1 : 0;
+  const seen = new Uint8Array(size);
+  const best = new Float64Array(size).fill(NaN);
+  for (const { epochs, values, n } of some)
     for (let i = 0; i < n; i++) {
-      const value = values[i]!;
-      if (Number.isFinite(value) && isBetter(value, best.get(epochs[i]!))) best.set(epochs[i]!, value);
+      const [value, at] = [values[i]!, epochs[i]! - first];
+      seen[at] = 1;
+      if (Number.isFinite(value) && !(mode === "max" ? best[at]! >= value : best[at]! <= value))
+        best[at] = value;
     }
-  const epochs = Float64Array.from(best.keys()).sort();
-  const values = Float64Array.from(epochs, (epoch) => best.get(epoch)!);
-  return { epochs, values: bestSoFar(values, values.length, mode) };
+  const running = bestSoFar(best, size, mode);
+  const kept = Array.from(seen.keys()).filter((at) => seen[at]);
+  return {
+    epochs: Float64Array.from(kept, (at) => first + at),
+    values: Float64Array.from(kept, (at) => running[at]!),
+  };
 }

@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  bestOfAll,
   bestSoFar,
   bins,
   meanAndBand,
@@ -99,6 +100,18 @@ describe("importance", () => {
     const counts = new Map<number | string, number>();
     for (const bin of found) counts.set(bin, (counts.get(bin) ?? 0) + 1);
     expect([...counts.values()]).toEqual(Array(8).fill(10));
+  });
+});
+
+describe("bestOfAll", () => {
+  it("is the best of all curves up to each epoch, whichever of them have it", () => {
+    const one = { epochs: [1, 2, 5], values: [0.3, NaN, 0.4], n: 3 };
+    const other = { epochs: [2, 3, 5], values: [0.5, 0.1, 0.2], n: 3 };
+    const found = bestOfAll([one, other, { epochs: [], values: [], n: 0 }], "max");
+    expect([...found.epochs]).toEqual([1, 2, 3, 5]);
+    expect([...found.values]).toEqual([0.3, 0.5, 0.5, 0.5]);
+    expect([...bestOfAll([one, other], "min").values]).toEqual([0.3, 0.3, 0.1, 0.1]);
+    expect(bestOfAll([], "max").epochs.length).toBe(0);
   });
 });
 

@@ -1,6 +1,6 @@
 /** What a run has come to, at first sight: the verdict in words, the best so far, what matters, and the model. */
 
-import { useEffect, useState } from "preact/hooks";
+import { useEffect, useMemo, useState } from "preact/hooks";
 import { copyText, dark, runAddress, setView, togglePick, view } from "../app";
 import { Chart } from "../chart";
 import { ChartChips } from "../chart_chips";
@@ -146,10 +146,14 @@ function BestChart({ store, by, mode, top }: ChartOf) {
     top.map(({ id }) => id),
     [],
   );
+  const version = store.version.value;
+  const all = useMemo(
+    () => (x === "epoch" && curves ? bestSoFarOf(run, curves, mode) : []),
+    [run, version, curves, mode, x, dark.value],
+  );
   const build = () => {
     const shape = { ...state, x, group: "" };
     const { lines } = linesOf(run, by, top, curves ?? new Map(), shape, dark.value, undefined, places);
-    const all = x === "epoch" && curves ? bestSoFarOf(run, curves, mode) : [];
     return {
       lines: [...all, ...lines],
       bands: [],

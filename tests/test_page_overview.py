@@ -49,8 +49,8 @@ def test_the_model_is_one_click_away_and_the_line_that_loads_it_another(open_tab
     assert (load_file(tmp_path / "model.safetensors")[first] == params["Dense_0"]["kernel"]).all()
     page.get_by_role("button", name="Copy the Python").click()
     page.get_by_text("copied", exact=True).wait_for()
-    line = f'state = mg.load_run("{DIGITS}").best("val/f1").restore()'
-    assert page.evaluate("navigator.clipboard.readText()") == f"import mlgym_jax as mg\n\n{line}"
+    lines = f'import mlgym_jax as mg\n\nbest = mg.load_run("{DIGITS}").best("val/f1")\nstate = best.restore()'
+    assert page.evaluate("navigator.clipboard.readText()") == lines
     page.get_by_role("link", name="Model card").click()
     page.get_by_text(
         f"the best of 12 experiments; {verdict_of(storage, DIGITS)['candidate']['mean']:.4f} ± "

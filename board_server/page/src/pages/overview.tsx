@@ -1,46 +1,24 @@
 /** What a run has come to, at first sight: the verdict in words, the best so far, what matters, and the model. */
 
-import { useEffect, useMemo, useState } from "preact/hooks";
-import { copyText, dark, runAddress, setView, togglePick, view } from "../app";
-import { Chart } from "../chart";
+import { dark, runAddress, setView, view } from "../app";
+import { BestChart } from "../best_chart";
+import { Command, Model } from "../best_model";
 import { ChartChips } from "../chart_chips";
 import { colourOf, coloursOf, css } from "../colours";
 import { Bar, Empty, Score, Select, Short } from "../controls";
 import { candidates, hyperparameterNames } from "../filter";
 import { exactValue, formatNumber } from "../format";
 import { labelOf } from "../labels";
-import { describe, linesOf, scoreMode, xKindOf } from "../lines";
-import type { Line } from "../raster";
+import { scoreMode } from "../lines";
 import type { Experiment, Run } from "../run_state";
-import { type RunStore, TIMES } from "../run_store";
+import type { RunStore } from "../run_store";
 import { orderScores, rankingScore } from "../score_order";
-import { bestOfAll } from "../statistics";
 import { useVerdict } from "../verdict";
-import { type CheckpointRow, encode, getJson, type Verdict } from "../wire";
+import type { Verdict } from "../wire";
 
-const ALL = -1; // stands where an experiment's id does
 const MOST_COLUMNS = 6;
 
 const plural = (count: number, one: string) => `${count} ${one}${count === 1 ? "" : "s"}`;
-
-/** A line to be typed elsewhere, and a button that copies it. */
-function Command({ text, what }: { text: string; what: string }) {
-  const [said, say] = useState("");
-  return (
-    <div class="command">
-      <pre tabIndex={0}>{text}</pre>
-      <button
-        type="button"
-        aria-label={`Copy ${what}`}
-        onClick={async () => say((await copyText(text)) ? "copied" : "the browser refuses: select the text")}
-        onBlur={() => say("")}
-      >
-        Copy
-      </button>
-      <small role="status">{said}</small>
-    </div>
-  );
-}
 
 /** Mean and deviation of the best experiment's seeds, or what the folds estimate. */
 function Spread({ verdict: { candidate, estimate } }: { verdict: Verdict }) {
@@ -136,87 +114,6 @@ function Said({ run, verdict, by, mode }: { run: Run; verdict: Verdict; by: stri
   );
 }
 
-/** The curves of the best experiments, and the best of all so far. */
-function BestChart({ store, by, mode, top }: ChartOf) {
-  const { run } = store;
-  const state = view.value;
-  const x = xKindOf({ x: state.x, group: "" }, top);
-  const curves = store.curvesOf(by, false);
-  const places = coloursOf(
-    top.map(({ id }) => id),
-    [],
-  );
-  const version = store.version.value;
-  const all = useMemo(
-    () => (x === "epoch" && curves ? bestSoFarOf(run, curves, mode) : []),
-    [run, version, curves, mode, x, dark.value],
-  );
-  const build = () => {
-    const shape = { ...state, x, group: "" };
-    const { lines } = linesOf(run, by, top, curves ?? new Map(), shape, dark.value, undefined, places);
-    return {
-      lines: [...all, ...lines],
-      bands: [],
-      logx: state.logx,
-      logy: state.logy,
-      cut: state.outliers === "cut",
-      yZoom: state.ranges[by] ?? null,
-      xKind: x,
-      zoom: state.zoom,
-      chosen: new Set(state.pick),
-      dark: dark.value,
-      label: (id: number) => (id === ALL ? "best of all so far" : describe(run.experiments.get(id))),
-    };
-  };
-  return (
-    <Chart
-      title={by}
-      note={
-        !curves
-          ? "loading…"
-          : `${top.length > 1 ? `the best ${top.length}` : "the best"}${x === "epoch" ? "; grey: the best of all so far" : ""}`
-      }
-      height={300}
-      build={build}
-      x={x}
-      yZoom={state.ranges[by] ?? null}
-      onZoomY={(range) => {
-        const { [by]: _old, ...others } = view.value.ranges;
-        setView({ ranges: range ? { ...others, [by]: range } : others }, false);
-      }}
-      onCut={() => setView({ outliers: "cut" })}
-      onPick={(id) => id !== ALL && togglePick(id)}
-      onVisible={() => {
-        store.need(by);
-        if (x === "time") store.need(TIMES);
-      }}
-    />
-  );
-}
-
-interface ChartOf {
-  store: RunStore;
-  by: string;
-  mode: "max" | "min";
-  top: readonly Experiment[];
-}
-
-function bestSoFarOf(
-  run: Run,
-  curves: ReadonlyMap<number, { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }>,
-  mode: "max" | "min",
-): Line[] {
-  const own = candidates(run.experiments.values()).map(({ id }) => curves.get(id));
-  const { epochs, values } = bestOfAll(
-    own.filter((curve) => curve !== undefined),
-    mode,
-  );
-  const grey = dark.value ? 120 : 150;
-  return [
-    { id: ALL, x: epochs, kx: 1, ox: 0, y: values, n: epochs.length, rgb: [grey, grey + 4, grey + 12] },
-  ];
-}
-
 function Top({ store, verdict, top }: { store: RunStore; verdict: Verdict; top: readonly Experiment[] }) {
   const { run } = store;
   const all = candidates(run.experiments.values());
@@ -303,59 +200,6 @@ function Influence({ run, verdict }: { run: Run; verdict: Verdict }) {
         The share of the differences in rank that each alone explains.{" "}
         <a href={runAddress(run.id, "hyperparameters")}>How they hang together</a>
       </p>
-    </section>
-  );
-}
-
-function Model({ run, verdict }: { run: Run; verdict: Verdict }) {
-  const { best, load, sentences } = verdict;
-  const [kept, setKept] = useState<CheckpointRow[]>([]);
-  const checkpoint = best && run.experiments.get(best.experiment_id)?.checkpoint;
-  useEffect(() => {
-    let stale = false;
-    if (best)
-      getJson<CheckpointRow[]>(`checkpoint_list/${encode(run.id)}/${best.experiment_id}`).then(
-        (rows) => stale || setKept(rows),
-        () => stale || setKept([]),
-      );
-    return () => {
-      stale = true;
-    };
-  }, [run.id, best?.experiment_id, load?.epoch, checkpoint, run.status]);
-  if (!best) return null;
-  const wanted = kept.filter(({ checkpoints }) => checkpoints.includes("model"));
-  const row = wanted.find(({ epoch }) => epoch === best.epoch) ?? wanted.at(-1);
-  return (
-    <section class="card stretch">
-      <h2>The best model</h2>
-      <p class="active">
-        {row && (
-          <a
-            class="button primary"
-            download
-            href={`checkpoints/${encode(run.id)}/${best.experiment_id}/${row.epoch}/model`}
-          >
-            Download the model
-          </a>
-        )}
-        <a class="button" href={runAddress(run.id, "experiments", String(best.experiment_id), "model-card")}>
-          Model card
-        </a>
-        {row && (
-          <small>
-            safetensors of epoch {row.epoch}
-            {row.epoch !== best.epoch && `, as epoch ${best.epoch} was not kept`}
-          </small>
-        )}
-      </p>
-      {load ? (
-        <Command
-          text={`import mlgym_jax as mg\n\nstate = ${load.python}`}
-          what="the Python that loads the model"
-        />
-      ) : (
-        !row && <p class="none">{sentences.load}</p>
-      )}
     </section>
   );
 }

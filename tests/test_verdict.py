@@ -237,8 +237,11 @@ def test_a_lost_run_says_how_to_go_on():
 def test_the_line_that_loads_the_best_model_says_where_it_was_not_kept():
     log = [*started(2), scheduled(0, {"a": 1}), scheduled(1, {"a": 2})]
     log += [*scored(0, [0.5, 0.4]), *scored(1, [0.3, 0.2])]
+    plan = {"plan": "map", "reason": "", "compile_seconds": 1.0, "num_examples": 1}
+    log.append(schema.group_compiled(RUN, group=0, experiments=[0, 1], **plan, now_ms=0))
     assert verdict(project(log))["load"] is None
-    for kept, epoch, is_best in (([[0, 2], [1, 1]], 2, False), ([[0, 1], [0, 2]], 1, True)):
+    # A step holds the newest epoch of each, whatever is kept besides.
+    for kept, epoch, is_best in (([], 2, False), ([[1, 1]], 2, False), ([[0, 1], [1, 1]], 1, True)):
         saved = schema.checkpoint_saved(RUN, group=0, epoch=2, kept=kept, bytes=1, seconds=0.1, step=2, now_ms=0)
         load = verdict(project([*log, saved]), mode="max")["load"]
         assert load == {"python": 'mg.load_run("r").best("val/accuracy").restore()', "epoch": epoch, "is_best": is_best}

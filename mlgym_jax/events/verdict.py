@@ -21,7 +21,7 @@ import json
 import math
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.errors import MlgymError, listed, nearest
@@ -282,8 +282,7 @@ def _resume(name: Any) -> str:
 
 def _load(view: RunView, name: str | None, stands: Standings, best: int) -> dict[str, Any] | None:
     """Return the line that loads the best model, and which epoch that gives; None where nothing was kept yet."""
-    kept = [row for save in _newest_of_groups(view) for row in _rows(save.get("kept"))]
-    epochs = [epoch for number, epoch in kept if number == best]
+    epochs = _kept(view, view.experiments[best])
     if not epochs:
         return None
     monitor, epoch = stands.monitor, stands.best[best].epoch
@@ -294,8 +293,19 @@ def _load(view: RunView, name: str | None, stands: Standings, best: int) -> dict
     return {"python": python, "epoch": epoch if epoch in epochs else max(epochs), "is_best": epoch in epochs}
 
 
-def _newest_of_groups(view: RunView) -> list[Mapping[str, Any]]:
-    return list({str(save.get("group")): save for save in view.checkpoints}.values())
+def _kept(view: RunView, one: ExperimentView) -> set[int]:
+    """Return the epochs of an experiment that its group's newest checkpoint holds: its newest, and what is kept."""
+    own = [group for group in view.groups if _holds(group.get("experiments"), one.experiment_id)]
+    saves = [save for save in view.checkpoints if own and save.get("group") == own[-1].get("group")]
+    if not saves:
+        return set()
+    kept = {epoch for number, epoch in _rows(saves[-1].get("kept")) if number == one.experiment_id}
+    newest = min(one.epoch_numbers[-1], _count(saves[-1].get("epoch")))
+    return kept | ({newest} if newest else set())
+
+
+def _holds(experiments: Any, number: int) -> bool:
+    return isinstance(experiments, list) and number in experiments
 
 
 def _rows(kept: Any) -> list[tuple[int, int]]:

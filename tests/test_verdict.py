@@ -11,9 +11,9 @@ from scipy import stats
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, encode, evaluation_result, experiment_config, project, schema
+from mlgym_jax.events.chance import p_of_difference
 from mlgym_jax.events.influence import binned, share_explained
-from mlgym_jax.events.intervals import interval, p_of_difference
-from mlgym_jax.events.standings import standings
+from mlgym_jax.events.standings import ends_of_mean, standings
 from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.verdict_words import duration, rounded, standing
 from mlgym_jax.reading.results import load_run
@@ -95,13 +95,13 @@ def test_differences_are_those_of_the_tests_of_scipy(size):
     )
     wide = stats.sem(first) * math.sqrt(1 + size / (size - 1))  # folds: 1/n + 1/(n - 1), in place of 1/n
     ends = stats.t.interval(0.95, size - 1, first.mean(), wide)
-    assert interval(first.tolist(), are_folds=True) == pytest.approx(ends, rel=1e-8)
+    assert ends_of_mean(first.tolist(), are_folds=True) == pytest.approx(ends, rel=1e-8)
 
 
 def test_equal_scores_cannot_be_told_apart_and_constant_ones_can():
     assert p_of_difference({0: 0.5, 1: 0.7}, {0: 0.5, 1: 0.7}) == 1.0
     assert p_of_difference({0: 0.5, 1: 0.5}, {2: 0.6, 3: 0.6}) == 0.0
-    assert p_of_difference({0: 0.5}, {0: 0.6}) is None and interval([0.5]) is None
+    assert p_of_difference({0: 0.5}, {0: 0.6}) is None and ends_of_mean([0.5]) is None
 
 
 def test_one_training_each_says_nothing_about_chance():

@@ -8,9 +8,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
-from mlgym_jax.events.intervals import interval
-from mlgym_jax.events.influence import ranks, share_of_ranks
 from mlgym_jax.events.chance import p_of_difference
+from mlgym_jax.events.influence import ranks, share_of_ranks
+from mlgym_jax.events.intervals import interval
 from mlgym_jax.events.selection import candidates, fold_of
 from mlgym_jax.events.views import ExperimentView, RunView
 

@@ -25,11 +25,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.events.intervals import interval
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.selection import selected
-from mlgym_jax.events.standings import Best, Candidate, Standings, influences, standings
+from mlgym_jax.events.standings import Best, Candidate, Standings, ends_of_mean, influences, standings
 from mlgym_jax.events.verdict_words import headline, sentences
 from mlgym_jax.events.views import ExperimentView, RunView
 
@@ -142,7 +141,7 @@ def _estimate(view: RunView, monitor: str | None, mode: str) -> dict[str, Any] |
     if found is None:
         return {"kind": kind, "score": None, "mean": None, "std": None, "interval": None, "num_folds": None}
     nested = kind.startswith("nested")
-    ends = interval(found["scores"], are_folds=True)
+    ends = ends_of_mean(found["scores"], are_folds=True)
     told = {"mean": found["mean"], "std": found["std"], "interval": ends, "num_folds": len(found["scores"])}
     score = "test/" + found["monitor"].removeprefix("val/") if nested else found["monitor"]
     return {"kind": kind, "score": score, **told}

@@ -174,7 +174,7 @@ def main() -> None:
             paint, charts = _measured(page, steps)
             answer = f"{paint:4.0f}" if paint else " <16"
             print(f"{name:24s} next paint {answer} ms   all charts {charts:4.0f} ms")
-        page.goto(f"{url}/#/runs/big")
+        page.goto(f"{url}/#/runs/big/flow")
         page.wait_for_timeout(600)
         rows = page.get_by_role("table", name="Experiments")
         table = [

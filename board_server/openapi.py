@@ -223,6 +223,17 @@ def document() -> dict[str, Any]:
                 {200: _json(_OBJECTS), **unchanged},
             )
         },
+        "/grid_searches/{run_id}/verdict": {
+            "get": _operation(
+                "Say what a run has come to, in words and as data",
+                [
+                    _RUN,
+                    _query("monitor", _TEXT, "the score to judge by, such as val/loss; that of the run by default"),
+                    _query("mode", {"enum": ["min", "max"]}, "which is better; read from the score by default"),
+                ],
+                {200: done, **unchanged},
+            )
+        },
         "/grid_searches/{run_id}/scores": {
             "get": _operation(
                 "Return curves as columns",

@@ -19,8 +19,10 @@ from board_server.projected import Columns
 from board_server.run import Run
 from board_server.run_choice import choice_of_runs
 from board_server.state import board
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode, layout
 from mlgym_jax.events.layout import spell_number
+from mlgym_jax.events.verdict import verdict
 
 rest = Blueprint("rest", __name__)
 _MAX_EVENTS = 10_000
@@ -182,6 +184,28 @@ async def run_scores(run_id: str) -> Response:
     write = scores.as_binary if kind == "binary" else scores.as_json
     data = await projected.read(lambda view, columns, event_id: write(run.run_id, event_id, view, columns, chosen))
     return Response(data, content_type=_BINARY if kind == "binary" else "application/json", headers=headers)
+
+
+@rest.get("/grid_searches/<run_id>/verdict")
+async def run_verdict(run_id: str) -> Response:
+    """Return what a run has come to, in words and as data; of one that goes on, so far."""
+    run = await board().store.opened(run_id)
+    monitor, mode = request.args.get("monitor") or None, request.args.get("mode") or None
+    _, lost = await run.files.do(board().listing.stands, run)
+    tag = _tag(run, lost)
+    headers = {"ETag": tag}
+    if unchanged := _unchanged(tag):
+        return unchanged
+
+    def told(view: RunView, _columns: Columns, event_id: int) -> tuple[bytes, int]:
+        try:
+            return encode(verdict(view, monitor, mode, lost=lost, name=run.run_id)), event_id
+        except MlgymError as error:
+            raise WrongRequest(str(error)) from error
+
+    data, event_id = await board().store.projecting(run).read(told)
+    headers["X-Event-Id"] = str(event_id)
+    return Response(data, content_type="application/json", headers=headers)
 
 
 @rest.get("/grid_searches/<run_id>/events")

@@ -26,7 +26,8 @@ IMAGES = os.path.join(ROOT, "docs", "images")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
 VIEWS = {
     "runs": "runs",
-    "flow": "runs/sweep?sort=-best val/accuracy",
+    "overview": "runs/digits",
+    "flow": "runs/sweep/flow?sort=-best val/accuracy",
     "analysis": "runs/sweep/analysis?pick=7,22,38&smooth=0.5",
     "groups": "runs/sweep/analysis?group=model.width&scores=val",
     "colours": "runs/sweep/analysis?colour=rank&x=train/loss&scores=val",

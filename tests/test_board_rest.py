@@ -19,6 +19,7 @@ from board_server.app import create_app
 from board_server.auth import Access
 from board_server.store import Store
 from mlgym_jax import events as ev
+from mlgym_jax.events.verdict import verdict
 
 
 class Client:
@@ -118,6 +119,27 @@ def test_a_damaged_line_hides_no_other(tmp_path):
     assert client.json(f"/grid_searches/{RUN}")["num_malformed"] == 1
     events = client.json(f"/grid_searches/{RUN}/events")["data"]
     assert [one["event_id"] for one in events] == [number for number in range(len(lines) - 1) if number != 7]
+
+
+def test_the_verdict_is_the_engines(tmp_path):
+    path = write_run(tmp_path, study_events(experiments=3, score=lambda number, epoch: 0.1 * number + 0.01 * epoch))
+    client = Client(tmp_path)
+    found = client.json(f"/grid_searches/{RUN}/verdict")
+    assert found["headline"].startswith("best val/accuracy")
+    view, _ = ev.project_log(path)
+    for query, options in (
+        ("", {}),
+        ("?monitor=train/loss", {"monitor": "train/loss"}),
+        ("?mode=min", {"mode": "min"}),
+    ):
+        wanted = verdict(view, **options, name=RUN)
+        assert client.json(f"/grid_searches/{RUN}/verdict{query}") == json.loads(ev.encode(wanted)), query
+    status, headers, _ = client(f"/grid_searches/{RUN}/verdict")
+    tag = {"If-None-Match": headers["ETag"]}
+    assert status == 200 and client(f"/grid_searches/{RUN}/verdict", headers=tag)[0] == 304
+    status, _, body = client(f"/grid_searches/{RUN}/verdict?monitor=val/acuracy")
+    assert status == 400 and b"did you mean 'val/accuracy'" in body
+    assert client(f"/grid_searches/{RUN}/verdict?mode=best")[0] == 400
 
 
 # --- scores --------------------------------------------------------------------------------------------------------

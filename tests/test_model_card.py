@@ -51,6 +51,10 @@ def test_a_card_says_what_was_run_and_how_well_it_does(run):
         history = run.experiments[number].history["val/accuracy"]
         assert card["evaluation"]["best"]["val/accuracy"]["max"]["score"] == max(history)
         assert card["training"]["num_epochs"] == 2
+        place = 1 + sum(max(item.history["val/accuracy"]) > max(history) for item in run.experiments)
+        rank = "the best" if place == 1 else f"place {place}"
+        epoch = 1 + history.index(max(history))
+        assert card["headline"] == f"val/accuracy {max(history):.4f} at epoch {epoch}, {rank} of 2 experiments"
         assert card["command"] and card["environment"]["versions"]["jax"]
         assert card["environment"]["processor"] and card["environment"]["memory_bytes"] > 0
     with open(os.path.join(run.run_dir, "run.json")) as file:

@@ -62,7 +62,8 @@ def test_a_run_is_its_best_twenty_experiments(result):
     page = Page(result._repr_html_())
     head, *rows = page.rows
     assert head[:5] == ["id", "model", "model.note", "optimizer.learning_rate", "seed"] and len(rows) == 20
-    (words,) = page.paragraphs
+    words, headline = page.paragraphs
+    assert headline == result.verdict()["headline"] and headline in repr(result)
     assert "<script>alert(1)</script>" in words and "24 experiments" in words and "12 failed" in words
     assert "the best 20 are shown" in words
     assert {row[2] for row in rows} == {"<script>x</script>", "&amp;"}

@@ -18,7 +18,9 @@ from mlgym_jax.events import EventLog, project, read_events
 
 VIEWS = {
     "runs": "runs",
-    "flow": f"runs/{DIGITS}",
+    "overview": f"runs/{DIGITS}",
+    "overview of a lost run": "runs/lost/overview",
+    "flow": f"runs/{DIGITS}/flow",
     "analysis": f"runs/{DIGITS}/analysis?pick=1,2&smooth=0.3",
     "coloured": f"runs/{DIGITS}/analysis?colour=rank&symlog=1&pin=train/loss&hide=3",
     "grouped": "runs/failures/analysis?group=optimizer.learning_rate&outliers=all",
@@ -125,10 +127,10 @@ def test_every_step_from_the_runs_to_an_experiment_works_by_keyboard(open_tab):
             break
     assert DIGITS in page.evaluate("document.activeElement.innerText")
     page.keyboard.press("Enter")
-    rows(page).first.wait_for()
-    page.keyboard.press("2")
+    page.get_by_role("region", name="Verdict").wait_for()
+    page.keyboard.press("3")
     page.get_by_role("group", name="Chart of val/f1").wait_for()
-    page.keyboard.press("1")
+    page.keyboard.press("2")
     rows(page).first.focus()
     page.keyboard.press("ArrowDown")
     page.keyboard.press("End")
@@ -288,7 +290,7 @@ def test_scores_that_fail_are_asked_for_again_but_not_in_a_storm(open_tab):
         "sort=toString&c.valueOf==1",
     ],
 )
-@pytest.mark.parametrize("tab_name", ["", "/analysis", "/selection"])
+@pytest.mark.parametrize("tab_name", ["", "/overview", "/analysis", "/selection"])
 def test_no_address_blanks_the_page(open_tab, parameters, tab_name):
     tab = open_tab()
     tab.go(f"runs/{DIGITS}{tab_name}?{parameters}")

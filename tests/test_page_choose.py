@@ -92,7 +92,7 @@ def test_the_usual_rule_of_a_run_with_folds_chooses_what_the_engine_selects(tab,
 
 
 def test_refits_are_marked_filtered_and_left_out_of_what_is_compared(tab, storage):
-    page = tab.go(f"runs/{CV}")
+    page = tab.go(f"runs/{CV}/flow")
     wanted = expected(storage / CV / "event_storage.log")
     tab.wait_until("head => board.store.value?.run?.eventId === head", wanted["eventId"])
     assert page.evaluate(STATE)["experiments"] == wanted["experiments"]
@@ -160,7 +160,7 @@ def test_all_foreign_state_is_named_left_out_and_removed(tab):
     page.get_by_text("8 experiments", exact=True).first.wait_for()
     page.get_by_role("columnheader").filter(has_text="Epoch").wait_for()  # the usual columns
     page.get_by_role("button", name="Tidy up").click()
-    tab.wait_until("() => location.hash === '#/runs/plain'")
+    tab.wait_until("() => location.hash === '#/runs/plain/flow'")
     assert said.count() == 0
     tab.show("runs/plain/selection?rule=top of the world")
     page.get_by_text("nothing is chosen").wait_for()
@@ -170,7 +170,7 @@ def test_all_foreign_state_is_named_left_out_and_removed(tab):
 
 
 def test_going_back_and_forward_keeps_the_last_edit(tab):
-    page = tab.go("runs/plain")
+    page = tab.go("runs/plain/flow")
     page.get_by_text("8 experiments", exact=True).first.wait_for()
     tab.show("runs/plain/analysis")
     page.get_by_label("Scores").wait_for()
@@ -178,9 +178,9 @@ def test_going_back_and_forward_keeps_the_last_edit(tab):
     page.get_by_label("Smoothing").evaluate(
         "one => { one.value = '0.5'; one.dispatchEvent(new Event('input', { bubbles: true })); history.back() }"
     )
-    tab.wait_until("() => location.hash === '#/runs/plain'")
+    tab.wait_until("() => location.hash === '#/runs/plain/flow'")
     page.wait_for_timeout(300)
-    assert page.evaluate("location.hash") == "#/runs/plain"
+    assert page.evaluate("location.hash") == "#/runs/plain/flow"
     page.evaluate("history.forward()")
     tab.wait_until("() => location.hash === '#/runs/plain/analysis?smooth=0.5'")
     assert page.get_by_label("Smoothing").input_value() == "0.5"
@@ -188,7 +188,7 @@ def test_going_back_and_forward_keeps_the_last_edit(tab):
 
 def test_a_view_that_fails_leaves_the_others(browser, board):
     tab = Tab(browser, board.url)
-    page = tab.go("runs/plain")
+    page = tab.go("runs/plain/flow")
     page.get_by_text("8 experiments", exact=True).first.wait_for()
     page.evaluate("board.store.value.run.experiments.get(3).hyperparameters = null")
     tab.show("runs/plain/hyperparameters")
@@ -206,7 +206,7 @@ def test_a_view_that_fails_leaves_the_others(browser, board):
 
 
 def test_what_a_lost_run_does_no_more_is_not_said_and_times_are_found_as_seen(tab):
-    page = tab.go("runs/lost")
+    page = tab.go("runs/lost/flow")
     page.get_by_role("row").filter(has_text="lost").first.wait_for()
     assert page.get_by_text("training").count() == 0
     start = page.evaluate("new Date(board.store.value.run.experiments.get(0).started).getFullYear()")

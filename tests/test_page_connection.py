@@ -77,7 +77,7 @@ def test_without_websockets_the_list_is_there_and_the_reason(open_tab, relay):
     page = tab.go("runs")
     rows(page, "Runs").filter(has_text="plain").wait_for()
     page.get_by_text("not live: your proxy passes no WebSockets").wait_for()
-    tab.show("runs/plain")
+    tab.show("runs/plain/flow")
     rows(page).first.wait_for()
     page.get_by_text("not live: your proxy passes no WebSockets").wait_for()
     relay.bars_sockets = False

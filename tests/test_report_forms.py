@@ -243,3 +243,12 @@ def test_other_commands_tell_of_a_full_disk_alike(run):
         process = forks.popen("engine", str(run), "--list", module="mlgym_jax.export", cwd=run, **ends)
         status, _, err = finish(process, timeout=60)
     assert (status, err) == (1, "error: the output could not be written: No space left on device\n")
+
+
+def test_the_verdict_stands_above_the_table_and_in_json(run):
+    told = mg.load_run(run).verdict("val/loss")
+    assert told["headline"].startswith("best val/loss") and told["headline"].endswith("3 failed: diverged")
+    lines = report(run, "--monitor=val/loss").splitlines()
+    assert lines[0] == told["headline"]
+    assert told["sentences"]["next"] in map(str.strip, lines[1:10])
+    assert json.loads(report(run, "--json", "--monitor=val/loss"))["verdict"] == json.loads(json.dumps(told))

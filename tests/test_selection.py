@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from mlgym_jax.events import evaluation_result, experiment_config, project
-from mlgym_jax.search.selection import cross_validated, nested_cross_validated
+from mlgym_jax.events.selection import cross_validated, nested_cross_validated
 
 
 def views(entries):

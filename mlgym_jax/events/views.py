@@ -58,6 +58,10 @@ class ExperimentView:
     epoch_steps: list[int | None] = field(default_factory=list)
     evaluated_ms: list[int] = field(default_factory=list)
     _logged: dict[str, bytearray] = field(default_factory=dict, repr=False)  # of scores that some epochs lack
+    # By score and mode, what is known: of how many epochs, up to which one, the best epoch and its score.
+    _best: dict[tuple[str, str], tuple[int, int, tuple[int, float] | None]] = field(
+        default_factory=dict, repr=False, compare=False
+    )
 
     @property
     def epochs(self) -> int:
@@ -67,7 +71,7 @@ class ExperimentView:
     @property
     def planned(self) -> int | None:
         """The number of epochs that were to be trained, those between evaluations by steps; None where nothing says."""
-        config = self.config or {}
+        config = self.config if isinstance(self.config, Mapping) else {}
         by_steps = config.get("num_steps") or config.get("evaluate_every_steps")
         return (self.progress or {}).get("num_epochs") if by_steps else config.get("num_epochs")
 
@@ -98,10 +102,16 @@ class ExperimentView:
         """
         if mode not in ("max", "min"):
             raise MlgymError(f"mode: found {mode!r}; write 'max' or 'min'.")
-        sign = 1 if mode == "max" else -1
-        scores = zip(self.epoch_numbers, self.history.get(monitor, ()), strict=False)
-        finite = [(epoch, score) for epoch, score in scores if math.isfinite(score)]
-        return max(finite, key=lambda scored: sign * scored[1], default=None)
+        seen, last, found = self._best.get((monitor, mode), (0, None, None))
+        if seen > self.epochs or (seen and self.epoch_numbers[seen - 1] != last):
+            seen, found = 0, None  # an earlier epoch came late
+        if seen < self.epochs and monitor in self.history:
+            scores = self.history[monitor]
+            newer = _best_of(scores[seen:] if seen else scores, mode)
+            if newer and (not found or (newer[1] > found[1] if mode == "max" else newer[1] < found[1])):
+                found = self.epoch_numbers[seen + newer[0]], newer[1]
+            self._best[monitor, mode] = self.epochs, self.epoch_numbers[-1], found
+        return found
 
     def copy(self) -> ExperimentView:
         """Return a view that stays as this one is now."""
@@ -113,6 +123,7 @@ class ExperimentView:
             epoch_steps=[*self.epoch_steps],
             evaluated_ms=[*self.evaluated_ms],
             _logged={name: bytearray(logged) for name, logged in self._logged.items()},
+            _best={},
         )
 
     def logged(self, name: str) -> bytearray | None:
@@ -152,6 +163,15 @@ class ExperimentView:
         self.epoch_steps.insert(index, step if isinstance(step, int) else None)
         self.evaluated_ms.insert(index, now_ms)
         return True
+
+
+def _best_of(scores: list[float], mode: str) -> tuple[int, float] | None:
+    """Return the place of the first of the best scores, and that score; None if none is finite."""
+    better = max if mode == "max" else min
+    best = better(scores)  # which passes over NaN behind the first, as that compares as false: one pass, mostly
+    if not (math.isfinite(best) and math.isfinite(scores[0])):
+        best = better(filter(math.isfinite, scores), default=None)
+    return None if best is None else (scores.index(best), best)
 
 
 @dataclass(slots=True)

@@ -10,9 +10,9 @@ from typing import Any
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events import RunView, default_mode, default_monitor, layout, project_log
 from mlgym_jax.events.intervals import Interval, difference, interval
+from mlgym_jax.events.selection import candidates
 from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.managing.lineage import launches_of, record_of
-from mlgym_jax.search.selection import candidates
 
 _ABSENT = "(absent)"
 

@@ -15,9 +15,13 @@ _MOST_ROWS = 20
 
 
 class RunInHtml:
-    """A run that a notebook shows as the table of its experiments, best first."""
+    """A run that a notebook shows as its headline and the table of its experiments, best first."""
 
     view: Any
+
+    def verdict(self, monitor: str | None = None, mode: str | None = None) -> dict[str, Any]:
+        """Return what the run has come to."""
+        raise NotImplementedError
 
     def _repr_html_(self) -> str:
         from mlgym_jax.reading.table import table
@@ -33,7 +37,8 @@ class RunInHtml:
         if number > _MOST_ROWS:
             words.append(f"the {'best' if monitor else 'first'} {_MOST_ROWS} are shown; to_dataframe() has all")
         rows = zip(*(column.cells for column in grid.columns), strict=True)
-        return html_line("; ".join(words)) + html_table("", [column.header for column in grid.columns], rows)
+        head = html_line("; ".join(words)) + html_line(self.verdict()["headline"])
+        return head + html_table("", [column.header for column in grid.columns], rows)
 
 
 class ExperimentInHtml:

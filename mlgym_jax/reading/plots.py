@@ -20,7 +20,8 @@ from typing import Any
 from mlgym_jax.config.spelling import columns, spelled
 from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
-from mlgym_jax.reading.importance import along_unit, binned, is_log, is_numeric, ranks, share_explained, words_along
+from mlgym_jax.events.influence import binned, is_numeric, ranks, share_explained
+from mlgym_jax.reading.axes import along_unit, is_log, words_along
 
 _MOST_NAMED = 12  # lines in a legend
 _COLUMNS = 4  # of charts in a figure
@@ -99,7 +100,7 @@ class Plots:
         """Draw each experiment's best score over each hyperparameter, and the means; return the matplotlib Axes.
 
         The first explains most: titles say the share of the variance of the scores' ranks that the hyperparameter alone
-        explains, as on the board (`reading.importance`). More than eight different numbers are averaged in eight bins.
+        explains, as on the board (`events.influence`). More than eight different numbers are averaged in eight bins.
 
         Args:
             mode: `max` or `min`; by default as in `RunResult.best`.
@@ -146,8 +147,8 @@ class Plots:
         names = list(dict.fromkeys(name for own in cells for name in own))
         along = [*([own.get(name) for own in cells] for name in names), scores]
         axes = [along_unit(values) for values in along]
-        order = ranks(scores) if mode == "max" else len(scores) + 1 - ranks(scores)
-        shares = (order - 1) / max(len(scores) - 1, 1)
+        order = ranks(scores if mode == "max" else [-score for score in scores])
+        shares = [(place - 1) / max(len(scores) - 1, 1) for place in order]
         for number, share in enumerate(shares):
             heights = [places[number] for places, _ in axes]
             colour = pyplot.colormaps["viridis"](0.95 * share)

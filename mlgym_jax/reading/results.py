@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError, listed
-from mlgym_jax.events import default_mode, default_monitor, layout, project_log
+from mlgym_jax.events import default_mode, layout, project_log
+from mlgym_jax.events.selection import selected
+from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.views import ExperimentView, RunView
 from mlgym_jax.reading.html import ExperimentInHtml, RunInHtml
 from mlgym_jax.reading.plots import Plotted
 from mlgym_jax.reading.trained import Trained
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import tokenizers
-from mlgym_jax.search.selection import cross_validated, nested_cross_validated
 
 if TYPE_CHECKING:
     from mlgym_jax.core.state import TrainState
@@ -208,6 +209,7 @@ class RunResult(RunInHtml, Plotted):
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status
+        self._is_lost: bool = view.status in ("INIT", "RUNNING") and run_folder.is_left(run_dir)  # as it was read
         self.mismatches: list[Mapping[str, Any]] = list(view.mismatches)
         self.damaged_lines: list[int] = list(damaged_lines)
         self.view = view
@@ -215,12 +217,24 @@ class RunResult(RunInHtml, Plotted):
         self.refit: list[ExperimentResult] = [ExperimentResult(self, item) for item in view.refits]
 
     def __repr__(self) -> str:
-        return f"RunResult({self.run_id!r}, {self.status}, {len(self.experiments)} experiments)"
+        number, headline = len(self.experiments), self.verdict()["headline"]
+        return f"RunResult({self.run_id!r}, {self.status}, {number} experiments: {headline})"
 
     @property
     def scores(self) -> list[str]:
         """The names of the scores that were recorded."""
         return self.view.scores
+
+    def verdict(self, monitor: str | None = None, mode: str | None = None) -> dict[str, Any]:
+        """Return what the run has come to, in words (`headline`, `sentences`) and as data; see `events.verdict`.
+
+        Args:
+            monitor, mode: the score to judge by, and which is better; by default as everywhere.
+
+        Raises:
+            MlgymError: an unknown monitor or mode.
+        """
+        return verdict(self.view, monitor, mode, lost=self._is_lost, name=run_folder.shortest_name(self.run_dir))
 
     def experiment(self, experiment_id: int) -> ExperimentResult:
         """Return an experiment by its id, a refit, too.
@@ -272,32 +286,10 @@ class RunResult(RunInHtml, Plotted):
     def selection(
         self, monitor: str | None = None, mode: str | None = None
     ) -> tuple[str, dict[str, Any] | None] | None:
-        """Return what was selected over the folds of a cross-validated run; see `search.selection`.
-
-        Args:
-            monitor, mode: the score, and which is better (see `best`); by default what `events.default_monitor`
-                chooses. A nested run selects by what its config says, whatever is given here.
-
-        Returns:
-            (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None
-            for a run without folds.
-        """
-        validation = (self.view.config or {}).get("validation", {})
-        kind = validation.get("component", "").removeprefix("validation/")
-        views = self.view.candidates
-        if kind == "nested_cross_validation":
-            inner_folds = validation.get("inner_folds", 3)
-            by: tuple[str, str] = validation["monitor"], validation["mode"]
-            found = nested_cross_validated(views, lambda fold: fold // inner_folds, *by)
-        elif kind == "cross_validation":
-            name, known = default_monitor(self.scores, self.view.config)
-            if monitor:
-                name, known = monitor, mode or default_mode(monitor, self.view.config)
-            found = cross_validated(views, name, known) if name else None
-        else:
-            return None
-        if found is None:
-            return kind, None
+        """Return what was selected over the folds of a cross-validated run; see `events.selection.selected`."""
+        kind, found = selected(self.view, monitor, mode) or (None, None)
+        if kind is None or found is None:
+            return None if kind is None else (kind, None)
         of_folds = isinstance(found["selected"], list)  # one an outer fold
         chosen = [as_configured(item) for item in found["selected"]] if of_folds else as_configured(found["selected"])
         return kind, {**found, "selected": chosen}

@@ -11,8 +11,8 @@ from mlgym_jax.reading.results import ExperimentResult, RunResult
 def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]:
     """Return what `report --json` prints; these keys are pinned.
 
-    `refit` is there where the config asks for one: [] until all folds have trained; `evaluations` where something was
-    evaluated after training.
+    `verdict` is that of `RunResult.verdict`; `refit` is there where the config asks for one: [] until all folds have
+    trained; `evaluations` where something was evaluated after training.
     """
 
     def entry(item: ExperimentResult) -> dict[str, Any]:
@@ -31,6 +31,7 @@ def summary(result: RunResult, monitor: str | None, mode: str) -> dict[str, Any]
         told = {"monitor": monitor, "mode": mode, "epoch": best[0], "score": best[1]} if best else None
         experiments.append({**entry(item), "best": told})
     found: dict[str, Any] = {"run_id": result.run_id, "num_experiments": len(experiments), "experiments": experiments}
+    found["verdict"] = result.verdict(monitor, mode)
     selection = result.selection(monitor, mode)
     if selection is not None:
         found[selection[0]] = selection[1]

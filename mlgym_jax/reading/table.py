@@ -20,11 +20,14 @@ def print_table(
     limit: int | None = None,
     columns: Sequence[str] | None = None,
 ) -> None:
-    """Print the experiments of a run, best first, and what was found out beside them; see `table`."""
+    """Print the verdict on a run, its experiments, best first, and what was found out beside them; see `table`."""
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else piped_width(), highlight=False, markup=False)
-    console.print(table(result.view, monitor, mode, limit, with_test=True, columns=columns))
+    grid = table(result.view, monitor, mode, limit, with_test=True, columns=columns)
+    for line in verdict_lines(result.verdict(monitor, mode)):
+        console.print(line, soft_wrap=True)  # whole, so that a command in it can be copied
+    console.print(grid)
     for line in failures(result):
         console.print(line)
     selection = result.selection(monitor, mode)
@@ -40,6 +43,12 @@ def print_table(
         console.print(speed)
     for line in damage(result):
         console.print(line)
+
+
+def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
+    """Return the lines that stand above a table: the headline, then what no line below the table says again."""
+    told = {about: text for about, text in verdict["sentences"].items() if about not in ("estimate", "failures")}
+    return [verdict["headline"], *(f"  {text}" for text in told.values())]
 
 
 def failures(result: Any) -> list[str]:

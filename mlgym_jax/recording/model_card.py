@@ -18,6 +18,8 @@ from mlgym_jax.core.paths import named_leaves
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.events import EventLog, default_monitor, layout
 from mlgym_jax.events.layout import spell_number
+from mlgym_jax.events.standings import Standings, standings
+from mlgym_jax.events.verdict_words import standing
 from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.run_folder import folder as run_folder
@@ -33,6 +35,7 @@ def model_cards(
     record: Mapping[str, Any],
     estimate: Mapping[str, Any] | None = None,
     evaluations: Sequence[Mapping[str, Any]] = (),
+    stands: Standings | None = None,
 ) -> Iterator[dict[str, Any]]:
     """Yield the cards of a group's experiments as plain data; what is not known is None with a reason.
 
@@ -41,13 +44,15 @@ def model_cards(
         record: the run's `run.json`.
         estimate: what the folds said of a refit: {"score", "mean", "std", "num_folds"}.
         evaluations: what was evaluated after training, the payloads of `model_evaluated`.
+        stands: how the run's experiments stand, by which the headline is told.
     """
     model, fields = _model(job), _fields(job)  # found out once: an experiment's own are its config and its fold
     splits_of = functools.cache(functools.partial(_splits, job))
     for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
         data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
         own = [found for found in evaluations if found.get("experiment_id") == number]
-        yield _card(job, views[number], record, estimate, model, data, own)
+        headline = None if stands is None else standing(stands, number)
+        yield _card(job, views[number], record, estimate, model, data, own, headline)
 
 
 def _card(
@@ -58,11 +63,13 @@ def _card(
     model: Mapping[str, Any],
     data: Mapping[str, Any],
     evaluations: Sequence[Mapping[str, Any]],
+    headline: str | None,
 ) -> dict[str, Any]:
     config = view.config or {}
     return {
         "format": 1,
         "name": config.get("name"),
+        "headline": headline,
         "experiment_id": view.experiment_id,
         "hyperparameters": dict(view.hyperparameters),
         "fold": view.fold,
@@ -190,6 +197,7 @@ def to_markdown(card: Mapping[str, Any]) -> str:
     lines = [
         f"# Model card: {card['name']}, experiment {card['experiment_id']}",
         "",
+        *([f"**{card['headline']}**", ""] if card.get("headline") else []),
         f"Status: {card['status']}" + (f" ({card['error']})" if card["error"] else ""),
         "",
         *_refit(card["refit"]),
@@ -293,10 +301,12 @@ def write_cards(
     result: RunResult, study: Study, record: Mapping[str, Any], log: EventLog, *, only: int | None = None
 ) -> None:
     """Write each experiment's `model_card.json` and `model_card.md`, or of one only."""
+    monitor, mode = default_monitor(result.view.scores, result.view.config)
+    stands = standings(result.view, monitor, mode) if monitor else None
     for job in study.jobs:
         origin = job.group.experiments[0].refit
         estimate = result.estimate(origin["monitor"], origin["mode"]) if origin else None
-        for card in model_cards(job, result.view.experiments, record, estimate, result.view.evaluations):
+        for card in model_cards(job, result.view.experiments, record, estimate, result.view.evaluations, stands):
             if only not in (None, card["experiment_id"]):
                 continue
             log.check_place()

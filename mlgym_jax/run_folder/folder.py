@@ -8,6 +8,7 @@ import errno
 import json
 import os
 import sys
+import time
 import types
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -21,10 +22,12 @@ from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
+from mlgym_jax.events.log import is_being_written
 from mlgym_jax.run_folder import sources
 from mlgym_jax.run_folder.trust import refuse_foreign
 
 _FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
+_LEFT_AFTER_SECONDS = 5.0  # as on the board
 
 
 def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
@@ -144,6 +147,27 @@ def require(run_dir: str | os.PathLike[str]) -> str:
     if not is_run and os.path.basename(given) == given and runs_in(layout.STORAGE):
         folder = os.path.join(os.path.abspath(layout.STORAGE), given)
     return find(os.path.dirname(folder), os.path.basename(folder))
+
+
+def shortest_name(run_dir: str) -> str:
+    """Return what finds a run from here, as `require` does: its id in `event_storage`, else its folder."""
+    folder = os.path.abspath(run_dir)
+    if os.path.dirname(folder) == os.path.abspath(layout.STORAGE):
+        return os.path.basename(folder)
+    inside = os.path.relpath(folder)
+    if inside.startswith((os.pardir, os.curdir)):
+        return folder
+    return inside if os.path.dirname(inside) else os.path.join(os.curdir, inside)  # a bare name is an id
+
+
+def is_left(run_dir: str) -> bool:
+    """Tell whether nobody writes a run's log any more: nobody holds it, and nothing came for a while."""
+    path = os.path.join(run_dir, layout.LOG)
+    try:
+        quiet = time.time() - os.stat(path).st_mtime
+    except OSError:
+        return False
+    return quiet >= _LEFT_AFTER_SECONDS and not is_being_written(path)
 
 
 def latest(event_storage: str) -> str:

@@ -15,7 +15,7 @@ from mlgym_jax.components.tree import resolved
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 from mlgym_jax.events import ExperimentView, default_monitor
-from mlgym_jax.search.selection import cross_validated, without_seed
+from mlgym_jax.events.selection import cross_validated, without_seed
 from mlgym_jax.search.strategy import Assignment
 
 Length = Mapping[str, int | None]

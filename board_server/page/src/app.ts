@@ -25,8 +25,16 @@ function stored(): Settings {
   }
 }
 
+/** The address as it is meant: a run without a tab is its overview, unless what only its table knows is asked for, as links of old did. */
+function readAddress(hash: string): Address {
+  const { path, params } = parseAddress(hash);
+  if (path[0] !== "runs" || path.length !== 2) return { path, params };
+  const asksForTable = Object.keys(params).some((key) => /^(q|sort|show|c\..*)$/.test(key));
+  return { path: [...path, asksForTable ? "flow" : "overview"], params };
+}
+
 export const settings = signal(stored());
-export const address = signal<Address>(parseAddress(location.hash));
+export const address = signal<Address>(readAddress(location.hash));
 export const store = signal<RunStore | null>(null);
 export const focused = signal<number | null>(null);
 export const session = signal<Session | null>(null);
@@ -71,6 +79,9 @@ let writing = 0;
 
 const write = (hash: string) => history.replaceState(entry, "", hash);
 const shownHash = () => formatAddress(address.value.path, address.value.params);
+const isWhole = (hash: string) => parseAddress(hash).path.length === address.value.path.length;
+
+if (!isWhole(location.hash)) write(shownHash());
 
 addEventListener("hashchange", () => {
   if (writing) late.set(entry, shownHash());
@@ -78,8 +89,8 @@ addEventListener("hashchange", () => {
   entry = history.state ?? Math.random();
   const hash = late.get(entry) ?? location.hash;
   late.delete(entry);
-  write(hash);
-  address.value = parseAddress(hash);
+  address.value = readAddress(hash);
+  write(isWhole(hash) ? hash : shownHash());
 });
 
 addEventListener("pagehide", () => {
@@ -106,7 +117,7 @@ export function navigate(path: readonly string[], params: Params = {}, replace =
     entry = Math.random();
     history.pushState(entry, "", hash);
   }
-  address.value = parseAddress(hash);
+  address.value = readAddress(hash);
 }
 
 /** Change parts of the view's state; its address follows. */
@@ -117,7 +128,10 @@ export function setView(change: Partial<ViewState>, replace = true): void {
 /** The address of a tab of a run; all tabs share the view's state. */
 export function runAddress(run: string, ...rest: string[]): string {
   const same = address.value.path[1] === run;
-  return formatAddress(["runs", run, ...rest], same ? writeView(reading.value.view) : firstView());
+  return formatAddress(
+    ["runs", run, ...(rest.length ? rest : ["overview"])],
+    same ? writeView(reading.value.view) : firstView(),
+  );
 }
 
 /** A run opened from within the page begins with this browser's settings; an address says everything itself. */
@@ -151,6 +165,16 @@ export function togglePick(id: number): void {
   const picked = new Set(view.value.pick);
   if (!picked.delete(id)) picked.add(id);
   setView({ pick: [...picked] });
+}
+
+/** Put a text where it can be pasted from; `false` where the browser does not let a page do so. */
+export async function copyText(text: string): Promise<boolean> {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false; // no permission, or a page that came unencrypted from another machine
+  }
 }
 
 export function download(name: string, content: string | Blob, type: string): void {

@@ -24,6 +24,7 @@ import { ExperimentPage } from "./pages/experiment";
 import { Flow } from "./pages/flow";
 import { Hyperparameters } from "./pages/hyperparameters";
 import { ModelCard } from "./pages/model_card";
+import { Overview } from "./pages/overview";
 import { Following, Runs } from "./pages/runs";
 import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
@@ -58,7 +59,8 @@ function RunPage({ open }: { open: RunStore }) {
     );
   if (!open.loaded.value) return <Empty title="Loading…" />;
   const [, , tab, id, sub] = path;
-  if (tab === undefined) return <Flow store={open} />;
+  if (tab === "overview") return <Overview store={open} />;
+  if (tab === "flow") return <Flow store={open} />;
   if (tab === "analysis") return <Analysis store={open} />;
   if (tab === "hyperparameters") return <Hyperparameters store={open} />;
   if (tab === "selection") return <Selection store={open} />;

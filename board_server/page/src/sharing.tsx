@@ -40,7 +40,8 @@ export function openAnalysis(text: string): void {
       bad: foreign.length > 0,
       at: `/runs/${analysis.grid_search_id}/`,
     };
-    navigate(["runs", analysis.grid_search_id, ...analysis.view.split("/").filter(Boolean)], analysis.params);
+    const shown = (analysis.view || "flow").split("/").filter(Boolean); // which had no name of its own once
+    navigate(["runs", analysis.grid_search_id, ...shown], analysis.params);
   } catch (error) {
     notice.value = { text: (error as Error).message, bad: true, at: here() };
   }

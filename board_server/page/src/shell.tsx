@@ -11,7 +11,8 @@ import { connection } from "./run_store";
 import { exportAnalysis, ImportButton } from "./sharing";
 
 export const TABS = [
-  ["", "Flow", "All experiments as a table: status, progress, hyperparameters, scores"],
+  ["overview", "Overview", "What the run has come to, in words"],
+  ["flow", "Flow", "All experiments as a table: status, progress, hyperparameters, scores"],
   ["analysis", "Analysis", "Curves of all scores"],
   ["hyperparameters", "Hyperparameters", "How hyperparameters and a score hang together"],
   ["selection", "Selection", "The best by a rule, and how they differ"],
@@ -106,7 +107,7 @@ function RunHead() {
   void open.version.value;
   void view.value;
   const run = open.loaded.value ? open.run : null;
-  const tab = path[2] === "experiments" ? "" : (path[2] ?? "");
+  const tab = path[2] === "experiments" ? "flow" : path[2];
   return (
     <section class="runhead" aria-label="Run">
       <div class="title">
@@ -150,7 +151,7 @@ function RunHead() {
           <a
             key={id}
             title={says}
-            href={runAddress(open.id, ...(id ? [id] : []))}
+            href={runAddress(open.id, id)}
             aria-current={tab === id ? "page" : undefined}
           >
             {title}
@@ -163,7 +164,7 @@ function RunHead() {
 
 const SHORTCUTS: readonly (readonly [string, string])[] = [
   ["r", "all runs"],
-  ["1 … 5", "Flow, Analysis, Hyperparameters, Selection, Throughput"],
+  ["1 … 6", "Overview, Flow, Analysis, Hyperparameters, Selection, Throughput"],
   ["/", "go to the filter, in Selection to the rule"],
   ["↑ ↓ PgUp PgDn Home End", "move in a table"],
   ["Enter", "open the row"],
@@ -188,7 +189,7 @@ export function onShortcut(event: KeyboardEvent, resetZoom: () => void): void {
   else if (open && event.key === "z") resetZoom();
   else if (open && event.key === "e") exportAnalysis();
   else if (open && number >= 1 && number <= TABS.length)
-    location.hash = runAddress(open.id, ...[TABS[number - 1]![0]].filter(Boolean));
+    location.hash = runAddress(open.id, TABS[number - 1]![0]);
   else return;
   event.preventDefault();
 }

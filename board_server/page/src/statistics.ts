@@ -242,3 +242,29 @@ export function extent(
     if (value > into[1]) into[1] = value;
   }
 }
+
+/** The best value of several curves up to each of their epochs; NaN before the first finite one. */
+export function bestOfAll(
+  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  mode: "max" | "min",
+): { epochs: Float64Array; values: Float64Array } {
+  const some = curves.filter(({ n }) => n);
+  const first = some.reduce((least, { epochs }) => Math.min(least, epochs[0]!), Infinity);
+  const last = some.reduce((most, { epochs, n }) => Math.max(most, epochs[n - 1]!), -Infinity);
+  const size = some.length ? last - first + 1 : 0;
+  const seen = new Uint8Array(size);
+  const best = new Float64Array(size).fill(NaN);
+  for (const { epochs, values, n } of some)
+    for (let i = 0; i < n; i++) {
+      const [value, at] = [values[i]!, epochs[i]! - first];
+      seen[at] = 1;
+      if (Number.isFinite(value) && !(mode === "max" ? best[at]! >= value : best[at]! <= value))
+        best[at] = value;
+    }
+  const running = bestSoFar(best, size, mode);
+  const kept = Array.from(seen.keys()).filter((at) => seen[at]);
+  return {
+    epochs: Float64Array.from(kept, (at) => first + at),
+    values: Float64Array.from(kept, (at) => running[at]!),
+  };
+}

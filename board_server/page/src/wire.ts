@@ -93,6 +93,43 @@ export interface ExperimentRow {
   experiment_config?: JsonObject;
 }
 
+/** What a run has come to, as `mlgym_jax/events/verdict.py` says it. */
+export interface Verdict {
+  headline: string;
+  sentences: Record<string, string>;
+  status: string;
+  monitor: string | null;
+  mode: "max" | "min";
+  best: VerdictEntry | null;
+  candidate: {
+    mean: number;
+    std: number | null;
+    interval: [number, number] | null;
+    over: string;
+    num: number;
+    num_scored: number;
+  } | null;
+  estimate: {
+    kind: string;
+    score: string | null;
+    mean: number | null;
+    std: number | null;
+    num_folds: number | null;
+  } | null;
+  influence: { hyperparameter: string; share: number | null }[];
+  top: VerdictEntry[];
+  failures: { kind: string; number: number; experiments: number[] }[];
+  progress: { epochs_done: number; epochs_planned: number };
+  resume: string | null;
+  load: { python: string; epoch: number; is_best: boolean } | null;
+}
+
+export interface VerdictEntry {
+  experiment_id: number;
+  epoch: number;
+  score: number;
+}
+
 export interface LogEvent {
   event_type: string;
   creation_ts: number;

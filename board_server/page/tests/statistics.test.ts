@@ -1,5 +1,6 @@
 import { describe, expect, it } from "vitest";
 import {
+  bestOfAll,
   bestSoFar,
   bins,
   meanAndBand,
@@ -8,6 +9,7 @@ import {
   smooth,
   varianceExplained,
 } from "../src/statistics";
+import cases from "./influence_cases.json";
 
 const close = (found: ArrayLike<number>, wanted: number[]) => {
   expect(found.length).toBe(wanted.length);
@@ -94,11 +96,29 @@ describe("importance", () => {
     expect(varianceExplained(values, [1, 2, 3, 4, 6, 5, 7, 8, 9])).toBeCloseTo(1 - 8 / 60, 12);
     expect(varianceExplained(["a", "a"], [1, 2])).toBeNaN();
   });
+  for (const { what, values, scores, share } of cases)
+    it(`is what the engine says: ${what}`, () => {
+      const found = varianceExplained(values as (number | string | null)[], scores);
+      if (share === null) expect(found).toBeNaN();
+      else expect(found).toBeCloseTo(share, 12);
+    });
   it("puts many numbers into eight bins of equal count", () => {
     const found = bins(Array.from({ length: 80 }, (_, i) => i * i));
     const counts = new Map<number | string, number>();
     for (const bin of found) counts.set(bin, (counts.get(bin) ?? 0) + 1);
     expect([...counts.values()]).toEqual(Array(8).fill(10));
+  });
+});
+
+describe("bestOfAll", () => {
+  it("is the best of all curves up to each epoch, whichever of them have it", () => {
+    const one = { epochs: [1, 2, 5], values: [0.3, NaN, 0.4], n: 3 };
+    const other = { epochs: [2, 3, 5], values: [0.5, 0.1, 0.2], n: 3 };
+    const found = bestOfAll([one, other, { epochs: [], values: [], n: 0 }], "max");
+    expect([...found.epochs]).toEqual([1, 2, 3, 5]);
+    expect([...found.values]).toEqual([0.3, 0.5, 0.5, 0.5]);
+    expect([...bestOfAll([one, other], "min").values]).toEqual([0.3, 0.3, 0.1, 0.1]);
+    expect(bestOfAll([], "max").epochs.length).toBe(0);
   });
 });
 

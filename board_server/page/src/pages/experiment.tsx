@@ -53,7 +53,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   if (!e)
     return (
       <Empty title={`This run has no experiment ${id}`}>
-        <a href={runAddress(run.id)}>All experiments</a>
+        <a href={runAddress(run.id, "flow")}>All experiments</a>
       </Empty>
     );
   const names = orderScores(run.scores, run.monitor).filter((name) => mayHave([e], name));

@@ -55,7 +55,7 @@ export function ModelCard({ store, id }: { store: RunStore; id: number }) {
       </Empty>
     );
   if (!card) return <Empty title="Loading…" />;
-  const facts = Object.entries(card).filter(([, value]) => !isObject(value));
+  const facts = Object.entries(card).filter(([name, value]) => !isObject(value) && name !== "headline");
   return (
     <article class="page sheet paper">
       <div class="bartop noprint">
@@ -73,6 +73,7 @@ export function ModelCard({ store, id }: { store: RunStore; id: number }) {
       <h1>
         Model card: {String(card.name ?? run.id)}, experiment {id}
       </h1>
+      {typeof card.headline === "string" && <p class="lead">{card.headline}</p>}
       <Tree value={{ run: run.id, ...Object.fromEntries(facts) }} />
       {Object.entries(card).map(
         ([name, value]) =>

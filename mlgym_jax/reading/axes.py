@@ -1,65 +1,16 @@
-"""How much a swept value alone explains of a score, as the board computes it; and how values lie along an axis.
-
-Synopsis:
-
-    >>> from mlgym_jax.reading.importance import share_explained
-    >>> share_explained([1, 1, 1, 2, 2, 2], [0.1, 0.2, 0.3, 0.7, 0.8, 0.9])
-    0.7142857142857143
-"""
+"""How values lie along the axis of a chart: numbers by their size or its logarithm, words at equal distances."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-_MOST_BINS = 8
+from mlgym_jax.events.influence import is_numeric
+
 _GAP = 0.15  # of an axis, between what has no number and the smallest number
 _APART = 0.06  # of an axis: ticks that are nearer would cover one another
-
-
-def share_explained(values: Sequence[Any], scores: Sequence[float]) -> float:
-    """Return the share of the variance of the scores' ranks that a value explains, from 0 to 1; NaN of too few.
-
-    It is corrected for the number of values, so that one that means nothing explains about 0: epsilon squared (Kelley
-    1935), the adjusted form of eta squared. Ranks, because one diverged experiment must not decide. Numbers are binned
-    as in `binned`. Interactions of two hyperparameters are not seen.
-    """
-    _, groups = np.unique(binned(values), return_inverse=True)
-    number, ranked = len(scores), ranks(scores)
-    counts = np.bincount(groups)
-    total = float(((ranked - ranked.mean()) ** 2).sum()) if number else 0.0
-    if len(counts) < 2 or number <= len(counts) or not total:
-        return math.nan
-    means = np.bincount(groups, ranked) / counts
-    within = float(((ranked - means[groups]) ** 2).sum())
-    return max(0.0, 1 - within / (number - len(counts)) / (total / (number - 1)))
-
-
-def ranks(scores: Sequence[float]) -> np.ndarray:
-    """Return float[scores]: ranks from 1, equal scores share the mean of theirs."""
-    _, places, counts = np.unique(np.asarray(scores, np.float64), return_inverse=True, return_counts=True)
-    return (np.cumsum(counts) - (counts - 1) / 2)[places]
-
-
-def binned(values: Sequence[Any]) -> list[str]:
-    """Return the bin of each value: more than eight different numbers in eight of about equal count, else its own."""
-    numbers = [value for value in values if value is not None]
-    if not is_numeric(numbers) or len(set(numbers)) <= _MOST_BINS:
-        return [repr(float(value)) if is_numeric([value]) else str(value) for value in values]
-    ranked = iter(ranks(numbers))
-    last = _MOST_BINS - 1
-    return [
-        "None" if value is None else str(min(last, int((next(ranked) - 0.5) / len(numbers) * _MOST_BINS)))
-        for value in values
-    ]
-
-
-def is_numeric(values: Sequence[Any]) -> bool:
-    """Whether all are finite numbers."""
-    return all(isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v) for v in values)
 
 
 def is_log(values: Sequence[Any]) -> bool:

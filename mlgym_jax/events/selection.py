@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from mlgym_jax.config.words import canonical_json
-from mlgym_jax.events.projection import ExperimentView
+import msgspec
+
+from mlgym_jax.events.ranking import default_mode, default_monitor
+from mlgym_jax.events.views import ExperimentView, RunView
 
 Hyperparameters = dict[str, Any]
+
+_ENCODER = msgspec.json.Encoder(order="sorted")
+
+
+def selected(
+    view: RunView, monitor: str | None = None, mode: str | None = None
+) -> tuple[str, dict[str, Any] | None] | None:
+    """Return what was selected over the folds of a cross-validated run.
+
+    Args:
+        monitor, mode: the score, and which is better; by default what `default_monitor` chooses. A nested run selects
+            by what its config says, whatever is given here.
+
+    Returns:
+        (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None for a
+        run without folds.
+    """
+    validation = view.config.get("validation") if isinstance(view.config, Mapping) else None
+    if not isinstance(validation, Mapping):
+        return None
+    kind = str(validation.get("component")).removeprefix("validation/")
+    if kind == "nested_cross_validation":
+        inner_folds, by, way = (validation.get(name) for name in ("inner_folds", "monitor", "mode"))
+        inner_folds = 3 if inner_folds is None else inner_folds
+        if not (isinstance(inner_folds, int) and inner_folds > 0 and isinstance(by, str) and way in ("min", "max")):
+            return kind, None  # no config of this engine
+        return kind, nested_cross_validated(view.candidates, lambda fold: fold // inner_folds, by, way)
+    if kind == "cross_validation":
+        name, known = default_monitor(view.scores, view.config)
+        if monitor:
+            name, known = monitor, mode or default_mode(monitor, view.config)
+        return kind, cross_validated(view.candidates, name, known) if name else None
+    return None
 
 
 def cross_validated(experiments: Iterable[ExperimentView], monitor: str, mode: str) -> dict[str, Any] | None:
@@ -47,14 +83,14 @@ def nested_cross_validated(
     """
     outer: dict[int, list[ExperimentView]] = {}
     for view in experiments:
-        outer.setdefault(outer_of(view.fold or 0), []).append(view)
+        outer.setdefault(outer_of(fold_of(view)), []).append(view)
     scores, selected = [], []
     test = "test/" + monitor.removeprefix("val/")
     for number in sorted(outer):
         inner = cross_validated(outer[number], monitor, mode)
         if inner is None:
             return None
-        members = dict((canonical_json(h), m) for h, m in candidates(outer[number]))[canonical_json(inner["selected"])]
+        members = dict((key_of(h), m) for h, m in candidates(outer[number]))[key_of(inner["selected"])]
         by_fold = _by_fold(members, lambda view: _at_best(view, test, monitor, mode))
         if not by_fold:
             return None
@@ -65,9 +101,24 @@ def nested_cross_validated(
     return {"monitor": monitor, "mode": mode, **_moments(scores), "scores": scores, "selected": selected}
 
 
+def fold_of(view: ExperimentView) -> int:
+    """Return an experiment's fold; 0 where it has none, or a log has something else in its place."""
+    return view.fold if isinstance(view.fold, int) else 0
+
+
 def without_seed(hyperparameters: Mapping[str, Any]) -> Hyperparameters:
     """Name a candidate: experiments that differ in their seed alone are one."""
     return {name: value for name, value in hyperparameters.items() if name != "seed"}
+
+
+def key_of(hyperparameters: Mapping[str, Any]) -> str:
+    """Return a text that is the same for equal hyperparameters, and for no others."""
+    try:
+        key = _ENCODER.encode(hyperparameters)
+    except (UnicodeEncodeError, TypeError):  # lone surrogates, in a foreign log
+        key = b"null"
+    # msgspec writes NaN as null, too.
+    return json.dumps(hyperparameters, sort_keys=True, default=str) if b"null" in key else key.decode()
 
 
 def candidates(experiments: Iterable[ExperimentView]) -> list[tuple[Hyperparameters, list[ExperimentView]]]:
@@ -75,7 +126,7 @@ def candidates(experiments: Iterable[ExperimentView]) -> list[tuple[Hyperparamet
     found: dict[str, tuple[Hyperparameters, list[ExperimentView]]] = {}
     for view in experiments:
         hyperparameters = without_seed(view.hyperparameters)
-        found.setdefault(canonical_json(hyperparameters), (hyperparameters, []))[1].append(view)
+        found.setdefault(key_of(hyperparameters), (hyperparameters, []))[1].append(view)
     return list(found.values())
 
 
@@ -88,7 +139,7 @@ def _by_fold(
         value = score(view)
         if value is None:
             return None
-        folds.setdefault(view.fold or 0, []).append(value)
+        folds.setdefault(fold_of(view), []).append(value)
     return {fold: statistics.fmean(folds[fold]) for fold in sorted(folds)}
 
 

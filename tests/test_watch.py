@@ -99,7 +99,7 @@ def test_it_shows_heading_verdict_and_the_table_best_first(log):
 
     head, verdict, rows, curves = piloted(log, act)
     assert "[b]study[/b]" in head and "RUNNING" in head and "3 experiments" in head  # a name is no markup
-    assert "val/accuracy 0.9000" in verdict and "experiment 1" in verdict
+    assert "best val/accuracy so far 0.9000, experiment 1" in verdict
     assert [row[0] for row in rows] == ["1", "2", "0"] and "0.9000 @ 1" in rows[0]
     assert "0.9" in curves and "val/accuracy" in curves
 
@@ -130,7 +130,7 @@ def test_keys_sort_reverse_and_change_the_score(log):
 
     by_id, by_rate, ranked, score, verdict = piloted(log, act)
     assert by_id == ["0", "1", "2"] and by_rate == [0.1, 0.01, 0.001]
-    assert score == "val/loss" and "val/loss 0.5" in verdict and ranked == ["0", "1", "2"]
+    assert score == "val/loss" and "val/loss so far 0.5" in verdict and ranked == ["0", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -263,7 +263,7 @@ def test_many_experiments_are_shown_in_part(log):
 def test_a_snapshot_where_nobody_watches(log, tmp_path):
     done = command("engine", RUN, module="mlgym_jax.watch", cwd=tmp_path, env={"COLUMNS": "60"})
     assert done.returncode == 0 and "\x1b" not in done.stdout
-    assert "best val/accuracy 0.9000, experiment 1" in done.stdout and "RUNNING" in done.stdout
+    assert "best val/accuracy so far 0.9000, experiment 1" in done.stdout and "RUNNING" in done.stdout
     done = command("engine", RUN, module="mlgym_jax.watch", cwd=tmp_path, env={"PYTHONIOENCODING": "ascii"})
     assert done.returncode == 0 and "\\u28" not in done.stdout
 

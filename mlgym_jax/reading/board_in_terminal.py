@@ -46,7 +46,7 @@ class RunBoard(App[None]):
     ENABLE_COMMAND_PALETTE = False
     CSS = """
     #heading { height: 1; text-style: bold; }
-    #verdict { height: auto; max-height: 6; }
+    #verdict { height: auto; max-height: 8; }
     #chart { height: 10; }
     #table { height: 1fr; }
     #filter { display: none; height: 3; }

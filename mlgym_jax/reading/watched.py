@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import shlex
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -11,10 +10,13 @@ from rich.text import Text
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import ExperimentView, RunView, default_mode, default_monitor
+from mlgym_jax.events.verdict import verdict
 from mlgym_jax.reading.braille import canvas
 from mlgym_jax.reading.rows import Column, chosen, report_columns
 from mlgym_jax.search.ruled import matching
 
+# What is told beneath the headline, the most urgent first; the table and the heading say the rest.
+_TOLD = ("resume", "failures", "estimate", "spread", "next", "influence", "learning", "test", "load")
 MAX_ROWS = 200  # of a table; more is for the filter
 MAX_CURVES = 5
 _STYLES = ("cyan", "magenta", "yellow", "green", "blue")
@@ -56,23 +58,9 @@ def heading(view: RunView, is_lost: bool) -> str:
 
 def verdict_lines(view: RunView, name: str, is_lost: bool, monitor: str | None = None) -> list[str]:
     """Say what came out so far, one sentence a line: the best, the failures, how to go on with a lost run."""
-    monitor, mode = ranked_by(view, monitor)
-    lines = []
-    scored = [(found, one) for one in view.candidates if monitor and (found := one.best(monitor, mode))]
-    if scored:
-        sign = 1 if mode == "max" else -1
-        (epoch, score), best = max(scored, key=lambda each: (sign * each[0][1], -each[1].experiment_id))
-        lines.append(f"best {monitor} {score:.4f}, experiment {best.experiment_id}, epoch {epoch}")
-    else:
-        lines.append("no score yet")
-    failed = [one for one in view.experiments.values() if one.status == "FAILED"]
-    if failed:
-        why = str(failed[0].error or "").splitlines()
-        lines.append(f"{len(failed):,} failed: experiment {failed[0].experiment_id}: {why[0] if why else 'no reason'}")
-    if is_lost or view.status == "INTERRUPTED":
-        said = "nobody writes this run any more" if is_lost else "this run was interrupted"
-        lines.append(f"{said}; go on with it: python -m mlgym_jax.run --resume={shlex.quote(name)}")
-    return lines
+    found = verdict(view, *ranked_by(view, monitor), lost=is_lost, name=name)
+    told = found["sentences"]
+    return [found["headline"], *(told[about] for about in _TOLD if about in told)]
 
 
 def columns_of(view: RunView, monitor: str | None) -> list[Column]:

@@ -3,12 +3,13 @@
 import { useMemo } from "preact/hooks";
 import { dark, setView, togglePick, view } from "./app";
 import { Chart } from "./chart";
-import { coloursOf } from "./colours";
+import { colourOf, coloursOf } from "./colours";
 import { candidates } from "./filter";
 import { describe, linesOf, xKindOf } from "./lines";
 import type { Line } from "./raster";
 import type { Experiment, Run } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
+import { CUT } from "./score_chart";
 import { bestOfAll } from "./statistics";
 
 const ALL = -1; // stands where an experiment's id does
@@ -17,7 +18,7 @@ const ALL = -1; // stands where an experiment's id does
 export function BestChart({ store, by, mode, top }: ChartOf) {
   const { run } = store;
   const state = view.value;
-  const x = xKindOf({ x: state.x, group: "" }, top);
+  const x = xKindOf({ x: state.x.includes("/") ? "epoch" : state.x, group: "" }, top);
   const curves = store.curvesOf(by, false);
   const places = coloursOf(
     top.map(({ id }) => id),
@@ -30,13 +31,16 @@ export function BestChart({ store, by, mode, top }: ChartOf) {
   );
   const build = () => {
     const shape = { ...state, x, group: "" };
-    const { lines } = linesOf(run, by, top, curves ?? new Map(), shape, dark.value, undefined, places);
+    const { lines } = linesOf(run, by, top, curves ?? new Map(), shape, dark.value, {
+      rgbOf: (id) => colourOf(places(id), dark.value),
+    });
     return {
       lines: [...all, ...lines],
       bands: [],
       logx: state.logx,
-      logy: state.logy,
-      cut: state.outliers === "cut",
+      logy: state.logy && !state.symlog,
+      symlog: state.symlog,
+      cut: CUT[state.outliers],
       yZoom: state.ranges[by] ?? null,
       xKind: x,
       zoom: state.zoom,
@@ -61,7 +65,8 @@ export function BestChart({ store, by, mode, top }: ChartOf) {
         const { [by]: _old, ...others } = view.value.ranges;
         setView({ ranges: range ? { ...others, [by]: range } : others }, false);
       }}
-      onCut={() => setView({ outliers: "cut" })}
+      onCut={() => setView({ outliers: "" })}
+      onAll={() => setView({ outliers: "all" })}
       onPick={(id) => id !== ALL && togglePick(id)}
       onVisible={() => {
         store.need(by);

@@ -14,7 +14,8 @@ import type { Experiment } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
 import { encode } from "./wire";
 
-const CUT = { "": "auto", cut: true, all: false } as const;
+/** How the address says which values stretch y, and how a chart does. */
+export const CUT = { "": "auto", cut: true, all: false } as const;
 
 interface ScoreChartProps {
   store: RunStore;

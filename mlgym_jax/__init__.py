@@ -36,6 +36,7 @@ _PUBLIC = {
     "TrainingStep": "mlgym_jax.core.training_step",
     "Metric": "mlgym_jax.core.metric",
     "mean_of": "mlgym_jax.core.metric",
+    "record": "mlgym_jax.core",
     "Dataset": "mlgym_jax.data.dataset",
     "run": "mlgym_jax.recording.launch",
     "forecast": "mlgym_jax.recording.forecast",
@@ -61,6 +62,7 @@ if TYPE_CHECKING:
     from mlgym_jax.config.words import int_uniform as int_uniform
     from mlgym_jax.config.words import log_uniform as log_uniform
     from mlgym_jax.config.words import uniform as uniform
+    from mlgym_jax.core import record as record
     from mlgym_jax.core.metric import Metric as Metric
     from mlgym_jax.core.metric import mean_of as mean_of
     from mlgym_jax.core.model import Model as Model
@@ -85,7 +87,8 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        return getattr(importlib.import_module(_PUBLIC[name]), name)
+        module = importlib.import_module(_PUBLIC[name])
+        return getattr(module, name, None) or importlib.import_module(f"{_PUBLIC[name]}.{name}")
     raise AttributeError(f"module 'mlgym_jax' has no attribute {name!r}")
 
 

@@ -9,6 +9,7 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.metrics import agreement as agreement_metrics
 from mlgym_jax.metrics import classification as metrics
 from mlgym_jax.metrics import top_k as top_k_metrics
+from mlgym_jax.metrics.confusion import confusion_matrix
 
 AVERAGES = ("macro", "micro", "weighted", "none")
 BETA = 0.5
@@ -79,7 +80,9 @@ def every_metric(classes):
     for name in ("matthews_corrcoef", "cohen_kappa"):
         found[name] = getattr(agreement_metrics, name)(num_classes=classes)
     for normalize in normalizations(classes):
-        found[f"confusion_matrix/{normalize}"] = metrics.confusion_matrix(normalize=normalize, num_classes=classes)
+        found[f"confusion_matrix/{normalize}"] = confusion_matrix(
+            normalize=normalize, num_classes=classes, as_scores=True
+        )
     return found
 
 

@@ -212,6 +212,49 @@ LINES = [
         r""""group":0,"epoch":20,"kept":[[3,10],[0,20]],"bytes":5242880,"seconds":0.02""",
     ),
     ("checkpoint_skipped", dict(group=0, step=20, error="torn"), r'''"group":0,"step":20,"error":"torn"'''),
+    (
+        "evaluation_curves",
+        dict(experiment_id=3, epoch=7, step=203, curves=[{"metric": "roc", "y": [0.1, NAN]}]),
+        r""""experiment_id":3,"epoch":7,"step":203,"curves":[{"metric":"roc","y":[0.1,"NaN"]}]""",
+    ),
+    (
+        "evaluation_curves",
+        dict(experiment_id=3, epoch=7, step=None, curves=[], dataset={"component": "npz"}),
+        r""""experiment_id":3,"epoch":7,"step":null,"curves":[],"dataset":{"component":"npz"}""",
+    ),
+    (
+        "recorded",
+        dict(experiment_id=3, epoch=7, step=1, name="a", split="val", kind="histogram", counts=[1], edges=[0.0, INF]),
+        r""""experiment_id":3,"epoch":7,"step":1,"name":"a","split":"val","kind":"histogram","counts":[1],"edges":[0.0,"Infinity"]""",
+    ),
+    (
+        "recorded",
+        dict(
+            experiment_id=3, epoch=7, step=1, name="a", split="val", kind="image", file="media/0.png", width=2, height=1
+        ),
+        r""""experiment_id":3,"epoch":7,"step":1,"name":"a","split":"val","kind":"image","file":"media/0.png","width":2,"height":1""",
+    ),
+    (
+        "system",
+        dict(
+            host="h",
+            seconds=15.0,
+            process_cores=1.5,
+            machine_cores=2,
+            machine_busy=None,
+            process_bytes=1,
+            memory_total=2,
+            memory_available=1,
+            disk_free=None,
+            disk_total=None,
+        ),
+        r""""host":"h","seconds":15.0,"process_cores":1.5,"machine_cores":2,"machine_busy":null,"process_bytes":1,"memory_total":2,"memory_available":1,"disk_free":null,"disk_total":null,"gpus":[]""",
+    ),
+    (
+        "message",
+        dict(level="warning", source="mlgym_jax", text="a <b>"),
+        r'''"level":"warning","source":"mlgym_jax","text":"a <b>"''',
+    ),
 ]
 
 

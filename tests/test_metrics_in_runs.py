@@ -97,7 +97,7 @@ OF_CLASSES = {
     "f1": (of_classes(sk.f1_score, average="macro", zero_division=0), {}),
     "fbeta": (of_classes(sk.fbeta_score, beta=2, average="macro", zero_division=0), {}),
     "specificity": (of_classes(specificities), {}),
-    "confusion_matrix": (of_classes(confusion), {}),
+    "confusion_matrix": (of_classes(confusion), {"as_scores": True}),
     "matthews_corrcoef": (of_classes(sk.matthews_corrcoef), {}),
     "cohen_kappa": (of_classes(sk.cohen_kappa_score), {}),
     "top_k": (lambda y, logits: sk.top_k_accuracy_score(y, logits, k=2, labels=range(CLASSES)), {"k": 2}),
@@ -144,7 +144,8 @@ OF_NUMBERS = {
 
 def test_every_metric_is_in_these_tables():
     names = {entry.name for entry in registrations("metric") if "mlgym_jax/metrics" in entry.origin}
-    assert names == {*OF_CLASSES, *OF_LABELS, *OF_NUMBERS}
+    curves = {"roc_curve", "precision_recall_curve", "calibration_curve"}  # tests/test_curves.py
+    assert names == {*OF_CLASSES, *OF_LABELS, *OF_NUMBERS, *curves}
 
 
 @pytest.fixture(scope="module")

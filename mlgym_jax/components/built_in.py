@@ -42,6 +42,8 @@ MODULES = (
     "mlgym_jax.losses.of_optax",
     "mlgym_jax.metrics.agreement",
     "mlgym_jax.metrics.classification",
+    "mlgym_jax.metrics.confusion",
+    "mlgym_jax.metrics.curves",
     "mlgym_jax.metrics.probability",
     "mlgym_jax.metrics.ranking",
     "mlgym_jax.metrics.regression",

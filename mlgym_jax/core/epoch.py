@@ -26,7 +26,7 @@ from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, Tra
 
 Data = Mapping[str, jax.Array]
 Folds = Mapping[str, Any]
-Scores = dict[str, dict[str, jax.Array]]
+Scores = dict[str, dict[str, Any]]
 
 
 class EpochFunctions(NamedTuple):

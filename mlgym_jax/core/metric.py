@@ -33,10 +33,12 @@ class Metric(NamedTuple):
         init: () -> S of no example.
         update: (S, outputs, batch) -> S; rows with `batch["mask"]` False change nothing.
         merge: (S, S) -> S of both, in any order.
-        compute: S -> float[], or {name: float[]}.
+        compute: S -> float[], or {name: float[]}; or in the place of a number what `mg.record` makes, such as a curve,
+            which is recorded and is no score.
         gathers: whether S keeps every example: leaves with a leading axis of examples, one of them a bool mask of those
             that count, `merge` their concatenation.
-        every: it is computed in the epochs `every`, 2 `every`, …
+        every: it is computed in the epochs `every`, 2 `every`, …; by default in each. What is no score is computed by
+            default in the epochs that are kept, and in the last.
         output: the name of the output that it reads, the model's or a post-processor's; by default the model's whole.
         per_example: of a mean, what it is the mean of: (outputs, batch) -> float[batch]. If that cannot be computed of
             single examples, it is of batches without padding.
@@ -47,7 +49,7 @@ class Metric(NamedTuple):
     merge: Callable[[Any, Any], Any]
     compute: Callable[[Any], Any]
     gathers: bool = False
-    every: int = 1
+    every: int | None = None
     output: str | None = None
     per_example: Callable[[Any, Batch], Any] | None = None
 

@@ -61,7 +61,7 @@ class Program(NamedTuple):
             what it is merged with.
         merge: (MetricState, MetricState) -> MetricState, associative.
         room, put: the same for a known number of examples in a row, without growing; see `core.scoring`.
-        compute: MetricState -> {"loss": float[], "accuracy": float[], …}.
+        compute: MetricState -> {"loss": float[], "accuracy": float[], …}, and a `Record` for what is no score.
     """
 
     init: Callable[..., TrainState]
@@ -73,7 +73,7 @@ class Program(NamedTuple):
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
     put: Callable[[MetricState, MetricState, Any], MetricState]
-    compute: Callable[..., dict[str, jax.Array]]
+    compute: Callable[..., dict[str, Any]]
 
 
 class Averaged(NamedTuple):

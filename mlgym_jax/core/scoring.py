@@ -31,7 +31,8 @@ class Scoring(NamedTuple):
         merge: (MetricState, MetricState) -> MetricState, associative.
         room: (shapes of one batch's MetricState, num_rows) -> MetricState of no example, into which batches are put.
         put: (MetricState with room, MetricState of a batch, first row) -> MetricState.
-        compute: (MetricState, epoch) -> {"loss": float[], "accuracy": float[], …}; NaN for what is not due.
+        compute: (MetricState, epoch) -> {"loss": float[], "accuracy": float[], …}; NaN for what is not due, and a
+            `Record` for what is no score.
         of_examples: (outputs, processed, batch) -> float[batch] of each metric that is a mean, by name: what it is the
             mean of.
     """
@@ -41,7 +42,7 @@ class Scoring(NamedTuple):
     merge: Callable[[MetricState, MetricState], MetricState]
     room: Callable[[MetricState, int], MetricState]
     put: Callable[[MetricState, MetricState, Any], MetricState]
-    compute: Callable[..., dict[str, jax.Array]]
+    compute: Callable[..., dict[str, Any]]
     of_examples: Callable[[Outputs, Outputs, Batch], dict[str, Any]]
 
 
@@ -100,15 +101,15 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
             for name, metric in every.items()
         }
 
-    def compute(found: MetricState, epoch: Any = None) -> dict[str, jax.Array]:
-        scores: dict[str, jax.Array] = {}
+    def compute(found: MetricState, epoch: Any = None) -> dict[str, Any]:
+        scores: dict[str, Any] = {}
         for name, metric in every.items():
             with named(f"metrics.{name}" if name in metrics else "loss"):
                 score = _computed(metric, found[name], epoch)
             if isinstance(score, Mapping):
-                scores.update({f"{name}/{part}": jnp.asarray(value) for part, value in score.items()})
+                scores.update({f"{name}/{part}": value for part, value in score.items()})
             else:
-                scores[name] = jnp.asarray(score)
+                scores[name] = score
         return scores
 
     def of_examples(outputs: Outputs, processed: Outputs, batch: Batch) -> dict[str, Any]:
@@ -124,13 +125,15 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
 
 
 @shared_parameters("metric")
-def _reading(metric: Any, *, output: str | None = None, target: str | None = None, every_num_epochs: int = 1) -> Metric:
+def _reading(
+    metric: Any, *, output: str | None = None, target: str | None = None, every_num_epochs: int | None = None
+) -> Metric:
     """Add `output` and `target`, the names of what it reads, and `every_num_epochs`, how often it is computed.
 
     Raises:
         MlgymError: fewer than 1 epoch.
     """
-    if every_num_epochs < 1:
+    if every_num_epochs is not None and every_num_epochs < 1:
         raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
     read, values = metric.update, getattr(metric, "per_example", None)
     if target is not None:
@@ -166,7 +169,7 @@ def with_target(batch: Batch, target: str | None) -> Batch:
 
 def interval_of(metric: Any) -> int:
     """Return every how many epochs a metric is computed."""
-    return getattr(metric, "every", 1)
+    return getattr(metric, "every", None) or 1
 
 
 def _gathers(metric: Any) -> bool:
@@ -211,8 +214,13 @@ def _computed(metric: Any, state: Any, epoch: Any) -> Any:
     due = _due(metric, epoch)
     if due is None:
         return compute()
-    absent = jax.tree.map(lambda leaf: jnp.full(leaf.shape, jnp.nan, leaf.dtype), jax.eval_shape(compute))
-    return jax.lax.cond(due, compute, lambda: absent)
+
+    def absent(leaf: Any) -> jax.Array:
+        nothing = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
+        return jnp.full(leaf.shape, nothing, leaf.dtype)
+
+    shapes = jax.eval_shape(compute)
+    return jax.lax.cond(due, compute, lambda: jax.tree.map(absent, shapes))
 
 
 def part_names(loss: Any) -> tuple[str, ...]:

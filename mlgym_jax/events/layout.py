@@ -11,6 +11,7 @@
   .published                               a board's mark: the run was received, no process here writes it
   received.txt                             the same in words, for who looks into the folder or copies what is in it
   <experiment_id>/experiment_config.json  model_card.json  model_card.md
+  <experiment_id>/media/<SHA-256>.png      images that metrics recorded
   checkpoints/group_<n>/<step>/…           the run's own
   checkpoints/received/…                   what a board got
   checkpoints/refused/group_<n>/<step>/…   what a resume could not use, put aside
@@ -38,6 +39,7 @@ TOKENIZERS = "tokenizers"  # another
 PROFILE = "profile"  # another
 
 EXPERIMENT_CONFIG = "experiment_config.json"
+MEDIA = "media"  # a folder in an experiment's, of images by the SHA-256 of their files
 MODEL_CARD = "model_card.json"
 MODEL_CARD_TEXT = "model_card.md"
 EXPERIMENT_FILES = (EXPERIMENT_CONFIG, MODEL_CARD, MODEL_CARD_TEXT)

@@ -15,6 +15,7 @@ from mlgym_jax.events.layout import decode_number
 from mlgym_jax.events.scores import scores_of
 from mlgym_jax.events.views import ExperimentView, Payload, RunView
 
+MOST_MESSAGES = 1_000  # that a view holds
 LARGEST = 2**53  # of the integers that every reader of JSON keeps
 
 
@@ -134,6 +135,33 @@ def _model_evaluated(view: RunView, payload: Payload, _now_ms: int) -> None:
     view.evaluations.append(payload)
 
 
+def _evaluation_curves(view: RunView, payload: Payload, _now_ms: int) -> None:
+    if payload.get("dataset") is None:  # other data are none of the run's own splits
+        _note_recorded(view, payload, [f"{one['split']}/{one['metric']}" for one in list.copy(payload["curves"])])
+
+
+def _recorded(view: RunView, payload: Payload, _now_ms: int) -> None:
+    _note_recorded(view, payload, [f"{payload['split']}/{payload['name']}"])
+
+
+def _note_recorded(view: RunView, payload: Payload, names: list[str]) -> None:
+    number, epoch = payload["experiment_id"], payload["epoch"]
+    if not (_is_exact(number) and _is_exact(epoch)):
+        raise TypeError("experiment_id and epoch: integers of at most 2**53 are expected")
+    view.recorded.update((number, epoch, name) for name in names)
+
+
+def _message(view: RunView, payload: Payload, _now_ms: int) -> None:
+    if not isinstance(payload["text"], str):
+        raise TypeError("text: no text")
+    view.messages.append(payload)
+    del view.messages[:-MOST_MESSAGES]
+
+
+def _system(view: RunView, payload: Payload, _now_ms: int) -> None:
+    view.system = payload
+
+
 def _set_running(view: RunView, experiment: ExperimentView) -> None:
     if experiment.status == "INIT":
         experiment.status = "RUNNING"
@@ -170,4 +198,8 @@ _HANDLERS: dict[str, Callable[[RunView, Payload, int], None]] = {
     "model_evaluated": _model_evaluated,
     "resume_mismatch": _collect("mismatches"),
     "warm_started": _collect("warm_starts"),
+    "evaluation_curves": _evaluation_curves,
+    "recorded": _recorded,
+    "message": _message,
+    "system": _system,
 }

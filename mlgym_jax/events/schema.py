@@ -2,8 +2,8 @@
 
 An event is a plain dict `{"event_type", "creation_ts", "payload"}`; a struct here is a payload, its fields in the order
 of the line. The builder of a type has the type's name and takes the clock as `now_ms` (unix milliseconds); nothing here
-reads a clock or touches a file. Names of types and fields are a contract with the readers of old logs: fields may be
-added, none is renamed or dropped.
+reads a clock or touches a file. Structs of what is observed beside scores are in `events.observed`. Names of types and
+fields are a contract with the readers of old logs: fields may be added, none is renamed or dropped.
 
 Synopsis:
 
@@ -14,37 +14,13 @@ Synopsis:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import msgspec
-from msgspec.structs import asdict, fields
 
-from mlgym_jax.events.codec import Event
-
-Number = float | str  # NaN and infinities are words on the wire
-
-
-class Payload(msgspec.Struct, forbid_unknown_fields=True):
-    """What every event says: `grid_search_id` is the run's id."""
-
-    grid_search_id: str
-
-    @classmethod
-    def event(cls, grid_search_id: str, *, now_ms: int, **told: Any) -> Event:
-        """Build the event of this type, of what its struct has; TypeError for a field that it has not, or lacks."""
-        return cls(grid_search_id, **told).at(now_ms)
-
-    def at(self, now_ms: int) -> Event:
-        """Return the event that says this, at that time."""
-        payload = asdict(self)
-        event_type, may_lack = _WRITTEN[type(self)]
-        for name in may_lack:
-            if payload[name] is msgspec.UNSET:
-                del payload[name]
-        return {"event_type": event_type, "creation_ts": now_ms, "payload": payload}
-
+from mlgym_jax.events.observed import EvaluationCurves, Message, Recorded, System
+from mlgym_jax.events.payload import Number, Payload, type_name
 
 # --- the run -------------------------------------------------------------------------------------------------------
 
@@ -321,14 +297,7 @@ class LineLeftOut(Payload, kw_only=True):
 
 # --- types and builders by name --------------------------------------------------------------------------------------
 
-TYPES: dict[str, type[Payload]] = {
-    re.sub(r"\B([A-Z])", r"_\1", kind.__name__).lower(): kind for kind in Payload.__subclasses__()
-}
-# Of each type: its name, and the fields that are left out where they are not given.
-_WRITTEN = {
-    kind: (name, [field.name for field in fields(kind) if field.default is msgspec.UNSET])
-    for name, kind in TYPES.items()
-}
+TYPES: dict[str, type[Payload]] = {type_name(kind): kind for kind in Payload.__subclasses__()}
 
 run_started = RunStarted.event
 run_finished = RunFinished.event
@@ -348,3 +317,7 @@ group_compacted = GroupCompacted.event
 checkpoint_saved = CheckpointSaved.event
 checkpoint_skipped = CheckpointSkipped.event
 line_left_out = LineLeftOut.event
+evaluation_curves = EvaluationCurves.event
+recorded = Recorded.event
+system = System.event
+message = Message.event

@@ -182,6 +182,8 @@ class RunView:
     `warm_starts` are the payloads of `group_compiled`, `group_trained`, `group_compacted`, `checkpoint_saved`,
     `checkpoint_skipped`, `model_evaluated`, `resume_mismatch` and `warm_started`, in the order of the log.
     `launches` says when the run began and was resumed, in unix milliseconds.
+    `recorded` holds (experiment_id, epoch, `val/roc`) of what metrics recorded besides scores, `messages` and `system`
+    the payloads of the newest `message` events and of the newest `system` event.
     `started_ms` is the first event's time; `finished_ms` is None while the run, or its resumption, goes on.
     """
 
@@ -203,6 +205,9 @@ class RunView:
     mismatches: list[Payload] = field(default_factory=list)
     warm_starts: list[Payload] = field(default_factory=list)
     launches: list[int] = field(default_factory=list)
+    recorded: set[tuple[int, int, str]] = field(default_factory=set)
+    messages: list[Payload] = field(default_factory=list)
+    system: Payload | None = None
     num_malformed: int = 0
 
     @property
@@ -261,6 +266,8 @@ class RunView:
             mismatches=[*self.mismatches],
             warm_starts=[*self.warm_starts],
             launches=[*self.launches],
+            recorded={*self.recorded},
+            messages=[*self.messages],
         )
 
     def experiment(self, experiment_id: int) -> ExperimentView:

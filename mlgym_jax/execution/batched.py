@@ -23,6 +23,7 @@ from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.streamed import StreamedFunctions
+from mlgym_jax.execution.found import Found, read_scores
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
@@ -226,11 +227,11 @@ class GroupRunner:
 
     # -- compute ---------------------------------------------------------------------------------------------------
 
-    def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
+    def epoch(self, active: np.ndarray, epoch: int) -> Found:
         """Train and evaluate one epoch of the active rows; dispatched, and waited for only in chunks.
 
         Returns:
-            (rows, float[rows and padding, scores]) of each block that ran; `read_scores` waits for them.
+            What `read_scores` waits for.
         """
         found, blocks = [], list(self._blocks)
         self._before = self._blocks
@@ -245,19 +246,14 @@ class GroupRunner:
         self._blocks = blocks  # all of them or, where memory runs out between two, none
         return found
 
-    def stretches(
-        self, active: np.ndarray, epoch: int, middle: Any = None
-    ) -> Generator[Any, None, list[tuple[list[int], jax.Array]]]:
+    def stretches(self, active: np.ndarray, epoch: int, middle: Any = None) -> Generator[Any, None, Found]:
         """Train and evaluate one epoch, with something to say on the way where a plan has it; as `epoch` else."""
         return self.epoch(active, epoch)
         yield
 
-    def read_scores(self, found: list[tuple[list[int], jax.Array]]) -> np.ndarray:
+    def read_scores(self, found: Found) -> np.ndarray:
         """Wait for an epoch and return float[rows, scores]; NaN for rows that did not run."""
-        scores = np.full((self.num_rows, len(self.names)), np.nan)
-        for ids, values in found:
-            scores[ids] = np.asarray(values)[: len(ids)]
-        return scores
+        return read_scores(found, self.num_rows, len(self.names))
 
     def _lower(self, block: Any) -> None:
         """Trace every program for blocks of this shape."""

@@ -15,6 +15,7 @@ import numpy as np
 from mlgym_jax.errors import in_words
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.found import Found
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
 from mlgym_jax.execution.stretches import Middle, Reached
@@ -47,6 +48,7 @@ class EpochReport:
         compacted: the rows still training, if the group is laid out anew after this epoch.
         seconds: wall time that the epoch took, from its dispatch, or the end of the one before, to its scores.
         replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
+        found: what is still on the devices; `execution.found.read_records` reads it.
     """
 
     epoch: int
@@ -56,6 +58,7 @@ class EpochReport:
     compacted: list[int] | None
     seconds: float
     replanned: float | None = None
+    found: Found = dataclasses.field(default_factory=list, repr=False)
 
 
 def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any], bool] | None) -> Verdict | None:
@@ -109,7 +112,7 @@ def fit(
         return
     pending = yield from _dispatched(runner, active, first_epoch, clock, middle)
     for epoch in range(first_epoch, num_epochs + 1):
-        values, replanned = _finished(runner, pending.found, active, epoch)
+        found, values, replanned = _finished(runner, pending.found, active, epoch)
         seconds = clock() - pending.began - pending.paused
         scores, ended = {}, {}
         for row in np.flatnonzero(active).tolist():
@@ -131,7 +134,7 @@ def fit(
         going_on = bool(active.any()) and epoch < num_epochs
         rows = runner.worth_laying_out(active) if going_on and ended else None
         compacted = None if rows is None else np.flatnonzero(active).tolist()
-        report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned)
+        report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned, found)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
         is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it
         ahead = going_on and rows is None and at_once and not is_long and epoch not in rests
@@ -179,12 +182,15 @@ def _dispatched(
     return _Pending(began, clock(), paused, found)
 
 
-def _finished(runner: GroupRunner, found: Any, active: np.ndarray, epoch: int) -> tuple[np.ndarray, float | None]:
+def _finished(
+    runner: GroupRunner, found: Found | None, active: np.ndarray, epoch: int
+) -> tuple[Found, np.ndarray, float | None]:
     """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device."""
     replanned = None
     while True:
         try:
-            return runner.read_scores(runner.epoch(active, epoch) if found is None else found), replanned
+            found = runner.epoch(active, epoch) if found is None else found
+            return found, runner.read_scores(found), replanned
         except jax.errors.JaxRuntimeError as error:
             seconds = runner.halve() if is_out_of_memory(error) else None
             if seconds is None:

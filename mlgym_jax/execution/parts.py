@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from mlgym_jax.core.epoch import EpochFunctions
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
+from mlgym_jax.core.record import Record
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.core.trees import select
@@ -39,11 +40,18 @@ def make_parts(
         values = [jnp.asarray(scores[split][name]) for split, name in (key.split("/", 1) for key in names)]
         return jnp.stack([value.astype(jnp.result_type(float)) for value in values])
 
+    def records(scores: Any) -> dict[str, dict[str, Record]]:
+        kept = {
+            split: {name: value for name, value in found.items() if isinstance(value, Record)}
+            for split, found in scores.items()
+        }
+        return {split: found for split, found in kept.items() if found}
+
     def whole(mapped: Any, shared: Any) -> Any:
         def one(row: Any, shared: Any) -> Any:
             (state, fold), (data, folds, epoch) = row, shared
             state, scores = functions.whole(state, data, folds, fold, epoch)
-            return state, flat(scores)
+            return state, (flat(scores), records(scores))
 
         state, fold, live = mapped
         new, scores = lift(one, (state, fold), shared, live)
@@ -98,13 +106,12 @@ def make_parts(
 
     def finish(mapped: Any, shared: Any) -> Any:
         state, old, by_split, live = mapped
-        scores = lift(
-            lambda row, shared: flat({split: program.compute(found, shared[0]) for split, found in row.items()}),
-            by_split,
-            shared,
-            live,
-        )
-        return select(live, state, old), scores
+
+        def computed(row: Any, shared: Any) -> Any:
+            scores = {split: program.compute(found, shared[0]) for split, found in row.items()}
+            return flat(scores), records(scores)
+
+        return select(live, state, old), lift(computed, by_split, shared, live)
 
     def lifted(function: Callable[[Any, Any], Any], lift: Any = lift) -> Callable[[Any, Any], Any]:
         return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])

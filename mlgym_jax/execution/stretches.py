@@ -17,6 +17,7 @@ import numpy as np
 from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.data.feed import TRAINING
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.found import Found
 from mlgym_jax.execution.snapshot import Block, stacked
 
 _CALL_SECONDS = 0.5
@@ -79,7 +80,7 @@ class StretchRunner(GroupRunner):
         kind = name if isinstance(name, str) else name[0]
         return {"train_stretch": 2, "train_streamed": 2, "train_tail": 2, "finish": 1}.get(kind, 0)
 
-    def epoch(self, active: np.ndarray, epoch: int) -> list[tuple[list[int], jax.Array]]:
+    def epoch(self, active: np.ndarray, epoch: int) -> Found:
         reached = self.stretches(active, epoch)
         while True:
             try:
@@ -89,7 +90,7 @@ class StretchRunner(GroupRunner):
 
     def stretches(
         self, active: np.ndarray, epoch: int, middle: Middle | None = None
-    ) -> Generator[Reached, None, list[tuple[list[int], jax.Array]]]:
+    ) -> Generator[Reached, None, Found]:
         """Train and evaluate one epoch of the active rows, from its `middle` on if given; yield after each stretch.
 
         Returns:
@@ -147,7 +148,7 @@ class StretchRunner(GroupRunner):
 
     def _through(
         self, under_way: list[Running], epoch: np.int32, middle: Middle | None
-    ) -> Generator[Reached, None, list[jax.Array]]:
+    ) -> Generator[Reached, None, list[Any]]:
         """Bring blocks through an epoch, side by side; return the scores of each."""
         shape, tables = self._shape, (self._data, self._folds)
 

@@ -1,14 +1,14 @@
-"""Metrics of predicted classes: accuracy, precision, recall, F-scores, the confusion matrix.
+"""Metrics of predicted classes: accuracy, precision, recall, F-scores.
 
 Synopsis:
 
     >>> import jax.numpy as jnp
-    >>> from mlgym_jax.metrics.classification import confusion_matrix
-    >>> metric = confusion_matrix(num_classes=2)
+    >>> from mlgym_jax.metrics.classification import f1
+    >>> metric = f1(num_classes=2, average="binary")
     >>> batch = {"targets": jnp.array([1, 0, 1]), "mask": jnp.ones(3, bool)}
     >>> state = metric.update(metric.init(), jnp.array([0.5, 2.0, -1.0]), batch)
-    >>> {name: int(count) for name, count in metric.compute(state).items()}["true_1/predicted_0"]
-    1
+    >>> float(metric.compute(state))
+    0.5
 
 Their states count examples by class in integers, so they are exact in any order. Outputs, targets and `threshold` are
 those of `core.metrics`; outputs of integers are classes that were predicted already, such as those of `argmax`.
@@ -24,10 +24,15 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.metric import Batch, Metric
-from mlgym_jax.metrics.examples import number_of_classes, predicted_classes, ratio, read_examples, read_labels
+from mlgym_jax.metrics.examples import (
+    number_of_classes,
+    predicted_classes,
+    ratio,
+    read_examples,
+    read_labels,
+)
 
 Average = Literal["macro", "micro", "weighted", "binary", "none"]
-Normalize = Literal["none", "true", "predicted", "all"]
 
 
 class Counts(NamedTuple):
@@ -216,42 +221,6 @@ def specificity(
         return jnp.where(others > 0, 1 - wrong / jnp.where(others > 0, others, 1.0), 0.0)
 
     return _averaged("specificity", score, dataset, average, num_classes, positive_class, threshold, micro)
-
-
-@register("metric", "confusion_matrix", needs=("dataset",))
-def confusion_matrix(
-    dataset: Any = None, *, normalize: Normalize = "none", num_classes: int | None = None, threshold: float = 0.0
-) -> Metric:
-    """Count the examples by target and predicted class; scikit-learn's `confusion_matrix`.
-
-    Args:
-        normalize: divide by the number of examples of the target (`true`) or of the predicted class (`predicted`), or
-            by the number of all; 0 where that is 0.
-
-    Returns one number for each pair of classes, `{"true_0/predicted_0": …, "true_0/predicted_1": …}`.
-    """
-    classes = number_of_classes("confusion_matrix", dataset, num_classes)
-
-    def update(state: jax.Array, outputs: Any, batch: Batch) -> jax.Array:
-        found = read_examples("confusion_matrix", outputs, batch, classes)
-        every = jnp.arange(classes, dtype=jnp.int32)[None, :]
-        actual = ((found.targets[:, None] == every) & found.mask[:, None]).astype(jnp.float32)
-        predicted = (predicted_classes(found, threshold)[:, None] == every).astype(jnp.float32)
-        # Products of 0 and 1 and their sums up to 2^24 are exact in the precision of any matrix unit.
-        return state + (actual.T @ predicted).astype(jnp.int32)
-
-    def compute(state: jax.Array) -> dict[str, jax.Array]:
-        axes = {"none": None, "true": (1,), "predicted": (0,), "all": (0, 1)}[normalize]
-        table = state.astype(jnp.float32)
-        if axes is not None:
-            table = ratio(state, jnp.broadcast_to(state.sum(axis=axes, keepdims=True), state.shape))
-        return {
-            f"true_{true}/predicted_{predicted}": table[true, predicted]
-            for true in range(classes)
-            for predicted in range(classes)
-        }
-
-    return Metric(lambda: jnp.zeros((classes, classes), jnp.int32), update, lambda a, b: a + b, compute)
 
 
 def _averaged(

@@ -173,6 +173,12 @@ def number_of_classes(name: str, dataset: Any, num_classes: int | None, positive
     return classes
 
 
+def names_of_classes(dataset: Any, classes: int) -> list[str]:
+    """Return a name for each class: the dataset's, or its number."""
+    names = [str(name) for name in getattr(dataset, "class_names", None) or ()]
+    return names if len(names) == classes else [str(number) for number in range(classes)]
+
+
 def over_classes(
     average: OneVsRest, scores: jax.Array, weights: jax.Array, defined: jax.Array, positive_class: int
 ) -> Any:

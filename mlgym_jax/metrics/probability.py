@@ -135,7 +135,10 @@ def expected_calibration_error(*, num_bins: int = 15, from_logits: bool = True) 
         hit = by_class.argmax(axis=-1).astype(jnp.int32) == found.targets
         return by_class.max(axis=-1)[:, None], hit[:, None], found.mask
 
-    return _of_bins("expected_calibration_error", 1, num_bins, binned, lambda errors, counts: errors[0])
+    def compute(state: Bins) -> jax.Array:
+        return _errors(state)[0]
+
+    return of_bins("expected_calibration_error", 1, num_bins, binned, compute)
 
 
 @register("metric", "class_wise_calibration_error", needs=("dataset",))
@@ -174,13 +177,14 @@ def class_wise_calibration_error(
         is_target = found.targets[:, None] == jnp.arange(classes, dtype=jnp.int32)[None, :]
         return probabilities(found, from_logits), is_target, found.mask
 
-    def score(errors: jax.Array, counts: jax.Array) -> Any:
-        return over_classes(average, errors, counts, jnp.ones((classes,), bool), positive_class)
+    def compute(state: Bins) -> Any:
+        counts, defined = state.hit.sum(axis=1), jnp.ones((classes,), bool)
+        return over_classes(average, _errors(state), counts, defined, positive_class)
 
-    return _of_bins(name, classes, num_bins, binned, score)
+    return of_bins(name, classes, num_bins, binned, compute)
 
 
-class _Bins(NamedTuple):
+class Bins(NamedTuple):
     """Numbers of examples and of hits, int32[classes, bins], and their confidences added up."""
 
     count: jax.Array
@@ -188,44 +192,46 @@ class _Bins(NamedTuple):
     confidence: Sum
 
 
-def _of_bins(
+def of_bins(
     name: str,
     classes: int,
     num_bins: int,
     binned: Callable[[Any, Batch], tuple[jax.Array, jax.Array, jax.Array]],
-    score: Callable[[jax.Array, jax.Array], Any],
+    compute: Callable[[Bins], Any],
 ) -> Metric:
-    """Return the metric `score(errors: float32[classes], hits: int32[classes])`.
+    """Return the metric that is computed of bins of confidences.
 
     `binned` returns confidences float32[n, classes], whether they are of the target, bool[n, classes], and bool[n].
     """
     if num_bins < 1:
         raise MlgymError(f"{name}: num_bins is at least 1; found {num_bins}")
 
-    def init() -> _Bins:
+    def init() -> Bins:
         nothing = jnp.zeros((classes, num_bins), jnp.int32)
-        return _Bins(nothing, nothing, zero_sum(classes, num_bins))
+        return Bins(nothing, nothing, zero_sum(classes, num_bins))
 
-    def update(state: _Bins, outputs: Any, batch: Batch) -> _Bins:
+    def update(state: Bins, outputs: Any, batch: Batch) -> Bins:
         confidence, hit, mask = binned(outputs, batch)
         edges = jnp.asarray([edge / num_bins for edge in range(1, num_bins)], jnp.float32)
         index = (confidence[..., None] > edges[None, None, :]).sum(axis=-1, dtype=jnp.int32)
         in_bin = index[..., None] == jnp.arange(num_bins, dtype=jnp.int32)[None, None, :]
         in_bin = in_bin & mask[:, None, None]
-        found = _Bins(
+        found = Bins(
             in_bin.sum(axis=0, dtype=jnp.int32),
             (in_bin & hit[..., None]).sum(axis=0, dtype=jnp.int32),
             summed(jnp.where(in_bin, confidence[..., None], 0.0)),
         )
         return merge(state, found)
 
-    def merge(one: _Bins, other: _Bins) -> _Bins:
-        return _Bins(one.count + other.count, one.hit + other.hit, add(one.confidence, other.confidence))
-
-    def compute(state: _Bins) -> Any:
-        apart = (state.hit.astype(jnp.float32) - state.confidence.total) - state.confidence.lost
-        total = state.count.sum(axis=1)
-        errors = jnp.abs(apart).sum(axis=1) / jnp.maximum(total, 1).astype(jnp.float32)
-        return score(jnp.where(total > 0, errors, jnp.nan), state.hit.sum(axis=1))
+    def merge(one: Bins, other: Bins) -> Bins:
+        return Bins(one.count + other.count, one.hit + other.hit, add(one.confidence, other.confidence))
 
     return Metric(init, update, merge, compute)
+
+
+def _errors(state: Bins) -> jax.Array:
+    """Return float32[classes], the calibration errors; NaN without any example."""
+    apart = (state.hit.astype(jnp.float32) - state.confidence.total) - state.confidence.lost
+    total = state.count.sum(axis=1)
+    errors = jnp.abs(apart).sum(axis=1) / jnp.maximum(total, 1).astype(jnp.float32)
+    return jnp.where(total > 0, errors, jnp.nan)

@@ -228,7 +228,7 @@ def _one_vs_rest(
             leaves = (*(leaf[:, jnp.asarray(columns)] for leaf in own), labels.mask)
             return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in leaves))
         found = read_examples(name, outputs, batch, classes)
-        scores = jnp.where(found.mask[:, None], _scores(found, from_logits)[:, jnp.asarray(columns)], 0.0)
+        scores = jnp.where(found.mask[:, None], scores_of_classes(found, from_logits)[:, jnp.asarray(columns)], 0.0)
         size = batch["mask"].shape[0]
         return _Rows(*(by_example(leaf, size) for leaf in (scores, found.targets, found.mask)))
 
@@ -252,8 +252,8 @@ def _one_vs_rest(
     return gathering(init, rows, compute)
 
 
-def _scores(found: Examples, from_logits: bool) -> jax.Array:
-    """Return float32[n, classes], by which examples are ranked."""
+def scores_of_classes(found: Examples, from_logits: bool) -> jax.Array:
+    """Return float32[n, classes], by which examples are ranked: log odds, or without logits the outputs."""
     outputs = found.outputs.astype(jnp.float32)
     if found.single:
         return jnp.stack([-outputs, outputs], axis=-1)

@@ -18,6 +18,7 @@ import numpy as np
 
 from mlgym_jax.core.outputs import holds
 from mlgym_jax.core.post_processing import process
+from mlgym_jax.core.record import Record
 from mlgym_jax.core.scoring import make_scoring, taken_by
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.events.views import RunView
@@ -133,7 +134,8 @@ class Ensemble:
             chosen = rows[start : start + size]
             batch = {field: array[chosen] for field, array in job.table.arrays.items()}
             found = scoring.merge(found, measured(batch)) if start else measured(batch)
-        return {f"{split}/{name}": float(score) for name, score in scoring.compute(found).items()}
+        scores = {name: score for name, score in scoring.compute(found).items() if not isinstance(score, Record)}
+        return {f"{split}/{name}": float(score) for name, score in scores.items()}
 
     def _rows(self, split: str) -> np.ndarray:
         """Return the rows of a split, the same for all members.

@@ -37,6 +37,7 @@ from mlgym_jax.recording.group_checkpoints import (
 )
 from mlgym_jax.recording.profile import Profile
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.recording.records import record_events
 from mlgym_jax.recording.speed import Speed
 from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
@@ -252,8 +253,10 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
     progress = recorder.status_due() or report.epoch == num_epochs
     steps, last = job.cadence.stretch, job.names[-1].split("/", 1)[0]
     status = status_at(training, report.epoch, Reached(last, True, steps, steps))
+    recorded = record_events(training, report)
     for row, scores in report.scores.items():
         number = training.ids[row]
+        events += recorded.get(row, ())  # before the scores: an epoch that the log holds needs none of it any more
         if report.epoch in training.logged[row]:
             events += recorder.compare(
                 number, report.epoch, training.logged[row][report.epoch], scores, training.tolerance

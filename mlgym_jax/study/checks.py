@@ -74,9 +74,19 @@ def check_streams(components: Components) -> None:
             )
 
 
-def check_monitor(section: str, policy: Any, names: Sequence[str]) -> None:
-    """Refuse what reads a score that will not exist."""
+def check_monitor(section: str, policy: Any, names: Sequence[str], records: Mapping[str, str] | None = None) -> None:
+    """Refuse what reads a score that will not exist.
+
+    Args:
+        records: name -> kind of what is recorded and is no score, such as a curve.
+    """
     monitor = getattr(policy, "monitor", None)
+    if monitor is not None and monitor in (records or {}):
+        raise ConfigError(
+            f"{section}.monitor",
+            f"{monitor!r} is a {(records or {})[monitor]}, of which none is better than another; a score is expected"
+            f"{nearest(monitor, names)} Scores: {listed(names, 40)}",
+        )
     if monitor is not None and monitor not in names:
         raise ConfigError(
             f"{section}.monitor",

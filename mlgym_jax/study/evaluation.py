@@ -58,6 +58,7 @@ def evaluating(job: Job, split: str, table: Table | None = None) -> Job:
         fold_tables={**job.fold_tables, "indices": folds.indices, "mask": folds.mask},
         shape=shape,
         names=tuple(f"{SPLIT}/{name}" for name in scores),
+        records={},
     )
 
 

@@ -20,7 +20,6 @@ from mlgym_jax.core.flops import Flops, flops_of
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
-from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.dataset import Table, rest_of
@@ -36,8 +35,9 @@ from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import shape_of
-from mlgym_jax.study.checks import check_accumulation, check_monitor, evaluated_splits, place_of
+from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
 from mlgym_jax.study.encoding import completed, encoded, fields_read
+from mlgym_jax.study.measured import measured
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -59,6 +59,7 @@ class Job:
             its number of steps.
         names: the scores by name, such as `val/accuracy`, in the order of the program's score matrix.
         intervals: every how many epochs each of them is computed.
+        records: what is recorded besides: every how many epochs, None for those that are kept and the last.
         abstract: shapes of one experiment's TrainState.
         traced: the jaxpr of one training step.
         surprises: what of the steps is not likely to be meant, in words.
@@ -81,6 +82,7 @@ class Job:
     fold_tables: Mapping[str, Any]
     names: tuple[str, ...]
     intervals: Mapping[str, int]
+    records: Mapping[str, int | None]
     abstract: TrainState
     traced: Any
     surprises: tuple[str, ...]
@@ -234,7 +236,7 @@ def make_job(
     batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores, outputs, surprises = traced_steps(components, once, key, batch, row)
+    abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row)
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
@@ -263,12 +265,7 @@ def make_job(
     if isinstance(table, StreamedTable):
         shape = streamed(shape, cadence)
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
-    names = tuple(f"{split}/{score}" for split in splits for score in scores)
-    metrics = components.get("metrics", {})
-    intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
-    for section in ("early_stopping", "checkpointing", "validation"):
-        check_monitor(section, components.get(section), names)
-    check_monitor("search", search, names)
+    names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
     return Job(
         group=group,
@@ -282,6 +279,7 @@ def make_job(
         fold_tables=tables,
         names=names,
         intervals=intervals,
+        records=records,
         abstract=abstract,
         traced=traced,
         surprises=surprises,

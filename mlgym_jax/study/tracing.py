@@ -13,6 +13,7 @@ from mlgym_jax.components.graph import Components
 from mlgym_jax.core.dead_code import reads
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
+from mlgym_jax.core.record import Record
 from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
@@ -31,7 +32,7 @@ class TracedSteps(NamedTuple):
     Attributes:
         abstract: shapes of one experiment's TrainState.
         training: the jaxpr of one training step.
-        scores: the names of the scores of a split.
+        scores: the names of the scores of a split; records: of what is recorded besides, by name, as shapes.
         outputs: shapes of what `predict` returns of a training batch.
         surprises: what can be meant, but is not likely to be, in words.
     """
@@ -39,6 +40,7 @@ class TracedSteps(NamedTuple):
     abstract: Any
     training: Any
     scores: list[str]
+    records: dict[str, Record]
     outputs: Any
     surprises: tuple[str, ...]
 
@@ -54,7 +56,7 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
         with seeing() as seen:
             # As most groups run it, so that it is traced just once: their folds have equally many steps.
             traced = jax.make_jaxpr(functools.partial(program.train_step, may_be_empty=False))(abstract, batch)
-        scores = jax.eval_shape(evaluate, abstract, batch)
+        found = jax.eval_shape(evaluate, abstract, batch)
         predicted, outputs = jax.make_jaxpr(program.predict, return_shape=True)(abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
@@ -66,14 +68,18 @@ def traced_steps(components: Components, program: Program, key: Any, batch: Any,
         if isinstance(error, MlgymError):
             raise
         raise ConfigError("", f"the training step cannot be traced: {in_words(error)}") from error
+    records = {name: value for name, value in found.items() if isinstance(value, Record)}
+    scores = {name: value for name, value in found.items() if name not in records}
     for name, score in scores.items():
-        if score.shape != ():
+        if getattr(score, "shape", None) != ():
+            said = f"shape {score.shape}" if hasattr(score, "shape") else type(score).__name__
             raise ConfigError(
                 "loss" if name == "loss" else f"metrics.{name}",
-                f"compute returns a scalar or {{name: scalar}}, found shape {score.shape}",
+                f"compute returns a scalar or {{name: scalar}}, found {said}; what is no score is recorded by "
+                "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
-    return TracedSteps(abstract, traced.jaxpr, list(scores), outputs, surprises)
+    return TracedSteps(abstract, traced.jaxpr, list(scores), records, outputs, surprises)
 
 
 def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:

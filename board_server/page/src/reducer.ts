@@ -90,7 +90,27 @@ const OF_RUN = new Map<string, Handler>(
       if (!isObject(scores)) throw new TypeError("scores are no object");
       for (const score of Object.values(scores)) toFloat(score);
     },
+    // Read as strictly as the projection does, and not shown yet.
+    evaluation_curves(_run, payload) {
+      const curves = payload.dataset == null ? required(payload, "curves") : [];
+      if (!Array.isArray(curves)) throw new TypeError("curves are no list");
+      for (const one of curves) {
+        if (!isObject(one)) throw new TypeError("a curve is no object");
+        required(one, "split");
+        required(one, "metric");
+      }
+      if (payload.dataset == null) checkPlace(payload);
+    },
+    recorded(_run, payload) {
+      required(payload, "split");
+      required(payload, "name");
+      checkPlace(payload);
+    },
+    message(_run, payload) {
+      if (typeof payload.text !== "string") throw new TypeError("text is no text");
+    },
     // The page shows nothing of these.
+    system() {},
     checkpoint_skipped() {},
     group_compacted() {},
   } satisfies Record<string, Handler>),
@@ -167,6 +187,11 @@ const OF_EXPERIMENTS = new Map<string, Handler>(
     },
   } satisfies Record<string, Handler>),
 );
+
+function checkPlace(payload: JsonObject): void {
+  for (const name of ["experiment_id", "epoch"])
+    if (!isInteger(payload[name])) throw new TypeError(`${name}: ${JSON.stringify(payload[name])}`);
+}
 
 function experimentOf(run: Run, payload: JsonObject): Experiment {
   const id = payload.experiment_id;

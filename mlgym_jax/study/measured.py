@@ -1,0 +1,47 @@
+"""What a group's epochs measure: the names of its scores, and of what is recorded besides."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from mlgym_jax.components.graph import Components
+from mlgym_jax.core.record import Record
+from mlgym_jax.core.scoring import interval_of
+from mlgym_jax.study.checks import check_monitor
+
+
+class Measured(NamedTuple):
+    """What is measured on splits, by names such as `val/accuracy`.
+
+    Attributes:
+        names: the scores.
+        intervals: every how many epochs each of them is computed.
+        records: what is recorded besides: every how many epochs, None for those that are kept and the last.
+    """
+
+    names: tuple[str, ...]
+    intervals: Mapping[str, int]
+    records: Mapping[str, int | None]
+
+
+def measured(
+    components: Components, search: Any, splits: Sequence[str], scores: Iterable[str], records: Mapping[str, Record]
+) -> Measured:
+    """Name what is measured of a group, and check that whatever monitors a score has one.
+
+    Args:
+        scores, records: by name on a split, as tracing found them.
+
+    Raises:
+        ConfigError: something monitors what is no score.
+    """
+    names = tuple(f"{split}/{score}" for split in splits for score in scores)
+    metrics = components.get("metrics", {})
+    intervals = {name: interval_of(metrics.get(name.split("/")[1])) for name in names}
+    every = {name: getattr(metrics.get(name.split("/")[0]), "every", None) for name in records}
+    kinds = {f"{split}/{name}": record.kind for split in splits for name, record in records.items()}
+    for section in ("early_stopping", "checkpointing", "validation"):
+        check_monitor(section, components.get(section), names, kinds)
+    check_monitor("search", search, names, kinds)
+    return Measured(names, intervals, {name: every[name.partition("/")[2]] for name in kinds})

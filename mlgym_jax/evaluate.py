@@ -15,6 +15,10 @@ from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.execution.interruption import Watch
 
+# What can be computed besides, as `reading.examined` names it.
+CURVES = ("confusion", "roc", "precision_recall", "calibration")
+_MOST_POINTS = 12  # of a curve that are printed
+
 if TYPE_CHECKING:
     from mlgym_jax.recording.evaluation import Evaluation
 
@@ -34,6 +38,10 @@ def _main(arguments: list[str]) -> int:
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--dataset", metavar="NAME", help="other data: csv, or component('csv', path='new.csv', …)")
     parser.add_argument("--split", help="the split; test by default, of other data the only one")
+    for name in CURVES:
+        words = name.replace("_", " over ") if "_" in name else name
+        parser.add_argument(f"--{name}", action="store_true", help=f"also compute, print and record the {words}")
+    parser.add_argument("--errors", type=int, default=0, metavar="K", help="also print the K examples of greatest loss")
     parser.add_argument("--trust", action="store_true", help="execute the code of a run that somebody else made")
     rest, fields = _fields(arguments)
     options = parser.parse_args(rest)
@@ -56,6 +64,8 @@ def _main(arguments: list[str]) -> int:
         dataset=section,
         split=options.split,
         trust=options.trust,
+        curves=[name for name in CURVES if getattr(options, name)],
+        errors=options.errors,
     )
     if options.json:
         answer(dataclasses.asdict(found))
@@ -120,6 +130,33 @@ def _print(found: Evaluation) -> None:
         same = before is not None and (before == score or (before != before and score != score))
         said = "" if before is None else "  as recorded" if same else f"  {before!r} was recorded"
         print(f"  {name:<{width}}  {score:.6g}{said}")
+    for line in found.curves:
+        _print_curve(line)
+    for number, example in enumerate(found.errors):
+        if not number:
+            print("the examples of the greatest loss:")
+        said = ", ".join(f"{name} {_number(value)}" for name, value in example.items() if name not in ("index", "of"))
+        print(f"  {example['of']}[{example['index']}]: {said}")
+
+
+def _print_curve(line: Mapping[str, Any]) -> None:
+    label = f", {line['label']}" if line.get("label") is not None else ""
+    if line["kind"] == "matrix":
+        names = line["classes"] or [str(place) for place in range(len(line["values"]))]
+        rows = [[name, *map(_number, values)] for name, values in zip(names, line["values"], strict=True)]
+        print(f"{line['metric']}{label}: rows {line['y_name']}, columns {line['x_name']}")
+        widths = [max(map(len, column)) for column in zip(["", *names], *rows, strict=True)]
+        for row in (["", *names], *rows):
+            print("  " + "  ".join(f"{cell:>{width}}" for cell, width in zip(row, widths, strict=True)))
+        return
+    print(f"{line['metric']}{label}: {line['y_name']} over {line['x_name']}, {len(line['x'])} points")
+    step = max(1, -(-len(line["x"]) // _MOST_POINTS))
+    points = [*zip(line["x"], line["y"], strict=True)]
+    print("  " + "  ".join(f"{x:.3g}:{y:.3g}" for x, y in points[::step]))
+
+
+def _number(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
 def main() -> None:

@@ -100,6 +100,10 @@ def _parser() -> argparse.ArgumentParser:
         "several, with commas",
     )
     parser.add_argument("--log_out", metavar="DIR", help="the folder where these write; logs by default")
+    parser.add_argument(
+        "--no_system_metrics", action="store_true", help="do not record what processor, memory, disk and GPUs do"
+    )
+    parser.add_argument("--no_messages", action="store_true", help="do not record the warnings that are shown")
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors and the run's folder")
     return parser
 
@@ -145,6 +149,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
             "log_out": options.log_out,
             "sinks": [terminal],
             "live": terminal.live,
+            "system_metrics": not options.no_system_metrics,
+            "messages": not options.no_messages,
             "profile": int(steps) if (steps := options.profile) and steps.isdecimal() else steps,
         }
         try:

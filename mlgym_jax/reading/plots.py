@@ -6,6 +6,7 @@ Synopsis:
     result.plot.curves("val/loss", by="optimizer.learning_rate")
     result.plot.influence("val/accuracy")
     result.plot.parallel("val/accuracy")
+    result.plot.confusion(result.best("val/accuracy"), "val")
 
 Each draws into `ax=` where it is given, else into a new figure of pyplot, and returns what it has drawn on. Nothing is
 shown or set for the process: that is left to the notebook or the script.
@@ -22,6 +23,7 @@ from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.events import default_mode, default_monitor
 from mlgym_jax.events.influence import binned, is_numeric, ranks, share_explained
 from mlgym_jax.reading.axes import along_unit, is_log, words_along
+from mlgym_jax.reading.plotted_records import draw_curve, draw_matrix
 
 _MOST_NAMED = 12  # lines in a legend
 _COLUMNS = 4  # of charts in a figure
@@ -33,7 +35,7 @@ class Plotted:
 
     @property
     def plot(self) -> Plots:
-        """Charts of the run by matplotlib: `curves`, `influence`, `parallel`; see `reading.plots`."""
+        """Charts by matplotlib: `curves`, `influence`, `parallel`, `confusion`, `roc`; see `reading.plots`."""
         return Plots(self)
 
 
@@ -166,6 +168,40 @@ class Plots:
         ax.set_xlim(-0.1, len(axes) - 0.5)
         _name(ax, "", left, f"no finite {score}", left + len(scores))
         return ax
+
+    def confusion(self, experiment: Any, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
+        """Draw the confusion matrix of an experiment's kept model; return the Axes.
+
+        Args:
+            experiment: one of the run's, or its id; `epoch` as for its `restore`; ax: the Axes to draw on.
+
+        Raises:
+            MlgymError: matplotlib is missing, no such experiment, checkpoint or split, or no single matrix of classes.
+        """
+        pyplot, found = _pyplot(), self._experiment(experiment)
+        record = found.confusion(split, epoch=epoch)
+        if isinstance(record, dict):
+            raise MlgymError(
+                f"plot.confusion: there are {len(record)} labels, of which each has a matrix; draw those of "
+                f"experiment.confusion({split!r}), {listed(record)}"
+            )
+        (ax,) = _axes(pyplot, ax, 1, (6.4, 6.0))
+        draw_matrix(ax, record, f"experiment {found.experiment_id}, {split}")
+        return ax
+
+    def roc(self, experiment: Any, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
+        """Draw the receiver operating characteristic of an experiment's kept model, a line a class; return the Axes.
+
+        The arguments and errors are those of `confusion`.
+        """
+        pyplot, found = _pyplot(), self._experiment(experiment)
+        record = found.roc(split, epoch=epoch)
+        (ax,) = _axes(pyplot, ax, 1, (6.0, 6.0))
+        draw_curve(ax, record, f"experiment {found.experiment_id}, {split}", diagonal=True)
+        return ax
+
+    def _experiment(self, experiment: Any) -> Any:
+        return experiment if hasattr(experiment, "restore") else self._run.experiment(experiment)
 
     def _score(self, score: str | None) -> str:
         """Return the score that is meant.

@@ -13,6 +13,7 @@ from mlgym_jax.events import default_mode, layout, project_log
 from mlgym_jax.events.selection import selected
 from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.reading.examinable import Examinable
 from mlgym_jax.reading.html import ExperimentInHtml, RunInHtml
 from mlgym_jax.reading.plots import Plotted
 from mlgym_jax.reading.trained import Trained
@@ -36,7 +37,7 @@ def as_configured(value: Any) -> Any:
     return tuple(map(as_configured, value)) if isinstance(value, list | tuple) else value
 
 
-class ExperimentResult(ExperimentInHtml):
+class ExperimentResult(ExperimentInHtml, Examinable):
     """One experiment of a run, read from its log.
 
     Attributes:

@@ -21,10 +21,12 @@ from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO
+from mlgym_jax.reading.examined import Examined
 from mlgym_jax.reading.results import ExperimentResult, RunResult, load_run
 from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.ready import num_devices_before
+from mlgym_jax.recording.records import drawn
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder.trust import refuse_foreign
 from mlgym_jax.study.evaluation import SPLIT, evaluating
@@ -42,6 +44,7 @@ class Evaluation:
         scores: `test/loss` and the like; recorded: those that the log holds of that split after that epoch, of the
             run's own data.
         num_examples, fingerprint: how much data, and the SHA-256 of it.
+        curves: what was asked for, as the event `evaluation_curves` says it; errors: the worst examples.
     """
 
     experiment_id: int
@@ -52,6 +55,8 @@ class Evaluation:
     fingerprint: str
     scores: dict[str, float]
     recorded: dict[str, float]
+    curves: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+    errors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
 
 
 Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
@@ -68,6 +73,8 @@ def evaluate(
     dataset: Mapping[str, Any] | Section | None = None,
     split: str | None = None,
     trust: bool = False,
+    curves: Sequence[str] = (),
+    errors: int = 0,
     clock: Callable[[], float] = time.time,
 ) -> Evaluation:
     """Compute the scores of a kept checkpoint as the engine does, and append an event `model_evaluated` to the run.
@@ -83,6 +90,8 @@ def evaluate(
             run's own data.
         split: by default "test"; of other data the only one that there is.
         trust: execute the code of somebody else's run.
+        curves: what is computed and recorded besides, of `confusion`, `roc`, `precision_recall` and `calibration`.
+        errors: how many of the examples of the greatest loss are returned; they are not recorded.
 
     Raises:
         MlgymError: no such run, experiment, checkpoint or split, a run that is being trained, or one of another
@@ -113,6 +122,7 @@ def evaluate(
         table, name = (None, split or "test") if section is None else other_table(job, section, split)
         state = trained.state_of(chosen.experiment_id, epoch, trained.study)
         small = evaluating(job, name, table)
+        examined = Examined(small, chosen.experiment_id, state, SPLIT)
         found = _scores(small, chosen.experiment_id, state, _rows(result.view, job, epoch), result.view, devices)
         scores = {f"{name}/{score.removeprefix(f'{SPLIT}/')}": value for score, value in found.items()}
         fold = int(small.fold_of_row[job.group.ids.index(chosen.experiment_id)])
@@ -126,13 +136,30 @@ def evaluate(
             scores=scores,
             # What a split is not evaluated on in training is measured while its steps change the model.
             recorded=_recorded(chosen, epoch, name) if section is None and name in job.shape.eval_batches else {},
+            curves=[
+                {"metric": what, "split": name, **line} for what in curves for line in _drawn(examined.record(what))
+            ],
+            errors=examined.worst(errors) if errors else [],
         )
-        log.append([_event(result.run_id, evaluation, int(clock() * 1000))])
+        now_ms = int(clock() * 1000)
+        events = [_event(result.run_id, evaluation, now_ms)]
+        if evaluation.curves:
+            told = {"experiment_id": chosen.experiment_id, "epoch": epoch, "step": None, "curves": evaluation.curves}
+            of_other = {} if section is None else {"dataset": section}
+            events.append(schema.evaluation_curves(result.run_id, **told, **of_other, now_ms=now_ms))
+        log.append(events)
         if os.path.isfile(os.path.join(folder, str(chosen.experiment_id), layout.MODEL_CARD)):
             again = RunResult(folder, *project_log(path), trust=trust)
             study = dataclasses.replace(trained.study, jobs=(job,))
             write_cards(again, study, record, log, only=chosen.experiment_id)
     return evaluation
+
+
+def _drawn(found: Any) -> list[dict[str, Any]]:
+    records = found if isinstance(found, dict) else {None: found}
+    return [
+        {**line, **({} if name is None else {"label": name})} for name, one in records.items() for line in drawn(one)
+    ]
 
 
 def _chosen(result: RunResult, experiment: int | str, monitor: str | None, mode: str | None) -> ExperimentResult:

@@ -8,33 +8,35 @@ import datetime
 import logging
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import jax
 
-from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash
 from mlgym_jax.data import given
 from mlgym_jax.errors import DiskError, MlgymError
-from mlgym_jax.events import EventLog, LiveView, RunView, layout, project_log
+from mlgym_jax.events import LiveView, RunView, layout, project_log
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
-from mlgym_jax.publishing import Boards, Publication
+from mlgym_jax.publishing import Boards
 from mlgym_jax.reading.results import RunResult
+from mlgym_jax.recording.beside import Messages, collected, logged_beside
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.learnt_from import check_learnt_from, record_learnt_from
+from mlgym_jax.recording.machine import Machine
 from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
+from mlgym_jax.recording.writing import Sink, Written, writing
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
@@ -43,15 +45,6 @@ from mlgym_jax.sinks.beside import LogsBeside
 from mlgym_jax.study.expand import Study, extended, prepare, proposed, refitted
 
 _LOG = logging.getLogger(__name__)
-Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]
-
-
-class _Written(NamedTuple):
-    """A run that this process is the one writer of: its log, what that says by now, and where it is published."""
-
-    log: EventLog
-    live: LiveView
-    publication: Publication
 
 
 @interruptible
@@ -70,6 +63,8 @@ def run(
     profile: int | None = None,
     log_to: str | Sequence[str] | None = None,
     log_out: str | os.PathLike[str] | None = None,
+    system_metrics: bool = True,
+    messages: bool = True,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -88,6 +83,7 @@ def run(
         trust: execute the code of somebody else's run, where a config that it recorded is run.
         profile: write a trace of JAX's profiler of about so many training steps into the run's folder.
         log_to: trackers to write to meanwhile, beneath the folder `log_out`: `tensorboard`, `wandb`, `mlflow`, `aim`.
+        system_metrics: record what the machine does, each 15 s; messages: record the warnings that are shown.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
 
@@ -98,6 +94,7 @@ def run(
     boards, config, tracing = Boards.at(board), as_config(config), profile_of(profile)
     beside = LogsBeside(log_to, log_out)
     with contextlib.ExitStack() as stack:
+        said = stack.enter_context(collected(messages))
         own_data = stack.enter_context(given.at_hand(data))
         config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
         study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
@@ -112,10 +109,8 @@ def run(
             given.write(run_dir, kept_data)
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
-            written = stack.enter_context(
-                _writing(run_dir, live, sinks, boards, beside)
-            )  # last: what has a log can go on
-        return _launch(written, study, request, devices=used, profile=tracing)
+            written = stack.enter_context(writing(run_dir, live, sinks, boards, beside))  # last: what has a log can go on
+        return _launch(written, study, request, devices=used, profile=tracing, observed=(system_metrics, said))
 
 
 @interruptible
@@ -134,6 +129,8 @@ def resume(
     profile: int | None = None,
     log_to: str | Sequence[str] | None = None,
     log_out: str | os.PathLike[str] | None = None,
+    system_metrics: bool = True,
+    messages: bool = True,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
 ) -> RunResult:
@@ -160,7 +157,11 @@ def resume(
     before = length_of(config)
     change(config, num_epochs, num_steps, checkpoint_interval_seconds)
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
-    with given.at_hand(data), _writing(folder, live, sinks, boards, beside) as written:
+    with (
+        collected(messages) as said,
+        given.at_hand(data),
+        writing(folder, live, sinks, boards, beside) as written,
+    ):
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
         study = prepare(config, written.live.view)
@@ -168,7 +169,7 @@ def resume(
             check_goes_on(job, before)
         check_learnt_from(folder, study)
         run_folder.write_resolved(folder, study.config)
-        return _launch(written, study, request, devices=used, profile=tracing)
+        return _launch(written, study, request, devices=used, profile=tracing, observed=(system_metrics, said))
 
 
 @interruptible
@@ -206,7 +207,7 @@ def repeat(
         study = dataclasses.replace(study, jobs=jobs, experiments=jobs[0].group.experiments)
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
     run_folder.write_record(folder, {"launches": []})
-    with _writing(folder) as written:
+    with writing(folder) as written:
         return _launch(
             written,
             study,
@@ -218,30 +219,8 @@ def repeat(
         )
 
 
-@contextlib.contextmanager
-def _writing(
-    run_dir: str,
-    live: LiveView | None = None,
-    sinks: Iterable[Sink] = (),
-    boards: Boards = Boards(),  # noqa: B008 (frozen, and empty)
-    beside: LogsBeside | None = None,
-) -> Iterator[_Written]:
-    """Be the one writer of a run, whose log is read here, once."""
-    live = live or LiveView()
-    path = os.path.join(run_dir, layout.LOG)
-    with (
-        beside or LogsBeside(None) as followers,
-        Publication(run_dir, boards) as publication,
-        EventLog.open(path, sinks=[*sinks, publication], follower=live.take) as log,
-        in_place(log),
-    ):
-        live.load(path)
-        followers.begin(run_dir)
-        yield _Written(log, live, publication)
-
-
 def _launch(
-    written: _Written,
+    written: Written,
     study: Study,
     request: PlanRequest,
     *,
@@ -250,6 +229,7 @@ def _launch(
     others: Rivals = (),
     going_on: bool = True,
     profile: Profile | None = None,
+    observed: tuple[bool, Messages | None] = (False, None),
 ) -> RunResult:
     """Train every group of a study, new or resumed, and return the results.
 
@@ -258,6 +238,7 @@ def _launch(
         planned: group -> the plan that it trained by before, which `auto` keeps because numbers may depend on it.
         going_on: let a search propose more when all has trained.
         others: what groups that are not part of `study` had trained before it.
+        observed: whether the machine is, and the messages to record.
     """
     use_compile_cache()
     started = time.perf_counter()
@@ -294,10 +275,13 @@ def _launch(
         record_learnt_from(run_dir, record, study)
     except DiskError as error:
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
-    status, meter = "INTERRUPTED", EnergyMeter()
+    status, meter, beside = "INTERRUPTED", EnergyMeter(), contextlib.ExitStack()
     recording()
     try:
         recorder.begin(run_dir, study)
+        if observed != (False, None):
+            machine = Machine(run_dir) if observed[0] else None
+            beside.enter_context(logged_beside(recorder, observed[1], machine))
         waiting = list(study.jobs)
         while waiting:
             safe_point()
@@ -326,6 +310,7 @@ def _launch(
         incomplete = going_on and study.config.get("refit") and not any(job.is_refit for job in study.jobs)
         status = "FAILED" if recorder.failed or recorder.mismatches or incomplete else "DONE"
     finally:
+        beside.close()
         launch["status"] = status
         launch["energy"] = meter.stop()
         with contextlib.suppress(DiskError) if status == "INTERRUPTED" else contextlib.nullcontext():

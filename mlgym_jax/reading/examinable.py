@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
+
+from mlgym_jax.events import layout
+from mlgym_jax.events.codec import decode
+from mlgym_jax.events.log import read_lines
 
 if TYPE_CHECKING:
     from mlgym_jax.core.record import Curve, Matrix
+
+_RECORDS = tuple(b'{"event_type":"%s",' % kind for kind in (b"evaluation_curves", b"recorded"))
+_PLACE = ("grid_search_id", "experiment_id", "epoch", "split", "metric", "name")
 
 
 class Examinable:
@@ -54,6 +62,35 @@ class Examinable:
                 not trusted.
         """
         return self._examined(split, epoch).worst(k)
+
+    def recorded(self, name: str | None = None) -> list[dict[str, Any]]:
+        """Return what was recorded of the experiment besides scores, in the order of the log.
+
+        Args:
+            name: of one metric on one split, such as `val/roc`; by default of all.
+
+        Returns:
+            Dicts of "name", "epoch", "kind" and what the events `evaluation_curves` and `recorded` say of each; of an
+            image also "path".
+
+        Raises:
+            MlgymError: the log cannot be read.
+        """
+        found = []
+        for _, line in read_lines(os.path.join(self._run.run_dir, layout.LOG)):
+            if not line.startswith(_RECORDS):
+                continue
+            payload = decode(line)["payload"]
+            if payload["experiment_id"] != self.experiment_id:
+                continue
+            for one in payload.get("curves", [payload]):
+                where = {"name": f"{one['split']}/{one.get('metric', one.get('name'))}", "epoch": payload["epoch"]}
+                told = {key: value for key, value in one.items() if key not in _PLACE}
+                if "file" in told:
+                    told["path"] = os.path.join(self._run.run_dir, str(self.experiment_id), told["file"])
+                if name in (None, where["name"]):
+                    found.append({**where, **told})
+        return found
 
     def _examined(self, split: str, epoch: int | None) -> Any:
         from mlgym_jax.reading.examined import Examined

@@ -16,12 +16,12 @@ by `recording.records`.
 from __future__ import annotations
 
 import dataclasses
-import string
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.core.metric import shape_of
 from mlgym_jax.errors import MlgymError, described
@@ -33,22 +33,24 @@ MOST_PIXELS = 1 << 22
 class Record:
     """What is recorded of a split, and is no score: nothing is selected, stopped or kept by it."""
 
-    kind: str
+    kind: ClassVar[str]
 
 
-def _record(kind: str, *words: str) -> Any:
+_Kind = TypeVar("_Kind", bound=type[Record])
+
+
+def _tree(*words: str) -> Callable[[_Kind], _Kind]:
     """Register a dataclass as a tree of arrays; the fields `words` are no arrays."""
 
-    def registered(cls: Any) -> Any:
-        cls.kind = kind
-        cls = dataclasses.dataclass(frozen=True, eq=False)(cls)
-        arrays = [field.name for field in dataclasses.fields(cls) if field.name not in words]
+    def registered(cls: _Kind) -> _Kind:
+        arrays = [field.name for field in dataclasses.fields(cls) if field.name not in words]  # pyright: ignore[reportArgumentType]
         return jax.tree_util.register_dataclass(cls, data_fields=arrays, meta_fields=list(words))
 
     return registered
 
 
-@_record("curve", "x_name", "y_name", "labels", "thresholds")
+@_tree("x_name", "y_name", "labels", "thresholds")
+@dataclasses.dataclass(frozen=True, eq=False)
 class Curve(Record):
     """Lines `y` over `x`, both float32[lines, points]; points that are NaN are none.
 
@@ -56,6 +58,8 @@ class Curve(Record):
         labels: one a line, or None for the only one.
         thresholds: of each point, the threshold that it is of; None where there is none.
     """
+
+    kind: ClassVar[str] = "curve"
 
     x: jax.Array
     y: jax.Array
@@ -65,9 +69,12 @@ class Curve(Record):
     thresholds: tuple[float, ...] | None = None
 
 
-@_record("matrix", "x_name", "y_name", "classes")
+@_tree("x_name", "y_name", "classes")
+@dataclasses.dataclass(frozen=True, eq=False)
 class Matrix(Record):
     """`values`, float32 or int32[rows, columns]; rows are named by `y_name`, columns by `x_name`."""
+
+    kind: ClassVar[str] = "matrix"
 
     values: jax.Array
     x_name: str
@@ -75,32 +82,44 @@ class Matrix(Record):
     classes: tuple[str, ...] | None = None
 
 
-@_record("histogram", "edges")
+@_tree("edges")
+@dataclasses.dataclass(frozen=True, eq=False)
 class Histogram(Record):
     """`counts`, int32[bins], of values in [edge, next edge), the last bin with its upper end."""
+
+    kind: ClassVar[str] = "histogram"
 
     counts: jax.Array
     edges: tuple[float, ...]
 
 
-@_record("image")
+@_tree()
+@dataclasses.dataclass(frozen=True, eq=False)
 class Image(Record):
     """`pixels`, uint8[height, width, 1, 3 or 4]."""
+
+    kind: ClassVar[str] = "image"
 
     pixels: jax.Array
 
 
-@_record("table")
+@_tree()
+@dataclasses.dataclass(frozen=True, eq=False)
 class Table(Record):
     """`columns`: name -> [rows]; rows where `mask`, bool[rows], is False are none."""
+
+    kind: ClassVar[str] = "table"
 
     columns: dict[str, jax.Array]
     mask: jax.Array
 
 
-@_record("text", "template")
+@_tree("template")
+@dataclasses.dataclass(frozen=True, eq=False)
 class Text(Record):
     """`template` with `values`, arrays, in the place of its `{}` and `{name}`."""
+
+    kind: ClassVar[str] = "text"
 
     template: str
     values: dict[str, jax.Array]
@@ -248,19 +267,21 @@ def text(template: str, **values: Any) -> Text:
         values: a scalar or a small array for each name, computed in the program.
 
     Raises:
-        MlgymError: no text, or a name that has no value.
+        MlgymError: no text, a name that has no value, or a format that does not suit it.
     """
     if not isinstance(template, str):
         raise MlgymError(f"record.text: a plain text is expected, found {described(template)}")
-    try:
-        names = [
-            name.split(".")[0].split("[")[0] for _, name, _, _ in string.Formatter().parse(template) if name is not None
-        ]
-    except ValueError as error:
-        raise MlgymError(f"record.text: {template!r} is no template: {error}; a brace itself is written {{{{") from None
-    if missing := [name for name in names if name not in values]:
-        raise MlgymError(f"record.text: {template!r} names {missing[0]!r}, which is given no value")
-    return Text(template, {name: jnp.asarray(value) for name, value in values.items()})
+    arrays = {name: jnp.asarray(value) for name, value in values.items()}
+    _check_size("text", sum(array.size for array in arrays.values()))
+    try:  # here, before anything trains: with numbers of the same kinds in their places
+        template.format(**{name: np.zeros(array.shape, array.dtype).tolist() for name, array in arrays.items()})
+    except (KeyError, IndexError) as error:
+        raise MlgymError(
+            f"record.text: {described(template)} names {error}, which is given no value; a brace itself is written {{{{"
+        ) from None
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MlgymError(f"record.text: {described(template)} cannot be filled in: {error}") from None
+    return Text(template, arrays)
 
 
 def _check_size(kind: str, size: int) -> None:

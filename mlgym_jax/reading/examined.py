@@ -124,7 +124,8 @@ class Examined:
         for own in (self.job.group.config.get("metrics") or {}).values():
             if own.get("component", "").removeprefix("metric/") == name and not own.get("as_scores"):
                 return {**plain(own), **parameters}
-        meaning, found = self._meaning, {"component": name}
+        meaning = self._meaning
+        found: dict[str, Any] = {"component": name}
         loss = self.job.group.config.get("loss") or {}
         if meaning.kind == "numbers" and not parameters:
             raise MlgymError(f"{name}: it is of classes, and the model's outputs are read as numbers")

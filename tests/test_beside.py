@@ -60,6 +60,12 @@ def test_samples_come_at_the_interval_and_one_at_the_end(log, tmp_path):
     assert len(found) >= 4 and all(one["seconds"] >= 0.05 for one in found[:-1])
 
 
+def test_where_nothing_was_logged_there_is_no_sample(log, tmp_path):
+    with logged_beside(Recorder("r", log, RunView()), None, Machine(str(tmp_path))):
+        pass
+    assert log.next_event_id == 0
+
+
 def test_messages_are_shown_as_ever_and_logged_from_any_thread(log, monkeypatch):
     shown = []
     monkeypatch.setattr(warnings, "showwarning", lambda message, *_, **__: shown.append(str(message)))

@@ -57,12 +57,15 @@ def logged_beside(
 ) -> Iterator[None]:
     """Append messages as they come, and a sample of the machine at most so often, and one more at the end.
 
+    Where nothing else was logged meanwhile, as of a finished run that was resumed, there is none at the end.
+
     A log that cannot be written is for those to say who write the training's own events.
 
     Args:
         messages, machine: None for none of these.
     """
     said: Messages = queue.SimpleQueue() if messages is None else messages
+    first = recorder.log.next_event_id
 
     def append(event: dict[str, Any]) -> None:
         with contextlib.suppress(MlgymError):
@@ -94,7 +97,7 @@ def logged_beside(
     finally:
         said.put(None)
         thread.join()
-        if machine is not None:
+        if machine is not None and recorder.log.next_event_id > first:
             append(recorder.event(schema.system, **machine.sample()))
 
 

@@ -8,6 +8,7 @@ import importlib
 import inspect
 import pathlib
 import sys
+import types
 from unittest import mock
 
 import mlgym_jax
@@ -188,7 +189,11 @@ def api():
             yield f"## {title}\n"
             yield "```{eval-rst}"
             yield ".. currentmodule:: mlgym_jax"
-            yield from (f".. {_directive(getattr(mlgym_jax, name))}:: {name}" for name in names)
+            for name in names:
+                what = getattr(mlgym_jax, name)
+                yield f".. {_directive(what)}:: {name}"
+                if isinstance(what, types.ModuleType) and not callable(what):  # a name for several functions
+                    yield f"   :no-value:\n\n.. automodule:: {what.__name__}\n   :members:\n"
             yield "```\n"
 
 

@@ -109,7 +109,8 @@ def run(
             given.write(run_dir, kept_data)
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
-            written = stack.enter_context(writing(run_dir, live, sinks, boards, beside))  # last: what has a log can go on
+            # Last: what has a log can be gone on with.
+            written = stack.enter_context(writing(run_dir, live, sinks, boards, beside))
         return _launch(written, study, request, devices=used, profile=tracing, observed=(system_metrics, said))
 
 

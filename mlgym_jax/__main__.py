@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-import json
 import pathlib
 import sys
 
+from mlgym_jax.command_line import DONE, WRONG_REQUEST, answer, answers_in_json, guarded, leave
 from mlgym_jax.errors import listed, nearest
 
 _COMMANDS = (
@@ -33,22 +33,27 @@ def _summary(file: pathlib.Path) -> str:
     return text.partition("\n")[0]
 
 
-def main() -> None:
-    """Print each command with what it does."""
+def _main(arguments: list[str]) -> int:
     folder = pathlib.Path(__file__).parent
     commands = {f"mlgym_jax.{name}": _summary(folder / f"{name}.py") for name in _COMMANDS} | {"board_server": _BOARD}
-    unknown = [word for word in sys.argv[1:] if word not in ("--json", "-h", "--help")]
-    if "--json" in sys.argv[1:]:
-        told = [{"command": f"python -m {name}", "summary": said} for name, said in commands.items()]
-        print(json.dumps(_error(unknown[0]) if unknown else {"commands": told}, indent=None if unknown else 2))
-    elif not unknown:
-        print("Run a study from one config file, and ask what it found:\n")
-        for name, said in commands.items():
-            print(f"  python -m {name:<28} {said}")
-        print("\nTo begin: python -m mlgym_jax.run --config=configs/gs.py. Each command says more with --help.")
+    unknown = [word for word in arguments if word not in ("--json", "-h", "--help")]
     if unknown:
+        answer(_error(unknown[0]), indent=None)
         print(f"error: {_error(unknown[0])['error']['message']}", file=sys.stderr)
-    sys.exit(2 if unknown else 0)
+        return WRONG_REQUEST
+    if answers_in_json():
+        answer({"commands": [{"command": f"python -m {name}", "summary": said} for name, said in commands.items()]})
+        return DONE
+    print("Run a study from one config file, and ask what it found:\n")
+    for name, said in commands.items():
+        print(f"  python -m {name:<28} {said}")
+    print("\nTo begin: python -m mlgym_jax.run --config=configs/gs.py. Each command says more with --help.")
+    return DONE
+
+
+def main() -> None:
+    """Print each command with what it does."""
+    leave(guarded(_main))
 
 
 def _error(word: str) -> dict[str, dict[str, object]]:

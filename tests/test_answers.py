@@ -5,6 +5,7 @@ import pathlib
 import shutil
 import signal
 import subprocess
+import sys
 
 import jsonschema_rs
 import pytest
@@ -223,3 +224,12 @@ def test_an_interrupted_run_says_how_to_go_on(tmp_path):
 )  # fmt: skip
 def test_an_error_is_taken_apart(error, parts):
     assert as_data(error) == {"message": str(error), **parts}
+
+
+@pytest.mark.parametrize("words", [[], ["--json"]])
+def test_a_list_of_commands_that_nobody_reads_ends_quietly(words):
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mlgym_jax", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    process.stdout.close()
+    assert (process.wait(), process.stderr.read()) == (0, b"")

@@ -25,7 +25,7 @@ def test_the_flow_board_begins_with_the_best_score_and_what_led_to_it(open_tab):
 @pytest.mark.parametrize("width", [390, 1440])
 def test_ids_and_ticks_stay_in_sight_and_decimal_points_stand_below_each_other(open_tab, width):
     tab = open_tab(viewport={"width": width, "height": 900})
-    page = tab.go(f"runs/{DIGITS}")
+    page = tab.go(f"runs/{DIGITS}/flow")
     rows(page).first.wait_for()
     points = page.evaluate(
         """() => [...document.querySelectorAll('[role=cell]:nth-child(2), [role=cell]:nth-child(4)')].map((cell) => {

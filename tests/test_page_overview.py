@@ -105,9 +105,9 @@ def test_another_score_judges_anew_and_is_in_the_address(open_tab, storage):
 
 
 def test_a_live_verdict_follows_the_results_and_is_not_asked_for_while_nothing_comes(open_tab, storage):
-    whole = list(events("growing", num_experiments=4, num_epochs=8, name="growing"))
+    whole = list(events("overviewed", num_experiments=4, num_epochs=8, name="overviewed"))
     first = next(i for i, event in enumerate(whole) if event["event_type"] == "evaluation_result")
-    folder = storage / "growing"
+    folder = storage / "overviewed"
     folder.mkdir()
     board = BoardProcess(storage)
     asked = []
@@ -115,7 +115,7 @@ def test_a_live_verdict_follows_the_results_and_is_not_asked_for_while_nothing_c
         log.append(whole[:first])
         tab = open_tab(board.url)
         tab.page.on("request", lambda request: asked.append(request.url) if "/verdict" in request.url else None)
-        page = tab.go("runs/growing")
+        page = tab.go("runs/overviewed")
         page.get_by_role("heading", name="no experiment was evaluated yet").wait_for()
         log.append(whole[first : first + 4])
         page.get_by_text("best val/accuracy so far").wait_for()
@@ -126,7 +126,7 @@ def test_a_live_verdict_follows_the_results_and_is_not_asked_for_while_nothing_c
         assert len(asked) == before
         log.append(whole[first + 4 :])
         page.get_by_text("Experiments: 4 of 4 done.").wait_for()
-        wanted = verdict_of(storage, "growing")
+        wanted = verdict_of(storage, "overviewed")
         title = page.get_by_role("region", name="Verdict").locator("strong span").get_attribute("title")
         assert title == str(wanted["best"]["score"])
     assert board.stop() == 0

@@ -1,6 +1,7 @@
 """With --json every command answers as docs/answers.schema.json says, and whatever else is printed goes to stderr."""
 
 import json
+import os
 import pathlib
 import shutil
 import signal
@@ -228,8 +229,11 @@ def test_an_error_is_taken_apart(error, parts):
 
 @pytest.mark.parametrize("words", [[], ["--json"]])
 def test_a_list_of_commands_that_nobody_reads_ends_quietly(words):
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlgym_jax", *words], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
-    process.stdout.close()
-    assert (process.wait(), process.stderr.read()) == (0, b"")
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        command = [sys.executable, "-m", "mlgym_jax", *words]
+        ended = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE)
+    finally:
+        os.close(writing)
+    assert (ended.returncode, ended.stderr) == (0, b"")

@@ -33,11 +33,3 @@ def test_the_snippets_run(tmp_path, monkeypatch):
     assert names["outputs"].shape == (2, 2) and [*names["table"]] == ["prediction", "ill", "well"]
     assert len(names["ensemble"].members) == 2 and names["found"].scores == names["found"].recorded
     assert (tmp_path / "model/predict.py").is_file() and (tmp_path / "model_of_two/predict.py").is_file()
-
-
-def test_the_commands_of_the_page_have_options_that_there_are():
-    shared = (ROOT / "mlgym_jax/command_line.py").read_text(encoding="utf-8")
-    for command in re.findall(r"python -m mlgym_jax\.(\w+) (.*)", PAGE):
-        text = shared + (ROOT / f"mlgym_jax/{command[0]}.py").read_text(encoding="utf-8")
-        for option in re.findall(r"(--\w+)", command[1]):
-            assert f'"{option}"' in text, option

@@ -34,16 +34,6 @@ def test_the_snippets_run(tmp_path, monkeypatch, own_registry):
     assert sum(own.recorded("val/first/outputs")[-1]["counts"]) == 3600
 
 
-def test_the_commands_of_the_page_have_options_that_there_are():
-    found = re.findall(r"python -m mlgym_jax\.(\w+) (.*)", PAGE)
-    assert len(found) == 3
-    for command, rest in found:
-        module = __import__(f"mlgym_jax.{command}", fromlist=["_main"])
-        text = (ROOT / f"mlgym_jax/{command}.py").read_text(encoding="utf-8")
-        for option in re.findall(r"--(\w+)", rest):
-            assert f'"--{option}"' in text or option in getattr(module, "CURVES", ()) or option == "dataset", option
-
-
 def test_what_the_page_says_of_sizes_is_so():
     from mlgym_jax.core import record
 

@@ -101,6 +101,8 @@ class RunBoard(App[None]):
                     has_news, looks = True, looks + 1
             except MlgymError as error:
                 problem = str(error)
+            if not self.screen_stack or not self.screen_stack[0].query("#problem"):
+                return  # it was closed meanwhile
             self._say(problem)
             began = time.monotonic()
             if has_news or self.source.is_lost != was_lost:
@@ -109,7 +111,7 @@ class RunBoard(App[None]):
             await asyncio.sleep(max(_REST * (time.monotonic() - began), _LOOK_SECONDS * (looks < _LOOKS_AT_ONCE)))
 
     def _say(self, problem: str | None) -> None:
-        shown = self.query_one("#problem", Static)
+        shown = self.screen_stack[0].query_one("#problem", Static)
         shown.set_class(problem is not None, "open")
         if problem is not None:
             shown.update(problem)

@@ -3,6 +3,7 @@
 python -m mlgym_jax.runs [list] [--event_storage=DIR] [--sort=best --tag=TAG --status=DONE --text=WORDS --all --json]
 python -m mlgym_jax.runs note RUN TEXT | tag RUN… +good -bad | archive|unarchive|delete|restore RUN…
 python -m mlgym_jax.runs lineage RUN | compare RUN RUN… | watch [RUN] [--since=2h] | purge [--older_than=30]
+python -m mlgym_jax.runs watch --on=finished,failed,lost [--webhook=URL --command=LINE]
 """
 
 from __future__ import annotations
@@ -127,19 +128,32 @@ def _compare(arguments: list[str]) -> int:
 
 
 def _watch(arguments: list[str]) -> int:
+    from mlgym_jax.managing.telling import need_conditions, tell_alerts
     from mlgym_jax.managing.told import event_line
     from mlgym_jax.managing.watching import Watch
 
-    parser = _parser("watch", "Print new events of all runs of a folder, as they come, until Ctrl-C.")
+    parser = _parser("watch", "Print new events of all runs of a folder, or alerts, as they come, until Ctrl-C.")
     parser.add_argument("runs", nargs="*", help="only these runs, by their ids")
     parser.add_argument("--since", metavar="WHEN", help="a cursor, a time, 2h, or of one run the id of an event")
     parser.add_argument("--once", action="store_true", help="print what there is, and end")
+    parser.add_argument("--on", metavar="WHAT", help="alerts: finished,failed,diverged,lost,'better:val/accuracy>0.97'")
+    parser.add_argument("--webhook", metavar="URL", help="POST alerts there; or the variable MLGYM_JAX_ALERT_WEBHOOK")
+    parser.add_argument("--command", metavar="LINE", help="run this for each alert; its environment says what is told")
+    parser.add_argument("--state", metavar="FILE", help="what was told is kept here; in the cache folder by default")
     options = parser.parse_args(arguments)
     folders = [_found(options, run) for run in options.runs]
     storages = {os.path.dirname(folder) for folder in folders} or {_storage(options)}
     if len(storages) > 1:
         raise MlgymError(f"watch: these runs are in several folders ({listed(sorted(storages))}); watch each by itself")
     runs = [os.path.basename(folder) for folder in folders]
+    if options.on is not None:
+
+        def write(one: Any) -> None:
+            answer(one, indent=None) if options.json else print(one["text"], flush=True)
+
+        tell_alerts(options, storages.pop(), runs, write)
+        return DONE
+    need_conditions(options)
     watch = Watch(storages.pop(), runs, since=options.since, now_ms=time.time_ns() // 1_000_000)
     while True:
         some = False

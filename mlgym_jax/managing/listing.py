@@ -58,7 +58,7 @@ class ListedRun:
         self.run_id = os.path.basename(self.run_dir)
         self._summary = run_summary.load(self.run_dir)
         self._said: Annotated = read_annotations(self.run_dir).run
-        if self._summary["status"] == "RUNNING" and _is_lost(self.run_dir):
+        if self._summary["status"] == "RUNNING" and is_lost(self.run_dir):
             self._summary = {**self._summary, "status": "LOST"}
 
     def __getattr__(self, name: str) -> Any:
@@ -293,7 +293,8 @@ def _sorted(runs: list[ListedRun], sort: str) -> list[ListedRun]:
     return known + [run for run in runs if key(run) is None]
 
 
-def _is_lost(run_dir: str) -> bool:
+def is_lost(run_dir: str) -> bool:
+    """Tell whether nobody writes a run's log, for a moment now; that it did not end is for the caller to know."""
     path = os.path.join(run_dir, layout.LOG)
     try:
         quiet = time.time() - os.stat(path).st_mtime

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import zlib
 from typing import Any
@@ -20,8 +19,8 @@ from board_server.run import Run
 from board_server.run_choice import choice_of_runs
 from board_server.state import board
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.events import ExperimentView, RunView, default_monitor, encode, layout
-from mlgym_jax.events.layout import spell_number
+from mlgym_jax.events import RunView, encode, layout
+from mlgym_jax.events.answers import experiment_as_data, run_as_data
 from mlgym_jax.events.verdict import verdict
 
 rest = Blueprint("rest", __name__)
@@ -56,34 +55,12 @@ async def grid_search(run_id: str) -> Response:
     run = await board().store.opened(run_id)
     stands = await run.files.do(board().listing.stands, run)
     data = await (
-        board().store.projecting(run).read(lambda view, _, event_id: encode(_summary(run, view, event_id, *stands)))
+        board()
+        .store.projecting(run)
+        .read(lambda view, _, event_id: encode(run_as_data(run.run_id, view, event_id, *stands)))
     )
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     return _unchanged(tag) or Response(data, content_type="application/json", headers={"ETag": tag})
-
-
-def _summary(run: Run, view: RunView, event_id: int, published: bool, lost: bool) -> dict[str, Any]:
-    names = list(dict.fromkeys(name for one in view.experiments.values() for name in one.history))
-    monitor, mode = default_monitor(names, view.config)
-    return {
-        "grid_search_id": run.run_id,
-        "name": view.name,
-        "status": "LOST" if lost and view.status == "RUNNING" else view.status,
-        "started_ms": view.started_ms,
-        "finished_ms": view.finished_ms,
-        "num_experiments": view.num_experiments,
-        "config": view.config,
-        "config_hash": view.config_hash,
-        "groups": view.groups,
-        "speeds": view.speeds,
-        "scores": names,
-        "monitor": monitor,
-        "mode": mode,
-        "event_id": event_id,
-        "mismatches": view.mismatches,
-        "num_malformed": view.num_malformed,
-        "published": published,
-    }
 
 
 @rest.get("/grid_searches/<run_id>/experiments")
@@ -102,66 +79,14 @@ async def experiments(run_id: str) -> Response:
 
     def written(view: RunView, _columns: Columns, event_id: int) -> tuple[bytes, int]:
         found = scores.chosen(view, wanted)
-        rows = (_row(one, last_checkpoint.get(one.experiment_id, -1), with_config) for one in found)
+        rows = (
+            experiment_as_data(one, last_checkpoint.get(one.experiment_id, -1), with_config=with_config)
+            for one in found
+        )
         return b"[%s]" % b",".join(map(msgspec.json.encode, rows)), event_id
 
     data, event_id = await board().store.projecting(run).read(written)
     return Response(data, content_type="application/json", headers={"ETag": tag, "X-Event-Id": str(event_id)})
-
-
-def _row(one: ExperimentView, last_checkpoint: int, with_config: bool) -> dict[str, Any]:
-    progress = None
-    if one.progress is not None:
-        progress = {key: value for key, value in one.progress.items() if key not in ("grid_search_id", "experiment_id")}
-    seconds = sum(one.epoch_seconds)
-    row = {
-        "experiment_id": one.experiment_id,
-        "job_id": one.job_id,
-        "fold": one.fold,
-        "round": one.round,
-        "refit": one.refit,
-        "hyperparameters": {name: spell_number(value) for name, value in one.hyperparameters.items()},
-        "status": one.status,
-        "stop_reason": one.stop_reason,
-        "stop_epoch": one.stop_epoch,
-        "error": one.error,
-        "stacktrace": one.stacktrace,
-        "device": one.device,
-        "starting_time": one.starting_time,
-        "finishing_time": one.finishing_time,
-        "progress": progress,
-        "epochs": one.epochs,
-        "epoch_ranges": _ranges(one.epoch_numbers),
-        "seconds": seconds if math.isfinite(seconds) else None,
-        "last": {name: spell_number(value) for name, value in one.last.items()},
-        "best": {name: _extremes(one, values) for name, values in one.history.items()},
-        "last_checkpoint_id": last_checkpoint,
-    }
-    return {**row, "experiment_config": one.config} if with_config else row
-
-
-def _extremes(one: ExperimentView, values: list[float]) -> dict[str, Any]:
-    finite = values if all(map(math.isfinite, values)) else [value for value in values if math.isfinite(value)]
-    if not finite:
-        return {"min": None, "max": None}
-    low, high = min(finite), max(finite)
-    return {
-        "min": [one.epoch_numbers[values.index(low)], low],
-        "max": [one.epoch_numbers[values.index(high)], high],
-    }
-
-
-def _ranges(epochs: list[int]) -> list[list[int]]:
-    """Return rising numbers as ranges, [first, last] each; mostly it is one."""
-    ranges: list[list[int]] = []
-    if epochs and epochs[-1] - epochs[0] == len(epochs) - 1:
-        return [[epochs[0], epochs[-1]]]
-    for epoch in epochs:
-        if ranges and ranges[-1][1] == epoch - 1:
-            ranges[-1][1] = epoch
-        else:
-            ranges.append([epoch, epoch])
-    return ranges
 
 
 @rest.get("/grid_searches/<run_id>/scores")

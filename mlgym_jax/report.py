@@ -1,7 +1,8 @@
-"""Report on a run, finished or not: a table for people, JSON, csv, Markdown and LaTeX for programs and papers.
+"""Report on a run, finished or not: a table for people, JSON, csv, Markdown and LaTeX, or a page in one file.
 
 python -m mlgym_jax.report RUN_DIR [--monitor=val/accuracy --mode=max] [--json | --csv | --markdown | --latex]
     [--columns=id,epochs --limit=10]
+python -m mlgym_jax.report RUN… --html[=FILE]
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError, listed, nearest
@@ -19,38 +21,47 @@ from mlgym_jax.reading.rows import chosen, report_columns
 from mlgym_jax.reading.summary import summary
 from mlgym_jax.reading.table import damage, failures, print_table
 
+_HTML = "--html"
+
 
 def _main(arguments: list[str]) -> int:
     parser = Parser(prog="python -m mlgym_jax.report", description="Report on a run, finished or not.")
-    parser.add_argument("run_dir", help="the run's folder, its id in event_storage, or latest")
+    parser.add_argument("run_dir", nargs="+", help="the run's folder, its id in event_storage, or latest")
     parser.add_argument("--monitor", help="the score to rank by, such as val/accuracy")
     parser.add_argument("--mode", choices=("min", "max"), help="which way is better; min for losses and errors")
     parser.add_argument("--csv", action="store_true", help="print the table as csv, with all digits of its numbers")
     parser.add_argument("--markdown", action="store_true", help="print the table in Markdown, as GitHub reads it")
     parser.add_argument("--latex", action="store_true", help="print the table in LaTeX, of the package booktabs")
+    parser.add_argument("--html", metavar="FILE", help="write runs as one interactive page that needs no server")
     parser.add_argument("--columns", metavar="NAMES", help="which columns, in which order: id,epochs,val/loss")
     parser.add_argument("--limit", metavar="N", help="only the best N experiments")
-    options = parser.parse_args(arguments)
+    # Alone it has no file, and does not take the run behind it for one.
+    options = parser.parse_args([f"{_HTML}=" if word == _HTML else word for word in arguments])
     forms: list[Form] = [form for form in FORMS if getattr(options, form)]
     given = [f"--{form}" for form in ("json", *FORMS) if getattr(options, form)]
+    given += [_HTML] * (options.html is not None)
     if len(given) > 1:
         raise MlgymError(f"{' and '.join(given)}: a report has one form; give one of them")
     for name in ("columns", "limit"):
-        if options.json and getattr(options, name) is not None:
-            raise MlgymError(f"--{name} is for tables, and --json has all; give --csv, --markdown or --latex with it")
+        if given in (["--json"], [_HTML]) and getattr(options, name) is not None:
+            raise MlgymError(
+                f"--{name} is for tables, and {given[0]} has all; give --csv, --markdown or --latex with it"
+            )
     names = None if options.columns is None else _names(options.columns)
     limit = None if options.limit is None else _count(options.limit)
-    result = load_run(options.run_dir)
+    results = [load_run(run_dir) for run_dir in options.run_dir]
+    result = results[0]
+    if len(results) > 1 and options.html is None:
+        raise MlgymError("a report is of one run; several are for --html, or python -m mlgym_jax.runs compare RUN RUN")
     monitor, mode = default_monitor(result.scores, result.view.config)
     if options.monitor is not None:
-        if result.scores and options.monitor not in result.scores:
-            raise MlgymError(
-                f"--monitor={options.monitor}: no such score{nearest(options.monitor, result.scores)} "
-                f"Scores: {listed(result.scores, 40)}"
-            )
+        for one in results:
+            _check_monitor(options.monitor, one)
         monitor, mode = options.monitor, default_mode(options.monitor, result.view.config)
     mode = options.mode or mode
-    if options.json:
+    if options.html is not None:
+        _write_page(results, options)
+    elif options.json:
         answer(summary(result, monitor, mode))
         _tell(damage(result))
     elif forms:
@@ -60,6 +71,25 @@ def _main(arguments: list[str]) -> int:
     else:
         print_table(result, monitor, mode, limit, names)
     return DONE
+
+
+def _check_monitor(monitor: str, result: RunResult) -> None:
+    if result.scores and monitor not in result.scores:
+        raise MlgymError(
+            f"--monitor={monitor}: no such score{nearest(monitor, result.scores)} Scores: {listed(result.scores, 40)}"
+        )
+
+
+def _write_page(results: list[RunResult], options: Any) -> None:
+    """Write a page and say where it is and how large."""
+    from mlgym_jax.reading.page_file import write_page_file
+
+    path = options.html or (f"{results[0].run_id}.html" if len(results) == 1 else "runs.html")
+    found = write_page_file(results, path, monitor=options.monitor, mode=options.mode)
+    replaced = ", in place of an older one" if found.replaced else ""
+    print(f"{found.path}: {found.num_bytes / 1e6:.1f} MB{replaced}; open it in a browser, it needs no server")
+    for result in results:
+        _tell(damage(result))
 
 
 def _names(text: str) -> list[str]:

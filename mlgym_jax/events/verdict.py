@@ -281,7 +281,7 @@ def _resume(name: Any) -> str:
 
 def _load(view: RunView, name: str | None, stands: Standings, best: int) -> dict[str, Any] | None:
     """Return the line that loads the best model, and which epoch that gives; None where nothing was kept yet."""
-    epochs = _kept(view, view.experiments[best])
+    epochs = kept_epochs(view, view.experiments[best])
     if not epochs:
         return None
     monitor, epoch = stands.monitor, stands.best[best].epoch
@@ -292,14 +292,14 @@ def _load(view: RunView, name: str | None, stands: Standings, best: int) -> dict
     return {"python": python, "epoch": epoch if epoch in epochs else max(epochs), "is_best": epoch in epochs}
 
 
-def _kept(view: RunView, one: ExperimentView) -> set[int]:
+def kept_epochs(view: RunView, one: ExperimentView) -> set[int]:
     """Return the epochs of an experiment that its group's newest checkpoint holds: its newest, and what is kept."""
     own = [group for group in view.groups if _holds(group.get("experiments"), one.experiment_id)]
     saves = [save for save in view.checkpoints if own and save.get("group") == own[-1].get("group")]
     if not saves:
         return set()
     kept = {epoch for number, epoch in _rows(saves[-1].get("kept")) if number == one.experiment_id}
-    newest = min(one.epoch_numbers[-1], _count(saves[-1].get("epoch")))
+    newest = min(one.epoch_numbers[-1] if one.epoch_numbers else 0, _count(saves[-1].get("epoch")))
     return kept | ({newest} if newest else set())
 
 

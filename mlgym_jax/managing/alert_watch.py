@@ -16,7 +16,6 @@ from mlgym_jax.events import is_being_written, layout, run_summary
 from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.managing.alerts import Alert, Condition, lost, noticed
-from mlgym_jax.managing.listing import is_lost
 from mlgym_jax.managing.watching import Watch
 from mlgym_jax.run_folder import folder as run_folder
 
@@ -127,7 +126,7 @@ class Alerting:
 
     def _is_silent(self, run_dir: str) -> bool:
         if not os.path.exists(os.path.join(run_dir, layout.PUBLISHED_MARK)):
-            return is_lost(run_dir)
+            return run_folder.is_left(run_dir)
         with contextlib.suppress(OSError):
             return time.time() - os.stat(os.path.join(run_dir, layout.LOG)).st_mtime > _RECEIVED_IS_LOST_SECONDS
         return False

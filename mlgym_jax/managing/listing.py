@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.errors import MlgymError, listed, nearest
-from mlgym_jax.events import is_being_written, layout, run_summary
+from mlgym_jax.events import layout, run_summary
 from mlgym_jax.events.annotation_log import annotate, read_annotations
 from mlgym_jax.events.annotations import (
     Annotated,
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from mlgym_jax.reading.results import RunResult
 
 STATUSES = ("INIT", "RUNNING", "DONE", "FAILED", "INTERRUPTED", "LOST")
-_LOST_AFTER_SECONDS = 5.0  # a run that is resumed just now may not hold its log yet
 
 
 class ListedRun:
@@ -58,7 +57,7 @@ class ListedRun:
         self.run_id = os.path.basename(self.run_dir)
         self._summary = run_summary.load(self.run_dir)
         self._said: Annotated = read_annotations(self.run_dir).run
-        if self._summary["status"] == "RUNNING" and is_lost(self.run_dir):
+        if self._summary["status"] == "RUNNING" and run_folder.is_left(self.run_dir):
             self._summary = {**self._summary, "status": "LOST"}
 
     def __getattr__(self, name: str) -> Any:
@@ -291,16 +290,6 @@ def _sorted(runs: list[ListedRun], sort: str) -> list[ListedRun]:
     known = sorted((run for run in runs if key(run) is not None), key=lambda run: run.run_id, reverse=True)
     known.sort(key=key, reverse=sort.startswith("-"))
     return known + [run for run in runs if key(run) is None]
-
-
-def is_lost(run_dir: str) -> bool:
-    """Tell whether nobody writes a run's log, for a moment now; that it did not end is for the caller to know."""
-    path = os.path.join(run_dir, layout.LOG)
-    try:
-        quiet = time.time() - os.stat(path).st_mtime
-    except OSError:
-        return False
-    return quiet > _LOST_AFTER_SECONDS and not is_being_written(path)
 
 
 _OF_PEOPLE = ("run_id", "run_dir", "tags", "note", "archived", "deleted")

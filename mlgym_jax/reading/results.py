@@ -210,7 +210,7 @@ class RunResult(RunInHtml, Plotted):
         self.run_id: str = os.path.basename(run_dir)
         self.name: str | None = view.name
         self.status = view.status
-        self._is_lost: bool = view.status in ("INIT", "RUNNING") and run_folder.is_left(run_dir)  # as it was read
+        self.is_lost: bool = view.status in ("INIT", "RUNNING") and run_folder.is_left(run_dir)  # as it was read
         self.mismatches: list[Mapping[str, Any]] = list(view.mismatches)
         self.damaged_lines: list[int] = list(damaged_lines)
         self.view = view
@@ -235,7 +235,7 @@ class RunResult(RunInHtml, Plotted):
         Raises:
             MlgymError: an unknown monitor or mode.
         """
-        return verdict(self.view, monitor, mode, lost=self._is_lost, name=run_folder.shortest_name(self.run_dir))
+        return verdict(self.view, monitor, mode, lost=self.is_lost, name=run_folder.shortest_name(self.run_dir))
 
     def experiment(self, experiment_id: int) -> ExperimentResult:
         """Return an experiment by its id, a refit, too.

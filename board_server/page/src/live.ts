@@ -1,9 +1,10 @@
 /** A WebSocket that comes back: exponential backoff with jitter, from where it left off, and a state to show. */
 
+import { isSaved } from "./saved";
 import { socketAddress } from "./wire";
 
-/** `barred`: the server answers requests, but no WebSocket comes through to it. */
-export type Connection = "connecting" | "live" | "offline" | "barred" | "denied" | "gone";
+/** `barred`: the server answers requests, but no WebSocket comes through to it; `saved`: there is none, and no news. */
+export type Connection = "connecting" | "saved" | "live" | "offline" | "barred" | "denied" | "gone";
 
 export interface LiveOptions {
   /** The address, asked anew for each attempt: it holds the cursor. */
@@ -46,6 +47,12 @@ export class LiveSocket {
 
   constructor(options: LiveOptions) {
     this.options = options;
+    if (isSaved) {
+      this.close();
+      this.say("saved", null);
+      void options.diagnose(); // which asks for what a first frame would bring
+      return;
+    }
     addEventListener("online", this.retryNow);
     addEventListener("offline", this.drop);
     document.addEventListener("visibilitychange", this.seen);

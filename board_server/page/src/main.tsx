@@ -30,6 +30,7 @@ import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
 import { Throughput } from "./pages/throughput";
 import { connection, limits, type RunStore } from "./run_store";
+import { isSaved, saved } from "./saved";
 import { Notice } from "./sharing";
 import { Help, onShortcut, Shell } from "./shell";
 import { RequestError } from "./wire";
@@ -171,7 +172,9 @@ function Page() {
       .join(" · ");
   }, [formatAddressOf(path)]);
   useEffect(() => {
-    if (path.length === 0) navigate(["runs"], {}, true);
+    if (path.length) return;
+    if (isSaved) void saved().then(({ first }) => location.replace(first));
+    else navigate(["runs"], {}, true);
   }, [path.length]);
   return (
     <Shell>

@@ -9,6 +9,7 @@ import { type Connection, LiveSocket } from "./live";
 import { addPulse, type Pulse } from "./pulses";
 import { applyEvent } from "./reducer";
 import { experimentsOf, fromDetail, type Run } from "./run_state";
+import { isSaved } from "./saved";
 import { type Decoded, decodeScores } from "./scores_binary";
 import {
   type ExperimentRow,
@@ -25,7 +26,7 @@ const RETRY_MS = 5000; // after an answer that failed
 const UPDATE_MS = 250; // four updates a second are as much as an eye follows
 const MAX_RANGES = 1000; // of ids, in a request
 /** Up to so many points a score is loaded whole; above, it is decimated, and said so. */
-export const limits = { points: 2_000_000 };
+export const limits = { points: isSaved ? Infinity : 2_000_000 };
 
 export const connection = signal<{ state: Connection; retryAt: number | null }>({
   state: "connecting",

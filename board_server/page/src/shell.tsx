@@ -21,6 +21,7 @@ export const TABS = [
 
 const WORDS = {
   connecting: "connecting…",
+  saved: "saved file",
   live: "live",
   offline: "not connected",
   barred: "not live: your proxy passes no WebSockets",

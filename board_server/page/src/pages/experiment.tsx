@@ -11,6 +11,7 @@ import { formatDuration, formatTime, formatValue } from "../format";
 import type { JsonObject } from "../json";
 import { Pipeline } from "../pipeline";
 import type { RunStore } from "../run_store";
+import { isSaved } from "../saved";
 import { ScoreChart } from "../score_chart";
 import { mayHave, orderScores } from "../score_order";
 import { Tree } from "../tree";
@@ -143,7 +144,9 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
         </section>
         <section class="card">
           <h2>Checkpoints</h2>
-          {checkpoints?.length === 0 && <p class="none">None is kept.</p>}
+          {checkpoints?.length === 0 && (
+            <p class="none">{isSaved ? "This file holds none: a board has them." : "None is kept."}</p>
+          )}
           {checkpoints?.map(({ epoch, checkpoints: resources }) => (
             <p key={epoch} class="active">
               epoch {epoch}
@@ -163,13 +166,15 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           {checkpoints && checkpoints.length > 0 && (
             <Loading run={run.id} id={id} epoch={(checkpoints.find(isBest) ?? checkpoints.at(-1)!).epoch} />
           )}
-          <p class="active">
-            {["experiment_config.json", "model_card.json", "model_card.md"].map((file) => (
-              <a key={file} class="file" download href={`${files}/${file}`}>
-                {file}
-              </a>
-            ))}
-          </p>
+          {!isSaved && (
+            <p class="active">
+              {["experiment_config.json", "model_card.json", "model_card.md"].map((file) => (
+                <a key={file} class="file" download href={`${files}/${file}`}>
+                  {file}
+                </a>
+              ))}
+            </p>
+          )}
         </section>
       </div>
       <section>

@@ -5,6 +5,7 @@ import { runAddress } from "../app";
 import { Empty } from "../controls";
 import { isObject, type JsonObject } from "../json";
 import type { RunStore } from "../run_store";
+import { isSaved } from "../saved";
 import { Tree } from "../tree";
 import { encode, getJson } from "../wire";
 
@@ -61,11 +62,12 @@ export function ModelCard({ store, id }: { store: RunStore; id: number }) {
       <div class="bartop noprint">
         <a href={runAddress(run.id, "experiments", String(id))}>← Experiment {id}</a>
         <span class="space" />
-        {["model_card.json", "model_card.md"].map((file) => (
-          <a key={file} class="file" download href={`grid_searches/${encode(run.id)}/${id}/${file}`}>
-            {file}
-          </a>
-        ))}
+        {!isSaved &&
+          ["model_card.json", "model_card.md"].map((file) => (
+            <a key={file} class="file" download href={`grid_searches/${encode(run.id)}/${id}/${file}`}>
+              {file}
+            </a>
+          ))}
         <button type="button" class="primary" onClick={() => print()}>
           Print
         </button>

@@ -55,6 +55,9 @@ def test_a_card_says_what_was_run_and_how_well_it_does(run):
         rank = "the best" if place == 1 else f"place {place}"
         epoch = 1 + history.index(max(history))
         assert card["headline"] == f"val/accuracy {max(history):.4f} at epoch {epoch}, {rank} of 2 experiments"
+        standing = {"monitor": "val/accuracy", "mode": "max", "score": max(history), "epoch": epoch, "place": place}
+        standing |= {"num_placed": 2, "mean": max(history), "std": None, "interval": None, "over": "seed", "n": 1}
+        assert card["standing"] == standing
         assert card["command"] and card["environment"]["versions"]["jax"]
         assert card["environment"]["processor"] and card["environment"]["memory_bytes"] > 0
     with open(os.path.join(run.run_dir, "run.json")) as file:

@@ -171,6 +171,26 @@ def test_it_shows_the_numbers_of_the_report(open_file, storage):
     page.get_by_role("link", name="digits-mlp").wait_for()
 
 
+def test_a_model_card_is_one_page_of_paper_with_its_score_and_interval(open_file, storage):
+    result = load_run(str(storage / DIGITS))
+    best = result.verdict()["best"]["experiment_id"]
+    tab = open_file([result], color_scheme="dark")
+    tab.show(f"runs/{DIGITS}/experiments/{best}/model-card")
+    summary = tab.page.get_by_role("region", name="Summary")
+    summary.wait_for()
+    own = result.verdict()["candidate"]
+    told = summary.inner_text()
+    low, high = (f"{end:.6g}" for end in own["interval"])
+    assert f"95 % interval of the mean of 3: {low} to {high}" in told
+    assert summary.locator("strong span").get_attribute("title") == str(result.verdict()["best"]["score"])
+    tab.wait_until("name => board.store.value.drawn.get(name)?.lines.length === 1", "val/f1")
+    paper = tab.page.pdf(format="A4", print_background=True)
+    assert len(re.findall(rb"/Type\s*/Page\b", paper)) == 1
+    tab.page.get_by_text("Everything that was recorded").click()
+    tab.page.get_by_role("heading", name="Environment").wait_for()
+    assert len(re.findall(rb"/Type\s*/Page\b", tab.page.pdf(format="A4"))) > 1
+
+
 def test_every_view_of_every_run_is_accessible_and_markup_is_text(open_file, storage):
     axe = PAGE / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():

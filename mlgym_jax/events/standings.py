@@ -88,6 +88,32 @@ class Standings:
         return 1 + sum(better(best.score) for best in self.best.values())
 
 
+def standing_of(stands: Standings, experiment_id: int) -> dict[str, Any] | None:
+    """Return an experiment's place and score as data, with the mean over what its candidate's seeds or folds are.
+
+    Returns:
+        "monitor", "mode", "score", "epoch", "place" of "num_placed", "mean", "std" and "interval" (of 95 %; None of
+        one score), "over" (fold, seed or training) and "n", how many scores these are of. None without a finite score.
+    """
+    place = stands.place_of(experiment_id)
+    if place is None:
+        return None
+    best, own = stands.best[experiment_id], stands.candidate_of(experiment_id)
+    return {
+        "monitor": stands.monitor,
+        "mode": stands.mode,
+        "score": best.score,
+        "epoch": best.epoch,
+        "place": place,
+        "num_placed": len(stands.best),
+        "mean": own.mean,
+        "std": own.std,
+        "interval": own.interval,
+        "over": own.unit,
+        "n": len(own.scores),
+    }
+
+
 def ends_of_mean(scores: Sequence[float], *, are_folds: bool = False) -> tuple[float, float] | None:
     """Return the ends of the 95 % interval of a mean; None of one score."""
     found = interval(scores, overlap=_overlap(len(scores), are_folds))

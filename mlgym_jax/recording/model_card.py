@@ -18,7 +18,7 @@ from mlgym_jax.core.paths import named_leaves
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.events import EventLog, default_monitor, layout
 from mlgym_jax.events.layout import spell_number
-from mlgym_jax.events.standings import Standings, standings
+from mlgym_jax.events.standings import Standings, standing_of, standings
 from mlgym_jax.events.verdict_words import standing
 from mlgym_jax.events.views import ExperimentView
 from mlgym_jax.reading.results import RunResult
@@ -51,7 +51,7 @@ def model_cards(
     for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
         data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
         own = [found for found in evaluations if found.get("experiment_id") == number]
-        headline = None if stands is None else standing(stands, number)
+        headline = (None, None) if stands is None else (standing(stands, number), standing_of(stands, number))
         yield _card(job, views[number], record, estimate, model, data, own, headline)
 
 
@@ -63,13 +63,14 @@ def _card(
     model: Mapping[str, Any],
     data: Mapping[str, Any],
     evaluations: Sequence[Mapping[str, Any]],
-    headline: str | None,
+    headline: tuple[str | None, Mapping[str, Any] | None],
 ) -> dict[str, Any]:
     config = view.config or {}
     return {
         "format": 1,
         "name": config.get("name"),
-        "headline": headline,
+        "headline": headline[0],
+        "standing": headline[1],
         "experiment_id": view.experiment_id,
         "hyperparameters": dict(view.hyperparameters),
         "fold": view.fold,

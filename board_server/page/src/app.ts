@@ -57,8 +57,14 @@ const systemTheme = signal(systemDark.matches);
 systemDark.addEventListener("change", () => {
   systemTheme.value = systemDark.matches;
 });
+/** Paper is white: charts that are printed are drawn for it. */
+export const printing = signal(false);
 export const dark = computed(() =>
-  settings.value.theme === "auto" ? systemTheme.value : settings.value.theme === "dark",
+  printing.value
+    ? false
+    : settings.value.theme === "auto"
+      ? systemTheme.value
+      : settings.value.theme === "dark",
 );
 
 effect(() => {

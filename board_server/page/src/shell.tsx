@@ -6,7 +6,9 @@ import { address, dark, helpOpen, navigate, runAddress, settings, store, view } 
 import { Status } from "./controls";
 import { countOf } from "./experiment_filters";
 import { formatTime } from "./format";
+import { canNotify, isAskedFor, toggleNotify } from "./notify";
 import { runsConnection } from "./pages/runs";
+import type { Run } from "./run_state";
 import { connection } from "./run_store";
 import { exportAnalysis, ImportButton } from "./sharing";
 
@@ -102,6 +104,23 @@ export function Shell({ children }: { children: ComponentChildren }) {
   );
 }
 
+/** For runs that go on; whoever asked sees it later, too, to take it back. */
+function NotifyButton({ run }: { run: Run }) {
+  const [refused, setRefused] = useState(false);
+  const isOn = isAskedFor(run.id);
+  if (!canNotify || !(isOn || run.status === "RUNNING")) return null;
+  return (
+    <button
+      type="button"
+      aria-pressed={isOn}
+      title="A notification when it ends, is lost, or experiments fail, as long as a page of it is open"
+      onClick={async () => setRefused(!(await toggleNotify(run)))}
+    >
+      {refused ? "The browser forbids it" : "Notify me"}
+    </button>
+  );
+}
+
 function RunHead() {
   const open = store.value!;
   const { path } = address.value;
@@ -137,6 +156,7 @@ function RunHead() {
         )}
       </div>
       <div class="actions">
+        {run && <NotifyButton run={run} />}
         <button
           type="button"
           onClick={exportAnalysis}

@@ -1,7 +1,8 @@
 /** An experiment's model card, made to be printed. */
 
 import { useEffect, useState } from "preact/hooks";
-import { runAddress } from "../app";
+import { printing, runAddress } from "../app";
+import { CardFront } from "../card_front";
 import { Empty } from "../controls";
 import { isObject, type JsonObject } from "../json";
 import type { RunStore } from "../run_store";
@@ -20,6 +21,15 @@ const TITLES: Record<string, string> = {
   energy: "Energy",
   pipeline: "Pipeline",
 };
+
+/** Print it as it stands there: the page, with all that was recorded behind it if that is open. */
+function printCard(): void {
+  printing.value = true;
+  setTimeout(() => {
+    print();
+    printing.value = false;
+  }, 100); // when the chart is drawn for paper
+}
 
 export function ModelCard({ store, id }: { store: RunStore; id: number }) {
   void store.version.value;
@@ -68,24 +78,28 @@ export function ModelCard({ store, id }: { store: RunStore; id: number }) {
               {file}
             </a>
           ))}
-        <button type="button" class="primary" onClick={() => print()}>
+        <button type="button" class="primary" onClick={printCard}>
           Print
         </button>
       </div>
       <h1>
         Model card: {String(card.name ?? run.id)}, experiment {id}
       </h1>
-      {typeof card.headline === "string" && <p class="lead">{card.headline}</p>}
-      <Tree value={{ run: run.id, ...Object.fromEntries(facts) }} />
-      {Object.entries(card).map(
-        ([name, value]) =>
-          isObject(value) && (
-            <section key={name}>
-              <h2>{TITLES[name] ?? name}</h2>
-              <Tree value={value} />
-            </section>
-          ),
-      )}
+      <CardFront store={store} id={id} card={card} />
+      <details class="everything">
+        <summary>Everything that was recorded</summary>
+        <Tree value={{ run: run.id, ...Object.fromEntries(facts) }} />
+        {Object.entries(card).map(
+          ([name, value]) =>
+            isObject(value) &&
+            name !== "standing" && (
+              <section key={name}>
+                <h2>{TITLES[name] ?? name}</h2>
+                <Tree value={value} />
+              </section>
+            ),
+        )}
+      </details>
     </article>
   );
 }

@@ -159,6 +159,7 @@ def test_it_shows_the_numbers_of_the_report(open_file, storage):
     tab.show(f"runs/{DIGITS}/analysis")
     tab.wait_until("() => board.store.value.run?.curves.size === 6 && board.store.value.loading.value === 0")
     agrees_but_for_events(tab, storage / DIGITS / "event_storage.log")
+    assert page.locator("a[download]").count() == 0
     tab.show(f"runs/{DIGITS}/flow?sort=val/f1")
     assert rows(page).count() == 12
     tab.show(f"runs/{DIGITS}/experiments/3/model-card")

@@ -12,6 +12,7 @@ import { describe, epochsOf, type Lines, linesOf, xKindOf } from "./lines";
 import type { PlotModel } from "./plot_model";
 import type { Experiment } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
+import { isSaved } from "./saved";
 import { encode } from "./wire";
 
 /** How the address says which values stretch y, and how a chart does. */
@@ -117,7 +118,7 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
     };
   };
   const csv = useMemo(() => {
-    const which = experiments.length ? store.idsQuery(ids) : null;
+    const which = experiments.length && !isSaved ? store.idsQuery(ids) : null; // which a server writes
     return which === null
       ? null
       : `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;

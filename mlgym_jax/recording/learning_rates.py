@@ -138,7 +138,7 @@ def _found(
         short["validation"] = {"component": "holdout", "val": 0.0}
     short["checkpoint_interval_seconds"] = 1e6
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_learning_rates_") as folder:
-        result = run(replaced(short, path, grid(*rates)), folder, keep_data=False, **launch)
+        result = run(replaced(short, path, grid(*rates)), folder, keep_data=False, progress=False, **launch)
         failed = [item.error for item in result.experiments if item.error and not item.error.startswith("diverged")]
         if failed:
             raise MlgymError(f"a training failed: {failed[0].splitlines()[0]}")

@@ -4,34 +4,14 @@ import sys
 import types
 from html.parser import HTMLParser
 
-import flax.nnx  # noqa: F401 (looks for IPython itself, while it is imported)
 import numpy as np
 import pytest
 from study_files import small
 
 import mlgym_jax as mg
 from mlgym_jax.events import LiveView, layout
-from mlgym_jax.reading import notebook
+from mlgym_jax.reading import cells, notebook
 from mlgym_jax.reading.progress import duration
-
-
-class Publisher:
-    """What a kernel's shell publishes by, with the messages that it was given."""
-
-    def __init__(self):
-        self.sent = []
-
-    def publish(self, data, metadata=None, *, transient=None, update=False):
-        self.sent.append((data, transient["display_id"], update))
-
-
-@pytest.fixture
-def cell(monkeypatch):
-    """A process that is a kernel, as far as IPython's shell tells."""
-    publisher = Publisher()
-    shell = types.SimpleNamespace(kernel=object(), display_pub=publisher)
-    monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: shell))
-    return publisher
 
 
 @pytest.fixture
@@ -66,12 +46,12 @@ def test_a_cell_that_was_interrupted_says_what_goes_on(cell, config, tmp_path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
         mg.run(config, "runs", run_id="r", sinks=[stop])
-    command = cell.sent[-1][0]["text/plain"].rsplit("go on with ", 1)[1]
+    command = cell.text.rsplit("go on with ", 1)[1]
     assert command == "mg.resume('runs/r')"
     monkeypatch.chdir("/")
     with pytest.raises(KeyboardInterrupt):
         mg.resume(tmp_path / "runs" / "r", sinks=[stop])
-    command = cell.sent[-1][0]["text/plain"].rsplit("go on with ", 1)[1]
+    command = cell.text.rsplit("go on with ", 1)[1]
     assert eval(command, {"mg": mg}).status == "FAILED"  # one of the two diverges
 
 
@@ -83,7 +63,7 @@ def test_data_that_a_run_has_not_kept_are_asked_for(cell, config, tmp_path):
     for kept, words in ((False, "runs/unkept', data=…)"), (True, "runs/kept')")):
         with pytest.raises(KeyboardInterrupt):
             mg.run(config, tmp_path / "runs", data=data, keep_data=kept, run_id=words[5:].split("'")[0], sinks=[stop])
-        assert cell.sent[-1][0]["text/plain"].endswith(words)
+        assert cell.text.endswith(words)
 
 
 def test_a_page_that_is_gone_ends_no_training(cell, config, tmp_path, caplog, monkeypatch):
@@ -118,9 +98,9 @@ def test_a_script_may_ask_for_lines(config, tmp_path, capsys):
 
 def test_the_shell_of_a_terminal_is_no_notebook(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: types.SimpleNamespace()))
-    assert (notebook.in_notebook(), notebook.is_interactive()) == (False, True)
+    assert (cells.in_notebook(), cells.is_interactive()) == (False, True)
     monkeypatch.setitem(sys.modules, "IPython", types.SimpleNamespace(get_ipython=lambda: None))
-    assert (notebook.in_notebook(), notebook.is_interactive()) == (False, False)
+    assert (cells.in_notebook(), cells.is_interactive()) == (False, False)
 
 
 class Bar(HTMLParser):
@@ -141,7 +121,7 @@ def test_what_is_left_is_what_the_pace_since_the_first_epoch_leaves(cell):
         now[0] = 100.0 + 2 * epoch
         live.view.experiments[1].epoch_numbers.append(epoch)
         shown(0, [{"event_type": "evaluation_result", "payload": {"experiment_id": 1}}])
-    text, page = cell.sent[-1][0]["text/plain"], Bar()
+    text, page = cell.text, Bar()
     page.feed(cell.sent[-1][0]["text/html"])
     assert page.share == pytest.approx(12 / 20) and "epoch 12 of 20" in text and "about 16 s left" in text
 

@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 from mlgym_jax.errors import MlgymError, described
 from mlgym_jax.events import layout
-from mlgym_jax.reading.notebook import in_notebook, shell
+from mlgym_jax.reading.cells import in_notebook, show
 
 _START_SECONDS = 60.0
 _STOP_SECONDS = 10.0
@@ -145,8 +145,7 @@ def show_board(
     if _in_colab():
         _show_in_colab(board.port, fragment, height)
     elif in_notebook():
-        data = {"text/html": _frame(board, fragment, height), "text/plain": f"{board.url}{fragment}"}
-        shell().display_pub.publish(data=data)
+        show({"text/html": _frame(board, fragment, height), "text/plain": f"{board.url}{fragment}"})
     else:
         print(f"{board.url}{fragment}", flush=True)
     return board

@@ -10,7 +10,6 @@ import html
 import logging
 import os
 import secrets
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -18,6 +17,7 @@ from typing import Any
 from mlgym_jax.config.html_table import html_line
 from mlgym_jax.data import given
 from mlgym_jax.events import LiveView, RunView
+from mlgym_jax.reading.cells import show
 from mlgym_jax.reading.progress import (
     duration,
     epochs_begun,
@@ -31,26 +31,6 @@ _LOG = logging.getLogger(__name__)
 _INTERVAL_SECONDS = 0.25
 _SHARE = 50  # drawing takes at most one part in so many of the time
 _RATED_SECONDS = 0.5  # of training, before anything is said of what is left
-
-
-def shell() -> Any:
-    """Return IPython's shell, None in other programs; nothing is imported for that."""
-    ipython = sys.modules.get("IPython")
-    get_ipython = getattr(ipython, "get_ipython", None)
-    return get_ipython() if callable(get_ipython) else None
-
-
-def in_notebook() -> bool:
-    """Tell whether this process is the kernel of a notebook, whatever shows it.
-
-    A kernel has a shell with a `kernel`, in Colab and VS Code, too; the shell of a terminal has none.
-    """
-    return getattr(shell(), "kernel", None) is not None
-
-
-def is_interactive() -> bool:
-    """Tell whether somebody types into this process: into IPython, or Python's own prompt."""
-    return shell() is not None or hasattr(sys, "ps1")
 
 
 def short_path(run_dir: str) -> str:
@@ -149,9 +129,7 @@ class NotebookProgress:
             _LOG.warning("progress is shown no more: %s: %s", type(error).__name__, error)
 
     def _show(self, bundle: Mapping[str, str]) -> None:
-        # What IPython's `display` does with a `display_id`, without importing it.
-        where = {"display_id": self._display_id}
-        shell().display_pub.publish(data=dict(bundle), transient=where, update=self._is_shown)
+        show(bundle, self._display_id, update=self._is_shown)
         self._is_shown = True
 
 

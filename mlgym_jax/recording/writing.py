@@ -11,7 +11,8 @@ from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.errors import MlgymError, described
 from mlgym_jax.events import EventLog, LiveView, layout
 from mlgym_jax.publishing import Boards, Publication
-from mlgym_jax.reading.notebook import NotebookProgress, in_notebook, is_interactive
+from mlgym_jax.reading.cells import in_notebook, is_interactive
+from mlgym_jax.reading.notebook import NotebookProgress
 from mlgym_jax.sinks.beside import LogsBeside
 
 Sink = Callable[[int, Sequence[Mapping[str, Any]]], None]

@@ -17,15 +17,22 @@ from mlgym_jax.reading.ensemble import Ensemble
 
 ARRAYS = (jax.Array, np.ndarray)
 # How shapes, and what a function takes and returns, are written: `float[n, classes]`, `(state, batch) -> losses`.
-SHAPE = re.compile(r"\w\[[^\]]*\]|\) -> |\bS -> |MetricState -> ")
+SHAPE = re.compile(r"(\w|-> )\[[^\]]*\]|\) -> |\bS -> |MetricState -> ")
 # What has none: a tree has a model's, a key is no array to a user.
-NO_SHAPE = re.compile(r"nested dict|optimizer's state|scalar array|PRNG key|see `core.scoring`")
+NO_SHAPE = re.compile(r"nested dict|optimizer's state|scalar array|PRNG key|see `core.scoring`|of its `\{\}` and")
 BATCHES = {"inputs", "outputs", "batch", "per_example"}
 
 
 def public():
     """Return the public functions and classes: dotted name -> object."""
     found = {name: getattr(mg, name) for name in mg.__all__ if name != "__version__"} | {"Ensemble": Ensemble}
+    for name in [name for name, item in found.items() if inspect.ismodule(item)]:  # a name for several functions
+        module = found.pop(name)
+        found |= {
+            f"{name}.{inside}": item
+            for inside, item in vars(module).items()
+            if getattr(item, "__module__", "") == module.__name__ and not inside.startswith("_")
+        }
     waiting = list(found.values())
     while waiting:
         item = waiting.pop()
@@ -79,9 +86,10 @@ def of_arrays(kind):
 
 
 def entry(text, name):
-    """Return what a docstring says of an attribute or argument, in its lines `name: …` or `name, other: …`."""
+    """Return what a docstring says of an attribute, in lines `name: …` or `name, other: …`, or in its first one."""
     found = re.search(rf"^ *(?:\w+, )*{name}(?:, \w+)*: (.*?)(?=^ *\w+(?:, \w+)*: |\Z)", text, re.DOTALL | re.MULTILINE)
-    return found[1] if found else ""
+    first = text.strip().splitlines()[0]
+    return found[1] if found else first * (f"`{name}`" in first)
 
 
 FIELDS = [
@@ -107,7 +115,7 @@ def test_everything_public_has_a_docstring(name):
 
 @pytest.mark.parametrize("name", FIELDS)
 def test_attributes_that_are_arrays_or_functions_of_them_say_their_shapes(name):
-    item, field = name.split(".")
+    item, field = name.rsplit(".", 1)
     said = entry(inspect.getdoc(PUBLIC[item]), field)
     assert SHAPE.search(said) or NO_SHAPE.search(said), f"{name}: {said!r}"
 

@@ -10,6 +10,7 @@ import html
 import logging
 import os
 import secrets
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -65,6 +66,7 @@ class NotebookProgress:
         self._rated_from: tuple[float, float] | None = None  # when this launch's first epoch was over, and how far
         self._doing = "starting"
         self._is_shown = self._is_broken = False
+        self._thread = threading.get_ident()  # the one whose cell this is
 
     def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
         for event in events:
@@ -74,7 +76,7 @@ class NotebookProgress:
                 self._doing = "compiling"
         if self._rated_from is None and self._has_trained(events):
             self._doing, self._rated_from = "", (self._clock(), self._reached())
-        if self._clock() >= self._due:
+        if self._clock() >= self._due and threading.get_ident() == self._thread:
             began = self._clock()
             self._draw("")
             now = self._clock()

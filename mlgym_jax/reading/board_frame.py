@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import html
+import json
 import os
 import re
 import select
@@ -28,6 +29,12 @@ _COLAB = ("https://colab.research.google.com", "https://*.googleusercontent.com"
 # A frame on a notebook's page sends no cookies of its own site, so nobody could sign in there.
 _TOKENS = ("MLGYM_BOARD_TOKEN", "MLGYM_BOARD_READ_TOKEN")
 
+# Modules are found where this process finds them: a notebook may have put a folder on its path.
+_SERVES = (
+    "import json, runpy, sys; sys.path[:] = json.loads(sys.argv.pop(1)); "
+    "runpy.run_module('board_server', run_name='__main__', alter_sys=True)"
+)
+
 _boards: dict[str, BoardFrame] = {}  # by the folder of runs
 
 
@@ -48,9 +55,18 @@ class BoardFrame:
         self.event_storage: str = event_storage
         pages = ",".join(_COLAB if _in_colab() else _NOTEBOOKS)
         words = [f"--event_storage={event_storage}", f"--port={port}", f"--frame_ancestors={pages}"]
+        words += ["--end_with_stdin", "--log_level=warning"]
         with tempfile.TemporaryFile() as said:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "board_server", *words, "--end_with_stdin", "--log_level=warning"],
+                [
+                    sys.executable,
+                    "-c",
+                    _SERVES,
+                    json.dumps(sys.path),
+                    *words,
+                    "--end_with_stdin",
+                    "--log_level=warning",
+                ],
                 stdin=subprocess.PIPE,  # it ends when this end is closed, also by a kill of this process
                 stdout=subprocess.PIPE,
                 stderr=said,

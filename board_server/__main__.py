@@ -18,8 +18,10 @@ import resource
 import secrets
 import signal
 import socket
+import stat
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -34,6 +36,9 @@ from board_server.store import Store
 from mlgym_jax.errors import MlgymError, as_data
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
+
+# What a Content-Security-Policy calls sites: any port as `:*`, names below one as `*.`; and what VS Code is made of.
+_FRAMING = r"https?://(\*\.)?([A-Za-z0-9-]+\.)*[A-Za-z0-9-]+(:(\d{1,5}|\*))?|vscode-(webview|file):"
 
 _MIN_FILES = 4096  # so many may be open, where the system allows it: 1,000 WebSockets, idle connections, logs
 
@@ -73,6 +78,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--token", help=f"what reads and writes; better given as {_TOKEN_VARIABLES['token']}")
     parser.add_argument("--read_token", help=f"what reads only; or {_TOKEN_VARIABLES['read_token']}")
     parser.add_argument("--cors_allowed_origins", default="", metavar="URL,URL", help="other sites whose pages may ask")
+    parser.add_argument(
+        "--frame_ancestors",
+        default="",
+        metavar="URL,URL",
+        help="other sites whose pages may show the board in a frame, such as http://localhost:8888; none by default",
+    )
+    parser.add_argument("--end_with_stdin", action="store_true", help="end when the standard input does")
     parser.add_argument("--log_level", default="info", choices=("debug", "info", "warning"), help="debug logs requests")
     parser.add_argument("--json", action="store_true", help="say where it is as a line of JSON, and errors, too")
     return parser
@@ -102,12 +114,18 @@ def _access(options: argparse.Namespace) -> Access:
         parts = urlsplit(origin)
         if origin != "*" and (parts.scheme not in ("http", "https") or not parts.netloc or parts.path or parts.query):
             raise _WrongOption(f"--cors_allowed_origins: {origin!r} is no origin; write it like https://example.org")
+    framed_by = tuple(site.strip() for site in options.frame_ancestors.split(",") if site.strip())
+    for site in framed_by:
+        if not re.fullmatch(_FRAMING, site):
+            raise _WrongOption(f"--frame_ancestors: {site[:100]!r} is no site; write it like http://localhost:8888")
     if not is_loopback(options.host) and tokens["token"] is None:
         raise _WrongOption(
             f"--host={options.host} can be reached by others, so the board needs a token: "
             f"set {_TOKEN_VARIABLES['token']}, or --token=…, or leave --host out"
         )
-    return Access(**tokens, allowed_origins=frozenset(origins), hosts=frozenset({options.host.lower()}))
+    return Access(
+        **tokens, allowed_origins=frozenset(origins), hosts=frozenset({options.host.lower()}), framed_by=framed_by
+    )
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -166,17 +184,45 @@ class _Complaints:
             logging.getLogger("board_server").warning("%s (said once a minute)", what)
 
 
-async def _serve(store: Store, access: Access, listening: socket.socket, *, as_json: bool) -> None:
+def _when_stdin_ends(end: Callable[[], None]) -> None:
+    """Call `end` when nobody holds the other end of the standard input any more: who did may have been killed."""
+    loop = asyncio.get_running_loop()
+
+    def read() -> None:
+        if not os.read(0, 1 << 16):
+            loop.remove_reader(0)
+            end()
+
+    loop.add_reader(0, read)
+
+
+def _check_stdin() -> None:
+    try:
+        mode = os.fstat(0).st_mode
+    except OSError:  # closed
+        mode = 0
+    if not (stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode) or os.isatty(0)):
+        raise _WrongOption("--end_with_stdin: the standard input is neither a pipe nor a terminal, so it has no end")
+
+
+async def _serve(store: Store, access: Access, listening: socket.socket, options: argparse.Namespace) -> None:
     host, port = listening.getsockname()[:2]
     access.cookie = f"mlgym_board_{port}"
     app, ended = create_app(store, access), asyncio.Event()
     closing = app.extensions["board"].closing
     asyncio.get_running_loop().set_exception_handler(_Complaints())
+
+    def end() -> None:
+        closing.set()
+        ended.set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, lambda: (closing.set(), ended.set()))
+        asyncio.get_running_loop().add_signal_handler(number, end)
+    if options.end_with_stdin:
+        _when_stdin_ends(end)
     name = f"[{host}]" if ":" in host else host
     url, is_there = f"http://{name}:{port}/", os.path.isdir(store.folder)
-    if as_json:
+    if options.json:
         print(json.dumps({"url": url, "event_storage": str(store.folder), "is_there": is_there}), flush=True)
     else:
         print(f"board: {url} shows {store.folder}{'' if is_there else ', which is not there yet'}", flush=True)
@@ -205,6 +251,8 @@ def main() -> int:
     try:
         options = _parser().parse_args()
         access = _access(options)
+        if options.end_with_stdin:
+            _check_stdin()
         store, listening = _store(options.event_storage), _listen(options.host, options.port)
     except _WrongOption as error:
         print(f"error: {error}", file=sys.stderr)
@@ -216,7 +264,7 @@ def main() -> int:
     )
     _allow_many_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
-    asyncio.run(_serve(store, access, listening, as_json=options.json))
+    asyncio.run(_serve(store, access, listening, options))
     return 0
 
 

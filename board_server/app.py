@@ -47,9 +47,10 @@ _SESSION_SECONDS = 5
 _GUESS_SECONDS = 0.2
 _BODY_SECONDS = 60
 _OPEN_TO_ALL = ("/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
+_POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors "
+)
 _HEADERS = {
-    "Content-Security-Policy": "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
-    "form-action 'self'; frame-ancestors 'none'",
     "X-Content-Type-Options": "nosniff",
     "Referrer-Policy": "no-referrer",
     "Cross-Origin-Opener-Policy": "same-origin",
@@ -124,6 +125,7 @@ async def _admit() -> Response | None:
 
 async def _finish(response: Response) -> Response:
     response.headers.extend(_HEADERS)
+    response.headers["Content-Security-Policy"] = _POLICY + board().access.frame_ancestors
     if "immutable" not in response.headers.get("Cache-Control", ""):  # all else: ask, and be told 304
         response.headers["Cache-Control"] = "no-cache" if board().access.is_open else "private, no-cache"
     origin = request.headers.get("Origin")

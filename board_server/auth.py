@@ -44,18 +44,24 @@ class Access:
         token: reads and writes; read_token: reads. Without either everybody on this machine may do everything.
         allowed_origins: other origins (`https://example.org`) whose pages may ask; `*` for all.
         hosts: names besides loopback ones under which an open server answers.
+        framed_by: sources, in the words of a Content-Security-Policy, whose pages may show the board in a frame.
     """
 
     token: str | None = None
     read_token: str | None = None
     allowed_origins: frozenset[str] = frozenset()
     hosts: frozenset[str] = frozenset()
+    framed_by: tuple[str, ...] = ()
     cookie: str = "mlgym_board"  # cookies do not tell ports apart: servers of one machine need names of their own
     _closed: dict[str, float] = field(default_factory=dict, repr=False)  # sessions, and when they would have ended
 
     @property
     def is_open(self) -> bool:
         return self.token is None and self.read_token is None
+
+    @property
+    def frame_ancestors(self) -> str:
+        return " ".join(self.framed_by) or "'none'"
 
     def role_of_token(self, token: str) -> Role | None:
         found: Role | None = None

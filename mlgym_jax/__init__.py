@@ -45,6 +45,7 @@ _PUBLIC = {
     "evaluate": "mlgym_jax.recording.evaluation",
     "load_run": "mlgym_jax.reading.results",
     "load_runs": "mlgym_jax.managing.listing",
+    "show_board": "mlgym_jax.reading.board_frame",
     "RunResult": "mlgym_jax.reading.results",
     "ExperimentResult": "mlgym_jax.reading.results",
     "MlgymError": "mlgym_jax.errors",
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
     from mlgym_jax.errors import ConfigError as ConfigError
     from mlgym_jax.errors import MlgymError as MlgymError
     from mlgym_jax.managing.listing import load_runs as load_runs
+    from mlgym_jax.reading.board_frame import show_board as show_board
     from mlgym_jax.reading.results import ExperimentResult as ExperimentResult
     from mlgym_jax.reading.results import RunResult as RunResult
     from mlgym_jax.reading.results import load_run as load_run

@@ -2,13 +2,14 @@
 
 import html.parser
 
+import numpy as np
 import pytest
 from study_files import small
 
 import mlgym_jax as mg
 from mlgym_jax.config.html_table import html_table
 
-TAGS = {"p", "table", "caption", "thead", "tbody", "tr", "th", "td"}
+TAGS = {"p", "pre", "table", "caption", "thead", "tbody", "tr", "th", "td"}
 
 
 class Page(html.parser.HTMLParser):
@@ -95,3 +96,61 @@ def test_components_are_sections_with_their_parameters(tmp_path):
 def test_a_text_of_a_megabyte_is_cut():
     (_, (cell,)) = Page(html_table("", ("note",), [("<" * 10**6,)])).rows
     assert cell == "<" * 199 + "…"
+
+
+def test_what_a_search_for_a_learning_rate_found_is_a_table(tmp_path):
+    found = mg.find_learning_rate(mg.load_config(str(small(tmp_path))), low=1e-3, high=1.0, num=4, num_steps=8)
+    page = Page(found._repr_html_())
+    head, *rows = page.rows
+    assert head == ["learning rate", "step 2", "step 4", "last 2 parts", ""] and [row[0] for row in rows] == [
+        "0.001",
+        "0.01",
+        "0.1",
+        "1",
+    ]
+    for row, curve in zip(rows, found.curves, strict=True):
+        assert row[1:4] == [f"{value:.4g}" for value in (curve[1], curve[3], np.mean(curve[-2:]))]
+    assert [row[0] for row in rows if row[4] == "suggested"] == [f"{found.suggestion:.3g}"]
+    assert "optimizer.learning_rate = " in page.paragraphs[0] and rows[0][0] in str(found)
+
+
+def test_data_are_their_shapes(tmp_path):
+    splits = {"train": {"inputs": {"a<b": np.zeros((7, 3))}, "targets": [0, 1, 2] * 2 + [0]}, "test": ["record"] * 4}
+    page = Page(mg.Dataset(splits=splits, num_classes=3)._repr_html_())
+    assert page.rows[1:] == [
+        ["train", "inputs.a<b", "(7, 3)", "float64"],
+        ["train", "targets", "7 values", "list"],
+        ["test", "", "4 records", "list"],
+    ]
+    assert page.paragraphs == ["3 classes"]
+
+
+def test_a_state_is_its_arrays(result):
+    best = result.best("val/accuracy")
+    page = Page(best.restore()._repr_html_())
+    assert page.rows[0] == ["array", "shape", "type"]
+    shapes = {row[0]: row[1:] for row in page.rows[1:]}
+    # 8 features to 4 units to 3 classes
+    assert shapes[".params['layers_0']['kernel']"] == ["(8, 4)", "float32"] and shapes[".step"] == ["()", "int32"]
+    steps = best.steps[best.best_epoch - 1]
+    assert page.paragraphs == [f"step {steps}; {8 * 4 + 4 + 4 * 3 + 3} parameters in 4 arrays"]
+
+
+def test_an_ensemble_is_its_members_and_an_evaluation_its_scores(result):
+    members = result.ensemble("top 2 by val/accuracy").members
+    page = Page(result.ensemble("top 2 by val/accuracy")._repr_html_())
+    assert [row[0] for row in page.rows] == ["id", *(str(member.experiment_id) for member in members)]
+    found = mg.evaluate(result.run_dir, split="val")
+    page = Page(found._repr_html_())
+    assert ["val/accuracy", *[f"{found.scores['val/accuracy']:.4f}"] * 2] in page.rows
+    assert f"on val of the run's own data: {found.num_examples} examples" in page.paragraphs[0]
+
+
+def test_a_forecast_is_its_words(tmp_path):
+    forecast = mg.forecast(mg.load_config(str(small(tmp_path)), overrides={"name": "<b>"}))
+    (text,) = Page(forecast._repr_html_()).paragraphs
+    assert text == str(forecast) and text.startswith("<b>: ")
+
+
+def test_charts_say_what_there_is(result):
+    assert repr(result.plot) == "charts of r: curves(), influence(), parallel()"

@@ -222,7 +222,7 @@ def test_the_snippets_of_the_page_of_notebooks_run(result, tmp_path, monkeypatch
     config = mg.load_config(str(small(tmp_path, "config.optimizer.learning_rate = grid(0.1, 0.2)")))
     names = {"config": config, "component": component, "grid": grid}
     blocks = snippets("docs/notebooks.md")
-    assert len(blocks) == 4
+    assert len(blocks) == 6
     for block in blocks:
         exec(compile(block, "docs/notebooks.md", "exec"), names)
     assert (tmp_path / "digits.pdf").stat().st_size > 5_000 and names["left"].get_yscale() == "log"

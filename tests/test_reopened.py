@@ -59,15 +59,15 @@ np.savez("params.npz", **{f"{a}.{b}": v for a, part in best.restore().params.ite
 """
 
 
-def python(words, cwd):
-    """Run Python with the words of its command line; of a script, a new interpreter."""
+def python(words, cwd, more=()):
+    """Run Python with the words of its command line; of a script, a new interpreter, which imports from `more`, too."""
     kind, *rest = words
     if kind == "-c":
         done = forks.run("engine", code=rest[0], cwd=cwd)
     elif kind == "-m":
         done = forks.run("engine", *rest[1:], module=rest[0], cwd=cwd)
     else:
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [ROOT, *more]))}
         done = subprocess.run(
             [sys.executable, *words], cwd=cwd, env=environment, capture_output=True, text=True, timeout=240
         )
@@ -191,14 +191,27 @@ print(mg.load_run("runs/r").experiments[0].predict(np.zeros((7, 4), np.float32))
     assert python(["-m", "mlgym_jax.run", *again], tmp_path).strip() == str(tmp_path / "runs/again")
 
 
+@pytest.mark.parametrize("folder", ["site-packages", "dist-packages"])
+def test_packages_of_another_environment_are_installed_ones(folder, tmp_path):
+    """A virtual environment may see those of the system, of the user or of a cluster; they are not the run's own."""
+    packages = tmp_path / "cluster" / folder
+    packages.mkdir(parents=True)
+    write(packages, "WIDTH = 5", "installed_elsewhere.py")
+    write(tmp_path, HELPER.replace("WIDTH = 5", "from installed_elsewhere import WIDTH"), "helper.py")
+    write(tmp_path, SCRIPT, "script.py")
+    python(["script.py"], tmp_path, more=[packages])
+    assert {path.name for path in tmp_path.glob("runs/r/sources/**/*.py")} == {"helper.py", "main_1.py"}
+
+
 CELLS = [
-    "import numpy as np\nfrom flax import linen as nn\nimport mlgym_jax as mg\nWIDTH = 3",
+    "import numpy as np\nfrom flax import linen as nn\nimport mlgym_jax as mg\nWIDTH, _ = 3, 4",
     """@mg.register("model", "of_a_cell")
 class OfACell(nn.Module):
     @nn.compact
     def __call__(self, x):
         return nn.Dense(2)(nn.Dense(WIDTH)(x))""",
     """print('a cell that acts'); config = mg.load_config("study.py"); config.model = mg.component("of_a_cell")""",
+    """config.num_epochs = 2""",
     """mg.run(config, "runs", run_id="r")""",
 ]
 # What a kernel does: each cell is compiled under a name of its own, its lines kept where tracebacks look for them. One

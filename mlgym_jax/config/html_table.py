@@ -27,6 +27,11 @@ def html_line(text: str) -> str:
     return f"<p>{html.escape(text)}</p>"
 
 
+def html_text(text: str) -> str:
+    """Return a block that keeps the lines and columns of a text."""
+    return f"<pre>{html.escape(text)}</pre>"
+
+
 def _row(tag: str, cells: Iterable[object]) -> str:
     return f"<tr>{''.join(f'<{tag}>{_text(cell)}</{tag}>' for cell in cells)}</tr>"
 

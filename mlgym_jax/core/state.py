@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import struct
 
+from mlgym_jax.config.html_table import html_line, html_table
+
 Batch = Mapping[str, Any]
 Outputs = Any
 MetricState = dict[str, Any]
@@ -18,6 +20,8 @@ MetricState = dict[str, Any]
 STEPS_PER_EPOCH = "_steps_per_epoch"
 # Another one: field -> class numbers, for metrics, where an augmentation made distributions over classes of it.
 CLASSES = "_classes"
+
+_SHOWN = 100  # arrays of a state, in a notebook
 
 # What a key is for. The numbers are part of every run's reproducibility and must not change.
 INIT, ORDER, TRAIN, EVAL, TRAIN_LOSS, EVAL_LOSS, AUGMENT, STEP = range(8)
@@ -42,6 +46,17 @@ class TrainState:
     opt_state: Any
     hyperparams: dict[str, jax.Array]
     key: jax.Array
+
+    def _repr_html_(self) -> str:
+        leaves, sizes = (
+            jax.tree_util.tree_leaves_with_path(self),
+            [jnp.size(leaf) for leaf in jax.tree.leaves(self.params)],
+        )
+        step = f"step {self.step}; " if jnp.ndim(self.step) == 0 else ""
+        words = html_line(f"{step}{sum(sizes):,} parameters in {len(sizes)} arrays")
+        rows = [(jax.tree_util.keystr(path), leaf.shape, leaf.dtype) for path, leaf in leaves[:_SHOWN]]
+        left_out = html_line(f"… ({len(leaves)} arrays in all)") if len(leaves) > _SHOWN else ""
+        return words + html_table("", ("array", "shape", "type"), rows) + left_out
 
 
 def key_for(key: jax.Array, purpose: int, count: Any = 0) -> jax.Array:

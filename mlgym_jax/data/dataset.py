@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.core.inputs import flat, is_input
 from mlgym_jax.data.number_checks import MOVED, check_finite, check_precision, check_targets, moved
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
@@ -60,6 +61,11 @@ class Dataset:
     pad_token: int | None = None
     mask_token: int | None = None
 
+    def _repr_html_(self) -> str:
+        rows = [(name, *cells) for name, split in self.splits.items() for cells in _in_cells(split)]
+        classes = [] if self.num_classes is None else [html_line(f"{self.num_classes} classes")]
+        return "".join([*classes, html_table("", ("split", "field", "shape", "type"), rows)])
+
 
 @dataclasses.dataclass(frozen=True)
 class Table:
@@ -89,6 +95,16 @@ class Table:
             if array.size:
                 digest.update(array.reshape(-1).view(np.uint8).data)
         return digest.hexdigest()
+
+
+def _in_cells(split: Any) -> list[tuple[object, ...]]:
+    """Return field, shape and type of each field of a split; no records of a source are read for that."""
+    if not isinstance(split, Mapping):
+        return [("", f"{len(split)} records", type(split).__name__)]
+    return [
+        (field, getattr(values, "shape", f"{len(values)} values"), getattr(values, "dtype", type(values).__name__))
+        for field, values in flat(split).items()
+    ]
 
 
 def split_length(split: Any) -> int:

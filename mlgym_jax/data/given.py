@@ -22,6 +22,7 @@ from ml_collections import ConfigDict
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.config.file import source_file
+from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import component, is_component, plain
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, split_arrays
@@ -190,6 +191,14 @@ def kept(own_data: Given | None, keep: bool | None) -> Given | None:
             "data=…) is given it again. Data that lie in files are better named in config.dataset: 'npz', 'memmap', …"
         )
     return None if keep is False else own_data
+
+
+def must_be_given_again(run_dir: str, config: Mapping[str, Any]) -> bool:
+    """Tell whether a run trains on what was given in Python and has not kept it."""
+    sections = (value for _, value in walk(config) if is_component(value))
+    return any(section["component"] in _NAMES for section in sections) and not os.path.isfile(
+        os.path.join(run_dir, layout.DATA, _ARRAYS)
+    )
 
 
 def write(run_dir: str, own_data: Given | None) -> None:

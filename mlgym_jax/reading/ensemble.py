@@ -16,6 +16,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.config.html_table import html_line, html_table
+from mlgym_jax.config.spelling import spelled
 from mlgym_jax.core.outputs import holds
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.record import Record
@@ -50,6 +52,14 @@ class Ensemble:
 
     def __repr__(self) -> str:
         return f"Ensemble({self.rule!r}, members {listed(member.experiment_id for member in self.members)})"
+
+    def _repr_html_(self) -> str:
+        names = list(dict.fromkeys(name for member in self.members for name in member.hyperparameters))
+        rows = [
+            (member.experiment_id, model.epoch, *(spelled(member.hyperparameters.get(name)) for name in names))
+            for member, model in zip(self.members, self._models, strict=True)
+        ]
+        return html_line(f"the mean of {self.rule}") + html_table("", ("id", "epoch", *names), rows)
 
     @functools.cached_property
     def _parts(self) -> Any:
@@ -92,7 +102,9 @@ class Ensemble:
         return jax.jit(lambda batch: self._outputs([one.outputs_of(one.state, batch) for one in self._models]))
 
     def predict(self, inputs: Any, *, batch_size: int = 1024, as_frame: bool = False) -> Any:
-        """Return the mean of the members' outputs for `inputs`; these and all else as in `ExperimentResult.predict`.
+        """Return the mean of the members' outputs, array[n, …], for `inputs` of n examples.
+
+        These and all else are as in `ExperimentResult.predict`.
 
         Raises:
             MlgymError: see there.

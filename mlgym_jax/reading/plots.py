@@ -49,6 +49,9 @@ class Plots:
     def __init__(self, run: Any):
         self._run = run
 
+    def __repr__(self) -> str:
+        return f"charts of {self._run.run_id}: curves(), influence(), parallel()"
+
     def curves(self, score: str | None = None, by: str | None = None, ax: Any = None) -> Any:
         """Draw a score over the epochs, one line an experiment; return the matplotlib Axes.
 

@@ -156,12 +156,13 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         write_exported(os.fspath(folder), self._run.run_dir, self._run.view, [self._predictor(epoch)])
 
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
-        """Return the model's outputs for `inputs` (a leading axis of examples, not encoded yet), as numpy arrays.
+        """Return the model's outputs for `inputs`, n examples that are not encoded yet, as numpy arrays.
 
-        `inputs` are an array, a dict or tuple of arrays where the model takes several (where it reads further fields of
-        the batch, a dict of all, {"inputs": …, "lengths": …}), or a pandas frame whose columns
-        have the data set's names, in any order, words and numbers as they stood in its file. An iterator or generator
-        of such gives an iterator of outputs, one for each, computed when it is asked for.
+        A classifier of `inputs` array[n, features] returns float[n, classes], a model of several outputs a dict or
+        tuple of array[n, …]. `inputs` are an array[n, …], a dict or tuple of arrays where the model takes several
+        (where it reads further fields of the batch, a dict of all, {"inputs": …, "lengths": …}), or a pandas frame
+        whose columns have the data set's names, in any order, words and numbers as they stood in its file. An iterator
+        or generator of such gives an iterator of outputs, one for each, computed when it is asked for.
 
         With `as_frame` it returns a pandas frame, a row an example: of classes the column `prediction`, the name of the
         most probable, and a column of probabilities for each; of numbers `prediction`; and what post-processors add.

@@ -12,6 +12,8 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mlgym_jax.events import LiveView, RunView, default_monitor
+from mlgym_jax.reading.notebook import resume_command, short_path
+from mlgym_jax.reading.progress import epochs_done, epochs_planned, leader
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.reading.table import print_table, table
 
@@ -27,14 +29,25 @@ def _whole(error: str) -> str:
 class Terminal:
     """A sink of the event log that draws; `with` it, so that the screen is left in order.
 
+    Args:
+        run_dir: of a run that Python trains, its folder: where it ends is told, and how to go on if it was cut short.
+
     Attributes:
         live: what it draws, to be kept up to date with the log that it is a sink of.
     """
 
-    def __init__(self, *, quiet: bool, console: Console | None = None):
+    def __init__(
+        self,
+        *,
+        quiet: bool,
+        console: Console | None = None,
+        live: LiveView | None = None,
+        run_dir: str | None = None,
+    ):
         self._quiet = quiet
         self._console = console or Console(stderr=True, highlight=False, markup=False)
-        self.live = LiveView()
+        self.live = live or LiveView()
+        self._run_dir = run_dir
         self._screen: Live | None = None
         self._told_at = time.monotonic()
         self._examples = 0
@@ -63,15 +76,21 @@ class Terminal:
     def __enter__(self) -> Terminal:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: object) -> None:
         self.close()
+        if self._run_dir is None:
+            return
+        if error is None:
+            self._say(f"{epochs_done(self._view)} epochs, {leader(self._view)}; run: {short_path(self._run_dir)}")
+        else:
+            self._say(f"nothing that was recorded is lost; go on with {resume_command(self._run_dir, self._view)}")
 
     def close(self) -> None:
         if self._screen is not None:
             self._screen.stop()
             self._screen = None
 
-    def __call__(self, first_event_id: int, events: Sequence[dict[str, Any]]) -> None:
+    def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
         for event in events:
             self._note(event["event_type"], event["payload"])
         if self._quiet or not self._view.experiments:
@@ -80,8 +99,8 @@ class Terminal:
             self._draw()
         elif time.monotonic() - self._told_at > _PLAIN_INTERVAL_SECONDS:
             self._told_at = time.monotonic()
-            done = self._epochs_done()
-            self._console.print(f"{done} of {self._epochs_planned()} epochs{self._speed()}; {self._leader()}")
+            done = epochs_done(self._view)
+            self._console.print(f"{done} of {epochs_planned(self._view)} epochs{self._speed()}; {leader(self._view)}")
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "evaluation_result":
@@ -109,16 +128,6 @@ class Terminal:
     def _say(self, line: str) -> None:
         (self._screen.console if self._screen else self._console).print(line)
 
-    def _epochs_done(self) -> int:
-        return sum(item.epochs for item in self._view.experiments.values())
-
-    def _epochs_planned(self) -> int:
-        """Count the epochs of all experiments; one that has ended early needs no more than it has."""
-        return sum(
-            item.epochs if item.status in ("DONE", "FAILED") else item.planned or 0
-            for item in self._view.experiments.values()
-        )
-
     def _speed(self) -> str:
         if not self._first_epoch_at or not self._examples:
             return ""
@@ -127,15 +136,6 @@ class Terminal:
 
     def _monitor(self) -> tuple[str | None, str]:
         return default_monitor(self._view.scores, self._view.config)
-
-    def _leader(self) -> str:
-        monitor, mode = self._monitor()
-        found = [(item.best(monitor, mode), item) for item in self._view.candidates] if monitor else []
-        scored = [(best[1], item.experiment_id) for best, item in found if best is not None]
-        if not scored:
-            return "no score yet"
-        score, number = (max if mode == "max" else min)(scored)
-        return f"best {monitor} {score:.4f} (experiment {number})"
 
     def _draw(self) -> None:
         if self._screen is None:
@@ -151,7 +151,7 @@ class Terminal:
     def _rendered(self) -> Group:
         speed = self._speed().removeprefix(", ")
         self._progress.update(
-            self._bar, completed=self._epochs_done(), total=self._epochs_planned() or None, speed=speed
+            self._bar, completed=epochs_done(self._view), total=epochs_planned(self._view) or None, speed=speed
         )
         return Group(table(self._view, *self._monitor(), limit=_LEADERS), self._progress)
 

@@ -13,6 +13,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.core.state import TrainState, raw_key
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, is_being_written, layout, project_log, schema
@@ -57,6 +58,17 @@ class Evaluation:
     recorded: dict[str, float]
     curves: list[dict[str, Any]] = dataclasses.field(default_factory=list)
     errors: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def _repr_html_(self) -> str:
+        data = "other data" if self.dataset is not None else "the run's own data"
+        words = f"experiment {self.experiment_id} after epoch {self.epoch}, on {self.split} of {data}"
+        rows = [(name, f"{value:.4f}", _cell(self.recorded.get(name))) for name, value in self.scores.items()]
+        counted = html_line(f"{words}: {self.num_examples} examples")
+        return counted + html_table("", ("score", "value", "recorded while training"), rows)
+
+
+def _cell(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"
 
 
 Section = Callable[[Mapping[str, Any]], Mapping[str, Any] | None]

@@ -18,6 +18,7 @@ import numpy as np
 
 from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.config.file import as_config
+from mlgym_jax.config.html_table import html_text
 from mlgym_jax.data import given
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError, listed
@@ -153,6 +154,9 @@ class Forecast:
                 f"evaluate, {found.record:.1f} s to record"
             )
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        return html_text(str(self))
 
 
 @interruptible

@@ -36,7 +36,7 @@ from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
-from mlgym_jax.recording.writing import Sink, Written, writing
+from mlgym_jax.recording.writing import Sink, Watching, Written, writing
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
 from mlgym_jax.run_folder.trust import take_over
@@ -67,6 +67,7 @@ def run(
     messages: bool = True,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
+    progress: bool | None = None,
 ) -> RunResult:
     """Run a whole study and return its results; everything is recorded under `event_storage/<run_id>/`.
 
@@ -86,13 +87,15 @@ def run(
         system_metrics: record what the machine does, each 15 s; messages: record the warnings that are shown.
         sinks: called with (first_event_id, events) after each write to the log.
         live: is brought up to date with each write, before the sinks are called.
+        progress: show how far the run is: in the cell of a notebook, else as the command line does; by default in
+            notebooks and where somebody types into Python, unless `live` is given.
 
     Raises:
         ConfigError: the config cannot be run; nothing was written then.
         DiskError: the disk refused a write; the run can be resumed.
     """
     boards, config, tracing = Boards.at(board), as_config(config), profile_of(profile)
-    beside = LogsBeside(log_to, log_out)
+    beside, watching = LogsBeside(log_to, log_out), Watching.by(live, sinks, progress)
     with contextlib.ExitStack() as stack:
         said = stack.enter_context(collected(messages))
         own_data = stack.enter_context(given.at_hand(data))
@@ -110,7 +113,7 @@ def run(
             record["sources"] = sources.write(run_dir, own)
             run_folder.write_record(run_dir, record)
             # Last: what has a log can be gone on with.
-            written = stack.enter_context(writing(run_dir, live, sinks, boards, beside))
+            written = stack.enter_context(writing(run_dir, watching, boards, beside))
         return _launch(written, study, request, devices=used, profile=tracing, observed=(system_metrics, said))
 
 
@@ -134,6 +137,7 @@ def resume(
     messages: bool = True,
     sinks: Iterable[Sink] = (),
     live: LiveView | None = None,
+    progress: bool | None = None,
 ) -> RunResult:
     """Go on with a run from its newest whole checkpoint, to `num_epochs` or `num_steps` if given.
 
@@ -151,7 +155,7 @@ def resume(
     """
     sources.refuse_while_executing()
     boards, request, tracing = Boards.at(board), request_of(plan, mesh), profile_of(profile)
-    beside = LogsBeside(log_to, log_out)
+    beside, watching = LogsBeside(log_to, log_out), Watching.by(live, sinks, progress)
     folder = run_folder.require(run_dir)
     used = use_devices(devices, request.mesh, like=num_devices_before(folder))
     config = run_folder.read_config(folder, trust=trust)
@@ -161,7 +165,7 @@ def resume(
     with (
         collected(messages) as said,
         given.at_hand(data),
-        writing(folder, live, sinks, boards, beside) as written,
+        writing(folder, watching, boards, beside) as written,
     ):
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))

@@ -19,6 +19,7 @@ import numpy as np
 
 from mlgym_jax.components.tree import unresolved
 from mlgym_jax.config.file import as_config, source_file
+from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.config.traversal import replaced, walk
 from mlgym_jax.config.words import dotted, grid, is_component, validated
 from mlgym_jax.data import given
@@ -58,13 +59,24 @@ class LearningRates:
     as_good: tuple[float, float] | None
 
     def __str__(self) -> str:
+        heads, rows = self._table()
+        lines = [f"{'learning rate':>13}  " + "  ".join(f"{head:>12}" for head in heads)]
+        for rate, *cells, mark in rows:
+            lines.append(f"{rate:>13}  {'  '.join(f'{cell:>12}' for cell in cells)}{mark and f'  <- {mark}'}")
+        return "\n".join([*lines, *self._words()])
+
+    def _repr_html_(self) -> str:
+        heads, rows = self._table()
+        return html_table("", ("learning rate", *heads, ""), rows) + "".join(map(html_line, self._words()))
+
+    def _table(self) -> tuple[list[str], list[tuple[str, ...]]]:
+        """Return the heads of the columns of losses, and rows of rate, losses and what is suggested."""
         shown = sorted({len(self.steps) // 4 - 1, len(self.steps) // 2 - 1} - {-1})
         heads = [*(f"step {self.steps[part]}" for part in shown), f"last {_last(len(self.steps))} parts"]
-        lines = [f"{'learning rate':>13}  " + "  ".join(f"{head:>12}" for head in heads)]
-        for rate, curve, loss in zip(self.rates, self.curves, self.losses, strict=True):
-            cells = "  ".join(f"{_shown(value):>12}" for value in (*curve[shown], loss))
-            lines.append(f"{rate:>13.3g}  {cells}{'  <- suggested' if rate == self.suggestion else ''}")
-        return "\n".join([*lines, *self._words()])
+        return heads, [
+            (f"{rate:.3g}", *map(_shown, (*curve[shown], loss)), "suggested" if rate == self.suggestion else "")
+            for rate, curve, loss in zip(self.rates, self.curves, self.losses, strict=True)
+        ]
 
     def _words(self) -> list[str]:
         if self.suggestion is None or self.as_good is None:
@@ -138,7 +150,7 @@ def _found(
         short["validation"] = {"component": "holdout", "val": 0.0}
     short["checkpoint_interval_seconds"] = 1e6
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_learning_rates_") as folder:
-        result = run(replaced(short, path, grid(*rates)), folder, keep_data=False, **launch)
+        result = run(replaced(short, path, grid(*rates)), folder, keep_data=False, progress=False, **launch)
         failed = [item.error for item in result.experiments if item.error and not item.error.startswith("diverged")]
         if failed:
             raise MlgymError(f"a training failed: {failed[0].splitlines()[0]}")

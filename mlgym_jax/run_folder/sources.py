@@ -27,6 +27,8 @@ _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 _INSTALLED = tuple(
     os.path.realpath(path) + os.sep for path in (*sysconfig.get_paths().values(), _PACKAGE) if os.path.isdir(path)
 )
+# Where packages are, also those of another environment that this one sees: of the system, of the user, of a cluster.
+_OF_PACKAGES = {"site-packages", "dist-packages"}
 _executing: list[str] = []  # runs whose sources are being executed
 
 
@@ -65,7 +67,8 @@ def _names_component(node: Any) -> bool:
 
 def _is_own(path: str) -> bool:
     if os.path.isfile(path):
-        return path.endswith(".py") and not path.startswith(_INSTALLED)
+        is_installed = path.startswith(_INSTALLED) or not _OF_PACKAGES.isdisjoint(path.split(os.sep))
+        return path.endswith(".py") and not is_installed
     return path == "__main__" and bool(_cells())
 
 
@@ -120,12 +123,18 @@ def _definitions(cell: str) -> str:
 
 
 def _is_constant(node: ast.stmt) -> bool:
-    if not isinstance(node, ast.Assign):
+    if not isinstance(node, ast.Assign) or not all(map(_is_name, node.targets)):
         return False
     with contextlib.suppress(ValueError):
         ast.literal_eval(node.value)
         return True
     return False
+
+
+def _is_name(target: ast.expr) -> bool:
+    """Tell what gives names from what changes something, which need not be there: `config.num_epochs = 3`."""
+    names = target.elts if isinstance(target, ast.Tuple | ast.List) else [target]
+    return all(isinstance(name, ast.Name) for name in names)
 
 
 def _imported(tree: ast.Module, module: str) -> Iterator[str]:

@@ -25,10 +25,12 @@ from werkzeug.security import safe_join
 
 from board_server.annotations import annotations
 from board_server.auth import Access, is_loopback
+from board_server.comparison import comparison
 from board_server.connections import began_at, tell_known
 from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
 from board_server.file_answers import FileBody
 from board_server.live import error_answer
+from board_server.observed import observed
 from board_server.openapi import document
 from board_server.page_files import PageFile, PageFiles
 from board_server.requests import BoundedConnection, BoundedRequest, host_of
@@ -81,7 +83,7 @@ def create_app(store: Store, access: Access) -> Quart:
     app.asgi_websocket_class = BoundedConnection
     app.extensions["board"] = Board(store, access)
     app.extensions["page"] = PageFiles(_STATIC)
-    for blueprint in (uploads, annotations, rest, sockets):
+    for blueprint in (uploads, annotations, comparison, observed, rest, sockets):
         app.register_blueprint(blueprint)
     app.before_request(_admit)
     app.after_request(_finish)

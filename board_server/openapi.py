@@ -5,115 +5,20 @@ from __future__ import annotations
 from typing import Any
 
 from board_server.checkpoints import RESOURCES
+from board_server.openapi_shapes import (
+    BYTES,
+    CHECKPOINTS,
+    ID,
+    NUMBER,
+    OBJECT,
+    OBJECTS,
+    PUBLISHED,
+    RUNS,
+    SCHEMAS,
+    TEXT,
+)
 from mlgym_jax.events import layout
-from mlgym_jax.events.annotations import CHANGES, MAX_NAME_LENGTH, MAX_TAG_LENGTH
 
-_ID = {"type": "string", "pattern": f"^{layout.ID_PATTERN}$"}
-_NUMBER = {"type": "integer", "minimum": 0, "maximum": 999_999_999}
-_TEXT = {"type": "string"}
-_OBJECT: dict[str, Any] = {"type": "object"}
-_OBJECTS = {"type": "array", "items": _OBJECT}
-_BYTES = {"type": "string", "format": "binary"}
-_EVENT = {
-    "type": "object",
-    "required": ["event_type", "creation_ts", "payload"],
-    "properties": {"event_type": _TEXT, "creation_ts": {"type": "integer"}, "payload": _OBJECT},
-}
-_PUBLISHED = {
-    "type": "object",
-    "required": ["event_id", "data"],
-    "properties": {"event_id": {"type": "integer", "minimum": 0}, "data": _EVENT},
-}
-_CHECKPOINTS = {
-    "type": "array",
-    "items": {
-        "type": "object",
-        "required": ["experiment_id", "epoch", "checkpoints"],
-        "properties": {
-            "experiment_id": _NUMBER,
-            "epoch": _NUMBER,
-            "checkpoints": {"type": "array", "items": {"enum": list(RESOURCES)}},
-        },
-    },
-}
-_RUNS = {"type": "array", "items": {"$ref": "#/components/schemas/run"}}
-_NULLABLE_NUMBER = {"type": ["number", "null"]}
-_NULLABLE_INTEGER = {"type": ["integer", "null"]}
-_NULLABLE_TEXT = {"type": ["string", "null"]}
-_TAGS = {"type": "array", "items": _TEXT}
-_SAID = {"note": _TEXT, "tags": _TAGS, "archived": {"type": "boolean"}, "deleted": {"type": "boolean"}}
-_SCHEMAS: dict[str, Any] = {
-    "run": {
-        "type": "object",
-        "required": ["grid_search_id", "status", *_SAID],
-        "properties": {
-            "grid_search_id": _TEXT,
-            "name": _NULLABLE_TEXT,
-            "status": _TEXT,
-            "started_ms": _NULLABLE_INTEGER,
-            "num_experiments": _NULLABLE_INTEGER,
-            "published": {"type": "boolean"},
-            "modified_ms": {"type": "integer"},
-            "bytes": {"type": "integer"},
-            **_SAID,  # of the note the first line, at most 200 characters
-            "summarised": {"type": "boolean", "description": "whether what follows is of the log as it is now"},
-            "monitor": _NULLABLE_TEXT,
-            "mode": _NULLABLE_TEXT,
-            "best_score": _NULLABLE_NUMBER,
-            "best_experiment_id": _NULLABLE_INTEGER,
-            "best_epoch": _NULLABLE_INTEGER,
-            "progress": {**_NULLABLE_NUMBER, "minimum": 0, "maximum": 1},
-            "num_done": _NULLABLE_INTEGER,
-            "num_failed": _NULLABLE_INTEGER,
-            "seconds": _NULLABLE_NUMBER,
-            "sparkline": {"type": "array", "items": {"type": "number"}, "maxItems": 32},
-            "owner": _NULLABLE_TEXT,
-            "num_launches": _NULLABLE_INTEGER,
-            "num_refits": _NULLABLE_INTEGER,
-            "warm_starts": {"type": "array", "items": _TEXT},
-        },
-    },
-    "said": {
-        "type": "object",
-        "required": [*_SAID],
-        "properties": {**_SAID, "deleted_ms": _NULLABLE_INTEGER},
-    },
-    "annotations": {
-        "allOf": [{"$ref": "#/components/schemas/said"}],
-        "required": ["grid_search_id", "experiments", "num_events"],
-        "properties": {
-            "grid_search_id": _TEXT,
-            "experiments": {"type": "object", "additionalProperties": {"$ref": "#/components/schemas/said"}},
-            "num_events": {"type": "integer"},
-            "num_malformed": {"type": "integer"},
-            "events": {"type": "array", "items": _OBJECT},
-        },
-    },
-    "changes": {
-        "type": "object",
-        "required": ["changes"],
-        "additionalProperties": False,
-        "properties": {
-            "by": {"type": ["string", "null"], "minLength": 1, "maxLength": MAX_NAME_LENGTH},
-            "changes": {
-                "type": "array",
-                "minItems": 1,
-                "maxItems": 1_000,
-                "items": {
-                    "type": "object",
-                    "required": ["event_type"],
-                    "additionalProperties": False,
-                    "properties": {
-                        "event_type": {"enum": list(CHANGES)},
-                        "experiment_id": {**_NUMBER, "type": ["integer", "null"]},
-                        "note": _TEXT,
-                        "tag": {"type": "string", "pattern": rf"^[^\s,]{{1,{MAX_TAG_LENGTH}}}$"},
-                    },
-                },
-            },
-        },
-    },
-}
 _ERRORS = {
     400: "The request is wrong",
     401: "A token is needed",
@@ -135,9 +40,9 @@ def _query(name: str, schema: dict[str, Any], text: str) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "schema": schema, "description": text}
 
 
-_RUN = _path("run_id", _ID)
-_EXPERIMENT = _path("experiment_id", _NUMBER)
-_EPOCH = _path("epoch", _NUMBER)
+_RUN = _path("run_id", ID)
+_EXPERIMENT = _path("experiment_id", NUMBER)
+_EPOCH = _path("epoch", NUMBER)
 _RESOURCE = _path("resource", {"enum": list(RESOURCES)})
 
 
@@ -153,7 +58,7 @@ def _operation(
         str(status): {"description": "Done", **({"content": content} if content else {})}
         for status, content in answers.items()
     }
-    error = _json({"type": "object", "required": ["error"], "properties": {"error": _TEXT}})
+    error = _json({"type": "object", "required": ["error"], "properties": {"error": TEXT}})
     for status, text in _ERRORS.items():
         responses.setdefault(str(status), {"description": text, "content": error})
     found = {"summary": summary, "parameters": parameters, "responses": responses}
@@ -168,17 +73,17 @@ def _json(schema: dict[str, Any]) -> dict[str, Any]:
 
 def document() -> dict[str, Any]:
     """Return the document that `/openapi.json` serves."""
-    frame = _json({"oneOf": [_PUBLISHED, {"type": "array", "items": _PUBLISHED}]})
-    raw = {"application/octet-stream": {"schema": _BYTES}}
-    done = _json(_OBJECT)
+    frame = _json({"oneOf": [PUBLISHED, {"type": "array", "items": PUBLISHED}]})
+    raw = {"application/octet-stream": {"schema": BYTES}}
+    done = _json(OBJECT)
     unchanged: dict[int, dict[str, Any]] = {304: {}}
     run_file, experiment_file = (
         _path("name", {"enum": list(layout.RUN_FILES)}),
         _path("name", {"enum": list(layout.EXPERIMENT_FILES)}),
     )
     readable = _path("name", {"enum": [*layout.RUN_FILES, layout.LOG]})
-    text = {"text/plain": {"schema": _TEXT}, **_json({})}
-    checkpoint_list = _json(_CHECKPOINTS)
+    text = {"text/plain": {"schema": TEXT}, **_json({})}
+    checkpoint_list = _json(CHECKPOINTS)
     paths = {
         "/grid_searches": {
             "get": _operation(
@@ -190,12 +95,12 @@ def document() -> dict[str, Any]:
                         "1 answers an object, as /ws/grid_searches: grid_searches and, if there are folders that look "
                         "like runs and are not in the list, num_not_shown and not_shown (at most 20, name and reason)",
                     ),
-                    _query("tag", _TEXT, "only runs that have this tag; may be repeated"),
+                    _query("tag", TEXT, "only runs that have this tag; may be repeated"),
                     _query("archived", {"enum": ["0", "1", "all"]}, "all by default"),
                     _query("deleted", {"enum": ["0", "1", "all"]}, "0 by default"),
-                    _query("text", _TEXT, "words that occur in id, name, note, owner, status or tags"),
+                    _query("text", TEXT, "words that occur in id, name, note, owner, status or tags"),
                 ],
-                {200: _json({"oneOf": [_RUNS, _OBJECT]}), **unchanged},
+                {200: _json({"oneOf": [RUNS, OBJECT]}), **unchanged},
             )
         },
         "/grid_searches/{run_id}/annotations": {
@@ -211,6 +116,16 @@ def document() -> dict[str, Any]:
                 body=_json({"$ref": "#/components/schemas/changes"}),
             ),
         },
+        "/comparison": {
+            "get": _operation(
+                "Compare runs, the first with each of the others: what differs, and whether scores can be told apart",
+                [
+                    _query("runs", ID, "a run's id; repeated, at most 50"),
+                    _query("monitor", TEXT, "the score to select by and to judge by; each run's own by default"),
+                ],
+                {200: done, **unchanged},
+            )
+        },
         "/grid_searches/{run_id}": {"get": _operation("Say what a run is", [_RUN], {200: done, **unchanged})},
         "/grid_searches/{run_id}/experiments": {
             "get": _operation(
@@ -218,9 +133,9 @@ def document() -> dict[str, Any]:
                 [
                     _RUN,
                     _query("config", {"enum": ["0", "1"]}, "0 leaves their configs out"),
-                    _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
+                    _query("experiments", TEXT, "ids such as 0,3,5-9; all by default"),
                 ],
-                {200: _json(_OBJECTS), **unchanged},
+                {200: _json(OBJECTS), **unchanged},
             )
         },
         "/grid_searches/{run_id}/verdict": {
@@ -228,10 +143,35 @@ def document() -> dict[str, Any]:
                 "Say what a run has come to, in words and as data",
                 [
                     _RUN,
-                    _query("monitor", _TEXT, "the score to judge by, such as val/loss; that of the run by default"),
+                    _query("monitor", TEXT, "the score to judge by, such as val/loss; that of the run by default"),
                     _query("mode", {"enum": ["min", "max"]}, "which is better; read from the score by default"),
                 ],
                 {200: done, **unchanged},
+            )
+        },
+        "/grid_searches/{run_id}/recorded": {
+            "get": _operation(
+                "Return what metrics recorded of an experiment after an epoch, as events, and which epochs there are",
+                [
+                    _RUN,
+                    _query("experiment", NUMBER, "the experiment's id; needed"),
+                    _query("epoch", NUMBER, "the newest by default"),
+                ],
+                {200: done},
+            )
+        },
+        "/grid_searches/{run_id}/machine": {
+            "get": _operation(
+                "Return what the machine did, at most 2,000 samples at equal distances, and the last 1,000 messages",
+                [_RUN],
+                {200: done},
+            )
+        },
+        "/grid_searches/{run_id}/{experiment_id}/media/{name}": {
+            "get": _operation(
+                "Return an image that a metric recorded",
+                [_RUN, _EXPERIMENT, _path("name", {"type": "string", "pattern": "^[0-9a-f]{64}\\.png$"})],
+                {200: {"image/png": {"schema": BYTES}}, **unchanged},
             )
         },
         "/grid_searches/{run_id}/scores": {
@@ -239,19 +179,19 @@ def document() -> dict[str, Any]:
                 "Return curves as columns",
                 [
                     _RUN,
-                    _query("name", _TEXT, "a score's exact name, such as val/loss; may be repeated"),
+                    _query("name", TEXT, "a score's exact name, such as val/loss; may be repeated"),
                     _query("names", {"type": "string", "maxLength": 200}, "a glob such as val/*; may be repeated"),
-                    _query("experiments", _TEXT, "ids such as 0,3,5-9; all by default"),
-                    _query("epochs", _TEXT, "first and last, such as 10-200"),
-                    _query("every", {**_NUMBER, "minimum": 1}, "only epochs that are multiples of it; 1 by default"),
-                    _query("points", _NUMBER, "at most about so many points a curve, extremes kept; 0 for all"),
+                    _query("experiments", TEXT, "ids such as 0,3,5-9; all by default"),
+                    _query("epochs", TEXT, "first and last, such as 10-200"),
+                    _query("every", {**NUMBER, "minimum": 1}, "only epochs that are multiples of it; 1 by default"),
+                    _query("points", NUMBER, "at most about so many points a curve, extremes kept; 0 for all"),
                     _query(
                         "columns", {"enum": ["time"]}, "also when each epoch ended, and the seconds trained until then"
                     ),
                     _query("format", {"enum": ["json", "binary", "csv"]}, "json by default"),
                 ],
                 {
-                    200: {**done, "application/octet-stream": {"schema": _BYTES}, "text/csv": {"schema": _TEXT}},
+                    200: {**done, "application/octet-stream": {"schema": BYTES}, "text/csv": {"schema": TEXT}},
                     **unchanged,
                 },
             )
@@ -314,14 +254,14 @@ def document() -> dict[str, Any]:
             "delete": _operation("Delete an uploaded resource", [_RUN, _EXPERIMENT, _EPOCH, _RESOURCE], {200: done}),
         },
         "/healthz": {"get": _operation("Say whether the server is well", [], {200: done}, is_open=True)},
-        "/metrics": {"get": _operation("Return counters for Prometheus", [], {200: {"text/plain": {"schema": _TEXT}}})},
+        "/metrics": {"get": _operation("Return counters for Prometheus", [], {200: {"text/plain": {"schema": TEXT}}})},
         "/session": {
             "get": _operation("Say what this client may do", [], {200: done}, is_open=True),
             "post": _operation(
                 "Sign in with a token; a cookie keeps it",
                 [],
                 {201: done},
-                body=_json({"type": "object", "required": ["token"], "properties": {"token": _TEXT}}),
+                body=_json({"type": "object", "required": ["token"], "properties": {"token": TEXT}}),
                 is_open=True,
             ),
             "delete": _operation("Sign out", [], {200: done}, is_open=True),
@@ -331,6 +271,6 @@ def document() -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {"title": "mlgym_jax board", "version": "1"},
         "paths": paths,
-        "components": {"schemas": _SCHEMAS, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
+        "components": {"schemas": SCHEMAS, "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}},
         "security": [{"token": []}, {}],
     }

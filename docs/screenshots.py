@@ -21,11 +21,14 @@ sys.path.insert(0, ROOT)
 
 from benchmarks.synthetic_runs import events, write_strange_runs  # noqa: E402
 from mlgym_jax.events import EventLog  # noqa: E402
+from mlgym_jax.events.annotation_log import annotate  # noqa: E402
+from mlgym_jax.events.annotations import NoteSet, TagAdded  # noqa: E402
 
 IMAGES = os.path.join(ROOT, "docs", "images")
 ARGUMENTS = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
 VIEWS = {
     "runs": "runs",
+    "compare": "compare?runs=digits,digits-wide,sweep",
     "overview": "runs/digits",
     "flow": "runs/sweep/flow?sort=-best val/accuracy",
     "analysis": "runs/sweep/analysis?pick=7,22,38&smooth=0.5",
@@ -55,10 +58,18 @@ def main() -> None:
         for run_id, *options in [
             ("tabular", "--config=configs/tabular.py", "--config.num_epochs=4"),
             ("digits", "--config=configs/gs.py"),
+            ("digits-wide", "--config=configs/gs.py", "--config.model.features=(256,256)", "--config.num_epochs=12"),
         ]:
             subprocess.run([*command, f"--run_id={run_id}", *options], check=True, cwd=ROOT, stdout=subprocess.DEVNULL)
             _anonymise(os.path.join(storage, run_id), options)
         write_strange_runs(storage)
+        annotate(
+            os.path.join(storage, "digits"),
+            [TagAdded("paper"), NoteSet("the baseline of the paper")],
+            by="ada",
+            now_ms=now,
+        )
+        annotate(os.path.join(storage, "digits-wide"), [TagAdded("paper"), TagAdded("wide")], by="ada", now_ms=now)
         sweep = events(
             "sweep",
             num_experiments=80,

@@ -31,6 +31,8 @@ VIEWS = {
     "model card": f"runs/{DIGITS}/experiments/3/model-card",
     "failed experiment": "runs/failures/experiments/1",
     "no results": "runs/no-results/analysis",
+    "runs chosen": f"runs?group=tag&runs={DIGITS},failures",
+    "compare": f"compare?runs={DIGITS},failures,gone",
     "settings": "settings",
 }
 

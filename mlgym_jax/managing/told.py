@@ -38,6 +38,9 @@ def show_comparison(found: Mapping[str, Any]) -> None:
         show("")
         show(table(("score", *runs, *(f"{run} - {runs[0]}" for run in runs[1:])), rows))
         show("mean [95 % interval, Student's t; over folds corrected as Nadeau and Bengio do], of n scores")
+        show("")
+        for sentence in filter(None, found["sentences"]):
+            show(plain(sentence))
 
 
 def _value(value: Any) -> str:

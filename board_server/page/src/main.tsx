@@ -6,6 +6,7 @@ import "./styles/base.css";
 import "./styles/controls.css";
 import "./styles/data.css";
 import "./styles/pages.css";
+import "./styles/runs.css";
 import {
   address,
   foreign,
@@ -20,6 +21,7 @@ import {
 import { Empty } from "./controls";
 import type { Foreign } from "./foreign";
 import { Analysis } from "./pages/analysis";
+import { Compare } from "./pages/compare";
 import { ExperimentPage } from "./pages/experiment";
 import { Flow } from "./pages/flow";
 import { Hyperparameters } from "./pages/hyperparameters";
@@ -167,7 +169,11 @@ function Page() {
     return () => removeEventListener("keydown", listen);
   }, []);
   useEffect(() => {
-    document.title = [...path.slice(1).reverse(), path[0] === "settings" ? "settings" : "", "mlgym board"]
+    document.title = [
+      ...path.slice(1).reverse(),
+      path[0] === "settings" || path[0] === "compare" ? path[0] : "",
+      "mlgym board",
+    ]
       .filter(Boolean)
       .join(" · ");
   }, [formatAddressOf(path)]);
@@ -189,6 +195,8 @@ function Page() {
         ) : path.length <= 1 ? (
           path[0] === "runs" ? (
             <Runs />
+          ) : path[0] === "compare" ? (
+            <Compare />
           ) : path.length ? (
             <NotFound />
           ) : null

@@ -2,14 +2,16 @@
 
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
+import { formatAddress } from "./address";
 import { address, dark, helpOpen, navigate, runAddress, settings, store, view } from "./app";
 import { Status } from "./controls";
 import { countOf } from "./experiment_filters";
 import { formatTime } from "./format";
 import { canNotify, isAskedFor, toggleNotify } from "./notify";
-import { runsConnection } from "./pages/runs";
 import type { Run } from "./run_state";
 import { connection } from "./run_store";
+import { runsConnection } from "./runs_feed";
+import { isSaved } from "./saved";
 import { exportAnalysis, ImportButton } from "./sharing";
 
 export const TABS = [
@@ -74,7 +76,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           </a>
         </nav>
         <span class="space" />
-        {path[0] === "runs" && <ConnectionState />}
+        {path[0] !== "settings" && <ConnectionState />}
         <button
           type="button"
           class="icon"
@@ -157,6 +159,15 @@ function RunHead() {
       </div>
       <div class="actions">
         {run && <NotifyButton run={run} />}
+        {!isSaved && (
+          <a
+            class="button"
+            title="Beside another run: curves, scores, what differs"
+            href={formatAddress(["compare"], { runs: open.id })}
+          >
+            Compare
+          </a>
+        )}
         <button
           type="button"
           onClick={exportAnalysis}

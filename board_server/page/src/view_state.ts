@@ -38,6 +38,8 @@ export interface ViewState {
   rule: string;
   follow: boolean; // open the next run that appears
   compare: "" | "chosen"; // what the selection compares: the rule's, or the chosen ones
+  runs: readonly string[]; // those that are ticked in the list, or compared, the first with each of the others
+  each: "mean" | "best"; // of each run that is compared: its best candidate's mean, or its best experiment
 }
 
 export const DEFAULTS: ViewState = {
@@ -73,6 +75,8 @@ export const DEFAULTS: ViewState = {
   rule: "",
   follow: false,
   compare: "",
+  runs: [],
+  each: "mean",
 };
 
 const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
@@ -83,13 +87,14 @@ const CHOICES: Partial<Record<keyof ViewState, readonly string[]>> = {
   mode: ["", "max", "min"],
   at: ["best", "last"],
   compare: ["", "chosen"],
+  each: ["mean", "best"],
   history: ["count", "time"],
 };
 
 // The parts that are true or false, ids of experiments, and lists of names.
 const FLAGS = ["logx", "logy", "symlog", "follow"] as const;
 const IDS = ["pick", "hide"] as const;
-const NAMES = ["show", "hideGroups", "pin"] as const;
+const NAMES = ["show", "hideGroups", "pin", "runs"] as const;
 const isOneOf = <T extends string>(keys: readonly T[], key: string): key is T => keys.includes(key as T);
 
 /** `0.5..2`, the lesser end first; null for what is no range. */

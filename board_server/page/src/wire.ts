@@ -14,6 +14,28 @@ export interface RunRow {
   num_experiments: number | null;
   bytes: number;
   published: boolean;
+  /** The beginning of the first line. */
+  note: string;
+  tags: readonly string[];
+  archived: boolean;
+  deleted: boolean;
+  /** Whether what follows is of the log as it is now; before, it is null, or what it was. */
+  summarised: boolean;
+  monitor: string | null;
+  mode: "max" | "min" | null;
+  best_score: number | null;
+  best_experiment_id: number | null;
+  best_epoch: number | null;
+  progress: number | null;
+  num_done: number | null;
+  num_failed: number | null;
+  seconds: number | null;
+  /** The best score so far, after equal parts of the results. */
+  sparkline: readonly number[];
+  owner: string | null;
+  num_launches: number | null;
+  num_refits: number | null;
+  warm_starts: readonly string[];
 }
 
 export interface GroupRow {

@@ -62,6 +62,8 @@ describe("view state", () => {
     mode: "min",
     at: "last",
     compare: "chosen",
+    runs: ["2026-11-23--17-59-10", "digits"],
+    each: "best",
     follow: true,
     rule: 'top 5 by val/f1 where "a b" = 1',
   };

@@ -10,6 +10,7 @@ import { epochOf } from "../filter";
 import { formatDuration, formatTime, formatValue } from "../format";
 import type { JsonObject } from "../json";
 import { Pipeline } from "../pipeline";
+import { Recorded } from "../recorded";
 import type { RunStore } from "../run_store";
 import { isSaved } from "../saved";
 import { ScoreChart } from "../score_chart";
@@ -194,6 +195,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
           ))}
         </div>
       </section>
+      <Recorded run={run.id} id={id} moment={`${e.status} ${e.checkpoint}`} />
       {config && (
         <details class="card">
           <summary>The whole config</summary>

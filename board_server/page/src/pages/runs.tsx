@@ -1,103 +1,28 @@
-/** All runs in the store, the latest first, kept up to date by the server. */
+/** All runs in the store, the latest first, kept up to date by the server: searched, sorted, grouped, annotated. */
 
-import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
-import { address, navigate, runAddress, setView, view } from "../app";
-import { Chip, Empty, Field, Status, Toggle } from "../controls";
-import { parseText } from "../filter";
-import { formatAgo, formatBytes, formatTime } from "../format";
-import { type Connection, LiveSocket } from "../live";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
+import { formatAddress } from "../address";
+import { runAddress, setView, view } from "../app";
+import { Chip, Empty, Field, Menu, Select, Toggle } from "../controls";
+import { COLUMNS, columnsFor, usualColumns } from "../run_columns";
+import { GROUPS, type Grouping, groupedRows, type ListRow, parseSearch, sortRuns } from "../run_list";
+import { MOST_COMPARED } from "../run_sides";
+import { NoteDialog, RunTools, Told } from "../run_tools";
+import { overview, runsConnection, useRuns } from "../runs_feed";
 import { ImportButton } from "../sharing";
-import { type Column, Table } from "../table";
-import { getJson, type RequestError, type RunRow } from "../wire";
+import { Table } from "../table";
+import { DEFAULTS, writeView } from "../view_state";
+import type { RunRow } from "../wire";
 import { SignIn } from "./settings";
 
-export const runsConnection = signal<{ state: Connection; retryAt: number | null }>({
-  state: "connecting",
-  retryAt: null,
-});
-/** What the server says of its folder: the runs, and the folders that look like runs and are not in the list. */
-interface Overview {
-  grid_searches: RunRow[];
-  num_not_shown?: number;
-  not_shown?: { name: string; reason: string }[];
-}
-
-const overview = signal<Overview | null>(null);
-
-const COLUMNS: Column<RunRow>[] = [
-  {
-    id: "name",
-    title: "Name",
-    label: "Name",
-    width: 170,
-    cell: (run) => <a href={runAddress(run.grid_search_id)}>{run.name ?? run.grid_search_id}</a>,
-  },
-  {
-    id: "status",
-    title: "Status",
-    label: "Status",
-    width: 130,
-    cell: (run) => <Status status={run.status} note={run.status === "LOST" ? "writer is gone" : null} />,
-  },
-  {
-    id: "experiments",
-    title: "Experiments",
-    label: "Experiments",
-    width: 100,
-    numeric: true,
-    cell: (run) => run.num_experiments?.toLocaleString("en"),
-  },
-  {
-    id: "started",
-    title: "Started",
-    label: "Started",
-    width: 170,
-    cell: (run) => <time title={formatAgo(run.started_ms)}>{formatTime(run.started_ms)}</time>,
-  },
-  {
-    id: "modified",
-    title: "Last event",
-    label: "Last event",
-    width: 110,
-    cell: (run) => formatAgo(run.modified_ms),
-  },
-  {
-    id: "bytes",
-    title: "Log",
-    label: "Size of the log",
-    width: 90,
-    numeric: true,
-    cell: (run) => formatBytes(run.bytes),
-  },
-  { id: "id", title: "Id", label: "Id", width: 200, cell: (run) => <code>{run.grid_search_id}</code> },
-];
-
-/** The list of runs, kept up to date as long as something shows or follows it. */
-function useRuns(): RunRow[] | null {
-  useEffect(() => {
-    const socket = new LiveSocket({
-      path: () => "ws/grid_searches",
-      onFrame: (frame) => {
-        overview.value = frame as unknown as Overview;
-      },
-      onState: (state, retryMs) => {
-        runsConnection.value = { state, retryAt: retryMs === null ? null : Date.now() + retryMs };
-      },
-      diagnose: async () => {
-        try {
-          overview.value = await getJson<Overview>("grid_searches?not_shown=1");
-          return "answers";
-        } catch (error) {
-          const { status } = error as RequestError;
-          return status === 401 || status === 403 ? "denied" : "retry";
-        }
-      },
-    });
-    return () => socket.close();
-  }, []);
-  return overview.value?.grid_searches ?? null;
-}
+const GROUP_WORDS: Record<Grouping, string> = {
+  "": "not grouped",
+  tag: "by tag",
+  name: "by name",
+  owner: "by owner",
+  day: "by day",
+  status: "by status",
+};
 
 /** Open each run that appears from now on, where one follows. */
 function useFollow(list: RunRow[] | null): void {
@@ -121,6 +46,13 @@ export function Following() {
   );
 }
 
+/** The address of what compares runs, in the order in which they were ticked. */
+function compareAddress(chosen: readonly RunRow[], order: readonly string[]): string {
+  const there = new Set(chosen.map((run) => run.grid_search_id));
+  const runs = order.filter((id) => there.has(id)).slice(0, MOST_COMPARED);
+  return formatAddress(["compare"], writeView({ ...DEFAULTS, runs }));
+}
+
 export function Runs() {
   const list = useRuns();
   useFollow(list);
@@ -130,48 +62,107 @@ export function Runs() {
     return () => clearInterval(timer);
   }, []);
 
-  const { params } = address.value;
-  const q = params.q ?? "";
-  const change = (more: Record<string, string>) => navigate(["runs"], { ...params, ...more }, true);
-  if (runsConnection.value.state === "denied") return <SignIn />;
-  const words = parseText(q);
-  const shown = (list ?? []).filter(
-    (run) => !words.ok || words.value(`${run.grid_search_id} ${run.name ?? ""} ${run.status}`),
+  const state = view.value;
+  const search = parseSearch(state.q);
+  const there = useMemo(() => (list ?? []).filter((run) => !run.deleted), [list]);
+  const sort = state.sort === DEFAULTS.sort ? "-started" : state.sort;
+  const shown = useMemo(
+    () => sortRuns(search.ok ? there.filter(search.value) : there, sort),
+    [there, state.q, sort],
   );
+  const grouping = GROUPS.find((one) => one === state.group) ?? "";
+  const rows = useMemo(
+    () => groupedRows(shown, grouping, state.hideGroups),
+    [shown, grouping, state.hideGroups],
+  );
+  const usual = useMemo(() => usualColumns(there), [there]);
+  const columns = state.show ?? usual;
+  const ticked = new Set(state.runs);
+  const chosen = there.filter((run) => ticked.has(run.grid_search_id));
+  const toggleGroup = (group: string) => {
+    const closed = new Set(state.hideGroups);
+    if (!closed.delete(group)) closed.add(group);
+    setView({ hideGroups: [...closed] });
+  };
+  const open = (row: ListRow) => {
+    if ("run" in row) location.hash = runAddress(row.run.grid_search_id);
+    else toggleGroup(row.group);
+  };
+  if (runsConnection.value.state === "denied") return <SignIn />;
+  const isAll = shown.length > 0 && shown.every((run) => ticked.has(run.grid_search_id));
   return (
     <div class="page">
       <div class="bartop">
         <h1>Runs</h1>
         <Field
-          label="Filter"
+          label="Search"
           hidden
-          value={q}
-          placeholder="filter: text or /regex/"
-          check={parseText}
+          wide
+          value={state.q}
+          placeholder="text, tag:…, status:…, is:archived"
+          check={parseSearch}
           shortcut="/"
-          onCommit={(text) => change({ q: text })}
+          onCommit={(q) => setView({ q })}
         />
-        <Toggle
-          label="Follow the newest"
-          value={view.value.follow}
-          onChange={(on) => change({ follow: on ? "1" : "" })}
+        <Select
+          label="Group"
+          value={grouping as string}
+          options={GROUPS.map((one) => [one, GROUP_WORDS[one]] as const)}
+          onChange={(group) => setView({ group, hideGroups: [] })}
         />
+        <Toggle label="Follow the newest" value={state.follow} onChange={(follow) => setView({ follow })} />
         <span class="space" />
         {list && (
           <small class="count">
-            {shown.length === list.length ? "" : `${shown.length} of `}
-            {list.length.toLocaleString("en")} {list.length === 1 ? "run" : "runs"}
+            {shown.length === there.length ? "" : `${shown.length.toLocaleString("en")} of `}
+            {there.length.toLocaleString("en")} {there.length === 1 ? "run" : "runs"}
           </small>
         )}
+        <button
+          type="button"
+          disabled={!shown.length}
+          onClick={() => setView({ runs: isAll ? [] : shown.map((run) => run.grid_search_id) })}
+        >
+          {isAll ? "Choose none" : "Choose all"}
+        </button>
+        <Menu label="Columns">
+          <div class="checks">
+            {COLUMNS.slice(1).map(({ id, title, label }) => (
+              <label key={id}>
+                <input
+                  type="checkbox"
+                  checked={columns.includes(id)}
+                  onChange={(event) => {
+                    const on = event.currentTarget.checked;
+                    const ids = COLUMNS.map((column) => column.id);
+                    setView({ show: ids.filter((other) => (other === id ? on : columns.includes(other))) });
+                  }}
+                />
+                {label.split(",")[0] || title}
+              </label>
+            ))}
+          </div>
+          <button type="button" onClick={() => setView({ show: null })}>
+            The usual columns
+          </button>
+        </Menu>
         <ImportButton />
       </div>
+      <Told />
+      {chosen.length > 0 && (
+        <RunTools
+          runs={chosen}
+          onClear={() => setView({ runs: [] })}
+          compareAddress={compareAddress(chosen, state.runs)}
+        />
+      )}
       {list === null ? (
         <Empty
           title={
             runsConnection.value.state === "offline" ? "The board's server cannot be reached" : "Loading…"
           }
         />
-      ) : list.length === 0 ? (
+      ) : there.length === 0 ? (
         <Empty title="No runs yet">
           <p>Start one; it appears here by itself:</p>
           <pre>python -m mlgym_jax.run --config=configs/gs.py</pre>
@@ -180,12 +171,24 @@ export function Runs() {
       ) : (
         <Table
           label="Runs"
-          rows={shown}
-          columns={COLUMNS}
-          keyOf={(run) => run.grid_search_id}
-          onOpen={(run) => (location.hash = runAddress(run.grid_search_id))}
+          rows={rows}
+          columns={columnsFor(columns, toggleGroup)}
+          keyOf={(row) => ("run" in row ? `${row.group}/${row.run.grid_search_id}` : `${row.group}/`)}
+          rowClass={(row) =>
+            "run" in row ? (ticked.has(row.run.grid_search_id) ? "picked" : "") : "grouphead"
+          }
+          sort={sort}
+          onSort={(next) => setView({ sort: next })}
+          onOpen={open}
         />
       )}
+      {list !== null && there.length > 0 && shown.length === 0 && (
+        <p class="none">
+          No run fits this search
+          {there.some((run) => run.archived) && "; archived ones are found with is:archived or is:all"}.
+        </p>
+      )}
+      <NoteDialog />
       <NotShown />
     </div>
   );

@@ -6,6 +6,7 @@ import { Chart } from "../chart";
 import { colourOf } from "../colours";
 import { formatBytes, formatDuration, formatNumber } from "../format";
 import { stepsAnEpoch } from "../lines";
+import { Machine } from "../machine";
 import type { PlotModel } from "../plot_model";
 import { type Done, rates, worksOf } from "../rates";
 import { experimentsOf } from "../run_state";
@@ -171,6 +172,7 @@ export function Throughput({ store }: { store: RunStore }) {
           </table>
         </div>
       </section>
+      <Machine run={run.id} eventId={run.eventId} />
     </div>
   );
 }

@@ -7,6 +7,7 @@ What a public name takes and returns counts, too: pyright calls a function's typ
 
 from __future__ import annotations
 
+import inspect
 import json
 import os
 import pathlib
@@ -19,9 +20,22 @@ FOLDER = pathlib.Path(sys.executable).parent  # of the virtual environment, whic
 
 
 def public_names() -> set[str]:
-    """Return the full names of the public API, where they are exported and where they are defined."""
-    exported = {name for name in mlgym_jax.__all__ if not name.startswith("_")}
-    return {f"mlgym_jax.{name}" for name in exported} | {f"{mlgym_jax._PUBLIC[name]}.{name}" for name in exported}
+    """Return the full names of the public API, where they are exported and where they are defined.
+
+    Of a module they are those of its functions.
+    """
+    names = set()
+    for name in mlgym_jax.__all__:
+        if name.startswith("_"):
+            continue
+        value = getattr(mlgym_jax, name)
+        if inspect.ismodule(value):
+            functions = inspect.getmembers(value, inspect.isfunction)
+            own = (function for _, function in functions if function.__module__ == value.__name__)
+            names |= {f"{value.__name__}.{one.__name__}" for one in own if not one.__name__.startswith("_")}
+        else:
+            names |= {f"mlgym_jax.{name}", f"{mlgym_jax._PUBLIC[name]}.{name}"}
+    return names
 
 
 def main() -> int:

@@ -53,8 +53,8 @@ class ListedRun:
     """
 
     def __init__(self, run_dir: str):
-        self.run_dir = os.path.abspath(run_dir)
-        self.run_id = os.path.basename(self.run_dir)
+        self.run_dir: str = os.path.abspath(run_dir)
+        self.run_id: str = os.path.basename(self.run_dir)
         self._summary = run_summary.load(self.run_dir)
         self._said: Annotated = read_annotations(self.run_dir).run
         if self._summary["status"] == "RUNNING" and run_folder.is_left(self.run_dir):
@@ -160,8 +160,8 @@ class RunList(Sequence[ListedRun]):
     """Runs in order; a notebook shows them as a table."""
 
     def __init__(self, runs: Iterable[ListedRun], unreadable: Sequence[str] = ()):
-        self._runs = list(runs)
-        self.unreadable = list(unreadable)
+        self._runs: list[ListedRun] = list(runs)
+        self.unreadable: list[str] = list(unreadable)
 
     @overload
     def __getitem__(self, index: int) -> ListedRun: ...

@@ -166,14 +166,23 @@ async def machine(run_id: str) -> Response:
 async def media(run_id: str, experiment_id: str, name: str) -> Response:
     """Return an image that a metric recorded; its name is the SHA-256 of what it holds."""
     number = checked_number(experiment_id, "experiment_id")
-    if not re.fullmatch(r"[0-9a-f]{64}\.png", name):
-        raise NotFound(f"no image {name[:140]!r}; their names are 64 hexadecimal digits and .png")
     run = await board().store.opened(run_id)
 
     def found() -> str:
-        path = run.checked_inside(os.path.join(run.folder, str(number), layout.MEDIA, name))
+        path = media_path(run, number, name)
         if not os.path.isfile(path):
             raise NotFound(f"{name} is not there (yet)")
         return path
 
     return await sent(run, await run.files.do(found), "image/png", digest=name[:64])
+
+
+def media_path(run: Run, experiment_id: int, name: str) -> str:
+    """Return the path of an experiment's image.
+
+    Raises:
+        NotFound: that is no image's name.
+    """
+    if not re.fullmatch(r"[0-9a-f]{64}\.png", name):
+        raise NotFound(f"no image {name[:140]!r}; their names are 64 hexadecimal digits and .png")
+    return run.checked_inside(os.path.join(run.folder, str(experiment_id), layout.MEDIA, name))

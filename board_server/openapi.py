@@ -75,6 +75,7 @@ def document() -> dict[str, Any]:
     """Return the document that `/openapi.json` serves."""
     frame = _json({"oneOf": [PUBLISHED, {"type": "array", "items": PUBLISHED}]})
     raw = {"application/octet-stream": {"schema": BYTES}}
+    image = _path("name", {"type": "string", "pattern": "^[0-9a-f]{64}\\.png$"})
     done = _json(OBJECT)
     unchanged: dict[int, dict[str, Any]] = {304: {}}
     run_file, experiment_file = (
@@ -170,9 +171,15 @@ def document() -> dict[str, Any]:
         "/grid_searches/{run_id}/{experiment_id}/media/{name}": {
             "get": _operation(
                 "Return an image that a metric recorded",
-                [_RUN, _EXPERIMENT, _path("name", {"type": "string", "pattern": "^[0-9a-f]{64}\\.png$"})],
+                [_RUN, _EXPERIMENT, image],
                 {200: {"image/png": {"schema": BYTES}}, **unchanged},
-            )
+            ),
+            "put": _operation(
+                "Store one of a remote run's images, a PNG file whose SHA-256 is its name",
+                [_RUN, _EXPERIMENT, image],
+                {200: done, 201: done},
+                body=raw,
+            ),
         },
         "/grid_searches/{run_id}/scores": {
             "get": _operation(

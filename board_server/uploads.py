@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 
 from quart import Blueprint, Response, request
 
 from board_server import checkpoints
 from board_server.addresses import checked_number
-from board_server.errors import NotFound, RequestError, TooLarge
+from board_server.errors import NotFound, RequestError, TooLarge, WrongRequest
 from board_server.live import error_answer, receive
+from board_server.observed import media_path
 from board_server.rest import json_response
 from board_server.run import Run, keep_file
 from board_server.state import board
 from mlgym_jax.events import layout
 
 uploads = Blueprint("uploads", __name__)
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @uploads.before_request
@@ -50,17 +53,31 @@ async def put_file(run_id: str, name: str, experiment_id: str | None = None) -> 
     if name == layout.LOG:
         raise NotFound("the log is not put as a file; its events are published")
     data = await request.data
-    created = await run.files.do(keep_received, run, name, number, data)
+    created = await run.files.do(lambda: keep_received(run, run.path_of(name, number), data))
     return json_response({"received": len(data)}, 201 if created else 200)
 
 
-def keep_received(run: Run, name: str, experiment_id: int | None, data: bytes) -> bool:
+@uploads.put("/grid_searches/<run_id>/<experiment_id>/media/<name>")
+async def put_image(run_id: str, experiment_id: str, name: str) -> Response:
+    """Store one of a remote run's images, whose name is the SHA-256 of what it holds."""
+    run = board().store.receiving(run_id)
+    path = media_path(run, checked_number(experiment_id, "experiment_id"), name)
+    data = await request.data
+    if not data.startswith(_PNG):
+        raise WrongRequest(f"{name}: a PNG file is expected")
+    found = await run.files.do(lambda: hashlib.sha256(data).hexdigest())
+    if found != name[:64]:
+        raise WrongRequest(f"{name}: what came has the SHA-256 {found}; send it again")
+    created = await run.files.do(keep_received, run, path, data)
+    return json_response({"received": len(data)}, 201 if created else 200)
+
+
+def keep_received(run: Run, path: str, data: bytes) -> bool:
     """Store a file of a run, and beside it, for who copies it, that it was received; return whether it is new.
 
     Raises:
-        Conflict: the run is this machine's own; NotFound: it is no file of a run's; TryLater: the disk refuses.
+        Conflict: the run is this machine's own; TryLater: the disk refuses.
     """
-    path = run.path_of(name, experiment_id)
     run.require_received()
     created = not os.path.exists(path)
     keep_file(path, data)

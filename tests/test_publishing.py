@@ -1,5 +1,7 @@
 """A board's copy of a log is the same, byte by byte, whatever happens on the way; and no training waits for it."""
 
+import hashlib
+import io
 import json
 import pathlib
 import random
@@ -8,12 +10,15 @@ import shutil
 import subprocess
 import threading
 import time
+import urllib.error
 import urllib.request
 import zlib
 
+import numpy as np
 import pytest
 from boards import BoardProcess
 from faulty_boards import FaultyBoard, PrefixProxy, free_port
+from PIL import Image
 from study_files import events, finish, here, small, start, wait_until
 
 import mlgym_jax as mg
@@ -265,6 +270,38 @@ def test_a_finished_run_is_sent_later_and_only_once(trained, board, tmp_path):
     assert here("publish", trained, f"--board={there.url}")[0] == 0
     assert {path: path.stat().st_mtime_ns for path in there.storage.rglob("*.safetensors")} == before
     assert_published(trained, there)
+
+
+def test_images_are_sent_and_are_what_their_names_say(trained, board, tmp_path):
+    there, run_dir = board(), tmp_path / "es" / "trained"
+    shutil.copytree(trained, run_dir)
+    pixels = io.BytesIO()
+    Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4)).save(pixels, "PNG")
+    name = f"{hashlib.sha256(pixels.getvalue()).hexdigest()}.png"
+    media = run_dir / "1" / "media"
+    media.mkdir()
+    (media / name).write_bytes(pixels.getvalue())
+    (media / f"{name}.0123.tmp").write_bytes(b"half")
+    status, _, err = here("publish", run_dir, f"--board={there.url}")
+    assert status == 0, err
+    assert [path.name for path in (there.storage / "trained/1/media").iterdir()] == [name]
+    address = f"{there.url}/grid_searches/trained/1/media"
+    assert fetch(f"{address}/{name}") == pixels.getvalue()
+
+    def put(name, data):
+        request = urllib.request.Request(f"{address}/{name}", data, method="PUT")
+        with pytest.raises(urllib.error.HTTPError) as found:
+            urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request)
+        with found.value as answer:
+            return answer.code, answer.read().decode()
+
+    other = pixels.getvalue() + b"more"
+    code, said = put(name, other)
+    assert code == 400 and hashlib.sha256(other).hexdigest() in said
+    code, said = put(f"{hashlib.sha256(b'<svg/>').hexdigest()}.png", b"<svg/>")
+    assert code == 400 and "a PNG file is expected" in said
+    assert put("x.png", other)[0] == 404
+    assert fetch(f"{address}/{name}") == pixels.getvalue()
 
 
 def test_a_run_publishes_to_several_boards_while_it_goes_on(board, tmp_path):

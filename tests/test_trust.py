@@ -52,7 +52,7 @@ def received(run_dir, monkeypatch):
     store = Store(run_dir.parent / "board")
     there = store.receiving("r")
     receive(there, NOTE)
-    keep_received(there, "run.json", None, (run_dir / "run.json").read_bytes())
+    keep_received(there, there.path_of("run.json"), (run_dir / "run.json").read_bytes())
     store.close()
     for path in (run_dir.parent / "board/r").iterdir():
         if not path.name.startswith(".") and path.name != "event_storage.log":

@@ -1,9 +1,11 @@
-"""Upload the files beside a run's log to one board: its config, its record, experiment configs, model cards."""
+"""Upload the files beside a run's log to one board: its config, its record, experiment configs, model cards, images."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import re
 import threading
 from collections.abc import Callable, Iterator
 
@@ -69,6 +71,8 @@ class FileUploads:
             raise FollowedByBoard
         if answer.status == 413:
             self.left_out[name] = "larger than the board takes"
+        elif answer.status in (404, 405) and _is_image(name):
+            self.left_out[name] = "the board is of a version that takes no images"
         elif answer.status not in (200, 201, 204):
             raise refusal(answer, self._address)
         else:
@@ -81,6 +85,11 @@ class FileUploads:
         for number in numbers:
             names = (os.path.join(str(number), name) for name in layout.EXPERIMENT_FILES)
             yield from (name for name in names if self._state(name))
+            folder = os.path.join(str(number), layout.MEDIA)
+            with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+                images = sorted(os.listdir(os.path.join(self._run_dir, folder)))
+                named = (os.path.join(folder, own) for own in images)
+                yield from (name for name in named if _is_image(name) and name not in self._seen)  # they never change
 
     def _state(self, name: str) -> tuple[int, int, int] | None:
         try:
@@ -88,3 +97,8 @@ class FileUploads:
         except OSError:
             return None
         return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _is_image(name: str) -> bool:
+    """Tell whether a file is one that a metric recorded, not what was being written of one."""
+    return re.fullmatch(rf"\d+/{layout.MEDIA}/[0-9a-f]{{64}}\.png", name.replace(os.sep, "/")) is not None

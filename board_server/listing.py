@@ -15,6 +15,7 @@ from board_server.store import Store
 from board_server.summaries import Summaries
 from mlgym_jax.events import decode, is_being_written, layout
 from mlgym_jax.events.annotation_log import read_annotations
+from mlgym_jax.events.annotations import Annotated
 from mlgym_jax.events.run_summary import Key, key_of
 
 _LOG = logging.getLogger("board_server")
@@ -24,8 +25,7 @@ _TAIL_BYTES = 1 << 16
 # connecting again.
 _LOST_AFTER_SECONDS = {"local": 5.0, "published": 30.0}
 _MAX_NAMED = 20  # of the folders that are not shown
-_MAX_NOTE = 200  # characters of a note's first line
-_NOTHING_SAID: dict[str, Any] = {"note": "", "tags": [], "archived": False, "deleted": False}
+_NOTHING_SAID: dict[str, Any] = Annotated().in_a_row()
 
 
 class Listing:
@@ -162,10 +162,7 @@ class Listing:
             return _NOTHING_SAID
         known = self._said.get(name)
         if known is None or known[0] != key:
-            one = read_annotations(folder).run
-            note = one.note.strip().partition("\n")[0][:_MAX_NOTE]
-            said = {"note": note, "tags": one.tags, "archived": one.archived, "deleted": one.deleted}
-            known = self._said[name] = key, said
+            known = self._said[name] = key, read_annotations(folder).run.in_a_row()
         return known[1]
 
     def stands(self, run: Run) -> tuple[bool, bool]:

@@ -51,6 +51,10 @@ def test_a_file_holds_what_a_board_answers(board, storage, tmp_path, run_id):
     assert header_and_columns(curves[begin : begin + length]) == header_and_columns(answer)
     assert {**run["detail"], "event_id": 0} == {**board.json(path), "event_id": 0}
     assert run["experiments"] == board.json(f"{path}/experiments")
+    (row,) = (one for one in board.json("/grid_searches") if one["grid_search_id"] == run_id)
+    (saved_row,) = saved["grid_searches"]
+    assert saved_row.keys() == row.keys()
+    assert not row["summarised"] or saved_row == row
     wanted = board.json(f"{path}/verdict")
     name = {"resume": run["verdict"]["resume"], "load": run["verdict"]["load"]}  # by the folder, which is elsewhere
     assert {**run["verdict"], "sentences": 0} == {**wanted, "sentences": 0, **name}

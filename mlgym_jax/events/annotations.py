@@ -26,6 +26,7 @@ from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.events.codec import Event, decode
 
 MAX_NOTE_BYTES = 1 << 16
+_MAX_NOTE_IN_A_ROW = 200  # characters
 MAX_TAGS = 100  # of a run, and of each of its experiments
 MAX_TAG_LENGTH = 64
 MAX_NAME_LENGTH = 64  # of who says it
@@ -109,6 +110,11 @@ class Annotated:
             "deleted": self.deleted,
             "deleted_ms": self.deleted_ms,
         }
+
+    def in_a_row(self) -> dict[str, Any]:
+        """Return it as a list of runs has it; of its note the beginning of the first line."""
+        note = self.note.strip().partition("\n")[0][:_MAX_NOTE_IN_A_ROW]
+        return {"note": note, "tags": [*self.tags], "archived": self.archived, "deleted": self.deleted}
 
 
 @dataclass(slots=True)

@@ -20,7 +20,8 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from mlgym_jax.errors import DiskError, MlgymError
-from mlgym_jax.events import default_mode, encode, layout
+from mlgym_jax.events import default_mode, encode, layout, run_summary
+from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.answers import experiment_as_data, run_as_data
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.events.verdict import kept_epochs
@@ -142,21 +143,23 @@ def _answers(result: RunResult, monitor: str | None, mode: str | None) -> dict[s
 
 
 def _listed(result: RunResult) -> Mapping[str, Any]:
-    view, log = result.view, os.path.join(result.run_dir, layout.LOG)
-    status = run_as_data(result.run_id, view, 0, False, result.is_lost)["status"]
+    """Return a run's row in the list of runs, of what was read of it."""
+    log = os.path.join(result.run_dir, layout.LOG)
+    summary = run_summary.summarise(result.view)
     try:
         size, modified_ms = os.stat(log).st_size, os.stat(log).st_mtime_ns // 1_000_000
     except OSError:
         size, modified_ms = 0, None
     return {
         "grid_search_id": result.run_id,
-        "name": view.name,
-        "status": status,
-        "started_ms": view.started_ms,
         "modified_ms": modified_ms,
-        "num_experiments": view.num_experiments,
         "bytes": size,
         "published": False,
+        **read_annotations(result.run_dir).run.in_a_row(),
+        "summarised": True,
+        **summary,
+        "owner": run_summary.owner(result.run_dir),
+        "status": "LOST" if result.is_lost and summary["status"] == "RUNNING" else summary["status"],
     }
 
 

@@ -10,7 +10,13 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
-from mlgym_jax.report import _main as report
+from mlgym_jax.command_line import guarded
+from mlgym_jax.report import _main
+
+
+def report(words):
+    """Run the command, as the command line does."""
+    return guarded(_main, words)
 
 
 def study(validation, **sections):

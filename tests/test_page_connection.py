@@ -75,7 +75,7 @@ def test_without_websockets_the_list_is_there_and_the_reason(open_tab, relay):
     relay.bars_sockets = True
     tab = open_tab(relay.url)
     page = tab.go("runs")
-    rows(page, "Runs").filter(has_text="plain").wait_for()
+    rows(page, "Runs").filter(has=page.locator("a[href^='#/runs/plain']")).wait_for()
     page.get_by_text("not live: your proxy passes no WebSockets").wait_for()
     tab.show("runs/plain/flow")
     rows(page).first.wait_for()

@@ -23,13 +23,21 @@ from study_files import assert_same_bits, assert_same_outcome, events, here, out
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid, register
+from mlgym_jax.command_line import guarded
 from mlgym_jax.data.cross_validation import cross_validation
 from mlgym_jax.recording.launch import repeat
-from mlgym_jax.report import _main as report
+from mlgym_jax.report import _main
 from mlgym_jax.reproduce import reproduce
 from mlgym_jax.study.expand import prepare
 
 pytestmark = pytest.mark.usefixtures("own_registry")
+
+
+def report(words):
+    """Run the command, as the command line does."""
+    return guarded(_main, words)
+
+
 NESTED = {"outer_folds": 2, "inner_folds": 2, "monitor": "val/accuracy", "mode": "max"}
 
 

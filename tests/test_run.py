@@ -164,7 +164,7 @@ def test_report(sixty):
     assert len(rows) == NUM_EXPERIMENTS and best == sorted(best, reverse=True)
     status, out, _ = here("report", run_dir, "--json", "--monitor=val/loss")
     found = json.loads(out)
-    assert status == 0 and set(found) == {"run_id", "num_experiments", "experiments"}
+    assert status == 0 and set(found) == {"run_id", "num_experiments", "experiments", "verdict"}
     assert (found["run_id"], found["num_experiments"]) == ("first", NUM_EXPERIMENTS)
     logged = {(payload["experiment_id"], payload["epoch"]): payload for payload in events(run_dir, "evaluation_result")}
     for number, experiment in enumerate(found["experiments"]):

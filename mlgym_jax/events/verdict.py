@@ -12,7 +12,7 @@ Synopsis:
 ...     scores = {"val/accuracy": score}
 ...     log.append(evaluation_result("r", experiment_id=number, epoch=1, scores=scores, seconds=0.1, now_ms=0))
 >>> verdict(project(log))["headline"]
-'best val/accuracy so far 0.8000, experiment 1; 0.7500 ± 0.0707 over its 2 seeds'
+'best val/accuracy so far 0.8000, experiment 1; 0.7500 ± 0.0707 over its 2 seeds; optimizer.learning_rate explains 83 %'
 """
 
 from __future__ import annotations

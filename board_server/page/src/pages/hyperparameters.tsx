@@ -17,7 +17,8 @@ import type { Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { evenScale, scaleOf } from "../scales";
 import { Scatter, type ScatterAxis } from "../scatter";
-import { orderScores, rankingScore } from "../score_order";
+import { ScoreChoice } from "../score_choice";
+import { rankingScore } from "../score_order";
 import { MAX_BINS, rankCorrelation, ranks, varianceExplained } from "../statistics";
 import { TwoAtOnce } from "../two_at_once";
 
@@ -146,21 +147,7 @@ export function Hyperparameters({ store }: { store: RunStore }) {
     <div class="page sheet">
       <div class="bartop controls">
         <FilterField hidden={false} />
-        <Select
-          label="Score"
-          value={by}
-          options={orderScores(run.scores, by).map((name) => [name, name])}
-          onChange={(next) => setView({ by: next, mode: "" })}
-        />
-        <Select
-          label="Better is"
-          value={mode}
-          options={[
-            ["max", "greater"],
-            ["min", "less"],
-          ]}
-          onChange={(next) => setView({ mode: next })}
-        />
+        <ScoreChoice label="Score" scores={run.scores} by={by} mode={mode} />
         <Select
           label="Of each experiment"
           value={state.at}

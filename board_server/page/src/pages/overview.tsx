@@ -1,18 +1,19 @@
 /** What a run has come to, at first sight: the verdict in words, the best so far, what matters, and the model. */
 
-import { dark, runAddress, setView, view } from "../app";
+import { dark, runAddress, view } from "../app";
 import { BestChart } from "../best_chart";
 import { Command, Model } from "../best_model";
 import { ChartChips } from "../chart_chips";
 import { colourOf, coloursOf, css } from "../colours";
-import { Bar, Empty, Score, Select, Short } from "../controls";
+import { Bar, Empty, Score, Short } from "../controls";
 import { candidates, hyperparameterNames } from "../filter";
 import { exactValue, formatNumber } from "../format";
 import { labelOf } from "../labels";
 import { scoreMode } from "../lines";
 import type { Experiment, Run } from "../run_state";
 import type { RunStore } from "../run_store";
-import { orderScores, rankingScore } from "../score_order";
+import { ScoreChoice } from "../score_choice";
+import { rankingScore } from "../score_order";
 import { useVerdict } from "../verdict";
 import type { Verdict } from "../wire";
 
@@ -93,21 +94,7 @@ function Said({ run, verdict, by, mode }: { run: Run; verdict: Verdict; by: stri
       )}
       {run.scores.length > 1 && (
         <div class="bartop controls">
-          <Select
-            label="Judged by"
-            value={by}
-            options={orderScores(run.scores, by).map((name) => [name, name])}
-            onChange={(next) => setView({ by: next, mode: "" })}
-          />
-          <Select
-            label="Better is"
-            value={mode}
-            options={[
-              ["max", "greater"],
-              ["min", "less"],
-            ]}
-            onChange={(next) => setView({ mode: next })}
-          />
+          <ScoreChoice label="Judged by" scores={run.scores} by={by} mode={mode} />
         </div>
       )}
     </section>

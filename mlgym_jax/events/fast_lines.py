@@ -1,4 +1,4 @@
-"""Evaluation results straight from their lines: they are most of a log, and reading them typed takes half the time."""
+"""Evaluation results the fast way into a view: from typed lines, or whole epochs of them; they are most of a log."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Iterable
 
 import msgspec
 
-from mlgym_jax.events.codec import decode
+from mlgym_jax.events.codec import Event, decode
+from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.log import read_lines
 from mlgym_jax.events.projection import LARGEST, apply
 from mlgym_jax.events.schema import EvaluationResult
@@ -53,29 +54,20 @@ def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
             try:
                 event = read(line)
                 payload = event.payload
-                experiment, epoch = experiments[payload.experiment_id], payload.epoch
-                numbers, history = experiment.epoch_numbers, experiment.history
-                scores = [(f"{one.split}/{one.metric}", float(one.score)) for one in payload.metric_scores]
+                scores = {f"{one.split}/{one.metric}": float(one.score) for one in payload.metric_scores}
                 for one in payload.loss_scores:
-                    scores.append((f"{one.split}/{one.loss}", float(one.score)))
+                    scores[f"{one.split}/{one.loss}"] = float(one.score)
                 seconds = payload.seconds
                 seconds = math.nan if seconds is None else float(seconds)
                 if (
-                    experiment.status == view.status == "RUNNING"
-                    and experiment.stop_epoch is None
-                    and numbers[-1] < epoch <= LARGEST
-                    and abs(event.creation_ts) <= LARGEST
+                    view.status == "RUNNING"
                     and view.run_id is not None
-                    and not experiment._logged
-                    and len(scores) == len(history)
-                    and history.keys() == {name for name, _ in scores}
+                    and payload.epoch <= LARGEST
+                    and abs(event.creation_ts) <= LARGEST
+                    and experiments[payload.experiment_id]._append_epoch(
+                        payload.epoch, scores, seconds, event.creation_ts, payload.step
+                    )
                 ):
-                    for name, score in scores:
-                        history[name].append(score)
-                    numbers.append(epoch)
-                    experiment.epoch_seconds.append(seconds)
-                    experiment.epoch_steps.append(payload.step or None)
-                    experiment.evaluated_ms.append(event.creation_ts)
                     continue
             except (ValueError, LookupError):
                 pass  # not as it usually is: `apply` knows what to do
@@ -87,3 +79,15 @@ def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
             continue
         apply(view, event)
     return damaged
+
+
+def apply_results(view: RunView, results: EpochResults) -> None:
+    """Bring `view` up to date with an epoch's results, as `apply` does with their events."""
+    usual, epoch = view.status == "RUNNING" and view.run_id is not None, results.epoch
+    others: list[Event] | None = None
+    for number, ((experiment_id, scores), step) in enumerate(zip(results.scores.items(), results.steps, strict=True)):
+        experiment = view.experiments.get(experiment_id)
+        if usual and experiment and experiment._append_epoch(epoch, scores, results.seconds, results.now_ms, step):
+            continue
+        others = others or results.events()
+        apply(view, others[number])

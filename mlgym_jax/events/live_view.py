@@ -6,7 +6,8 @@ import os
 import threading
 from collections.abc import Sequence
 
-from mlgym_jax.events.fast_lines import apply_lines
+from mlgym_jax.events.epoch_results import EpochResults
+from mlgym_jax.events.fast_lines import apply_lines, apply_results
 from mlgym_jax.events.log import read_lines
 from mlgym_jax.events.views import RunView
 
@@ -33,7 +34,11 @@ class LiveView:
         with self.lock:
             self.damaged_lines = apply_lines(self.view, (line for _, line in read_lines(path)))
 
-    def take(self, lines: Sequence[bytes]) -> None:
-        """Take in what was appended."""
+    def take(self, written: Sequence[bytes | EpochResults]) -> None:
+        """Take in what was appended: lines, and results of epochs."""
         with self.lock:
-            apply_lines(self.view, lines)
+            for part in written:
+                if isinstance(part, EpochResults):
+                    apply_results(self.view, part)
+                else:
+                    apply_lines(self.view, [part])

@@ -18,13 +18,14 @@ from itertools import islice
 from pathlib import Path
 
 from mlgym_jax.errors import DiskError, MlgymError
-from mlgym_jax.events.codec import Event, decode, encode
+from mlgym_jax.events.codec import Event, decode
+from mlgym_jax.events.epoch_results import Appended, EpochResults
 from mlgym_jax.events.files import fsync_folder
 from mlgym_jax.events.lines import BLOCK_BYTES, count_lines, repair, write_all
 from mlgym_jax.events.place import check_place
 
 Sink = Callable[[int, Sequence[Event]], object]
-Follower = Callable[[Sequence[bytes]], object]
+Follower = Callable[[Sequence[bytes | EpochResults]], object]
 _LOCK_ATTEMPTS = 5
 
 
@@ -79,7 +80,7 @@ class EventLog:
             fsync_interval_seconds: at most one fsync in so many seconds, in the background.
             sinks: called with `(first_event_id, events)` after each append, in order, on the appending thread. A sink
                 that raises is dropped with a warning; the log goes on.
-            follower: called before them with the lines that `append` has written; it must not raise.
+            follower: called before them with what `append` has written, lines and results of epochs; it must not raise.
             counted: (bytes, lines) of a beginning that is known to hold so many whole lines, which is not read again.
 
         Raises:
@@ -127,7 +128,7 @@ class EventLog:
         if not self._closed:
             check_place(self._fd, self.path)
 
-    def append(self, events: Iterable[Event]) -> int:
+    def append(self, events: Iterable[Event | EpochResults]) -> int:
         """Append `events`, all or none, and return the id of the first.
 
         Raises:
@@ -135,15 +136,15 @@ class EventLog:
             MlgymError: the log is closed.
             TypeError: an event holds something that JSON cannot; nothing was written.
         """
-        events = list(events)
-        lines = [encode(event) + b"\n" for event in events]
+        appended = Appended(events)
+        written, lines = appended.encoded()
         with self._lock:
             self.check_place()
-            first = self._append(b"".join(lines), len(events))
+            first = self._append(b"".join(lines), len(lines))
             if self._follower is not None:
-                self._follower(lines)
-            if events:
-                self._tell_sinks(first, events)
+                self._follower(written)
+            if lines:
+                self._tell_sinks(first, appended)
         return first
 
     def append_lines(self, lines: Sequence[bytes]) -> int:

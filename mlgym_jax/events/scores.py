@@ -31,24 +31,33 @@ def evaluation_result(
     Raises:
         MlgymError: a name without a split.
     """
-    metric_scores, loss_scores = [], []
+    numbers = {key: float(score) for key, score in scores.items()}
+    told = {"experiment_id": experiment_id, "epoch": epoch, "seconds": seconds, "step": step}
+    return payload_of(grid_search_id, numbers, **told).at(now_ms)
+
+
+def payload_of(grid_search_id: str, scores: Mapping[str, Any], **told: Any) -> EvaluationResult:
+    """Return what an `evaluation_result` says, the scores as they are.
+
+    Raises:
+        MlgymError: a name without a split.
+    """
+    metric_scores: list[Any] = []
+    loss_scores: list[Any] = []
     for key, score in scores.items():
         split, slash, name = key.partition("/")
         if not slash:
             raise MlgymError(f"score {key!r} names no split; write it as 'split/name', for example 'val/{key}'.")
-        if name == "loss" or name.startswith("loss/"):
-            loss_scores.append({"loss": name, "split": split, "score": float(score)})
+        if is_loss(name):
+            loss_scores.append({"loss": name, "split": split, "score": score})
         else:
-            metric_scores.append({"metric": name, "split": split, "score": float(score)})
-    return EvaluationResult(
-        grid_search_id,
-        experiment_id=experiment_id,
-        epoch=epoch,
-        metric_scores=metric_scores,
-        loss_scores=loss_scores,
-        seconds=seconds,
-        step=step,
-    ).at(now_ms)
+            metric_scores.append({"metric": name, "split": split, "score": score})
+    return EvaluationResult(grid_search_id, metric_scores=metric_scores, loss_scores=loss_scores, **told)
+
+
+def is_loss(name: str) -> bool:
+    """Tell whether a score, named without its split, is a loss."""
+    return name == "loss" or name.startswith("loss/")
 
 
 def scores_of(payload: Mapping[str, Any]) -> dict[str, float]:

@@ -140,6 +140,24 @@ class ExperimentView:
                 found[name] = values[index]
         return found
 
+    def _append_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int, step: Any) -> bool:
+        """Take in what experiments that train bring most: a later epoch with the scores of all before.
+
+        Returns:
+            False for anything else, which `_add_epoch` knows what to do with.
+        """
+        numbers, history = self.epoch_numbers, self.history
+        usual = self.status == "RUNNING" and self.stop_epoch is None and not self._logged
+        if not usual or not numbers or numbers[-1] >= epoch or history.keys() != scores.keys():
+            return False
+        for name, score in scores.items():
+            history[name].append(score)
+        numbers.append(epoch)
+        self.epoch_seconds.append(seconds)
+        self.epoch_steps.append(step or None)
+        self.evaluated_ms.append(now_ms)
+        return True
+
     def _add_epoch(self, epoch: int, scores: Mapping[str, float], seconds: float, now_ms: int, step: Any) -> bool:
         """Take in one epoch's scores; the first ones of an epoch win. Return whether they were taken."""
         index = bisect_left(self.epoch_numbers, epoch)

@@ -114,13 +114,12 @@ def fit(
     for epoch in range(first_epoch, num_epochs + 1):
         found, values, replanned = _finished(runner, pending.found, active, epoch)
         seconds = clock() - pending.began - pending.paused
-        scores, ended = {}, {}
+        scores, ended, told = {}, {}, values.tolist()
+        left_out = [name for name in runner.names if epoch % (intervals or {}).get(name, 1)]
         for row in np.flatnonzero(active).tolist():
-            scores[row] = {
-                name: value
-                for name, value in zip(runner.names, values[row].tolist(), strict=True)
-                if epoch % (intervals or {}).get(name, 1) == 0
-            }
+            scores[row] = dict(zip(runner.names, told[row], strict=True))
+            for name in left_out:
+                del scores[row][name]
             histories[row].append(scores[row])
             verdict = judge(histories[row], early_stopping)
             if verdict is not None:

@@ -18,6 +18,7 @@ from typing import Any
 from mlgym_jax.config.html_table import html_line
 from mlgym_jax.data import given
 from mlgym_jax.events import LiveView, RunView
+from mlgym_jax.events.epoch_results import Appended
 from mlgym_jax.reading.cells import show
 from mlgym_jax.reading.progress import (
     duration,
@@ -69,7 +70,7 @@ class NotebookProgress:
         self._thread = threading.get_ident()  # the one whose cell this is
 
     def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
-        for event in events:
+        for event in Appended.of(events).others:
             if event["event_type"] == "group_compiled":
                 self._doing = ""
             elif event["event_type"] == "job_status" and not self._has_trained():

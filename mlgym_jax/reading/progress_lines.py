@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.events import LiveView, default_monitor
+from mlgym_jax.events.epoch_results import Appended
 from mlgym_jax.reading.results import RunResult
 from mlgym_jax.reading.summary import summary
 
@@ -45,7 +46,7 @@ class ProgressLines:
         """Leave nothing open: lines are written as they come."""
 
     def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
-        for event in events:
+        for event in Appended.of(events).others:
             self._note(event["event_type"], event["payload"])
         if self.live.view.experiments and self._now() - self._told_at >= _INTERVAL_SECONDS:
             self._told_at = self._now()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group
@@ -12,6 +12,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from mlgym_jax.events import LiveView, RunView, default_monitor
+from mlgym_jax.events.epoch_results import Appended
 from mlgym_jax.reading.notebook import resume_command, short_path
 from mlgym_jax.reading.progress import epochs_done, epochs_planned, leader
 from mlgym_jax.reading.results import RunResult
@@ -91,8 +92,11 @@ class Terminal:
             self._screen = None
 
     def __call__(self, first_event_id: int, events: Sequence[Mapping[str, Any]]) -> None:
-        for event in events:
+        appended = Appended.of(events)
+        for event in appended.others:
             self._note(event["event_type"], event["payload"])
+        for results in appended.results:
+            self._trained(results.scores)
         if self._quiet or not self._view.experiments:
             return
         if self._console.is_terminal:
@@ -104,8 +108,7 @@ class Terminal:
 
     def _note(self, kind: str, payload: Mapping[str, Any]) -> None:
         if kind == "evaluation_result":
-            self._first_epoch_at = self._first_epoch_at or time.monotonic()
-            self._examples += self._examples_an_epoch.get(payload["experiment_id"], 0)
+            self._trained([payload["experiment_id"]])
         elif kind == "group_compiled":
             for number in payload["experiments"]:
                 self._examples_an_epoch[number] = payload.get("num_examples") or 0
@@ -124,6 +127,10 @@ class Terminal:
                 self._say(f"no checkpoint is left of what was to be kept: {rows}")
         elif kind == "experiment_failed":
             self._say(f"experiment {payload['experiment_id']} failed: {_whole(payload['error'])}")
+
+    def _trained(self, experiments: Iterable[int]) -> None:
+        self._first_epoch_at = self._first_epoch_at or time.monotonic()
+        self._examples += sum(self._examples_an_epoch.get(number, 0) for number in experiments)
 
     def _say(self, line: str) -> None:
         (self._screen.console if self._screen else self._console).print(line)

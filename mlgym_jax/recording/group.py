@@ -16,8 +16,8 @@ from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import DiskError, in_words
 from mlgym_jax.events import layout, schema
+from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.layout import History
-from mlgym_jax.events.scores import evaluation_result
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
@@ -245,37 +245,36 @@ def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
     )
 
 
-def _events(training: GroupTraining, report: EpochReport) -> list[Event]:
+def _events(training: GroupTraining, report: EpochReport) -> list[Event | EpochResults]:
     """Turn an epoch report into events; epochs that the log holds already are compared instead."""
     recorder, job = training.recorder, training.job
-    events: list[Event] = []
+    events: list[Event | EpochResults] = []
     num_epochs = job.cadence.num_evaluations
     progress = recorder.status_due() or report.epoch == num_epochs
     steps, last = job.cadence.stretch, job.names[-1].split("/", 1)[0]
     status = status_at(training, report.epoch, Reached(last, True, steps, steps))
-    recorded = record_events(training, report)
+    for recorded in record_events(training, report).values():
+        events += recorded  # before the scores: an epoch that the log holds needs none of it any more
+    new: dict[int, dict[str, float]] = {}
+    folds: list[int] = []
     for row, scores in report.scores.items():
         number = training.ids[row]
-        events += recorded.get(row, ())  # before the scores: an epoch that the log holds needs none of it any more
         if report.epoch in training.logged[row]:
             events += recorder.compare(
                 number, report.epoch, training.logged[row][report.epoch], scores, training.tolerance
             )
         else:
-            seconds = report.seconds / len(report.scores)
-            step = job.cadence.steps_after(report.epoch, int(job.fold_of_row[row]))
-            fields = {
-                "experiment_id": number,
-                "epoch": report.epoch,
-                "scores": scores,
-                "seconds": seconds,
-                "step": step,
-            }
-            events.append(recorder.event(evaluation_result, **fields))
-        if progress:
-            events.append(status(number))
-        if row in report.ended or report.epoch == num_epochs:
-            events += _end(training, row, report.ended.get(row))
+            new[number] = scores
+            folds.append(int(job.fold_of_row[row]))
+    if new:
+        steps_of = {fold: job.cadence.steps_after(report.epoch, fold) for fold in {*folds}}
+        steps = [steps_of[fold] for fold in folds]
+        seconds = report.seconds / len(report.scores)
+        events.append(EpochResults(recorder.run_id, report.epoch, new, seconds, steps, recorder.now_ms()))
+    if progress:
+        events += [status(training.ids[row]) for row in report.scores]
+    for row in report.scores if report.epoch == num_epochs else report.ended:
+        events += _end(training, row, report.ended.get(row))
     if report.compacted is not None:
         rows = [training.ids[row] for row in report.compacted]
         events.append(recorder.event(schema.group_compacted, group=job.group.index, epoch=report.epoch, rows=rows))

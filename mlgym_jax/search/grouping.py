@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -61,7 +62,7 @@ class Group:
     config: Mapping[str, Any]
     dynamic: tuple[str, ...]
 
-    @property
+    @functools.cached_property
     def ids(self) -> list[int]:
         return [experiment.experiment_id for experiment in self.experiments]
 

@@ -16,6 +16,7 @@ from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
+from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.events import project_log
 from mlgym_jax.events.layout import LOG
@@ -95,8 +96,7 @@ def trained(model, mesh, plan, shard=None):
     scores = np.stack([runner.read_scores(runner.epoch(np.ones(2, bool), epoch)) for epoch in (1, 2)])
     snapshot = runner.snapshot()
     whole, rows = snapshot.states(), snapshot.rows([1, 0])
-    for row, own in zip((1, 0), rows, strict=True):
-        jax.tree.map(lambda leaf, one, row=row: np.testing.assert_array_equal(leaf[row], one), whole, own)
+    jax.tree.map(lambda leaf, copied: np.testing.assert_array_equal(leaf[[1, 0]], copied), whole, rows)
     _, _, block = snapshot.blocks[0]
     shards = [leaf.addressable_shards[0].data for leaf in jax.tree.leaves((block.params, block.opt_state))]
     flops = max(program.cost_analysis().get("flops", 0) for program in runner._compiled.values())
@@ -153,7 +153,7 @@ def stored(folder):
     sharded = jax.device_put(states, shardings(state_specs(abstract, 4, fsdp=True), mesh))
     assert sharded.params["Dense_0"]["kernel"].sharding.spec == PartitionSpec("experiment", None, "data")
     store = CheckpointStore(str(folder / "store"), job.abstract)
-    store.save(sharded, epoch=1, experiments=[0, 1], row_epochs=[1, 1], kept={}, wanted=frozenset())
+    store.save(sharded, epoch=1, experiments=[0, 1], row_epochs=[1, 1], kept=Copies(), wanted=frozenset())
     store.close()
     _, read = CheckpointStore(str(folder / "store"), job.abstract).restore_newest(lambda *damaged: None)
     jax.tree.map(np.testing.assert_array_equal, states, read)

@@ -12,6 +12,7 @@ import orbax.checkpoint as ocp
 import pytest
 from study_files import assert_same_outcome, here, outcome, small
 
+from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.packed import packed, unpacked
 from mlgym_jax.checkpoint.step_record import Saved, checksums, to_json
 from mlgym_jax.checkpoint.store import CheckpointStore
@@ -77,10 +78,11 @@ def state_of(rows):
 
 def save(store, state, epoch=1, kept=None):
     ids = list(range(len(state.step)))
+    copies = Copies()
+    for who, row in (kept or {}).items():
+        copies = copies.and_of([who], jax.tree.map(lambda leaf: leaf[None], row))
     wanted = frozenset(kept or ())
-    return store.save(
-        state, epoch=epoch, experiments=ids, row_epochs=[epoch] * len(ids), kept=kept or {}, wanted=wanted
-    )
+    return store.save(state, epoch=epoch, experiments=ids, row_epochs=[epoch] * len(ids), kept=copies, wanted=wanted)
 
 
 def write_as_before(folder, state, kept):

@@ -8,12 +8,10 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-import jax
-import numpy as np
-
+from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.orbax_later import manager_of, ocp
 from mlgym_jax.checkpoint.packed import packed
 from mlgym_jax.checkpoint.refused import timed_out
@@ -32,16 +30,16 @@ class StepWriter:
         self._folder = folder
         self._manager: ocp.CheckpointManager | None = None
         self._lock = threading.Lock()
-        self._unfinished: tuple[Saved, Any, Sequence[Any]] | None = None
+        self._unfinished: tuple[Saved, Any, Copies] | None = None
         self._written: Saved | None = None
         self._failure: BaseException | None = None
 
-    def begin(self, saved: Saved, state: Any, kept: Sequence[Any]) -> None:
+    def begin(self, saved: Saved, state: Any, kept: Copies) -> None:
         """Start writing a step; the one before must be finished.
 
         Args:
             saved: what the step holds, its checksums apart; state: stacked, of NumPy arrays that nobody changes; kept:
-                single rows of that form.
+                single rows of that form, those of `saved.kept` among them.
         """
         self._written = None
         self._unfinished = saved, state, kept
@@ -77,8 +75,8 @@ class StepWriter:
             try:
                 saved, state, kept = self._unfinished
                 items = {"state": packed(state)}
-                if kept:
-                    items["kept"] = packed(jax.tree.map(lambda *rows: np.stack(rows), *kept))
+                if saved.kept:
+                    items["kept"] = packed(kept.stacked(saved.kept))
                 sums = {"kept": [], **{name: checksums(item) for name, item in items.items()}}
                 saved = dataclasses.replace(saved, checksums=sums, is_packed=True)
                 arguments = {name: ocp.args.StandardSave(item) for name, item in items.items()}

@@ -10,12 +10,13 @@ from __future__ import annotations
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
+from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
 from mlgym_jax.checkpoint.orbax_later import ocp
 from mlgym_jax.checkpoint.packed import unpacked
@@ -56,7 +57,7 @@ class CheckpointStore:
         epoch: int,
         experiments: Sequence[int],
         row_epochs: Sequence[int],
-        kept: Mapping[Kept, TrainState],
+        kept: Copies,
         wanted: frozenset[Kept],
     ) -> int:
         """Start writing a step in the background, once the one before is whole; return its size in bytes.
@@ -71,11 +72,12 @@ class CheckpointStore:
         self.finish()
         if epoch in self._saved:
             return 0  # its beginning was cut short by a signal, and `finish` has seen to it
-        new = {who: row for who, row in kept.items() if who not in self.kept()}
+        before = self.kept()
+        new = tuple(who for who in kept if who not in before)
         state = jax.tree.map(np.asarray, state)
-        size = sum(leaf.nbytes for leaf in jax.tree.leaves((state, list(new.values()))))
-        saved = Saved(epoch, tuple(experiments), tuple(row_epochs), tuple(new), wanted, {})
-        self._writer.begin(saved, state, list(new.values()))
+        size = sum(leaf.nbytes + leaf[0].nbytes * len(new) for leaf in jax.tree.leaves(state))
+        saved = Saved(epoch, tuple(experiments), tuple(row_epochs), new, wanted, {})
+        self._writer.begin(saved, state, kept)
         return size
 
     def finish(self) -> None:

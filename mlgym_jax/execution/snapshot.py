@@ -30,31 +30,32 @@ class Snapshot:
         """Return the states of all rows, stacked."""
         return stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
 
-    def rows(self, wanted: Sequence[int]) -> list[TrainState]:
-        """Copy single rows, which the blocks must hold, shard by shard: the whole is never put together."""
-        copies: dict[int, TrainState] = {}
+    def rows(self, wanted: Sequence[int]) -> TrainState:
+        """Copy rows, which the blocks must hold, to [len(wanted), ...]: by shards, the whole is never put together."""
+        copies: list[np.ndarray] = []
+        structure = None
         for ids, _, block in self.blocks:
-            positions = {row: position for position, row in enumerate(ids) if row in wanted}
-            if not positions:
+            at = {row: position for position, row in enumerate(ids)}
+            numbers = np.array([number for number, row in enumerate(wanted) if row in at], np.intp)
+            if not len(numbers):
                 continue
+            positions = np.array([at[wanted[number]] for number in numbers], np.intp)
             leaves, structure = jax.tree.flatten(raw_key(block))
-            picked: dict[int, list[np.ndarray]] = {row: [] for row in positions}
-            for leaf in leaves:
-                shards = [(s.index, np.asarray(s.data)) for s in leaf.addressable_shards if s.replica_id == 0]
-                for row, position in positions.items():
-                    picked[row].append(_at(leaf, shards, position))
-            copies.update({row: jax.tree.unflatten(structure, values) for row, values in picked.items()})
-        return [copies[row] for row in wanted]
+            copies = copies or [np.empty((len(wanted), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
+            for copy, leaf in zip(copies, leaves, strict=True):
+                for shard in leaf.addressable_shards:
+                    if shard.replica_id == 0:
+                        _copy(copy, numbers, shard, positions)
+        assert structure is not None, "no block holds a wanted row"
+        return jax.tree.unflatten(structure, copies)
 
 
-def _at(leaf: jax.Array, shards: Sequence[tuple[Any, np.ndarray]], position: int) -> np.ndarray:
-    """Copy one row out of the shards that hold its parts."""
-    found = np.empty(leaf.shape[1:], leaf.dtype)
-    for (rows, *inside), data in shards:
-        first = rows.start or 0
-        if first <= position < first + len(data):
-            found[tuple(inside)] = data[position - first]
-    return found
+def _copy(copy: np.ndarray, numbers: np.ndarray, shard: Any, positions: np.ndarray) -> None:
+    """Copy what a shard holds of the rows at `positions` of a block, to the `numbers` of a copy."""
+    data, (rows, *inside) = np.asarray(shard.data), shard.index
+    first = rows.start or 0
+    there = (first <= positions) & (positions < first + len(data))
+    copy[(numbers[there], *inside)] = data[positions[there] - first]
 
 
 def stacked(base: Any, blocks: Sequence[tuple[list[int], Any]], num_rows: int) -> Any:

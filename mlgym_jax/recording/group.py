@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 
 import jax
 
+from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import DiskError, in_words
@@ -75,7 +76,7 @@ def train_group(
         CheckpointStore(os.path.join(run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index)), job.abstract),
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[Epochs() for _ in ids],
-        standing=Standing(None, (0,) * len(ids), {}, {}),
+        standing=Standing(None, (0,) * len(ids), {}, Copies()),
         rivals=rivals,
         written=(0, time.monotonic()),
         tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
@@ -250,7 +251,7 @@ def _events(training: GroupTraining, report: EpochReport) -> list[Event | EpochR
     recorder, job = training.recorder, training.job
     events: list[Event | EpochResults] = []
     num_epochs = job.cadence.num_evaluations
-    progress = recorder.status_due() or report.epoch == num_epochs
+    progress = recorder.status_due(len(report.scores)) or report.epoch == num_epochs
     steps, last = job.cadence.stretch, job.names[-1].split("/", 1)[0]
     status = status_at(training, report.epoch, Reached(last, True, steps, steps))
     for recorded in record_events(training, report).values():

@@ -8,7 +8,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from mlgym_jax.checkpoint.store import CheckpointStore, Kept
+import jax
+
+from mlgym_jax.checkpoint.copies import Copies
+from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError, in_words
 from mlgym_jax.events import schema
@@ -35,7 +38,7 @@ class Standing(NamedTuple):
     report: EpochReport | None
     row_epochs: tuple[int, ...]
     wanted: Mapping[int, frozenset[int]]
-    pending: Mapping[Kept, TrainState]
+    pending: Copies
 
 
 @dataclasses.dataclass
@@ -101,7 +104,7 @@ def own_checkpoint(training: GroupTraining) -> tuple[int, TrainState | None]:
     finally:  # what was moved is told, whatever comes
         for fields in skipped:
             recorder.emit(schema.checkpoint_skipped, group=training.job.group.index, **fields)
-    training.standing = Standing(None, saved.row_epochs, {}, {})
+    training.standing = Standing(None, saved.row_epochs, {}, Copies())
     training.written = (saved.epoch, time.monotonic())
     return saved.epoch, state
 
@@ -115,13 +118,13 @@ def _lost(training: GroupTraining) -> list[list[int]]:
 
 def make_good(training: GroupTraining) -> None:
     """Take the rows that a strategy wants, and no step keeps, from the states of steps; some launch was cut short."""
-    standing, kept, found = training.standing, training.store.kept(), {}
+    standing, kept, found = training.standing, training.store.kept(), Copies()
     for row, epochs in standing.wanted.items():
         for epoch in epochs:
             who = training.ids[row], epoch
             state = None if who in kept else training.store.state_of(*who)
             if state is not None:
-                found[who] = state
+                found = found.and_of([who], jax.tree.map(lambda leaf: leaf[None], state))
     training.standing = standing._replace(pending=found)
 
 
@@ -143,10 +146,9 @@ def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     wanted = {**before.wanted, **{row: wanted_epochs(training, row) for row in report.scores}}
     new = [row for row in report.scores if report.epoch in wanted[row]]
     epochs_of = {ids[row]: epochs for row, epochs in wanted.items()}
-    pending = {who: state for who, state in before.pending.items() if who[1] in epochs_of[who[0]]}
+    pending = before.pending.only(lambda who: who[1] in epochs_of[who[0]])
     if new:
-        for row, state in zip(new, report.snapshot.rows(new), strict=True):
-            pending[ids[row], report.epoch] = state
+        pending = pending.and_of([(ids[row], report.epoch) for row in new], report.snapshot.rows(new))
     row_epochs = tuple(report.epoch if row in report.scores else was for row, was in enumerate(before.row_epochs))
     training.standing = Standing(report, row_epochs, wanted, pending)
 
@@ -179,7 +181,7 @@ def save(training: GroupTraining) -> None:
         bytes=size,
         seconds=time.perf_counter() - started,
     )
-    written, standing = (report.epoch, time.monotonic()), standing._replace(pending={})
+    written, standing = (report.epoch, time.monotonic()), standing._replace(pending=Copies())
     # Without a call between them, so no signal comes between them, either.
     training.unfinished, training.written, training.standing = event, written, standing
 

@@ -17,7 +17,10 @@ from mlgym_jax.search.grouping import Experiment
 from mlgym_jax.study.expand import Study
 
 # Progress goes out at most four times a second: three times on this clock, and once more at an experiment's end.
+# Of many experiments it goes out more seldom, but within two seconds.
 _STATUS_INTERVAL_SECONDS = 0.34
+_STATUSES_PER_SECOND = 1_000
+_LONGEST_INTERVAL_SECONDS = 1.9
 
 
 class Recorder:
@@ -113,10 +116,10 @@ class Recorder:
             **fields,
         )
 
-    def status_due(self) -> bool:
-        """Tell whether progress may be reported again: at most four times a second."""
-        now = time.monotonic()
-        if now - self._status_at < _STATUS_INTERVAL_SECONDS:
+    def status_due(self, num_experiments: int) -> bool:
+        """Tell whether the progress of so many experiments may be reported again: at most four times a second."""
+        now, interval = time.monotonic(), num_experiments / _STATUSES_PER_SECOND
+        if now - self._status_at < min(max(interval, _STATUS_INTERVAL_SECONDS), _LONGEST_INTERVAL_SECONDS):
             return False
         self._status_at = now
         return True

@@ -18,7 +18,7 @@ from mlgym_jax.recording.group_checkpoints import Event, GroupTraining, finish_s
 def progress(training: GroupTraining, reached: Reached) -> list[Event]:
     """Tell of each experiment that trains where in the epoch it is; nothing if that was told a moment ago."""
     recorder = training.recorder
-    if not recorder.status_due():
+    if not recorder.status_due(len(training.ids)):
         return []
     done = max(map(len, training.histories))
     status = status_at(training, done + 1, reached)

@@ -1,25 +1,32 @@
 """What many small networks cost beside one, by each way to batch them, and whether `auto` takes the best: for a GPU.
 
     python -m benchmarks.accelerator [--workloads=mlp,cnn,wide_cnn,transformer] [--numbers=1,4,16,64,256,1024]
-        [--rounds=5] [--seconds=4] [--tune=mlp:64,cnn:6]
+        [--rounds=5] [--seconds=4] [--tune=mlp:64,cnn:6] [--recorded=mlp:64:200,mlp:1024:50]
 
 Each is one process with all of its devices: groups that differ in learning rate and seed, trained by the engine's
 runners, compiled apart. An epoch's time is the median of so many; a way that would take more than `seconds` for an
 epoch, judging by fewer experiments, is left out. Rates are experiment-epochs a second; `x one` is the rate beside that
-of one experiment by itself. `--tune` tells what `--plan=tune` finds.
+of one experiment by itself. `--tune` tells what `--plan=tune` finds. `--recorded` runs whole studies of so many
+experiments and epochs, with the three best epochs of each kept, and tells the rate from compiled to trained, by their
+logs: what events and checkpoints leave of the rate above.
 """
 
 import argparse
+import os
 import statistics
+import tempfile
 import time
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
+import mlgym_jax
 from benchmarks.networks import CNN, MLP, Transformer
 from mlgym_jax import component, grid, register
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.events import read_events
+from mlgym_jax.events.layout import LOG
 from mlgym_jax.execution.memory import memory_needed
 from mlgym_jax.execution.plan import request_of
 from mlgym_jax.study.expand import prepare
@@ -59,10 +66,10 @@ def small_network(*, workload: str):
     return SMALL[workload][0]
 
 
-def job_of(workload, number):
+def config_of(workload, number, num_epochs):
     rates = min(number, 16)
     config = ConfigDict()
-    config.num_epochs = 1000
+    config.num_epochs = num_epochs
     config.seed = grid(*range(number // rates))
     config.dataset = component("small_arrays", workload=workload)
     config.loader = component("in_memory", batch_size=BATCH)
@@ -70,8 +77,24 @@ def job_of(workload, number):
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("adam", learning_rate=grid(*np.geomspace(1e-4, 1e-2, rates).tolist()))
     config.metrics = {} if workload == "transformer" else dict(accuracy=component("accuracy"))
-    (job,) = prepare(config).jobs
+    config.checkpointing = component("best", monitor="val/loss", mode="min", num_keep=3)
+    return config
+
+
+def job_of(workload, number):
+    (job,) = prepare(config_of(workload, number, 1000)).jobs
     return job
+
+
+def recorded_rate(workload, number, num_epochs):
+    """Run a study; return its experiment-epochs a second from compiled to trained, and from first to last result."""
+    with tempfile.TemporaryDirectory() as storage:
+        result = mlgym_jax.run(config_of(workload, number, num_epochs), storage, system_metrics=False, progress=False)
+        events = [event for _, event in read_events(os.path.join(result.run_dir, LOG))]
+    at = {event["event_type"]: event["creation_ts"] / 1000 for event in events}
+    results = [event["creation_ts"] / 1000 for event in events if event["event_type"] == "evaluation_result"]
+    steady = number * (num_epochs - 1) / (results[-1] - results[0])
+    return number * num_epochs / (at["group_trained"] - at["group_compiled"]), steady
 
 
 def measured(job, request, rounds):
@@ -97,6 +120,7 @@ def main():
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--tune", default="", help="such as mlp:64,cnn:6")
+    parser.add_argument("--recorded", default="", help="such as mlp:64:200")
     options = parser.parse_args()
     print(f"{len(jax.local_devices())} x {jax.local_devices()[0].device_kind}, JAX {jax.__version__}")
     heads = {"workload": 12, "number": 6, "plan": 15, "epoch": 11, "rate": 9, "x one": 7, "compile": 8, "bytes": 11}
@@ -119,6 +143,12 @@ def main():
                 print(f"{workload:>12} {number:>6} {request:>10} {mark:>4} {1e3 * seconds:8.2f} ms ", end="")
                 print(f"{number / seconds:9.1f} {number / seconds / one:6.1f}x {compiled:6.1f} s ", end="")
                 print(f"{needed / 2**20:7.1f} MiB", flush=True)
+    for each in filter(None, options.recorded.split(",")):
+        workload, number, num_epochs = each.split(":")
+        whole, steady = recorded_rate(workload, int(number), int(num_epochs))
+        print(
+            f"recorded {each}: {whole:.1f} from compiled to trained, {steady:.1f} from first to last result", flush=True
+        )
     for each in filter(None, options.tune.split(",")):
         workload, number = each.split(":")
         started = time.perf_counter()

@@ -87,6 +87,11 @@ class GroupRunner:
         return described(self.plan)
 
     @property
+    def is_remote(self) -> bool:
+        """Whether what the devices hold must be copied before the host can read it."""
+        return self._mesh.devices.flat[0].platform != "cpu"
+
+    @property
     def bytes_per_device(self) -> int:
         """What a call of the programs needs on a device, of the one that needs most."""
         return max(map(memory_needed, self._compiled.values()))

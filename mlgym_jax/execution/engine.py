@@ -15,6 +15,7 @@ import numpy as np
 from mlgym_jax.errors import in_words
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.copying import RowCopies, begin_copies
 from mlgym_jax.execution.found import Found
 from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
@@ -22,6 +23,8 @@ from mlgym_jax.execution.stretches import Middle, Reached
 
 # (histories of all rows, epoch) -> the rows that others leave behind there, and why.
 Stopped = Callable[[Sequence[History], int], Mapping[int, str]]
+# (epoch, rows that trained) -> those whose state after it will be wanted.
+Kept = Callable[[int, Sequence[int]], Sequence[int]]
 # So much later than it is known may a report go out, because the next epoch is dispatched before: in seconds, or as a
 # share of the epoch. A program is dispatched in no time, its many steps, or one with callbacks on a CPU, are not.
 _LATE_SECONDS = 0.002
@@ -49,6 +52,7 @@ class EpochReport:
         seconds: wall time that the epoch took, from its dispatch, or the end of the one before, to its scores.
         replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
         found: what is still on the devices; `execution.found.read_records` reads it.
+        copies: the rows that are on their way to the host already, if somebody asked for some.
     """
 
     epoch: int
@@ -59,6 +63,7 @@ class EpochReport:
     seconds: float
     replanned: float | None = None
     found: Found = dataclasses.field(default_factory=list, repr=False)
+    copies: RowCopies | None = dataclasses.field(default=None, repr=False)
 
 
 def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any], bool] | None) -> Verdict | None:
@@ -84,6 +89,7 @@ def fit(
     first_epoch: int,
     early_stopping: Callable[[Any], bool] | None,
     stopped: Stopped | None = None,
+    kept: Kept | None = None,
     intervals: Mapping[str, int] | None = None,
     middle: Middle | None = None,
     rests: Collection[int] = (),
@@ -92,6 +98,7 @@ def fit(
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
+    `kept` says of which rows the state after an epoch will be wanted: from an accelerator they are copied meanwhile.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     `rests` are epochs after which nothing is dispatched before their report was consumed.
     A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
@@ -133,7 +140,9 @@ def fit(
         going_on = bool(active.any()) and epoch < num_epochs
         rows = runner.worth_laying_out(active) if going_on and ended else None
         compacted = None if rows is None else np.flatnonzero(active).tolist()
-        report = EpochReport(epoch, scores, ended, runner.snapshot(), compacted, seconds, replanned, found)
+        snapshot = runner.snapshot()
+        copies = begin_copies(snapshot, kept(epoch, [*scores])) if kept is not None and runner.is_remote else None
+        report = EpochReport(epoch, scores, ended, snapshot, compacted, seconds, replanned, found, copies)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
         is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it
         ahead = going_on and rows is None and at_once and not is_long and epoch not in rests

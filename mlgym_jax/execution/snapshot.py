@@ -28,10 +28,12 @@ class Snapshot:
 
     def states(self) -> TrainState:
         """Return the states of all rows, stacked."""
+        _begin_all(self.blocks)
         return stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
 
     def rows(self, wanted: Sequence[int]) -> TrainState:
         """Copy rows, which the blocks must hold, to [len(wanted), ...]: by shards, the whole is never put together."""
+        _begin_all(self.blocks)
         copies: list[np.ndarray] = []
         structure = None
         for ids, _, block in self.blocks:
@@ -48,6 +50,14 @@ class Snapshot:
                         _copy(copy, numbers, shard, positions)
         assert structure is not None, "no block holds a wanted row"
         return jax.tree.unflatten(structure, copies)
+
+
+def _begin_all(blocks: Sequence[Block]) -> None:
+    """Begin to copy all arrays from an accelerator, so that none waits for the one before."""
+    for _, _, block in blocks:
+        for leaf in jax.tree.leaves(raw_key(block)):
+            if next(iter(leaf.devices())).platform != "cpu":
+                leaf.copy_to_host_async()
 
 
 def _copy(copy: np.ndarray, numbers: np.ndarray, shard: Any, positions: np.ndarray) -> None:

@@ -15,7 +15,7 @@ import jax
 from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.checkpoint.store import CheckpointStore
-from mlgym_jax.errors import DiskError, in_words
+from mlgym_jax.errors import DiskError, MlgymError, in_words
 from mlgym_jax.events import layout, schema
 from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.layout import History
@@ -185,6 +185,7 @@ def _fit(
         first_epoch=first_epoch,
         early_stopping=job.early_stopping,
         stopped=functools.partial(_stopped, training),
+        kept=functools.partial(_kept, training),
         intervals=job.intervals,
         middle=middle,
         rests=profile.choose(job, first_epoch) if profile else (),
@@ -287,6 +288,13 @@ def _stopped(training: GroupTraining, histories: Sequence[History], epoch: int) 
     rivals, others = zip(*training.rivals, strict=True) if training.rivals else ((), ())
     found = training.job.search.stopped((*training.job.contenders, *rivals), (*histories, *others), epoch)
     return {row: reason for row, reason in found.items() if row < len(histories)}
+
+
+def _kept(training: GroupTraining, epoch: int, rows: Sequence[int]) -> list[int]:
+    """Return the rows whose state after this epoch `copy_wanted` will ask for."""
+    with contextlib.suppress(MlgymError):  # a strategy that fails is told of when its epoch is logged
+        return [row for row in rows if epoch in wanted_epochs(training, row)]
+    return []
 
 
 def _settled(training: GroupTraining, row: int) -> bool:

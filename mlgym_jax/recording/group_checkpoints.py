@@ -148,7 +148,9 @@ def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     epochs_of = {ids[row]: epochs for row, epochs in wanted.items()}
     pending = before.pending.only(lambda who: who[1] in epochs_of[who[0]])
     if new:
-        pending = pending.and_of([(ids[row], report.epoch) for row in new], report.snapshot.rows(new))
+        copies = report.copies
+        state = copies.read() if copies is not None and [*copies.rows] == new else report.snapshot.rows(new)
+        pending = pending.and_of([(ids[row], report.epoch) for row in new], state)
     row_epochs = tuple(report.epoch if row in report.scores else was for row, was in enumerate(before.row_epochs))
     training.standing = Standing(report, row_epochs, wanted, pending)
 

@@ -2,11 +2,13 @@
 
 import re
 
+import jax
 import numpy as np
 import pytest
 from study_files import finish, small, start
 
 import mlgym_jax as mg
+from mlgym_jax.execution.batched import GroupRunner
 
 pytestmark = pytest.mark.usefixtures("own_registry")
 
@@ -141,3 +143,22 @@ def test_memory_that_runs_out_while_initialising_halves_the_chunk(twelve, tmp_pa
     assert "at most 6 experiments at once: memory ran out with 12" in result.view.groups[-1]["reason"]
     assert "at most 3 experiments at once: memory ran out with 6" in result.view.groups[-1]["reason"]
     assert_same_numbers(result, whole)
+
+
+def test_memory_that_not_even_one_fits_in_is_told_with_what_takes_it_and_what_takes_less(tmp_path, monkeypatch):
+    """Of a machine that has a device's memory for nothing: what runs out is only said, as programs here are small."""
+
+    def refused(self, found):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 204 bytes")
+
+    monkeypatch.setattr(GroupRunner, "read_scores", refused)
+    monkeypatch.setenv("MLGYM_JAX_DEVICE_MEMORY", str(2**40))
+    result = mg.run(mg.load_config(small(tmp_path, PLAIN)), tmp_path, plan="vmap", devices=1)
+    assert result.status == "FAILED" and len({one.error for one in result.experiments}) == 1
+    error = result.experiments[0].error
+    # Adam keeps two numbers beside each of these; counters, the key and the learning rate are some more.
+    parameters = 8 * 6 + 6 + 6 * 3 + 3
+    size = int(re.search(r"states of 12 experiments take ([\d,]+) bytes", error)[1].replace(",", "")) // 12
+    assert 3 * 4 * parameters < size < 3 * 4 * parameters + 64
+    assert f"a device has {2**40:,}" in error and "config.loader.microbatches" in error
+    assert error.endswith("(JaxRuntimeError: RESOURCE_EXHAUSTED: Out of memory while trying to allocate 204 bytes)")

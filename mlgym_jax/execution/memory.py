@@ -47,3 +47,19 @@ def is_out_of_memory(error: BaseException) -> bool:
     # A call that is not made asynchronously says INTERNAL instead of RESOURCE_EXHAUSTED, with the same words behind.
     words = ("RESOURCE_EXHAUSTED", "Out of memory")
     return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in words)
+
+
+def too_little_memory(device: Any, num_experiments: int, state_bytes: int) -> str:
+    """Say what a group keeps on its devices, whatever the size of a call, and which fields of a config need less.
+
+    Args:
+        state_bytes: of one experiment's state.
+    """
+    limit, needed = memory_limit(device), num_experiments * state_bytes
+    have = "" if limit is None else f", and a device has {limit:,}"
+    fewer = "fewer experiments in a run, or " if num_experiments > 1 else ""
+    return (
+        f"memory ran out: states of {num_experiments} experiments take {needed:,} bytes, at least twice while an epoch "
+        f"trains{have}. Less is needed by {fewer}a smaller model, optimizers that keep less than Adam, a smaller "
+        "config.loader.batch_size, config.loader.microbatches, config.remat and config.precision"
+    )

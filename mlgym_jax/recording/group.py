@@ -22,6 +22,7 @@ from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
+from mlgym_jax.execution.memory import is_out_of_memory, too_little_memory
 from mlgym_jax.execution.plan import Plan, logged_plan
 from mlgym_jax.execution.stretches import Middle, Reached
 from mlgym_jax.recording.group_checkpoints import (
@@ -91,6 +92,8 @@ def train_group(
     except Exception as error:
         _end_if_insisted()
         message = in_words(error)
+        if is_out_of_memory(error):
+            message = f"{too_little_memory(devices[0], len(ids), job.state_bytes)} ({message})"
         trace = traceback.format_exc()
         if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
             raise DiskError(f"group {job.group.index}: its last checkpoint was not written: {message}") from error

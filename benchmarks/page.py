@@ -3,40 +3,20 @@
     python -m benchmarks.page [--experiments=1000] [--epochs=1000] [--event_storage=DIR]
 
 "next paint" is what a person waits for an answer to a key or click (Event Timing, as Chrome's INP counts it, in steps
-of 8 ms); "all charts" is until the last visible chart shows the new state. Both are the slowest of all steps of a kind.
+of 8 ms); "all charts" is until the last visible chart shows the new state; "processor" is what the page's main thread
+worked. Each is of the slowest of all steps of a kind. `benchmarks.page_across` measures the views across runs.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import shutil
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
 from typing import Any
 
+from benchmarks.browser import CHROMIUM_ARGUMENTS, Step, Tab, serving
 from benchmarks.synthetic_runs import write_run
-
-CHROMIUM_ARGUMENTS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-_WATCH = """() => {
-  globalThis.seen = [];
-  new PerformanceObserver((list) => {
-    for (const { name, startTime, duration } of list.getEntries()) seen.push([name, startTime, duration]);
-  }).observe({ type: 'event', durationThreshold: 16 });
-}"""
 
 _DRAWN = """() => {
   const store = globalThis.board?.store.value;
@@ -44,46 +24,8 @@ _DRAWN = """() => {
   const loaded = [...store.run.curves.values()].some((curves) => curves.size > 0);
   const [drawn] = performance.getEntriesByName('charts drawn');
   const scores = performance.getEntriesByType('resource').find(({ name }) => name.includes('/scores?'));
-  return loaded && drawn && scores && drawn.startTime > scores.responseEnd;
+  return loaded && drawn && scores && drawn.startTime > scores.responseEnd ? drawn.startTime : null;
 }"""
-
-
-@contextlib.contextmanager
-def _board(storage: str) -> Iterator[str]:
-    command = [sys.executable, "-m", "board_server", f"--event_storage={storage}", "--port=0"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
-    assert process.stdout is not None
-    try:
-        yield process.stdout.readline().split()[1].rstrip("/")
-    finally:
-        process.terminate()
-        process.wait(20)
-        process.stdout.close()
-
-
-def _first_chart(page: Any, address: str) -> float:
-    """Return the seconds from opening an address to its first drawn chart."""
-    page.goto("about:blank")
-    started = time.perf_counter()
-    page.goto(address)
-    while not page.evaluate(_DRAWN):
-        time.sleep(0.02)
-    return time.perf_counter() - started
-
-
-def _measured(page: Any, steps: list[Callable[[], object]]) -> tuple[float, float]:
-    """Do steps; return the slowest next paint and the slowest time until all charts were drawn, in ms."""
-    paints, charts = [], []
-    for step in steps:
-        page.evaluate("() => { seen.length = 0; performance.clearMarks() }")
-        begun = page.evaluate("performance.now()")
-        step()
-        page.wait_for_timeout(600)
-        found = page.evaluate("[seen, performance.getEntriesByName('charts drawn').map((mark) => mark.startTime)]")
-        paints += [duration for _, _, duration in found[0]] or [0.0]
-        start = min((start for _, start, _ in found[0]), default=begun)
-        charts += [mark - start for mark in found[1]] or [0.0]
-    return max(paints), max(charts)
 
 
 def _resident_bytes(browser: Any) -> dict[str, int]:
@@ -100,7 +42,7 @@ def main() -> None:
     """Measure and print."""
     from playwright.sync_api import sync_playwright
 
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiments", type=int, default=1000)
     parser.add_argument("--epochs", type=int, default=1000)
     parser.add_argument("--event_storage", help="keep the run there, and use the one that is there")
@@ -109,19 +51,20 @@ def main() -> None:
     if not os.path.exists(os.path.join(storage, "big")):
         write_run(storage, "big", num_experiments=options.experiments, num_epochs=options.epochs, diverged=20, failed=5)
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
-    with _board(storage) as url, sync_playwright() as playwright:
+    with serving(storage) as board, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=[*CHROMIUM_ARGUMENTS])
-        page = browser.new_context(viewport={"width": 1440, "height": 900}).new_page()
-        address = f"{url}/#/runs/big/analysis"
+        tab = Tab(browser)
+        page = tab.page
+        address = f"{board.url}/#/runs/big/analysis"
         print(f"{options.experiments} experiments x {options.epochs} epochs x 3 scores")
-        print(f"first chart, server cold   {_first_chart(page, address):6.2f} s")
-        print(f"first chart, server warm   {_first_chart(page, address):6.2f} s")
+        for server in ("cold", "warm"):
+            wall, work = tab.opened(address, _DRAWN)
+            print(f"first chart, server {server}   {wall:6.2f} s   processor {work:5.2f} s")
         page.wait_for_timeout(500)
-        page.evaluate(_WATCH)
         box = page.locator(".plot").first.bounding_box()
         x, y = box["x"] + 54, box["y"] + 8  # the corner of the lines
 
-        def drag(left: float, right: float, height: float = 4) -> Callable[[], object]:
+        def drag(left: float, right: float, height: float = 4) -> Step:
             def step() -> None:
                 page.mouse.move(x + left, y + 60)
                 page.mouse.down()
@@ -130,7 +73,7 @@ def main() -> None:
 
             return step
 
-        def typed(text: str) -> Callable[[], object]:
+        def typed(text: str) -> Step:
             return lambda: page.keyboard.type(text)
 
         hovers = [lambda k=k: page.mouse.move(x + 40 + 12 * k, y + 40 + 4 * k) for k in range(12)]
@@ -171,17 +114,15 @@ def main() -> None:
             ("a score over a score", over),
             ("smoothing", smooth),
         ]:
-            paint, charts = _measured(page, steps)
-            answer = f"{paint:4.0f}" if paint else " <16"
-            print(f"{name:24s} next paint {answer} ms   all charts {charts:4.0f} ms")
-        page.goto(f"{url}/#/runs/big/flow")
+            print(f"{name:24s} {tab.answer(steps)}")
+        page.goto(f"{board.url}/#/runs/big/flow")
         page.wait_for_timeout(600)
         rows = page.get_by_role("table", name="Experiments")
         table = [
             lambda: rows.get_by_role("button", name="val/accuracy").first.click(),
             lambda: page.mouse.wheel(0, 5000),
         ]
-        print(f"{'table: sort, scroll':24s} next paint {_measured(page, table)[0]:4.0f} ms")
+        print(f"{'table: sort, scroll':24s} {tab.answer(table)}")
         heap = page.evaluate("performance.memory.usedJSHeapSize") / 1e6
         for kind, size in sorted(_resident_bytes(browser).items()):
             print(

@@ -22,9 +22,11 @@ comparison = Blueprint("comparison", __name__)
 _MAX_RUNS = 50
 _RECORD_BYTES = 1 << 22
 
-# Of each run what was compared last: a run of a million scores is not read again for each further one beside it.
+# Of each run what was compared last, by each of the scores that were asked for last: a run of a million scores is not
+# read again for each further one beside it, nor when somebody goes to and fro between two scores.
 _Known = tuple[tuple[Any, ...], str | None, Side]
-_SIDES: WeakKeyDictionary[Run, _Known] = WeakKeyDictionary()
+_SIDES: WeakKeyDictionary[Run, dict[str | None, _Known]] = WeakKeyDictionary()
+_MAX_MONITORS = 8
 
 
 @comparison.get("/comparison")
@@ -50,14 +52,18 @@ async def runs_compared() -> Response:
 
 async def _side(run: Run, monitor: str | None) -> tuple[str | None, Side]:
     record_key, record = await run.files.do(_record, run)
-    key = (run.log.identity, run.log.head, record_key, monitor)
-    found = _SIDES.get(run)
+    key = (run.log.identity, run.log.head, record_key)
+    known = _SIDES.setdefault(run, {})
+    found = known.pop(monitor, None)
     if found is None or found[0] != key:
 
         def made(view: RunView, *_: Any) -> tuple[str | None, Side]:
             return view.name if isinstance(view.name, str) else None, side(view, record, monitor)
 
-        found = _SIDES[run] = (key, *await board().store.projecting(run).read(made))
+        found = (key, *await board().store.projecting(run).read(made))
+    known[monitor] = found
+    while len(known) > _MAX_MONITORS:
+        del known[next(iter(known))]
     return found[1], found[2]
 
 

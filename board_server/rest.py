@@ -41,7 +41,7 @@ async def grid_searches() -> Response:
     whole = request.args.get("not_shown", "0") != "0"
     chosen = choice_of_runs(request.args)
     if chosen is None:
-        data = await (board().overview() if whole else board().listed())
+        data = (await board().overview()).whole() if whole else await board().listed()
     else:
         data = msgspec.json.encode([row for row in await board().rows() if chosen(row)])
         data = b'{"grid_searches":%s}' % data if whole else data

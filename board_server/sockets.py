@@ -52,18 +52,22 @@ async def subscribe() -> None:
 
 @sockets.websocket("/ws/grid_searches")
 async def grid_searches() -> None:
-    """Send the list of runs, and again when it has changed."""
+    """Send the list of runs, and again when it has changed; with `changes=1` then only the runs that have."""
+    changes = websocket.args.get("changes", "0")
+    if changes not in ("0", "1"):
+        raise WrongRequest(f"changes: found {changes[:40]!r}; allowed are 0 and 1")
     await websocket.accept()
-    await _with_silent_client(_send_lists(board()))
+    await _with_silent_client(_send_lists(board(), changes == "1"))
 
 
-async def _send_lists(here: Board) -> tuple[int, str]:
-    sent, sent_at = b"", 0.0
+async def _send_lists(here: Board, only_changes: bool) -> tuple[int, str]:
+    sent, sent_at = None, 0.0
     while not here.closing.is_set():
         listed = await here.overview(max_age_seconds=_LIST_SECONDS)
         if listed != sent or time.monotonic() - sent_at > BEAT_SECONDS:
+            changes = listed.changes(sent) if only_changes and sent is not None else None
             sent, sent_at = listed, time.monotonic()
-            await websocket.send(listed.decode())
+            await websocket.send((listed.whole() if changes is None else changes).decode())
         await here.pause(_LIST_SECONDS)
     return 1001, "the board is shutting down"
 

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import math
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgspec
 from prometheus_client import CollectorRegistry, Counter, Gauge, ProcessCollector
@@ -29,6 +29,33 @@ _WARMED_BYTES = 1 << 30
 _METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "POST", "DELETE")
 
 
+class Overview(NamedTuple):
+    """The list of runs as it is sent.
+
+    Attributes:
+        rows: of each run its summary as JSON, in the list's order.
+        hidden: JSON of the folders that are not shown, if there are any; it goes on where the list ends.
+    """
+
+    rows: dict[str, bytes]
+    hidden: bytes
+
+    def whole(self) -> bytes:
+        """Return an object of all."""
+        return b'{"grid_searches":%s%s}' % (_listed(self.rows), self.hidden)
+
+    def changes(self, before: Overview) -> bytes | None:
+        """Return an object of the runs that are others than `before`; None where it takes more to tell them."""
+        if self.hidden != before.hidden or list(self.rows) != list(before.rows):
+            return None
+        changed = [row for run_id, row in self.rows.items() if row != before.rows[run_id]]
+        return b'{"changed":[%s]}' % b",".join(changed)
+
+
+def _listed(rows: dict[str, bytes]) -> bytes:
+    return b"[%s]" % b",".join(rows.values())
+
+
 class Board:
     """The state of a server, made by `create_app`, found by `board()`."""
 
@@ -42,13 +69,14 @@ class Board:
         self.num_sockets = 0
         self._listing_lock = asyncio.Lock()
         self._rows: list[dict[str, Any]] = []
-        self._listed, self._listed_at = b"[]", -math.inf
+        self._listed_at = -math.inf
+        self._written: dict[str, bytes] = {}  # of each run that is not deleted its row as JSON, in the list's order
         self._make_metrics()
 
     async def listed(self, *, max_age_seconds: float = 0.0) -> bytes:
         """Return the summaries of all runs as JSON, deleted ones aside; many who ask at once get one look's answer."""
         await self._look(max_age_seconds)
-        return self._listed
+        return _listed(self._written)
 
     async def rows(self, *, max_age_seconds: float = 0.0) -> list[dict[str, Any]]:
         """Return the summaries of all runs, deleted ones, too; they are not to be changed."""
@@ -61,14 +89,15 @@ class Board:
             if self._listed_at < asked - max_age_seconds:
                 self._listed_at = time.monotonic()
                 self._rows = await self.listing.look()
-                self._listed = msgspec.json.encode([row for row in self._rows if not row["deleted"]])
+                there = [row for row in self._rows if not row["deleted"]]
+                self._written = {row["grid_search_id"]: msgspec.json.encode(row) for row in there}
 
-    async def overview(self, *, max_age_seconds: float = 0.0) -> bytes:
-        """Return an object of these summaries and, if there are any, of the folders that are not shown."""
-        listed = await self.listed(max_age_seconds=max_age_seconds)
+    async def overview(self, *, max_age_seconds: float = 0.0) -> Overview:
+        """Return these summaries and which folders are not shown."""
+        await self._look(max_age_seconds)
         number, named = self.listing.not_shown()
         hidden = b',"num_not_shown":%d,"not_shown":%s' % (number, msgspec.json.encode(named)) if number else b""
-        return b'{"grid_searches":%s%s}' % (listed, hidden)
+        return Overview(self._written, hidden)
 
     def begin(self) -> None:
         """Follow the logs of local runs; called when the server starts."""

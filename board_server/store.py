@@ -22,7 +22,10 @@ from mlgym_jax.errors import nearest
 from mlgym_jax.events import layout
 
 _MAX_KNOWN = 512  # runs whose line offsets are kept in memory
-_MAX_PROJECTED = 16  # runs whose curves are kept in memory
+# Runs whose curves are kept in memory: so many at least, and more while their logs together are no larger; curves of an
+# engine's log take about two thirds of its bytes.
+_MIN_PROJECTED = 16
+_PROJECTED_BYTES = 1 << 30
 _MAX_NEAREST = 200  # names that a wrong one is compared with
 _END_SECONDS = 2.0  # a disk that has not answered by then is not waited for
 
@@ -96,8 +99,10 @@ class Store:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""
         self._known.move_to_end(run.run_id)
         idle = [other for other in self._known.values() if other.projected.is_loaded and not other.is_busy]
-        for other in idle[: max(len(idle) - _MAX_PROJECTED, 0)]:
-            if other is not run:
+        num_bytes = run.log.head.offset
+        for number, other in enumerate(one for one in reversed(idle) if one is not run):
+            num_bytes += other.log.head.offset
+            if number >= _MIN_PROJECTED and num_bytes > _PROJECTED_BYTES:
                 other.projected.forget()
         return run.projected
 

@@ -5,7 +5,7 @@ import pytest
 from boards import BoardProcess
 from browsers import ROOT, STATIC, Tab, chromium, lacking
 
-from benchmarks.page import CHROMIUM_ARGUMENTS
+from benchmarks.browser import CHROMIUM_ARGUMENTS
 from benchmarks.synthetic_runs import write_strange_runs
 
 DIGITS = "digits"

@@ -19,6 +19,7 @@ from mlgym_jax.events import run_summary
 from mlgym_jax.events.annotation_log import annotate, read_annotations
 from mlgym_jax.events.annotations import Deleted, NoteSet, TagAdded
 
+_CHANGES = "/ws/grid_searches?changes=1"
 PATH = f"/grid_searches/{RUN}/annotations"
 TAG = {"event_type": "tag_added", "tag": "good"}
 
@@ -229,15 +230,33 @@ def test_a_log_that_says_nothing_of_scores_is_listed_all_the_same(tmp_path):
 
 
 def test_subscribers_of_the_list_are_told_and_boards_and_commands_agree(tmp_path):
-    write_run(tmp_path, study_events())
-    with board(tmp_path) as one, board(tmp_path) as other, one.socket("/ws/grid_searches") as listing:
-        said = json.loads(listing.recv(timeout=20))["grid_searches"]
-        assert said[0]["tags"] == []
+    for run_id in (RUN, "untouched"):
+        write_run(tmp_path, study_events(run_id), run_id)
+    path = "/ws/grid_searches"
+    with board(tmp_path) as one, board(tmp_path) as other, one.socket(path) as listing, one.socket(_CHANGES) as news:
+
+        def told(socket, until):
+            """Receive frames until one is as expected; return what the list is by then."""
+            while True:
+                frame = json.loads(socket.recv(timeout=20))
+                for row in frame.get("grid_searches", frame.get("changed")):
+                    rows[row["grid_search_id"]] = row
+                if until(frame):
+                    return frame
+
+        rows = {}
+        for socket in (listing, news):  # both have the whole list first
+            told(socket, lambda frame: [row["tags"] for row in frame["grid_searches"]] == [[], []])
+        while not all(row["summarised"] for row in rows.values()):
+            told(news, lambda _: True)
         body = json.dumps({"changes": [TAG]}).encode()
         assert other.request("POST", PATH, body)[0] == 200
         annotate(str(tmp_path / RUN), [TagAdded("by-hand"), NoteSet("n")], by=None, now_ms=5)
-        while said[0]["tags"] != ["good", "by-hand"]:
-            said = json.loads(listing.recv(timeout=20))["grid_searches"]
+        frame = told(news, lambda _: rows[RUN]["tags"] == ["good", "by-hand"])
+        assert [row["grid_search_id"] for row in frame["changed"]] == [RUN]
+        whole = told(listing, lambda _: rows[RUN]["tags"] == ["good", "by-hand"])["grid_searches"]
+        assert frame["changed"] == [row for row in whole if row["grid_search_id"] == RUN]
         annotate(str(tmp_path / RUN), [Deleted()], by=None, now_ms=5)
-        while said:
-            said = json.loads(listing.recv(timeout=20))["grid_searches"]
+        for socket in (listing, news):  # of another set of runs both have the whole list
+            frame = told(socket, lambda frame: len(frame.get("grid_searches", whole)) == 1)
+            assert frame["grid_searches"][0]["grid_search_id"] == "untouched"

@@ -595,7 +595,8 @@ def test_a_client_that_leaves_while_its_answer_is_made_spoils_nothing(tmp_path):
 def test_memory_is_given_back_of_idle_runs_alone(tmp_path, monkeypatch):
     import board_server.store as module
 
-    monkeypatch.setattr(module, "_MAX_PROJECTED", 2)
+    monkeypatch.setattr(module, "_MIN_PROJECTED", 2)
+    monkeypatch.setattr(module, "_PROJECTED_BYTES", 1 << 18)
     for number in range(6):
         write_run(tmp_path, study_events(f"run-{number}", experiments=5, epochs=400), f"run-{number}")
     app = create_app(Store(tmp_path), Access())
@@ -609,7 +610,13 @@ def test_memory_is_given_back_of_idle_runs_alone(tmp_path, monkeypatch):
 
     assert asyncio.run(ask()) == [[400] * 5] * 24
     store = app.extensions["board"].store
-    assert sum(store.run(f"run-{number}").projected.is_loaded for number in range(6)) <= 3
+
+    def num_loaded():
+        return sum(store.run(f"run-{number}").projected.is_loaded for number in range(6))
+
+    assert num_loaded() <= 3
+    monkeypatch.setattr(module, "_PROJECTED_BYTES", 1 << 30)  # of small logs all stay
+    assert asyncio.run(ask()) == [[400] * 5] * 24 and num_loaded() == 6
 
 
 @pytest.mark.parametrize(

@@ -178,6 +178,19 @@ def test_ticked_runs_are_compared_with_the_engines_own_statistics(tab, runs):
     tab.show("compare?runs=first,gone,second")
     page.get_by_text("no run 'gone'").wait_for()
     page.get_by_text(f"first study is better than second study {said}").wait_for()
+    asked = "performance.getEntriesByType('resource').filter(({name}) => name.includes('/first/scores')).length"
+    assert page.evaluate(asked) == 1  # what was read is not read again for another run beside it
+    # By another score all are read anew; until then they are shown as they were.
+    held, done = [], []
+    page.route(re.compile("/comparison.*monitor="), lambda one: one.continue_() if done else held.append(one))
+    tab.show("compare?runs=first,second&by=val/accuracy")
+    tab.wait_until("() => /0 of 2 runs are read/.test(document.body.innerText)")
+    assert page.locator(".plot").count() == 2 and page.get_by_role("link", name="first study", exact=True).count() == 1
+    done.append(True)
+    for route in held:
+        route.continue_()
+    page.get_by_text(f"first study is better than second study {said}").wait_for()
+    assert page.evaluate(asked) == 2
 
 
 def test_archived_runs_are_found_only_where_they_are_asked_for(tab, runs):

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { runAddress, setView, view } from "./app";
 import { Score, Status } from "./controls";
 import { formatAgo, formatBytes, formatDuration, formatTime } from "./format";
@@ -94,7 +94,7 @@ function Tags({ run, group }: { run: RunRow; group: string }) {
 
 function TagField({ run, text }: { run: RunRow; text: string }) {
   const field = useRef<HTMLInputElement>(null);
-  useEffect(() => field.current?.focus(), []);
+  useLayoutEffect(() => field.current?.focus(), []); // before the next key
   const end = (isMeant: boolean) => {
     typing.value = null;
     if (!isMeant) return;

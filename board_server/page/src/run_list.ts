@@ -108,6 +108,8 @@ export const KEYS: Record<string, (run: RunRow) => Key> = {
   id: (run) => run.grid_search_id,
 };
 
+const { compare } = new Intl.Collator("en", { numeric: true }); // made once: a thousand runs take ten thousand comparisons
+
 /** Order by a column, `-column` downwards; what has no value comes last either way, equals stay the latest first. */
 export function sortRuns(runs: readonly RunRow[], sort: string): RunRow[] {
   const down = sort.startsWith("-");
@@ -119,7 +121,7 @@ export function sortRuns(runs: readonly RunRow[], sort: string): RunRow[] {
     const order =
       typeof a.key === "number" && typeof b.key === "number"
         ? a.key - b.key
-        : String(a.key).localeCompare(String(b.key), "en", { numeric: true });
+        : compare(String(a.key), String(b.key));
     return down ? -order : order;
   });
   return keyed.map(({ run }) => run);

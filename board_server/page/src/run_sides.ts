@@ -53,6 +53,8 @@ export interface Side {
   /** By the score's name. */
   scores: Map<string, Curves>;
   problem: string | null;
+  /** Whether it was selected by another score, and is to be read anew. */
+  isOld: boolean;
 }
 
 /** As many as the board takes in one question. */
@@ -60,6 +62,7 @@ export const MOST_COMPARED = 50;
 const POINTS = 1000; // of each curve: every K-th epoch, the same of each member, so that means are exact
 const MAX_MEMBERS = 100; // whose curves are loaded
 const AGAIN_MS = 5000;
+const SHOW_MS = 150;
 
 /** The epochs that are asked for are multiples of it. */
 export const everyOf = (epochs: number) => Math.max(1, Math.ceil(epochs / POINTS));
@@ -76,10 +79,18 @@ export class Sides {
   private timer = 0;
   private isBusy = false;
 
-  constructor(ids: readonly string[], monitor: string) {
+  /** `before`: what was shown until now; selected by another score, it stands until it is read anew. */
+  constructor(ids: readonly string[], monitor: string, before: Sides | null) {
     this.ids = ids;
     this.monitor = monitor;
-    void this.load(ids);
+    const isSame = before?.monitor === monitor;
+    for (const [id, side] of before?.sides ?? []) {
+      if (side.problem) continue;
+      this.sides.set(id, isSame ? side : { ...side, isOld: true });
+      const bytes = before!.seen.get(id);
+      if (isSame && bytes !== undefined) this.seen.set(id, bytes);
+    }
+    void this.load(ids.filter((id) => this.sides.get(id)?.isOld !== false));
   }
 
   close(): void {
@@ -110,12 +121,15 @@ export class Sides {
   private async load(ids: readonly string[]): Promise<void> {
     this.isBusy = true;
     const { signal: stopped } = this.stop;
+    let shown = -SHOW_MS;
     // One after the other: the board keeps few logs in memory, and the first chart need not wait for the last run.
     for (const id of ids) {
       const side = await this.side(id);
       if (stopped.aborted) return;
       this.sides.set(id, side);
+      if (performance.now() < shown + SHOW_MS) continue; // where the board has them all ready they come by the dozen
       this.version.value++;
+      shown = performance.now();
     }
     try {
       const there = this.ids.filter((id) => !this.sides.get(id)?.problem);
@@ -132,7 +146,7 @@ export class Sides {
   }
 
   private async side(id: string): Promise<Side> {
-    const side: Side = { id, name: null, selected: null, scores: new Map(), problem: null };
+    const side: Side = { id, name: null, selected: null, scores: new Map(), problem: null, isOld: false };
     try {
       const init = { signal: this.stop.signal };
       const found = await getJson<Comparison>(this.query([id]), init);

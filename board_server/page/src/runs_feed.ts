@@ -22,9 +22,15 @@ export const overview = signal<Overview | null>(null);
 export function useRuns(): RunRow[] | null {
   useEffect(() => {
     const socket = new LiveSocket({
-      path: () => "ws/grid_searches",
+      path: () => "ws/grid_searches?changes=1",
       onFrame: (frame) => {
-        overview.value = frame as unknown as Overview;
+        const { changed } = frame as { changed?: RunRow[] };
+        if (!changed) overview.value = frame as Overview;
+        else if (changed.length) {
+          const rows = new Map(changed.map((row) => [row.grid_search_id, row]));
+          const merged = overview.value!.grid_searches.map((row) => rows.get(row.grid_search_id) ?? row);
+          overview.value = { ...overview.value, grid_searches: merged };
+        }
       },
       onState: (state, retryMs) => {
         runsConnection.value = { state, retryAt: retryMs === null ? null : Date.now() + retryMs };

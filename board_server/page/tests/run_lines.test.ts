@@ -24,7 +24,7 @@ const side = (id: string, values: Record<number, number[]>, best: number): Side 
     best_score: 0,
     epochs: 2,
   };
-  return { id, name: null, selected, scores: new Map([["val/loss", curves]]), problem: null };
+  return { id, name: null, selected, scores: new Map([["val/loss", curves]]), problem: null, isOld: false };
 };
 
 const SHAPE = { each: "mean", smooth: 0, best: "", band: "std" } as const;

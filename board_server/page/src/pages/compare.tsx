@@ -1,6 +1,6 @@
 /** Runs side by side: their curves, whether their scores can be told apart, and what differs. */
 
-import { useEffect, useMemo } from "preact/hooks";
+import { useEffect, useMemo, useRef } from "preact/hooks";
 import { formatAddress } from "../address";
 import { dark, setView, view } from "../app";
 import { Chart } from "../chart";
@@ -22,7 +22,9 @@ export function Compare() {
   const state = view.value;
   const ids = state.runs.slice(0, MOST_COMPARED);
   const key = [state.by, ...ids].join("\n");
-  const sides = useMemo(() => new Sides(ids, state.by), [key]);
+  const before = useRef<Sides | null>(null);
+  const sides = useMemo(() => new Sides(ids, state.by, before.current), [key]);
+  before.current = sides;
   useEffect(() => () => sides.close(), [sides]);
   useEffect(() => {
     sides.follow(new Map((list ?? []).map((run) => [run.grid_search_id, run.bytes])));
@@ -41,7 +43,7 @@ export function Compare() {
   const fitting = names.filter((name) => !wanted?.ok || wanted.value(name));
   const rows = new Map((list ?? []).map((run) => [run.grid_search_id, run]));
   const labelOf = labels(ids, shown);
-  const isLoading = shown.some((side) => !side);
+  const read = shown.filter((side) => side && !side.isOld).length;
   return (
     <div class="page sheet">
       <div class="bartop controls">
@@ -103,9 +105,9 @@ export function Compare() {
           )}
           {found && <Sentences found={found} />}
           <RunsTable ids={ids} shown={shown} found={found} by={by} rows={rows} labelOf={labelOf} />
-          {isLoading && (
+          {read < ids.length && (
             <p class="none" role="status">
-              {shown.filter(Boolean).length} of {ids.length} runs are read…
+              {read} of {ids.length} runs are read…
             </p>
           )}
           <div class="charts">

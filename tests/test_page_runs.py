@@ -134,6 +134,16 @@ def test_several_are_tagged_archived_and_deleted_at_once_and_what_fails_is_named
     page.get_by_role("button", name="Undo").click()
     tab.wait_until("() => document.querySelectorAll('.table .body .row').length === 3")
     assert not read_annotations(str(runs / "second")).run.deleted
+    # What was deleted at any time is found, and restored.
+    page.get_by_role("button", name="Delete").click()
+    shows(tab, MARKUP)
+    page.get_by_label("Search").fill("is:deleted study")
+    page.get_by_text("2 runs", exact=True).wait_for()
+    page.get_by_role("button", name="Restore").click()
+    page.get_by_text("No run fits this search").wait_for()
+    assert not read_annotations(str(runs / "second")).run.deleted
+    page.get_by_label("Search").fill("")
+    tab.wait_until("() => document.querySelectorAll('.table .body .row').length === 3")
     # One of them vanishes while it is chosen.
     page.route("**/grid_searches/second/annotations", lambda route: route.fulfill(status=404, body='{"error": "gone"}'))
     page.get_by_role("button", name="Archive").click()

@@ -6,12 +6,13 @@ import type { RunRow } from "./wire";
 
 export type RunTest = (run: RunRow) => boolean;
 
-const STATES = ["archived", "all", "published", "running", "lost", "failed", "tagged"] as const;
+const STATES = ["archived", "all", "deleted", "published", "running", "lost", "failed", "tagged"] as const;
 type State = (typeof STATES)[number];
 
 const IS: Record<State, RunTest> = {
   archived: (run) => run.archived,
   all: () => true,
+  deleted: (run) => run.deleted,
   published: (run) => run.published,
   running: (run) => run.status === "RUNNING",
   lost: (run) => run.status === "LOST",
@@ -39,7 +40,7 @@ export const haystackOf = (run: RunRow): string =>
 /**
  * Read what a search asks for: words that all occur, `/a regular expression/`, and `tag:`, `status:`, `owner:`, `name:`,
  * `note:` and `is:` with a word, or with words in quotation marks; `-` before one excludes. Archived runs are found only where `is:archived` or `is:all`
- * asks for them.
+ * asks for them, deleted ones only with `is:deleted`.
  */
 export function parseSearch(text: string): Checked<RunTest> {
   const trimmed = text.trim();
@@ -59,7 +60,7 @@ export function parseSearch(text: string): Checked<RunTest> {
         if (STATES.some((state) => state.startsWith(wanted))) continue; // it is being typed
         return { ok: false, error: `is: is followed by ${STATES.join(", ")}` };
       }
-      withArchived ||= wanted === "archived" || wanted === "all";
+      withArchived ||= ["archived", "all", "deleted"].includes(wanted);
       test = IS[wanted as State];
     } else if (Object.hasOwn(FIELDS, field)) {
       if (!wanted) continue;

@@ -161,6 +161,7 @@ export function RunTools({
 }) {
   const [tags, setTags] = useState("");
   const archived = runs.every((run) => run.archived);
+  const deleted = runs.every((run) => run.deleted);
   const number = runs.length;
   return (
     <form
@@ -212,15 +213,16 @@ export function RunTools({
       </button>
       <button
         type="button"
-        title="They are hidden; nothing is removed, and it can be undone"
-        onClick={async () => {
-          await change(
-            ofEach(runs, () => [{ event_type: "deleted" }]),
-            "deleted",
+        title={deleted ? "" : "They are hidden, and found by is:deleted; nothing is removed"}
+        onClick={() => {
+          const done = deleted ? "restored" : "deleted";
+          void change(
+            ofEach(runs, () => [{ event_type: done }]),
+            done,
           );
         }}
       >
-        Delete
+        {deleted ? "Restore" : "Delete"}
       </button>
       <span class="space" />
       <button type="button" onClick={onClear}>

@@ -70,7 +70,10 @@ test.each([
   ["tag:", "abd"],
   ["is:arch", "abd"],
   ["lr:0.1", ""],
-  ["is:nothing", "error: is: is followed by archived, all, published, running, lost, failed, tagged"],
+  [
+    "is:nothing",
+    "error: is: is followed by archived, all, deleted, published, running, lost, failed, tagged",
+  ],
 ])("the search %s finds %s", (text, wanted) => expect(found(text)).toBe(wanted));
 
 test("the best comes first, whichever way is better; what has no value last, either way", () => {

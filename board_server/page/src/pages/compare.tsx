@@ -61,7 +61,7 @@ export function Compare() {
               label="Lines"
               value={state.each}
               options={[
-                ["mean", "mean over seeds and folds"],
+                ["mean", "mean of seeds and folds"],
                 ["best", "best experiment"],
               ]}
               onChange={(each) => setView({ each })}

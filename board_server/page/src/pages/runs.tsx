@@ -12,7 +12,7 @@ import { overview, runsConnection, useRuns } from "../runs_feed";
 import { ImportButton } from "../sharing";
 import { Table } from "../table";
 import { DEFAULTS, writeView } from "../view_state";
-import type { RunRow } from "../wire";
+import { getJson, type RunRow } from "../wire";
 import { SignIn } from "./settings";
 
 const GROUP_WORDS: Record<Grouping, string> = {
@@ -53,6 +53,18 @@ function compareAddress(chosen: readonly RunRow[], order: readonly string[]): st
   return formatAddress(["compare"], writeView({ ...DEFAULTS, runs }));
 }
 
+/** The runs that a search is about: deleted ones, which the board does not send by itself, only where it asks for them. */
+function useWanted(list: RunRow[] | null, isDeleted: boolean): RunRow[] | null {
+  const [deleted, setDeleted] = useState<RunRow[] | null>(null);
+  useEffect(() => {
+    if (isDeleted) getJson<RunRow[]>("grid_searches?deleted=1").then(setDeleted, () => setDeleted([]));
+  }, [isDeleted, list]);
+  return useMemo(
+    () => (isDeleted ? deleted : (list?.filter((run) => !run.deleted) ?? null)),
+    [isDeleted, deleted, list],
+  );
+}
+
 export function Runs() {
   const list = useRuns();
   useFollow(list);
@@ -64,18 +76,20 @@ export function Runs() {
 
   const state = view.value;
   const search = parseSearch(state.q);
-  const there = useMemo(() => (list ?? []).filter((run) => !run.deleted), [list]);
+  const isDeleted = /(^|\s)is:deleted(\s|$)/i.test(state.q);
+  const wanted = useWanted(list, isDeleted);
+  const there = wanted ?? [];
   const sort = state.sort === DEFAULTS.sort ? "-started" : state.sort;
   const shown = useMemo(
     () => sortRuns(search.ok ? there.filter(search.value) : there, sort),
-    [there, state.q, sort],
+    [wanted, state.q, sort],
   );
   const grouping = GROUPS.find((one) => one === state.group) ?? "";
   const rows = useMemo(
     () => groupedRows(shown, grouping, state.hideGroups),
     [shown, grouping, state.hideGroups],
   );
-  const usual = useMemo(() => usualColumns(there), [there]);
+  const usual = useMemo(() => usualColumns(there), [wanted]);
   const columns = state.show ?? usual;
   const ticked = new Set(state.runs);
   const chosen = there.filter((run) => ticked.has(run.grid_search_id));
@@ -112,7 +126,7 @@ export function Runs() {
         />
         <Toggle label="Follow the newest" value={state.follow} onChange={(follow) => setView({ follow })} />
         <span class="space" />
-        {list && (
+        {wanted && (
           <small class="count">
             {shown.length === there.length ? "" : `${shown.length.toLocaleString("en")} of `}
             {there.length.toLocaleString("en")} {there.length === 1 ? "run" : "runs"}
@@ -156,13 +170,13 @@ export function Runs() {
           compareAddress={compareAddress(chosen, state.runs)}
         />
       )}
-      {list === null ? (
+      {wanted === null ? (
         <Empty
           title={
             runsConnection.value.state === "offline" ? "The board's server cannot be reached" : "Loading…"
           }
         />
-      ) : there.length === 0 ? (
+      ) : there.length === 0 && !isDeleted ? (
         <Empty title="No runs yet">
           <p>Start one; it appears here by itself:</p>
           <pre>python -m mlgym_jax.run --config=configs/gs.py</pre>
@@ -182,7 +196,7 @@ export function Runs() {
           onOpen={open}
         />
       )}
-      {list !== null && there.length > 0 && shown.length === 0 && (
+      {wanted && shown.length === 0 && (there.length > 0 || isDeleted) && (
         <p class="none">
           No run fits this search
           {there.some((run) => run.archived) && "; archived ones are found with is:archived or is:all"}.

@@ -2,6 +2,8 @@
 
 import hashlib
 import io
+import re
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from sklearn.metrics import confusion_matrix
 
 from mlgym_jax.events import schema
 
+SVG = "{http://www.w3.org/2000/svg}"
 MARKUP = '<img src=x onerror="document.title=1">'
 TARGETS, PREDICTED = [0, 0, 0, 1, 1, 2, 2, 2, 2], [0, 0, 1, 1, 1, 2, 0, 2, 2]
 
@@ -90,7 +93,16 @@ def test_each_kind_is_shown_by_epoch_and_by_everybody(open_tab, board, theme):
     image = page.get_by_alt_text("val/image, 4 × 3 pixels")
     image.scroll_into_view_if_needed()
     tab.wait_until("() => document.querySelector('.recorded img')?.naturalWidth === 4")
-    assert page.get_by_label("val/roc: tpr over fpr, 2 lines").locator("polyline").count() == 2
+    # Curves are charts as others: with a zoom, a legend in words, and a figure to be saved.
+    curves = page.locator("figure", has=page.get_by_role("heading", name="val/roc"))
+    curves.get_by_label("More of val/roc").click()
+    with page.expect_download() as saved:
+        curves.get_by_role("button", name="Save as SVG").click()
+    figure = ElementTree.parse(saved.value.path())
+    assert {MARKUP, "b", "the diagonal", "fpr", "↑ tpr", "val/roc"} <= {one.text.strip() for one in figure.iter(f"{SVG}text")}
+    strokes = [path.get("d") for path in figure.iter(f"{SVG}path") if path.get("stroke-width") == "1.3"]
+    (left, bottom), (middle, high), (right, top) = [map(float, at.split()) for at in re.split("[ML]", strokes[0])[1:]]
+    assert ((middle - left) / (right - left), (bottom - high) / (bottom - top)) == pytest.approx((0.5, 0.8), abs=1e-3)
     assert page.get_by_label("val/histogram: 3 values in 2 bins").locator(".bin").count() == 2
     assert page.get_by_label("val/large: 30 rows (target), 30 columns (predicted)").evaluate("one => one.width") == 30
     problems = []

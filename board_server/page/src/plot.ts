@@ -14,6 +14,7 @@ import { xExtent, type YView, yView } from "./ranges";
 import { type Axis, divergences, type Line, nearestPoint, toPixel, toValue, xOf } from "./raster";
 import { forward } from "./scaling";
 import type { Pen } from "./svg";
+import type { Kind } from "./ticks";
 import { showTip } from "./tip";
 
 const synchronised = new Map<string, Set<Plot>>();
@@ -289,7 +290,8 @@ export class Plot implements Pointable {
   }
 }
 
-const kindOf = (x: PlotModel["xKind"]) => (x === "time" ? x : x.includes("/") ? "number" : "count");
+const KINDS: Record<string, Kind> = { epoch: "count", step: "count", time: "time" };
+const kindOf = (x: string): Kind => KINDS[x] ?? "number";
 
 const NOTHING: PlotModel = {
   lines: [],

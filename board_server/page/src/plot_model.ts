@@ -16,7 +16,8 @@ export interface PlotModel {
   cut: boolean | "auto";
   /** y begins at 0: amounts, which are compared by their height. */
   fromZero?: boolean;
-  xKind: X;
+  /** Its name; where it is no score and none of these, numbers. */
+  xKind: X | (string & {});
   zoom: readonly [number, number] | null;
   /** The part of y that is shown; left out: all of it. */
   yZoom?: readonly [number, number] | null;

@@ -16,7 +16,7 @@ export interface Line {
   readonly y: ArrayLike<number>;
   readonly n: number;
   readonly rgb: Rgb;
-  /** Of points whose x need not rise, as where it is another score: the epoch of each. */
+  /** Of points whose x need not rise, as where it is another score: the epoch of each, or none. */
   readonly epochs?: ArrayLike<number>;
   /** The logged values, where `y` is smoothed. */
   readonly raw?: ArrayLike<number>;

@@ -3,10 +3,11 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { dark } from "./app";
-import { colourOf, css, inkOn, sequentialColour } from "./colours";
+import { css, inkOn, sequentialColour } from "./colours";
 import { formatNumber, formatTick, formatValue } from "./format";
 import type { Json } from "./json";
-import { type CurveLine, type Shown, shares, shownOf } from "./records";
+import { RecordedCurves } from "./recorded_curves";
+import { type Shown, shares, shownOf } from "./records";
 import { encode, getJson, type LogEvent } from "./wire";
 
 interface Answer {
@@ -66,21 +67,24 @@ export function Recorded({ run, id, moment }: RecordedProps) {
         </small>
       </div>
       <div class="charts recorded">
-        {shownOf(found.events).map((one) => (
-          <figure class="chart" key={one.title}>
-            <figcaption>
-              <h2>{one.title}</h2>
-            </figcaption>
-            <One of={one} files={`grid_searches/${encode(run)}/${id}`} />
-          </figure>
-        ))}
+        {shownOf(found.events).map((one) =>
+          one.kind === "curve" ? (
+            <RecordedCurves key={one.title} {...one} />
+          ) : (
+            <figure class="chart" key={one.title}>
+              <figcaption>
+                <h2>{one.title}</h2>
+              </figcaption>
+              <One of={one} files={`grid_searches/${encode(run)}/${id}`} />
+            </figure>
+          ),
+        )}
       </div>
     </section>
   );
 }
 
-function One({ of, files }: { of: Shown; files: string }) {
-  if (of.kind === "curve") return <Lines {...of} />;
+function One({ of, files }: { of: Exclude<Shown, { kind: "curve" }>; files: string }) {
   if (of.kind === "matrix") return of.values.length <= WRITTEN ? <Matrix {...of} /> : <Pixels {...of} />;
   if (of.kind === "histogram") return <Histogram {...of} />;
   if (of.kind === "table") return <Columns columns={of.columns} title={of.title} />;
@@ -155,57 +159,6 @@ const placeX = (value: number, [low, high]: readonly [number, number]) =>
   LEFT + ((value - low) / (high - low)) * (WIDTH - LEFT - 8);
 const placeY = (value: number, [low, high]: readonly [number, number]) =>
   HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - 6);
-
-function Lines({ lines, xName, yName, title }: Shown & { kind: "curve" }) {
-  const all = (pick: (line: CurveLine) => number[]) => lines.flatMap(pick);
-  const [x, y] = [extent(all((line) => line.x)), extent(all((line) => line.y))];
-  const isShare = [...x, ...y].every((end) => end >= 0 && end <= 1); // of shares of 1, all of it
-  const [xs, ys] = isShare ? [[0, 1] as const, [0, 1] as const] : [x, y];
-  const hasDiagonal = isShare && !/precision/.test(yName);
-  return (
-    <>
-      <Frame
-        x={xs}
-        y={ys}
-        xName={xName}
-        yName={yName}
-        label={`${title}: ${yName} over ${xName}, ${lines.length} lines`}
-      >
-        {hasDiagonal && (
-          <line
-            class="diagonal"
-            x1={placeX(0, xs)}
-            y1={placeY(0, ys)}
-            x2={placeX(1, xs)}
-            y2={placeY(1, ys)}
-          />
-        )}
-        {lines.map((line, i) => (
-          <polyline
-            key={String(i)}
-            stroke={css(colourOf(i, dark.value))}
-            points={line.x
-              .map((at, k) => [at, line.y[k] ?? NaN])
-              .filter((point) => point.every(Number.isFinite))
-              .map(([at, value]) => `${placeX(at!, xs).toFixed(1)},${placeY(value!, ys).toFixed(1)}`)
-              .join(" ")}
-          >
-            <title>{line.label ?? title}</title>
-          </polyline>
-        ))}
-      </Frame>
-      {lines.length > 1 && (
-        <p class="active">
-          {lines.map((line, i) => (
-            <small class="key" key={String(i)}>
-              <i style={{ background: css(colourOf(i, dark.value)) }} /> {line.label ?? i}
-            </small>
-          ))}
-        </p>
-      )}
-    </>
-  );
-}
 
 function Histogram({ counts, edges, title }: Shown & { kind: "histogram" }) {
   const x = extent(edges);

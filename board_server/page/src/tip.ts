@@ -19,7 +19,7 @@ export function showTip(tip: HTMLElement, model: PlotModel, line: Line, i: numbe
   const swatch = document.createElement("i");
   swatch.style.background = css(line.rgb);
   const parts = [
-    ...(line.epochs ? [`epoch ${line.epochs[i]}`] : []),
+    ...(line.epochs?.length ? [`epoch ${line.epochs[i]}`] : []),
     model.xKind === "time" ? formatDuration(x * 1000) : `${model.xKind} ${formatNumber(x)}`,
     ...(logged === undefined ? [] : [`smoothed; logged ${formatNumber(logged, 5)}`]),
     ...(line.count ? [`mean of ${formatNumber(line.count[i]!)} of ${formatNumber(line.members)}`] : []),

@@ -44,6 +44,7 @@ VIEWS = {
     "settings": "settings",
 }
 SIZES = {1440: 900, 390: 844}
+LOST_SECONDS = 6  # after which a run that nobody writes is lost
 COLOURS = 96  # enough for a page of greys and one accent, and a third of the bytes
 
 
@@ -94,6 +95,7 @@ def main() -> None:
             with sync_playwright() as playwright:
                 chromium = shutil.which("chromium") or shutil.which("google-chrome")
                 browser = playwright.chromium.launch(executable_path=chromium, args=ARGUMENTS)
+                time.sleep(LOST_SECONDS)
                 for theme in ("light", "dark"):
                     for width, height in SIZES.items():
                         page = browser.new_context(
@@ -116,7 +118,12 @@ def _made(storage: str, run_id: str) -> str:
 
 
 def _anonymise(run: str, options: list[str]) -> None:
-    """Write the command as a reader would type it: which machine made the pictures is nobody's concern."""
+    """Write the command and a name as a reader would: who made the pictures, and where, is nobody's concern."""
+    path = os.path.join(run, "run.json")
+    with open(path, encoding="utf-8") as file:
+        record = json.load(file)
+    with open(path, "w", encoding="utf-8") as file:
+        json.dump({**record, "made_by": "ada"}, file)
     for folder, _, names in os.walk(run):
         if "model_card.json" not in names:
             continue

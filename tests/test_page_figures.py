@@ -219,3 +219,23 @@ def test_a_drawn_number_is_averaged_in_bins(open_tab, storage):
     assert ends == [(rates[5 * k], rates[5 * k + 4]) for k in range(4)]
     page.get_by_label("Its numbers").select_option("0")
     see(tab, "val/loss", 20)
+
+
+def test_dots_are_saved_where_their_scores_are_and_so_is_the_best_so_far(open_tab, storage):
+    best = [one.best("val/f1", "max")[1] for one in view_of(storage).experiments.values()]
+    tab = open_tab()
+    page = tab.go(f"runs/{DIGITS}/hyperparameters?by=val/f1")
+    page.get_by_label("More of optimizer.learning_rate").wait_for()
+
+    def heights(svg):
+        paths = [one.get("d") for one in ElementTree.fromstring(svg).iter(f"{SVG}path")]
+        return [float(found[1]) for path in paths if (found := re.match(r"M[\d.]+ ([\d.]+)a", path))]
+
+    svg = saved(page, "optimizer.learning_rate")
+    assert len(heights(svg)) == 12
+    assert np.corrcoef(sorted(best), sorted(heights(svg), reverse=True))[0, 1] < -0.9999  # a hundredth of a pixel off
+    assert {"optimizer.learning_rate", "best val/f1"} <= set(texts_of(svg))
+    history = saved(page, "best val/f1 after experiments that finished")
+    assert len(heights(history)) == 12 and "experiments finished" in texts_of(history)
+    picture = Image.open(io.BytesIO(saved(page, "optimizer.learning_rate", "PNG")))
+    assert picture.height == 3 * (210 + 26)

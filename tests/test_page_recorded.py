@@ -99,7 +99,9 @@ def test_each_kind_is_shown_by_epoch_and_by_everybody(open_tab, board, theme):
     with page.expect_download() as saved:
         curves.get_by_role("button", name="Save as SVG").click()
     figure = ElementTree.parse(saved.value.path())
-    assert {MARKUP, "b", "the diagonal", "fpr", "↑ tpr", "val/roc"} <= {one.text.strip() for one in figure.iter(f"{SVG}text")}
+    assert {MARKUP, "b", "the diagonal", "fpr", "↑ tpr", "val/roc"} <= {
+        one.text.strip() for one in figure.iter(f"{SVG}text")
+    }
     strokes = [path.get("d") for path in figure.iter(f"{SVG}path") if path.get("stroke-width") == "1.3"]
     (left, bottom), (middle, high), (right, top) = [map(float, at.split()) for at in re.split("[ML]", strokes[0])[1:]]
     assert ((middle - left) / (right - left), (bottom - high) / (bottom - top)) == pytest.approx((0.5, 0.8), abs=1e-3)

@@ -5,6 +5,7 @@ import { useLayoutEffect, useRef } from "preact/hooks";
 import { focused, togglePick, view } from "./app";
 import { pixelRatio } from "./pixel_ratio";
 import type { Experiment } from "./run_state";
+import type { Pen } from "./svg";
 
 export interface Scored {
   experiment: Experiment;
@@ -113,7 +114,7 @@ export function inOrder(scored: readonly Scored[]): { one: Scored; weight: numbe
 }
 
 /** A text that fits, without its middle if need be: what tells values apart is mostly at their ends. */
-export function within(context: CanvasRenderingContext2D, text: string, width: number): string {
+export function within(context: Pick<Pen, "measureText">, text: string, width: number): string {
   let kept = Number.isNaN(Number(text)) ? text.length : 0; // of a number each part counts
   let shown = text;
   while (context.measureText(shown).width > width && kept > 4) {

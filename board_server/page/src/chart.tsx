@@ -3,7 +3,7 @@
 import { useSignalEffect } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { download, focused, setView, togglePick } from "./app";
+import { focused, setView, togglePick } from "./app";
 import { Field, Menu } from "./controls";
 import { pngOf, svgOf } from "./figure";
 import { formatTick } from "./format";
@@ -11,6 +11,7 @@ import { pixelRatio } from "./pixel_ratio";
 import { Plot } from "./plot";
 import type { PlotModel } from "./plot_model";
 import type { YView } from "./ranges";
+import { type Kind, SaveFigure } from "./save_figure";
 import { readRange, type ViewState } from "./view_state";
 
 // Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
@@ -159,15 +160,10 @@ export function Chart(props: ChartProps) {
     if (!apart) plot.current?.setFocus(id);
   });
 
-  const save = async (kind: "svg" | "png") => {
-    if (!plot.current?.model) return;
+  const make = (kind: Kind) => {
+    if (!plot.current?.model) return null;
     const figure = plot.current.figure(title);
-    const content = kind === "svg" ? svgOf(figure) : await pngOf(figure);
-    download(
-      `${title.replace(/\W+/g, "-")}.${kind}`,
-      content,
-      kind === "svg" ? "image/svg+xml" : "image/png",
-    );
+    return kind === "svg" ? svgOf(figure) : pngOf(figure);
   };
   return (
     <figure class={`chart ${wide ? "wide" : ""}`}>
@@ -223,12 +219,7 @@ export function Chart(props: ChartProps) {
               {pinned ? "Unpin" : "Pin first"}
             </button>
           )}
-          <button type="button" onClick={() => void save("svg")}>
-            Save as SVG
-          </button>
-          <button type="button" onClick={() => void save("png")}>
-            Save as PNG
-          </button>
+          <SaveFigure title={title} make={make} />
           {csv && (
             <a class="button" href={csv} download>
               Logged values as CSV

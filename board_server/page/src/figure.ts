@@ -32,20 +32,58 @@ export function svgOf(figure: Figure): string {
 }
 
 /** The figure as a picture, in so many pixels a CSS pixel. */
-export async function pngOf(figure: Figure, ratio = 3): Promise<Blob> {
-  const canvas = document.createElement("canvas");
-  const context = canvas.getContext("2d")!;
-  const { width, height } = compose(context, figure, ratio, true);
-  canvas.width = width * ratio;
-  canvas.height = height * ratio;
-  context.fillStyle = token("--surface");
-  context.fillRect(0, 0, canvas.width, canvas.height);
+export function pngOf(figure: Figure, ratio = 3): Promise<Blob> {
+  const { width, height } = compose(canvasOf(1, 1, 1)[1], figure, ratio, true);
+  const [canvas, context] = canvasOf(width, height, ratio);
   context.translate((EDGE.left + SIDE) * ratio, (HEAD + EDGE.top) * ratio);
   compose(context, figure, ratio);
-  return new Promise((done, failed) =>
+  return pictureOf(canvas);
+}
+
+/** What is drawn in CSS pixels and has its axes' names already, below its title. */
+export function drawingOf(
+  kind: "svg" | "png",
+  title: string,
+  width: number,
+  height: number,
+  draw: (pen: Pen) => void,
+): string | Promise<Blob> {
+  const all = (pen: Pen) => {
+    draw(pen);
+    pen.fillStyle = token("--ink");
+    pen.fillText(title, 8, -8);
+  };
+  if (kind === "svg") {
+    const pen = new SvgPen();
+    all(pen);
+    return pen.document(width, height + HEAD, 0, HEAD, token("--surface"));
+  }
+  const [canvas, context] = canvasOf(width, height + HEAD, 3);
+  context.scale(3, 3);
+  context.translate(0, HEAD);
+  all(context);
+  return pictureOf(canvas);
+}
+
+/** A canvas of so many CSS pixels, with the page's ground. */
+function canvasOf(
+  width: number,
+  height: number,
+  ratio: number,
+): [HTMLCanvasElement, CanvasRenderingContext2D] {
+  const canvas = document.createElement("canvas");
+  canvas.width = width * ratio;
+  canvas.height = height * ratio;
+  const context = canvas.getContext("2d")!;
+  context.fillStyle = token("--surface");
+  context.fillRect(0, 0, canvas.width, canvas.height);
+  return [canvas, context];
+}
+
+const pictureOf = (canvas: HTMLCanvasElement) =>
+  new Promise<Blob>((done, failed) =>
     canvas.toBlob((blob) => (blob ? done(blob) : failed(new Error("no picture"))), "image/png"),
   );
-}
 
 /** Draw all of it, or only measure; return the size of the whole in CSS pixels. */
 function compose(pen: Pen, figure: Figure, ratio: number, measureOnly = false) {

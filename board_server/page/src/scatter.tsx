@@ -1,9 +1,14 @@
 /** Experiments as dots over two axes. */
 
+import { useRef } from "preact/hooks";
 import { focused } from "./app";
 import { Canvas, inOrder, leave, pick, type Scored, within } from "./canvas";
+import { Menu } from "./controls";
+import { drawingOf } from "./figure";
 import type { Cell } from "./filter";
+import { SaveFigure } from "./save_figure";
 import { type Scale, spread } from "./scales";
+import type { Pen } from "./svg";
 
 export interface ScatterAxis {
   name: string;
@@ -35,7 +40,9 @@ export function Scatter({
     LEFT + x.scale.place(xCell) * (width - LEFT - RIGHT),
     height - BOTTOM - y.scale.place(yCell) * (height - TOP - BOTTOM),
   ];
-  const draw = (context: CanvasRenderingContext2D, width: number) => {
+  const drawn = useRef(0);
+  const draw = (context: Pen, width: number) => {
+    drawn.current = width;
     const style = getComputedStyle(document.documentElement);
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     context.strokeStyle = style.getPropertyValue("--grid");
@@ -43,7 +50,10 @@ export function Scatter({
     const room = width - LEFT - RIGHT;
     for (const [share, text] of spread(y.scale.ticks, height - TOP - BOTTOM, () => 16)) {
       const at = height - BOTTOM - share * (height - TOP - BOTTOM);
-      context.strokeRect(LEFT - 6, at, width - LEFT + 6, 0);
+      context.beginPath();
+      context.moveTo(LEFT - 6, at);
+      context.lineTo(width, at);
+      context.stroke();
       context.fillText(text, LEFT - 12 - context.measureText(text).width, at + 4);
     }
     context.fillText(y.name, 8, 10);
@@ -90,6 +100,13 @@ export function Scatter({
       <figcaption>
         <h2>{title}</h2>
         <small>{x.scale.note}</small>
+        <span class="space" />
+        <Menu label="⋯" name={`More of ${title}`}>
+          <SaveFigure
+            title={title}
+            make={(kind) => drawingOf(kind, title, drawn.current, height, (pen) => draw(pen, drawn.current))}
+          />
+        </Menu>
       </figcaption>
       <Canvas
         height={height}

@@ -6,6 +6,7 @@ export type Pen = Pick<
   | "beginPath"
   | "moveTo"
   | "lineTo"
+  | "arc"
   | "rect"
   | "clip"
   | "stroke"
@@ -15,6 +16,7 @@ export type Pen = Pick<
   | "setLineDash"
   | "save"
   | "restore"
+  | "globalAlpha"
   | "strokeStyle"
   | "fillStyle"
   | "lineWidth"
@@ -37,6 +39,7 @@ function paint(name: "fill" | "stroke", style: string): string {
 
 export class SvgPen implements Pen {
   readonly parts: string[] = [];
+  globalAlpha = 1;
   strokeStyle = "";
   fillStyle = "";
   lineWidth = 1;
@@ -59,6 +62,11 @@ export class SvgPen implements Pen {
   rect(x: number, y: number, width: number, height: number): void {
     this.path += `M${short(x)} ${short(y)}h${short(width)}v${short(height)}h${short(-width)}z`;
   }
+  /** A whole circle. */
+  arc(x: number, y: number, radius: number): void {
+    const half = `a${radius} ${radius} 0 0 0 `;
+    this.path += `M${short(x - radius)} ${short(y)}${half}${2 * radius} 0${half}${-2 * radius} 0`;
+  }
   /** Until `restore`; there is one clip in a drawing. */
   clip(): void {
     this.parts.push(`<clipPath id="lines"><path d="${this.path}"/></clipPath><g clip-path="url(#lines)">`);
@@ -74,7 +82,9 @@ export class SvgPen implements Pen {
     this.parts.push(`<path d="${this.path}" ${look} stroke-linejoin="round"${dash}/>`);
   }
   fill(): void {
-    if (this.path) this.parts.push(`<path d="${this.path}z" ${paint("fill", this.fillStyle)}/>`);
+    if (!this.path) return;
+    const alpha = this.globalAlpha < 1 ? ` opacity="${this.globalAlpha}"` : "";
+    this.parts.push(`<path d="${this.path}z" ${paint("fill", this.fillStyle)}${alpha}/>`);
   }
   fillRect(x: number, y: number, width: number, height: number): void {
     const box = `x="${short(x)}" y="${short(y)}" width="${short(width)}" height="${short(height)}"`;

@@ -32,6 +32,29 @@ def test_an_order_is_a_permutation_and_a_place_of_it_is_found_alone(size):
     assert permuted(np.array([size - 1, 0]), size, (7, 0, 1)).tolist() == [whole[-1], whole[0]]
 
 
+def by_pencil(place, size, key):
+    """Walk one place through the network with whole numbers of Python."""
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    keys = np.random.SeedSequence([*key, size]).generate_state(6, np.uint64).tolist()
+    while True:
+        left, right = place >> half, place % 2**half
+        for one in keys:
+            mixed = right ^ one
+            mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+            mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+            left, right = right, left ^ (mixed ^ mixed >> 31) % 2**half
+        place = left << half | right
+        if place < size:
+            return place
+
+
+@pytest.mark.parametrize("size", [300, 5001, 2**40 + 7])
+def test_an_order_is_the_same_looked_up_or_not(size):
+    expected = [by_pencil(place, size, (3, 1, 2)) for place in range(300)]
+    assert permuted(np.arange(300), size, (3, 1, 2)).tolist() == expected
+    assert permuted(np.array([299, 4]), size, (3, 1, 2)).tolist() == [expected[299], expected[4]]
+
+
 def test_orders_are_as_if_drawn():
     """Of 4 examples each of the 24 orders comes equally often, of 1,000 no place tells of the next epoch's."""
     orders = [tuple(permuted(np.arange(4), 4, (seed,)).tolist()) for seed in range(4800)]

@@ -16,7 +16,8 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, in_words, nearest
 
 _LARGE = 4096  # bytes of a record, for which a call costs less than a second copy
-_PIECE = 8192  # records in one call of a reader: more no longer fit the caches while they become arrays
+_CALL = 1 << 16  # records in one call of a reader, of which each goes through the whole index of its file
+_PIECE = 1024  # records that become arrays at once: more no longer fit the caches
 
 
 @register("dataset", "memmap")
@@ -122,40 +123,44 @@ class _Files:
         return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
+        order = np.argsort(rows)  # neighbours in a file are read together
         ascending = np.asarray(rows)[order]
         found = {field: np.empty((len(order), *shape), dtype) for field, (dtype, shape) in self._types.items()}
         put = self._copied if self.record_bytes > _LARGE else self._joined
         cuts = np.searchsorted(ascending, self._starts).tolist()
         for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
             within = (ascending[first:stop] - self._starts[number]).tolist()
-            for start in range(0, len(within), _PIECE):
-                records = self._reader(number).read(within[start : start + _PIECE])
+            for start in range(0, len(within), _CALL):
+                records = self._reader(number).read(within[start : start + _CALL])
                 if wrong := {*map(len, records)} - {self.record_bytes}:
                     raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
                 put(found, records, order[first + start : first + start + len(records)])
         return found
 
     def _joined(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
-        whole, at = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), self.record_bytes), 0
-        for array, size in self._as_bytes(found):
-            array[places] = whole[:, at : at + size]
-            at += size
+        fields = [(array, array.dtype.itemsize) for array in self._as_items(found)]
+        whole = np.dtype([(f"f{place}", f"V{size}") for place, (_, size) in enumerate(fields) if size])
+        for start in range(0, len(records), _PIECE):
+            piece, at = np.frombuffer(b"".join(records[start : start + _PIECE]), whole), places[start : start + _PIECE]
+            for place, (array, size) in enumerate(fields):
+                if size:
+                    array[at] = piece[f"f{place}"]
 
     def _copied(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
         """Do the same; each large record is copied once, to its place."""
         at = 0
-        for array, size in self._as_bytes(found):
-            target = array.reshape(-1).data
+        for array in self._as_items(found):
+            size = array.dtype.itemsize
+            target = array.view(np.uint8).data
             for place, record in zip(places.tolist(), records, strict=True):
                 target[place * size : (place + 1) * size] = memoryview(record)[at : at + size]
             at += size
 
-    def _as_bytes(self, found: dict[str, np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
-        """Iterate over each field's array as uint8[n, bytes], in the order of a record, and its bytes an example."""
+    def _as_items(self, found: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+        """Iterate over each field's array, in the order of a record, as one item of bytes an example."""
         for field, (dtype, shape) in self._types.items():
             size = dtype.itemsize * int(np.prod(shape))
-            yield found[field].reshape(-1).view(np.uint8).reshape(len(found[field]), size), size
+            yield found[field].reshape(-1).view(f"V{size}") if size else np.empty(len(found[field]), "V0")
 
     def _reader(self, number: int) -> Any:
         from array_record.python.array_record_module import ArrayRecordReader

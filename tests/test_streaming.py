@@ -187,7 +187,8 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
     assert "split 'train', record 7: " in failed["error"] and "on_bad_record='skip'" in failed["error"]
     monkeypatch.undo()
     skipped = mg.run(faulty(on_bad_record="skip"), tmp_path, run_id="skip")
-    assert "records [7, 12, 31] of the table are left out (3 so far)" in caplog.text
+    said = "split 'train', record 7, split 'train', record 12, split 'train', record 31 are left out (3 so far)"
+    assert said in caplog.text
     rest = {"inputs": [], "targets": []}
     for row in sorted({*range(60)} - {7, 12, 31}):
         for field, value in Faulty()[row].items():
@@ -199,11 +200,50 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path):
-    text = SLOW.replace('component("in_memory", batch_size=6)', 'component("streaming", batch_size=6)')
-    study = write(tmp_path, text.replace("slow_net", "slow_net_of_streams"))
+STREAMED = SLOW.replace("slow_net", "slow_net_of_streams").replace(
+    "def get_config():",
+    """class Half:
+    def __init__(self, part, number):
+        self.part, self.number = part, number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, row):
+        if (self.part, row) == (1, 17):
+            raise ValueError("damaged")
+        random = np.random.default_rng([self.part, row])
+        x = random.normal(size=4).astype(np.float32)
+        return {"inputs": x, "targets": np.int32(x.sum() + random.normal() > 0)}
+
+
+@register("dataset", "half")
+def half(*, part: int, number: int):
+    return mg.Dataset({"train": Half(part, number), "val": Half(part + 10, 36)}, 2)
+
+
+def get_config():""",
+)
+for old, new in {
+    "import numpy as np\n": "import numpy as np\nimport mlgym_jax as mg\n",
+    'component("in_memory", batch_size=6)': 'component("streaming", batch_size=6, workers="processes", '
+    'on_bad_record="skip")\n    config.validation = component("holdout", val=0.0)',
+    'component("synthetic", num_examples=360, num_features=4, num_classes=2, noise=0.7)': """component(
+        "mixture",
+        sources=dict(one=component("half", part=0, number=248), two=component("half", part=1, number=40)),
+        weights=dict(one=0.5, two=0.5),
+    )""",
+}.items():
+    assert old in STREAMED
+    STREAMED = STREAMED.replace(old, new)
+
+
+def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path, caplog):
+    """A mixture, read in processes, a record of which cannot be read: what one loses, the other draws again."""
+    study = write(tmp_path, STREAMED)
     status, _, err = here("run", f"--config={study}", f"--event_storage={tmp_path}", "--run_id=whole", "--plan=map")
     assert status == 0, err
+    assert "split 'train', record 265 (source 'two', record 17) is left out" in caplog.text
     process, _ = begun(study, tmp_path, "killed", 4)
     kill(process)
     assert_goes_on(tmp_path, tmp_path / "whole", "killed")
@@ -211,6 +251,70 @@ def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path):
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
     assert_goes_on(tmp_path, tmp_path / "whole", "cut")
+
+
+class Endless:
+    """An example for every place."""
+
+    def __getitem__(self, place):
+        x = np.random.default_rng(int(place)).normal(size=3).astype(np.float32)
+        return {"inputs": x, "targets": np.int32(x.sum() > 0)}
+
+
+register("dataset", "endless_records")(lambda: Dataset({"train": Endless()}, 2))
+register("dataset", "generated_records")(lambda: Dataset({"train": (Endless()[place] for place in range(9))}, 2))
+
+
+def endless(**fields):
+    return {
+        "num_steps": 6,
+        "evaluate_every_steps": 3,
+        "dataset": component("endless_records"),
+        "validation": component("holdout", val=0.0),
+        "loader": component("streaming", batch_size=5),
+        "model": component("mlp", features=(4,)),
+        "loss": component("softmax_cross_entropy"),
+        "optimizer": component("sgd", learning_rate=0.1),
+        "evaluation_splits": (),
+        **fields,
+    }
+
+
+def test_a_stream_without_an_end_is_read_in_its_order_and_goes_on(tmp_path):
+    begun = mg.run(endless(), tmp_path, run_id="begun")
+    more = mg.resume(begun.run_dir, num_steps=12)
+    inputs, targets = zip(
+        *((one["inputs"], one["targets"]) for one in map(Endless().__getitem__, range(60))), strict=True
+    )
+    arrays = {"train": {"inputs": np.stack(inputs), "targets": np.stack(targets)}}
+    in_memory = component("in_memory", batch_size=5, shuffle=False)
+    config = endless(loader=in_memory, num_steps=12)
+    del config["dataset"]
+    whole = mg.run(config, tmp_path, run_id="whole", data=arrays)
+    found = more.experiments[0].history["train/loss"]
+    assert len(found) == 4 and not more.mismatches
+    np.testing.assert_allclose(found, whole.experiments[0].history["train/loss"], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (
+            {"num_steps": None, "num_epochs": 2, "evaluate_every_steps": None},
+            r"config\.num_steps: split 'train', a Endless, has no end .* write config\.num_steps = 10_000, and",
+        ),
+        ({"validation": component("holdout", val=0.2)}, r"config\.validation: .* has no end, .*'holdout', val=0\.0\)"),
+        (
+            {"loader": component("in_memory")},
+            r"config\.loader: .*has no end .*component\('streaming', …\), and num_steps",
+        ),
+        ({"dataset": component("generated_records")}, r"config\.dataset: .*is a generator, .* a resume .*__getitem__"),
+    ],
+)
+def test_what_has_no_end_or_no_places_is_refused(fields, message):
+    given = {name: value for name, value in endless(**fields).items() if value is not None}
+    with pytest.raises(ConfigError, match=message):
+        prepare(given)
 
 
 @pytest.mark.parametrize(

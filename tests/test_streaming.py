@@ -13,6 +13,7 @@ from test_stretches import SLOW, assert_goes_on, begun, runner_end, write
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
+from mlgym_jax.data import sources
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.record_files import array_records
@@ -251,6 +252,18 @@ def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path, caplog):
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
     assert_goes_on(tmp_path, tmp_path / "whole", "cut")
+
+
+def test_few_reads_find_the_records_that_cannot_be_read():
+    """Two of 4,096: at most two reads at each of 12 halvings for each of them, and the first."""
+    asked = []
+
+    def read(rows):
+        asked.append(len(rows))
+        if {*rows.tolist()} & {77, 3000}:
+            raise ValueError("torn")
+
+    assert {*sources.faulty(read, np.arange(4096))} == {77, 3000} and len(asked) <= 1 + 2 * 2 * 12
 
 
 class Endless:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -40,11 +40,12 @@ class ArrayRecordFiles:
 
     def __init__(self, paths: Sequence[str], split: str):
         self._paths = list(paths)
-        self._own = threading.local()  # a reader is one thread's
+        self._idle: list[list[Any]] = [[] for _ in self._paths]  # readers that no thread uses just now
         sizes = []
         for number, path in enumerate(self._paths):
             try:
-                sizes.append(self._reader(number).num_records())
+                with self._reader(number) as reader:
+                    sizes.append(reader.num_records())
             except Exception as error:
                 raise ConfigError(f"dataset.splits.{split}", f"{path!r} cannot be read: {in_words(error)}") from error
         self._starts = np.cumsum([0, *sizes])
@@ -53,11 +54,7 @@ class ArrayRecordFiles:
         return int(self._starts[-1])
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_own"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._own = threading.local()
+        return {**self.__dict__, "_idle": [[] for _ in self._paths]}
 
     def name_of(self, row: int) -> str:
         """Say where a record lies: its file, and its number there."""
@@ -72,13 +69,18 @@ class ArrayRecordFiles:
         for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
             within = (ascending[first:stop] - self._starts[number]).tolist()
             for start in range(0, len(within), _CALL):
-                records = self._reader(number).read(within[start : start + _CALL])
+                with self._reader(number) as reader:
+                    records = reader.read(within[start : start + _CALL])
                 yield records, order[first + start : first + start + len(records)]
 
-    def _reader(self, number: int) -> Any:
+    @contextlib.contextmanager
+    def _reader(self, number: int) -> Iterator[Any]:
+        """Lend a reader of a file to one thread. To open one, the whole index of the file is read."""
         from array_record.python.array_record_module import ArrayRecordReader
 
-        readers = self._own.__dict__.setdefault("readers", {})
-        if number not in readers:
-            readers[number] = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
-        return readers[number]
+        try:
+            reader = self._idle[number].pop()
+        except IndexError:
+            reader = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
+        yield reader
+        self._idle[number].append(reader)  # not one that has failed

@@ -33,13 +33,19 @@ class Deadly:
         return {"inputs": np.array([row, -row], np.float32), "targets": np.int32(row % 2)}
 
 
+class DeadlyBlocks(Deadly):
+    def __getitems__(self, rows):
+        return [self[row] for row in rows]
+
+
 def test_processes_read_what_threads_read(tmp_path):
     """Records of a test's own class, and a memory-mapped array, which is mapped there and not sent."""
     mapped = np.random.default_rng(0).normal(size=(100_000, 2)).astype(np.float32)
     np.save(tmp_path / "inputs.npy", mapped)
     inputs = np.load(tmp_path / "inputs.npy", mmap_mode="r")
     other = {"inputs": inputs, "targets": np.zeros(100_000, np.int32)}
-    table = to_stream(Dataset({"train": Deadly(400), "test": other}, 2), Stream(processes=True))
+    splits = {"train": Deadly(400), "test": other, "val": DeadlyBlocks(50, deadly=9)}
+    table = to_stream(Dataset(splits, 2), Stream(processes=True))
     assert len(table.pickled()) < mapped.nbytes
     processes = Processes(table, 2)
     try:
@@ -52,6 +58,10 @@ def test_processes_read_what_threads_read(tmp_path):
         with pytest.raises(UnreadableRecord, match=r"split 'train', record 77: .*torn 77") as caught:
             processes.read(np.arange(400))
         assert sorted(caught.value.rows) == [77, 301]
+        with pytest.raises(
+            ReaderDied, match=r"by SIGKILL while it read 3 records, the first of which is .*'val', record 4;"
+        ):
+            processes.read(100_400 + np.array([9, 4, 8]))
     finally:
         processes.close()
     with pytest.raises(ReaderDied, match="was ended"):

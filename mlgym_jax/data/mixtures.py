@@ -142,7 +142,7 @@ class Joined:
         owner = np.searchsorted(self._starts, rows, "right") - 1
         for number in np.unique(owner).tolist():
             places, start = np.flatnonzero(owner == number), int(self._starts[number])
-            Place.numbers[1:] = first + start, rows[places[0]] - start
+            Place.numbers[1:] = first + start, rows[places].min() - start, len(places)
             part = self._sources[number].read(rows[places] - start)
             found = found or {field: np.empty((len(rows), *a.shape[1:]), a.dtype) for field, a in part.items()}
             if found.keys() != part.keys():

@@ -150,11 +150,14 @@ class _Process:
         except subprocess.TimeoutExpired:
             self._process.kill()
             code = self._process.wait()
-        split, first, row = self._place.tolist()
+        split, first, row, count = self._place.tolist()
         how = f"ended with exit status {code}"
         if code < 0:
             how = f"was killed by {signal.Signals(-code).name if -code in {*signal.Signals} else f'signal {-code}'}"
-        what = "while it waited" if split == NOTHING else f"while it read {self._table.name_of(split, first + row)}"
+        what = "while it waited"
+        if split != NOTHING:
+            several = f"{count} records, the first of which is " if count > 1 else ""
+            what = f"while it read {several}{self._table.name_of(split, first + row)}"
         hint = "SIGKILL is mostly want of memory: fewer num_workers need less"
         if code != -signal.SIGKILL:
             hint = "if it is that record which ends it, mend the record or leave it out of the data"

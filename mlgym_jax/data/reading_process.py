@@ -1,7 +1,7 @@
 """A process that reads for another one: `python -m mlgym_jax.data.reading_process PIPE PLACE`, two file descriptors.
 
 Over the pipe it is sent a pickled table, then rows, and sends back what `StreamedTable.read` returns or raises. `PLACE`
-is a file of 24 bytes that both have mapped: what it reads just now, see `data.sources.Place`.
+is a file of 32 bytes that both have mapped: what it reads just now, see `data.sources.Place`.
 """
 
 from __future__ import annotations

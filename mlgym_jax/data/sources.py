@@ -34,16 +34,17 @@ class Place:
     """Where in a split a process reads, for whoever finds that it has died: it writes, another looks.
 
     Attributes:
-        numbers: int64[3], in memory that both see: the split's number, the first row of the source that reads, its row.
+        numbers: int64[4], in memory that both see: the split's number, the first row of the source that reads, a row of
+            that source, and how many are read with it.
     """
 
-    numbers = np.zeros(3, np.int64)
+    numbers = np.zeros(4, np.int64)
 
 
 def one_by_one(rows: np.ndarray) -> Iterator[int]:
     """Iterate over the rows of a source that decodes one at a time, so that a decoder that ends the process is told."""
     for row in rows.tolist():
-        Place.numbers[2] = row
+        Place.numbers[2:] = row, 1
         yield row
 
 

@@ -130,7 +130,7 @@ class StreamedTable(Table):
                 cloudpickle.unregister_pickle_by_value(module)
 
     def _read_of(self, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
-        Place.numbers[:] = [*self.offsets].index(split), 0, rows[0]
+        Place.numbers[:] = [*self.offsets].index(split), 0, rows.min(), len(rows)
         try:
             found = self._as_expected(split, self.sources[split].read(rows))
         except Exception as error:

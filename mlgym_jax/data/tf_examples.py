@@ -120,7 +120,7 @@ class _Examples:
         found = {field: np.empty((len(rows), *one.shape), one.dtype) for field, one in self._fields.items()}
         for records, places in self._files.read(rows):
             for record, place in zip(records, places.tolist(), strict=True):
-                Place.numbers[2] = rows[place]
+                Place.numbers[2:] = rows[place], 1
                 features = features_of(record, self._wanted)
                 for field, one in self._fields.items():
                     if one.feature not in features:

@@ -26,6 +26,7 @@ NEED_DATA = {
         "memmap",
         "npz",
         "parquet",
+        "tf_examples",
         "tfds",
     ),
     "sampler": ("weighted",),

@@ -16,13 +16,14 @@ class Stream:
     """How batches are read.
 
     Attributes:
-        num_workers: threads that read; prefetch: calls whose batches are read before they are needed.
-        skips: leave examples out that cannot be read.
+        num_workers: threads or processes that read; prefetch: calls whose batches are read before they are needed.
+        skips: leave examples out that cannot be read; processes: read in processes, not in threads.
     """
 
     num_workers: int = 2
     prefetch: int = 2
     skips: bool = False
+    processes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,6 +103,7 @@ def streaming(
     on_bad_record: Literal["error", "skip"] = "error",
     drop_last: bool = False,
     microbatches: int = 1,
+    workers: Literal["threads", "processes"] = "threads",
 ) -> Loader:
     """Read batches while training goes on, from arrays, memory-mapped ones too, or any source with random access.
 
@@ -112,23 +114,27 @@ def streaming(
     Args:
         batch_size: examples a training step, at least 1.
         eval_batch_size: examples an evaluation step; by default the engine chooses.
-        num_workers: threads that read and decode.
+        num_workers: threads, or processes, that read and decode.
         shuffle: draw a new order each epoch, of all examples, without holding it in memory.
         prefetch: how many calls of the compiled program are read ahead.
         on_bad_record: what is done about an example that cannot be read, or holds NaN, an infinity, or a class that
             there is not: `error` ends the experiments with its number, `skip` leaves it out, masked, and says so.
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
         microbatches: parts of a batch whose gradients are added up inside of a step, as for `in_memory`.
+        workers: `processes` read where decoding is Python's own work, of which threads do one at a time. They hand
+            over what they read, which records of one size are not worth: `threads` read these at the disk's pace. The
+            numbers are the same. A process that ends is told with the record that it read.
 
     Raises:
-        ConfigError: at the parameter, if a number is below 1, or microbatches do not divide batch_size.
+        ConfigError: at `loader.workers`: the dataset cannot be sent to processes; at the parameter, if a number is
+            below 1, or microbatches do not divide batch_size.
     """
     _check_sizes(batch_size, eval_batch_size)
     check_microbatches(microbatches, batch_size)
     for name, number in (("num_workers", num_workers), ("prefetch", prefetch)):
         if number < 1:
             raise ConfigError(f"loader.{name}", f"found {number}; at least 1 is expected")
-    stream = Stream(num_workers, prefetch, on_bad_record == "skip")
+    stream = Stream(num_workers, prefetch, on_bad_record == "skip", workers == "processes")
     return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches, stream)
 
 

@@ -23,7 +23,7 @@ from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.dataset import Table, rest_of
-from mlgym_jax.data.feed import Origin
+from mlgym_jax.data.feed import Origin, check_folds
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
@@ -227,6 +227,7 @@ def make_job(
     once = _traced_once(program)
     indices = folds.indices["train"][0, : loader.batch_size]
     if isinstance(table, StreamedTable):
+        check_folds(table, folds)
         indices = table.readable(indices)
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:

@@ -30,11 +30,12 @@ from quart import Quart
 from werkzeug.datastructures import Headers
 
 from board_server.auth import Access
-from board_server.door import Door, Guest, Waits
+from board_server.door import Door, Guest
 from board_server.held import HELD_SECONDS, is_body_missing, is_head_missing
 from board_server.idle import IdleTimer
 from board_server.protocols import mend_protocols
 from board_server.waiting import MAX_WAITING, Waiting
+from board_server.waits import Waits
 
 MAX_IDLE = MAX_WAITING  # connections that wait for a request, or for anything else of their client
 _TAKING_SECONDS = 60.0  # so long a client may take next to nothing of its answer: looked at so often, less than so much
@@ -43,7 +44,6 @@ _MIN_TAKEN_BYTES = 1 << 13
 _CLOSE_SECONDS = 5.0
 _REST_SECONDS = 75.0  # so long nothing may come of the rest of a request or message
 _READ_BYTES = 1 << 16
-_BUFFERED_BYTES = 1 << 18  # may be on the way besides, where much comes
 _BYTES_OF_A_LETTER = 4  # at most, in memory
 _SHOWING = (b"authorization", b"cookie")
 Knows = Callable[[Iterable[tuple[bytes, bytes]]], bool]
@@ -252,7 +252,7 @@ class BoundedServer(TCPServer):
             length = protocol.stream.buffer.length
             return _BYTES_OF_A_LETTER * length if length else None
         if protocol.connection.their_state is h11.SEND_BODY:
-            return self._num_body_bytes + min(self._num_body_bytes, _BUFFERED_BYTES)
+            return self._num_body_bytes
         self._num_body_bytes = 0
         return None
 

@@ -15,13 +15,12 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from board_server.held import HELD_SECONDS, is_body_missing, is_coming, is_head_missing, is_more, what_is_shown
-from board_server.turns import Turns
-from board_server.waiting import Waiter, Waiting, address_of
+from board_server.waiting import Waiting, address_of
+from board_server.waits import Waits
 
 MAX_CONNECTIONS = 2_000  # with the WebSockets
 _FILES_BESIDE = 256  # may be open besides connections
 _AT_ONCE = 64  # are let in before those that are there go on
-_PARTS = 4  # of bodies and messages, of at most 64 KiB, are taken in before others go on
 _READ_BYTES = 1 << 16
 _LOOK_SECONDS = 0.5  # for those whose time is over
 # So long, and so much of it, what was refused may still come: who is cut off while it sends loses the answer.
@@ -29,37 +28,6 @@ _LEAVING_SECONDS, _LEAVING_BYTES = 2.0, 1 << 20
 _REFUSED_AT_ONCE, _REFUSED_A_SECOND = 50, 500  # who is refused may come again at once
 _RETRY_SECONDS = 1.0  # after which it is tried again to let in who comes, when the system has refused it
 _OUT_OF = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-
-class Waits:
-    """Connections of a server that wait for their client, each kind for itself, or for their turn.
-
-    Who keeps half of a request back competes with such alone, not with the idle.
-    """
-
-    def __init__(self) -> None:
-        self.idle, self.unfinished, self.taking, self.queued = Waiting(), Waiting(), Waiting(), Waiting()
-        self._parts = asyncio.Semaphore(_PARTS)
-        self.known_turns = Turns()
-        self.turns = Turns(behind=self.known_turns)
-
-    def turns_of(self, one: Waiter) -> Turns:
-        """Return among which turns a connection has its own: who has shown a token waits for none that has not."""
-        return self.known_turns if one.is_known else self.turns
-
-    def end_turn(self, ticket: object) -> None:
-        """End a turn, or the waiting for one."""
-        self.known_turns.end(ticket)
-        self.turns.end(ticket)
-
-    async def pause(self) -> None:
-        """Wait until a part of something long may be taken in: a few each time that the loop goes around."""
-        async with self._parts:
-            await asyncio.sleep(0)
-
-    def make_room(self) -> bool:
-        """Let one go that waits; return whether there was one."""
-        return any(kind.make_room() for kind in (self.unfinished, self.taking, self.queued, self.idle))
 
 
 class Guest:
@@ -166,7 +134,10 @@ class Door:
                     self._loop.remove_reader(self._listening)
                     self._later(_RETRY_SECONDS, self._open)
                 return
-            if len(self._guests) + len(self._served) >= max_connections() and not self._waits.make_room():
+            if (
+                len(self._guests) + len(self._leaving) + len(self._served) >= max_connections()
+                and not self._waits.make_room()
+            ):
                 opened.close()
                 continue
             opened.setblocking(False)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 MAX_WAITING = 1_000  # who is let go may come again at once, which costs more than to keep it
 MAX_OF_ONE_ADDRESS = 64
-MAX_HELD_BYTES = 96 << 20
+MAX_HELD_BYTES = 1 << 27
 
 
 class Waiter(Protocol):
@@ -36,6 +36,11 @@ class Waiting:
         self._held: dict[Waiter, list[int]] = {}  # the longest waiting first; bytes for each thing it waits for
         self._of_one: dict[str, int] = {}
         self._num_bytes = 0
+
+    @property
+    def num_bytes(self) -> int:
+        """How much is kept for all of them."""
+        return self._num_bytes
 
     def __len__(self) -> int:
         return len(self._held)

@@ -229,11 +229,11 @@ def test_who_holds_too_much_is_let_go_and_who_showed_a_token_last():
     waiting, known, others = Waiting(), Waiter("10.0.0.1", is_known=True), [Waiter("10.0.0.2") for _ in range(3)]
     waiting.begin(known, 1 << 20)
     for one in others:
-        waiting.begin(one, 47 << 20)
+        waiting.begin(one, 63 << 20)
     assert [one.is_gone for one in (known, *others)] == [False, True, False, False]
-    waiting.end(others[0], 47 << 20)  # who was let go says so in the end
-    waiting.end(others[1], 47 << 20)
-    waiting.end(others[2], 47 << 20)
+    waiting.end(others[0], 63 << 20)  # who was let go says so in the end
+    waiting.end(others[1], 63 << 20)
+    waiting.end(others[2], 63 << 20)
     waiting.begin(known, 128 << 20)
     assert known.is_gone and len(waiting) == 0
 

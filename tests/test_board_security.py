@@ -154,6 +154,16 @@ def test_an_open_board_answers_to_no_foreign_name(open_to_all, host):
     assert ask(app, "get", "/grid_searches", headers={"Host": "[::1]:8080"})[0] == 200
 
 
+def test_no_route_of_an_open_board_answers_to_a_foreign_name(open_to_all):
+    async def ask_all():
+        for method, path in ROUTES:
+            for host in ("evil.example", "evil.example:8080", "localhost.evil.example"):
+                status, _, answer = await asked(open_to_all, method, path.format(**FILL), headers={"Host": host})
+                assert status == 403 and (method == "head" or "a name of this machine" in answer.decode()), path
+
+    asyncio.run(ask_all())
+
+
 def test_a_session_of_the_page(guarded):
     async def sign_in():
         client = guarded.test_client()
@@ -514,6 +524,11 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
     with board(tmp_path) as server:
         for path in (f"/ws/subscribe?grid_search_id={RUN}", "/ws/publish?grid_search_id=x", "/ws/grid_searches"):
             assert refused(server.socket, path, origin="https://evil.example") == 403
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                fields = f"Host: evil.example\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'a' * 22}==\r\n"
+                upgrade = f"Connection: Upgrade\r\nUpgrade: websocket\r\n{fields}\r\n"
+                client.sendall(f"GET {path} HTTP/1.1\r\n{upgrade}".encode())
+                assert client.recv(12) == b"HTTP/1.1 403"
         with server.subscriber(origin=f"http://127.0.0.1:{server.port}") as subscriber:
             listen(subscriber, 0)
     allowed = "--cors_allowed_origins=https://lab.example,https://other.example"

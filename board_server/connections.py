@@ -291,7 +291,7 @@ async def serve(
 
     async def served(guest: Guest) -> None:
         loop = asyncio.get_running_loop()
-        reader = asyncio.StreamReader(limit=_READ_BYTES // 4, loop=loop)
+        reader = asyncio.StreamReader(limit=_READ_BYTES // 2, loop=loop)
         try:
             transport, protocol = await loop.connect_accepted_socket(
                 lambda: asyncio.StreamReaderProtocol(reader, loop=loop), guest.socket

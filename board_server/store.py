@@ -94,7 +94,8 @@ class Store:
 
     def projecting(self, run: Run) -> Projected:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""
-        self._known.move_to_end(run.run_id)
+        if run.run_id in self._known:  # it may have been removed, or forgotten, while something was waited for
+            self._known.move_to_end(run.run_id)
         idle = [other for other in self._known.values() if other.projected.is_loaded and not other.is_busy]
         for other in idle[: max(len(idle) - _MAX_PROJECTED, 0)]:
             if other is not run:

@@ -24,13 +24,13 @@ from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
 from mlgym_jax.publishing import Boards
 from mlgym_jax.reading.results import RunResult
-from mlgym_jax.recording.beside import Messages, collected, logged_beside
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.learnt_from import check_learnt_from, record_learnt_from
 from mlgym_jax.recording.machine import Machine
+from mlgym_jax.recording.machine_log import Messages, collected, logged_beside
 from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of

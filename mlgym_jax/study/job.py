@@ -22,6 +22,7 @@ from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
+from mlgym_jax.data.bucketed import by_length
 from mlgym_jax.data.dataset import Table, rest_of
 from mlgym_jax.data.feed import Origin
 from mlgym_jax.data.fold_tables import fold_tables
@@ -34,7 +35,7 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.batches import shape_of
+from mlgym_jax.study.batches import check_lengths, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import known_fields
@@ -149,6 +150,8 @@ class Job:
 
         XLA has no fast kernel for batches of convolutions, and a batch computes those that have stopped, too.
         """
+        if self.shape.buckets is not None:  # a batch of experiments computes all lengths, and keeps one
+            return None
         return None if self.may_stop or holds_convolution(self.traced) else self.state_bytes
 
     @property
@@ -228,6 +231,8 @@ def make_job(
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
+    if buckets := getattr(loader, "buckets", None):
+        tables = by_length(buckets, table.arrays, tables)
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
@@ -261,6 +266,9 @@ def make_job(
     )
     if isinstance(table, StreamedTable):
         shape = streamed(shape, cadence)
+    if shape.buckets is not None:
+        part = {field: array[indices] for field, array in table.arrays.items()}
+        check_lengths(once, abstract, shape.buckets, part, lambda batch: encoded(components, tables, 0, batch))
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of

@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.config.html_table import html_line, html_table
+from mlgym_jax.config.words import plain
 from mlgym_jax.core.state import TrainState, raw_key
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, is_being_written, layout, project_log, schema
@@ -131,9 +132,12 @@ def evaluate(
         trained = result._trained
         job = trained.job_of(chosen.experiment_id)
         section = dataset(_own_section(chosen)) if callable(dataset) else dataset
-        table, name = (None, split or "test") if section is None else other_table(job, section, split)
+        section = None if section is None else plain(section)
+        table, name, knowing = None, split or "test", job
+        if section is not None:
+            knowing, table, name = other_table(job, section, split)
         state = trained.state_of(chosen.experiment_id, epoch, trained.study)
-        small = evaluating(job, name, table)
+        small = evaluating(knowing, name, table)
         examined = Examined(small, chosen.experiment_id, state, SPLIT)
         found = _scores(small, chosen.experiment_id, state, _rows(result.view, job, epoch), result.view, devices)
         scores = {f"{name}/{score.removeprefix(f'{SPLIT}/')}": value for score, value in found.items()}

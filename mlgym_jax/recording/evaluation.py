@@ -86,6 +86,7 @@ def evaluate(
     dataset: Mapping[str, Any] | Section | None = None,
     split: str | None = None,
     trust: bool = False,
+    data: Any = None,
     curves: Sequence[str] = (),
     errors: int = 0,
     clock: Callable[[], float] = time.time,
@@ -103,6 +104,7 @@ def evaluate(
             run's own data.
         split: by default "test"; of other data the only one that there is.
         trust: execute the code of somebody else's run.
+        data: what the run was given as `data=`, where it has not kept it.
         curves: what is computed and recorded besides, of `confusion`, `roc`, `precision_recall` and `calibration`.
         errors: how many of the examples of the greatest loss are returned; they are not recorded.
 
@@ -126,7 +128,7 @@ def evaluate(
     devices = use_devices(None, like=num_devices_before(folder))
     use_compile_cache()
     with EventLog.open(path) as log:
-        result = load_run(folder, trust=trust)
+        result = load_run(folder, trust=trust, data=data)
         chosen = _chosen(result, experiment, monitor, mode)
         epoch = chosen._epoch(epoch)
         trained = result._trained

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.core.cadence import Cadence
 
 
@@ -54,6 +55,7 @@ class EpochShape:
         eval_batches: split -> how it is cut for the evaluation.
         cadence: where evaluations come after other steps than an epoch's, when; `train` holds those between them.
         true_sizes: rows of the smaller batches that run in their true size wherever among these steps they come.
+        buckets: the lengths that batches of sequences are cut to; None where all have the whole one.
     """
 
     train: Cut
@@ -62,6 +64,7 @@ class EpochShape:
     shuffle: bool
     cadence: Cadence | None = None
     true_sizes: tuple[int, ...] = ()
+    buckets: Buckets | None = None
 
     @property
     def batch_size(self) -> int:

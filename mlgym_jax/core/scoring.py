@@ -86,7 +86,7 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
 
         of_losses = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
         return of_losses | {
-            name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else metric.init()
+            name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else _beginning(metric, batch_state[name])
             for name, metric in metrics.items()
         }
 
@@ -124,11 +124,25 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     return Scoring(measure, empty, merge, room, put, compute, of_examples)
 
 
+def _beginning(metric: Any, shapes: Any) -> Any:
+    """Return the state of no example in the form that batches bring: of weights, sums stand in the place of numbers."""
+    start, wanted = metric.init(), jax.tree.structure(shapes)
+    forms = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (start, shapes)]
+    if jax.tree.structure(start) == wanted and forms[0] == forms[1]:
+        return start
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
 @shared_parameters("metric")
 def _reading(
-    metric: Any, *, output: str | None = None, target: str | None = None, every_num_epochs: int | None = None
+    metric: Any,
+    *,
+    output: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    every_num_epochs: int | None = None,
 ) -> Metric:
-    """Add `output` and `target`, the names of what it reads, and `every_num_epochs`, how often it is computed.
+    """Add `output`, `target` and `where`, the names of what it reads, and `every_num_epochs`, how often it is computed.
 
     Raises:
         MlgymError: fewer than 1 epoch.
@@ -136,12 +150,12 @@ def _reading(
     if every_num_epochs is not None and every_num_epochs < 1:
         raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
     read, values = metric.update, getattr(metric, "per_example", None)
-    if target is not None:
+    if target is not None or where is not None:
 
         def read(state: Any, outputs: Any, batch: Batch) -> Any:
-            return metric.update(state, outputs, with_target(batch, target))
+            return metric.update(state, outputs, with_fields(batch, target, where))
 
-    per_example = values and (lambda outputs, batch: values(outputs, with_target(batch, target)))
+    per_example = values and (lambda outputs, batch: values(outputs, with_fields(batch, target, where)))
     return Metric(
         metric.init,
         read,
@@ -154,17 +168,21 @@ def _reading(
     )
 
 
-def with_target(batch: Batch, target: str | None) -> Batch:
-    """Return the batch with another of its fields as `targets`.
+def with_fields(batch: Batch, target: str | None, where: str | None = None) -> Batch:
+    """Return the batch with others of its fields as `targets` and `where`; of `mask`, all examples count alike.
 
     Raises:
         MlgymError: there is no such field.
     """
-    if target is None:
+    for field in (target, where):
+        if field is not None and field not in batch:
+            raise MlgymError(f"no field {field!r} in the data{nearest(field, batch)} Fields: {listed(batch)}")
+    if target is not None:
+        batch = {**batch, "targets": batch[target]}
+    if where is None:
         return batch
-    if target not in batch:
-        raise MlgymError(f"no field {target!r} in the data{nearest(target, batch)} Fields: {listed(batch)}")
-    return {**batch, "targets": batch[target]}
+    others = {name: value for name, value in batch.items() if name != "where"}
+    return others if where == "mask" else {**others, "where": batch[where]}
 
 
 def interval_of(metric: Any) -> int:
@@ -203,8 +221,9 @@ def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, ep
     due = _due(metric, epoch)
     if due is None:
         return update()
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update))
-    return jax.lax.cond(due, update, lambda: nothing if _gathers(metric) else metric.init())
+    shapes = jax.eval_shape(update)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.cond(due, update, lambda: nothing if _gathers(metric) else _beginning(metric, shapes))
 
 
 def _computed(metric: Any, state: Any, epoch: Any) -> Any:

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.errors import ConfigError, described, listed
 
 _LARGEST = 1 << 24
@@ -37,6 +38,7 @@ class Loader:
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
         microbatches: parts of a batch, of which one at a time is in memory; see `core.microbatches`.
         stream: how batches are read while training goes on; None where the table is in memory.
+        buckets: the lengths that batches of sequences are cut to; None where all have the whole one.
     """
 
     batch_size: int = 32
@@ -45,6 +47,7 @@ class Loader:
     drop_last: bool = False
     microbatches: int = 1
     stream: Stream | None = None
+    buckets: Buckets | None = None
 
     def num_steps(self, num_examples: int) -> int:
         """Return the number of training steps an epoch over `num_examples` takes.
@@ -87,7 +90,7 @@ def in_memory(
         ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1; at `loader.microbatches`, if it
             does not divide batch_size.
     """
-    _check_sizes(batch_size, eval_batch_size)
+    check_sizes(batch_size, eval_batch_size)
     check_microbatches(microbatches, batch_size)
     return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches)
 
@@ -129,7 +132,7 @@ def streaming(
         ConfigError: at `loader.workers`: the dataset cannot be sent to processes; at the parameter, if a number is
             below 1, or microbatches do not divide batch_size.
     """
-    _check_sizes(batch_size, eval_batch_size)
+    check_sizes(batch_size, eval_batch_size)
     check_microbatches(microbatches, batch_size)
     for name, number in (("num_workers", num_workers), ("prefetch", prefetch)):
         if number < 1:
@@ -138,7 +141,12 @@ def streaming(
     return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches, stream)
 
 
-def _check_sizes(batch_size: int, eval_batch_size: int | None) -> None:
+def check_sizes(batch_size: int, eval_batch_size: int | None) -> None:
+    """Refuse batches of no example, or of very many.
+
+    Raises:
+        ConfigError: at `loader.batch_size` or `loader.eval_batch_size`.
+    """
     for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size is not None and size < 1:
             raise ConfigError(f"loader.{name}", f"found {size}; a batch has at least 1 example")

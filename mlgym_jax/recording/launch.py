@@ -185,6 +185,7 @@ def repeat(
     *,
     logged: RunView | None = None,
     trust: bool = False,
+    data: Any = None,
 ) -> RunResult:
     """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
 
@@ -192,10 +193,12 @@ def repeat(
 
     Args:
         logged: what the run's log says, if it has been read already.
+        data: what the run was given as `data=`, where it has not kept it.
     """
     view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
     used = use_devices(None, like=num_devices_before(run_dir))  # before anything is traced, which starts JAX
-    study = prepare(run_folder.read_config(run_dir, trust=trust), view)
+    with given.at_hand(data):
+        study = prepare(run_folder.read_config(run_dir, trust=trust), view)
     others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)

@@ -50,6 +50,7 @@ def plan_of(
         num_devices=len(devices),
         state_bytes=job.batched_bytes,
         strict=strict,
+        of_lengths=job.shape.buckets is not None,
         needs=Needs(
             parallel=job.components.get("parallel"),
             batch_size=job.shape.batch_size,

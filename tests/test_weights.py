@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +15,7 @@ from ml_collections import ConfigDict
 import mlgym_jax as mg
 from mlgym_jax import component
 from mlgym_jax.components.registry import lookup, registrations
-from mlgym_jax.core.metric import mean_of
+from mlgym_jax.core.metric import Metric, mean_of
 from mlgym_jax.core.scoring import loss_values, make_scoring
 from mlgym_jax.core.weighted import mean_over_batch
 from mlgym_jax.data.dataset import Dataset
@@ -433,3 +434,40 @@ def test_a_run_scores_by_the_weights_that_its_config_names(tmp_path):
     assert found["val/plain"] == pytest.approx(sk.accuracy_score(CLASS, logits.argmax(1)), abs=1e-7)
     wanted = sk.f1_score(CLASS[w > 0], logits[w > 0].argmax(1), average="macro", sample_weight=w[w > 0])
     assert found["val/f1"] == pytest.approx(wanted, abs=1e-6)
+
+
+def lowest_so_far(begins, type_of_batches):
+    """A metric of one's own, the largest of targets that are all below 0, with batches in another type or shape."""
+    return Metric(
+        init=lambda: begins,
+        update=lambda state, outputs, batch: jnp.maximum(
+            jnp.max(state).astype(type_of_batches),
+            jnp.max(jnp.where(batch["mask"], -1.0 - batch["targets"].astype(jnp.float32), -jnp.inf)).astype(
+                type_of_batches
+            ),
+        ),
+        merge=jnp.maximum,
+        compute=lambda state: state.astype(jnp.float32),
+    )
+
+
+@pytest.mark.parametrize("plan", ["map+scan", "vmap+step"])
+@pytest.mark.usefixtures("own_registry")
+def test_a_metric_of_ones_own_keeps_what_it_begins_with_in_whatever_type(tmp_path, plan):
+    mg.register("metric", "lowest_of_weights")(lambda: lowest_so_far(np.float32(-np.inf), jnp.bfloat16))
+    config = study()
+    config.metrics = {"lowest": component("lowest_of_weights")}
+    config.loader = component("in_memory", batch_size=16)
+    assert mg.run(config, tmp_path, data=data_of(), plan=plan).experiments[0].last["val/lowest"] == -1.0 - CLASS.min()
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_a_metric_of_ones_own_that_begins_in_another_shape_is_told_of(tmp_path):
+    mg.register("metric", "misshaped_of_weights")(lambda: lowest_so_far(np.full(3, -9.0, np.float32), jnp.float32))
+    config = study()
+    config.metrics = {"lowest": component("misshaped_of_weights")}
+    config.loader = component("in_memory", batch_size=16)
+    error = mg.run(config, tmp_path, data=data_of()).experiments[0].error
+    assert re.search(
+        r"metrics\.lowest.*init\(\) gives float32\[3\], update\(\) float32\[\]: both must be of one form", error
+    )

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric
@@ -84,11 +85,12 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         def nothing(leaf: Any) -> jax.Array:
             return jnp.zeros(leaf.shape, leaf.dtype)
 
-        of_losses = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
-        return of_losses | {
-            name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else _beginning(metric, batch_state[name])
-            for name, metric in metrics.items()
-        }
+        found = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
+        for name, metric in metrics.items():
+            with named(f"metrics.{name}"):
+                own = batch_state[name]
+                found[name] = jax.tree.map(rows, own) if _gathers(metric) else _beginning(metric, own)
+        return found
 
     def put(into: MetricState, batch_state: MetricState, first_row: Any) -> MetricState:
         def write(rows: jax.Array, new: jax.Array) -> jax.Array:
@@ -125,12 +127,24 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
 
 
 def _beginning(metric: Any, shapes: Any) -> Any:
-    """Return the state of no example in the form that batches bring: of weights, sums stand in the place of numbers."""
-    start, wanted = metric.init(), jax.tree.structure(shapes)
-    forms = [[(jnp.shape(leaf), jnp.result_type(leaf)) for leaf in jax.tree.leaves(tree)] for tree in (start, shapes)]
-    if jax.tree.structure(start) == wanted and forms[0] == forms[1]:
-        return start
+    """Return the state of no example in the form that batches bring: of weights, sums stand in the place of numbers.
+
+    Raises:
+        MlgymError: the metric begins with something else than zeros, in another form.
+    """
+    start = metric.init()
+    same = jax.tree.structure(start) == jax.tree.structure(shapes)
+    pairs = [*zip(jax.tree.leaves(start), jax.tree.leaves(shapes), strict=False)]
+    if same and all(jnp.shape(one) == other.shape for one, other in pairs):
+        return jax.tree.map(lambda one, other: jnp.asarray(one, other.dtype), start, shapes)  # -inf stays
+    with jax.ensure_compile_time_eval():
+        if any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(metric.init())):
+            raise MlgymError(f"init() gives {_form(start)}, update() {_form(shapes)}: both must be of one form")
     return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _form(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{[*jnp.shape(leaf)]}", tree))
 
 
 @shared_parameters("metric")

@@ -30,16 +30,25 @@ def mapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: ja
 
     @functools.partial(jax.jit, inline=True)  # traced once: for the shapes of its results, and in the loop
     def row_of(rows: Any, shared: Any, row: Any) -> Any:
-        return function(jax.tree.map(lambda leaf: leaf[row], rows), shared)
+        return function(jax.tree.map(functools.partial(_row, row=row), rows), shared)
 
     order = jnp.argsort(~live, stable=True)
     abstract = jax.eval_shape(row_of, rows, shared, order[0])
     empty = jax.tree.map(lambda leaf: jnp.zeros((live.shape[0], *leaf.shape), leaf.dtype), abstract)
 
     def body(i: jax.Array, results: Any) -> Any:
-        row = order[i]
-        return jax.tree.map(lambda leaf, new: leaf.at[row].set(new), results, row_of(rows, shared, row))
+        row = _row(order, i)
+        return jax.tree.map(lambda leaf, new: _with_row(leaf, new, row), results, row_of(rows, shared, row))
 
     # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
     # experiment's numbers do not depend on how many others run beside it.
     return jax.lax.fori_loop(0, live.sum(dtype=jnp.int32), body, empty)
+
+
+def _row(leaf: jax.Array, row: jax.Array) -> jax.Array:
+    """Return `leaf[row]`, without asking whether the row, which is one, counts from the end: XLA compiles less then."""
+    return jax.lax.dynamic_index_in_dim(leaf, row, 0, keepdims=False, allow_negative_indices=False)
+
+
+def _with_row(leaf: jax.Array, new: jax.Array, row: jax.Array) -> jax.Array:
+    return jax.lax.dynamic_update_index_in_dim(leaf, new, row, 0, allow_negative_indices=False)

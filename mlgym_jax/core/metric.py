@@ -20,7 +20,6 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlgym_jax.errors import MlgymError
 
@@ -114,7 +113,7 @@ def _summed_in_a_loop(found: Sum) -> Sum:
 
         return add(found, Sum(*map(second, found))), None
 
-    found, _ = jax.lax.scan(halved, found, np.array(sizes[:-1], np.int32))
+    found, _ = jax.lax.scan(halved, found, jnp.array(sizes[:-1], jnp.int32))
     return Sum(found.total[0], found.lost[0])
 
 

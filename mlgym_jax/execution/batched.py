@@ -11,7 +11,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
@@ -78,6 +78,7 @@ class GroupRunner:
         self._blocks: list[Block] = []
         self._before: list[Block] = []
         self._base: TrainState | None = None
+        self.while_compiling: Callable[[], object] = lambda: None  # called when all is traced, once a compilation
 
     def close(self) -> None:
         """Let go of what is not memory."""
@@ -266,6 +267,7 @@ class GroupRunner:
         waits = True
         try:
             parts = [pool.submit(self._compiled_part, item) for item in self._lowered.items()]
+            self.while_compiling()
             while concurrent.futures.wait(parts, timeout=_LOOK_SECONDS).not_done:
                 safe_point()
             self._compiled.update(zip(self._lowered, [part.result() for part in parts], strict=True))

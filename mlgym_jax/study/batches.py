@@ -56,13 +56,18 @@ def shape_of(
     shape = epoch_shape(
         sizes,
         batch_size=loader.batch_size,
-        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        eval_batch_size=most_evaluated(loader, elements),
         shuffle=loader.shuffle,
         drop_last=loader.drop_last,
         evaluated=evaluated,
         sees_padding=sees_padding,
     )
     return evaluated_by(shape, cadence)
+
+
+def most_evaluated(loader: Loader, elements: int) -> int:
+    """Return how many examples are evaluated at once, at most; `elements` as for `shape_of`."""
+    return loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements)
 
 
 def _by_example(

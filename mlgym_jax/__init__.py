@@ -91,7 +91,10 @@ if TYPE_CHECKING:
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        module = importlib.import_module(_PUBLIC[name])
+        from mlgym_jax.execution.collecting import seldom_collected
+
+        with seldom_collected():
+            module = importlib.import_module(_PUBLIC[name])
         return getattr(module, name, None) or importlib.import_module(f"{_PUBLIC[name]}.{name}")
     raise AttributeError(f"module 'mlgym_jax' has no attribute {name!r}")
 

@@ -244,10 +244,11 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             def tail(found: MetricState, size: int, split: str = split) -> MetricState:
                 return add_evaluated_tail(state, found, data, folds, fold, split, epoch, size)
 
-            found = room(state, data, folds, fold, split)
-            if cut.number == 1:
-                found, _ = added(found, jnp.zeros((), jnp.int32))
-            elif cut.number:
+            if cut.number == 1:  # traced once: for what there has to be room for, and for what it brings
+                metrics = add_evaluated(state, None, data, folds, fold, split, epoch, zero)
+                found = program.put(program.room(metrics, cut.num_rows), metrics, zero)
+            else:
+                found = room(state, data, folds, fold, split)
                 found, _ = jax.lax.scan(added, found, jnp.arange(cut.number, dtype=jnp.int32))
             scores[split] = program.compute(with_tail(cut, folds["mask"][split][fold], found, tail), epoch)
         return state, scores

@@ -133,6 +133,11 @@ def streamed(shape: EpochShape, cadence: Cadence) -> EpochShape:
     return dataclasses.replace(shape, train=train, cadence=cadence, true_sizes=sizes, eval_batches=evaluated)
 
 
+def rows_evaluated(sizes: Sequence[int], batch_size: int) -> int:
+    """Return how many rows a batch has in which a split is evaluated, unless it would see its padding."""
+    return _even(sizes, batch_size).size
+
+
 def _even(sizes: Sequence[int], batch_size: int) -> Cut:
     """Cut splits of these sizes into batches of one size, which hardly have padding."""
     number = -(-max(sizes) // batch_size)

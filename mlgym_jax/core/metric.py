@@ -85,11 +85,40 @@ def summed(values: jax.Array) -> Sum:
         return zero_sum(*values.shape[1:])
     found = Sum(values, jnp.zeros_like(values))
     while (size := found.total.shape[0]) > 1:
+        if size <= _LOOPED and jax.default_backend() == "cpu":
+            return _summed_in_a_loop(found)
         half = -(-size // 2)
-        rest = [(0, 2 * half - size), *((0, 0) for _ in values.shape[1:])]
-        second = Sum(*(jnp.pad(leaf[half:], rest) for leaf in found))
+        second = Sum(*(_lengthened(leaf[half:], 2 * half - size) for leaf in found))
         found = add(Sum(*(leaf[:half] for leaf in found)), second)
     return Sum(found.total[0], found.lost[0])
+
+
+_LOOPED = 1024  # So few sums are added up in a loop on a CPU, whose compiler takes 0.1 s for each round written out.
+
+
+def _summed_in_a_loop(found: Sum) -> Sum:
+    """Do the same, to the bit, in one loop over the rounds, whose arrays keep their length."""
+    length = found.total.shape[0]
+    sizes = [length]
+    while sizes[-1] > 1:
+        sizes.append(-(-sizes[-1] // 2))
+
+    def halved(found: Sum, size: jax.Array) -> tuple[Sum, None]:
+        half = (size + 1) // 2
+        there = jnp.arange(length, dtype=jnp.int32).reshape(-1, *(1 for _ in found.total.shape[1:])) < size - half
+
+        def second(leaf: jax.Array) -> jax.Array:
+            rest = jax.lax.dynamic_slice_in_dim(_lengthened(leaf, length), half, length, allow_negative_indices=False)
+            return jnp.where(there, rest, 0.0)
+
+        return add(found, Sum(*map(second, found))), None
+
+    found, _ = jax.lax.scan(halved, found, jnp.array(sizes[:-1], jnp.int32))
+    return Sum(found.total[0], found.lost[0])
+
+
+def _lengthened(rows: jax.Array, more: int) -> jax.Array:
+    return jnp.pad(rows, [(0, more), *((0, 0) for _ in rows.shape[1:])])
 
 
 def exact_product(one: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -20,6 +20,7 @@ from mlgym_jax.events import layout, schema
 from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, too_little_memory
@@ -141,9 +142,10 @@ def _train(
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
     make_good(training)
-    import_in_background()
+    runner.while_compiling = import_in_background  # while it is traced, imports would have to wait for each other
     fresh = state is None
-    seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+    with seldom_collected():
+        seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     if fresh:
         _warm_start(training, runner)
     platform, last = devices[0].platform, plan.mesh.num_devices - 1

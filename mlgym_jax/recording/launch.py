@@ -18,6 +18,7 @@ from mlgym_jax.config.words import config_hash
 from mlgym_jax.data import given
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import LiveView, RunView, layout, project_log
+from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
 from mlgym_jax.execution.mesh import use_devices
@@ -100,7 +101,8 @@ def run(
         said = stack.enter_context(collected(messages))
         own_data = stack.enter_context(given.at_hand(data))
         config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
-        study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
+        with seldom_collected():
+            study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
         own = sources.kept(study.config, source_file(config))
         storage = os.path.abspath(os.fspath(event_storage))
         record = provenance.describe(
@@ -169,7 +171,8 @@ def resume(
     ):
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
-        study = prepare(config, written.live.view)
+        with seldom_collected():
+            study = prepare(config, written.live.view)
         for job in study.jobs:
             check_goes_on(job, before)
         check_learnt_from(folder, study)

@@ -60,7 +60,7 @@ def shape_of(
     shape = epoch_shape(
         sizes,
         batch_size=loader.batch_size,
-        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        eval_batch_size=most_evaluated(loader, elements),
         shuffle=loader.shuffle,
         drop_last=loader.drop_last,
         evaluated=evaluated,
@@ -104,6 +104,11 @@ def check_lengths(
                 f"'bucketed' cuts batches to {size} of {buckets.sizes[-1]} positions, which what is built here does "
                 f"not take: {in_words(error)}. Take a model of any length, or component('in_memory')",
             ) from error
+
+
+def most_evaluated(loader: Loader, elements: int) -> int:
+    """Return how many examples are evaluated at once, at most; `elements` as for `shape_of`."""
+    return loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements)
 
 
 def _by_example(

@@ -15,7 +15,7 @@ from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
-from mlgym_jax.core.epoch_shape import EpochShape, streamed
+from mlgym_jax.core.epoch_shape import EpochShape, rows_evaluated, streamed
 from mlgym_jax.core.flops import Flops, flops_of
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
@@ -35,7 +35,7 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.batches import check_lengths, shape_of
+from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import known_fields
@@ -239,7 +239,10 @@ def make_job(
     batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row)
+    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
+    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
+    rows = rows_evaluated(sizes[evaluated[-1]], most_evaluated(loader, elements)) if evaluated else loader.batch_size
+    abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row, rows)
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
@@ -248,10 +251,8 @@ def make_job(
         if not going_on:
             raise error
         surprises += (str(error),)
-    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
     if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
-    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,

@@ -7,11 +7,13 @@ import jax
 import numpy as np
 import pytest
 from forks import run
+from study_files import small
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid, register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.execution.collecting import seldom_collected
+from mlgym_jax.recording import group
 
 # Not before somebody asks for it: checkpoints, images, boards, prepared data sets, tables, charts.
 LATER = {
@@ -81,3 +83,28 @@ def test_a_collector_that_is_off_stays_off():
         assert gc.get_threshold()[0] == 0
     finally:
         gc.set_threshold(*before)
+
+
+@pytest.mark.usefixtures("own_registry")
+def test_epochs_leave_nothing_that_only_the_garbage_collector_finds(tmp_path, monkeypatch):
+    """It is asked seldom while a group trains, and states on a device must not wait for it."""
+    found = []
+
+    def of_epochs(num_epochs):
+        def watched(*arguments):
+            gc.collect()
+            gc.disable()
+            try:
+                return real(*arguments)
+            finally:
+                found.append(gc.collect())
+                gc.enable()
+
+        monkeypatch.setattr(group, "_fit", watched)
+        config = mg.load_config(small(tmp_path, f"config.num_epochs = {num_epochs}"))
+        mg.run(config, tmp_path / str(num_epochs), progress=False)
+
+    real = group._fit
+    of_epochs(2)
+    of_epochs(20)
+    assert found[1] <= found[0]

@@ -154,7 +154,9 @@ def _train(
     compiled = _compiled(training, runner, seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    _fit(training, runner, done + 1, own_middle(training, runner, done), devices[: plan.mesh.num_devices], profile)
+    middle = own_middle(training, runner, done)
+    with seldom_collected():  # histories grow by objects that stay; no epoch leaves any that only a look finds
+        _fit(training, runner, done + 1, middle, devices[: plan.mesh.num_devices], profile)
 
 
 def _compiled(training: GroupTraining, runner: GroupRunner, seconds: float, apart: Sequence[str] = ()) -> Event:

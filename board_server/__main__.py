@@ -9,6 +9,7 @@ import argparse
 import asyncio
 import contextlib
 import errno
+import gc
 import json
 import logging
 import math
@@ -25,13 +26,13 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-from board_server.app import create_app
+from board_server.app import create_app, headers_of
 from board_server.auth import Access, is_loopback
-from board_server.connections import end_idle_connections, mend_hypercorn
+from board_server.connections import serve
 from board_server.live import MAX_FRAME_BYTES
+from board_server.refusals import Refusals
 from board_server.store import Store
 from mlgym_jax.errors import MlgymError, as_data
 
@@ -44,8 +45,7 @@ _MIN_FILES = 4096  # so many may be open, where the system allows it: 1,000 WebS
 
 _MIN_TOKEN, _MIN_GUARDED = 8, 4  # characters; the fewer are let through with a warning where only this machine connects
 _COMPLAINT_SECONDS = 60.0
-_ACCEPTED_AT_ONCE = 16  # before those that are there already go on
-_BACKLOG = 512  # connections that wait to be accepted; one more is asked to come again in a second
+_BACKLOG = 4_096  # connections that wait to be accepted; one more is asked to come again in a second, or in three
 
 # A thread that has waited for a file waits so long for a busy event loop; Python's 5 ms add up, one for each file.
 _SWITCH_SECONDS = 0.0005
@@ -147,7 +147,6 @@ def _listen(host: str, port: int) -> socket.socket:
         hint = f"; another program has it, so choose another one, such as --port={port + 1}" if is_taken else ""
         raise _WrongOption(f"--host={host} --port={port}: {error.strerror}{hint}") from error
     listening.setblocking(False)
-    listening.set_inheritable(True)
     return listening
 
 
@@ -226,24 +225,17 @@ async def _serve(store: Store, access: Access, listening: socket.socket, options
         print(json.dumps({"url": url, "event_storage": str(store.folder), "is_there": is_there}), flush=True)
     else:
         print(f"board: {url} shows {store.folder}{'' if is_there else ', which is not there yet'}", flush=True)
-    mend_hypercorn(access)
     config = Config()
-    config.bind = [f"fd://{listening.fileno()}"]
     config.websocket_max_message_size = MAX_FRAME_BYTES
     config.h11_max_incomplete_size = 1 << 16
     config.keep_alive_timeout = 10  # so long a connection may wait for a request
-    config.backlog = _ACCEPTED_AT_ONCE
     config.include_server_header = False
     config.graceful_timeout = 5.0
     config.errorlog = logging.getLogger("board_server")
     config.loglevel = "WARNING"
-
-    async def until_ended() -> None:  # called when it listens, with the queue of those that are accepted at once
-        listening.listen(_BACKLOG)
-        await ended.wait()
-        end_idle_connections()
-
-    await serve(app, config, shutdown_trigger=until_ended)
+    told = app.extensions["board"].count_request
+    refusals = Refusals(access, headers_of(access), told, lambda: config.response_headers("h11"))
+    await serve(app, access, config, listening, refusals, ended)
 
 
 def main() -> int:
@@ -264,6 +256,7 @@ def main() -> int:
     )
     _allow_many_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
+    gc.freeze()  # what was imported is not looked at again for garbage, which would take up to 0.2 s
     asyncio.run(_serve(store, access, listening, options))
     return 0
 

@@ -27,7 +27,7 @@ from board_server.annotations import annotations
 from board_server.auth import Access, is_loopback
 from board_server.comparison import comparison
 from board_server.connections import began_at, tell_known
-from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, disk_refuses
+from board_server.errors import NotFound, RequestError, TooLarge, TooSlow, Unauthorized, WrongRequest, cannot_read
 from board_server.file_answers import FileBody
 from board_server.live import error_answer
 from board_server.observed import observed
@@ -48,7 +48,6 @@ _MAX_SESSION_BYTES = 4096
 _SESSION_SECONDS = 5
 _GUESS_SECONDS = 0.2
 _BODY_SECONDS = 60
-_OPEN_TO_ALL = ("/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
 _POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors "
 )
@@ -117,17 +116,20 @@ async def _admit() -> Response | None:
         return Response(b"", 204)
     if request.method not in ("GET", "HEAD"):
         access.check_origin(request.headers.get("Origin"), host)
-    is_page = request.path == "/" or request.path.startswith("/assets/")
-    if not is_page and request.path not in _OPEN_TO_ALL:
+    if not access.is_for_all(request.path):
         access.require("read", request.headers, request.cookies)
     if access.role(request.headers, request.cookies) is not None:
         tell_known(request.scope, access)
     return None
 
 
+def headers_of(access: Access) -> dict[str, str]:
+    """Return what every answer has."""
+    return {**_HEADERS, "Content-Security-Policy": _POLICY + access.frame_ancestors}
+
+
 async def _finish(response: Response) -> Response:
-    response.headers.extend(_HEADERS)
-    response.headers["Content-Security-Policy"] = _POLICY + board().access.frame_ancestors
+    response.headers.extend(headers_of(board().access))
     if "immutable" not in response.headers.get("Cache-Control", ""):  # all else: ask, and be told 304
         response.headers["Cache-Control"] = "no-cache" if board().access.is_open else "private, no-cache"
     origin = request.headers.get("Origin")
@@ -210,7 +212,7 @@ async def _http_error(error: HTTPException) -> Response:
 
 async def _failed(error: Exception) -> Response:
     if isinstance(error, OSError | MemoryError):
-        return await _refused(disk_refuses(error))
+        return await _refused(cannot_read(error))
     _LOG.exception("an answer failed path=%r", _path())
     return json_response({"error": "the board failed to answer this; its log says why"}, 500)
 

@@ -21,6 +21,7 @@ from werkzeug.http import parse_cookie
 from board_server.errors import Forbidden, Unauthorized
 
 Role = Literal["read", "write"]
+_FOR_ALL = ("/", "/healthz", "/session", "/openapi.json")  # and the page, which holds nothing of any run
 _SESSION_SECONDS = 30 * 24 * 3600
 _MAX_CLOSED = 10_000
 _SLOW: dict[str, Any] = {"salt": b"mlgym_board session", "n": 1 << 14, "r": 8, "p": 1}
@@ -58,6 +59,10 @@ class Access:
     @property
     def is_open(self) -> bool:
         return self.token is None and self.read_token is None
+
+    def is_for_all(self, path: str) -> bool:
+        """Whether a path is answered to who shows no token, too."""
+        return self.is_open or path in _FOR_ALL or path.startswith("/assets/")
 
     @property
     def frame_ancestors(self) -> str:

@@ -13,6 +13,7 @@ import msgspec
 from quart import Blueprint, Response, request
 
 from board_server.errors import NotFound, WrongRequest
+from board_server.file_work import Lane
 from board_server.run import Run
 from board_server.state import board
 from mlgym_jax.events import RunView, encode, layout
@@ -25,6 +26,7 @@ _RECORD_BYTES = 1 << 22
 # Of each run what was compared last, by each of the scores that were asked for last: a run of a million scores is not
 # read again for each further one beside it, nor when somebody goes to and fro between two scores.
 _Known = tuple[tuple[Any, ...], str | None, Side]
+_COMPARING = Lane(2)
 _SIDES: WeakKeyDictionary[Run, dict[str | None, _Known]] = WeakKeyDictionary()
 _MAX_MONITORS = 8
 
@@ -42,8 +44,8 @@ async def runs_compared() -> Response:
     names = [name for name, _ in known]
     often = Counter(names)
     labels = [name if name and often[name] == 1 else run_id for name, run_id in zip(names, ids, strict=True)]
-    found = {"runs": ids, "names": names, "labels": labels, **compared(labels, [one for _, one in known], monitor)}
-    data = encode(found)
+    head, sides = {"runs": ids, "names": names, "labels": labels}, [one for _, one in known]
+    data = await _COMPARING.do(lambda: encode({**head, **compared(labels, sides, monitor)}))
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     if request.if_none_match.contains_weak(tag.strip('"')):
         return Response(b"", 304, headers={"ETag": tag})
@@ -60,7 +62,7 @@ async def _side(run: Run, monitor: str | None) -> tuple[str | None, Side]:
         def made(view: RunView, *_: Any) -> tuple[str | None, Side]:
             return view.name if isinstance(view.name, str) else None, side(view, record, monitor)
 
-        found = (key, *await board().store.projecting(run).read(made))
+        found = (key, *await board().store.projecting(run).read(made, at_once=False))
     known[monitor] = found
     while len(known) > _MAX_MONITORS:
         del known[next(iter(known))]

@@ -1,10 +1,11 @@
 """Connections as the server below does not keep them: it holds back a fast client, bounds idle, odd and slow ones.
 
-A new connection waits in a lobby, where it costs next to nothing, until its first request is there and has its turn.
+A new connection waits at the door (`door.py`) until its first request is there and has its turn.
 
 Wraps, in this file alone, what is no public interface of Hypercorn 0.18 (pinned): `TCPServer` with `_close`,
 `_initiate_server_close`, `_read_data`, `protocol_send`, `config`, `send_lock`, `idle_task`, `protocol`, `reader`,
-`state` and `writer`, made in `asyncio.run`. `protocols.py` does so with what is spoken on them.
+`state` and `writer`; `WorkerContext` and `wrap_app`, with which it is made. `protocols.py` does so with what is spoken
+on them.
 """
 
 from __future__ import annotations
@@ -12,28 +13,31 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-import resource
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import h11
-from hypercorn.asyncio import run as hypercorn_run
+from hypercorn.asyncio import serve as hypercorn_serve
 from hypercorn.asyncio.tcp_server import TCPServer
+from hypercorn.asyncio.worker_context import WorkerContext
+from hypercorn.config import Config
 from hypercorn.events import Closed, RawData
 from hypercorn.events import Event as HypercornEvent
 from hypercorn.protocol.ws_stream import WSStream
+from hypercorn.utils import wrap_app
+from quart import Quart
 from werkzeug.datastructures import Headers
 
 from board_server.auth import Access
-from board_server.held import HELD_SECONDS, is_body_missing, is_head_missing, is_more, what_is_shown
+from board_server.door import Door, Guest
+from board_server.held import HELD_SECONDS, is_body_missing, is_head_missing
 from board_server.idle import IdleTimer
 from board_server.protocols import mend_protocols
-from board_server.turns import Turns
-from board_server.waiting import MAX_WAITING, Waiting, address_of
+from board_server.waiting import MAX_WAITING, Waiting
+from board_server.waits import Waits
 
 MAX_IDLE = MAX_WAITING  # connections that wait for a request, or for anything else of their client
-MAX_CONNECTIONS = 2_000  # with the WebSockets
-_FILES_BESIDE = 256  # may be open besides connections
 _TAKING_SECONDS = 60.0  # so long a client may take next to nothing of its answer: looked at so often, less than so much
 _LOOK_SECONDS = 5.0
 _MIN_TAKEN_BYTES = 1 << 13
@@ -41,6 +45,9 @@ _CLOSE_SECONDS = 5.0
 _REST_SECONDS = 75.0  # so long nothing may come of the rest of a request or message
 _READ_BYTES = 1 << 16
 _BYTES_OF_A_LETTER = 4  # at most, in memory
+_SHOWING = (b"authorization", b"cookie")
+Knows = Callable[[Iterable[tuple[bytes, bytes]]], bool]
+Refusal = Callable[[bytes, bool], bytes | None]
 
 
 class BoundedServer(TCPServer):
@@ -50,71 +57,35 @@ class BoundedServer(TCPServer):
     waits for the rest of a request or for its answer to be taken, nor does it notice that an idle client is gone.
     """
 
-    # Apart, so that who keeps half of a request back competes with such alone, not with the idle.
-    idle, unfinished, taking, queued = Waiting(), Waiting(), Waiting(), Waiting()
-    turns = Turns()
-    lobby: set[BoundedServer] = set()  # noqa: RUF012  (of the process, as the others)
-    num_open = 0
-    is_ending = False
-    knows: Callable[[Headers], bool] = staticmethod(lambda _: False)  # whether a request shows a token
-
-    def __init__(self, *arguments: Any, **named: Any):
-        super().__init__(*arguments, **named)
+    def __init__(self, guest: Guest, waits: Waits, knows: Knows, *arguments: Any):
+        super().__init__(*arguments)
+        self._guest, self._waits, self._knows = guest, waits, knows
+        self.idle = waits.idle
         self.idle_task = IdleTimer(self)  # type: ignore[assignment]
-        self.address = address_of(self.writer.get_extra_info("peername"))
-        self.is_known = False
-        self.began_at = -math.inf  # when the first byte of a request came
+        self.address, self.is_known = guest.address, guest.is_known
+        self.began_at = guest.began_at  # when the first byte of a request came
         self.state = {**self.state, "connection": self}  # by which the application finds it
         self._num_body_bytes = 0
         self._ending: asyncio.Future[None] | None = None
-        self._first: bytes | None = b""  # what it said in the lobby
-        self._is_gone = False
+        self._first: bytes | None = guest.data
 
     async def run(self) -> None:
-        if BoundedServer.num_open >= _max_connections() and not any(
-            kind.make_room() for kind in (self.unfinished, self.taking, self.queued, self.idle)
-        ):
-            self.writer.transport.abort()
-            return
-        BoundedServer.num_open += 1
         try:
-            if await self._enter():
-                await super().run()
-            else:
-                self.writer.transport.close()
+            await super().run()
         except OSError:
             self.writer.transport.abort()
         finally:
             self.end_turn()
             self._cut_circles()
-            BoundedServer.num_open -= 1
 
     def _cut_circles(self) -> None:
         """Let go of what refers to this connection, whose memory then is free before garbage is looked for."""
-        self._is_gone, self.state, self._ending = True, {}, None  # type: ignore[assignment]
+        self.state, self._ending = {}, None  # type: ignore[assignment]
         for name in ("protocol", "_task_group", "idle_task"):
             self.__dict__.pop(name, None)
 
-    async def _enter(self) -> bool:
-        """Wait for a first request, and for its turn; return whether they came."""
-        if self.is_ending:
-            return False
-        self.lobby.add(self)
-        try:
-            with self._among(self.idle), contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.config.keep_alive_timeout):
-                    self._first = await self._with_head(b"")
-            if self._first:
-                self._first = await self._with_body(self._first)
-            if self._first and not self._is_gone:
-                await self.take_turn(what_is_shown(self._first), is_early=is_more(self._first))
-        finally:
-            self.lobby.discard(self)
-        return bool(self._first) and not self._is_gone
-
     def let_go(self) -> None:
         """End the connection at once, whatever its client has not taken yet."""
-        self._is_gone = True
         transport = self.writer.transport
         if transport.get_write_buffer_size():
             transport.abort()
@@ -125,35 +96,31 @@ class BoundedServer(TCPServer):
             protocol: Any = self.protocol.protocol
             protocol.hear_no_more()
             self._ending = asyncio.ensure_future(self.protocol.handle(Closed()))
-        elif self in self.lobby:
-            self.reader.feed_eof()
 
     async def take_turn(self, headers: Iterable[tuple[bytes, bytes]], *, is_early: bool) -> None:
-        """Wait until a request of this connection may begin; who has shown a token need not wait."""
-        if self._hear(headers) or self.turns.is_begun(self):
+        """Wait until a request of this connection may begin."""
+        self._hear(headers)
+        turns = self._waits.turns_of(self)
+        if turns.is_begun(self._guest):
             return
-        if self.turns.is_free():
-            await self.turns.begin(self)
+        if turns.is_free():
+            turns.note(self._guest)
             return
-        with self._among(self.queued):
-            await self.turns.begin(self, is_early=is_early)
+        with self._among(self._waits.queued):
+            await turns.begin(self._guest, is_early=is_early)
 
     def end_turn(self) -> None:
         """Let others begin."""
-        self.turns.end(self)
+        self._waits.end_turn(self._guest)
 
-    def _hear(self, headers: Iterable[tuple[bytes, bytes]]) -> bool:
-        """Take note of whether a request shows a token; return whether this client has shown one."""
+    def _hear(self, headers: Iterable[tuple[bytes, bytes]]) -> None:
+        """Take note of whether a request shows a token."""
         if not self.is_known:
-            shown = [(name, value) for name, value in headers if name in (b"authorization", b"cookie")]
-            self.is_known = bool(shown) and self.knows(
-                Headers([(name.decode(), value.decode("latin-1")) for name, value in shown])
-            )
-        return self.is_known
+            self.is_known = self._knows((name, value) for name, value in headers if name in _SHOWING)
 
     async def pause(self, seconds: float) -> None:
         """Let a client wait that asks too fast."""
-        with self._among(self.queued):
+        with self._among(self._waits.queued):
             await asyncio.sleep(seconds)
 
     @contextlib.contextmanager
@@ -183,7 +150,7 @@ class BoundedServer(TCPServer):
         self.end_turn()  # from now on it waits for its client
         num_looks = 0
         while True:
-            with self._among(self.taking, 2 * left), contextlib.suppress(TimeoutError):
+            with self._among(self._waits.taking, 2 * left), contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_SECONDS):
                     await self.writer.drain()
                 return
@@ -216,6 +183,9 @@ class BoundedServer(TCPServer):
                     data = data and await self._with_body(data)
             if data is None:
                 break
+            if (num_bytes := self._num_unfinished_bytes()) is not None:
+                with self._among(self._waits.unfinished, num_bytes + len(data)):
+                    await self._waits.pause()
             self._num_body_bytes += len(data)
             await self.protocol.handle(RawData(data))
         await self.protocol.handle(Closed())
@@ -233,7 +203,7 @@ class BoundedServer(TCPServer):
             except OSError:
                 return None
         self.end_turn()  # others may begin while it waits for its client
-        with self._among(self.unfinished, num_bytes):
+        with self._among(self._waits.unfinished, num_bytes):
             try:
                 async with asyncio.timeout(seconds):
                     return await self.reader.read(_READ_BYTES)
@@ -294,34 +264,51 @@ def tell_known(scope: Any, access: Access) -> None:
         connection.is_known = True
 
 
-def end_idle_connections() -> None:
-    """End the connections that ask for nothing; called when the server ends."""
-    BoundedServer.is_ending = True
-    waiting = [one for one in BoundedServer.idle if isinstance(one, BoundedServer) and one not in BoundedServer.lobby]
-    for one in list(BoundedServer.lobby):
-        one.let_go()
-    for one in waiting:
-        one.end_idle()
-
-
 def began_at(scope: Any, now: float) -> float:
     """Return when a request began to come, by the loop's clock; `now` where nobody knows."""
     connection = scope.get("state", {}).get("connection")
     return now if connection is None else max(connection.began_at, now - HELD_SECONDS)
 
 
-def _max_connections() -> int:
-    """Return how many connections may be open, so that files can be, too."""
-    files = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-    return MAX_CONNECTIONS if files < 0 else min(MAX_CONNECTIONS, max(files - _FILES_BESIDE, files // 2))
-
-
-def mend_hypercorn(access: Access) -> None:
-    """Let Hypercorn use these classes; called once, before it serves.
+async def serve(
+    app: Quart, access: Access, config: Config, listening: socket.socket, refusal: Refusal, ended: asyncio.Event
+) -> None:
+    """Serve an application until it is to end.
 
     Args:
         access: by which a client is known that shows a token.
+        config: what Hypercorn is to do; nothing for it to listen on.
+        refusal: see `door.Door`.
+        ended: set when it is to end.
     """
-    BoundedServer.knows = staticmethod(lambda headers: not access.is_open and access.role_shown(headers) is not None)
     mend_protocols()
-    hypercorn_run.TCPServer = BoundedServer  # type: ignore[misc]
+    config.bind = []
+    waits, context, wrapped = Waits(), WorkerContext(None), wrap_app(app, config.wsgi_max_body_size, None)
+
+    def knows(shown: Iterable[tuple[bytes, bytes]]) -> bool:
+        headers = Headers([(name.decode(), value.decode("latin-1")) for name, value in shown])
+        return bool(headers) and not access.is_open and access.role_shown(headers) is not None
+
+    async def served(guest: Guest) -> None:
+        loop = asyncio.get_running_loop()
+        reader = asyncio.StreamReader(limit=_READ_BYTES // 2, loop=loop)
+        try:
+            transport, protocol = await loop.connect_accepted_socket(
+                lambda: asyncio.StreamReaderProtocol(reader, loop=loop), guest.socket
+            )
+            transport.max_size = _READ_BYTES  # type: ignore[attr-defined]  # at once, of which asyncio takes four times as much
+            writer = asyncio.StreamWriter(transport, protocol, reader, loop)
+            await BoundedServer(guest, waits, knows, wrapped, loop, config, context, {}, reader, writer)
+        finally:
+            waits.end_turn(guest)
+
+    async def until_ended() -> None:
+        door = Door(listening, waits, seconds=config.keep_alive_timeout, serve=served, knows=knows, refusal=refusal)
+        await ended.wait()
+        await context.terminated.set()
+        for one in waits.idle:
+            if isinstance(one, BoundedServer):
+                one.end_idle()
+        await door.close(config.graceful_timeout)
+
+    await hypercorn_serve(app, config, shutdown_trigger=until_ended)

@@ -89,6 +89,13 @@ def disk_refuses(error: BaseException) -> TryLater:
     return TryLater(f"the board's disk refuses: {getattr(error, 'strerror', None) or without_folders(str(error))}")
 
 
+def cannot_read(error: BaseException) -> RequestError:
+    """Return what to answer when a file cannot be read; one that was there a moment ago was removed meanwhile."""
+    if isinstance(error, FileNotFoundError | NotADirectoryError):
+        return NotFound("it is not there any more: it was removed, or moved, while this was asked")
+    return disk_refuses(error)
+
+
 def without_folders(text: str) -> str:
     """Return a message in which files are called by their names alone: where they lie is nobody else's business."""
     return re.sub(r"(?<![\w.:/])(?:[A-Za-z]:)?/(?:[^/\n'\"]*/)*(?=[^/\s])", "", text)

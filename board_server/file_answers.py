@@ -20,9 +20,8 @@ _READ_BYTES = 1 << 18
 class FileBody(ResponseBody):
     """A part of a file, sent piece by piece."""
 
-    def __init__(self, lane: Lane, path: str, size: int):
-        self._lane, self._path, self._size = lane, path, size
-        self._file: BinaryIO | None = None
+    def __init__(self, lane: Lane, file: BinaryIO, size: int):
+        self._lane, self._file, self._size = lane, file, size
         self.begin, self.end = 0, size
 
     async def make_conditional(self, begin: int, end: int | None) -> int:
@@ -31,18 +30,15 @@ class FileBody(ResponseBody):
         return self._size
 
     async def __aenter__(self) -> FileBody:
-        self._file = await self._lane.do(open, self._path, "rb", 0)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        if self._file is not None:
-            await self._lane.do(self._file.close)
+        self._file.close()
 
     def __aiter__(self) -> FileBody:
         return self
 
     async def __anext__(self) -> bytes:
-        assert self._file is not None
         length = min(_READ_BYTES, self.end - self.begin)
         piece = await self._lane.do(os.pread, self._file.fileno(), length, self.begin) if length > 0 else b""
         if not piece:
@@ -73,9 +69,24 @@ async def sent(run: Run, path: str, kind: str, *, digest: str | None = None, nam
     Args:
         digest: its SHA-256, if that is known; name: what it is called where it is saved.
     """
-    status = await run.files.do(os.stat, path)
+    file, status = await run.files.do(_opened, path)
+    try:
+        return await _answer(run, path, kind, file, status, digest, name)
+    except BaseException:
+        file.close()
+        raise
+
+
+def _opened(path: str) -> tuple[BinaryIO, os.stat_result]:
+    file = open(path, "rb", buffering=0)  # noqa: SIM115  (closed by who sends it)
+    return file, os.fstat(file.fileno())
+
+
+async def _answer(
+    run: Run, path: str, kind: str, file: BinaryIO, status: os.stat_result, digest: str | None, name: str | None
+) -> Response:
     _tidy_range(status.st_size)
-    response = Response(FileBody(run.files, path, status.st_size), mimetype=kind)
+    response = Response(FileBody(run.files, file, status.st_size), mimetype=kind)
     response.content_length = status.st_size
     response.last_modified = status.st_mtime  # type: ignore[assignment]
     response.headers["Accept-Ranges"] = "bytes"
@@ -83,6 +94,8 @@ async def sent(run: Run, path: str, kind: str, *, digest: str | None = None, nam
         response.headers.add("Content-Disposition", "attachment", filename=name)
     response.set_etag(digest or f"{status.st_mtime}-{status.st_size}-{adler32(os.fsencode(path))}")
     await response.make_conditional(request, accept_ranges=True, complete_length=status.st_size)
+    if not isinstance(response.response, FileBody):  # the client has it already
+        file.close()
     return response
 
 

@@ -16,6 +16,12 @@ _LAST_CHUNK = b"0\r\n\r\n"
 _NO_BEGINNING = frozenset(bytes([one]) for one in range(0x21)) - {b""}  # with which no request begins, as h11 says, too
 
 
+def head_of(data: bytes) -> bytes | None:
+    """Return the head of a request, with the empty line; None where its end is not there."""
+    end = _END_OF_HEAD.search(data)
+    return None if end is None else data[: end.end()]
+
+
 def is_head_missing(data: bytes) -> bool:
     """Tell whether the end of the head is still to come, of what may become one."""
     return len(data) < MAX_HELD_BYTES and data[:1] not in _NO_BEGINNING and _END_OF_HEAD.search(data) is None
@@ -33,6 +39,20 @@ def is_body_missing(data: bytes) -> bool:
     if _CHUNKED.search(data, 0, end.end()):
         return not data.endswith(_LAST_CHUNK)
     return len(data) < _whole_length(data, end.end()) <= MAX_HELD_BYTES
+
+
+def is_coming(data: bytes) -> bool:
+    """Tell whether any of a body is still to come, however long it is.
+
+    Args:
+        data: a head, whole or not, and what follows it.
+    """
+    end = _END_OF_HEAD.search(data)
+    if end is None or _EXPECT.search(data, 0, end.end()):
+        return True
+    if _CHUNKED.search(data, 0, end.end()):
+        return not data.endswith(_LAST_CHUNK)
+    return len(data) < _whole_length(data, end.end())
 
 
 def is_more(data: bytes) -> bool:

@@ -17,6 +17,7 @@ from mlgym_jax.events import decode, is_being_written, layout
 from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.annotations import Annotated
 from mlgym_jax.events.run_summary import Key, key_of
+from mlgym_jax.events.run_summary import row as run_row
 
 _LOG = logging.getLogger("board_server")
 _HEAD_BYTES = 1 << 16
@@ -87,8 +88,8 @@ class Listing:
         for name in self._names:
             row, read = self._rows.get(name), self._read.get(name)
             if row is not None:
-                summary = self._summaries.of(name, read[0] if read else None)
-                listed.append({**summary, **row})  # the row knows what is lost
+                summary, is_newest = self._summaries.of(name, read[0] if read else None)
+                listed.append(run_row(name, summary, is_newest=is_newest, **row))  # the row knows what is lost
         return sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
 
     def _look(self, name: str) -> None:
@@ -109,7 +110,10 @@ class Listing:
             self._hidden[name] = reason
 
     def _row(self, name: str) -> tuple[dict[str, Any] | None, str | None]:
-        """Return the summary of a run, or why a folder is none that is shown; neither for one that is no run at all."""
+        """Return what is known of a run besides its summary, as `run_summary.row` takes it.
+
+        Or why a folder is none that is shown; neither for one that is no run at all.
+        """
         folder = f"{self._store.folder}/{name}"
         path = f"{folder}/{layout.LOG}"
         if not layout.is_id(name):
@@ -130,21 +134,20 @@ class Listing:
             if not published:
                 return None, None
             # Announced, but without an event yet.
-            facts = {**_facts(None, 0), "published": True, "modified_ms": 0, "bytes": 0}
+            facts = {**_facts(None, 0), "published": True, "modified_ms": 0, "num_bytes": 0}
             self._read.pop(name, None)
-            return {"grid_search_id": name, **facts, **self._said_of(name)}, None
+            return {**facts, "said": self._said_of(name)}, None
         if not stat.S_ISREG(status.st_mode):
             return None, "its log is no file"
         key, known = key_of(status), self._read.get(name)
         facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
         self._read[name] = key, facts
         row = {
-            "grid_search_id": name,
             **facts,
             "published": published,
             "modified_ms": status.st_mtime_ns // 1_000_000,
-            "bytes": status.st_size,
-            **self._said_of(name),
+            "num_bytes": status.st_size,
+            "said": self._said_of(name),
         }
         if row["status"] == "RUNNING" and self._is_lost(name, status, published):
             row["status"] = "LOST"

@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any, NamedTuple
+from weakref import WeakValueDictionary
 
 import msgspec
 
@@ -106,6 +107,7 @@ class Subscriptions:
         self._closing = closing
         self.ration = Ration()
         self._shared: dict[str, tuple[tuple[int, Cursor, Cursor], asyncio.Future[_Texts]]] = {}
+        self._replays: WeakValueDictionary[tuple[Any, ...], asyncio.Future[_Texts]] = WeakValueDictionary()
         self.num_subscribers = 0
         self.num_events_sent = 0
 
@@ -130,7 +132,8 @@ class Subscriptions:
         while not self._closing.is_set():
             if run.log.generation != generation:
                 return 4000, "the log was replaced; subscribe anew"
-            frame, texts = await self._frame(run, cursor, replaying)
+            made = self._made(run, cursor, replaying)
+            frame, texts = await asyncio.shield(made)  # who leaves takes it from nobody else
             if run.log.generation != generation:
                 continue  # what was read may be of another log
             cursor = frame.end
@@ -140,7 +143,8 @@ class Subscriptions:
             for text in texts:
                 await asyncio.wait_for(send(text), _SEND_SECONDS)
             self.num_events_sent += len(frame.events)
-            if frame.end.event_id < run.log.head.event_id:
+            del made, frame, texts  # not kept while it waits
+            if cursor.event_id < run.log.head.event_id:
                 replaying = True  # behind by more than a frame
                 await asyncio.sleep(0)
                 continue
@@ -153,15 +157,20 @@ class Subscriptions:
                 replaying = changed.cancelled()  # an empty batch, so that proxies see that this connection lives
         return 1001, "the board is shutting down"
 
-    async def _frame(self, run: Run, cursor: Cursor, replaying: bool) -> _Texts:
-        """Return what follows `cursor`, and the texts to send; subscribers at the same place get the same object."""
+    def _made(self, run: Run, cursor: Cursor, replaying: bool) -> asyncio.Future[_Texts]:
+        """Return the future of what follows `cursor`, and the texts to send; those at the same place get the same."""
+        key = run.log.generation, cursor, run.log.head
         if replaying:
-            return await run.files.do(_texts, run, cursor, replaying)
-        known, key = self._shared.get(run.run_id), (run.log.generation, cursor, run.log.head)
+            replay = self._replays.get((run.run_id, *key))
+            if replay is None or _has_failed(replay):
+                replay = self._replays[(run.run_id, *key)] = run.files.do(_texts, run, cursor, replaying)
+                replay.add_done_callback(_looked_at)
+            return replay
+        known = self._shared.get(run.run_id)
         if known is None or known[0] != key or _has_failed(known[1]):
             known = self._shared[run.run_id] = key, run.files.do(_texts, run, cursor, replaying)
             known[1].add_done_callback(_looked_at)
-        return await asyncio.shield(known[1])  # who leaves takes it from nobody else
+        return known[1]
 
 
 _Texts = tuple[Frame, list[str]]

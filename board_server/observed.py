@@ -121,6 +121,8 @@ class Places:
 
 def _read(run: Run, places: Iterable[_Place]) -> Iterable[bytes]:
     """Yield lines that are JSON; what is no JSON is passed over, as it is anywhere else."""
+    if not (places := list(places)):
+        return  # there may be no log yet
     with open(run.log.path, "rb", buffering=0) as file:
         for offset, size, _ in places:
             line = os.pread(file.fileno(), size, offset)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import mimetypes
 import os
@@ -50,6 +51,10 @@ class PageFiles:
             return kept[1]
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
             return None
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                return None
+            raise
 
 
 def _page_file(name: str, data: bytes) -> PageFile:

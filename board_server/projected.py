@@ -76,13 +76,14 @@ class Projected:
     def is_loaded(self) -> bool:
         return self._cursor.offset > 0
 
-    async def read(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+    async def read(self, make: Callable[[RunView, Columns, int], Found], *, at_once: bool = True) -> Found:
         """Return what `make` makes of the view of all that the log holds now; nothing changes it meanwhile.
 
         Args:
             make: (view, its curves, id of the last event) -> anything that does not keep the view.
+            at_once: whether it is quick where the log is small, so that no thread need be waited for.
         """
-        if self._is_small_and_current() and self._lock.acquire(blocking=False):
+        if at_once and self._is_small_and_current() and self._lock.acquire(blocking=False):
             try:
                 if self._is_small_and_current():
                     return self._made(make)

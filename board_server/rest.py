@@ -128,7 +128,7 @@ async def run_verdict(run_id: str) -> Response:
         except MlgymError as error:
             raise WrongRequest(str(error)) from error
 
-    data, event_id = await board().store.projecting(run).read(told)
+    data, event_id = await board().store.projecting(run).read(told, at_once=False)
     headers["X-Event-Id"] = str(event_id)
     return Response(data, content_type="application/json", headers=headers)
 

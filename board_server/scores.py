@@ -6,7 +6,6 @@ import csv
 import fnmatch
 import io
 import re
-import struct
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
@@ -17,6 +16,7 @@ from werkzeug.datastructures import MultiDict
 from board_server.errors import WrongRequest
 from board_server.projected import Columns
 from mlgym_jax.events import ExperimentView, RunView, encode
+from mlgym_jax.events.curves_binary import Series, Times, curves_in_binary
 
 _MAX_PATTERN = 200
 _MAX_RANGES = 1_000
@@ -38,17 +38,6 @@ class Choice(NamedTuple):
     every: int
     points: int
     with_times: bool
-
-
-class Series(NamedTuple):
-    """One experiment's curve of one score; `total` and `last_epoch` are of the log, within the epochs asked for."""
-
-    experiment_id: int
-    name: str
-    total: int
-    last_epoch: int | None
-    epochs: np.ndarray
-    scores: np.ndarray
 
 
 def choice(arguments: MultiDict[str, str]) -> Choice:
@@ -158,15 +147,6 @@ def _kept(scores: np.ndarray, points: int) -> np.ndarray | None:
     return kept[kept < len(scores)]
 
 
-class Times(NamedTuple):
-    """When one experiment's epochs were evaluated (unix milliseconds), and the seconds trained until then."""
-
-    experiment_id: int
-    epochs: np.ndarray
-    time_ms: np.ndarray
-    seconds: np.ndarray
-
-
 def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[Times]:
     """Yield the chosen epochs' times; of all of them, not only of each `every`-th."""
     for experiment in chosen(view, choice):
@@ -209,80 +189,9 @@ def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice:
 
 
 def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
-    """Write the chosen scores as `MLG1`: a JSON header of offsets, and columns behind it; docs/events.md has it."""
-    arrays = _Arrays()
-    names: dict[str, int] = {}
-    table: dict[str, list[Any]] = {
-        name: []
-        for name in (
-            "experiment_id",
-            "name",
-            "total",
-            "shown",
-            "last_epoch",
-            "first_epoch",
-            "epochs_offset",
-            "scores_offset",
-        )
-    }
-    for one in series(view, columns, choice):
-        first_epoch, epochs_offset = arrays.epochs(one.epochs)
-        row = (
-            one.experiment_id,
-            names.setdefault(one.name, len(names)),
-            one.total,
-            len(one.scores),
-            one.last_epoch,
-            first_epoch,
-            epochs_offset,
-            arrays.add(one.scores.astype("<f8", copy=False)),
-        )
-        for column, value in zip(table.values(), row, strict=True):
-            column.append(value)
-    header: dict[str, Any] = {"grid_search_id": run_id, "event_id": event_id, "names": list(names), "series": table}
-    if choice.with_times:
-        header["times"] = clock = {
-            name: []
-            for name in ("experiment_id", "shown", "first_epoch", "epochs_offset", "time_offset", "seconds_offset")
-        }
-        for one in times(view, columns, choice):
-            row = (
-                one.experiment_id,
-                len(one.epochs),
-                *arrays.epochs(one.epochs),
-                arrays.add(one.time_ms.astype("<f8", copy=False)),
-                arrays.add(one.seconds.astype("<f8", copy=False)),
-            )
-            for column, value in zip(clock.values(), row, strict=True):
-                column.append(value)
-    head = msgspec.json.encode(header)
-    head += b" " * (-len(head) % 8)
-    return b"".join([b"MLG1", struct.pack("<I", len(head)), head, *arrays.parts])
-
-
-class _Arrays:
-    """Arrays one behind the other, each at a multiple of 8 bytes."""
-
-    def __init__(self) -> None:
-        self.parts: list[Any] = []
-        self._size = 0
-
-    def add(self, array: np.ndarray) -> int:
-        offset, data = self._size, array.tobytes()
-        self.parts.append(data)
-        padding = -len(data) % 8
-        if padding:
-            self.parts.append(bytes(padding))
-        self._size += len(data) + padding
-        return offset
-
-    def epochs(self, epochs: np.ndarray) -> tuple[int | None, int | None]:
-        """Return (first epoch, None) where they count on by one, else (None, the offset of them all)."""
-        if not len(epochs):
-            return 1, None
-        if int(epochs[-1]) - int(epochs[0]) == len(epochs) - 1:
-            return int(epochs[0]), None
-        return None, self.add(epochs.astype("<i4", copy=False))
+    """Write the chosen scores as `MLG1`; docs/events.md has it."""
+    clock = times(view, columns, choice) if choice.with_times else None
+    return curves_in_binary(run_id, event_id, series(view, columns, choice), clock)
 
 
 def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:

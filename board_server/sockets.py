@@ -12,7 +12,7 @@ from quart import Blueprint, websocket
 
 from board_server.addresses import checked_after
 from board_server.connections import tell_known
-from board_server.errors import RequestError, TryLater, WrongRequest, disk_refuses
+from board_server.errors import RequestError, TryLater, WrongRequest, cannot_read, disk_refuses
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
 from board_server.requests import host_of
 from board_server.run import Run
@@ -174,7 +174,7 @@ async def _with_silent_client(serving: Any) -> None:
             except TimeoutError:
                 code, reason = 1013, "too slow: nothing was taken for a minute"
             except OSError as error:
-                refused = disk_refuses(error)
+                refused = cannot_read(error)
                 code, reason = refused.close_code, str(refused)
         await _close(code, reason)
     finally:

@@ -97,7 +97,8 @@ class Store:
 
     def projecting(self, run: Run) -> Projected:
         """Return a run's projection; of those in memory that nobody follows, only the newest few stay."""
-        self._known.move_to_end(run.run_id)
+        if run.run_id in self._known:  # it may have been removed, or forgotten, while something was waited for
+            self._known.move_to_end(run.run_id)
         idle = [other for other in self._known.values() if other.projected.is_loaded and not other.is_busy]
         num_bytes = run.log.head.offset
         for number, other in enumerate(one for one in reversed(idle) if one is not run):

@@ -11,7 +11,7 @@ import contextlib
 import os
 import time
 from collections import OrderedDict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -64,14 +64,14 @@ class Summaries:
         self._at: tuple[str, float] | None = None  # which log is read, and since when nothing came of it
         self._working: asyncio.Future[None] | None = None
 
-    def of(self, name: str, key: Key | None) -> dict[str, Any]:
-        """Return the newest summary of a run, and `summarised`: whether it is of the log as it is, by its `key`."""
+    def of(self, name: str, key: Key | None) -> tuple[Mapping[str, Any], bool]:
+        """Return the newest summary of a run, and whether it is of the log as it is, by its `key`."""
         known = self._known.get(name)
         if key is None or (known is not None and known[0] == key):
             self._wanted.pop(name, None)
         else:
             self._wanted[name] = key
-        return {**(EMPTY if known is None else known[1]), "summarised": known is not None and known[0] == key}
+        return (EMPTY, False) if known is None else (known[1], known[0] == key)
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget all runs but these."""

@@ -18,9 +18,14 @@ _MAX_BEGUN_SECONDS = 0.5
 
 
 class Turns:
-    """Whose turn it is; anything hashable may take one."""
+    """Whose turn it is; anything hashable may take one.
 
-    def __init__(self) -> None:
+    Args:
+        behind: whose turns come first: while any of those is begun, only one of these is at a time.
+    """
+
+    def __init__(self, behind: Turns | None = None) -> None:
+        self._others = behind
         self._begun: dict[Any, tuple[float, int]] = {}  # since when and since which tick, the longest first
         self._waiting: dict[Any, asyncio.Future[None]] = {}  # the newest last
         self._behind: dict[Any, asyncio.Future[None]] = {}  # those who come behind all of these
@@ -29,8 +34,7 @@ class Turns:
 
     def is_free(self) -> bool:
         """Whether `begin` would not wait."""
-        self._expire()
-        return len(self._begun) < MAX_BEGUN and not self._waiting and not self._behind
+        return self._has_room() and not self._waiting and not self._behind
 
     def is_begun(self, one: Any) -> bool:
         """Whether it has a turn."""
@@ -43,15 +47,20 @@ class Turns:
             is_early: who asks for more before it has its answer has its turn when nobody else waits.
         """
         if self.is_free():
-            self._note(one)
+            self.note(one)
             return
-        waiting = self._behind if is_early else self._waiting
-        waiting[one] = turn = asyncio.get_running_loop().create_future()
-        self._call()
+        turn = self.asked(one, is_early=is_early)
         try:
             await turn
         finally:
-            waiting.pop(one, None)
+            (self._behind if is_early else self._waiting).pop(one, None)
+
+    def asked(self, one: Any, *, is_early: bool = False) -> asyncio.Future[None]:
+        """Return what is done when a turn has come, or was given up by `end`; see `begin`."""
+        turn = asyncio.get_running_loop().create_future()
+        (self._behind if is_early else self._waiting)[one] = turn
+        self._call()
+        return turn
 
     def end(self, one: Any) -> None:
         """End a turn, or the waiting for one."""
@@ -59,7 +68,8 @@ class Turns:
             self._wake(one)
         self._call()
 
-    def _note(self, one: Any) -> None:
+    def note(self, one: Any) -> None:
+        """Let one begin at once."""
         self._begun[one] = time.monotonic(), self._ticks
 
     def _wake(self, one: Any) -> None:
@@ -71,13 +81,21 @@ class Turns:
         """Begin what may begin."""
         if not self._waiting and not self._behind:
             return
-        self._expire()
-        while len(self._begun) < MAX_BEGUN and (waiting := self._waiting or self._behind):
+        while self._has_room() and (waiting := self._waiting or self._behind):
             newest = next(reversed(waiting))
-            self._note(newest)
+            self.note(newest)
             self._wake(newest)
         if (self._waiting or self._behind) and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_TICK_SECONDS, self._tick)
+
+    def _has_room(self) -> bool:
+        self._expire()
+        return len(self._begun) < (MAX_BEGUN if self._others is None or self._others.is_idle() else 1)
+
+    def is_idle(self) -> bool:
+        """Whether nobody has a turn, or waits for one."""
+        self._expire()
+        return not self._begun and not self._waiting and not self._behind
 
     def _tick(self) -> None:
         self._timer = None

@@ -7,7 +7,7 @@ import ipaddress
 from collections.abc import Iterator
 from typing import Protocol
 
-MAX_WAITING = 256  # a browser opens six
+MAX_WAITING = 1_000  # who is let go may come again at once, which costs more than to keep it
 MAX_OF_ONE_ADDRESS = 64
 MAX_HELD_BYTES = 1 << 27
 
@@ -37,6 +37,11 @@ class Waiting:
         self._of_one: dict[str, int] = {}
         self._num_bytes = 0
 
+    @property
+    def num_bytes(self) -> int:
+        """How much is kept for all of them."""
+        return self._num_bytes
+
     def __len__(self) -> int:
         return len(self._held)
 
@@ -53,7 +58,8 @@ class Waiting:
         held.append(num_bytes)
         self._held[one] = held
         self._num_bytes += num_bytes
-        if self._of_one[one.address] > _allowed(one.address):
+        # Behind the address of this machine a proxy may stand, and all its clients.
+        if self._of_one[one.address] > (MAX_OF_ONE_ADDRESS if one.address else MAX_WAITING):
             self._let_go(one.address)
         while len(self._held) > MAX_WAITING or self._num_bytes > MAX_HELD_BYTES:
             self._let_go()
@@ -111,8 +117,3 @@ def _network(host: str) -> str:
     if found.is_loopback:
         return ""
     return str(found) if found.version == 4 else str(ipaddress.ip_network((found, 64), strict=False))
-
-
-def _allowed(address: str) -> int:
-    """Return how many of one address may wait; behind that of this machine a proxy may stand, and all its clients."""
-    return MAX_OF_ONE_ADDRESS if address else MAX_WAITING

@@ -25,7 +25,8 @@ swept inside one compiled program; sweeping any other parameter splits the sweep
 SGD, CROSS_ENTROPY = 'component("sgd", learning_rate=0.1)', 'component("softmax_cross_entropy")'
 TRANSFORMS = f'transforms=(component("clip", max_delta=1.0), {SGD})'
 LABELS = f'transforms=dict(slow={SGD}, fast=component("adam", learning_rate=0.1)), param_labels=(("kernel", "fast"), ("", "slow"))'  # noqa: E501
-DIGITS = 'dataset=component("digits")'
+_DIGITS = 'component("digits")'
+DIGITS = f"dataset={_DIGITS}"
 # Parameters of the examples, where the required ones are no plain numbers or the plain example would say little.
 _FIELDS = 'fields={"inputs": ("uint8", (28, 28)), "targets": ("int32", ())}, num_classes=10'
 PARAMETERS = {
@@ -48,12 +49,14 @@ PARAMETERS = {
     "dataset/map_labels": f"{DIGITS}, mapping=tuple((digit, digit % 2) for digit in range(10))",
     "dataset/mask_tokens": 'dataset=component("text")',
     "dataset/memmap": 'splits={"train": {"inputs": "x.npy", "targets": "y.npy"}}',
+    "dataset/mixture": f'sources=dict(a={_DIGITS}, b=component("shuffle", {DIGITS})), weights=dict(a=0.7, b=0.3)',
     "dataset/npz": 'path="digits.npz"',
     "dataset/one_hot_labels": DIGITS,
     "dataset/parquet": 'path="iris.parquet", target="species"',
     "dataset/select_columns": 'dataset=component("wine"), columns=("alcohol", "hue")',
     "dataset/shuffle": DIGITS,
     "dataset/text": "length=64",
+    "dataset/tf_examples": 'splits={"train": "train-*.array_record"}, fields={"inputs": ("image", (64, 64, 3), "image/encoded")}',  # noqa: E501
     "dataset/tfds": 'name="mnist"',
     "dataset/view": f"{DIGITS}, stop=500",
     "early_stopping/no_improvement": 'monitor="val/loss", mode="min", window_epochs=5, min_relative=1e-4',

@@ -47,7 +47,7 @@ SECTION_TEXTS = {
 # The public names by what they are for; what is in none of these stands at the end.
 PUBLIC = {
     "Configs": ("component", "grid", "uniform", "log_uniform", "int_uniform", "load_config", "register"),
-    "Running": ("run", "resume", "forecast", "find_learning_rate", "evaluate", "load_run", "show_board"),
+    "Running": ("run", "resume", "forecast", "find_learning_rate", "evaluate", "reproduce", "load_run", "show_board"),
     "Results": ("RunResult", "ExperimentResult"),
     "The pure functions": ("build", "Components", "make_program", "Program", "TrainState"),
     "What components return": ("Dataset", "Model", "Metric", "mean_of", "TrainingStep"),

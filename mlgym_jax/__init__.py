@@ -42,6 +42,7 @@ _PUBLIC = {
     "forecast": "mlgym_jax.recording.forecast",
     "find_learning_rate": "mlgym_jax.recording.learning_rates",
     "resume": "mlgym_jax.recording.launch",
+    "reproduce": "mlgym_jax.reproduce",
     "evaluate": "mlgym_jax.recording.evaluation",
     "load_run": "mlgym_jax.reading.results",
     "load_runs": "mlgym_jax.managing.listing",
@@ -84,12 +85,16 @@ if TYPE_CHECKING:
     from mlgym_jax.recording.launch import resume as resume
     from mlgym_jax.recording.launch import run as run
     from mlgym_jax.recording.learning_rates import find_learning_rate as find_learning_rate
+    from mlgym_jax.reproduce import reproduce as reproduce
     from mlgym_jax.study.build import build as build
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
-        module = importlib.import_module(_PUBLIC[name])
+        from mlgym_jax.execution.collecting import seldom_collected
+
+        with seldom_collected():
+            module = importlib.import_module(_PUBLIC[name])
         return getattr(module, name, None) or importlib.import_module(f"{_PUBLIC[name]}.{name}")
     raise AttributeError(f"module 'mlgym_jax' has no attribute {name!r}")
 

@@ -6,8 +6,10 @@ python -m mlgym_jax.reproduce RUN_DIR [--experiment=ID]
 from __future__ import annotations
 
 import os
+import sys
 import tempfile
-from typing import NamedTuple
+import types
+from typing import Any, NamedTuple
 
 from mlgym_jax.command_line import DONE, FAILED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
@@ -81,23 +83,41 @@ class Difference(NamedTuple):
         return f"{where}: {self.recorded} recorded, {found} repeated"
 
 
+class Reproduction(NamedTuple):
+    """What came of training a run again.
+
+    Attributes:
+        differences: the scores that differ, none where all were repeated to the bit.
+        num_scores: how many were compared; num_experiments: of how many experiments.
+    """
+
+    differences: list[Difference]
+    num_scores: int
+    num_experiments: int
+
+
 def reproduce(
-    run_dir: str, experiment_id: int | None = None, *, trust: bool = False
-) -> tuple[list[Difference], int, int]:
+    run_dir: str | os.PathLike[str], experiment_id: int | None = None, *, trust: bool = False, data: Any = None
+) -> Reproduction:
     """Train a run's experiments again, in a temporary folder, and compare them with its log.
 
-    Returns:
-        The differences, how many scores were compared, and of how many experiments.
+    Args:
+        experiment_id: only this one, with the group that it trained in.
+        trust: execute the code of somebody else's run.
+        data: what the run was given as `data=`, where it has not kept it; other data are refused.
 
     Raises:
         MlgymError: no such run or experiment, or nothing was recorded to compare with.
+        ConfigError: at `dataset`, data that are missing, or others than the run's.
     """
+    run_dir = run_folder.require(run_dir)
+    from mlgym_jax.data import given
     from mlgym_jax.reading.results import load_run
     from mlgym_jax.recording.launch import repeat
 
-    logged = load_run(run_dir)
+    logged, data = load_run(run_dir), given.taken(data)
     with tempfile.TemporaryDirectory(prefix="mlgym_jax_reproduce_") as folder:
-        repeated = repeat(run_dir, folder, experiment_id, logged=logged.view, trust=trust)
+        repeated = repeat(run_dir, folder, experiment_id, logged=logged.view, trust=trust, data=data)
     again = {item.experiment_id: item for item in repeated.view.experiments.values()}
     differences: list[Difference] = []
     num_scores, compared = 0, 0
@@ -115,7 +135,7 @@ def reproduce(
                     differences.append(Difference(item.experiment_id, epoch, name, score, found))
     if num_scores == 0:
         raise MlgymError(f"{run_dir}: no scores were recorded, so there is nothing to compare with")
-    return differences, num_scores, compared
+    return Reproduction(differences, num_scores, compared)
 
 
 def main() -> None:
@@ -123,6 +143,15 @@ def main() -> None:
     with Watch():
         leave(guarded(_main))
 
+
+class _CallableModule(types.ModuleType):
+    """`mlgym_jax.reproduce` is this module and, in the Python API, a function; see `mlgym_jax.run`."""
+
+    def __call__(self, *arguments: Any, **keywords: Any) -> Reproduction:
+        return reproduce(*arguments, **keywords)
+
+
+sys.modules[__name__].__class__ = _CallableModule
 
 if __name__ == "__main__":
     main()

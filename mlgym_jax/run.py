@@ -26,6 +26,7 @@ from mlgym_jax.command_line import (
 )
 from mlgym_jax.errors import DiskError, MlgymError, MovedError, nearest
 from mlgym_jax.events import layout
+from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.interruption import Interruption, Watch, safe_point
 from mlgym_jax.publishing import Boards
 
@@ -158,9 +159,10 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
             if options.resume is not None:
                 result = _resume(options, texts, shared)
             else:
-                from mlgym_jax.config.file import load_config, override
+                with seldom_collected():  # a config imports most of what there is
+                    from mlgym_jax.config.file import load_config, override
 
-                config = load_config(str(options.config))
+                    config = load_config(str(options.config))
                 for name, value in parse_overrides(config, texts).items():
                     override(config, name, value)
                 if options.dry_run:
@@ -173,7 +175,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
                     print(found)
                     answer(as_data(found))
                     return DONE
-                from mlgym_jax.recording.launch import run
+                with seldom_collected():
+                    from mlgym_jax.recording.launch import run
 
                 result = run(config, options.event_storage, run_id=options.run_id, **shared)
         except (KeyboardInterrupt, DiskError) as stop:

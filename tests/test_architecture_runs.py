@@ -14,6 +14,7 @@ from mlgym_jax import component, grid, register
 from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import ConfigError
 
 CLASSES, SIZE = np.arange(8, dtype=np.int32) % 3, {"width": 8, "depth": 2, "num_heads": 2}
 IMAGES = 1 / (1 + np.exp(-normal("images", (8, 8, 8, 2))))
@@ -176,3 +177,17 @@ def test_lengths_beside_the_inputs_are_handed_by_the_config(tmp_path, own_regist
         )
         scores.append(mg.run(config, tmp_path / name).experiments[0].history["val/loss"][0])
     assert scores[0] == scores[1]
+
+
+def test_inputs_that_are_no_probabilities_are_refused_before_anything_compiles(tmp_path):
+    config = ConfigDict({"num_epochs": 1, "model": component("vae", features=(4,), latent_size=2)})
+    config.loss, config.optimizer = component("negative_elbo"), component("sgd", learning_rate=0.1)
+    data = {"train": {"inputs": np.tile(np.float32([0, 0.5, 1.75]), (20, 1))}}
+    with pytest.raises(ConfigError) as error:
+        mg.run(config, tmp_path, data=data)
+    assert str(error.value) == (
+        "config.loss: loss 'negative_elbo': likelihood='bernoulli' takes values in [0, 1], 'inputs' hold 0 … 1.75; "
+        "write config.encoding = component('min_max'), or likelihood='gaussian'"
+    )
+    config.encoding = component("min_max")
+    assert "1 experiment" in str(mg.forecast(config, data=data))

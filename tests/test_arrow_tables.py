@@ -105,6 +105,14 @@ def test_bad_parquet_files(tmp_path, monkeypatch):
     pyarrow.parquet.write_table(pyarrow.table({"x": [[1], [2]], "y": [0, 1]}), tmp_path / "lists.parquet")
     with pytest.raises(ConfigError, match="column 'x' holds list"):
         parquet(path=str(tmp_path / "lists.parquet"), target="y")
+    # What is not asked for is not read, whatever it holds; of the rest a row group at a time.
+    lists = pyarrow.table({"x": [[1], [2], [3], [4]], "z": [0.5, 1.5, None, 2.5], "y": [0, 1, 1, 0]})
+    pyarrow.parquet.write_table(lists, tmp_path / "lists.parquet", row_group_size=2)
+    for chosen in ({"ignore": ("x",)}, {"features": ("z",)}):
+        found = parquet(path=str(tmp_path / "lists.parquet"), target="y", missing="keep", **chosen)
+        assert found.feature_names == ("z",)
+        np.testing.assert_array_equal(found.splits["train"]["inputs"][:, 0], [0.5, 1.5, np.nan, 2.5])
+        np.testing.assert_array_equal(found.splits["train"]["targets"], [0, 1, 1, 0])
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     with pytest.raises(ConfigError, match=r'needs the package pyarrow; type: pip install "mlgym-jax\[parquet\]"'):
         parquet(path=str(tmp_path / "lists.parquet"), target="y")

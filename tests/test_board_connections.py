@@ -221,8 +221,8 @@ def test_of_one_address_only_so_many_wait():
     assert begun(["10.0.0.1", "10.0.0.2"] + ["10.0.0.1"] * 65) == [0, 2]
     assert begun(["2001:db8::1"] + ["2001:db8::2"] * 64) == [0]  # who has one address of a network has all
     assert begun(["::ffff:10.0.0.1"] + ["10.0.0.1"] * 64) == [0]
-    assert begun(["127.0.0.1"] * 256) == []  # a proxy, and behind it everybody
-    assert begun([f"10.0.{number // 250}.{number % 250}" for number in range(258)]) == [0, 1]
+    assert begun(["127.0.0.1"] * MAX_IDLE) == []  # a proxy, and behind it everybody
+    assert begun([f"10.0.{number // 250}.{number % 250}" for number in range(MAX_IDLE + 2)]) == [0, 1]
 
 
 def test_who_holds_too_much_is_let_go_and_who_showed_a_token_last():

@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import gzip
 import hashlib
 import json
 import re
@@ -20,27 +21,52 @@ from boards import ROOT, RUN, board, frame, listen, numbered, say, study_events,
 from board_server.app import create_app
 from board_server.auth import Access
 from board_server.errors import without_folders
-from board_server.openapi import document
 from board_server.store import Store
 
 WRITE, READ = "a-token-to-write-with", "a-token-to-read-with"
 FILL = {"run_id": RUN, "name": "config.json", "experiment_id": "0", "epoch": "1", "resource": "model"}
-OPEN = {("get", "/healthz"), ("get", "/session"), ("post", "/session"), ("delete", "/session")}
-ROUTES = sorted((method, path) for path, methods in document()["paths"].items() for method in methods)
+FOR_ALL = {"/", "/assets/{name}", "/healthz", "/session", "/openapi.json"}
+READING = ("get", "head")
+
+
+def every_route():
+    """Return (method, path) of all that the application answers, also what its document leaves out."""
+    found = set()
+    for rule in create_app(Store("nowhere"), Access()).url_map.iter_rules():
+        path = re.sub(r"<(?:\w+:)?(\w+)>", r"{\1}", rule.rule)
+        found |= {(method.lower(), path) for method in rule.methods - {"OPTIONS"}}
+    return sorted(found)
+
+
+ROUTES = every_route()
+
+
+async def asked(app, method, path, **request):
+    response = await app.test_client().open(path, method=method.upper(), **request)
+    return response.status_code, response.headers, await response.get_data(as_text=False)
 
 
 def ask(app, method, path, **request):
-    async def asked():
-        response = await app.test_client().open(path, method=method.upper(), **request)
-        return response.status_code, response.headers, await response.get_data(as_text=False)
-
-    return asyncio.run(asked())
+    return asyncio.run(asked(app, method, path, **request))
 
 
-@pytest.fixture
-def guarded(tmp_path):
-    write_run(tmp_path, study_events())
-    return create_app(Store(tmp_path), Access(token=WRITE, read_token=READ))
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("guarded")
+    write_run(folder, study_events())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def guarded(storage):
+    return create_app(Store(storage), Access(token=WRITE, read_token=READ))
+
+
+@pytest.fixture(scope="module")
+def open_to_all(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("open")
+    write_run(folder, study_events())
+    return create_app(Store(folder), Access())
 
 
 def bearer(token):
@@ -49,23 +75,33 @@ def bearer(token):
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
 def test_every_route_asks_for_a_token(guarded, method, path):
-    status, headers, body = ask(guarded, method, path.format(**FILL))
-    if (method, path) in OPEN:
-        assert status in (200, 400)
-        return
-    assert status == 401 and headers["WWW-Authenticate"] == "Bearer" and json.loads(body)["error"]
-    for wrong in ("nonsense", "", WRITE[:-1], WRITE + "x", "ä"):
-        assert ask(guarded, method, path.format(**FILL), headers=bearer(wrong))[0] == 401
-    assert ask(guarded, method, path.format(**FILL), headers={"Authorization": f"Basic {WRITE}"})[0] == 401
+    async def answers():
+        yield await asked(guarded, method, path.format(**FILL))
+        for wrong in ("nonsense", "", WRITE[:-1], WRITE + "x", "ä"):
+            yield await asked(guarded, method, path.format(**FILL), headers=bearer(wrong))
+        yield await asked(guarded, method, path.format(**FILL), headers={"Authorization": f"Basic {WRITE}"})
+
+    found = asyncio.run(collected(answers()))
+    assert len(found) == 7
+    for status, headers, body in found:
+        if path in FOR_ALL:
+            assert status in (200, 400, 404)
+        else:
+            assert status == 401 and headers["WWW-Authenticate"] == "Bearer"
+            assert method == "head" or json.loads(body)["error"]
+
+
+async def collected(answers):
+    return [answer async for answer in answers]
 
 
 @pytest.mark.parametrize(("method", "path"), ROUTES)
-def test_a_token_for_reading_writes_nothing(guarded, tmp_path, method, path):
-    before = sorted(str(one) for one in tmp_path.rglob("*"))
+def test_a_token_for_reading_writes_nothing(guarded, storage, method, path):
+    before = sorted(str(one) for one in storage.rglob("*"))
     status, _, _ = ask(guarded, method, path.format(**FILL), headers=bearer(READ), data=b"x")
-    if (method, path) not in OPEN:
-        assert (status == 403) == (method != "get")
-    assert sorted(str(one) for one in tmp_path.rglob("*")) == before
+    if path not in FOR_ALL:
+        assert (status == 403) == (method not in READING)
+    assert sorted(str(one) for one in storage.rglob("*")) == before
     assert ask(guarded, method, path.format(**FILL), headers=bearer(WRITE), data=b"x")[0] not in (401, 403)
 
 
@@ -74,11 +110,9 @@ def test_a_token_for_reading_writes_nothing(guarded, tmp_path, method, path):
     "origin",
     ["https://evil.example", "http://127.evil.example", "null", "http://localhost.evil.example", "file://", "http://["],
 )
-def test_another_sites_page_changes_nothing(tmp_path, method, path, origin):
-    write_run(tmp_path, study_events())
-    app = create_app(Store(tmp_path), Access())
-    status, headers, _ = ask(app, method, path.format(**FILL), headers={"Origin": origin}, data=b"x")
-    assert (status == 403) == (method != "get")
+def test_another_sites_page_changes_nothing(open_to_all, method, path, origin):
+    status, headers, _ = ask(open_to_all, method, path.format(**FILL), headers={"Origin": origin}, data=b"x")
+    assert (status == 403) == (method not in READING)
     assert "Access-Control-Allow-Origin" not in headers  # so that its script may not read an answer
 
 
@@ -112,12 +146,22 @@ def test_the_boards_own_page_and_allowed_sites_may(tmp_path):
         "\\localhost",
     ],
 )
-def test_an_open_board_answers_to_no_foreign_name(tmp_path, host):
-    app = create_app(Store(tmp_path), Access())
+def test_an_open_board_answers_to_no_foreign_name(open_to_all, host):
+    app = open_to_all
     for path in ("/", "/grid_searches", "/healthz", "/assets/x.js"):
         assert ask(app, "get", path, headers={"Host": host})[0] == 403
     assert ask(app, "get", "/grid_searches", headers={"Host": "127.0.0.1:8080"})[0] == 200
     assert ask(app, "get", "/grid_searches", headers={"Host": "[::1]:8080"})[0] == 200
+
+
+def test_no_route_of_an_open_board_answers_to_a_foreign_name(open_to_all):
+    async def ask_all():
+        for method, path in ROUTES:
+            for host in ("evil.example", "evil.example:8080", "localhost.evil.example"):
+                status, _, answer = await asked(open_to_all, method, path.format(**FILL), headers={"Host": host})
+                assert status == 403 and (method == "head" or "a name of this machine" in answer.decode()), path
+
+    asyncio.run(ask_all())
 
 
 def test_a_session_of_the_page(guarded):
@@ -213,12 +257,23 @@ def test_guesses_delay_nobody_else(guarded):
     assert status == 201 and others == {401} and seconds < 2  # one after the other they took 10 s
 
 
-@pytest.mark.parametrize("linked", ["run", "log", "config.json", "0", "checkpoints", "checkpoints/received/0/1"])
+PNG = b"\x89PNG\r\n\x1a\n an image"
+IMAGE = f"{hashlib.sha256(PNG).hexdigest()}.png"
+LINKED = [
+    *("run", "log", "config.json", "run.json", "0", "0/media", f"0/media/{IMAGE}", "annotations.log"),
+    *("checkpoints", "checkpoints/received/0/1"),
+]
+
+
+@pytest.mark.parametrize("linked", LINKED)
 def test_links_out_of_the_store_are_not_followed(tmp_path, linked):
     outside, storage = tmp_path / "outside", tmp_path / "store"
     write_run(outside, study_events(), "theirs")
     (outside / "theirs/.published").touch()
-    for name in ("config.json", "0/model_card.json", "checkpoints/received/0/1/model.safetensors"):
+    for name in (
+        *("config.json", "run.json", "annotations.log", "0/model_card.json", f"0/media/{IMAGE}"),
+        "checkpoints/received/0/1/model.safetensors",
+    ):
         (outside / "theirs" / name).parent.mkdir(parents=True, exist_ok=True)
         (outside / "theirs" / name).write_text(SECRET)
     if linked == "run":
@@ -234,10 +289,16 @@ def test_links_out_of_the_store_are_not_followed(tmp_path, linked):
     before = {str(one): one.read_bytes() for one in outside.rglob("*") if one.is_file()}
     app, data = create_app(Store(storage), Access()), safetensors.numpy.save({"w": np.zeros(2, np.float32)})
     digest = base64.b64encode(hashlib.sha256(data).digest()).decode()
-    for method, path in ROUTES:
-        headers = {"Repr-Digest": f"sha-256=:{digest}:"}
-        _, _, body = ask(app, method, path.format(**FILL), data=data, headers=headers)
-        assert SECRET.encode() not in body, path
+    headers = {"Repr-Digest": f"sha-256=:{digest}:"}
+
+    async def ask_all():
+        for method, path in ROUTES:
+            for image in (False, True):  # by its own name, and as an image's, which is the SHA-256 of its bytes
+                fill = {**FILL, "name": IMAGE} if image else FILL
+                _, _, body = await asked(app, method, path.format(**fill), data=PNG if image else data, headers=headers)
+                assert SECRET.encode() not in body, path
+
+    asyncio.run(ask_all())
     assert {str(one): one.read_bytes() for one in outside.rglob("*") if one.is_file()} == before
     listed = json.loads(ask(app, "get", "/grid_searches")[2])
     assert bool(listed) == (linked not in ("run", "log"))
@@ -345,6 +406,10 @@ SECRET = "what lies outside of the store"
         "\u202e..",
         "..;",
         "a/../../outside",
+        "x" * 10_000,
+        "%ff%fe",
+        "%c0%ae%c0%ae",
+        "a%0d%0aX-Bad:1",
     ],
 )
 def test_no_path_leads_out_of_the_store(tmp_path, escape):
@@ -356,15 +421,19 @@ def test_no_path_leads_out_of_the_store(tmp_path, escape):
     write_run(storage, study_events())
     before = {str(one): one.stat().st_mtime_ns for one in tmp_path.rglob("*") if one.is_file()}
     app = create_app(Store(storage), Access())
-    for method, path in ROUTES:
-        for field in set(FILL) & {part[1:-1] for part in path.split("/") if part.startswith("{")}:
-            place = path.format(**{**FILL, field: escape})
-            try:
-                status, _, body = ask(app, method, place, data=b"{}")
-            except ValueError:
-                continue  # the client refuses to send it
-            assert SECRET.encode() not in body, place
-            assert status in (200, 201, 304, 308, 400, 404, 405, 409), place
+
+    async def ask_all():
+        for method, path in ROUTES:
+            for field in set(FILL) & {part[1:-1] for part in path.split("/") if part.startswith("{")}:
+                place = path.format(**{**FILL, field: escape})
+                try:
+                    status, _, body = await asked(app, method, place, data=b"{}")
+                except ValueError:
+                    continue  # the client refuses to send it
+                assert SECRET.encode() not in body, place
+                assert status in (200, 201, 304, 308, 400, 404, 405, 409), place
+
+    asyncio.run(ask_all())
     # what PUT and POST made lies inside of the store, if anywhere
     new = [str(one) for one in tmp_path.rglob("*") if one.is_file() and str(one) not in before]
     assert all(one.startswith(f"{storage}/") for one in new)
@@ -372,6 +441,51 @@ def test_no_path_leads_out_of_the_store(tmp_path, escape):
         "config.json": SECRET,
         "event_storage.log": SECRET,
     }
+
+
+ODD_BODIES = {
+    "deep": b"[" * 200_000,
+    "deep in a change": b'{"changes":' + b'[{"a":' * 50_000,
+    "deep in an event": b'{"event_id":0,"data":{"payload":' + b"[" * 50_000 + b"]" * 50_000 + b"}}",
+    "NaN": b'{"changes":[{"event_type":"note_set","note":NaN}]}',
+    "1e999": b'[{"event_id":21,"data":{"event_type":"x","creation_ts":1e999,"payload":{}}}]',
+    "9...": b'{"changes":[{"event_type":"archived","experiment_id":' + b"9" * 5_000 + b"}]}",
+    "no UTF-8": b'{"changes":[{"event_type":"note_set","note":"\xff\xfe"}]}',
+    "half a character": b'{"changes":[{"event_type":"note_set","note":"\\ud800"}],"token":"\\ud800"}',
+    "NUL": b'{"changes":[{"event_type":"note_set","note":"\\u0000"}],"token":"\\u0000"}',
+    "UTF-16": '{"changes":[{"event_type":"archived"}]}'.encode("utf-16"),
+    "packed": gzip.compress(b" " * 20_000_000),
+    "a megabyte": json.dumps({"changes": [{"event_type": "note_set", "note": "x" * 1_000_000}]}).encode(),
+    "a long tag": json.dumps({"changes": [{"event_type": "tag_added", "tag": "x" * 10_000}]}).encode(),
+}
+
+
+@pytest.mark.parametrize("body", ODD_BODIES.values(), ids=ODD_BODIES)
+def test_no_body_is_too_odd_to_be_answered(guarded, storage, body):
+    said = (storage / RUN / "event_storage.log").read_bytes()
+
+    async def ask_all():
+        for method, path in ROUTES:
+            if method not in READING:
+                for headers in ({}, bearer(WRITE), {**bearer(WRITE), "Content-Encoding": "gzip"}):
+                    place = path.format(**{**FILL, "run_id": RUN})
+                    status, _, answer = await asked(guarded, method, place, data=body, headers=headers)
+                    if headers or path in FOR_ALL:
+                        assert status in (400, 401, 404, 409, 413) or method == "delete", (path, status, answer)
+                    else:
+                        assert status == 401
+
+    asyncio.run(ask_all())
+    assert (storage / RUN / "event_storage.log").read_bytes() == said
+    assert not (storage / RUN / "annotations.log").exists()
+
+
+def test_of_two_fields_of_one_name_the_last_holds_for_whoever_reads_it(tmp_path):
+    write_run(tmp_path, study_events())
+    app = create_app(Store(tmp_path), Access())
+    body = b'{"changes": [{"event_type": "deleted"}], "changes": [{"event_type": "archived"}]}'
+    status, _, answer = ask(app, "post", f"/grid_searches/{RUN}/annotations", data=body)
+    assert status == 200 and json.loads(answer)["archived"] and not json.loads(answer)["deleted"]  # as JSON.parse
 
 
 # --- sockets and the process -----------------------------------------------------------------------------------------
@@ -410,6 +524,11 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
     with board(tmp_path) as server:
         for path in (f"/ws/subscribe?grid_search_id={RUN}", "/ws/publish?grid_search_id=x", "/ws/grid_searches"):
             assert refused(server.socket, path, origin="https://evil.example") == 403
+            with socket.create_connection(("127.0.0.1", server.port), timeout=10) as client:
+                fields = f"Host: evil.example\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {'a' * 22}==\r\n"
+                upgrade = f"Connection: Upgrade\r\nUpgrade: websocket\r\n{fields}\r\n"
+                client.sendall(f"GET {path} HTTP/1.1\r\n{upgrade}".encode())
+                assert client.recv(12) == b"HTTP/1.1 403"
         with server.subscriber(origin=f"http://127.0.0.1:{server.port}") as subscriber:
             listen(subscriber, 0)
     allowed = "--cors_allowed_origins=https://lab.example,https://other.example"

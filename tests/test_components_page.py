@@ -26,6 +26,7 @@ NEED_DATA = {
         "memmap",
         "npz",
         "parquet",
+        "tf_examples",
         "tfds",
     ),
     "sampler": ("weighted",),
@@ -40,6 +41,8 @@ def config_with(kind, section):
     of_any_data = kind in ("loss", "metric", "optimizer", "schedule", "search")
     ten_classes = component("synthetic", num_examples=60, num_features=64, num_classes=10)
     config.dataset = ten_classes if of_any_data else component("digits", flat=kind == "encoding")
+    if kind == "loader" and section["component"] == "bucketed":
+        config.dataset = component("text", sequences="lines", length=8)
     config.model = component("linear")
     config.loss = component("softmax_cross_entropy")
     config.optimizer = component("sgd", learning_rate=0.1)

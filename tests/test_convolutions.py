@@ -72,7 +72,7 @@ CASES = {
     "in a scan": (
         lambda x, k: jax.lax.scan(lambda x, _: (twice(x, k, dimension_numbers=NHWC), x.sum()), x, None, 3)[0],
         IMAGE,
-        KERNEL,
+        0.3 * KERNEL,  # six times over, a larger one makes of rounding what the sine of hundreds makes of it
     ),
     "in a branch": (
         lambda x, k: jax.lax.cond(k.sum() > 0, lambda: twice(x, k, dimension_numbers=NHWC), lambda: x),

@@ -9,6 +9,7 @@ import pytest
 from test_plans import grid_job, runner_of
 
 from mlgym_jax.core.state import TrainState
+from mlgym_jax.execution import engine
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.copying import _packs, begin_copies
 from mlgym_jax.execution.engine import fit
@@ -62,7 +63,7 @@ def test_rows_of_several_blocks_and_of_types_below_a_byte_are_read_one_by_one():
 
 def test_what_is_wanted_of_an_epoch_is_begun_before_the_next_one_is_dispatched(monkeypatch):
     """As on an accelerator, which this host's devices stand for."""
-    monkeypatch.setattr(GroupRunner, "is_remote", property(lambda self: True))
+    monkeypatch.setattr(engine, "is_remote", lambda blocks: True)
     job, asked, dispatched = grid_job(), [], []
     real = GroupRunner.epoch
     monkeypatch.setattr(

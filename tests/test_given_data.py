@@ -167,13 +167,24 @@ def test_data_that_a_run_does_not_keep_are_given_again_and_checked(tmp_path):
     result = mg.run(config_of(), tmp_path, data=(inputs, Y), run_id="bare", keep_data=False)
     expected = result.experiments[0].predict(X)
     assert not (tmp_path / "bare" / "data").exists()
-    with pytest.raises(mg.MlgymError, match=r"are not kept here; give them again: mg\.resume\(run, data=…\)"):
+    with pytest.raises(
+        mg.MlgymError, match=r"no command line has them; give them again in Python: mg\.resume\('.*/bare', data=…\)"
+    ):
         mg.resume(tmp_path / "bare", 3)
     with pytest.raises(mg.MlgymError, match="data= is not what the run was given"):
         mg.resume(tmp_path / "bare", 3, data=(inputs + 1, Y))
     again = mg.load_run(tmp_path / "bare", data=(inputs, Y)).experiments[0]
     np.testing.assert_array_equal(again.predict(X), expected)
     assert mg.resume(tmp_path / "bare", 3, data=(inputs, Y)).mismatches == []
+    found = mg.reproduce(tmp_path / "bare", data=(inputs, Y))
+    assert (found.differences, found.num_experiments) == ([], 1) and found.num_scores > 0
+    scores = mg.evaluate(tmp_path / "bare", 0, split="val", data=(inputs, Y)).scores
+    assert scores["val/loss"] == mg.load_run(tmp_path / "bare").experiments[0].last["val/loss"]
+    for call in (mg.reproduce, mg.evaluate):
+        with pytest.raises(mg.MlgymError, match="data= is not what the run was given"):
+            call(tmp_path / "bare", data=(inputs + 1, Y))
+        with pytest.raises(mg.MlgymError, match=r"mg\.resume\('.*/bare', data=…\)"):
+            call(tmp_path / "bare")
 
 
 def test_much_data_is_kept_only_where_that_is_said(tmp_path):

@@ -54,6 +54,7 @@ def test_data_bigger_than_memory(tmp_path, monkeypatch):
     assert names["result"].status == "DONE" and best.steps == [50, 100, 150, 200]
     assert best.last["val/accuracy"] > 0.8  # four Gaussians three deviations from the origin
     config = names["config"]
+    assert (config.dataset.component, config.loader.workers) == ("mixture", "processes")
     config.dataset, config.loss, config.metrics = component("squares"), component("squared_error"), {}
     assert mg.forecast(config).groups[0].job.sample["inputs"].shape == (64, 1)
     config.encoding = component("standardise")

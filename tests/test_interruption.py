@@ -155,11 +155,11 @@ def test_a_hangup_that_is_ignored_stays_so(study, disturbed, tmp_path):
 def test_a_long_compilation_is_not_waited_for(study, tmp_path, monkeypatch):
     real, go_on, compiled = GroupRunner._compiled_part, threading.Event(), []
 
-    def long(self, item):
+    def long(self, *item):
         signal.raise_signal(signal.SIGTERM)
         go_on.wait(60)
         compiled.append(item)
-        return real(self, item)
+        return real(self, *item)
 
     monkeypatch.setattr(GroupRunner, "_compiled_part", long)
     try:

@@ -11,6 +11,7 @@ import pytest
 from flax.core import meta
 from forks import ROOT, run
 
+from mlgym_jax import component
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import ConfigError, MlgymError
@@ -21,6 +22,8 @@ from mlgym_jax.execution.sharding import bytes_on_a_device, check_rules, split_o
 from mlgym_jax.recording.ready import num_devices_before
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.run_folder.folder import write_record, write_resolved
+from mlgym_jax.study.expand import prepare
+from mlgym_jax.study.planning import plan_of
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,29 @@ def test_a_mesh_without_its_devices_is_refused():
     with pytest.raises(MlgymError, match=r"--devices=2 leaves 2; .*--mesh=experiment:2,data:1$"):
         use_devices(2, MeshSizes(4))
     assert len(use_devices(None, MeshSizes(1, 3))) == 3
+
+
+def test_devices_that_no_training_example_would_reach_are_refused():
+    """Of 12 examples 10 train: in batches of 3 on 4 devices, or all of them on 16."""
+    study = {
+        "num_epochs": 1,
+        "dataset": component("synthetic", num_examples=12, num_features=2, num_classes=2),
+        "validation": component("holdout", val=2 / 12),
+        "model": component("mlp", features=(2,)),
+        "loss": component("softmax_cross_entropy"),
+        "optimizer": component("sgd", learning_rate=0.1),
+    }
+    for batch_size, data, message in [
+        (
+            3,
+            4,
+            r"loader\.batch_size: a batch has 3 examples, so 1 of the 4 .* write batch_size=4, or .*data:3",
+        ),
+        (32, 16, r"loader\.batch_size: all training data are 10 examples, so 6 of the 16 .*write --mesh=.*,data:10"),
+    ]:
+        (job,) = prepare({**study, "loader": component("in_memory", batch_size=batch_size)}).jobs
+        with pytest.raises(MlgymError, match=message):
+            plan_of(job, request_of("map", f"data:{data}"), jax.devices()[:1] * data, strict=False)
 
 
 @pytest.mark.parametrize("data, shard", [(4, "fsdp"), (2, "data"), (1, "data")])

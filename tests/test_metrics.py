@@ -235,6 +235,33 @@ def test_sums_lose_no_digits(size):
     np.testing.assert_allclose(quick_jit(summed)(values).value, values.astype(np.float64).sum(axis=0), rtol=1e-5)
 
 
+def pairs_by_hand(values):
+    """Return the sum of float32 pair by pair, and what rounding lost of it, in NumPy."""
+    total, lost = values, np.zeros_like(values)
+    while len(total) > 1:
+        half = -(-len(total) // 2)
+        rest = np.zeros((2 * half - len(total), *values.shape[1:]), np.float32)
+        (one, other), (kept, more) = ((part[:half], np.concatenate([part[half:], rest])) for part in (total, lost))
+        both = one + other
+        larger, smaller = (np.where((abs(one) >= abs(other)) == first, one, other) for first in (True, False))
+        lost = kept + more + np.where(np.isfinite(both), (larger - both) + smaller, np.float32(0))
+        total = both
+    return total[0], lost[0]
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("shape", [(1,), (2,), (700, 2), (1024,), (1437,), (2049, 1)], ids=str)
+def test_sums_of_pairs_are_those_of_numpy_to_the_bit(shape):
+    random = np.random.default_rng(shape[0])
+    plain = (random.normal(size=shape) * 10.0 ** random.uniform(-6, 6, size=shape)).astype(np.float32)
+    infinite = plain.copy()
+    infinite[-1] = np.inf
+    compute = quick_jit(summed)
+    for values in (plain, -abs(plain), infinite):
+        for found, expected in zip(compute(values), pairs_by_hand(values), strict=True):
+            assert np.asarray(found).tobytes() == np.asarray(expected).tobytes()
+
+
 def test_mean_of_infinite_masked_and_no_values():
     metric = metrics.mean_of(lambda outputs, batch: outputs)
 

@@ -136,6 +136,45 @@ def test_a_study_of_missing_values_dates_and_texts(tmp_path):
     assert result.best("val/accuracy").best_score("val/accuracy")[1] > 0.9  # the words tell the classes
     assert np.isfinite([item.last["val/loss"] for item in result.experiments]).all()
     assert mg.resume(tmp_path / "one", 9).mismatches == []
+    # Texts that training did not have are encoded by its vocabulary: spelled otherwise, or with words that it lacks.
+    best = mg.load_run(tmp_path / "one").best("val/accuracy")
+    known = pandas.DataFrame(
+        {"age": [1.0, 3.0], "day": ["2026-02-11", "2026-04-13"], "note": ["good dog 11", "bad cat 12"]}
+    )
+    spelled = known.assign(note=["Good, dog: 11!", "bad zebra cat 12"])
+    np.testing.assert_array_equal(best.predict(spelled), best.predict(known))
+    ensemble = mg.load_run(tmp_path / "one").ensemble("top 2 by val/accuracy")
+    np.testing.assert_array_equal(ensemble.predict(spelled), ensemble.predict(known))
+    (tmp_path / "other.csv").write_text("age,day,note,y\n1,2026-02-11,Good dog 11!,1\n,2026-04-13,a BAD bad cat,0\n")
+    dataset = component("csv", path=str(tmp_path / "other.csv"), target="y", task="classification", dates=("day",))
+    dataset["missing"] = "keep"
+    found = mg.evaluate(tmp_path / "one", best.experiment_id, dataset=dataset)
+    logits = best.predict(
+        pandas.DataFrame({"age": [1.0, None], "day": known["day"], "note": ["Good dog 11!", "a BAD bad cat"]})
+    )
+    assert found.scores["train/accuracy"] == np.mean(logits.argmax(axis=1) == [1, 0])
+
+
+def test_texts_by_themselves_are_predicted_by_the_vocabulary_of_training(tmp_path):
+    words = ("red", "green", "blue", "ox")
+    texts = [" ".join(RNG.choice(words, RNG.integers(1, 5))) for _ in range(24)]
+    config = ConfigDict({"num_epochs": 2, "validation": component("holdout", val=0.25), "seed": 0}, type_safe=False)
+    config.encoding = component("bag_of_words", column="note")
+    config.model, config.loss = component("linear"), component("softmax_cross_entropy")
+    config.optimizer = component("adam", learning_rate=0.1)
+    own = tuple(pandas.DataFrame({"note": texts, "y": [text.count("red") > 0 for text in texts]})[name] for name in "y")
+    result = mg.run(config, tmp_path, data=(pandas.DataFrame({"note": texts}), own[0].to_numpy().astype(int)))
+    best = result.experiments[0]
+    params = best.restore().params
+    rows = result._trained.job_of(0).folds
+    trained_on = [texts[row] for row in rows.indices["train"][0][rows.mask["train"][0]]]
+    vectors = TfidfVectorizer().fit(trained_on)
+    new = ["red RED ox", "no word of it", "blue, red, green and gold"]
+    kernel, bias = (np.asarray(leaf) for leaf in (params["Dense_0"]["kernel"], params["Dense_0"]["bias"]))
+    found = vectors.transform(new).toarray()
+    wanted = found @ kernel[: found.shape[1]] + bias
+    np.testing.assert_allclose(best.predict(new), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(best.predict(np.array(new)[:, None]), wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_what_is_left_missing_is_told(tmp_path):

@@ -13,7 +13,7 @@ from study_files import here
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.reading import page_file
-from mlgym_jax.reading.curves_binary import curves_in_binary
+from mlgym_jax.reading.all_curves import all_in_binary
 from mlgym_jax.reading.results import load_run
 
 STRANGE = ("no-results", "all-nan", "failures", "folds", "lost", "markup")
@@ -68,7 +68,7 @@ def test_scores_that_some_epochs_lack_are_written_as_the_board_does(board, stora
     one = result.view.experiments[0]
     one._logged["val/loss"] = bytearray([1, 0, 1, 1, 0, 1])
     one.epoch_numbers[:] = [1, 2, 4, 5, 6, 9]
-    header, columns = header_and_columns(curves_in_binary(DIGITS, result.view))
+    header, columns = header_and_columns(all_in_binary(DIGITS, result.view))
     at = header["names"].index("val/loss")
     series = header["series"]
     place = list(zip(series["name"], series["experiment_id"], strict=True)).index((at, 0))

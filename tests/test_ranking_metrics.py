@@ -187,7 +187,7 @@ def test_positions_are_examples():
         for rows in (slice(0, 1), slice(1, 3), slice(3, 6)):
             batch = {"targets": targets[rows], "mask": jnp.ones(len(targets[rows]), bool)}
             state = metric.update(state, outputs[rows], batch)
-        assert [leaf.shape[0] for leaf in state] == [6, 6, 6]
+        assert [leaf.shape[0] for leaf in jax.tree.leaves(state)] == [6, 6, 6]
         return metric.compute(state)
 
     flat = evaluate(metric, outputs.reshape(30, 3), targets.reshape(30), np.ones(30, bool))

@@ -13,6 +13,7 @@ from test_stretches import SLOW, assert_goes_on, begun, runner_end, write
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
+from mlgym_jax.data import sources
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.record_files import array_records
@@ -30,6 +31,29 @@ def test_an_order_is_a_permutation_and_a_place_of_it_is_found_alone(size):
     whole = permuted(np.arange(size), size, (7, 0, 1))
     assert sorted(whole.tolist()) == list(range(size))
     assert permuted(np.array([size - 1, 0]), size, (7, 0, 1)).tolist() == [whole[-1], whole[0]]
+
+
+def by_pencil(place, size, key):
+    """Walk one place through the network with whole numbers of Python."""
+    half = max(1, ((size - 1).bit_length() + 1) // 2)
+    keys = np.random.SeedSequence([*key, size]).generate_state(6, np.uint64).tolist()
+    while True:
+        left, right = place >> half, place % 2**half
+        for one in keys:
+            mixed = right ^ one
+            mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 % 2**64
+            mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB % 2**64
+            left, right = right, left ^ (mixed ^ mixed >> 31) % 2**half
+        place = left << half | right
+        if place < size:
+            return place
+
+
+@pytest.mark.parametrize("size", [300, 5001, 2**40 + 7])
+def test_an_order_is_the_same_looked_up_or_not(size):
+    expected = [by_pencil(place, size, (3, 1, 2)) for place in range(300)]
+    assert permuted(np.arange(300), size, (3, 1, 2)).tolist() == expected
+    assert permuted(np.array([299, 4]), size, (3, 1, 2)).tolist() == [expected[299], expected[4]]
 
 
 def test_orders_are_as_if_drawn():
@@ -164,7 +188,8 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
     assert "split 'train', record 7: " in failed["error"] and "on_bad_record='skip'" in failed["error"]
     monkeypatch.undo()
     skipped = mg.run(faulty(on_bad_record="skip"), tmp_path, run_id="skip")
-    assert "records [7, 12, 31] of the table are left out (3 so far)" in caplog.text
+    said = "split 'train', record 7, split 'train', record 12, split 'train', record 31 are left out (3 so far)"
+    assert said in caplog.text
     rest = {"inputs": [], "targets": []}
     for row in sorted({*range(60)} - {7, 12, 31}):
         for field, value in Faulty()[row].items():
@@ -176,11 +201,50 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
-def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path):
-    text = SLOW.replace('component("in_memory", batch_size=6)', 'component("streaming", batch_size=6)')
-    study = write(tmp_path, text.replace("slow_net", "slow_net_of_streams"))
+STREAMED = SLOW.replace("slow_net", "slow_net_of_streams").replace(
+    "def get_config():",
+    """class Half:
+    def __init__(self, part, number):
+        self.part, self.number = part, number
+
+    def __len__(self):
+        return self.number
+
+    def __getitem__(self, row):
+        if (self.part, row) == (1, 17):
+            raise ValueError("damaged")
+        random = np.random.default_rng([self.part, row])
+        x = random.normal(size=4).astype(np.float32)
+        return {"inputs": x, "targets": np.int32(x.sum() + random.normal() > 0)}
+
+
+@register("dataset", "half")
+def half(*, part: int, number: int):
+    return mg.Dataset({"train": Half(part, number), "val": Half(part + 10, 36)}, 2)
+
+
+def get_config():""",
+)
+for old, new in {
+    "import numpy as np\n": "import numpy as np\nimport mlgym_jax as mg\n",
+    'component("in_memory", batch_size=6)': 'component("streaming", batch_size=6, workers="processes", '
+    'on_bad_record="skip")\n    config.validation = component("holdout", val=0.0)',
+    'component("synthetic", num_examples=360, num_features=4, num_classes=2, noise=0.7)': """component(
+        "mixture",
+        sources=dict(one=component("half", part=0, number=248), two=component("half", part=1, number=40)),
+        weights=dict(one=0.5, two=0.5),
+    )""",
+}.items():
+    assert old in STREAMED
+    STREAMED = STREAMED.replace(old, new)
+
+
+def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path, caplog):
+    """A mixture, read in processes, a record of which cannot be read: what one loses, the other draws again."""
+    study = write(tmp_path, STREAMED)
     status, _, err = here("run", f"--config={study}", f"--event_storage={tmp_path}", "--run_id=whole", "--plan=map")
     assert status == 0, err
+    assert "split 'train', record 265 (source 'two', record 17) is left out" in caplog.text
     process, _ = begun(study, tmp_path, "killed", 4)
     kill(process)
     assert_goes_on(tmp_path, tmp_path / "whole", "killed")
@@ -188,6 +252,18 @@ def test_killed_in_the_middle_of_an_epoch_and_interrupted(tmp_path):
     process.send_signal(signal.SIGINT)
     assert finish(process)[0] == 130
     assert_goes_on(tmp_path, tmp_path / "whole", "cut")
+
+
+def test_few_reads_find_the_records_that_cannot_be_read():
+    """Two of 4,096: at most two reads at each of 12 halvings for each of them, and the first."""
+    asked = []
+
+    def read(rows):
+        asked.append(len(rows))
+        if {*rows.tolist()} & {77, 3000}:
+            raise ValueError("torn")
+
+    assert {*sources.faulty(read, np.arange(4096))} == {77, 3000} and len(asked) <= 1 + 2 * 2 * 12
 
 
 @pytest.mark.parametrize(

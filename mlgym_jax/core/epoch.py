@@ -87,20 +87,34 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             with named("sampler"):
                 weights = sampler({**nested({field: array[indices] for field, array in data.items()}), "mask": mask})
             indices = indices[draw(key, jnp.where(mask, weights, 0.0), mask)]
-        elif shape.shuffle:
+        elif shape.shuffle and shape.buckets is None:
             bits = jax.random.bits(key, indices.shape)
             indices = indices[sorted_by(bits, mask)]
         num_examples = mask.sum(dtype=jnp.int32)
         positions = jnp.arange(shape.num_steps * shape.batch_size, dtype=jnp.int32)
         # Padding repeats real examples, masked out, so that nothing a model computes over a batch meets garbage.
-        indices = indices[positions % num_examples]
+        if shape.shuffle and shape.buckets is not None:
+            lengths = shape.buckets.lengths(data)[indices]
+            own = jax.random.fold_in(key, 1)  # a sampler has drawn by the key itself
+            indices = indices[shape.buckets.order(own, lengths, mask, shape.batch_size, shape.num_steps)]
+        else:
+            indices = indices[positions % num_examples]
         by_step = (shape.num_steps, shape.batch_size)
         return {"indices": indices.reshape(by_step), "mask": (positions < num_examples).reshape(by_step)}
 
     def batch_at(
-        state: TrainState, data: Data, folds: Folds, fold: jax.Array, indices: jax.Array, mask: jax.Array
+        state: TrainState,
+        data: Data,
+        folds: Folds,
+        fold: jax.Array,
+        indices: jax.Array,
+        mask: jax.Array,
+        length: int | None = None,
     ) -> Batch:
-        batch = {**nested({field: array[indices] for field, array in data.items()}), "mask": mask}
+        fields: dict[str, Any] = {field: array[indices] for field, array in data.items()}
+        if shape.buckets is not None:
+            fields = shape.buckets.cut(fields, length)
+        batch = {**nested(fields), "mask": mask}
         if "class_counts" in folds:
             batch["class_counts"] = folds["class_counts"][fold]
         if STEPS_PER_EPOCH in folds:
@@ -110,6 +124,13 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             with named("encoding"):
                 batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
         return batch
+
+    def of_length(data: Data, rows: Batch, carry: Any, add: Callable[[Any, int | None], Any]) -> Any:
+        """Call `add(carry, length)` with the length that a batch is cut to, None for the whole one."""
+        if shape.buckets is None:
+            return add(carry, None)
+        read = {shape.buckets.source: data[shape.buckets.source][rows["indices"]]}
+        return shape.buckets.added(read, rows["mask"], carry, add, of_true_size)
 
     def full(mask: jax.Array, cut: Cut) -> jax.Array:
         """Leave out all of a batch that a tail is made of."""
@@ -128,14 +149,21 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             sizes = (0, *shape.true_sizes, shape.batch_size)
             add = lambda carry, size: add_sized(carry, data, folds, fold, order, i, size)  # noqa: E731
             return of_true_size(sizes, order["mask"][i].sum(dtype=jnp.int32), (state, running), add)
-        state, metrics = train(state, data, folds, fold, order, i)
-        return state, running and program.put(running, metrics, i * shape.batch_size)
+        rows = {"indices": order["indices"][i], "mask": full(order["mask"][i], shape.train)}
+        return add_rows((state, running), data, folds, fold, rows, i, shape.train.may_skip)
 
     def add_sized(carry: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, i: Any, size: int) -> Any:
-        state, running = carry
-        batch = batch_at(state, data, folds, fold, order["indices"][i, :size], order["mask"][i, :size])
-        state, metrics = program.train_step(state, batch, may_be_empty=False)
-        return state, running and program.put(running, metrics, i * shape.batch_size)
+        rows = {name: order[name][i, :size] for name in ("indices", "mask")}
+        return add_rows(carry, data, folds, fold, rows, i, False)
+
+    def add_rows(carry: Any, data: Data, folds: Folds, fold: jax.Array, rows: Batch, i: Any, may_be_empty: bool) -> Any:
+        def add(carry: Any, length: int | None) -> Any:
+            state, running = carry
+            batch = batch_at(state, data, folds, fold, rows["indices"], rows["mask"], length)
+            state, metrics = program.train_step(state, batch, may_be_empty=may_be_empty)
+            return state, running and program.put(running, metrics, i * shape.batch_size)
+
+        return of_length(data, rows, carry, add)
 
     def add_train_tail(
         state: TrainState, running: Any, data: Data, folds: Folds, fold: jax.Array, order: Batch, size: int
@@ -146,9 +174,12 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
     def evaluated(
         state: TrainState, found: Any, data: Data, folds: Folds, fold: jax.Array, rows: Batch, epoch: Any, start: Any
     ) -> MetricState:
-        batch = batch_at(state, data, folds, fold, rows["indices"], rows["mask"])
-        metrics = program.eval_step(state, batch, epoch=epoch)
-        return metrics if found is None else program.put(found, metrics, start)
+        def add(found: Any, length: int | None) -> MetricState:
+            batch = batch_at(state, data, folds, fold, rows["indices"], rows["mask"], length)
+            metrics = program.eval_step(state, batch, epoch=epoch)
+            return metrics if found is None else program.put(found, metrics, start)
+
+        return add(None, None) if found is None else of_length(data, rows, found, add)
 
     def part(folds: Folds, fold: jax.Array, split: str, start: jax.Array, size: int, num_rows: int) -> Batch:
         rows = {name: folds[name][split][fold] for name in ("indices", "mask")}
@@ -213,10 +244,11 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             def tail(found: MetricState, size: int, split: str = split) -> MetricState:
                 return add_evaluated_tail(state, found, data, folds, fold, split, epoch, size)
 
-            found = room(state, data, folds, fold, split)
-            if cut.number == 1:
-                found, _ = added(found, jnp.zeros((), jnp.int32))
-            elif cut.number:
+            if cut.number == 1:  # traced once: for what there has to be room for, and for what it brings
+                metrics = add_evaluated(state, None, data, folds, fold, split, epoch, zero)
+                found = program.put(program.room(metrics, cut.num_rows), metrics, zero)
+            else:
+                found = room(state, data, folds, fold, split)
                 found, _ = jax.lax.scan(added, found, jnp.arange(cut.number, dtype=jnp.int32))
             scores[split] = program.compute(with_tail(cut, folds["mask"][split][fold], found, tail), epoch)
         return state, scores

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 
+from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.core.cadence import Cadence
 
 
@@ -54,6 +55,7 @@ class EpochShape:
         eval_batches: split -> how it is cut for the evaluation.
         cadence: where evaluations come after other steps than an epoch's, when; `train` holds those between them.
         true_sizes: rows of the smaller batches that run in their true size wherever among these steps they come.
+        buckets: the lengths that batches of sequences are cut to; None where all have the whole one.
     """
 
     train: Cut
@@ -62,6 +64,7 @@ class EpochShape:
     shuffle: bool
     cadence: Cadence | None = None
     true_sizes: tuple[int, ...] = ()
+    buckets: Buckets | None = None
 
     @property
     def batch_size(self) -> int:
@@ -128,6 +131,11 @@ def streamed(shape: EpochShape, cadence: Cadence) -> EpochShape:
         for split, cut in shape.eval_batches.items()
     }
     return dataclasses.replace(shape, train=train, cadence=cadence, true_sizes=sizes, eval_batches=evaluated)
+
+
+def rows_evaluated(sizes: Sequence[int], batch_size: int) -> int:
+    """Return how many rows a batch has in which a split is evaluated, unless it would see its padding."""
+    return _even(sizes, batch_size).size
 
 
 def _even(sizes: Sequence[int], batch_size: int) -> Cut:

@@ -85,18 +85,97 @@ def summed(values: jax.Array) -> Sum:
         return zero_sum(*values.shape[1:])
     found = Sum(values, jnp.zeros_like(values))
     while (size := found.total.shape[0]) > 1:
+        if size <= _LOOPED and jax.default_backend() == "cpu":
+            return _summed_in_a_loop(found)
         half = -(-size // 2)
-        rest = [(0, 2 * half - size), *((0, 0) for _ in values.shape[1:])]
-        second = Sum(*(jnp.pad(leaf[half:], rest) for leaf in found))
+        second = Sum(*(_lengthened(leaf[half:], 2 * half - size) for leaf in found))
         found = add(Sum(*(leaf[:half] for leaf in found)), second)
     return Sum(found.total[0], found.lost[0])
+
+
+_LOOPED = 1024  # So few sums are added up in a loop on a CPU, whose compiler takes 0.1 s for each round written out.
+
+
+def _summed_in_a_loop(found: Sum) -> Sum:
+    """Do the same, to the bit, in one loop over the rounds, whose arrays keep their length."""
+    length = found.total.shape[0]
+    sizes = [length]
+    while sizes[-1] > 1:
+        sizes.append(-(-sizes[-1] // 2))
+
+    def halved(found: Sum, size: jax.Array) -> tuple[Sum, None]:
+        half = (size + 1) // 2
+        there = jnp.arange(length, dtype=jnp.int32).reshape(-1, *(1 for _ in found.total.shape[1:])) < size - half
+
+        def second(leaf: jax.Array) -> jax.Array:
+            rest = jax.lax.dynamic_slice_in_dim(_lengthened(leaf, length), half, length, allow_negative_indices=False)
+            return jnp.where(there, rest, 0.0)
+
+        return add(found, Sum(*map(second, found))), None
+
+    found, _ = jax.lax.scan(halved, found, jnp.array(sizes[:-1], jnp.int32))
+    return Sum(found.total[0], found.lost[0])
+
+
+def _lengthened(rows: jax.Array, more: int) -> jax.Array:
+    return jnp.pad(rows, [(0, more), *((0, 0) for _ in rows.shape[1:])])
+
+
+def exact_product(one: jax.Array, other: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Return a float32 product, and what rounding lost of it (Dekker, 1971)."""
+    product = one * other
+    (a, a_rest), (b, b_rest) = (_halves(value) for value in (one, other))
+    return product, ((a * b - product) + a * b_rest + a_rest * b) + a_rest * b_rest
+
+
+def _halves(value: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """Split float32 into two numbers of 12 bits each, whose products are exact."""
+    shifted = value * 4097.0
+    high = shifted - (shifted - value)
+    return high, value - high
+
+
+# How many examples there are: int32, or where they have weights the sum of these.
+Count = jax.Array | Sum
+
+
+def counted(there: jax.Array, weights: jax.Array | None = None) -> Count:
+    """Count bool[n, …] over n, exactly; with weights, float32[n], add up those of the examples that are there."""
+    if weights is None:
+        return there.sum(axis=0, dtype=jnp.int32)
+    return summed(jnp.where(there, weights.reshape(-1, *(1 for _ in there.shape[1:])), 0.0))
+
+
+def plus(one: Count, other: Count) -> Count:
+    """Add two counts; of no example there may be a number where others have weights."""
+    if not (isinstance(one, Sum) or isinstance(other, Sum)):
+        return one + other
+    return add(*(item if isinstance(item, Sum) else _as_sum(item) for item in (one, other)))
+
+
+def _as_sum(count: jax.Array) -> Sum:
+    return Sum(count.astype(jnp.float32), jnp.zeros(count.shape, jnp.float32))
+
+
+def plus_all(one: Any, other: Any) -> Any:
+    """Add two states, trees of counts."""
+    is_count = lambda leaf: isinstance(leaf, Sum)  # noqa: E731
+    structure = jax.tree.structure(one, is_leaf=is_count)
+    pairs = (jax.tree.leaves(state, is_leaf=is_count) for state in (one, other))
+    return jax.tree.unflatten(structure, [plus(a, b) for a, b in zip(*pairs, strict=True)])
+
+
+def as_numbers(state: Any) -> Any:
+    """Return a state with float32 arrays in the place of its sums, and its integers as they are."""
+    is_sum = lambda leaf: isinstance(leaf, Sum)  # noqa: E731
+    return jax.tree.map(lambda leaf: leaf.value if is_sum(leaf) else leaf, state, is_leaf=is_sum)
 
 
 class Mean(NamedTuple):
     """The state of a mean: the sum, and of how many."""
 
     sum: Sum
-    count: jax.Array
+    count: Count
 
 
 _PLAIN_SUM = 128  # Of so few values a plain sum is exact enough, and the cheapest in a training step.
@@ -106,7 +185,8 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
     """Return the metric that is the mean of a value an example, `per_example(outputs, batch) -> float[batch]`.
 
     The sum is compensated (Neumaier, 1974), so that millions of float32 values lose no digits. Without any example the
-    mean is NaN.
+    mean is NaN. A field `where` of one bool or number an example says which count, or how much; one of positions is
+    for `per_example` to read.
 
     Raises:
         MlgymError: in `update`, if the values are not one an example.
@@ -116,28 +196,54 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
         values, mask = jnp.asarray(per_example(outputs, batch)), batch["mask"]
         if values.shape != mask.shape:
             raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
-        return add_means(state, mean_state(values.astype(jnp.float32), mask))
+        weights = None
+        if getattr(batch.get("where"), "shape", None) == mask.shape:
+            mask, weights = masked(mask, jnp.asarray(batch["where"]))
+        return add_means(state, mean_state(values.astype(jnp.float32), mask, weights))
 
     init = lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32))  # noqa: E731
     return Metric(init, update, add_means, mean_value, per_example=per_example)
 
 
-def mean_state(values: jax.Array, mask: jax.Array) -> Mean:
-    """Return the state of the mean of float32[n, …] over n, where the mask, bool[n], is True."""
-    kept = jnp.where(mask.reshape(-1, *(1 for _ in values.shape[1:])), values, 0.0)
+def masked(mask: jax.Array, kept: jax.Array | None) -> tuple[jax.Array, jax.Array | None]:
+    """Return which values count, bool of the shape of both, and float32 weights of them, or None where all count alike.
+
+    Args:
+        mask: bool[…]; kept: bool or weights of its shape, or None for all.
+    """
+    if kept is None:
+        return mask, None
+    if kept.dtype == jnp.bool_:
+        return mask & kept, None
+    weights = kept.astype(jnp.float32)
+    return mask & (weights > 0), weights
+
+
+def mean_state(values: jax.Array, mask: jax.Array, weights: jax.Array | None = None) -> Mean:
+    """Return the state of the mean of float32[n, …] over n, where the mask, bool[n], is True, by weights, float32[n].
+
+    Mask and weights may be of the values' shape, too; then each column has a count of its own.
+    """
+    own = mask if mask.ndim == values.ndim else mask.reshape(-1, *(1 for _ in values.shape[1:]))
+    kept = jnp.where(own, values, 0.0)
+    if weights is not None:
+        kept = kept * jnp.where(mask, weights, 0.0).reshape(own.shape)
     total = Sum(kept.sum(axis=0), jnp.zeros(kept.shape[1:], jnp.float32)) if len(kept) <= _PLAIN_SUM else summed(kept)
-    return Mean(total, mask.sum(dtype=jnp.int32))
+    if weights is None:
+        return Mean(total, mask.sum(axis=0, dtype=jnp.int32))
+    return Mean(total, summed(jnp.where(mask, weights, 0.0)))
 
 
 def add_means(one: Mean, other: Mean) -> Mean:
     """Merge the states of two means."""
-    return Mean(add(one.sum, other.sum), one.count + other.count)
+    return Mean(add(one.sum, other.sum), plus(one.count, other.count))
 
 
 def mean_value(state: Mean) -> jax.Array:
     """Return the mean, NaN of nothing."""
-    mean = state.sum.value / jnp.maximum(state.count, 1).astype(jnp.float32)
-    return jnp.where(state.count > 0, mean, jnp.nan)
+    count = as_numbers(state.count)
+    mean = state.sum.value / jnp.where(count > 0, count, 1).astype(jnp.float32)
+    return jnp.where(count > 0, mean, jnp.nan)
 
 
 def gathering(init: Callable[[], Any], rows: Callable[[Any, Batch], Any], compute: Callable[[Any], Any]) -> Metric:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric
@@ -84,11 +85,12 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         def nothing(leaf: Any) -> jax.Array:
             return jnp.zeros(leaf.shape, leaf.dtype)
 
-        of_losses = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
-        return of_losses | {
-            name: jax.tree.map(rows, batch_state[name]) if _gathers(metric) else metric.init()
-            for name, metric in metrics.items()
-        }
+        found = {name: jax.tree.map(nothing, batch_state[name]) for name in means}
+        for name, metric in metrics.items():
+            with named(f"metrics.{name}"):
+                own = batch_state[name]
+                found[name] = jax.tree.map(rows, own) if _gathers(metric) else _beginning(metric, own)
+        return found
 
     def put(into: MetricState, batch_state: MetricState, first_row: Any) -> MetricState:
         def write(rows: jax.Array, new: jax.Array) -> jax.Array:
@@ -124,11 +126,37 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
     return Scoring(measure, empty, merge, room, put, compute, of_examples)
 
 
+def _beginning(metric: Any, shapes: Any) -> Any:
+    """Return the state of no example in the form that batches bring: of weights, sums stand in the place of numbers.
+
+    Raises:
+        MlgymError: the metric begins with something else than zeros, in another form.
+    """
+    start = metric.init()
+    same = jax.tree.structure(start) == jax.tree.structure(shapes)
+    pairs = [*zip(jax.tree.leaves(start), jax.tree.leaves(shapes), strict=False)]
+    if same and all(jnp.shape(one) == other.shape for one, other in pairs):
+        return jax.tree.map(lambda one, other: jnp.asarray(one, other.dtype), start, shapes)  # -inf stays
+    with jax.ensure_compile_time_eval():
+        if any(np.any(np.asarray(leaf)) for leaf in jax.tree.leaves(metric.init())):
+            raise MlgymError(f"init() gives {_form(start)}, update() {_form(shapes)}: both must be of one form")
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _form(tree: Any) -> str:
+    return str(jax.tree.map(lambda leaf: f"{jnp.result_type(leaf)}{[*jnp.shape(leaf)]}", tree))
+
+
 @shared_parameters("metric")
 def _reading(
-    metric: Any, *, output: str | None = None, target: str | None = None, every_num_epochs: int | None = None
+    metric: Any,
+    *,
+    output: str | None = None,
+    target: str | None = None,
+    where: str | None = None,
+    every_num_epochs: int | None = None,
 ) -> Metric:
-    """Add `output` and `target`, the names of what it reads, and `every_num_epochs`, how often it is computed.
+    """Add `output`, `target` and `where`, the names of what it reads, and `every_num_epochs`, how often it is computed.
 
     Raises:
         MlgymError: fewer than 1 epoch.
@@ -136,12 +164,12 @@ def _reading(
     if every_num_epochs is not None and every_num_epochs < 1:
         raise MlgymError(f"every_num_epochs: at least 1 is expected, found {every_num_epochs}")
     read, values = metric.update, getattr(metric, "per_example", None)
-    if target is not None:
+    if target is not None or where is not None:
 
         def read(state: Any, outputs: Any, batch: Batch) -> Any:
-            return metric.update(state, outputs, with_target(batch, target))
+            return metric.update(state, outputs, with_fields(batch, target, where))
 
-    per_example = values and (lambda outputs, batch: values(outputs, with_target(batch, target)))
+    per_example = values and (lambda outputs, batch: values(outputs, with_fields(batch, target, where)))
     return Metric(
         metric.init,
         read,
@@ -154,17 +182,21 @@ def _reading(
     )
 
 
-def with_target(batch: Batch, target: str | None) -> Batch:
-    """Return the batch with another of its fields as `targets`.
+def with_fields(batch: Batch, target: str | None, where: str | None = None) -> Batch:
+    """Return the batch with others of its fields as `targets` and `where`; of `mask`, all examples count alike.
 
     Raises:
         MlgymError: there is no such field.
     """
-    if target is None:
+    for field in (target, where):
+        if field is not None and field not in batch:
+            raise MlgymError(f"no field {field!r} in the data{nearest(field, batch)} Fields: {listed(batch)}")
+    if target is not None:
+        batch = {**batch, "targets": batch[target]}
+    if where is None:
         return batch
-    if target not in batch:
-        raise MlgymError(f"no field {target!r} in the data{nearest(target, batch)} Fields: {listed(batch)}")
-    return {**batch, "targets": batch[target]}
+    others = {name: value for name, value in batch.items() if name != "where"}
+    return others if where == "mask" else {**others, "where": batch[where]}
 
 
 def interval_of(metric: Any) -> int:
@@ -203,8 +235,9 @@ def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, ep
     due = _due(metric, epoch)
     if due is None:
         return update()
-    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(update))
-    return jax.lax.cond(due, update, lambda: nothing if _gathers(metric) else metric.init())
+    shapes = jax.eval_shape(update)
+    nothing = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return jax.lax.cond(due, update, lambda: nothing if _gathers(metric) else _beginning(metric, shapes))
 
 
 def _computed(metric: Any, state: Any, epoch: Any) -> Any:

@@ -26,14 +26,14 @@ def _by_ranks(bits: jax.Array, mask: jax.Array) -> jax.Array:
     keys = _keys(bits, mask)
     ranks = jnp.where(mask, jnp.searchsorted(jax.lax.sort(keys), keys).astype(jnp.int32), index)
 
-    def behind(ranks: jax.Array) -> jax.Array:
-        """Tell which have the rank of an earlier one, as equal ones have at first."""
+    def step_back(found: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        """Move those that have the rank of an earlier one, as equal ones have at first, one behind it."""
+        ranks, _ = found
         first = jnp.full_like(index, bits.shape[0]).at[ranks].min(index)
-        return first[ranks] != index
+        behind = first[ranks] != index
+        return ranks + behind.astype(jnp.int32), behind.any()
 
-    ranks = jax.lax.while_loop(
-        lambda ranks: behind(ranks).any(), lambda ranks: ranks + behind(ranks).astype(jnp.int32), ranks
-    )
+    ranks, _ = jax.lax.while_loop(lambda found: found[1], step_back, (ranks, jnp.array(True)))
     return jnp.zeros_like(index).at[ranks].set(index, unique_indices=True)
 
 

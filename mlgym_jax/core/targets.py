@@ -15,6 +15,7 @@ from jax.core import Tracer
 
 from mlgym_jax.errors import MlgymError
 
+KNOWN_INPUTS = "_known_inputs"  # a field of inputs that are known; a loss that looks at it says so in its `takes`
 _TOLERANCE = 1e-3  # of the sum of a distribution in float32, with as many classes as a vocabulary has
 
 

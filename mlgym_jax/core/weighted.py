@@ -13,9 +13,13 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from mlgym_jax.core.metric import Mean, Sum, add, add_means, mean_state, mean_value, shape_of, zero_sum
+from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.errors import MlgymError
+
+INSTEAD = "where='the_field'; where='mask' counts all alike"  # what one says of a loss or metric with the wrong field
 
 # Sums, and weights, or None where each example counts as one.
 Term = tuple[jax.Array, jax.Array | None]
@@ -95,25 +99,56 @@ def _as_returned(terms: list[Term]) -> LossValues:
     return sums if weights is None else (sums, weights)
 
 
-def kept_of(where: Any, values: jax.Array) -> jax.Array | None:
-    """Return which of the values, float[batch, …], count by a field `where`, bool[batch, …]: bool of their shape.
+def kept_of(where: Any, values: Any) -> jax.Array | None:
+    """Return how much each of the values, float[batch, …], counts by a field `where`, [batch, …], in their shape.
 
     Returns:
-        None where all do: there is no such field, or the values have no positions of their own.
+        bool where the field is bool, which counts all or nothing; float32 weights where it holds numbers; None where
+        all values count alike: there is no such field, or it is bool and the values have no positions of their own.
 
     Raises:
-        MlgymError: they are of other positions.
+        MlgymError: they are of other positions; weights of positions where the values have none.
+        UnfitTargets: where weights are known, one below 0 or not finite.
     """
-    if where is None or values.ndim < max(1, jnp.ndim(where)):
+    if where is None:
         return None
-    where = jnp.asarray(where).astype(jnp.bool_)
+    if isinstance(where, np.ndarray) and where.dtype.kind == "f" and not (np.isfinite(where) & (where >= 0)).all():
+        wrong = where[~(np.isfinite(where) & (where >= 0))][0]
+        raise UnfitTargets(f"the field where holds {wrong}; weights are finite, at least 0")
+    where = jnp.asarray(where)
+    is_mask = where.dtype == jnp.bool_
+    while where.ndim > values.ndim and where.shape[-1] == 1:
+        where = where[..., 0]
+    if values.ndim < max(1, where.ndim):
+        if is_mask:
+            return None
+        raise MlgymError(
+            f"the field where, {shape_of(where)}, weighs positions, but there is one value an example, of which they "
+            f"are no part: {shape_of(values)}. Name a field of one number an example, {INSTEAD}"
+        )
     if any(size not in (1, wanted) for size, wanted in zip(where.shape, values.shape, strict=False)):
-        raise MlgymError(f"the field where, {shape_of(where)}, does not fit the loss's values, {shape_of(values)}")
+        raise MlgymError(
+            f"the field where, {shape_of(where)}, does not fit the values, {shape_of(values)}; name another, {INSTEAD}"
+        )
+    where = where if is_mask else where.astype(jnp.float32)
     return jnp.broadcast_to(where.reshape(*where.shape, *(1 for _ in values.shape[where.ndim :])), values.shape)
 
 
+def refuse_weights(name: str, where: Any, why: str) -> None:
+    """Refuse a field `where` that holds numbers, where only yes or no can be said.
+
+    Raises:
+        MlgymError: it does.
+    """
+    if where is not None and jnp.asarray(where).dtype != jnp.bool_:
+        raise MlgymError(
+            f"{name}: {why}; it takes no weights, but the field where is {shape_of(jnp.asarray(where))}. Give it as "
+            f"bool, or name another field, {INSTEAD}"
+        )
+
+
 def over_positions(values: jax.Array, batch_size: int, kept: jax.Array | None) -> LossValues:
-    """Return the mean of float[batch, …] an example, or of the values that count, bool of their shape, (sums, weights).
+    """Return the mean of float[batch, …] an example; of what counts, bool or weights of their shape, (sums, weights).
 
     One value for all, float[], is each example's.
     """
@@ -122,13 +157,27 @@ def over_positions(values: jax.Array, batch_size: int, kept: jax.Array | None) -
     axes = tuple(range(1, values.ndim))
     if kept is None:
         return values.mean(axis=axes)
-    return jnp.where(kept, values, jnp.zeros_like(values)).sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
+    found = jnp.where(kept.astype(jnp.bool_), values, jnp.zeros_like(values))
+    if kept.dtype != jnp.bool_:
+        found = found * kept.astype(values.dtype)
+    return found.sum(axis=axes), kept.sum(axis=axes).astype(jnp.float32)
+
+
+def of_examples(values: LossValues, batch: Any) -> LossValues:
+    """Let examples count by a field `where` of one bool or number each, in a loss that sees no positions.
+
+    Raises:
+        MlgymError: weights of positions.
+    """
+    where = batch.get("where")
+    kept = None if where is None else kept_of(where, batch["mask"])
+    return values if kept is None else weighted_by(values, kept)
 
 
 def only_kept(where: Any, targets: jax.Array) -> jax.Array:
-    """Return targets, with zeros in the place of those that a field `where` calls False, whose gradients may be NaN."""
+    """Return targets, with zeros in the place of those that count nothing by `where`, whose gradients may be NaN."""
     kept = kept_of(where, targets)
-    return targets if kept is None else jnp.where(kept, targets, jnp.zeros_like(targets))
+    return targets if kept is None else jnp.where(kept.astype(jnp.bool_), targets, jnp.zeros_like(targets))
 
 
 def mean_over_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,8 +53,8 @@ def parquet(
         paths: instead of it, one for each split: `dict(train="a.parquet", test="b.parquet")`.
         target: the column to predict.
         task: "classification" or "regression"; by default words, truth values and whole numbers are classes.
-        features: the columns to predict from; by default all others.
-        ignore: columns that are left out, such as an identifier.
+        features: the columns to predict from; by default all others. No other columns of the files are read.
+        ignore: columns that are left out, such as an identifier, and not read.
         categorical: columns of numbers that are names of categories, such as a postal code.
         missing: what a missing value does: "error" names it, "drop" leaves the row out, "keep" leaves it to
             `component("impute")`, the encoding.
@@ -69,30 +69,56 @@ def parquet(
     named = {"train": ("path", path)} if path is not None else {s: (f"paths.{s}", p) for s, p in (paths or {}).items()}
     if "train" not in named:
         raise ConfigError("dataset.paths", f"it has no split 'train'{nearest('train', named)} Splits: {listed(named)}")
-    splits = {}
+    splits: dict[str, dict[str, np.ndarray]] = {}
+    unknown: set[str] = set()
+
+    def wanted(names: Sequence[str]) -> list[str] | None:
+        """Return the columns to read; None for all, where one that is named is not there, which is told below."""
+        unknown.update({target, *features, *ignore, *categorical} - {*names})
+        if unknown:
+            return None
+        chosen = {*features, *categorical, target} if features else {*names} - ({*ignore} - {*categorical, target})
+        return [name for name in names if name in chosen]
+
     for split, (parameter, place) in named.items():
         found = file_at(str(place), parameter)
         files = sorted(found.rglob("*.parquet")) if found.is_dir() else [found]
         if not files:
             raise ConfigError(f"dataset.{parameter}", f"there is no file '*.parquet' in {str(found)!r}")
-        splits[split] = _columns_of_files(reader, files, parameter)
-    return table(splits, target, task=task, features=features, ignore=ignore, categorical=categorical, missing=missing)
+        splits[split] = _columns_of_files(reader, files, parameter, wanted)
+    left = tuple(name for name in ignore if unknown or name in splits["train"])
+    return table(splits, target, task=task, features=features, ignore=left, categorical=categorical, missing=missing)
 
 
-def _columns_of_files(reader: Any, files: Sequence[Path], parameter: str) -> dict[str, np.ndarray]:
+def _columns_of_files(
+    reader: Any, files: Sequence[Path], parameter: str, wanted: Callable[[Sequence[str]], list[str] | None]
+) -> dict[str, np.ndarray]:
+    """Read columns of files, a row group at a time, so that no file is in memory whole.
+
+    Args:
+        wanted: the columns of a file -> those that are read, None for all.
+    """
     found: list[dict[str, np.ndarray]] = []
+    first: list[str] = []
     for file in files:
         try:
             with file.open("rb") as opened:
-                found.append(arrow_columns(reader.read_table(opened)))
+                content = reader.ParquetFile(opened)
+                names = [*content.schema_arrow.names]
+                first = first or names
+                if {*names} == {*first}:
+                    columns = wanted(names)
+                    groups = range(content.num_row_groups)
+                    parts = [arrow_columns(content.read_row_group(number, columns=columns)) for number in groups]
+                    found += parts or [arrow_columns(content.read(columns=columns))]
         except ConfigError:
             raise
         except Exception as error:  # pyarrow's own kinds
             raise unreadable(file, error, parameter) from None
-        if found[-1].keys() != found[0].keys():
+        if {*names} != {*first}:
             raise ConfigError(
                 f"dataset.{parameter}",
-                f"{str(file)!r} has the columns {listed(found[-1], 40)}; the first file has {listed(found[0], 40)}",
+                f"{str(file)!r} has the columns {listed(names, 40)}; the first file has {listed(first, 40)}",
             )
     return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
 

@@ -21,12 +21,22 @@ _BYTES = 1 << 30  # of the table of all texts
 class BagOfWords:
     """What `bag_of_words` builds."""
 
+    name: str
     column: int
     texts: Sequence[str]
     weights: Weights
     width: int
     ngrams: int
     keeps_rest = True
+
+    @property
+    def text_columns(self) -> frozenset[str]:
+        """The columns whose texts it reads, so that they may be new ones."""
+        return frozenset((self.name,))
+
+    def with_texts(self, more: Mapping[str, Sequence[str]]) -> BagOfWords:
+        """Return what also encodes the texts `more[column]`, whose codes follow those of the known ones."""
+        return dataclasses.replace(self, texts=(*self.texts, *more.get(self.name, ())))
 
     def _place(self, inputs: Any) -> int:
         """Return where the column stands: alone in a group of `by_column`."""
@@ -105,7 +115,12 @@ def bag_of_words(
             "encoding.max_features",
             f"{len(texts):,} texts of {width:,} numbers each take {size / 2**30:.1f} GiB a fold; lower it",
         )
-    return BagOfWords(names.index(column), tuple(texts), weights, width, ngrams)
+    return BagOfWords(column, names.index(column), tuple(texts), weights, width, ngrams)
+
+
+def text_columns(encoding: Any) -> frozenset[str]:
+    """Return the columns whose texts an encoding reads, or one inside of it."""
+    return getattr(encoding, "text_columns", frozenset())
 
 
 def vectorizer(weights: Weights, max_features: int, ngrams: int) -> Any:

@@ -157,6 +157,12 @@ _FORM = "{'inputs': array[n, …], 'targets': array[n, …]}"
 
 def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
     if not (hasattr(source, "__len__") and hasattr(source, "__getitem__")) or isinstance(source, str | bytes):
+        if hasattr(source, "__getitem__") and not hasattr(source, "__len__"):
+            raise ConfigError(
+                "loader",
+                f"split {name!r} of the dataset, a {type(source).__name__}, has no end (no __len__), so no memory "
+                "holds it; write config.loader = component('streaming', …), and num_steps in place of num_epochs",
+            )
         raise ConfigError(
             "dataset",
             f"split {name!r} is a {type(source).__name__}; give it as {_FORM} or as a random-access source "

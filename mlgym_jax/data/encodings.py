@@ -192,6 +192,16 @@ class ByColumn:
     groups: tuple[tuple[tuple[int, ...], Any], ...]
     kept: tuple[int, ...]
 
+    @property
+    def text_columns(self) -> frozenset[str]:
+        return frozenset().union(*(getattr(encoding, "text_columns", ()) for _, encoding in self.groups))
+
+    def with_texts(self, more: Mapping[str, Sequence[str]]) -> ByColumn:
+        """Return the same with encodings that know more texts; see `data.bag_of_words`."""
+        return dataclasses.replace(
+            self, groups=tuple((columns, knowing(encoding, more)) for columns, encoding in self.groups)
+        )
+
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         return {
             f"{number:06}": encoding.fit(_of_columns(arrays, columns))
@@ -206,6 +216,11 @@ class ByColumn:
         ]
         parts.append(inputs[:, list(self.kept)].astype(jnp.float32))
         return {**batch, "inputs": jnp.concatenate(parts, axis=1)}
+
+
+def knowing(encoding: Any, more: Mapping[str, Sequence[str]]) -> Any:
+    """Return an encoding that knows more texts, column -> texts, if it reads any."""
+    return encoding.with_texts(more) if hasattr(encoding, "with_texts") else encoding
 
 
 def _of_columns(arrays: Mapping[str, Any], columns: Sequence[int]) -> Batch:

@@ -13,8 +13,11 @@ import numpy as np
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.epoch_shape import EpochShape
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.mixtures import Shares, members_of
 from mlgym_jax.data.permutation import permuted
+from mlgym_jax.data.processes import Processes
 from mlgym_jax.data.streams import StreamedTable, UnreadableRecord
+from mlgym_jax.errors import ConfigError, listed
 
 TRAINING = ""  # in the place of a split's name: the training steps, which may also be evaluated as `train`
 _LOG = logging.getLogger(__name__)
@@ -46,6 +49,22 @@ class Origin:
     fold: int
 
 
+def check_folds(table: StreamedTable, folds: Folds) -> None:
+    """Refuse folds that leave nothing of a source of a mixture, or hold out examples of a split without an end.
+
+    Raises:
+        ConfigError: at `validation`.
+    """
+    members_of(table, folds)
+    first, stop = table.offsets["train"]
+    if table.is_endless and min(folds.sizes["train"]) != stop - first:
+        raise ConfigError(
+            "validation",
+            "the dataset's split 'train' has no end, so no part of it can be held out; write config.validation = "
+            "component('holdout', val=0.0), and give the dataset a split 'val' if one is to be evaluated",
+        )
+
+
 class Feed:
     """Reads batches, some before they are asked for.
 
@@ -66,12 +85,18 @@ class Feed:
         self._pool = concurrent.futures.ThreadPoolExecutor(table.stream.num_workers, "reading")
         self._coming: dict[Part, concurrent.futures.Future[Read]] = {}
         self._told: set[int] = set()
+        self._processes = Processes(table, table.stream.num_workers) if table.stream.processes else None
+        self._reader = self._processes or table
+        self._shares: Shares | None = getattr(table.sources["train"], "shares", None)
+        self._members = [] if self._shares is None else members_of(table, folds)
         example = sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in table.arrays.values())
         self._example_bytes = max(1, example)
 
     def close(self) -> None:
         """Stop reading ahead."""
         self._pool.shutdown(wait=False, cancel_futures=True)
+        if self._processes is not None:
+            self._processes.close()
 
     def streams(self, split: str) -> int:
         """Return how many orders of examples a split has: one, where all folds see the same."""
@@ -120,7 +145,7 @@ class Feed:
         flat, kept = rows.reshape(-1), mask.reshape(-1)
         wanted, back = np.unique(flat, return_inverse=True) if len(rows) > 1 else (flat, None)
         try:
-            found = self._table.read(wanted)
+            found = self._reader.read(wanted)
         except UnreadableRecord as error:
             if not self._stream.skips:
                 raise
@@ -140,7 +165,7 @@ class Feed:
             if good is None:
                 good = next(row for row in range(self._table.num_examples) if row not in seen)
             try:
-                found = self._table.read(np.where(np.isin(wanted, list(seen)), good, wanted))
+                found = self._reader.read(np.where(np.isin(wanted, list(seen)), good, wanted))
                 break
             except UnreadableRecord as error:
                 seen |= {*error.rows}
@@ -148,8 +173,9 @@ class Feed:
         self._told |= seen
         if new:
             _LOG.warning(
-                "config.loader.on_bad_record: records %s of the table are left out (%d so far)",
-                new[:10],
+                "config.loader.on_bad_record: %s %s left out (%d so far)",
+                listed([self._table.name_at(row) for row in new], 10),
+                "is" if len(new) == 1 else "are",
                 len(self._told),
             )
         return found, kept & ~np.isin(flat, list(seen))
@@ -176,11 +202,12 @@ class Feed:
         places = (steps % an_epoch)[:, None] * batch + np.arange(batch)
         mask = (places < size) & within[:, None]
         places %= size
-        if self._shape.shuffle:
-            origin, epochs = self._origins[fold], steps // an_epoch + 1
-            for epoch in np.unique(epochs[within]) if within.any() else ():
-                at = epochs == epoch
-                places[at] = permuted(places[at].reshape(-1), size, (origin.seed, origin.fold, int(epoch))).reshape(
-                    -1, batch
-                )
+        origin, epochs = self._origins[fold], steps // an_epoch
+        key = (origin.seed, origin.fold) if self._shape.shuffle and not self._table.is_endless else None
+        if self._shares is not None:
+            since_the_beginning = epochs[:, None] * size + places
+            return self._shares.drawn(since_the_beginning, self._members[fold], key), mask
+        for epoch in np.unique(epochs[within]) if key is not None and within.any() else ():
+            at = epochs == epoch
+            places[at] = permuted(places[at].reshape(-1), size, (*(key or ()), int(epoch) + 1)).reshape(-1, batch)
         return mine[places].astype(np.int64), mask

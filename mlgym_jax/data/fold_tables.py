@@ -47,12 +47,19 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
             raise ConfigError("encoding", in_words(error)) from error
         found["fitted"] = stacked(fitted)
         if not isinstance(table, StreamedTable):
-            _check_filled(dataset, table, encoding, jax.tree.map(lambda leaf: leaf[0], found["fitted"]))
+            check_filled(dataset, table, encoding, jax.tree.map(lambda leaf: leaf[0], found["fitted"]))
     return found
 
 
-def _check_filled(dataset: Dataset, table: Table, encoding: Any, fitted: Any) -> None:
-    """Refuse missing values that the encoding leaves missing."""
+def check_filled(dataset: Dataset, table: Table, encoding: Any, fitted: Any) -> None:
+    """Refuse missing values that the encoding leaves missing.
+
+    Args:
+        fitted: what it learnt of one fold.
+
+    Raises:
+        ConfigError: at `encoding`.
+    """
     missing = np.zeros(table.num_examples, bool)
     for field, array in table.arrays.items():
         if is_input(field) and array.dtype.kind == "f":

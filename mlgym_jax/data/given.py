@@ -46,6 +46,7 @@ class Given:
 
 
 _at_hand: contextvars.ContextVar[Given | None] = contextvars.ContextVar("data_at_hand", default=None)
+_bare: list[str] = []  # the folder of the run that was read last, if it has kept no data
 _folders: dict[str, list[str]] = {}  # fingerprint -> the folders of runs that kept these data, the last seen first
 
 
@@ -80,10 +81,11 @@ def given(*, fingerprint: str | None = None) -> Dataset:
             damaged = damaged or error
     if damaged is not None:
         raise damaged
+    run = repr(_bare[-1]) if _bare else "run"
     raise ConfigError(
         "dataset",
-        "its data were given in Python and are not kept here; give them again: mg.resume(run, data=…) or "
-        "mg.load_run(run, data=…)",
+        "its data were given in Python and are not kept here, so that no command line has them; give them again in "
+        f"Python: mg.resume({run}, data=…). mg.reproduce, mg.evaluate and mg.load_run take data=…, too",
     )
 
 
@@ -232,6 +234,7 @@ def lies_at(run_dir: str) -> None:
     """Let the dataset `given` be found in a run's folder, if that has kept its data."""
     folder = os.path.join(run_dir, layout.DATA)
     about = os.path.join(folder, _ABOUT)
+    _bare[:] = [] if os.path.isfile(about) else [os.path.normpath(run_dir)]
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError), open(about, encoding="utf-8") as file:
         others = _folders.setdefault(json.load(file)["fingerprint"], [])
         others[:] = [folder, *(other for other in others if other != folder)]

@@ -2,19 +2,82 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Literal
 
 import numpy as np
 
+from mlgym_jax.data.sources import one_by_one
 from mlgym_jax.errors import ConfigError, described, in_words
 
 Fit = Literal["crop", "pad", "stretch"]
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 _PIECE = 256  # images that are decoded at once by all threads
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """What an image becomes.
+
+    Attributes:
+        size: (height, width) that it is brought to, or, where that was not asked for, that it has to have; None: any.
+        channels: 1 (grey), 3 (colour) or 4 (with alpha); fit: see `image_folder`; scale: to float32 in 0 … 1.
+    """
+
+    size: tuple[int, int] | None
+    is_asked: bool
+    channels: int
+    fit: Fit
+    scale: bool
+
+    def __post_init__(self) -> None:
+        if self.channels not in _MODES:
+            raise ConfigError(
+                "dataset.channels", f"found {self.channels}; 1 (grey), 3 (colour) or 4 (with alpha) is expected"
+            )
+
+    def read(self, given: bytes | str | os.PathLike) -> np.ndarray:
+        """Return [height, width, channels], float32 in 0 … 1 or uint8, of a file's path or its bytes.
+
+        Raises:
+            ValueError: it is no image, is cut short, or has another size where none was asked for.
+        """
+        image = self.decoded(given)
+        return image.astype(np.float32) / np.float32(255) if self.scale else image
+
+    def decoded(self, given: bytes | str | os.PathLike) -> np.ndarray:
+        """Return it as uint8; else as `read`."""
+        from PIL import Image, ImageOps
+
+        try:
+            with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given) as opened:
+                if opened.mode.startswith(("I", "F")):
+                    raise ValueError(f"its pixels have more than 8 bits (mode {opened.mode}); convert it to 8")
+                image = ImageOps.exif_transpose(opened).convert(_MODES[self.channels])
+            if self.size is not None and (image.height, image.width) != self.size:
+                if not self.is_asked:
+                    raise ValueError(
+                        f"it is {image.height} x {image.width} pixels, the first image is {self.size[0]} x "
+                        f"{self.size[1]}; write size={self.size}"
+                    )
+                image = self._fitted(image)
+        except Exception as error:  # each format of Pillow has its own ways to say "damaged"
+            raise ValueError(f"cannot be read as an image: {in_words(error)}") from error
+        array = np.asarray(image)
+        return array[..., None] if array.ndim == 2 else array
+
+    def _fitted(self, image: Any) -> Any:
+        from PIL import Image, ImageOps
+
+        height, width = self.size or (0, 0)
+        if self.fit == "stretch":
+            return image.resize((width, height), Image.Resampling.BILINEAR)
+        form = ImageOps.fit if self.fit == "crop" else ImageOps.pad
+        return form(image, (width, height), method=Image.Resampling.BILINEAR)
 
 
 class Images:
@@ -42,14 +105,11 @@ class Images:
         Raises:
             ConfigError: at `dataset`: a size, or a number of channels, that cannot be; the first image is unreadable.
         """
-        if channels not in _MODES:
-            raise ConfigError(
-                "dataset.channels", f"found {channels}; 1 (grey), 3 (colour) or 4 (with alpha) is expected"
-            )
-        self._encoded, self.known, self._channels, self._fit, self._scale = encoded, known, channels, fit, scale
-        self._size, self._is_asked = _size(size), size is not None
-        if self._size is None:
-            self._size = self._decoded(0).shape[:2] if like is None else like._size
+        self._encoded, self.known = encoded, known
+        self.form = Form(_size(size), size is not None, channels, fit, scale)
+        if self.form.size is None:
+            shape = self._at(0, self.form.decoded).shape[:2] if like is None else like.form.size
+            self.form = dataclasses.replace(self.form, size=shape)
 
     def __len__(self) -> int:
         return len(self._encoded)
@@ -66,48 +126,24 @@ class Images:
         return [{"inputs": image, **other} for image, other in zip(decoded, others, strict=True)]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        images = np.stack([self._image(int(row)) for row in rows])
+        images = np.stack([self._image(row) for row in one_by_one(rows)])
         return {"inputs": images, **{field: array[rows] for field, array in self.known.items()}}
 
     def _image(self, row: int) -> np.ndarray:
-        image = self._decoded(row)
-        return image.astype(np.float32) / np.float32(255) if self._scale else image
+        return self._at(row, self.form.read)
 
-    def _decoded(self, row: int) -> np.ndarray:
-        """Return uint8[height, width, channels].
+    def _at(self, row: int, read: Callable[[Any], np.ndarray]) -> np.ndarray:
+        """Return what `read` makes of an image.
 
         Raises:
-            ConfigError: at `dataset`: the file is no image, is cut short, or has another size where none was asked for.
+            ConfigError: at `dataset`: see `Form.read`; with its path, or its number.
         """
-        from PIL import Image, ImageOps
-
         given = self._encoded[row]
-        where = repr(os.fspath(given)) if isinstance(given, str | os.PathLike) else f"image {row}"
         try:
-            with Image.open(io.BytesIO(given) if isinstance(given, bytes) else given) as opened:
-                if opened.mode.startswith(("I", "F")):
-                    raise ValueError(f"its pixels have more than 8 bits (mode {opened.mode}); convert it to 8")
-                image = ImageOps.exif_transpose(opened).convert(_MODES[self._channels])
-            if self._size is not None and (image.height, image.width) != self._size:
-                if not self._is_asked:
-                    raise ValueError(
-                        f"it is {image.height} x {image.width} pixels, the first image is {self._size[0]} x "
-                        f"{self._size[1]}; write size={self._size}"
-                    )
-                image = self._fitted(image)
-        except Exception as error:  # each format of Pillow has its own ways to say "damaged"
-            raise ConfigError("dataset", f"{where} cannot be read as an image: {in_words(error)}") from error
-        array = np.asarray(image)
-        return array[..., None] if array.ndim == 2 else array
-
-    def _fitted(self, image: Any) -> Any:
-        from PIL import Image, ImageOps
-
-        height, width = self._size or (0, 0)
-        if self._fit == "stretch":
-            return image.resize((width, height), Image.Resampling.BILINEAR)
-        form = ImageOps.fit if self._fit == "crop" else ImageOps.pad
-        return form(image, (width, height), method=Image.Resampling.BILINEAR)
+            return read(given)
+        except ValueError as error:
+            where = repr(os.fspath(given)) if isinstance(given, str | os.PathLike) else f"image {row}"
+            raise ConfigError("dataset", f"{where} {error}") from error
 
 
 def _size(size: Any) -> tuple[int, int] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.data.encodings import knowing
 from mlgym_jax.errors import ConfigError
 
 Strategy = Literal["mean", "median", "most_frequent", "constant"]
@@ -94,6 +95,14 @@ class Chain:
     """What `chain` builds."""
 
     encodings: tuple[Any, ...]
+
+    @property
+    def text_columns(self) -> frozenset[str]:
+        return frozenset().union(*(getattr(encoding, "text_columns", ()) for encoding in self.encodings))
+
+    def with_texts(self, more: Mapping[str, Sequence[str]]) -> Chain:
+        """Return the same with encodings that know more texts; see `data.bag_of_words`."""
+        return Chain(tuple(knowing(encoding, more) for encoding in self.encodings))
 
     def fit(self, arrays: Mapping[str, Any]) -> dict[str, Any]:
         fitted = {}

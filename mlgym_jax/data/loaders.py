@@ -6,6 +6,7 @@ import dataclasses
 from typing import Literal
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.errors import ConfigError, described, listed
 
 _LARGEST = 1 << 24
@@ -16,13 +17,14 @@ class Stream:
     """How batches are read.
 
     Attributes:
-        num_workers: threads that read; prefetch: calls whose batches are read before they are needed.
-        skips: leave examples out that cannot be read.
+        num_workers: threads or processes that read; prefetch: calls whose batches are read before they are needed.
+        skips: leave examples out that cannot be read; processes: read in processes, not in threads.
     """
 
     num_workers: int = 2
     prefetch: int = 2
     skips: bool = False
+    processes: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Loader:
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
         microbatches: parts of a batch, of which one at a time is in memory; see `core.microbatches`.
         stream: how batches are read while training goes on; None where the table is in memory.
+        buckets: the lengths that batches of sequences are cut to; None where all have the whole one.
     """
 
     batch_size: int = 32
@@ -44,6 +47,7 @@ class Loader:
     drop_last: bool = False
     microbatches: int = 1
     stream: Stream | None = None
+    buckets: Buckets | None = None
 
     def num_steps(self, num_examples: int) -> int:
         """Return the number of training steps an epoch over `num_examples` takes.
@@ -86,7 +90,7 @@ def in_memory(
         ConfigError: at `loader.batch_size` or `loader.eval_batch_size`, if below 1; at `loader.microbatches`, if it
             does not divide batch_size.
     """
-    _check_sizes(batch_size, eval_batch_size)
+    check_sizes(batch_size, eval_batch_size)
     check_microbatches(microbatches, batch_size)
     return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches)
 
@@ -102,6 +106,7 @@ def streaming(
     on_bad_record: Literal["error", "skip"] = "error",
     drop_last: bool = False,
     microbatches: int = 1,
+    workers: Literal["threads", "processes"] = "threads",
 ) -> Loader:
     """Read batches while training goes on, from arrays, memory-mapped ones too, or any source with random access.
 
@@ -112,27 +117,36 @@ def streaming(
     Args:
         batch_size: examples a training step, at least 1.
         eval_batch_size: examples an evaluation step; by default the engine chooses.
-        num_workers: threads that read and decode.
+        num_workers: threads, or processes, that read and decode.
         shuffle: draw a new order each epoch, of all examples, without holding it in memory.
         prefetch: how many calls of the compiled program are read ahead.
         on_bad_record: what is done about an example that cannot be read, or holds NaN, an infinity, or a class that
             there is not: `error` ends the experiments with its number, `skip` leaves it out, masked, and says so.
         drop_last: leave out a last, smaller batch of an epoch; folds then train as many steps as the smallest has.
         microbatches: parts of a batch whose gradients are added up inside of a step, as for `in_memory`.
+        workers: `processes` read where decoding is Python's own work, of which threads do one at a time. They hand
+            over what they read, which records of one size are not worth: `threads` read these at the disk's pace. The
+            numbers are the same. A process that ends is told with the record that it read.
 
     Raises:
-        ConfigError: at the parameter, if a number is below 1, or microbatches do not divide batch_size.
+        ConfigError: at `loader.workers`: the dataset cannot be sent to processes; at the parameter, if a number is
+            below 1, or microbatches do not divide batch_size.
     """
-    _check_sizes(batch_size, eval_batch_size)
+    check_sizes(batch_size, eval_batch_size)
     check_microbatches(microbatches, batch_size)
     for name, number in (("num_workers", num_workers), ("prefetch", prefetch)):
         if number < 1:
             raise ConfigError(f"loader.{name}", f"found {number}; at least 1 is expected")
-    stream = Stream(num_workers, prefetch, on_bad_record == "skip")
+    stream = Stream(num_workers, prefetch, on_bad_record == "skip", workers == "processes")
     return Loader(batch_size, eval_batch_size, shuffle, drop_last, microbatches, stream)
 
 
-def _check_sizes(batch_size: int, eval_batch_size: int | None) -> None:
+def check_sizes(batch_size: int, eval_batch_size: int | None) -> None:
+    """Refuse batches of no example, or of very many.
+
+    Raises:
+        ConfigError: at `loader.batch_size` or `loader.eval_batch_size`.
+    """
     for name, size in (("batch_size", batch_size), ("eval_batch_size", eval_batch_size)):
         if size is not None and size < 1:
             raise ConfigError(f"loader.{name}", f"found {size}; a batch has at least 1 example")

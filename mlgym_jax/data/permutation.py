@@ -20,17 +20,31 @@ def permuted(places: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     low = np.uint64((1 << half) - 1)
     keys = np.random.SeedSequence([*key, size]).generate_state(_ROUNDS, np.uint64)
+    found = np.asarray(places, np.int64).copy()
+    if 1 << half <= found.size:  # a round adds what depends on half of the bits alone: looked up, for as many as these
+        halves = np.arange(1 << half, dtype=np.uint64)
+        rounds = [(_mixed(halves ^ one) & low).astype(np.int64).take for one in keys]
+    else:
+        rounds = [
+            lambda right, one=one, **_: (_mixed(right.astype(np.uint64) ^ one) & low).view(np.int64) for one in keys
+        ]
 
     def once(values: np.ndarray) -> np.ndarray:
-        left, right = values >> np.uint64(half), values & low
-        for one in keys:
-            left, right = right, left ^ (_mixed(right ^ one) & low)
-        return (left << np.uint64(half)) | right
+        left, right = values >> half, values & int(low)
+        for mixed in rounds:
+            left ^= mixed(right, mode="clip")
+            left, right = right, left
+        left <<= half
+        left |= right
+        return left
 
-    found = once(np.asarray(places, np.uint64))
-    while (outside := np.flatnonzero(found >= np.uint64(size))).size:
-        found[outside] = once(found[outside])
-    return found.astype(np.int64)
+    found = once(found)
+    outside = np.flatnonzero(found >= size)
+    while outside.size:
+        again = once(found[outside])
+        found[outside] = again
+        outside = outside[again >= size]
+    return found
 
 
 def _mixed(values: np.ndarray) -> np.ndarray:

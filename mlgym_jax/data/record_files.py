@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import glob
-import itertools
 import os
-import threading
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.data.array_record_files import ArrayRecordFiles, paths_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, in_words, nearest
 
 _LARGE = 4096  # bytes of a record, for which a call costs less than a second copy
-_PIECE = 8192  # records in one call of a reader: more no longer fit the caches while they become arrays
+_PIECE = 1024  # records that become arrays at once: more no longer fit the caches
 
 
 @register("dataset", "memmap")
@@ -76,43 +73,29 @@ def array_records(
             raise ConfigError(
                 f"dataset.fields.{field}", f"found {described(form)}{near} Write ('float32', (28, 28)), type and shape"
             ) from error
-    return Dataset({split: _Files(_paths(paths, split), types, split) for split, paths in splits.items()}, num_classes)
+    return Dataset(
+        {split: _Records(ArrayRecordFiles(paths_of(paths, split), split), types) for split, paths in splits.items()},
+        num_classes,
+    )
 
 
-def _paths(given: str | Sequence[str], split: str) -> list[str]:
-    found = []
-    for path in [given] if isinstance(given, str) else given:
-        some = sorted(glob.glob(os.path.expanduser(path)))
-        if not some:
-            raise ConfigError(f"dataset.splits.{split}", f"there is no file {path!r}")
-        found += some
-    return found
+class _Records:
+    """Records of one size, as a source (`data.sources`)."""
 
-
-class _Files:
-    """Files of records of one size, as a source (`data.sources`)."""
-
-    def __init__(self, paths: Sequence[str], types: Mapping[str, tuple[np.dtype, tuple[int, ...]]], split: str):
-        self._paths, self._types = list(paths), dict(types)
-        self._own = threading.local()  # a reader is one thread's
+    def __init__(self, files: ArrayRecordFiles, types: Mapping[str, tuple[np.dtype, tuple[int, ...]]]):
+        self._files, self._types, self.name_of = files, dict(types), files.name_of
         self.record_bytes = sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in types.values())
-        sizes = []
-        for number, path in enumerate(self._paths):
-            try:
-                sizes.append(self._reader(number).num_records())
-            except Exception as error:
-                raise ConfigError(f"dataset.splits.{split}", f"{path!r} cannot be read: {in_words(error)}") from error
-        self._starts = np.cumsum([0, *sizes])
-        if sizes and (number := int(np.argmax(np.array(sizes) > 0))) is not None and sizes[number]:
-            size = len(self._reader(number).read([0])[0])
-            if size != self.record_bytes:
-                raise ConfigError(
-                    "dataset.fields",
-                    f"they are {self.record_bytes} bytes a record, and those of {self._paths[number]!r} have {size}",
-                )
+        for records, _ in files.read(np.arange(min(1, len(files)))):
+            for record in records:
+                if len(record) != self.record_bytes:
+                    raise ConfigError(
+                        "dataset.fields",
+                        f"they are {self.record_bytes} bytes a record, and those of {files.name_of(0)} have "
+                        f"{len(record)}",
+                    )
 
     def __len__(self) -> int:
-        return int(self._starts[-1])
+        return len(self._files)
 
     def __getitem__(self, row: int) -> dict[str, np.ndarray]:
         return {field: array[0] for field, array in self.read(np.array([row])).items()}
@@ -122,45 +105,35 @@ class _Files:
         return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
-        ascending = np.asarray(rows)[order]
-        found = {field: np.empty((len(order), *shape), dtype) for field, (dtype, shape) in self._types.items()}
+        found = {field: np.empty((len(rows), *shape), dtype) for field, (dtype, shape) in self._types.items()}
         put = self._copied if self.record_bytes > _LARGE else self._joined
-        cuts = np.searchsorted(ascending, self._starts).tolist()
-        for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
-            within = (ascending[first:stop] - self._starts[number]).tolist()
-            for start in range(0, len(within), _PIECE):
-                records = self._reader(number).read(within[start : start + _PIECE])
-                if wrong := {*map(len, records)} - {self.record_bytes}:
-                    raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
-                put(found, records, order[first + start : first + start + len(records)])
+        for records, places in self._files.read(rows):
+            if wrong := {*map(len, records)} - {self.record_bytes}:
+                raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
+            put(found, records, places)
         return found
 
     def _joined(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
-        whole, at = np.frombuffer(b"".join(records), np.uint8).reshape(len(records), self.record_bytes), 0
-        for array, size in self._as_bytes(found):
-            array[places] = whole[:, at : at + size]
-            at += size
+        fields = [(array, array.dtype.itemsize) for array in self._as_items(found)]
+        whole = np.dtype([(f"f{place}", f"V{size}") for place, (_, size) in enumerate(fields) if size])
+        for start in range(0, len(records), _PIECE):
+            piece, at = np.frombuffer(b"".join(records[start : start + _PIECE]), whole), places[start : start + _PIECE]
+            for place, (array, size) in enumerate(fields):
+                if size:
+                    array[at] = piece[f"f{place}"]
 
     def _copied(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
         """Do the same; each large record is copied once, to its place."""
         at = 0
-        for array, size in self._as_bytes(found):
-            target = array.reshape(-1).data
+        for array in self._as_items(found):
+            size = array.dtype.itemsize
+            target = array.view(np.uint8).data
             for place, record in zip(places.tolist(), records, strict=True):
                 target[place * size : (place + 1) * size] = memoryview(record)[at : at + size]
             at += size
 
-    def _as_bytes(self, found: dict[str, np.ndarray]) -> Iterator[tuple[np.ndarray, int]]:
-        """Iterate over each field's array as uint8[n, bytes], in the order of a record, and its bytes an example."""
+    def _as_items(self, found: dict[str, np.ndarray]) -> Iterator[np.ndarray]:
+        """Iterate over each field's array, in the order of a record, as one item of bytes an example."""
         for field, (dtype, shape) in self._types.items():
             size = dtype.itemsize * int(np.prod(shape))
-            yield found[field].reshape(-1).view(np.uint8).reshape(len(found[field]), size), size
-
-    def _reader(self, number: int) -> Any:
-        from array_record.python.array_record_module import ArrayRecordReader
-
-        readers = self._own.__dict__.setdefault("readers", {})
-        if number not in readers:
-            readers[number] = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
-        return readers[number]
+            yield found[field].reshape(-1).view(f"V{size}") if size else np.empty(len(found[field]), "V0")

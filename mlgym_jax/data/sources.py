@@ -10,8 +10,9 @@ Synopsis:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+import os
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 
@@ -29,17 +30,69 @@ class Source(Protocol):
         ...
 
 
+class Place:
+    """Where in a split a process reads, for whoever finds that it has died: it writes, another looks.
+
+    Attributes:
+        numbers: int64[4], in memory that both see: the split's number, the first row of the source that reads, a row of
+            that source, and how many are read with it.
+    """
+
+    numbers = np.zeros(4, np.int64)
+
+
+def one_by_one(rows: np.ndarray) -> Iterator[int]:
+    """Iterate over the rows of a source that decodes one at a time, so that a decoder that ends the process is told."""
+    for row in rows.tolist():
+        Place.numbers[2:] = row, 1
+        yield row
+
+
 class Arrays:
     """Arrays as a source."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         self._arrays = dict(arrays)
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {field: _Mapped.of(array) for field, array in self._arrays.items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self._arrays = {field: array.open() if isinstance(array, _Mapped) else array for field, array in state.items()}
+
     def __len__(self) -> int:
         return len(next(iter(self._arrays.values())))
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         return {field: array[rows] for field, array in self._arrays.items()}
+
+
+class _Mapped(NamedTuple):
+    """A memory-mapped array as another process maps it: its bytes stay in the file."""
+
+    path: str
+    dtype: np.dtype
+    offset: int
+    shape: tuple[int, ...]
+    order: Literal["C", "F"]
+
+    @classmethod
+    def of(cls, array: np.ndarray) -> np.ndarray | _Mapped:
+        whole = array.base
+        if isinstance(whole, np.memmap) and (whole.ctypes.data, whole.shape, whole.strides, whole.dtype) == (
+            array.ctypes.data,
+            array.shape,
+            array.strides,
+            array.dtype,
+        ):
+            array = whole  # NumPy forgets what it is, not where it is
+        if not isinstance(array, np.memmap) or array.filename is None or isinstance(array.base, np.memmap):
+            return array  # a part of a map knows the offset of the whole
+        order = "C" if array.flags.c_contiguous else "F"
+        return cls(os.fspath(array.filename), array.dtype, array.offset, array.shape, order)
+
+    def open(self) -> np.ndarray:
+        return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
 
 
 class Records:
@@ -54,8 +107,12 @@ class Records:
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         order = np.argsort(rows, kind="stable")  # neighbours in a file are read together
-        ascending = [int(row) for row in rows[order]]
-        found = self._several(ascending) if self._several else [self._records[row] for row in ascending]
+        ascending = rows[order]
+        found = (
+            self._several(ascending.tolist())
+            if self._several
+            else map(self._records.__getitem__, one_by_one(ascending))
+        )
         records: list[Any] = [flat_record(record) for record in found]
         back = np.empty(len(order), np.int64)
         back[order] = np.arange(len(order))
@@ -66,20 +123,56 @@ class Records:
         return {field: np.stack([np.asarray(record[field]) for record in records])[back] for field in records[0]}
 
 
-def source_of(split: Any, name: str = "train") -> Source:
+class Endless:
+    """The beginning of a source without an end, as a source: as many examples as a training takes."""
+
+    def __init__(self, records: Any, length: int):
+        self._records, self._length = records, length
+
+    def __len__(self) -> int:
+        return self._length
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        return self._records.read(rows) if hasattr(self._records, "read") else Records(self._records).read(rows)
+
+
+def source_of(split: Any, name: str = "train", length: int | None = None) -> Source:
     """Return one split of a dataset as a source; nothing of it is read.
 
+    Args:
+        length: the examples that a training of `num_steps` takes of one without an end.
+
     Raises:
-        ConfigError: at `dataset`, if it is neither arrays by field nor has random access, or is empty.
+        ConfigError: at `dataset`, if it is neither arrays by field nor has random access, or is empty; at `num_steps`,
+            if it has no end, and nothing says how much of it to take.
     """
     if (own := getattr(split, "source", None)) is not None:  # arrays that are read only where somebody asks for them
         return own
     if isinstance(split, Mapping):
         return Arrays(split_arrays(split, name))
-    if not hasattr(split, "__len__") or not (hasattr(split, "read") or hasattr(split, "__getitem__")):
+    kind, has_access = type(split).__name__, hasattr(split, "read") or hasattr(split, "__getitem__")
+    if hasattr(split, "__next__") or (hasattr(split, "__iter__") and not has_access):
         raise ConfigError(
             "dataset",
-            f"split {name!r} is a {type(split).__name__}; component('streaming') reads {{'inputs': array[n, …], …}} or "
+            f"split {name!r} is a {kind}, which gives its examples in turn, so that a resume could not go on in it; "
+            "write __getitem__(self, place: int) -> dict, which makes the example of a place, and no __len__",
+        )
+    if has_access and not hasattr(split, "__len__"):
+        if name != "train":
+            raise ConfigError(
+                "dataset", f"split {name!r}, a {kind}, has no end (no __len__), and all of it is evaluated; give it one"
+            )
+        if length is None:
+            raise ConfigError(
+                "num_steps",
+                f"split 'train', a {kind}, has no end (no __len__), and so has an epoch of it; in place of num_epochs "
+                "write config.num_steps = 10_000, and config.evaluate_every_steps = 1_000",
+            )
+        return Endless(split, length)
+    if not has_access:
+        raise ConfigError(
+            "dataset",
+            f"split {name!r} is a {kind}; component('streaming') reads {{'inputs': array[n, …], …}} or "
             "a random-access source with __len__ and __getitem__(int) -> dict",
         )
     if not len(split):
@@ -88,11 +181,16 @@ def source_of(split: Any, name: str = "train") -> Source:
 
 
 def faulty(read: Callable[[np.ndarray], Any], rows: np.ndarray) -> dict[int, str]:
-    """Return which of these examples cannot be read by themselves, and why."""
-    found = {}
-    for row in np.unique(rows):
+    """Return which of these examples cannot be read by themselves, and why; what is found well is halved no further."""
+    found: dict[int, str] = {}
+    parts = [np.unique(rows)]
+    while parts:
+        part = parts.pop()
         try:
-            read(np.array([row]))
+            read(part)
         except Exception as error:
-            found[int(row)] = in_words(error)
+            if len(part) == 1:
+                found[int(part[0])] = in_words(error)
+            else:
+                parts += [part[len(part) // 2 :], part[: len(part) // 2]]
     return found

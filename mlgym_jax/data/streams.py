@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import sys
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +15,7 @@ import numpy as np
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.data.dataset import Dataset, Table, array_type, check_alike, compact
 from mlgym_jax.data.loaders import Stream
-from mlgym_jax.data.sources import Source, faulty, source_of
+from mlgym_jax.data.sources import Endless, Place, Source, faulty, source_of
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 _SAMPLED = 64  # examples a split, of which the fingerprint is made
@@ -92,7 +93,44 @@ class StreamedTable(Table):
                 good = good[~np.isin(good, error.rows)]
         raise ConfigError("dataset", f"none of its records {rows[:5].tolist()} … can be read")
 
+    def name_of(self, split: int, row: int) -> str:
+        """Say which record a row of the split of this number is: of which split, source and file."""
+        split_name = [*self.offsets][split]
+        own = getattr(self.sources[split_name], "name_of", None)
+        return f"split {split_name!r}, record {row}{f' ({own(row)})' if own else ''}"
+
+    def name_at(self, row: int) -> str:
+        """Say the same of a row of the table."""
+        spans = [*self.offsets.values()]
+        split = next(number for number, (start, stop) in enumerate(spans) if start <= row < stop)
+        return self.name_of(split, row - spans[split][0])
+
+    def pickled(self) -> bytes:
+        """Return what another process makes this table of, with the classes that its config, or `__main__`, defines.
+
+        Raises:
+            ConfigError: at `loader.workers`: it cannot be sent.
+        """
+        import cloudpickle
+
+        own = [module for module in [*sys.modules.values()] if getattr(module, "__spec__", True) is None]
+        own = [module for module in own if module.__name__ != "__main__" and module.__name__ in sys.modules]
+        for module in own:  # a config file: no other process could import it
+            cloudpickle.register_pickle_by_value(module)
+        try:
+            return cloudpickle.dumps(self)
+        except Exception as error:
+            raise ConfigError(
+                "loader.workers",
+                f"its dataset cannot be sent to processes ({in_words(error)}): open files and locks where records are "
+                "read, or write workers='threads'",
+            ) from error
+        finally:
+            for module in own:
+                cloudpickle.unregister_pickle_by_value(module)
+
     def _read_of(self, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:
+        Place.numbers[:] = [*self.offsets].index(split), 0, rows.min(), len(rows)
         try:
             found = self._as_expected(split, self.sources[split].read(rows))
         except Exception as error:
@@ -122,22 +160,34 @@ class StreamedTable(Table):
         return found
 
     def _unreadable(self, split: str, faults: Mapping[int, str]) -> UnreadableRecord:
-        said = "; ".join(f"record {row}: {why}" for row, why in list(faults.items())[:5])
+        number = [*self.offsets].index(split)
+        said = "; ".join(f"{self.name_of(number, row)}: {why}" for row, why in list(faults.items())[:5])
         more = f" (and {len(faults) - 5} more)" if len(faults) > 5 else ""
         start = self.offsets[split][0]
         return UnreadableRecord(
-            f"split {split!r}, {said}{more}; mend it, or leave such records out with "
+            f"{said}{more}; mend it, or leave such records out with "
             "config.loader = component('streaming', on_bad_record='skip', …)",
             [row + start for row in faults],
         )
 
+    @property
+    def is_endless(self) -> bool:
+        """Whether its split "train" goes on behind what is trained on; it is read in its own order."""
+        return isinstance(self.sources["train"], Endless)
+
     @functools.cached_property
     def fingerprint(self) -> str:
         """The SHA-256 (hex) of its splits, each field's name, type and shape, and some examples of each split."""
-        digest = hashlib.sha256(json.dumps({name: list(span) for name, span in self.offsets.items()}).encode())
+        spans, rows = {name: list(span) for name, span in self.offsets.items()}, self.num_examples
+        if self.is_endless:  # more steps take more of the same
+            spans = {name: [stop - start] * (name != "train") for name, (start, stop) in self.offsets.items()}
+            rows = 0
+        digest = hashlib.sha256(json.dumps(spans).encode())
         for field, column in sorted(self.arrays.items()):
-            digest.update(json.dumps([field, column.dtype.name, column.shape]).encode())
-        for start, stop in self.offsets.values():
+            digest.update(json.dumps([field, column.dtype.name, (rows, *column.shape[1:])]).encode())
+        for name, (start, stop) in self.offsets.items():
+            if self.is_endless and name == "train":
+                stop = min(stop, start + 1)
             for row in np.unique(np.linspace(start, stop - 1, _SAMPLED).astype(np.int64)):
                 try:
                     read = self.read(np.array([row]))
@@ -186,20 +236,28 @@ class Column:
         return whole if dtype is None else whole.astype(dtype)
 
 
-def to_stream(dataset: Dataset, stream: Stream = Stream()) -> StreamedTable:  # noqa: B008 (frozen)
+def to_stream(
+    dataset: Dataset,
+    stream: Stream = Stream(),  # noqa: B008 (frozen)
+    length: int | None = None,
+) -> StreamedTable:
     """Return a dataset's splits, in the order given, as a table that is read by rows.
 
     Of each split one example is read, for the shapes.
 
+    Args:
+        length: the examples to take of a split "train" that has no end.
+
     Raises:
-        ConfigError: at `dataset`: no "train", a split that has no random access, or is empty, whose first example
-            cannot be read, or is of another form than that of "train".
+        ConfigError: at `num_steps`: "train" has no end, and there is no length; at `dataset`: no "train", a split that
+            has no random access, or is empty, whose first example cannot be read, or is of another form than that of
+            "train".
     """
     splits = getattr(dataset, "splits", None)
     if not isinstance(splits, Mapping) or "train" not in splits:
         found = listed(splits) if isinstance(splits, Mapping) else type(dataset).__name__
         raise ConfigError("dataset", f"it has no split 'train'{nearest('train', splits or ())} Found: {found}")
-    sources = {name: source_of(split, name) for name, split in splits.items()}
+    sources = {name: source_of(split, name, length) for name, split in splits.items()}
     first: dict[str, dict[str, np.ndarray]] = {}
     for name, source in sources.items():
         try:
@@ -223,4 +281,6 @@ def to_stream(dataset: Dataset, stream: Stream = Stream()) -> StreamedTable:  # 
     }
     table = StreamedTable(columns, offsets, dataset.num_classes, sources, stream)
     holder.append(table)
+    if stream.processes:
+        table.pickled()  # or it is refused
     return table

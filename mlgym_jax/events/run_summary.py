@@ -55,6 +55,38 @@ EMPTY: Mapping[str, Any] = {
 }
 
 
+def row(
+    run_id: str,
+    summary: Mapping[str, Any],
+    said: Mapping[str, Any],
+    *,
+    published: bool,
+    modified_ms: int | None,
+    num_bytes: int,
+    is_newest: bool,
+    **known: Any,
+) -> dict[str, Any]:
+    """Return a run as a list of runs has it.
+
+    Args:
+        summary: as `summarise` makes it, with `owner`.
+        said: what people say of it, see `Annotated.in_a_row`.
+        published: whether other machines send it; modified_ms, num_bytes: of its log.
+        is_newest: whether the summary is of the log as it is now.
+        known: what is known of it besides the summary, such as that it is LOST.
+    """
+    return {
+        "grid_search_id": run_id,
+        **summary,
+        "summarised": is_newest,
+        "published": published,
+        "modified_ms": modified_ms,
+        "bytes": num_bytes,
+        **said,
+        **known,
+    }
+
+
 def key_of(status: os.stat_result) -> Key:
     """Return what differs when a log has changed."""
     return status.st_ino, status.st_size, status.st_mtime_ns

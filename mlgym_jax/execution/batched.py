@@ -9,9 +9,10 @@ rows of a `map` to the devices anew.
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
 import dataclasses
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -70,7 +71,7 @@ class GroupRunner:
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
         self._compiled: dict[Any, Any] = {}
-        self._lowered: dict[Any, Any] = {}
+        self._parts_compiled: dict[Any, concurrent.futures.Future[Any]] = {}
         self._out_info: dict[Any, Any] = {}
         self._parts = make_parts(program, functions, shape, self.names, plan.batching, streamed)
         # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
@@ -78,6 +79,7 @@ class GroupRunner:
         self._blocks: list[Block] = []
         self._before: list[Block] = []
         self._base: TrainState | None = None
+        self.while_compiling: Callable[[], object] = lambda: None  # called when all is traced, once a compilation
 
     def close(self) -> None:
         """Let go of what is not memory."""
@@ -85,11 +87,6 @@ class GroupRunner:
     @property
     def mesh(self) -> str:
         return described(self.plan)
-
-    @property
-    def is_remote(self) -> bool:
-        """Whether what the devices hold must be copied before the host can read it."""
-        return self._mesh.devices.flat[0].platform != "cpu"
 
     @property
     def bytes_per_device(self) -> int:
@@ -131,9 +128,9 @@ class GroupRunner:
             rows = {path: values[padded] for path, values in hyperparams.items()}
             calls.append((ids, padded, (seeds[padded], rows, np.ones(len(padded), bool))))
         started = time.perf_counter()
-        self._lowered = {}
-        self._lower(self._call("init", calls[0][2], batch, dry=True))
-        seconds = self._compile(started)
+        with self._compiling():
+            self._lower(self._call("init", calls[0][2], batch, dry=True))
+        seconds = time.perf_counter() - started
         if self._cut(len(calls[0][1])):
             return seconds + self.start_fresh(seeds, hyperparams, batch)
         for ids, padded, mapped in calls:
@@ -155,9 +152,9 @@ class GroupRunner:
             block = jax.device_put(with_key(block, self._abstract), self._states)
             self._blocks.append((ids, self._folds_of(padded), block))
         started = time.perf_counter()
-        self._lowered = {}
-        self._lower(self._blocks[0][2])
-        seconds = self._compile(started)
+        with self._compiling():
+            self._lower(self._blocks[0][2])
+        seconds = time.perf_counter() - started
         return seconds + self.start(state, rows) if self._cut(len(self._blocks[0][2].step)) else seconds
 
     def _cut(self, width: int) -> bool:
@@ -265,24 +262,24 @@ class GroupRunner:
         folds = jax.ShapeDtypeStruct(block.step.shape, np.int32)
         self._run(block, folds, np.zeros(block.step.shape, bool), np.int32(0), dry=True)
 
-    def _compile(self, started: float) -> float:
-        """Compile what was traced, side by side; return the seconds since `started`."""
-        pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-        waits = True
+    @contextlib.contextmanager
+    def _compiling(self) -> Iterator[None]:
+        """Compile each program as soon as it is traced, side by side; at the end, wait for all of them."""
+        pool = self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
+        self._parts_compiled, waits = {}, True
         try:
-            parts = [pool.submit(self._compiled_part, item) for item in self._lowered.items()]
-            while concurrent.futures.wait(parts, timeout=_LOOK_SECONDS).not_done:
+            yield
+            self.while_compiling()
+            while concurrent.futures.wait(self._parts_compiled.values(), timeout=_LOOK_SECONDS).not_done:
                 safe_point()
-            self._compiled.update(zip(self._lowered, [part.result() for part in parts], strict=True))
+            self._compiled.update((key, part.result()) for key, part in self._parts_compiled.items())
         except KeyboardInterrupt:
             waits = False  # a compilation cannot be broken off, and takes minutes
             raise
         finally:
             pool.shutdown(wait=waits, cancel_futures=not waits)
-        return time.perf_counter() - started
 
-    def _compiled_part(self, item: tuple[Any, Any]) -> Any:
-        (name, _), lowered = item
+    def _compiled_part(self, name: Any, lowered: Any) -> Any:
         # What runs once need not be fast: less optimisation halves the compile time on a CPU.
         quick = name == "init" and jax.default_backend() == "cpu"
         return lowered.compile(compiler_options={"xla_backend_optimization_level": 1} if quick else None)
@@ -345,6 +342,7 @@ class GroupRunner:
                 out_shardings=returned,
                 donate_argnums=0,
             )
-            self._lowered[key] = jitted.lower(mapped[:donated], mapped[donated:], shared)
-            self._out_info[key] = self._lowered[key].out_info
+            lowered = jitted.lower(mapped[:donated], mapped[donated:], shared)
+            self._out_info[key] = lowered.out_info
+            self._parts_compiled[key] = self._pool.submit(self._compiled_part, name, lowered)
         return self._out_info[key]

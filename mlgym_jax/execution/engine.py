@@ -18,7 +18,7 @@ from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.copying import RowCopies, begin_copies
 from mlgym_jax.execution.found import Found
 from mlgym_jax.execution.memory import is_out_of_memory
-from mlgym_jax.execution.snapshot import Snapshot
+from mlgym_jax.execution.snapshot import Snapshot, is_remote
 from mlgym_jax.execution.stretches import Middle, Reached
 
 # (histories of all rows, epoch) -> the rows that others leave behind there, and why.
@@ -141,7 +141,8 @@ def fit(
         rows = runner.worth_laying_out(active) if going_on and ended else None
         compacted = None if rows is None else np.flatnonzero(active).tolist()
         snapshot = runner.snapshot()
-        copies = begin_copies(snapshot, kept(epoch, [*scores])) if kept is not None and runner.is_remote else None
+        wanted = kept(epoch, [*scores]) if kept is not None and is_remote(snapshot.blocks) else ()
+        copies = begin_copies(snapshot, wanted)
         report = EpochReport(epoch, scores, ended, snapshot, compacted, seconds, replanned, found, copies)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
         is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it

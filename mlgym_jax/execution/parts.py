@@ -54,8 +54,7 @@ def make_parts(
             return state, (flat(scores), records(scores))
 
         state, fold, live = mapped
-        new, scores = lift(one, (state, fold), shared, live)
-        return select(live, new, state), scores
+        return lift(one, (state, fold), shared, live, state)
 
     def train(row: Any, shared: Any) -> Any:
         (state, running, fold, order), (data, folds, i) = row, shared

@@ -152,6 +152,7 @@ def choose_plan(
     num_devices: int,
     state_bytes: int | None = None,
     strict: bool = False,
+    of_lengths: bool = False,
     needs: Needs = Needs(),  # noqa: B008 (frozen)
 ) -> Plan:
     """Choose the plan of a group.
@@ -159,6 +160,7 @@ def choose_plan(
     Args:
         state_bytes: how large an experiment's state is; None where one batch of them cannot pay on a CPU.
         strict: the numbers of an experiment may not depend on who trains beside it, as those of a batch do.
+        of_lengths: batches are cut to several lengths, all of which a batch of experiments would compute.
         needs: what decides whether batches and states are split over devices.
 
     Raises:
@@ -183,6 +185,8 @@ def choose_plan(
         chosen = ("map", "scan", "on a CPU one experiment after the other in one program keeps the caches warm")
     else:
         chosen = ("vmap", "scan", f"on a {platform} batching the experiments fills the device")
+    if of_lengths and chosen[0] == "vmap":
+        chosen = ("map", "scan", "batches have several lengths, and each experiment computes that of its own")
     if strict and request.batching == "vmap":
         raise ConfigError(
             "strict",

@@ -52,12 +52,16 @@ class Snapshot:
         return jax.tree.unflatten(structure, copies)
 
 
+def is_remote(blocks: Sequence[Block]) -> bool:
+    """Tell whether what the devices hold must be copied before the host can read it."""
+    return any(device.platform != "cpu" for _, _, block in blocks[:1] for device in block.step.devices())
+
+
 def _begin_all(blocks: Sequence[Block]) -> None:
     """Begin to copy all arrays from an accelerator, so that none waits for the one before."""
-    for _, _, block in blocks:
-        for leaf in jax.tree.leaves(raw_key(block)):
-            if next(iter(leaf.devices())).platform != "cpu":
-                leaf.copy_to_host_async()
+    if is_remote(blocks):
+        for _, _, block in blocks:
+            jax.tree.map(lambda leaf: leaf.copy_to_host_async(), raw_key(block))
 
 
 def _copy(copy: np.ndarray, numbers: np.ndarray, shard: Any, positions: np.ndarray) -> None:

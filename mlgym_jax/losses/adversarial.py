@@ -11,7 +11,7 @@ Synopsis, of a model that returns {"fake": …, "real_logits": float[batch], "fa
     )
 
 Which network lowers which of them is said by the training step `alternating`. Logits of several positions, as of a
-discriminator of patches, are averaged over these.
+discriminator of patches, are averaged over these. Examples count by a field `where` of one bool or number each.
 """
 
 from __future__ import annotations
@@ -25,10 +25,11 @@ import jax.numpy as jnp
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.state import Batch, Outputs
+from mlgym_jax.core.weighted import LossValues, of_examples
 from mlgym_jax.errors import ConfigError, MlgymError
 
 Form = Literal["non_saturating", "minimax", "hinge", "least_squares", "wasserstein"]
-Loss = Callable[[Outputs, Batch], jax.Array]
+Loss = Callable[[Outputs, Batch], LossValues]
 # form -> (what the discriminator pays for a real logit and a fake one, what the generator pays for its fake one).
 _PAID: dict[str, tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]] = {
     "non_saturating": (lambda d: jax.nn.softplus(-d), jax.nn.softplus, lambda d: jax.nn.softplus(-d)),
@@ -73,13 +74,13 @@ def gan_discriminator(
         )
     of_real, of_fake, _ = _PAID[form]
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
         reals, fakes = (_logits(outputs, path, batch, "gan_discriminator") for path in (real, fake))
         paid = of_real(reals)
         if smooths:
             share = jnp.asarray(label_smoothing, reals.dtype)
             paid = (1 - share) * paid + share * jax.nn.softplus(reals)
-        return _mean_of_rest(paid) + _mean_of_rest(of_fake(fakes))
+        return of_examples(_mean_of_rest(paid) + _mean_of_rest(of_fake(fakes)), batch)
 
     return loss
 
@@ -95,7 +96,11 @@ def gan_generator(*, form: Form = "non_saturating", fake: str = "fake_logits") -
         fake: path of the output that holds the logits of made examples, float[batch] or float[batch, …].
     """
     paid = _PAID[form][2]
-    return lambda outputs, batch: _mean_of_rest(paid(_logits(outputs, fake, batch, "gan_generator")))
+
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
+        return of_examples(_mean_of_rest(paid(_logits(outputs, fake, batch, "gan_generator"))), batch)
+
+    return loss
 
 
 @register("loss", "gradient_penalty", dynamic=("norm",))
@@ -116,14 +121,14 @@ def gradient_penalty(*, gradient: str = "gradient", norm: float = 1.0) -> Loss:
     if isinstance(norm, int | float) and norm < 0:
         raise ConfigError("loss.norm", f"at least 0 is expected, found {norm}")
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
         found = _logits(outputs, gradient, batch, "gradient_penalty")
         squares = jnp.square(found).sum(axis=tuple(range(1, found.ndim)))
         if isinstance(norm, int | float) and norm == 0:
-            return squares
+            return of_examples(squares, batch)
         # The root has no gradient at 0 that a sum would survive.
         length = jnp.where(squares > 0, jnp.sqrt(jnp.where(squares > 0, squares, 1)), 0)
-        return jnp.square(length - jnp.asarray(norm, found.dtype))
+        return of_examples(jnp.square(length - jnp.asarray(norm, found.dtype)), batch)
 
     return loss
 

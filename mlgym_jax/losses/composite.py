@@ -30,7 +30,7 @@ from mlgym_jax.components.registry import register, shared_parameters
 from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
-from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_target
+from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_fields
 from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, known
 from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled, weighted_by
@@ -46,6 +46,7 @@ class Reading:
     Attributes:
         output: the path of the model's output to read, such as `logits` or `1.logits`; all of them by default.
         target: the field of the batch that stands in for `targets`.
+        where: the field that says how much examples or positions count; `mask`, all alike.
         weight: a factor, which may be traced.
     """
 
@@ -53,6 +54,7 @@ class Reading:
     output: str | None = None
     target: str | None = None
     weight: Any = 1.0
+    where: str | None = None
 
     def __call__(self, outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
         return scaled(self.unweighted(outputs, batch, given), self.weight)
@@ -60,7 +62,7 @@ class Reading:
     def unweighted(self, outputs: Outputs, batch: Batch, given: Given) -> LossValues:
         """Return the values an example, before the weight."""
         seen = pick(outputs, self.output)
-        return call_loss(self.loss, seen, with_target(batch, self.target), given, path=self.output)
+        return call_loss(self.loss, seen, with_fields(batch, self.target, self.where), given, path=self.output)
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -72,13 +74,15 @@ class Reading:
 
     def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, LossValues]:
         """Return the values an example of each part of the inner loss."""
-        return self.loss.parts(pick(outputs, self.output), with_target(batch, self.target), given)  # type: ignore
+        return self.loss.parts(pick(outputs, self.output), with_fields(batch, self.target, self.where), given)  # type: ignore
 
 
 @shared_parameters("loss", dynamic=("weight",))
-def _reading(loss: Loss, *, output: str | None = None, target: str | None = None, weight: float = 1.0) -> Loss:
-    """Add `output` and `target`, the names of what it reads, and `weight`, a factor that may be swept."""
-    return Reading(loss, output, target, weight)
+def _reading(
+    loss: Loss, *, output: str | None = None, target: str | None = None, where: str | None = None, weight: float = 1.0
+) -> Loss:
+    """Add `output`, `target` and `where`, the names of what it reads, and `weight`, a factor that may be swept."""
+    return Reading(loss, output, target, weight, where)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,7 +175,7 @@ def sample_weighted(*, loss: Any, field: str = "sample_weight") -> Loss:
     """
 
     def weigh(outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
-        weights = jnp.asarray(with_target(batch, field)["targets"])
+        weights = jnp.asarray(with_fields(batch, field)["targets"])
         if weights.shape != batch["mask"].shape:
             raise MlgymError(
                 f"sample_weighted: the field {field!r} is one number an example, float[{len(batch['mask'])}]; found "
@@ -206,7 +210,8 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
     """Average |output - target|^p over an example's outputs, and take the `root`-th root of it.
 
     lp(p=1) is the mean absolute error, lp(p=2) the mean squared error, lp(p=2, root=2) its root for each example. Where
-    the batch has a field `where`, an example counts as often as it has positions that are True there.
+    the batch has a field `where`, an example counts as often as it has positions that are True there, or by the sum of
+    their weights.
     """
 
     def loss(outputs: Outputs, batch: Batch) -> LossValues:
@@ -226,7 +231,8 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
         if kept is None or number is None:
             mean = powers.mean(axis=axes)
         else:
-            mean = jnp.where(kept, powers, 0.0).sum(axis=axes) / jnp.maximum(number, 1).astype(powers.dtype)
+            own = jnp.where(kept.astype(jnp.bool_), powers, 0.0) * kept.astype(powers.dtype)
+            mean = own.sum(axis=axes) / jnp.where(number > 0, number, 1).astype(powers.dtype)
         none = mean == 0
         values = jnp.where(none, 0.0, jnp.where(none, 1.0, mean) ** (1 / jnp.asarray(root, mean.dtype)))
         return values if number is None else (values * number.astype(values.dtype), number.astype(jnp.float32))

@@ -4,6 +4,8 @@ Synopsis, of a model that returns {"image": float[batch, features], "text": floa
 
     config.loss = component("clip_loss", first="image", second="text", temperature=0.07)
 
+Examples count by a field `where` of one bool or number each; what has none of it is still compared with.
+
 Embeddings are divided by their Euclidean norms. The temperature may be swept in one program, or be learnt: the path of
 an output of the model that holds its logarithm, `temperature="log_temperature"`. Examples that `mask` calls padding are
 compared with nothing. As no example stands by itself, the last batch of an epoch is computed in its true size.
@@ -20,7 +22,7 @@ import jax.numpy as jnp
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.state import Batch, Outputs
-from mlgym_jax.core.weighted import LossValues
+from mlgym_jax.core.weighted import LossValues, of_examples
 from mlgym_jax.errors import ConfigError, MlgymError
 
 Loss = Callable[[Outputs, Batch], LossValues]
@@ -44,7 +46,7 @@ def nt_xent(*, first: str = "0", second: str = "1", views: str | None = None, te
     """
     check_temperature(temperature)
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
         one, two = _views(outputs, batch, first, second, views, "nt_xent")
         every = jnp.concatenate([one, two])
         scores = every @ every.T / _temperature(temperature, outputs, one.dtype)
@@ -53,7 +55,7 @@ def nt_xent(*, first: str = "0", second: str = "1", views: str | None = None, te
         others = seen[None, :] & ~jnp.eye(number, dtype=jnp.bool_)
         own = jnp.take_along_axis(scores, ((jnp.arange(number) + size) % number)[:, None], axis=1)[:, 0]
         paid = _log_sum(scores, others) - own
-        return paid.reshape(2, size).mean(axis=0)
+        return of_examples(paid.reshape(2, size).mean(axis=0), batch)
 
     return loss
 
@@ -73,12 +75,9 @@ def clip_loss(*, first: str = "0", second: str = "1", temperature: float | str =
     """
     check_temperature(temperature)
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
-        one, two = _views(outputs, batch, first, second, None, "clip_loss")
-        scores = one @ two.T / _temperature(temperature, outputs, one.dtype)
-        seen = jnp.broadcast_to(batch["mask"][None, :], scores.shape)
-        own = jnp.diagonal(scores)
-        return (_log_sum(scores, seen) + _log_sum(scores.T, seen)) / 2 - own
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
+        scores, seen = _pairs(outputs, batch, first, second, temperature, "clip_loss")
+        return of_examples((_log_sum(scores, seen) + _log_sum(scores.T, seen)) / 2 - jnp.diagonal(scores), batch)
 
     return loss
 
@@ -98,11 +97,9 @@ def info_nce(*, first: str = "0", second: str = "1", temperature: float | str = 
     """
     check_temperature(temperature)
 
-    def loss(outputs: Outputs, batch: Batch) -> jax.Array:
-        one, two = _views(outputs, batch, first, second, None, "info_nce")
-        scores = one @ two.T / _temperature(temperature, outputs, one.dtype)
-        seen = jnp.broadcast_to(batch["mask"][None, :], scores.shape)
-        return _log_sum(scores, seen) - jnp.diagonal(scores)
+    def loss(outputs: Outputs, batch: Batch) -> LossValues:
+        scores, seen = _pairs(outputs, batch, first, second, temperature, "info_nce")
+        return of_examples(_log_sum(scores, seen) - jnp.diagonal(scores), batch)
 
     return loss
 
@@ -149,7 +146,7 @@ def supervised_contrastive(
         counts = (count > 0).astype(scores.dtype)
         paid = jnp.where(count > 0, _log_sum(scores, others) - mean, 0)
         of_views = [values.reshape(-1, number).sum(axis=1) for values in (paid, counts)]
-        return of_views[0] / number, of_views[1] / number
+        return of_examples((of_views[0] / number, of_views[1] / number), batch)
 
     return loss
 
@@ -187,6 +184,15 @@ def _views(
             wanted = f"float[{one.shape[0]}, {one.shape[-1]}], as of {first!r}"
             raise _unfit(name, path, found, wanted if one.ndim == 2 else "float[batch, features]")
     return one, two
+
+
+def _pairs(
+    outputs: Outputs, batch: Batch, first: str, second: str, temperature: Any, name: str
+) -> tuple[jax.Array, jax.Array]:
+    """Return the scores of each first embedding with each second one, float[batch, batch], and which are compared."""
+    one, two = _views(outputs, batch, first, second, None, name)
+    scores = one @ two.T / _temperature(temperature, outputs, one.dtype)
+    return scores, jnp.broadcast_to(batch["mask"][None, :], scores.shape)
 
 
 def _embedding(outputs: Outputs, path: str | None, batch: Batch, name: str, ndim: int) -> jax.Array:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.outputs import parts
-from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.core.targets import KNOWN_INPUTS, UnfitTargets
+from mlgym_jax.core.weighted import LossValues, kept_of, of_examples
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
 _NEEDED = ("reconstruction", "mean", "log_variance")
@@ -21,13 +21,15 @@ _NEEDED = ("reconstruction", "mean", "log_variance")
 @register("loss", "negative_elbo", dynamic=("beta",))
 def negative_elbo(
     *, likelihood: Literal["bernoulli", "gaussian"] = "bernoulli", beta: float = 1.0, target: str = "inputs"
-) -> Callable[[Any, Mapping[str, Any]], jax.Array]:
+) -> Callable[[Any, Mapping[str, Any]], LossValues]:
     """Return the negative evidence lower bound of each example, in nats: what the reconstruction lacks, and beta KL.
 
     It reads the outputs `reconstruction`, `mean` and `log_variance`, as `vae` returns them. What the reconstruction
     lacks is added up over all numbers of an example: of `bernoulli` the cross entropy of logits and of inputs in
     [0, 1]; of `gaussian`, with variance 1, half the squared distance, without its constant. KL is the divergence from
-    the standard normal distribution, (mean^2 + variance - 1 - log variance) / 2, added up.
+    the standard normal distribution, (mean^2 + variance - 1 - log variance) / 2, added up. A field `where` of the
+    reconstruction's positions says which numbers were observed, or how much each counts in what is added up; one of
+    examples weighs these.
 
     Args:
         likelihood: `bernoulli`, reconstructions are logits; or `gaussian`, they are means.
@@ -41,7 +43,7 @@ def negative_elbo(
     if isinstance(beta, int | float) and not beta >= 0:
         raise ConfigError("loss.beta", f"a number of at least 0 is expected, found {beta}")
 
-    def loss(outputs: Any, batch: Mapping[str, Any]) -> jax.Array:
+    def loss(outputs: Any, batch: Mapping[str, Any]) -> LossValues:
         found = parts(outputs)
         for name in _NEEDED:
             if name not in found:
@@ -60,17 +62,24 @@ def negative_elbo(
                 "name the field that is reconstructed, target='…'"
             )
         if likelihood == "bernoulli":
-            _check_shares(of_inputs, target)
+            _check_shares(batch.get(KNOWN_INPUTS, of_inputs) if target == "inputs" else of_inputs, target)
         inputs = jnp.asarray(of_inputs, jnp.float32)
         axes = tuple(range(1, made.ndim))
         lacking = (
             optax.sigmoid_binary_cross_entropy(made, inputs)
             if likelihood == "bernoulli"
             else jnp.square(made - inputs) / 2
-        ).sum(axis=axes)
+        )
         divergence = (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
-        return lacking + beta * divergence.reshape(len(mean), -1).sum(axis=1)
+        of_latent = beta * divergence.reshape(len(mean), -1).sum(axis=1)
+        if batch.get("where") is None or jnp.ndim(batch["where"]) == 1:
+            return of_examples(lacking.sum(axis=axes) + of_latent, batch)
+        kept = kept_of(batch["where"], lacking)
+        if kept is not None:
+            lacking = jnp.where(kept.astype(jnp.bool_), lacking, 0.0) * kept.astype(jnp.float32)
+        return lacking.sum(axis=axes) + of_latent
 
+    loss.takes = (KNOWN_INPUTS,)
     return loss
 
 

@@ -23,9 +23,9 @@ Conventions that hold for all of them:
   add up to 1.
 - What remains besides the batch, such as positions, is averaged. Where there is `where`, bool[batch, positions], the
   loss is (sums, weights): steps and scores average over the positions that are True there, those of all examples alike,
-  as metrics do. A loss that relates the examples of a batch to each
-  other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding takes part in
-  it, so drop the last, partial batch.
+  as metrics do. Numbers there, or float[batch], are weights: sum w l / sum w. A loss that relates the examples of a
+  batch to each other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding
+  takes part in it, so drop the last, partial batch. Those, and of positions the other dice losses, take no `where`.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from mlgym_jax.core.targets import (
     check_two,
     known,
 )
-from mlgym_jax.core.weighted import LossValues, kept_of, only_kept, over_positions
+from mlgym_jax.core.weighted import INSTEAD, LossValues, kept_of, only_kept, over_positions, refuse_weights
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
@@ -122,6 +122,7 @@ _OF_SHARES = "; distributions over classes, as mixup makes them, are for softmax
 _FREE = {"ctc_loss", "triplet_margin_loss"}
 # A field `where` says nothing of single targets.
 _RELATED = _FREE | {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss", "ntxent"}
+_WHOLE = _RELATED - _FREE
 _TARGETS = ("labels", "targets", "log_targets")
 _OPTIONAL_ARRAYS = ("where", "weights")
 # Never plain data, or (without the activation) checked by optax on values that a compiled program does not have.
@@ -167,8 +168,12 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 if key in of_outputs or key in batch:
                     inputs[key] = _field(name, key, of_outputs, batch)
             where = of_outputs.get("where", batch.get("where"))
-            if where is not None and where.ndim < scores.ndim:  # of positions, which some of optax's losses broadcast
+            if where is not None and where.ndim != scores.ndim:  # of positions, which some of optax's losses broadcast
                 inputs.pop("where", None)
+            if "where" in inputs:
+                refuse_weights(
+                    f"loss {name!r}", where, "a field where of the outputs' shape says which classes there are"
+                )
             used = call
             target = next((key for key in arrays if key in _TARGETS), None)
             if target is not None:
@@ -190,11 +195,22 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 raise MlgymError(f"loss {name!r}: {error} (outputs {shape_of(scores)}, {shapes})") from error
             if "where" in inputs and where is not None:  # of classes; a position counts that has any
                 where = where.any(axis=settings.get("axis", -1))
-            return over_positions(values, scores.shape[0], kept_of(where, values))
+            if name in _WHOLE and where is not None and where.ndim > values.ndim:
+                _check_where(name, where, scores)
+            return over_positions(values, scores.shape[0], kept_of(where, values) if values.ndim else None)
 
         return loss
 
     return make_factory(name, function, parameters.values(), build)
+
+
+def _check_where(name: str, where: Any, scores: jax.Array) -> None:
+    """Refuse a field `where` of what a loss relates to each other."""
+    if where.shape == scores.shape[: where.ndim] or where.dtype != jnp.bool_:
+        raise MlgymError(
+            f"loss {name!r}: it relates what the field where, {shape_of(where)}, would weigh; name another field, "
+            f"{INSTEAD}"
+        )
 
 
 def _field(name: str, key: str, outputs: Mapping[str, Any], batch: Mapping[str, Any]) -> jax.Array:

@@ -21,7 +21,7 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Metric, summed
+from mlgym_jax.core.metric import Count, Metric, Sum, add, as_numbers, exact_product, summed
 from mlgym_jax.metrics.classification import Counts, of_counts
 from mlgym_jax.metrics.examples import number_of_classes
 
@@ -38,19 +38,20 @@ def matthews_corrcoef(dataset: Any = None, *, num_classes: int | None = None, th
     """
 
     def compute(counts: Counts) -> jax.Array:
-        total = counts.predicted.sum()
+        total = _total(counts.predicted)
         # c s - sum p t = sum (true positives x true negatives - false negatives x false positives).
-        right = _products(counts.hit, total - counts.predicted - counts.actual + counts.hit)
-        wrong = _products(counts.actual - counts.hit, counts.predicted - counts.hit)
+        missed, wrongly = (_minus(part, counts.hit) for part in (counts.actual, counts.predicted))
+        right = _products(counts.hit, _minus(_minus(total, counts.actual), wrongly))
+        wrong = _products(missed, wrongly)
         covariance = summed(jnp.concatenate([right, -wrong])).value
         by_predicted, by_actual = (
-            jnp.sqrt(summed(_products(part, total - part)).value) for part in (counts.predicted, counts.actual)
+            jnp.sqrt(summed(_products(part, _minus(total, part))).value) for part in (counts.predicted, counts.actual)
         )
         scale = by_predicted * by_actual
         return jnp.where(scale > 0, covariance / jnp.where(scale > 0, scale, 1.0), 0.0)
 
     classes = number_of_classes("matthews_corrcoef", dataset, num_classes)
-    return of_counts("matthews_corrcoef", classes, threshold, compute)
+    return of_counts("matthews_corrcoef", classes, threshold, compute, of_sums=True)
 
 
 @register("metric", "cohen_kappa", needs=("dataset",))
@@ -65,17 +66,35 @@ def cohen_kappa(dataset: Any = None, *, num_classes: int | None = None, threshol
     """
 
     def compute(counts: Counts) -> jax.Array:
-        total = counts.predicted.sum()
-        wrong = (total - counts.hit.sum()).astype(jnp.float32)
-        by_chance = summed(_products(counts.predicted, total - counts.actual)).value
-        return 1 - wrong / (by_chance / total.astype(jnp.float32))
+        total = _total(counts.predicted)
+        wrong = as_numbers(_minus(total, _total(counts.hit))).astype(jnp.float32)
+        by_chance = summed(_products(counts.predicted, _minus(total, counts.actual))).value
+        return 1 - wrong / (by_chance / as_numbers(total).astype(jnp.float32))
 
     classes = number_of_classes("cohen_kappa", dataset, num_classes)
-    return of_counts("cohen_kappa", classes, threshold, compute)
+    return of_counts("cohen_kappa", classes, threshold, compute, of_sums=True)
 
 
-def _products(one: jax.Array, other: jax.Array) -> jax.Array:
-    """Return float32[4 n] that add up to the sum of one x other, int32[n]; each is exact for counts below 2^24."""
+def _total(count: Count) -> Count:
+    if not isinstance(count, Sum):
+        return count.sum()
+    return add(*(summed(part) for part in count))
+
+
+def _minus(one: Count, other: Count) -> Count:
+    if not (isinstance(one, Sum) and isinstance(other, Sum)):
+        return as_numbers(one) - as_numbers(other)
+    return add(one, Sum(-other.total, -other.lost))
+
+
+def _products(one: Any, other: Any) -> jax.Array:
+    """Return float32[4 n] that add up to the sum of one x other, int32[n]; each is exact for counts below 2^24.
+
+    Of sums of weights they are the products of their parts, the first of which is exact in two.
+    """
+    if isinstance(one, Sum):
+        product, error = exact_product(one.total, other.total)
+        return jnp.concatenate([product, error, one.total * other.lost, one.lost * other.total])
     (high, low), (other_high, other_low) = (
         ((item >> 12).astype(jnp.float32), (item & 4095).astype(jnp.float32)) for item in (one, other)
     )

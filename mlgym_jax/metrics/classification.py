@@ -10,8 +10,9 @@ Synopsis:
     >>> float(metric.compute(state))
     0.5
 
-Their states count examples by class in integers, so they are exact in any order. Outputs, targets and `threshold` are
-those of `core.metrics`; outputs of integers are classes that were predicted already, such as those of `argmax`.
+Their states count examples by class in integers, so they are exact in any order, or add up their weights. Outputs,
+targets and `threshold` are those of `core.metrics`; outputs of integers are classes that were predicted already, such
+as those of `argmax`.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.core.metric import Batch, Metric, as_numbers, counted, plus_all
 from mlgym_jax.metrics.examples import (
     number_of_classes,
     predicted_classes,
@@ -36,11 +37,11 @@ Average = Literal["macro", "micro", "weighted", "binary", "none"]
 
 
 class Counts(NamedTuple):
-    """Numbers of examples by class, int32[classes]: predicted rightly, predicted, and there."""
+    """Numbers of examples by class, int32[classes], or weights: predicted rightly, predicted, and there."""
 
-    hit: jax.Array
-    predicted: jax.Array
-    actual: jax.Array
+    hit: Any
+    predicted: Any
+    actual: Any
 
 
 @register("metric", "accuracy")
@@ -57,18 +58,16 @@ def accuracy(*, threshold: float = 0.0, multilabel: bool = False) -> Metric:
         if multilabel:
             labels = read_labels("accuracy", outputs, batch)
             right = ((labels.outputs > threshold) == labels.targets).all(axis=-1) & labels.mask
-            return merge(state, (right.sum(dtype=jnp.int32), labels.mask.sum(dtype=jnp.int32)))
+            return plus_all(state, tuple(counted(there, labels.weights) for there in (right, labels.mask)))
         found = read_examples("accuracy", outputs, batch)
         hit = (predicted_classes(found, threshold) == found.targets) & found.mask
-        return merge(state, (hit.sum(dtype=jnp.int32), found.mask.sum(dtype=jnp.int32)))
-
-    def merge(one: Any, other: Any) -> Any:
-        return one[0] + other[0], one[1] + other[1]
+        return plus_all(state, tuple(counted(there, found.weights) for there in (hit, found.mask)))
 
     def compute(state: Any) -> jax.Array:
-        return jnp.where(state[1] > 0, ratio(*state), jnp.nan)
+        hit, total = as_numbers(state)
+        return jnp.where(total > 0, ratio(hit, total), jnp.nan)
 
-    return Metric(lambda: (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), update, merge, compute)
+    return Metric(lambda: (jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32)), update, plus_all, compute)
 
 
 @register("metric", "balanced_accuracy", needs=("dataset",))
@@ -247,7 +246,9 @@ def _averaged(
             return scores[positive_class]
         # A label that nothing is said of counts in the mean, as in scikit-learn; a class that does not occur does not.
         occurs = (
-            jnp.ones_like(counts.actual) if multilabel else (counts.predicted + counts.actual > 0).astype(jnp.int32)
+            jnp.ones(counts.actual.shape, jnp.int32)
+            if multilabel
+            else (counts.predicted + counts.actual > 0).astype(jnp.int32)
         )
         weights = counts.actual if average == "weighted" else occurs
         return ratio((scores * weights.astype(jnp.float32)).sum(), weights.sum())
@@ -256,23 +257,34 @@ def _averaged(
 
 
 def of_counts(
-    name: str, classes: int, threshold: float, compute: Callable[[Counts], Any], multilabel: bool = False
+    name: str,
+    classes: int,
+    threshold: float,
+    compute: Callable[[Counts], Any],
+    multilabel: bool = False,
+    of_sums: bool = False,
 ) -> Metric:
-    """Return the metric computed of each class's, or label's, hits, predictions and examples."""
+    """Return the metric computed of each class's, or label's, hits, predictions and examples.
+
+    Args:
+        of_sums: `compute` takes sums of weights as they are, with what rounding lost of them.
+    """
 
     def update(state: Counts, outputs: Any, batch: Batch) -> Counts:
         if multilabel:
             labels = read_labels(name, outputs, batch, classes)
             said, there = ((part & labels.mask[:, None]) for part in (labels.outputs > threshold, labels.targets))
-            return merge(state, Counts(*(item.sum(axis=0, dtype=jnp.int32) for item in (said & there, said, there))))
+            return plus_all(state, Counts(*(counted(item, labels.weights) for item in (said & there, said, there))))
         found = read_examples(name, outputs, batch, classes)
         every = jnp.arange(classes, dtype=jnp.int32)[None, :]
         is_predicted = (predicted_classes(found, threshold)[:, None] == every) & found.mask[:, None]
         is_actual = (found.targets[:, None] == every) & found.mask[:, None]
-        counted = (is_predicted & is_actual, is_predicted, is_actual)
-        return merge(state, Counts(*(item.sum(axis=0, dtype=jnp.int32) for item in counted)))
+        members = (is_predicted & is_actual, is_predicted, is_actual)
+        return plus_all(state, Counts(*(counted(item, found.weights) for item in members)))
 
-    def merge(one: Counts, other: Counts) -> Counts:
-        return Counts(*(a + b for a, b in zip(one, other, strict=True)))
-
-    return Metric(lambda: Counts(*(jnp.zeros((classes,), jnp.int32) for _ in range(3))), update, merge, compute)
+    return Metric(
+        lambda: Counts(*(jnp.zeros((classes,), jnp.int32) for _ in range(3))),
+        update,
+        plus_all,
+        compute if of_sums else lambda state: compute(as_numbers(state)),
+    )

@@ -19,12 +19,13 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.core.metric import Batch, Count, Metric, as_numbers, counted, plus
 from mlgym_jax.core.record import MOST_VALUES, matrix
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import (
     names_of_classes,
     number_of_classes,
+    pairs,
     predicted_classes,
     ratio,
     read_examples,
@@ -44,7 +45,7 @@ def confusion_matrix(
     multilabel: bool = False,
     as_scores: bool = False,
 ) -> Metric:
-    """Count the examples by target and predicted class; scikit-learn's `confusion_matrix`.
+    """Count the examples, or add up their weights, by target and predicted class; scikit-learn's `confusion_matrix`.
 
     It is a matrix, recorded in the epochs that are kept and in the last; `every_num_epochs` says otherwise.
 
@@ -66,22 +67,20 @@ def confusion_matrix(
         raise MlgymError(f"confusion_matrix: at most {int(MOST_VALUES**0.5)} classes are counted; found {classes}")
     names = names_of_classes(dataset, classes)
 
-    def counted(outputs: Any, batch: Batch) -> jax.Array:
+    def of_classes(outputs: Any, batch: Batch) -> Count:
         found = read_examples("confusion_matrix", outputs, batch, classes)
         every = jnp.arange(classes, dtype=jnp.int32)[None, :]
-        actual = ((found.targets[:, None] == every) & found.mask[:, None]).astype(jnp.float32)
-        predicted = (predicted_classes(found, threshold)[:, None] == every).astype(jnp.float32)
-        # Products of 0 and 1 and their sums up to 2^24 are exact in the precision of any matrix unit.
-        return (actual.T @ predicted).astype(jnp.int32)
+        actual = (found.targets[:, None] == every) & found.mask[:, None]
+        return pairs(actual, predicted_classes(found, threshold)[:, None] == every, found.weights)
 
-    def of_labels(outputs: Any, batch: Batch) -> jax.Array:
+    def of_labels(outputs: Any, batch: Batch) -> Count:
         labels = read_labels("confusion_matrix", outputs, batch, classes)
         said = labels.outputs > threshold
-        pairs = [
-            [(there & guessed & labels.mask[:, None]).sum(axis=0, dtype=jnp.int32) for guessed in (~said, said)]
+        members = [
+            [there & guessed & labels.mask[:, None] for guessed in (~said, said)]
             for there in (~labels.targets, labels.targets)
         ]
-        return jnp.moveaxis(jnp.asarray(pairs), -1, 0)
+        return counted(jnp.moveaxis(jnp.asarray(members), (0, 1), (-2, -1)), labels.weights)
 
     def normalized(state: jax.Array) -> jax.Array:
         axes = {"none": None, "true": (-1,), "predicted": (-2,), "all": (-2, -1)}[normalize]
@@ -90,7 +89,7 @@ def confusion_matrix(
         return ratio(state, jnp.broadcast_to(state.sum(axis=axes, keepdims=True), state.shape))
 
     def compute(state: jax.Array) -> Any:
-        table = normalized(state)
+        table = normalized(as_numbers(state))
         if as_scores:
             return {
                 f"true_{true}/predicted_{predicted}": table[true, predicted].astype(jnp.float32)
@@ -102,10 +101,10 @@ def confusion_matrix(
             return {name: matrix(table[label], classes=("no", "yes"), **axes) for label, name in enumerate(names)}
         return matrix(table, classes=names, **axes)
 
-    count, shape = (of_labels, (classes, 2, 2)) if multilabel else (counted, (classes, classes))
+    count, shape = (of_labels, (classes, 2, 2)) if multilabel else (of_classes, (classes, classes))
     return Metric(
         lambda: jnp.zeros(shape, jnp.int32),
-        lambda state, outputs, batch: state + count(outputs, batch),
-        lambda one, other: one + other,
+        lambda state, outputs, batch: plus(state, count(outputs, batch)),
+        plus,
         compute,
     )

@@ -10,7 +10,8 @@ Synopsis:
     >>> found.x.tolist(), found.y.tolist()
     ([[0.0, 0.0, 0.5, 1.0, 1.0]], [[0.0, 0.0, 0.5, 1.0, 1.0]])
 
-Their states count examples by class and threshold in integers: of a fixed size, exact in any order. Thresholds are
+Their states count examples by class and threshold in integers, or add up their weights: of a fixed size, and integers
+exact in any order. Thresholds are
 fixed before the program runs, at equal distances of log(p / (1 - p)) from -16 to 16, which tell apart probabilities
 that float32 still does. A curve has its points there; the areas that `auroc` and `aupr` compute of all examples are
 those of the whole curve. Curves are recorded in the epochs that are kept and in the last; `every_num_epochs` says
@@ -27,10 +28,17 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.core.metric import Batch, Metric, Sum, as_numbers, plus_all
 from mlgym_jax.core.record import MOST_VALUES, Curve, curve
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.metrics.examples import names_of_classes, number_of_classes, probabilities, read_examples, read_labels
+from mlgym_jax.metrics.examples import (
+    Examples,
+    names_of_classes,
+    number_of_classes,
+    probabilities,
+    read_examples,
+    read_labels,
+)
 from mlgym_jax.metrics.probability import Bins, of_bins
 from mlgym_jax.metrics.ranking import scores_of_classes
 
@@ -137,19 +145,20 @@ def calibration_curve(
     if positive_class is not None:
         number_of_classes("calibration_curve", dataset, num_classes, positive_class)
 
-    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, Examples]:
         found = read_examples("calibration_curve", outputs, batch)
         by_class = probabilities(found, from_logits)
         if positive_class is None:
             hit = by_class.argmax(axis=-1).astype(jnp.int32) == found.targets
-            return by_class.max(axis=-1)[:, None], hit[:, None], found.mask
+            return by_class.max(axis=-1)[:, None], hit[:, None], found
         own = found.targets == positive_class
-        return by_class[:, positive_class, None], own[:, None], found.mask
+        return by_class[:, positive_class, None], own[:, None], found
 
     def compute(state: Bins) -> Curve:
-        there = state.count > 0
-        count = jnp.where(there, state.count, 1).astype(jnp.float32)
-        mean, share = state.confidence.value / count, state.hit.astype(jnp.float32) / count
+        total, hit = as_numbers((state.count, state.hit))
+        there = total > 0
+        count = jnp.where(there, total, 1).astype(jnp.float32)
+        mean, share = state.confidence.value / count, hit.astype(jnp.float32) / count
         x, y = (jnp.where(there, value, jnp.nan) for value in (mean, share))
         return curve(x, y, x_name="confidence", y_name="accuracy" if positive_class is None else "share of the class")
 
@@ -159,10 +168,11 @@ def calibration_curve(
 class _Counts(NamedTuple):
     """Examples of a class, and others: int32[places, classes, 2], by how many thresholds their score reaches.
 
-    `invalid`, int32[classes], counts the scores that are no numbers.
+    `invalid`, int32[classes], counts the scores that are no numbers. With weights, `number` is
+    sums of these.
     """
 
-    number: jax.Array
+    number: Any
     invalid: jax.Array
 
 
@@ -211,25 +221,29 @@ def _of_thresholds(
             own = found.targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
         if not from_logits:
             scores = jnp.log(scores) - jnp.log1p(-scores)
-        counted = found.mask[:, None] & ~jnp.isnan(scores)
+        counts = found.mask[:, None] & ~jnp.isnan(scores)
         place = jnp.searchsorted(jnp.asarray(odds, jnp.float32), scores, side="right", method="scan_unrolled")
         column = jnp.broadcast_to(jnp.arange(len(columns), dtype=jnp.int32), place.shape)
-        number = state.number.at[place, column, (~own).astype(jnp.int32)].add(counted.astype(jnp.int32))
         invalid = (found.mask[:, None] & jnp.isnan(scores)).sum(axis=0, dtype=jnp.int32)
-        return _Counts(number, state.invalid + invalid)
+        at = place, column, (~own).astype(jnp.int32)
+        if found.weights is None:
+            return _Counts(state.number.at[at].add(counts.astype(jnp.int32)), state.invalid + invalid)
+        weights = jnp.where(counts, found.weights[:, None], 0.0)
+        number = jnp.zeros((num_thresholds + 1, len(columns), 2), jnp.float32).at[at].add(weights)
+        return plus_all(state, _Counts(Sum(number, jnp.zeros_like(number)), invalid))
 
     def compute(state: _Counts) -> Curve:
-        above = jnp.cumsum(state.number[::-1], axis=0)
+        above = jnp.cumsum(as_numbers(state.number)[::-1], axis=0)
         points = jnp.concatenate([jnp.zeros_like(above[:1]), above]).transpose(2, 1, 0)
         x, y = (jnp.where(state.invalid[:, None] > 0, jnp.nan, line) for line in lines(points[0], points[1]))
         undefined = jnp.isnan(x) | jnp.isnan(y)
         x, y = (jnp.where(undefined, jnp.nan, line) for line in (x, y))
         return curve(x, y, x_name=axes[0], y_name=axes[1], labels=labels, thresholds=shown)
 
-    return Metric(init, update, lambda one, other: jax.tree.map(jnp.add, one, other), compute)
+    return Metric(init, update, plus_all, compute)
 
 
 def _share(count: jax.Array, total: jax.Array) -> jax.Array:
     """Divide in float32; NaN where the total is 0."""
-    quotient = count.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
+    quotient = count.astype(jnp.float32) / jnp.where(total > 0, total, 1).astype(jnp.float32)
     return jnp.where(total > 0, quotient, jnp.nan)

@@ -3,10 +3,14 @@
 Where a metric takes classes, it takes them as
 
 - outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and
-  every position counts as an example, but for those that a field `where` of the targets' shape calls False;
+  every position counts as an example;
 - outputs and targets both `[batch, …, classes]`, more than one class: one-hot targets, whose argmax is the class;
 - outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}, or in {-1, 1}: class 1 above
   `threshold`, which is 0.0 for logits; use 0.5 for probabilities.
+
+A field `where` of the batch says which of them count, bool[batch, …], or how much, float[batch, …]: one number an
+example, or one a position. Counts of examples are then sums of weights, as with scikit-learn's `sample_weight`; of bool
+they are integers, and exact. What has the weight 0 is as if it were not there.
 
 With `multilabel=True` outputs and targets are both `[batch, …, labels]`, each label 0 or 1 by itself: an output above
 `threshold` says 1, and scores of labels are averaged as those of classes are, as scikit-learn does it.
@@ -24,9 +28,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from mlgym_jax.core.metric import Batch, shape_of
+from mlgym_jax.core.metric import Batch, Count, Sum, masked, shape_of
 from mlgym_jax.core.outputs import one_array
 from mlgym_jax.core.targets import check_classes, check_distributions, check_labels, check_two, known
+from mlgym_jax.core.weighted import INSTEAD, kept_of
 from mlgym_jax.errors import MlgymError
 
 OneVsRest = Literal["macro", "weighted", "binary", "none"]
@@ -39,11 +44,13 @@ class Examples(NamedTuple):
         outputs: float32[n, classes], or [n] of single outputs; integers [n] are classes that were predicted already.
         targets: int32[n].
         mask: bool[n].
+        weights: float32[n], or None where all that the mask leaves count alike.
     """
 
     outputs: jax.Array
     targets: jax.Array
     mask: jax.Array
+    weights: jax.Array | None = None
 
     @property
     def single(self) -> bool:
@@ -88,11 +95,21 @@ def read_examples(
             raise mismatch(name, outputs, targets)
         if jnp.asarray(batch["targets"]).shape != outputs.shape:
             check_classes(name, values, outputs.shape[-1], ignore)
-    mask = jnp.broadcast_to(mask.reshape(*mask.shape, *(1 for _ in targets.shape[mask.ndim :])), targets.shape)
-    if "where" in batch and jnp.shape(batch["where"]) == targets.shape:
-        mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
     flat = outputs.reshape(-1) if outputs.shape == targets.shape else outputs.reshape(-1, outputs.shape[-1])
-    return Examples(flat, targets.reshape(-1).astype(jnp.int32), mask.reshape(-1))
+    return Examples(flat, targets.reshape(-1).astype(jnp.int32), *counting(batch, targets))
+
+
+def counting(batch: Batch, values: jax.Array) -> tuple[jax.Array, jax.Array | None]:
+    """Return bool[n], which of the values [batch, …] count, and their weights, float32[n] or None, by mask and `where`.
+
+    Raises:
+        MlgymError: `where` is of other positions.
+    """
+    mask = batch["mask"]
+    mask = jnp.broadcast_to(mask.reshape(-1, *(1 for _ in values.shape[1:])), values.shape)
+    kept = kept_of(batch.get("where"), values) if values.ndim else None
+    mask, weights = masked(mask, kept)
+    return mask.reshape(-1), None if weights is None else weights.reshape(-1)
 
 
 class Labels(NamedTuple):
@@ -102,11 +119,13 @@ class Labels(NamedTuple):
         outputs: float32[n, labels].
         targets: bool[n, labels].
         mask: bool[n].
+        weights: float32[n], or None where all that the mask leaves count alike.
     """
 
     outputs: jax.Array
     targets: jax.Array
     mask: jax.Array
+    weights: jax.Array | None = None
 
 
 def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = None) -> Labels:
@@ -116,7 +135,7 @@ def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = 
         MlgymError: their shapes differ, there are not `num_labels` outputs, or known targets are not 0 and 1.
     """
     check_labels(name, known(batch))
-    outputs, targets, mask = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"]), batch["mask"]
+    outputs, targets = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"])
     if outputs.shape != targets.shape or outputs.ndim < 2:
         raise mismatch(f"{name} with multilabel=True", outputs, targets)
     labels = outputs.shape[-1]
@@ -125,11 +144,14 @@ def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = 
             f"{name}: {num_labels} labels are expected, found outputs {shape_of(outputs)}; "
             f"write component({name!r}, multilabel=True, num_classes={labels})"
         )
-    mask = jnp.broadcast_to(mask.reshape(-1, *(1 for _ in outputs.shape[1:-1])), outputs.shape[:-1])
-    if "where" in batch and jnp.shape(batch["where"]) == mask.shape:
-        mask = mask & jnp.asarray(batch["where"]).astype(jnp.bool_)
+    if labels > 1 and getattr(batch.get("where"), "shape", ()) == outputs.shape:
+        raise MlgymError(
+            f"{name} with multilabel=True: the labels of an example count together, but the field where, "
+            f"{shape_of(jnp.asarray(batch['where']))}, is of single labels; name another field, {INSTEAD}"
+        )
+    mask, weights = counting(batch, outputs[..., 0])
     outputs = outputs.astype(jnp.float32).reshape(-1, labels)
-    return Labels(outputs, targets.astype(jnp.float32).reshape(-1, labels) > 0.5, mask.reshape(-1))
+    return Labels(outputs, targets.astype(jnp.float32).reshape(-1, labels) > 0.5, mask, weights)
 
 
 def is_class_number(outputs: jax.Array) -> bool:
@@ -188,7 +210,7 @@ def over_classes(
         average: `macro`, the plain mean; `weighted`, by `weights`; `binary`, the score of `positive_class` alone;
             `none`, each by itself, `{"class_0": …}`.
         scores: float32[classes].
-        weights: int32[classes], the numbers of examples.
+        weights: int32[classes] or float32, the numbers of examples.
         defined: bool[classes].
     """
     if average == "none":
@@ -196,7 +218,7 @@ def over_classes(
         return {f"class_{index}": each[index] for index in range(len(scores))}
     if average == "binary":
         return jnp.where(defined, scores, jnp.nan)[positive_class]
-    counted = jnp.where(defined, weights if average == "weighted" else 1, 0).astype(jnp.float32)
+    counted = jnp.where(defined, weights if average == "weighted" else jnp.ones_like(weights), 0).astype(jnp.float32)
     total = counted.sum()
     mean = jnp.where(counted > 0, scores * counted, 0.0).sum() / jnp.where(total > 0, total, 1.0)
     return jnp.where(total > 0, mean, jnp.nan)
@@ -204,8 +226,18 @@ def over_classes(
 
 def ratio(count: jax.Array, total: jax.Array) -> jax.Array:
     """Divide in float32; 0 where the total is 0."""
-    quotient = count.astype(jnp.float32) / jnp.maximum(total, 1).astype(jnp.float32)
+    quotient = count.astype(jnp.float32) / jnp.where(total > 0, total, 1).astype(jnp.float32)
     return jnp.where(total > 0, quotient, 0.0)
+
+
+def pairs(one: jax.Array, other: jax.Array, weights: jax.Array | None) -> Count:
+    """Count the examples by two memberships, bool[n, a] and bool[n, b]: int32[a, b], or sums of weights, float32[n]."""
+    if weights is None:
+        # Products of 0 and 1 and their sums up to 2^24 are exact in the precision of any matrix unit.
+        return (one.astype(jnp.float32).T @ other.astype(jnp.float32)).astype(jnp.int32)
+    weighed = jnp.where(one, weights[:, None], 0.0)
+    found = jnp.matmul(weighed.T, other.astype(jnp.float32), precision=jax.lax.Precision.HIGHEST)
+    return Sum(found, jnp.zeros_like(found))
 
 
 def by_example(values: jax.Array, batch_size: int) -> jax.Array:

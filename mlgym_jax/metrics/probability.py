@@ -22,9 +22,31 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Mean, Metric, Sum, add, add_means, mean_state, mean_value, summed, zero_sum
+from mlgym_jax.core.metric import (
+    Batch,
+    Mean,
+    Metric,
+    Sum,
+    add,
+    add_means,
+    as_numbers,
+    counted,
+    exact_product,
+    mean_state,
+    mean_value,
+    plus_all,
+    summed,
+    zero_sum,
+)
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.metrics.examples import OneVsRest, number_of_classes, over_classes, probabilities, read_examples
+from mlgym_jax.metrics.examples import (
+    Examples,
+    OneVsRest,
+    number_of_classes,
+    over_classes,
+    probabilities,
+    read_examples,
+)
 
 
 @register("metric", "brier_score")
@@ -49,7 +71,7 @@ def brier_score(*, from_logits: bool = True, scale_by_half: bool | None = None) 
         values = jnp.square(by_class - is_target.astype(jnp.float32)).sum(axis=1)
         if scale_by_half or (scale_by_half is None and by_class.shape[1] == 2):
             values = values / 2
-        return add_means(state, mean_state(values, found.mask))
+        return add_means(state, mean_state(values, found.mask, found.weights))
 
     return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
 
@@ -59,7 +81,7 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
     """Exponential of the mean cross-entropy of all positions: exp(-1/n sum_i log p_i) with the targets' probabilities.
 
     Outputs `[batch, positions, classes]`, integer targets `[batch, positions]`. Positions do not count where the
-    batch's `mask`, or its field `where`, bool[batch, positions], is False.
+    batch's `mask`, or its field `where`, bool[batch, positions], is False; numbers there weigh them.
 
     Args:
         from_logits: whether outputs are logits; otherwise they are probabilities.
@@ -76,19 +98,21 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
         if found.single:
             by_class = jnp.stack([jnp.zeros_like(by_class) if from_logits else 1 - by_class, by_class], axis=-1)
         own = jnp.take_along_axis(by_class, jnp.where(mask, found.targets, 0)[:, None], axis=-1)[:, 0]
-        count = mask.sum(dtype=jnp.int32)
+        count = counted(mask, found.weights)
+        weighed = lambda values: values if found.weights is None else values * found.weights  # noqa: E731
         if not from_logits:
-            return add_means(state, Mean(summed(jnp.where(mask, -jnp.log(own), 0.0)), count))
+            return add_means(state, Mean(summed(jnp.where(mask, weighed(-jnp.log(own)), 0.0)), count))
         # -log p = (top - own) + log sum exp(outputs - top); the exponential of the mean asks for every digit.
         top = by_class.max(axis=-1)
         apart = add(Sum(top, jnp.zeros_like(top)), Sum(-own, jnp.zeros_like(own)))
         rest = apart.lost + jnp.log(jnp.exp(by_class - top[:, None]).sum(axis=-1))
-        total = add(*(summed(jnp.where(mask, values, 0.0)) for values in (apart.total, rest)))
+        total = add(*(summed(jnp.where(mask, weighed(values), 0.0)) for values in (apart.total, rest)))
         return add_means(state, Mean(total, count))
 
     def compute(state: Mean) -> jax.Array:
-        high, low = _quotient(state.sum, jnp.maximum(state.count, 1).astype(jnp.float32))
-        return jnp.where(state.count > 0, jnp.exp(high) * jnp.exp(low), jnp.nan)
+        count = as_numbers(state.count)
+        high, low = _quotient(state.sum, jnp.where(count > 0, count, 1).astype(jnp.float32))
+        return jnp.where(count > 0, jnp.exp(high) * jnp.exp(low), jnp.nan)
 
     return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, compute)
 
@@ -96,18 +120,9 @@ def perplexity(*, from_logits: bool = True, ignore_target: int | None = None) ->
 def _quotient(dividend: Sum, divisor: jax.Array) -> tuple[jax.Array, jax.Array]:
     """Return dividend / divisor, and what rounding lost of it, by Dekker's exact product (1971)."""
     quotient = dividend.value / divisor
-    product = quotient * divisor
-    (a, a_rest), (b, b_rest) = (_halves(value) for value in (quotient, divisor))
-    error = ((a * b - product) + a * b_rest + a_rest * b) + a_rest * b_rest
+    product, error = exact_product(quotient, divisor)
     remainder = ((dividend.total - product) - error) + dividend.lost
     return quotient, jnp.where(jnp.isfinite(remainder), remainder / divisor, 0.0)
-
-
-def _halves(value: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Split float32 into two numbers of 12 bits each, whose products are exact."""
-    shifted = value * 4097.0
-    high = shifted - (shifted - value)
-    return high, value - high
 
 
 @register("metric", "expected_calibration_error")
@@ -129,11 +144,11 @@ def expected_calibration_error(*, num_bins: int = 15, from_logits: bool = True) 
         Guo, Pleiss, Sun and Weinberger, On calibration of modern neural networks, 2017.
     """
 
-    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, Examples]:
         found = read_examples("expected_calibration_error", outputs, batch)
         by_class = probabilities(found, from_logits)
         hit = by_class.argmax(axis=-1).astype(jnp.int32) == found.targets
-        return by_class.max(axis=-1)[:, None], hit[:, None], found.mask
+        return by_class.max(axis=-1)[:, None], hit[:, None], found
 
     def compute(state: Bins) -> jax.Array:
         return _errors(state)[0]
@@ -172,23 +187,23 @@ def class_wise_calibration_error(
     name = "class_wise_calibration_error"
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
 
-    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def binned(outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array, Examples]:
         found = read_examples(name, outputs, batch, classes)
         is_target = found.targets[:, None] == jnp.arange(classes, dtype=jnp.int32)[None, :]
-        return probabilities(found, from_logits), is_target, found.mask
+        return probabilities(found, from_logits), is_target, found
 
     def compute(state: Bins) -> Any:
-        counts, defined = state.hit.sum(axis=1), jnp.ones((classes,), bool)
+        counts, defined = as_numbers(state.hit).sum(axis=1), jnp.ones((classes,), bool)
         return over_classes(average, _errors(state), counts, defined, positive_class)
 
     return of_bins(name, classes, num_bins, binned, compute)
 
 
 class Bins(NamedTuple):
-    """Numbers of examples and of hits, int32[classes, bins], and their confidences added up."""
+    """Numbers of examples and of hits, int32[classes, bins] or weights, and their confidences added up."""
 
-    count: jax.Array
-    hit: jax.Array
+    count: Any
+    hit: Any
     confidence: Sum
 
 
@@ -196,12 +211,12 @@ def of_bins(
     name: str,
     classes: int,
     num_bins: int,
-    binned: Callable[[Any, Batch], tuple[jax.Array, jax.Array, jax.Array]],
+    binned: Callable[[Any, Batch], tuple[jax.Array, jax.Array, Examples]],
     compute: Callable[[Bins], Any],
 ) -> Metric:
     """Return the metric that is computed of bins of confidences.
 
-    `binned` returns confidences float32[n, classes], whether they are of the target, bool[n, classes], and bool[n].
+    `binned` returns confidences float32[n, classes], whether they are of the target, bool[n, classes], and what counts.
     """
     if num_bins < 1:
         raise MlgymError(f"{name}: num_bins is at least 1; found {num_bins}")
@@ -211,27 +226,30 @@ def of_bins(
         return Bins(nothing, nothing, zero_sum(classes, num_bins))
 
     def update(state: Bins, outputs: Any, batch: Batch) -> Bins:
-        confidence, hit, mask = binned(outputs, batch)
+        confidence, hit, examples = binned(outputs, batch)
+        weights = examples.weights
         edges = jnp.asarray([edge / num_bins for edge in range(1, num_bins)], jnp.float32)
         index = (confidence[..., None] > edges[None, None, :]).sum(axis=-1, dtype=jnp.int32)
         in_bin = index[..., None] == jnp.arange(num_bins, dtype=jnp.int32)[None, None, :]
-        in_bin = in_bin & mask[:, None, None]
+        in_bin = in_bin & examples.mask[:, None, None]
+        if weights is not None:
+            confidence = confidence * weights[:, None]
         found = Bins(
-            in_bin.sum(axis=0, dtype=jnp.int32),
-            (in_bin & hit[..., None]).sum(axis=0, dtype=jnp.int32),
+            counted(in_bin, weights),
+            counted(in_bin & hit[..., None], weights),
             summed(jnp.where(in_bin, confidence[..., None], 0.0)),
         )
-        return merge(state, found)
+        return plus_all(state, found)
 
-    def merge(one: Bins, other: Bins) -> Bins:
-        return Bins(one.count + other.count, one.hit + other.hit, add(one.confidence, other.confidence))
-
-    return Metric(init, update, merge, compute)
+    return Metric(init, update, plus_all, compute)
 
 
 def _errors(state: Bins) -> jax.Array:
     """Return float32[classes], the calibration errors; NaN without any example."""
-    apart = (state.hit.astype(jnp.float32) - state.confidence.total) - state.confidence.lost
-    total = state.count.sum(axis=1)
-    errors = jnp.abs(apart).sum(axis=1) / jnp.maximum(total, 1).astype(jnp.float32)
+    hit, lost = (
+        (state.hit.total, state.hit.lost) if isinstance(state.hit, Sum) else (state.hit.astype(jnp.float32), 0.0)
+    )
+    apart = (hit - state.confidence.total) - (state.confidence.lost - lost)
+    total = as_numbers(state.count).sum(axis=1)
+    errors = jnp.abs(apart).sum(axis=1) / jnp.where(total > 0, total, 1).astype(jnp.float32)
     return jnp.where(total > 0, errors, jnp.nan)

@@ -17,7 +17,8 @@ They gather: each class is ranked against all others over the whole split at onc
 - with `from_logits=False`, its output as it is: probabilities, or any scores;
 - of a single output, that output for class 1 and its negative for class 0.
 
-A class with a score that is not a number has no score. Without any example all of them are NaN.
+A class with a score that is not a number has no score. Without any example all of them are NaN. Weights of a field
+`where` are those of scikit-learn's `sample_weight`; metrics of the first k examples, which are counted, take none.
 """
 
 from __future__ import annotations
@@ -29,7 +30,8 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric, Sum, add, gathering, summed, zero_sum
+from mlgym_jax.core.metric import Batch, Metric, Sum, add, as_numbers, counted, gathering, summed, zero_sum
+from mlgym_jax.core.weighted import refuse_weights
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import (
     Examples,
@@ -81,8 +83,11 @@ def auroc(
         defined = (ranked.positives > 0) & (ranked.negatives > 0)
         # Of the positive at each row: twice the negatives below and once those of its score; twice those above, too.
         below = ranked.negatives_before + ranked.negatives_through
-        won = _exact_sum(jnp.where(ranked.positive, below, 0))
-        lost = _exact_sum(jnp.where(ranked.positive, 2 * ranked.negatives - below, 0))
+        above = 2 * ranked.negatives - below
+        if ranked.weight is None:
+            won, lost = (_exact_sum(jnp.where(ranked.positive, pairs, 0)) for pairs in (below, above))
+        else:
+            won, lost = (summed(ranked.weight * pairs).value for pairs in (below, above))
         return won / jnp.where(defined, won + lost, 1.0), defined
 
     return _one_vs_rest("auroc", dataset, average, num_classes, positive_class, from_logits, score, multilabel)
@@ -111,8 +116,11 @@ def aupr(
     def score(ranked: _Ranked) -> tuple[jax.Array, jax.Array]:
         hits = (ranked.positives - ranked.positives_before).astype(jnp.float32)
         others = (ranked.negatives - ranked.negatives_before).astype(jnp.float32)
-        precisions = jnp.where(ranked.positive, hits / jnp.maximum(hits + others, 1.0), 0.0)
-        mean = summed(precisions).value / jnp.maximum(ranked.positives, 1).astype(jnp.float32)
+        found = hits + others
+        precisions = jnp.where(ranked.positive, hits / jnp.where(found > 0, found, 1.0), 0.0)
+        if ranked.weight is not None:
+            precisions = precisions * ranked.weight
+        mean = summed(precisions).value / jnp.where(ranked.positives > 0, ranked.positives, 1).astype(jnp.float32)
         return mean, ranked.positives + ranked.negatives > 0
 
     return _one_vs_rest("aupr", dataset, average, num_classes, positive_class, from_logits, score, multilabel)
@@ -141,7 +149,8 @@ def retrieval_recall_at_k(
     def score(ranked: _Ranked) -> tuple[jax.Array, jax.Array]:
         return _found_among(ranked, k), ranked.positives > 0
 
-    return _one_vs_rest("retrieval_recall_at_k", dataset, average, num_classes, positive_class, from_logits, score)
+    name = "retrieval_recall_at_k"
+    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score, takes_weights=False)
 
 
 @register("metric", "area_under_retrieval_recall_at_k", needs=("dataset",))
@@ -168,19 +177,22 @@ def area_under_retrieval_recall_at_k(
         recalls = jax.lax.map(lambda places: _found_among(ranked, places), jnp.arange(1, k + 1, dtype=jnp.int32))
         return (recalls.sum() - (recalls[0] + recalls[-1]) / 2) / (k - 1), ranked.positives > 0
 
-    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score)
+    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score, takes_weights=False)
 
 
 class _Rows(NamedTuple):
-    """A row an example: float32[batch, …, columns], int32[batch, …], bool[batch, …]."""
+    """A row an example: float32[batch, …, columns], int32[batch, …], bool[batch, …]; float32[batch, …] or None."""
 
     scores: jax.Array
     targets: jax.Array
     mask: jax.Array
+    weights: jax.Array | None = None
 
 
 class _Ranked(NamedTuple):
     """Examples by rising score of one class, those masked out anywhere; int32[n] but for the totals, int32[].
+
+    With weights all of them are sums of these, float32.
 
     Attributes:
         positive: bool[n], whether the example is of the class.
@@ -196,6 +208,7 @@ class _Ranked(NamedTuple):
     negatives_before: jax.Array
     negatives_through: jax.Array
     negatives: jax.Array
+    weight: jax.Array | None = None  # float32[n], of each example of the class, 0 of the others
 
 
 def _one_vs_rest(
@@ -207,6 +220,7 @@ def _one_vs_rest(
     from_logits: bool,
     score: Callable[[_Ranked], tuple[jax.Array, jax.Array]],
     multilabel: bool = False,
+    takes_weights: bool = True,
 ) -> Metric:
     """Return the metric that is one score a class, averaged; `score` returns it and whether it is defined."""
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
@@ -222,31 +236,36 @@ def _one_vs_rest(
         return _Rows(jnp.zeros((0, len(columns)), jnp.float32), targets, jnp.zeros((0,), bool))
 
     def rows(outputs: Any, batch: Batch) -> _Rows:
+        if not takes_weights:
+            refuse_weights(name, batch.get("where"), "it counts the examples of the k highest scores")
         if multilabel:
-            labels = read_labels(name, outputs, batch, classes)
-            own = jnp.where(labels.mask[:, None], labels.outputs, 0.0), labels.targets.astype(jnp.int32)
-            leaves = (*(leaf[:, jnp.asarray(columns)] for leaf in own), labels.mask)
-            return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in leaves))
-        found = read_examples(name, outputs, batch, classes)
-        scores = jnp.where(found.mask[:, None], scores_of_classes(found, from_logits)[:, jnp.asarray(columns)], 0.0)
-        size = batch["mask"].shape[0]
-        return _Rows(*(by_example(leaf, size) for leaf in (scores, found.targets, found.mask)))
+            found = read_labels(name, outputs, batch, classes)
+            own = jnp.where(found.mask[:, None], found.outputs, 0.0), found.targets.astype(jnp.int32)
+            leaves = (*(leaf[:, jnp.asarray(columns)] for leaf in own), found.mask)
+        else:
+            found = read_examples(name, outputs, batch, classes)
+            scores = scores_of_classes(found, from_logits)[:, jnp.asarray(columns)]
+            leaves = jnp.where(found.mask[:, None], scores, 0.0), found.targets, found.mask
+        weights = () if found.weights is None else (found.weights,)
+        return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in (*leaves, *weights)))
 
     def compute(state: _Rows) -> Any:
         targets = flat_rows(state.targets, len(columns)) if multilabel else flat_rows(state.targets)
         scores, mask = flat_rows(state.scores, len(columns)), flat_rows(state.mask)
+        weights = state.weights if state.weights is None else flat_rows(state.weights)
         if not len(mask):  # no row at all is as good as one that does not count
             scores, targets, mask = (jnp.zeros((1, *leaf.shape[1:]), leaf.dtype) for leaf in (scores, targets, mask))
+            weights = None
         own = targets > 0 if multilabel else targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
 
         def of_class(scores: jax.Array, own: jax.Array) -> tuple[jax.Array, jax.Array]:
-            found, defined = score(_ranked(scores, own, mask))
+            found, defined = score(_ranked(scores, own, mask, weights))
             return jnp.where((jnp.isnan(scores) & mask).any(), jnp.nan, found), defined
 
         each, defined = jax.vmap(of_class, in_axes=1)(scores, own)
         if alone:
             return jnp.where(defined, each, jnp.nan)[0]
-        counts = (own & mask[:, None]).sum(axis=0, dtype=jnp.int32)
+        counts = as_numbers(counted(own & mask[:, None], weights))
         return over_classes(average, each, counts, defined, positive_class)
 
     return gathering(init, rows, compute)
@@ -269,10 +288,10 @@ def scores_of_classes(found: Examples, from_logits: bool) -> jax.Array:
     return jnp.where(is_top, of_top, of_others)
 
 
-def _ranked(scores: jax.Array, own: jax.Array, mask: jax.Array) -> _Ranked:
-    scores, positive, counted = jax.lax.sort(
-        (scores, (own & mask).astype(jnp.int32), mask.astype(jnp.int32)), num_keys=1
-    )
+def _ranked(scores: jax.Array, own: jax.Array, mask: jax.Array, weights: jax.Array | None) -> _Ranked:
+    marks = (own & mask, mask)
+    numbers = (jnp.where(mark, weights, 0.0) if weights is not None else mark.astype(jnp.int32) for mark in marks)
+    scores, positive, every = jax.lax.sort((scores, *numbers), num_keys=1)
     differs = scores[1:] != scores[:-1]
     at_end = jnp.ones((1,), bool)
     is_first, is_last = jnp.concatenate([at_end, differs]), jnp.concatenate([differs, at_end])
@@ -284,7 +303,8 @@ def _ranked(scores: jax.Array, own: jax.Array, mask: jax.Array) -> _Ranked:
         through = jax.lax.cummin(jnp.where(is_last, so_far, total), reverse=True)
         return before, through, total
 
-    return _Ranked(positive > 0, *through_ties(positive), *through_ties(counted - positive))
+    weight = None if weights is None else positive
+    return _Ranked(positive > 0, *through_ties(positive), *through_ties(every - positive), weight)
 
 
 def _found_among(ranked: _Ranked, k: Any) -> jax.Array:

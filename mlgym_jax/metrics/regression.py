@@ -10,7 +10,8 @@ Synopsis:
     0.949
 
 Outputs and targets have one shape; outputs `[batch, 1]` also meet targets `[batch]`, as one column, and the other way
-round. `mse` and `mae` leave out what a field `where`, bool[batch, positions], calls False, as losses do.
+round. A field `where` says which elements count, bool[batch, …], or how much, float[batch, …]: one number an example,
+as scikit-learn's `sample_weight`, or of single elements. Metrics that are averaged over outputs weigh each by itself.
 """
 
 from __future__ import annotations
@@ -24,13 +25,18 @@ import jax.numpy as jnp
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.metric import (
     Batch,
+    Count,
     Mean,
     Metric,
     Sum,
     add,
     add_means,
+    as_numbers,
+    counted,
+    masked,
     mean_state,
     mean_value,
+    plus,
     summed,
     zero_sum,
 )
@@ -54,15 +60,15 @@ def mae() -> Metric:
 
 
 def _mean_of(name: str, measured: Callable[[jax.Array], jax.Array]) -> Metric:
-    """Return the metric that is the mean over all elements, but for those that a field `where` calls False."""
+    """Return the metric that is the mean over all elements that count."""
 
     def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
         values = measured(_errors(name, outputs, batch))
-        kept = kept_of(batch.get("where"), values.reshape(jnp.shape(outputs)))
-        if kept is None:
-            return add_means(state, mean_state(values.mean(axis=1), batch["mask"]))
-        kept = kept.reshape(values.shape) & batch["mask"][:, None]
-        return add_means(state, mean_state(values.reshape(-1), kept.reshape(-1)))
+        mask, weights = _counting(values, outputs, batch)
+        if mask.ndim == 1:
+            return add_means(state, mean_state(values.mean(axis=1), mask))
+        weights = None if weights is None else weights.reshape(-1)
+        return add_means(state, mean_state(values.reshape(-1), mask.reshape(-1), weights))
 
     return Metric(lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32)), update, add_means, mean_value)
 
@@ -77,7 +83,7 @@ def rmse(dataset: Any = None, *, num_outputs: int | None = None) -> Metric:
 
     def update(state: Mean, outputs: Any, batch: Batch) -> Mean:
         errors = _columns("rmse", _errors("rmse", outputs, batch), width)
-        return add_means(state, mean_state(jnp.square(errors), batch["mask"]))
+        return add_means(state, mean_state(jnp.square(errors), *_counting(errors, outputs, batch)))
 
     def compute(state: Mean) -> jax.Array:
         return jnp.sqrt(mean_value(state)).mean()
@@ -101,9 +107,9 @@ def r2(dataset: Any = None, *, num_outputs: int | None = None) -> Metric:
         MlgymError: in `update`, outputs of another number of elements.
     """
 
-    def score(errors: _Moments, targets: _Moments, count: jax.Array) -> jax.Array:
+    def score(errors: _Moments, targets: _Moments, count: jax.Array, number: jax.Array) -> jax.Array:
         missed = errors.squares.value + count * jnp.square(errors.mean.value)
-        return _explained(missed, targets.squares.value, count >= 2)
+        return _explained(missed, targets.squares.value, number >= 2)
 
     return _of_moments("r2", _width(dataset, num_outputs), score)
 
@@ -116,8 +122,8 @@ def explained_variance(dataset: Any = None, *, num_outputs: int | None = None) -
     targets are those of `r2`. Without any example it is NaN.
     """
 
-    def score(errors: _Moments, targets: _Moments, count: jax.Array) -> jax.Array:
-        return _explained(errors.squares.value, targets.squares.value, count >= 1)
+    def score(errors: _Moments, targets: _Moments, count: jax.Array, number: jax.Array) -> jax.Array:
+        return _explained(errors.squares.value, targets.squares.value, number >= 1)
 
     return _of_moments("explained_variance", _width(dataset, num_outputs), score)
 
@@ -130,9 +136,12 @@ class _Moments(NamedTuple):
 
 
 class _State(NamedTuple):
-    count: jax.Array
+    """How many examples, or their weights; of all outputs, or where they differ in it of each."""
+
+    count: Count
     errors: _Moments
     targets: _Moments
+    examples: jax.Array | None = None  # how many there are, where they have weights
 
 
 def _of_moments(name: str, width: int, score: Callable[..., jax.Array]) -> Metric:
@@ -143,36 +152,62 @@ def _of_moments(name: str, width: int, score: Callable[..., jax.Array]) -> Metri
         return _State(jnp.zeros((), jnp.int32), nothing, nothing)
 
     def update(state: _State, outputs: Any, batch: Batch) -> _State:
-        errors, mask = _columns(name, _errors(name, outputs, batch), width), batch["mask"]
+        errors = _columns(name, _errors(name, outputs, batch), width)
+        mask, weights = _counting(errors, outputs, batch)
         targets = jnp.asarray(batch["targets"]).astype(jnp.float32).reshape(errors.shape)
-        return merge(state, _State(mask.sum(dtype=jnp.int32), _moments(errors, mask), _moments(targets, mask)))
+        of_errors, of_targets = (_moments(values, mask, weights) for values in (errors, targets))
+        number = mask.sum(axis=0, dtype=jnp.int32)
+        if weights is None:
+            return merge(state, _State(number, of_errors, of_targets))
+        return merge(state, _State(summed(jnp.where(mask, weights, 0.0)), of_errors, of_targets, number))
 
     def merge(one: _State, other: _State) -> _State:
-        counts = one.count, other.count
+        count = plus(one.count, other.count)
+        counts = as_numbers((one.count, other.count, count))
         errors, targets = _merged(one.errors, other.errors, *counts), _merged(one.targets, other.targets, *counts)
-        return _State(one.count + other.count, errors, targets)
+        numbers = [state.examples for state in (one, other) if state.examples is not None]
+        return _State(count, errors, targets, sum(numbers[1:], start=numbers[0]) if numbers else None)
 
     def compute(state: _State) -> jax.Array:
-        return score(state.errors, state.targets, state.count.astype(jnp.float32)).mean()
+        count = as_numbers(state.count)
+        number = count if state.examples is None else state.examples
+        return score(state.errors, state.targets, count.astype(jnp.float32), number).mean()
 
     return Metric(init, update, merge, compute)
 
 
-def _moments(values: jax.Array, mask: jax.Array) -> _Moments:
-    """Return the moments of float32[n, outputs] over n.
+def _counting(values: jax.Array, outputs: Any, batch: Batch) -> tuple[jax.Array, jax.Array | None]:
+    """Return which of the values, float32[batch, elements], count, and how much.
+
+    bool[batch], where there is no field `where`, else bool[batch, elements]; and float32 of that shape, or None.
+    """
+    kept = kept_of(batch.get("where"), values.reshape(jnp.shape(one_array(outputs))))
+    if kept is None:
+        return batch["mask"], None
+    kept = kept.reshape(values.shape)
+    return masked(jnp.broadcast_to(batch["mask"][:, None], values.shape), kept)
+
+
+def _moments(values: jax.Array, mask: jax.Array, weights: jax.Array | None) -> _Moments:
+    """Return the moments of float32[n, outputs] over n, of those that the mask, bool[n] or of their shape, leaves.
 
     They are taken around the first value, so that a constant has no variance at all and an offset costs no digits.
     """
-    first = jnp.where(mask.any(), values[jnp.argmax(mask)], 0.0)
-    shifted = jnp.where(mask[:, None], values - first[None, :], 0.0)
-    mean = summed(shifted).value / jnp.maximum(mask.sum(dtype=jnp.int32), 1).astype(jnp.float32)
-    squares = summed(jnp.where(mask[:, None], jnp.square(shifted - mean[None, :]), 0.0))
+    rows = jnp.argmax(mask, axis=0)
+    own = values[rows] if mask.ndim == 1 else jnp.take_along_axis(values, rows[None, :], axis=0)[0]
+    first = jnp.where(mask.any(axis=0), own, 0.0)
+    there = mask[:, None] if mask.ndim == 1 else mask
+    weighed = lambda values: values if weights is None else values * weights  # noqa: E731
+    shifted = jnp.where(there, values - first[None, :], 0.0)
+    count = as_numbers(counted(mask) if weights is None else summed(jnp.where(there, weights, 0.0)))
+    mean = summed(jnp.where(there, weighed(shifted), 0.0)).value / jnp.where(count > 0, count, 1).astype(jnp.float32)
+    squares = summed(jnp.where(there, weighed(jnp.square(shifted - mean[None, :])), 0.0))
     return _Moments(add(Sum(first, jnp.zeros_like(first)), Sum(mean, jnp.zeros_like(mean))), squares)
 
 
-def _merged(one: _Moments, other: _Moments, count: jax.Array, other_count: jax.Array) -> _Moments:
+def _merged(one: _Moments, other: _Moments, count: jax.Array, other_count: jax.Array, both_counts: Any) -> _Moments:
     """Merge moments (Chan, Golub and LeVeque, Updating formulae, 1979)."""
-    share = other_count.astype(jnp.float32) / jnp.maximum(count + other_count, 1).astype(jnp.float32)
+    share = other_count.astype(jnp.float32) / jnp.where(both_counts > 0, both_counts, 1).astype(jnp.float32)
     apart = (other.mean.total - one.mean.total) + (other.mean.lost - one.mean.lost)
     moved = one.mean.lost + apart * share
     mean = add(Sum(one.mean.total, jnp.zeros_like(moved)), Sum(moved, jnp.zeros_like(moved)))

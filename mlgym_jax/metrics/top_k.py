@@ -23,19 +23,22 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric
+from mlgym_jax.core.metric import Batch, Metric, as_numbers, counted, plus_all
 from mlgym_jax.core.targets import check_rank
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.metrics.examples import Examples, number_of_classes, ratio, read_examples
+from mlgym_jax.metrics.examples import Examples, number_of_classes, pairs, ratio, read_examples
 
 OverClasses = Literal["micro", "macro", "none"]
 
 
 class _Ranks(NamedTuple):
-    """Numbers of targets by rank, int32[groups, k], and of all, int32[groups]; a group is a class, or all of them."""
+    """Numbers of targets by rank, int32[groups, k], and of all, int32[groups]; a group is a class, or all of them.
 
-    at: jax.Array
-    count: jax.Array
+    With weights they are sums of these.
+    """
+
+    at: Any
+    count: Any
 
 
 @register("metric", "top_k")
@@ -118,14 +121,10 @@ def _of_ranks(
         group = jnp.zeros_like(found.targets) if average == "micro" else found.targets
         of_group = (group[:, None] == jnp.arange(groups, dtype=jnp.int32)[None, :]) & found.mask[:, None]
         at_rank = _rank(found)[:, None] == jnp.arange(k, dtype=jnp.int32)[None, :]
-        # Products of 0 and 1 and their sums up to 2^24 are exact in the precision of any matrix unit.
-        at = of_group.astype(jnp.float32).T @ at_rank.astype(jnp.float32)
-        return merge(state, _Ranks(at.astype(jnp.int32), of_group.sum(axis=0, dtype=jnp.int32)))
-
-    def merge(one: _Ranks, other: _Ranks) -> _Ranks:
-        return _Ranks(one.at + other.at, one.count + other.count)
+        return plus_all(state, _Ranks(pairs(of_group, at_rank, found.weights), counted(of_group, found.weights)))
 
     def compute(state: _Ranks) -> Any:
+        state = as_numbers(state)
         recalls = ratio(jnp.cumsum(state.at, axis=1), jnp.broadcast_to(state.count[:, None], state.at.shape))
         present = state.count > 0
         scores = jnp.where(present, score(recalls), jnp.nan)
@@ -135,7 +134,7 @@ def _of_ranks(
             return {f"class_{index}": scores[index] for index in range(groups)}
         return jnp.where(present, scores, 0.0).sum() / present.sum(dtype=jnp.int32).astype(jnp.float32)
 
-    return Metric(init, update, merge, compute)
+    return Metric(init, update, plus_all, compute)
 
 
 def _rank(found: Examples) -> jax.Array:

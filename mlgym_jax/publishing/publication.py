@@ -6,12 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.events import layout
 from mlgym_jax.execution.interruption import requested
 from mlgym_jax.publishing.address import Boards
-from mlgym_jax.publishing.board import BoardPublisher
+
+if TYPE_CHECKING:
+    from mlgym_jax.publishing.board import BoardPublisher
 
 _UNREACHED_WAIT_SECONDS = 2.0  # of a board that has never answered there is little to hope for
 _INTERRUPTED_WAIT_SECONDS = 2.0
@@ -47,6 +49,8 @@ class Publication:
         run_id = os.path.basename(self._run_dir)
         path = os.path.join(self._run_dir, layout.LOG)
         for address in self._boards.addresses:
+            from mlgym_jax.publishing.board import BoardPublisher  # here, as most runs have no board
+
             publisher = BoardPublisher(address, self._run_dir, run_id, path, self, tell)
             self._publishers.append(publisher)
             if not self._boards.quiet:

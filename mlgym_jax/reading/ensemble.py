@@ -8,6 +8,7 @@ the mean probabilities, `argmax` their largest.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -27,6 +28,7 @@ from mlgym_jax.events.views import RunView
 from mlgym_jax.reading.meaning import Meaning
 from mlgym_jax.reading.prediction import Predictor, predicted, raw_fields
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.new_texts import knowing_texts
 
 
 class Ensemble:
@@ -99,7 +101,10 @@ class Ensemble:
 
     @functools.cached_property
     def _compiled(self) -> Callable[[Any], Any]:
-        return jax.jit(lambda batch: self._outputs([one.outputs_of(one.state, batch) for one in self._models]))
+        return self._compiled_of(self._models)
+
+    def _compiled_of(self, models: Sequence[Predictor]) -> Callable[[Any], Any]:
+        return jax.jit(lambda batch: self._outputs([one.outputs_of(one.state, batch) for one in models]))
 
     def predict(self, inputs: Any, *, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the mean of the members' outputs, array[n, …], for `inputs` of n examples.
@@ -109,7 +114,13 @@ class Ensemble:
         Raises:
             MlgymError: see there.
         """
-        return predicted(self._first.job, self._compiled, lambda: self._meaning, inputs, batch_size, as_frame)
+
+        def again(new_texts: Mapping[str, Sequence[str]]) -> Callable[[Any], Any]:
+            jobs = {id(one.job): one.job for one in self._models}
+            knowing = {number: knowing_texts(job, new_texts) for number, job in jobs.items()}
+            return self._compiled_of([dataclasses.replace(one, job=knowing[id(one.job)]) for one in self._models])
+
+        return predicted(self._first.job, self._compiled, lambda: self._meaning, inputs, batch_size, as_frame, again)
 
     def scores(self, split: str = "test") -> dict[str, Any]:
         """Return the loss and the metrics of the mean on a split, beside those of each member.

@@ -21,7 +21,11 @@ PREDICTION = "prediction"
 
 
 def columns_of(
-    frame: Any, dataset: Dataset, trained_on: Any, fills_in: Callable[[int], bool] = lambda place: False
+    frame: Any,
+    dataset: Dataset,
+    trained_on: Any,
+    fills_in: Callable[[int], bool] = lambda place: False,
+    new_texts: Mapping[str, list[str]] | None = None,
 ) -> np.ndarray:
     """Return a frame's columns in the order that a model was trained on, float64[n, columns].
 
@@ -30,6 +34,7 @@ def columns_of(
     Args:
         dataset: what names the columns; where it names none, they are taken as they stand.
         trained_on: the inputs of the data set.
+        new_texts: column -> texts that were not there in training, of the columns that may have such; they are added.
         fills_in: tells whether values may be missing in a column, by its number, as the encoding fills them in.
 
     Raises:
@@ -65,7 +70,11 @@ def columns_of(
         ready |= features_of(name, _dates(name, frame[columns[name]]), names)
     table = []
     for place, name in enumerate(names):
-        values = ready[name] if name in ready else _numbers(name, frame[columns[name]], categories.get(name))
+        values = (
+            ready[name]
+            if name in ready
+            else _numbers(name, frame[columns[name]], categories.get(name), (new_texts or {}).get(name))
+        )
         absent = np.flatnonzero(np.isnan(values))
         if absent.size and not fills_in(place):
             shown = name if name in columns else name.rpartition(".")[0]
@@ -94,11 +103,20 @@ def _dates(name: str, column: Any) -> np.ndarray:
     return found
 
 
-def _numbers(name: str, column: Any, categories: Any) -> np.ndarray:
-    """Return float64[n], NaN where a value is missing."""
+def _numbers(name: str, column: Any, categories: Any, new_texts: list[str] | None = None) -> np.ndarray:
+    """Return float64[n], NaN where a value is missing.
+
+    Args:
+        new_texts: takes texts that are no category, whose codes follow; None refuses them.
+    """
     values = np.asarray(column)
     if categories is not None:
-        codes = {str(word): float(code) for code, word in enumerate(categories)}
+        codes = {str(word): float(code) for code, word in enumerate([*categories, *(new_texts or ())])}
+        if new_texts is not None:
+            for text in dict.fromkeys(str(value).strip() for value in values.tolist() if not is_missing(value)):
+                if text not in codes and category_name(text) not in codes:
+                    codes[text] = float(len(codes))
+                    new_texts.append(text)
         return np.array([_code(name, row, value, codes) for row, value in enumerate(values.tolist())])
     try:
         numbers = values.astype(np.float64)

@@ -25,7 +25,7 @@ from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.answers import experiment_as_data, run_as_data
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.events.verdict import kept_epochs
-from mlgym_jax.reading.curves_binary import curves_in_binary
+from mlgym_jax.reading.all_curves import all_in_binary
 from mlgym_jax.reading.results import RunResult
 
 VERSION = 1
@@ -108,7 +108,7 @@ def page_file(results: Sequence[RunResult], *, monitor: str | None = None, mode:
 
 def _saved(results: Sequence[RunResult], first: str, monitor: str | None, mode: str | None) -> bytes:
     """Return what the page would ask a board for, packed: the length of a JSON text, that text, the curves."""
-    curves = [curves_in_binary(result.run_id, result.view) for result in results]
+    curves = [all_in_binary(result.run_id, result.view) for result in results]
     runs: dict[str, Any] = {}
     offset = 0
     for result, data in zip(results, curves, strict=True):
@@ -150,17 +150,16 @@ def _listed(result: RunResult) -> Mapping[str, Any]:
         size, modified_ms = os.stat(log).st_size, os.stat(log).st_mtime_ns // 1_000_000
     except OSError:
         size, modified_ms = 0, None
-    return {
-        "grid_search_id": result.run_id,
-        "modified_ms": modified_ms,
-        "bytes": size,
-        "published": False,
-        **read_annotations(result.run_dir).run.in_a_row(),
-        "summarised": True,
-        **summary,
-        "owner": run_summary.owner(result.run_dir),
-        "status": "LOST" if result.is_lost and summary["status"] == "RUNNING" else summary["status"],
-    }
+    return run_summary.row(
+        result.run_id,
+        {**summary, "owner": run_summary.owner(result.run_dir)},
+        read_annotations(result.run_dir).run.in_a_row(),
+        published=False,
+        modified_ms=modified_ms,
+        num_bytes=size,
+        is_newest=True,
+        status="LOST" if result.is_lost and summary["status"] == "RUNNING" else summary["status"],
+    )
 
 
 def _cards(run_dir: str, experiments: Mapping[int, None]) -> dict[str, Any]:

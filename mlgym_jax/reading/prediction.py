@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,11 +13,13 @@ import numpy as np
 from mlgym_jax.components.tree import Node
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.data.columns import is_frame
+from mlgym_jax.data.bag_of_words import text_columns
+from mlgym_jax.data.columns import is_frame, is_missing
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, to_frame
 from mlgym_jax.reading.meaning import Meaning, meaning_of
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.new_texts import knowing_texts
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -54,7 +56,11 @@ class Predictor:
         Raises:
             MlgymError: see there.
         """
-        return predicted(self.job, self.compiled, lambda: self.meaning, inputs, batch_size, as_frame)
+
+        def again(new_texts: Mapping[str, Sequence[str]]) -> Callable[[Any], Any]:
+            return dataclasses.replace(self, job=knowing_texts(self.job, new_texts)).compiled
+
+        return predicted(self.job, self.compiled, lambda: self.meaning, inputs, batch_size, as_frame, again)
 
 
 def raw_fields(job: Job) -> dict[str, Any]:
@@ -69,11 +75,13 @@ def predicted(
     inputs: Any,
     batch_size: int,
     as_frame: bool,
+    again: Callable[[Mapping[str, Sequence[str]]], Callable[[Any], Any]],
 ) -> Any:
     """Return outputs for inputs, or an iterator of such for an iterator.
 
     Args:
         job: of which the inputs are; compiled: raw batch -> outputs; meaning: what these say.
+        again: column -> texts that were not there in training -> `compiled` with an encoding that knows them.
 
     Raises:
         MlgymError: inputs that cannot be right, or outputs that make no frame.
@@ -85,12 +93,50 @@ def predicted(
 
     def one(part: Any) -> Any:
         fills_in = functools.partial(_fills_in, job)
-        given = columns_of(part, dataset, trained_on, fills_in) if is_frame(part) else part
+        new_texts: dict[str, list[str]] = {name: [] for name in text_columns(job.components.get("encoding"))}
+        part = _one_column(part, dataset, new_texts)
+        given = columns_of(part, dataset, trained_on, fills_in, new_texts) if is_frame(part) else part
         arrays = as_trained_on(given, trained_on, is_encoded="encoding" in job.components)
-        outputs = in_batches(compiled, job.raw_batch, arrays, batch_size, trained_on)
+        run = again(new_texts) if any(new_texts.values()) else compiled
+        outputs = in_batches(run, job.raw_batch, arrays, batch_size, trained_on)
         return to_frame(outputs, said, dataset, getattr(part, "index", None)) if said else outputs
 
     return map(one, inputs) if isinstance(inputs, Iterator) else one(inputs)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Texts:
+    """A frame of one column of texts."""
+
+    columns: tuple[str]
+    values: np.ndarray
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.values), 1
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        return self.values
+
+
+def _one_column(part: Any, dataset: Any, texts: Mapping[str, Any]) -> Any:
+    """Return texts that are given by themselves, [n] or [n, 1], as a frame where that is all that the model reads."""
+    names = [*map(str, dataset.feature_names or ())]
+    if is_frame(part) or len(names) != 1 or names[0] not in texts:
+        return part
+    try:
+        values = np.asarray(part)
+    except ValueError:
+        return part
+    of_words = values.dtype.kind in "UT" or (
+        values.dtype == object and all(isinstance(value, str) or is_missing(value) for value in values.reshape(-1))
+    )
+    if not of_words or values.shape not in ((len(values),), (len(values), 1)):
+        return part
+    return _Texts((names[0],), values.reshape(-1))
 
 
 def _fills_in(job: Job, place: int) -> bool:

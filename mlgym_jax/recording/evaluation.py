@@ -14,6 +14,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.config.html_table import html_line, html_table
+from mlgym_jax.config.words import plain
 from mlgym_jax.core.state import TrainState, raw_key
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, is_being_written, layout, project_log, schema
@@ -85,6 +86,7 @@ def evaluate(
     dataset: Mapping[str, Any] | Section | None = None,
     split: str | None = None,
     trust: bool = False,
+    data: Any = None,
     curves: Sequence[str] = (),
     errors: int = 0,
     clock: Callable[[], float] = time.time,
@@ -102,6 +104,7 @@ def evaluate(
             run's own data.
         split: by default "test"; of other data the only one that there is.
         trust: execute the code of somebody else's run.
+        data: what the run was given as `data=`, where it has not kept it.
         curves: what is computed and recorded besides, of `confusion`, `roc`, `precision_recall` and `calibration`.
         errors: how many of the examples of the greatest loss are returned; they are not recorded.
 
@@ -125,15 +128,18 @@ def evaluate(
     devices = use_devices(None, like=num_devices_before(folder))
     use_compile_cache()
     with EventLog.open(path) as log:
-        result = load_run(folder, trust=trust)
+        result = load_run(folder, trust=trust, data=data)
         chosen = _chosen(result, experiment, monitor, mode)
         epoch = chosen._epoch(epoch)
         trained = result._trained
         job = trained.job_of(chosen.experiment_id)
         section = dataset(_own_section(chosen)) if callable(dataset) else dataset
-        table, name = (None, split or "test") if section is None else other_table(job, section, split)
+        section = None if section is None else plain(section)
+        table, name, knowing = None, split or "test", job
+        if section is not None:
+            knowing, table, name = other_table(job, section, split)
         state = trained.state_of(chosen.experiment_id, epoch, trained.study)
-        small = evaluating(job, name, table)
+        small = evaluating(knowing, name, table)
         examined = Examined(small, chosen.experiment_id, state, SPLIT)
         found = _scores(small, chosen.experiment_id, state, _rows(result.view, job, epoch), result.view, devices)
         scores = {f"{name}/{score.removeprefix(f'{SPLIT}/')}": value for score, value in found.items()}

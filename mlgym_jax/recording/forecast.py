@@ -20,6 +20,7 @@ from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.config.file import as_config
 from mlgym_jax.config.html_table import html_text
 from mlgym_jax.data import given
+from mlgym_jax.data.bucketed import padding
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.execution.compile_cache import reading_compile_cache
@@ -99,6 +100,14 @@ class GroupForecast:
             f"{_short(self.checkpoint_bytes)}B, and {_short(self.kept_bytes)}B for each epoch of an experiment that is "
             "kept besides",
         ]
+        if job.shape.buckets is not None:
+            sizes = job.shape.buckets.sizes
+            rows = job.folds.indices["train"][0][job.folds.mask["train"][0]]
+            share, otherwise = padding(job.shape.buckets, job.table.arrays, rows)
+            lines.append(
+                f"batches of {listed(sizes, 16)} positions, each a part of one compiled program: about {share:.0%} of "
+                f"what is trained on is padding, {otherwise:.0%} where all have {sizes[-1]}"
+            )
         if self.rehearsal is not None:
             found = self.rehearsal
             part = "" if found.num_steps == job.shape.steps_at_once else f" (by {found.num_steps} of its steps)"

@@ -20,6 +20,7 @@ from mlgym_jax.events import layout, schema
 from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.engine import EpochReport, Verdict, fit, judge
 from mlgym_jax.execution.interruption import insisted, requested, safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, too_little_memory
@@ -141,9 +142,10 @@ def _train(
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
     make_good(training)
-    import_in_background()
+    runner.while_compiling = import_in_background  # while it is traced, imports would have to wait for each other
     fresh = state is None
-    seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+    with seldom_collected():
+        seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
     if fresh:
         _warm_start(training, runner)
     platform, last = devices[0].platform, plan.mesh.num_devices - 1
@@ -152,7 +154,9 @@ def _train(
     compiled = _compiled(training, runner, seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    _fit(training, runner, done + 1, own_middle(training, runner, done), devices[: plan.mesh.num_devices], profile)
+    middle = own_middle(training, runner, done)
+    with seldom_collected():  # histories grow by objects that stay; no epoch leaves any that only a look finds
+        _fit(training, runner, done + 1, middle, devices[: plan.mesh.num_devices], profile)
 
 
 def _compiled(training: GroupTraining, runner: GroupRunner, seconds: float, apart: Sequence[str] = ()) -> Event:

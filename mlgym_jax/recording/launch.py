@@ -18,19 +18,20 @@ from mlgym_jax.config.words import config_hash
 from mlgym_jax.data import given
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import LiveView, RunView, layout, project_log
+from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
 from mlgym_jax.publishing import Boards
 from mlgym_jax.reading.results import RunResult
-from mlgym_jax.recording.beside import Messages, collected, logged_beside
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
 from mlgym_jax.recording.group_checkpoints import Rivals
 from mlgym_jax.recording.learnt_from import check_learnt_from, record_learnt_from
 from mlgym_jax.recording.machine import Machine
+from mlgym_jax.recording.machine_log import Messages, collected, logged_beside
 from mlgym_jax.recording.model_card import write_cards
 from mlgym_jax.recording.plans import plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of
@@ -100,7 +101,8 @@ def run(
         said = stack.enter_context(collected(messages))
         own_data = stack.enter_context(given.at_hand(data))
         config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
-        study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
+        with seldom_collected():
+            study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
         own = sources.kept(study.config, source_file(config))
         storage = os.path.abspath(os.fspath(event_storage))
         record = provenance.describe(
@@ -169,7 +171,8 @@ def resume(
     ):
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
-        study = prepare(config, written.live.view)
+        with seldom_collected():
+            study = prepare(config, written.live.view)
         for job in study.jobs:
             check_goes_on(job, before)
         check_learnt_from(folder, study)
@@ -185,6 +188,7 @@ def repeat(
     *,
     logged: RunView | None = None,
     trust: bool = False,
+    data: Any = None,
 ) -> RunResult:
     """Train a run's experiments again from scratch into another storage; of one experiment, its whole group.
 
@@ -192,10 +196,12 @@ def repeat(
 
     Args:
         logged: what the run's log says, if it has been read already.
+        data: what the run was given as `data=`, where it has not kept it.
     """
     view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
     used = use_devices(None, like=num_devices_before(run_dir))  # before anything is traced, which starts JAX
-    study = prepare(run_folder.read_config(run_dir, trust=trust), view)
+    with given.at_hand(data):
+        study = prepare(run_folder.read_config(run_dir, trust=trust), view)
     others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)

@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-from PIL import Image as Pillow
 
 from mlgym_jax.core.record import Curve, Histogram, Image, Matrix, Record, Table, Text
 from mlgym_jax.errors import DiskError
@@ -119,6 +118,8 @@ def _written(pixels: np.ndarray, folder: str) -> str:
         DiskError: the disk refuses.
     """
     data = io.BytesIO()
+    from PIL import Image as Pillow  # here, as most runs record no image
+
     Pillow.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(data, "PNG")
     name = f"{hashlib.sha256(data.getvalue()).hexdigest()}.png"
     path = os.path.join(folder, name)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 
+from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.epoch_shape import EpochShape, epoch_shape, evaluated_by
 from mlgym_jax.core.independence import by_example
+from mlgym_jax.core.inputs import fields_of
 from mlgym_jax.core.microbatches import with_derivative
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import Batch, TrainState
 from mlgym_jax.data.loaders import Loader
+from mlgym_jax.errors import ConfigError, MlgymError, in_words
 
 # Evaluation batches hold about this many input numbers unless the loader says otherwise.
 _EVAL_ELEMENTS = 1 << 20
@@ -56,13 +60,55 @@ def shape_of(
     shape = epoch_shape(
         sizes,
         batch_size=loader.batch_size,
-        eval_batch_size=loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements),
+        eval_batch_size=most_evaluated(loader, elements),
         shuffle=loader.shuffle,
         drop_last=loader.drop_last,
         evaluated=evaluated,
         sees_padding=sees_padding,
     )
-    return evaluated_by(shape, cadence)
+    shape = evaluated_by(shape, cadence)
+    buckets = getattr(loader, "buckets", None)
+    return shape if buckets is None else dataclasses.replace(shape, buckets=_of_data(buckets, arrays))
+
+
+def _of_data(buckets: Buckets, arrays: Mapping[str, Any]) -> Buckets:
+    """Return the lengths that data are cut to which may be padded to another length than those of training."""
+    flat = fields_of(arrays)
+    whole = max((np.shape(flat[field])[1] for field in buckets.fields if field in flat), default=buckets.sizes[-1])
+    return dataclasses.replace(buckets, sizes=(*(size for size in buckets.sizes if size < whole), whole))
+
+
+def check_lengths(
+    program: Program, abstract: TrainState, buckets: Buckets, arrays: Mapping[str, Any], encode: Any
+) -> None:
+    """Refuse components that cannot read a batch which is cut to a shorter length.
+
+    Args:
+        arrays: a batch of the data's fields; encode: such a batch -> what the program reads.
+
+    Raises:
+        ConfigError: at `loader`, with the length and what is wrong there.
+    """
+    form = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), abstract)
+    for size in buckets.sizes[:-1]:
+        try:
+            batch = encode(buckets.cut(arrays, size))
+            shapes = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), dict(batch))
+            after = jax.eval_shape(program.train_step, abstract, shapes)[0]
+            jax.eval_shape(program.eval_step, abstract, shapes)
+            if jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after) != form:
+                raise MlgymError("a training step leaves a state of another form")
+        except Exception as error:
+            raise ConfigError(
+                "loader",
+                f"'bucketed' cuts batches to {size} of {buckets.sizes[-1]} positions, which what is built here does "
+                f"not take: {in_words(error)}. Take a model of any length, or component('in_memory')",
+            ) from error
+
+
+def most_evaluated(loader: Loader, elements: int) -> int:
+    """Return how many examples are evaluated at once, at most; `elements` as for `shape_of`."""
+    return loader.eval_batch_size or max(loader.batch_size, _EVAL_ELEMENTS // elements)
 
 
 def _by_example(

@@ -6,7 +6,8 @@ import dataclasses
 
 import numpy as np
 
-from mlgym_jax.core.epoch_shape import Cut, streamed
+from mlgym_jax.core.epoch_shape import Cut, EpochShape, streamed
+from mlgym_jax.data.bucketed import by_length
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError, listed, nearest
@@ -40,8 +41,10 @@ def evaluating(job: Job, split: str, table: Table | None = None) -> Job:
         mask, sizes = np.ones(indices.shape, bool), (number,) * job.folds.num_folds
     folds = dataclasses.replace(job.folds, indices={SPLIT: indices}, mask={SPLIT: mask}, sizes={SPLIT: sizes})
     cut = job.shape.eval_batches.get(split) if table is None else None
+    buckets = job.shape.buckets
     if cut is None:
-        cut = _cut(job, sizes, table or job.table)
+        found = _shape(job, sizes, table or job.table)
+        cut, buckets = found.eval_batches[SPLIT], found.buckets
     shape = dataclasses.replace(
         job.shape,
         train=Cut(0, job.shape.batch_size),
@@ -49,20 +52,24 @@ def evaluating(job: Job, split: str, table: Table | None = None) -> Job:
         eval_batches={SPLIT: cut},
         cadence=None,
         true_sizes=(),
+        buckets=buckets,
     )
     scores = dict.fromkeys(name.partition("/")[2] for name in job.names)
+    tables = {**job.fold_tables, "indices": folds.indices, "mask": folds.mask}
+    if shape.buckets is not None:
+        tables = by_length(shape.buckets, (table or job.table).arrays, tables)
     return dataclasses.replace(
         job,
         table=table or job.table,
         folds=folds,
-        fold_tables={**job.fold_tables, "indices": folds.indices, "mask": folds.mask},
+        fold_tables=tables,
         shape=shape,
         names=tuple(f"{SPLIT}/{name}" for name in scores),
         records={},
     )
 
 
-def _cut(job: Job, sizes: tuple[int, ...], table: Table) -> Cut:
+def _shape(job: Job, sizes: tuple[int, ...], table: Table) -> EpochShape:
     """Cut a split that is not evaluated in training as those that are."""
     elements = sum(int(np.prod(np.shape(leaf)[1:])) for field, leaf in table.arrays.items())
     shape = shape_of(
@@ -76,4 +83,4 @@ def _cut(job: Job, sizes: tuple[int, ...], table: Table) -> Cut:
         evaluated=(SPLIT,),
         elements=max(1, elements),
     )
-    return (streamed(shape, job.cadence) if isinstance(table, StreamedTable) else shape).eval_batches[SPLIT]
+    return streamed(shape, job.cadence) if isinstance(table, StreamedTable) else shape

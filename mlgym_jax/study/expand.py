@@ -157,9 +157,16 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
-def _place(components: Components) -> tuple[int, Stream | None, bool]:
-    """Return what tells a table from others: its dataset, how it is read, and whether something may fill it in."""
-    return id(components["dataset"]), getattr(components["loader"], "stream", None), "encoding" in components
+def _place(components: Components) -> tuple[int, Stream | None, bool, int | None]:
+    """Return what tells a table from others: its dataset, how it is read, whether something may fill it in, its length.
+
+    The length is that of a dataset without an end.
+    """
+    loader, steps = components["loader"], components.config.get("num_steps")
+    stream = getattr(loader, "stream", None)
+    has_end = hasattr(dict(components["dataset"].splits).get("train", ()), "__len__")
+    length = None if has_end or stream is None or not steps else steps * loader.batch_size
+    return id(components["dataset"]), stream, "encoding" in components, length
 
 
 @dataclasses.dataclass
@@ -172,7 +179,7 @@ class Parts:
     """
 
     built: list[Components]
-    tables: dict[tuple[int, Stream | None, bool], Table]
+    tables: dict[tuple[int, Stream | None, bool, int | None], Table]
 
     def components_of(self, config: Mapping[str, Any]) -> Components:
         """Build a config's components; what is equal to what was built before is shared, data before all else."""
@@ -188,7 +195,7 @@ class Parts:
         if stream is not None:
             check_streams(components)
         if place not in self.tables:
-            table = to_arrays(dataset, missing=place[2]) if stream is None else to_stream(dataset, stream)
+            table = to_arrays(dataset, missing=place[2]) if stream is None else to_stream(dataset, stream, place[3])
             self.tables[place] = checked_table(table)
         return self.tables[place]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,15 +15,16 @@ from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
-from mlgym_jax.core.epoch_shape import EpochShape, streamed
+from mlgym_jax.core.epoch_shape import EpochShape, rows_evaluated, streamed
 from mlgym_jax.core.flops import Flops, flops_of
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.core.paths import Unmatched
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
+from mlgym_jax.data.bucketed import by_length
 from mlgym_jax.data.dataset import Table, rest_of
-from mlgym_jax.data.feed import Origin
+from mlgym_jax.data.feed import Origin, check_folds
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
@@ -34,18 +35,15 @@ from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
-from mlgym_jax.study.batches import shape_of
+from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
 from mlgym_jax.study.encoding import completed, encoded, fields_read
+from mlgym_jax.study.known import known_fields
 from mlgym_jax.study.measured import measured
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
 _MAX_BUILT = 100
-# So many rows of a stream are read to see what fits.
-_MAX_READ = 256
-# So many rows are encoded to see what an encoding makes of the targets.
-_MAX_ENCODED = 8192
 
 
 @dataclasses.dataclass(frozen=True)
@@ -152,6 +150,8 @@ class Job:
 
         XLA has no fast kernel for batches of convolutions, and a batch computes those that have stopped, too.
         """
+        if self.shape.buckets is not None:  # a batch of experiments computes all lengths, and keeps one
+            return None
         return None if self.may_stop or holds_convolution(self.traced) else self.state_bytes
 
     @property
@@ -227,16 +227,22 @@ def make_job(
     once = _traced_once(program)
     indices = folds.indices["train"][0, : loader.batch_size]
     if isinstance(table, StreamedTable):
+        check_folds(table, folds)
         indices = table.readable(indices)
     tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
     if components.counts_steps and len({*steps}) > 1:
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
+    if buckets := getattr(loader, "buckets", None):
+        tables = by_length(buckets, table.arrays, tables)
     sample = encoded(components, tables, 0, {field: array[indices] for field, array in table.arrays.items()})
     key = jax.eval_shape(lambda: jax.random.key(0))
     batch: dict[str, Any] = jax.tree.map(lambda array: jax.ShapeDtypeStruct(array.shape, array.dtype), sample)
     if STEPS_PER_EPOCH in tables:
         batch[STEPS_PER_EPOCH] = jax.ShapeDtypeStruct((), np.int32)
-    abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row)
+    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
+    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
+    rows = rows_evaluated(sizes[evaluated[-1]], most_evaluated(loader, elements)) if evaluated else loader.batch_size
+    abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row, rows)
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:
@@ -245,10 +251,8 @@ def make_job(
         if not going_on:
             raise error
         surprises += (str(error),)
-    evaluated = evaluated_splits(config["evaluation_splits"], sizes)
-    if fields := _known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
+    if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         check_targets(program, abstract, sample, fields)
-    elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,
@@ -264,6 +268,9 @@ def make_job(
     )
     if isinstance(table, StreamedTable):
         shape = streamed(shape, cadence)
+    if shape.buckets is not None:
+        part = {field: array[indices] for field, array in table.arrays.items()}
+        check_lengths(once, abstract, shape.buckets, part, lambda batch: encoded(components, tables, 0, batch))
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
@@ -304,27 +311,6 @@ def _traced_once(program: Program) -> Program:
         train_step=traced_once(program.train_step, rewrite, static=("may_be_empty",)),
         eval_step=traced_once(program.eval_step, rewrite),
     )
-
-
-def _known_fields(
-    components: Components,
-    table: Table,
-    folds: Folds,
-    tables: Mapping[str, Any],
-    splits: Sequence[str],
-    sample: Mapping[str, np.ndarray],
-    indices: np.ndarray,
-) -> dict[str, np.ndarray]:
-    """Return all fields but the inputs as losses and metrics see them, of the rows that they see."""
-    rows = folds.rows(splits)
-    if isinstance(table, StreamedTable):  # each example is seen again when it is read
-        rows = table.readable(rows[:: -(-len(rows) // _MAX_READ)])
-    names = [field for field in table.arrays if not is_input(field) and field in sample]
-    if all(np.array_equal(sample[field], table.arrays[field][indices], equal_nan=False) for field in names):
-        return {field: table.arrays[field][rows] for field in names}
-    rows = rows[:_MAX_ENCODED]
-    batch = encoded(components, tables, 0, {field: array[rows] for field, array in table.arrays.items()})
-    return {field: np.asarray(batch[field]) for field in names}
 
 
 def _given(group: Group, path: str) -> list[Any]:

@@ -9,18 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlgym_jax.components.graph import build_components
 from mlgym_jax.components.tree import resolved
 from mlgym_jax.core.inputs import is_input
+from mlgym_jax.data.bag_of_words import text_columns
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
+from mlgym_jax.data.fold_tables import check_filled
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.new_texts import knowing_texts
 
 
-def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) -> tuple[Table, str]:
-    """Return one split of another data set as a table of that name, and the name.
+def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) -> tuple[Job, Table, str]:
+    """Return one split of another data set as a table of that name, and the name; with the job that knows its texts.
 
     Args:
         section: the config's section `dataset`, plain.
@@ -38,15 +42,20 @@ def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) 
         raise ConfigError("dataset", f"{wanted}; write --split={'|'.join(names)}")
     known: Dataset = job.components["dataset"]
     part = Dataset({"train": dataset.splits[split]}, dataset.num_classes, dataset.feature_names)
-    arrays = dict(to_arrays(part).arrays)
+    encoding = job.components.get("encoding")
+    arrays = dict(to_arrays(part, missing=encoding is not None).arrays)
     arrays = _with_rests(job.table, arrays, part)
-    arrays = _columns(known, dataset, arrays)
+    new_texts: dict[str, list[str]] = {name: [] for name in text_columns(encoding)}
+    arrays = _columns(known, dataset, arrays, new_texts)
     targets = arrays.get("targets")
     if targets is not None and known.num_classes is not None and targets.dtype.kind in "iu":
         arrays["targets"] = _classes(known, dataset, targets)
     found = {field: _as_known(field, array, arrays) for field, array in job.table.arrays.items()}
     number = len(next(iter(found.values())))
-    return Table(found, {split: (0, number)}, known.num_classes), split
+    table, knowing = Table(found, {split: (0, number)}, known.num_classes), knowing_texts(job, new_texts)
+    if encoding is not None:
+        check_filled(known, table, encoding, jax.tree.map(lambda leaf: leaf[0], knowing.fold_tables["fitted"]))
+    return knowing, table, split
 
 
 def _with_rests(table: Table, arrays: dict[str, np.ndarray], part: Dataset) -> dict[str, np.ndarray]:
@@ -59,8 +68,14 @@ def _with_rests(table: Table, arrays: dict[str, np.ndarray], part: Dataset) -> d
     return found
 
 
-def _columns(known: Dataset, given: Dataset, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return arrays whose columns are in the known order, and their words numbered as is known."""
+def _columns(
+    known: Dataset, given: Dataset, arrays: dict[str, np.ndarray], new_texts: Mapping[str, list[str]]
+) -> dict[str, np.ndarray]:
+    """Return arrays whose columns are in the known order, and their words numbered as is known.
+
+    Args:
+        new_texts: takes, of each of its columns, the texts that are not known; their numbers follow.
+    """
     if not known.feature_names or not given.feature_names or "inputs" not in arrays:
         return arrays
     names, there = [*map(str, known.feature_names)], [*map(str, given.feature_names)]
@@ -83,9 +98,14 @@ def _columns(known: Dataset, given: Dataset, arrays: dict[str, np.ndarray]) -> d
                 "dataset", f"the column {name!r} was of {kinds[0]} in training, and is of {kinds[1]} here"
             )
         if words is not None and own is not None and [*words] != [*own]:
+            if name in new_texts:
+                known_words = {*words}
+                new_texts[name].extend(word for word in own if word not in known_words)
+                words = [*words, *new_texts[name]]
             numbers = _numbers_of(own, words, f"the column {name!r}")
             found["inputs"] = found["inputs"].copy()
-            found["inputs"][:, place] = numbers[found["inputs"][:, place].astype(int)]
+            there = ~np.isnan(found["inputs"][:, place])
+            found["inputs"][there, place] = numbers[found["inputs"][there, place].astype(int)]
     return found
 
 
@@ -95,12 +115,13 @@ def _numbers_of(own: Sequence[str], known: Sequence[str], what: str) -> np.ndarr
     Raises:
         ConfigError: a word that was not there in training.
     """
-    new = [word for word in own if word not in known]
+    numbers = {word: number for number, word in enumerate(known)}
+    new = [word for word in own if word not in numbers]
     if new:
         raise ConfigError(
             "dataset", f"{what} holds {listed(map(repr, new))}, which was not there in training. Known: {listed(known)}"
         )
-    return np.array([[*known].index(word) for word in own])
+    return np.array([numbers[word] for word in own])
 
 
 def _classes(known: Dataset, given: Dataset, targets: np.ndarray) -> np.ndarray:

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import jax
 
 from mlgym_jax.data.streams import StreamedTable
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.execution.memory import memory_limit
+from mlgym_jax.execution.mesh import MeshSizes, described
 from mlgym_jax.execution.parallel import Needs
 from mlgym_jax.execution.plan import Plan, PlanRequest, choose_plan
 from mlgym_jax.study.job import Job
@@ -35,7 +36,8 @@ def plan_of(
         going_on: whether `request` is what the group trained by before.
 
     Raises:
-        ConfigError: at `strict`, if a plan is asked for that cannot be; at `parallel`, if states have no room.
+        ConfigError: at `strict`, if a plan is asked for that cannot be; at `parallel`, if states have no room; at
+            `loader.batch_size`, if `--mesh` splits batches over more devices than they have examples.
     """
     if isinstance(job.table, StreamedTable) and request.loop not in (None, "stretch"):
         raise MlgymError(
@@ -48,6 +50,7 @@ def plan_of(
         num_devices=len(devices),
         state_bytes=job.batched_bytes,
         strict=strict,
+        of_lengths=job.shape.buckets is not None,
         needs=Needs(
             parallel=job.components.get("parallel"),
             batch_size=job.shape.batch_size,
@@ -56,6 +59,8 @@ def plan_of(
             going_on=going_on,
         ),
     )
+    if request.mesh is not None and plan.shard != "fsdp" and not going_on:  # split states are worth idle devices
+        _check_filled(job, plan)
     if isinstance(job.table, StreamedTable):
         why = "batches are read while it trains"
     elif request.loop is None and _seconds(job, plan) > _LONG_SECONDS:
@@ -66,6 +71,20 @@ def plan_of(
     if request.batching is None and not strict and len(job.group.experiments) <= plan.num_devices:
         batching, why = "none", f"{why}; an experiment a device is in memory once"
     return dataclasses.replace(plan, batching=batching, loop="stretch", reason=f"{plan.reason}; {why}")
+
+
+def _check_filled(job: Job, plan: Plan) -> None:
+    """Refuse devices that no training example would ever reach. Small splits may be evaluated: the rest is padding."""
+    most = min(job.shape.batch_size, *job.folds.sizes["train"])
+    if most < plan.data:
+        is_batch = most == job.shape.batch_size
+        raise ConfigError(
+            "loader.batch_size",
+            f"{'a batch has' if is_batch else 'all training data are'} {most} examples, so {plan.data - most} of the "
+            f"{plan.data} devices that --mesh splits it over would never hold one; write "
+            f"{f'batch_size={plan.data}, or more, or ' if is_batch else ''}"
+            f"--mesh={described(MeshSizes(plan.mesh.experiment, most))}",
+        )
 
 
 def _seconds(job: Job, plan: Plan) -> float:

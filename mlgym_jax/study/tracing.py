@@ -14,6 +14,7 @@ from mlgym_jax.core.dead_code import reads
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.record import Record
+from mlgym_jax.core.state import STEPS_PER_EPOCH
 from mlgym_jax.core.targets import UnfitTargets
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
@@ -45,18 +46,25 @@ class TracedSteps(NamedTuple):
     surprises: tuple[str, ...]
 
 
-def traced_steps(components: Components, program: Program, key: Any, batch: Any, row: Any) -> TracedSteps:
-    """Trace a training and an evaluation step: every shape error shows here, with a config path."""
+def traced_steps(
+    components: Components, program: Program, key: Any, batch: Any, row: Any, rows_evaluated: int
+) -> TracedSteps:
+    """Trace a training and an evaluation step: every shape error shows here, with a config path.
 
-    def evaluate(state: Any, batch: Any) -> Any:
-        return program.compute(program.eval_step(state, batch))
+    Args:
+        rows_evaluated: how many examples an evaluation step has.
+    """
+
+    def evaluate(state: Any, batch: Any, epoch: Any) -> Any:
+        return program.compute(program.eval_step(state, batch, epoch=epoch))
 
     try:
         abstract = jax.eval_shape(program.init, key, batch, row)
         with seeing() as seen:
             # As most groups run it, so that it is traced just once: their folds have equally many steps.
             traced = jax.make_jaxpr(functools.partial(program.train_step, may_be_empty=False))(abstract, batch)
-        found = jax.eval_shape(evaluate, abstract, batch)
+        evaluated = _of_size(batch, rows_evaluated), jax.ShapeDtypeStruct((), np.int32)  # as most groups run it, too
+        found = jax.eval_shape(evaluate, abstract, *evaluated)
         predicted, outputs = jax.make_jaxpr(program.predict, return_shape=True)(abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
@@ -126,13 +134,7 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
     """
     size = len(next(iter(fields.values())))
     rows = {**fields, "mask": np.ones(size, bool)}
-    rest = {
-        field: jax.ShapeDtypeStruct(array.shape, array.dtype)
-        if field == "class_counts"
-        else jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype), array)
-        for field, array in sample.items()
-        if field not in rows
-    }
+    rest = _of_size({field: array for field, array in sample.items() if field not in rows}, size)
     try:
         jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
     except ConfigError as error:
@@ -140,6 +142,20 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
             raise
     except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
         pass
+
+
+def _of_size(batch: Mapping[str, Any], size: int) -> dict[str, Any]:
+    """Return the shapes of a batch of another number of examples."""
+
+    def resized(leaf: Any) -> Any:
+        return jax.ShapeDtypeStruct((size, *leaf.shape[1:]), leaf.dtype)
+
+    return {
+        field: jax.ShapeDtypeStruct(array.shape, array.dtype)
+        if field in ("class_counts", STEPS_PER_EPOCH)
+        else jax.tree.map(resized, array)
+        for field, array in batch.items()
+    }
 
 
 def _traceable(components: Components, key: Any, batch: Any, row: Mapping[str, Any]) -> bool:

@@ -76,6 +76,8 @@ def _measured(job: Job, devices: Sequence[jax.Device], plan: Plan) -> float:
         if not is_out_of_memory(error):
             raise
         return float("inf")
+    finally:
+        runner.close()
     return min(taken[1:])
 
 

@@ -8,8 +8,8 @@ import warnings
 import pytest
 
 from mlgym_jax.events import EventLog, RunView, read_log
-from mlgym_jax.recording.beside import collected, logged_beside
 from mlgym_jax.recording.machine import Machine
+from mlgym_jax.recording.machine_log import collected, logged_beside
 from mlgym_jax.recording.recorder import Recorder
 
 

@@ -1,0 +1,86 @@
+"""ArrayRecord files behind each other, of which any records are read, many in one call."""
+
+from __future__ import annotations
+
+import contextlib
+import glob
+import itertools
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.errors import ConfigError, in_words
+
+_CALL = 1 << 16  # records in one call of a reader, of which each goes through the whole index of its file
+
+
+def paths_of(given: str | Sequence[str], split: str) -> list[str]:
+    """Return the files that one or several patterns name, those of a pattern in order of their names.
+
+    Raises:
+        ConfigError: at `dataset.splits`: there are none.
+    """
+    found = []
+    for path in [given] if isinstance(given, str) else given:
+        some = sorted(glob.glob(os.path.expanduser(path)))
+        if not some:
+            raise ConfigError(f"dataset.splits.{split}", f"there is no file {path!r}")
+        found += some
+    return found
+
+
+class ArrayRecordFiles:
+    """The records of some files, numbered through. It may be read from several threads, and sent to processes.
+
+    Raises:
+        ConfigError: at `dataset.splits`: a file cannot be read.
+    """
+
+    def __init__(self, paths: Sequence[str], split: str):
+        self._paths = list(paths)
+        self._idle: list[list[Any]] = [[] for _ in self._paths]  # readers that no thread uses just now
+        sizes = []
+        for number, path in enumerate(self._paths):
+            try:
+                with self._reader(number) as reader:
+                    sizes.append(reader.num_records())
+            except Exception as error:
+                raise ConfigError(f"dataset.splits.{split}", f"{path!r} cannot be read: {in_words(error)}") from error
+        self._starts = np.cumsum([0, *sizes])
+
+    def __len__(self) -> int:
+        return int(self._starts[-1])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_idle": [[] for _ in self._paths]}
+
+    def name_of(self, row: int) -> str:
+        """Say where a record lies: its file, and its number there."""
+        number = int(np.searchsorted(self._starts, row, "right")) - 1
+        return f"{self._paths[number]!r}, record {row - int(self._starts[number])}"
+
+    def read(self, rows: np.ndarray) -> Iterator[tuple[list[bytes], np.ndarray]]:
+        """Iterate over some of the wanted records and where in `rows` they stand, until all have been read."""
+        order = np.argsort(rows)  # neighbours in a file are read together
+        ascending = np.asarray(rows)[order]
+        cuts = np.searchsorted(ascending, self._starts).tolist()
+        for number, (first, stop) in enumerate(itertools.pairwise(cuts)):
+            within = (ascending[first:stop] - self._starts[number]).tolist()
+            for start in range(0, len(within), _CALL):
+                with self._reader(number) as reader:
+                    records = reader.read(within[start : start + _CALL])
+                yield records, order[first + start : first + start + len(records)]
+
+    @contextlib.contextmanager
+    def _reader(self, number: int) -> Iterator[Any]:
+        """Lend a reader of a file to one thread. To open one, the whole index of the file is read."""
+        from array_record.python.array_record_module import ArrayRecordReader
+
+        try:
+            reader = self._idle[number].pop()
+        except IndexError:
+            reader = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
+        yield reader
+        self._idle[number].append(reader)  # not one that has failed

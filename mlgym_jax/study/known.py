@@ -1,0 +1,59 @@
+"""What is known of the data before anything compiles, as losses and metrics see it; see `core.targets`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.components.graph import Components
+from mlgym_jax.core.inputs import INPUTS, is_input
+from mlgym_jax.core.scoring import taken_by
+from mlgym_jax.core.targets import KNOWN_INPUTS
+from mlgym_jax.data.dataset import Table
+from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.streams import StreamedTable
+from mlgym_jax.study.encoding import encoded
+
+# So many rows of a stream are read to see what fits.
+_MAX_READ = 256
+# So many rows are encoded to see what an encoding makes of the targets.
+_MAX_ENCODED = 8192
+
+
+def known_fields(
+    components: Components,
+    table: Table,
+    folds: Folds,
+    tables: Mapping[str, Any],
+    splits: Sequence[str],
+    sample: Mapping[str, np.ndarray],
+    indices: np.ndarray,
+) -> dict[str, np.ndarray]:
+    """Return all fields but the inputs as losses and metrics see them, of the rows that they see.
+
+    Of inputs that are one array some that the first fold trains on are among them, `core.targets.KNOWN_INPUTS`, if the
+    loss looks at these; others may lie beyond what an encoding learnt.
+    """
+    rows = folds.rows(splits)
+    if isinstance(table, StreamedTable):  # each example is seen again when it is read
+        rows = table.readable(rows[:: -(-len(rows) // _MAX_READ)])
+    names = [field for field in table.arrays if not is_input(field) and field in sample]
+    looks = KNOWN_INPUTS in taken_by(components["loss"]) and INPUTS in table.arrays
+    as_stored = all(np.array_equal(sample[field], table.arrays[field][indices], equal_nan=False) for field in names)
+    found = {field: table.arrays[field][rows] for field in names} if as_stored else {}
+
+    def some(rows: np.ndarray) -> dict[str, Any]:
+        own = rows[:_MAX_ENCODED]
+        return encoded(components, tables, 0, {field: array[own] for field, array in table.arrays.items()})
+
+    if not as_stored:
+        batch = some(rows)
+        found = {field: np.asarray(batch[field]) for field in names}
+    if looks:
+        trained = folds.indices["train"][0][folds.mask["train"][0]]
+        if isinstance(table, StreamedTable):
+            trained = table.readable(trained[:_MAX_READ])
+        found[KNOWN_INPUTS] = np.asarray(some(trained)[INPUTS])
+    return found

@@ -1,5 +1,6 @@
 """Runs are opened again where their code is not: reading executes nothing, and predicting what the run recorded."""
 
+import importlib
 import json
 import os
 import shutil
@@ -11,6 +12,8 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from study_files import write
+
+from mlgym_jax.run_folder.sources import kept
 
 # A script with a helper beside it, a data set and a model of its own, which trains when it is executed.
 HELPER = """
@@ -241,3 +244,17 @@ import numpy as np, mlgym_jax as mg
 print(mg.load_run("runs/r").experiments[0].predict(np.zeros((7, 4), np.float32)).shape)
 """
     assert python(["-c", code], tmp_path).strip() == "(7, 2)"
+
+
+def test_a_module_behind_a_link_is_kept_under_the_name_that_it_is_imported_by(tmp_path, monkeypatch, own_registry):
+    text = "from mlgym_jax import register\n\n\n@register('model', 'linked_net')\ndef linked_net():\n    return None\n"
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources/its_own_name.py").write_text(text)
+    (tmp_path / "folder").symlink_to("sources")
+    (tmp_path / "folder/linked_name.py").symlink_to("its_own_name.py")
+    monkeypatch.syspath_prepend(str(tmp_path / "folder"))
+    importlib.import_module("linked_name")
+    [entry] = kept({"model": {"component": "linked_net"}}, None)
+    del sys.modules["linked_name"]
+    file = os.path.realpath(tmp_path / "sources/its_own_name.py")
+    assert entry == {"module": "linked_name", "path": file, "text": text}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import functools
 import importlib.abc
 import importlib.util
 import os
@@ -75,9 +76,23 @@ def _is_own(path: str) -> bool:
 def _module_of(path: str) -> str:
     for name, module in list(sys.modules.items()):
         file = getattr(module, "__file__", None)
-        if isinstance(file, str) and os.path.realpath(file) == path:
+        if isinstance(file, str) and _real(file) == path:
             return name
     return "__main__"
+
+
+def _real(file: str) -> str:
+    """Follow the links of a module's file."""
+    return _followed(file) if os.path.isabs(file) else os.path.realpath(file)
+
+
+@functools.cache  # thousands of modules are looked through in each launch; they came from where this led then
+def _followed(file: str) -> str:
+    path = os.path.join(_folder(os.path.dirname(file)), os.path.basename(file))
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
+_folder = functools.cache(os.path.realpath)
 
 
 def _add(path: str, module: str, found: dict[str, dict[str, str]]) -> None:

@@ -1,6 +1,7 @@
 """The shape of the code base: which way imports point, what an import costs, docs that say what is there."""
 
 import ast
+import functools
 import pathlib
 import re
 import subprocess
@@ -47,6 +48,7 @@ STAGE = {name: number for number, names in enumerate(STAGES) for name in names}
 BESIDE = {"losses": {"optimizers"}}
 
 
+@functools.cache
 def modules(package):
     """Return the dotted names of a package's modules, `__init__` aside: name -> path."""
     found = {}
@@ -57,16 +59,18 @@ def modules(package):
     return found
 
 
+@functools.cache
 def imports(path, package):
-    """Yield the dotted names of the package's own modules that a file imports, wherever in the file."""
-    known = modules(package)
+    """Return the dotted names of the package's own modules that a file imports, wherever in the file."""
+    known, found = modules(package), set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == package.name:
             for alias in node.names:
                 inside = f"{node.module}.{alias.name}"
-                yield inside if inside in known else node.module
+                found.add(inside if inside in known else node.module)
         elif isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names if alias.name.split(".")[0] == package.name)
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == package.name)
+    return found
 
 
 def room(module):
@@ -136,7 +140,7 @@ def test_circles_are_seen():
 @pytest.mark.parametrize("package", [PACKAGE, ROOT / "board_server", ROOT / "benchmarks"], ids=lambda p: p.name)
 def test_no_circles_inside_of_rooms_either(package):
     # A package whose __init__ gathers its modules' names is no part of a circle: nothing in it imports the package.
-    graph = {name: {*imports(path, package)} for name, path in modules(package).items()}
+    graph = {name: imports(path, package) for name, path in modules(package).items()}
     assert not circles(graph)
 
 

@@ -25,6 +25,8 @@ os.environ.pop("COLUMNS", None)  # which workers of the suite are given; a repor
 import jax
 import pytest
 
+gc.set_threshold(50_000, 20, 50)  # garbage is looked for seldom: imports and tracing make objects by the million
+
 ROOT = pathlib.Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
@@ -61,10 +63,9 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Look for garbage seldom, and not among what was imported: tracing makes objects by the million."""
+    """Do not look for garbage among what was imported."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -6,6 +6,7 @@ import os
 import pathlib
 import signal
 import sys
+from collections.abc import Iterator
 
 # Before jax is imported, and inherited by the processes that tests start.
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
@@ -80,10 +81,22 @@ def data_cache(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 @pytest.fixture
 def own_registry(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let a test register what it likes, and forget it afterwards."""
+    forget_afterwards(monkeypatch)
+
+
+@pytest.fixture(scope="module")
+def modules_registry() -> Iterator[None]:
+    """Let a module's fixtures register what they like: a worker may come back to the module, and make them again."""
+    with pytest.MonkeyPatch.context() as patch:
+        forget_afterwards(patch)
+        yield
+
+
+def forget_afterwards(patch: pytest.MonkeyPatch) -> None:
     from mlgym_jax.components import registry
 
     registry.kinds()  # what is built in, first
-    monkeypatch.setattr(registry, "_registry", {kind: dict(names) for kind, names in registry._registry.items()})
+    patch.setattr(registry, "_registry", {kind: dict(names) for kind, names in registry._registry.items()})
 
 
 @pytest.fixture

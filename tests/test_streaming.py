@@ -182,7 +182,7 @@ def test_records_that_cannot_be_read_are_named_or_left_out(tmp_path, caplog, mon
         mg.run(faulty(), tmp_path)
     late = faulty()
     late["loader"]["batch_size"] = 5  # before training a batch is read, and some of all targets
-    monkeypatch.setattr("mlgym_jax.study.job._MAX_READ", 2)
+    monkeypatch.setattr("mlgym_jax.study.known._MAX_READ", 2)
     result = mg.run(late, tmp_path, run_id="late")
     (failed,) = events(result.run_dir, "experiment_failed")
     assert "split 'train', record 7: " in failed["error"] and "on_bad_record='skip'" in failed["error"]

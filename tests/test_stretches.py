@@ -65,7 +65,7 @@ PLAN = "--plan=map+stretch"
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory):
+def whole(modules_registry, tmp_path_factory):
     """Return the study's file, and an undisturbed run of it."""
     folder = tmp_path_factory.mktemp("whole")
     study = write(folder, SLOW)

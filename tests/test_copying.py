@@ -9,7 +9,7 @@ import pytest
 from test_plans import grid_job, runner_of
 
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.execution import engine
+from mlgym_jax.execution import copying, engine
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.copying import _packs, begin_copies
 from mlgym_jax.execution.engine import fit
@@ -82,6 +82,26 @@ def test_what_is_wanted_of_an_epoch_is_begun_before_the_next_one_is_dispatched(m
         assert report.copies.rows == [row for row in range(len(job.seeds)) if row % 2 == report.epoch % 2]
         assert_same_bits(report.copies.read(), report.snapshot.rows(report.copies.rows))
     assert {*reports[0].copies.read().step.tolist()} == {6}
+
+
+@pytest.mark.parametrize("when", ["begun", "read"])
+def test_rows_are_read_one_by_one_where_there_is_no_memory_to_pack_them(monkeypatch, when):
+    full = jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 9 bytes")
+
+    class Refused:
+        copy_to_host_async = staticmethod(lambda: None)
+
+        def __array__(self, *_, **__):
+            raise full
+
+    def refuse(*_):
+        if when == "begun":
+            raise full
+        return Refused()
+
+    snapshot = Snapshot(None, [block_of(list(range(6)), 6)], 6)
+    monkeypatch.setattr(copying, "_pack", refuse)
+    assert_same_bits(begin_copies(snapshot, [4, 1]).read(), snapshot.rows([4, 1]))
 
 
 def test_nothing_is_begun_where_no_row_is_wanted():

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.state import TrainState, raw_key
+from mlgym_jax.execution.memory import is_out_of_memory
 from mlgym_jax.execution.snapshot import Snapshot
 
 # Each array of a state by itself takes longer to begin than to copy; but packed, it takes memory once more.
@@ -31,8 +32,23 @@ def begin_copies(snapshot: Snapshot, rows: Sequence[int]) -> RowCopies | None:
         return None
     leaves, structure = jax.tree.flatten(raw_key(blocks[0][2]))
     if len(blocks) == 1 and _packs(leaves):
-        return RowCopies(rows, _begin_packed(blocks[0][0], leaves, structure, rows))
+        try:
+            packed = _begin_packed(blocks[0][0], leaves, structure, rows)
+        except jax.errors.JaxRuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        else:
+            return RowCopies(rows, lambda: _read(packed, snapshot, rows))
     return RowCopies(rows, lambda: snapshot.rows(rows))
+
+
+def _read(packed: Callable[[], TrainState], snapshot: Snapshot, rows: Sequence[int]) -> TrainState:
+    try:
+        return packed()
+    except jax.errors.JaxRuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        return snapshot.rows(rows)  # which takes no memory of the device
 
 
 def _packs(leaves: Sequence[jax.Array]) -> bool:

@@ -91,7 +91,7 @@ def test_the_best_so_far_is_of_those_that_have_finished(open_tab):
     tab.show(f"runs/{DIGITS}/hyperparameters")
     page.get_by_role("heading", name="after experiments that finished").wait_for()
     page.get_by_role("img", name="Scatter of experiments finished against best val/f1").wait_for()
-    page.get_by_label("After").select_option("time")
+    page.get_by_label("After", exact=True).select_option("time")
     page.get_by_role("img", name="Scatter of time against best val/f1").wait_for()
     page.wait_for_timeout(300)
     assert "history=time" in page.evaluate("location.hash")

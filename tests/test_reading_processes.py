@@ -1,6 +1,7 @@
 """Processes that read: the values of threads, and the death of one told with its record."""
 
 import os
+import pyexpat
 import signal
 
 import numpy as np
@@ -14,6 +15,8 @@ from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.processes import Processes, ReaderDied
 from mlgym_jax.data.streams import UnreadableRecord, to_stream
 from mlgym_jax.errors import ConfigError
+
+assert pyexpat.model  # a module of two names that no file made: it must not be in the way of what is sent
 
 
 class Deadly:

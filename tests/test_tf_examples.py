@@ -117,6 +117,7 @@ def test_it_trains_the_same_in_threads_in_processes_and_in_memory(photos, tmp_pa
             r"'weights' has 3 numbers, and \(2, 2\) is expected",
         ),
     ],
+    ids=["cut", "no image", "part of an image", "no bytes", "two images", "numbers", "too large", "too few"],
 )
 def test_a_damaged_record_is_named_with_its_file(tmp_path, record, message):
     writer = ArrayRecordWriter(str(tmp_path / "train-0.array_record"), "group_size:1")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.buckets import Buckets
 from mlgym_jax.errors import ConfigError, described, listed
+
+if TYPE_CHECKING:
+    from mlgym_jax.core.buckets import Buckets  # which imports JAX, as reading data does not
 
 _LARGEST = 1 << 24
 

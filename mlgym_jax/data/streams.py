@@ -113,9 +113,11 @@ class StreamedTable(Table):
         """
         import cloudpickle
 
-        own = [module for module in [*sys.modules.values()] if getattr(module, "__spec__", True) is None]
-        own = [module for module in own if module.__name__ != "__main__" and module.__name__ in sys.modules]
-        for module in own:  # a config file: no other process could import it
+        # A config file: no other process could import it. What C code makes has no file, and may have two names.
+        made = [one for one in [*sys.modules.values()] if getattr(one, "__spec__", True) is None]
+        files = [one for one in made if getattr(one, "__file__", None) and one.__name__ in sys.modules]
+        own = {one.__name__: one for one in files if one.__name__ != "__main__"}
+        for module in own.values():
             cloudpickle.register_pickle_by_value(module)
         try:
             return cloudpickle.dumps(self)
@@ -126,7 +128,7 @@ class StreamedTable(Table):
                 "read, or write workers='threads'",
             ) from error
         finally:
-            for module in own:
+            for module in own.values():
                 cloudpickle.unregister_pickle_by_value(module)
 
     def _read_of(self, split: str, rows: np.ndarray) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import glob
 import itertools
@@ -84,3 +85,24 @@ class ArrayRecordFiles:
             reader = ArrayRecordReader(self._paths[number], "readahead_buffer_size:0,max_parallelism:0")
         yield reader
         self._idle[number].append(reader)  # not one that has failed
+
+
+class DecodedRecords(abc.ABC):
+    """A source (`data.sources`) whose examples are the records of files, decoded many at once."""
+
+    def __init__(self, files: ArrayRecordFiles):
+        self._files, self.name_of = files, files.name_of
+
+    @abc.abstractmethod
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """Return the examples at `rows`, each field with a leading axis of them."""
+
+    def __len__(self) -> int:
+        return len(self._files)
+
+    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
+        return {field: array[0] for field, array in self.read(np.array([row])).items()}
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
+        read = self.read(np.asarray(rows))
+        return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]

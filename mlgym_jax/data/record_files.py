@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.array_record_files import ArrayRecordFiles, paths_of
+from mlgym_jax.data.array_record_files import ArrayRecordFiles, DecodedRecords, paths_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, in_words, nearest
 
@@ -79,11 +79,12 @@ def array_records(
     )
 
 
-class _Records:
+class _Records(DecodedRecords):
     """Records of one size, as a source (`data.sources`)."""
 
     def __init__(self, files: ArrayRecordFiles, types: Mapping[str, tuple[np.dtype, tuple[int, ...]]]):
-        self._files, self._types, self.name_of = files, dict(types), files.name_of
+        super().__init__(files)
+        self._types = dict(types)
         self.record_bytes = sum(dtype.itemsize * int(np.prod(shape)) for dtype, shape in types.values())
         for records, _ in files.read(np.arange(min(1, len(files)))):
             for record in records:
@@ -93,16 +94,6 @@ class _Records:
                         f"they are {self.record_bytes} bytes a record, and those of {files.name_of(0)} have "
                         f"{len(record)}",
                     )
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
-        return {field: array[0] for field, array in self.read(np.array([row])).items()}
-
-    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        read = self.read(np.asarray(rows))
-        return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         found = {field: np.empty((len(rows), *shape), dtype) for field, (dtype, shape) in self._types.items()}

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.array_record_files import ArrayRecordFiles, paths_of
+from mlgym_jax.data.array_record_files import ArrayRecordFiles, DecodedRecords, paths_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.images import Fit, Form
 from mlgym_jax.data.sources import Place
@@ -84,11 +84,12 @@ def _field(field: str, form: Any, fit: Fit, scale: bool) -> _Field:
     return _Field(feature, dtype, shape, None)
 
 
-class _Examples:
+class _Examples(DecodedRecords):
     """Messages as a source (`data.sources`)."""
 
     def __init__(self, files: ArrayRecordFiles, fields: Mapping[str, _Field]):
-        self._files, self._fields, self.name_of = files, dict(fields), files.name_of
+        super().__init__(files)
+        self._fields = dict(fields)
         self._wanted = {one.feature for one in fields.values()}
 
     def check(self, split: str) -> None:
@@ -105,16 +106,6 @@ class _Examples:
                         f"there is no feature {one.feature!r}{nearest(one.feature, there)} "
                         f"Features of {self.name_of(0)}: {listed(sorted(there), 40)}",
                     )
-
-    def __len__(self) -> int:
-        return len(self._files)
-
-    def __getitem__(self, row: int) -> dict[str, np.ndarray]:
-        return {field: array[0] for field, array in self.read(np.array([row])).items()}
-
-    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, np.ndarray]]:
-        read = self.read(np.asarray(rows))
-        return [{field: array[place] for field, array in read.items()} for place in range(len(rows))]
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         found = {field: np.empty((len(rows), *one.shape), one.dtype) for field, one in self._fields.items()}

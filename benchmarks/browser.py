@@ -128,3 +128,18 @@ class Tab:
         self.page.goto(_EMPTY)
         button = self.page.locator("button")
         return self.answer([button.click] * 5, wait_ms=200)
+
+
+def zooming(page: Any, x: float, y: float) -> list[Step]:
+    """Return steps that zoom into a chart whose lines begin at a corner, three times by dragging, and back."""
+
+    def drag(left: float, right: float, height: float = 4) -> Step:
+        def step() -> None:
+            page.mouse.move(x + left, y + 60)
+            page.mouse.down()
+            page.mouse.move(x + right, y + 60 + height)
+            page.mouse.up()
+
+        return step
+
+    return [drag(100, 250), drag(50, 300), drag(60, 200, 80), lambda: page.keyboard.press("z")]

@@ -15,7 +15,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from benchmarks.browser import CHROMIUM_ARGUMENTS, Step, Tab, serving
+from benchmarks.browser import CHROMIUM_ARGUMENTS, Step, Tab, serving, zooming
 from benchmarks.synthetic_runs import write_run
 
 _DRAWN = """() => {
@@ -64,20 +64,11 @@ def main() -> None:
         box = page.locator(".plot").first.bounding_box()
         x, y = box["x"] + 54, box["y"] + 8  # the corner of the lines
 
-        def drag(left: float, right: float, height: float = 4) -> Step:
-            def step() -> None:
-                page.mouse.move(x + left, y + 60)
-                page.mouse.down()
-                page.mouse.move(x + right, y + 60 + height)
-                page.mouse.up()
-
-            return step
-
         def typed(text: str) -> Step:
             return lambda: page.keyboard.type(text)
 
         hovers = [lambda k=k: page.mouse.move(x + 40 + 12 * k, y + 40 + 4 * k) for k in range(12)]
-        zooms = [drag(100, 250), drag(50, 300), drag(60, 200, 80), lambda: page.keyboard.press("z")]
+        zooms = zooming(page, x, y)
         field = page.get_by_label("Filter experiments")
         filters = [lambda: field.focus(), *map(typed, "width=64"), lambda: field.fill("")]
         more = [

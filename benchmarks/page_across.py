@@ -14,7 +14,7 @@ import shutil
 import tempfile
 from typing import Any
 
-from benchmarks.browser import CHROMIUM_ARGUMENTS, Board, Step, Tab, serving
+from benchmarks.browser import CHROMIUM_ARGUMENTS, Board, Step, Tab, serving, zooming
 from benchmarks.synthetic_runs import write_run
 
 _HOUR_MS = 3_600_000
@@ -99,22 +99,13 @@ def _compare(browser: Any, board: Board, storage: str, runs: int) -> None:
     box = page.locator(".plot").first.bounding_box()
     x, y = box["x"] + 54, box["y"] + 8
 
-    def drag(left: float, right: float, height: float = 4) -> Step:
-        def step() -> None:
-            page.mouse.move(x + left, y + 60)
-            page.mouse.down()
-            page.mouse.move(x + right, y + 60 + height)
-            page.mouse.up()
-
-        return step
-
     judged, lines = page.get_by_label("Judged by"), page.get_by_label("Lines")
     log, smoothing = page.get_by_role("button", name="log y", exact=True), page.get_by_label("Smoothing")
     _told(
         tab,
         {
             "compare: hover": [lambda k=k: page.mouse.move(x + 40 + 12 * k, y + 40 + 4 * k) for k in range(12)],
-            "compare: zoom": [drag(100, 250), drag(50, 300), drag(60, 200, 80), lambda: page.keyboard.press("z")],
+            "compare: zoom": zooming(page, x, y),
             "compare: log y, lines, smoothing": [
                 log.click,
                 log.click,

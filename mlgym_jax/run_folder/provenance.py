@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib.metadata
 import os
 import platform
@@ -71,7 +72,9 @@ def command_line() -> list[str]:
     return [sys.executable, *sys.orig_argv[1:]]
 
 
+@functools.cache
 def _version(package: str) -> str | None:
+    """Return what is installed: to find out takes a millisecond, and what is loaded stays what it is."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:

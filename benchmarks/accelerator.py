@@ -109,7 +109,7 @@ def measured(job, request, rounds):
         started = time.perf_counter()
         runner.read_scores(runner.epoch(active, epoch))
         taken.append(time.perf_counter() - started)
-    return plan, compiled, statistics.median(taken[1:]), max(map(memory_needed, runner._compiled.values()))
+    return plan, compiled, statistics.median(taken[1:]), max(map(memory_needed, runner.programs.compiled.values()))
 
 
 def main():

@@ -114,7 +114,7 @@ def by_config(name, plan, mesh):
     def epoch(number):
         return runner.read_scores(runner.epoch(np.ones(1, bool), number))[0, loss]
 
-    return epoch, max(map(memory_needed, runner._compiled.values())), str(chosen)
+    return epoch, max(map(memory_needed, runner.programs.compiled.values())), str(chosen)
 
 
 def by_hand(name, plan):

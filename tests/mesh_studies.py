@@ -99,7 +99,7 @@ def trained(model, mesh, plan, shard=None):
     jax.tree.map(lambda leaf, copied: np.testing.assert_array_equal(leaf[[1, 0]], copied), whole, rows)
     _, _, block = snapshot.blocks[0]
     shards = [leaf.addressable_shards[0].data for leaf in jax.tree.leaves((block.params, block.opt_state))]
-    flops = max(program.cost_analysis().get("flops", 0) for program in runner._compiled.values())
+    flops = max(program.cost_analysis().get("flops", 0) for program in runner.programs.compiled.values())
     return scores, whole, (sum(shard.nbytes // len(shard) for shard in shards), flops)
 
 

@@ -155,7 +155,7 @@ def test_an_epoch_in_one_program_is_compiled_with_that_layout_alone():
     [job] = study.jobs
     runner = make_runner(job, Plan("map", "scan", 1, "test"), jax.devices())
     runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
-    [text] = [compiled.as_text() for (name, _), compiled in runner._compiled.items() if name == "whole"]
+    [text] = [compiled.as_text() for (name, _), compiled in runner.programs.compiled.items() if name == "whole"]
     found = re.findall(r" convolution\(.*dim_labels=(\S+?),", text)
     assert len(found) >= 7, "two forward, their gradients but one, and two of each split's evaluation"
     assert set(found) == {"b01f_01io->b01f"}
@@ -174,7 +174,7 @@ def test_a_batch_of_networks_trains_to_the_same_scores_by_products(monkeypatch):
         monkeypatch.setattr(runners, "_in_products", lambda plan, number: of_products)
         runner = make_runner(job, Plan("vmap", "scan", 1, "test"), jax.devices())
         runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
-        [text] = [compiled.as_text() for (name, _), compiled in runner._compiled.items() if name == "whole"]
+        [text] = [compiled.as_text() for (name, _), compiled in runner.programs.compiled.items() if name == "whole"]
         return runner.read_scores(runner.epoch(np.ones(len(job.seeds), bool), 1)), len(
             re.findall(r" convolution\(", text)
         )

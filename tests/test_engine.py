@@ -90,7 +90,7 @@ def test_a_map_is_dealt_anew_when_those_that_go_on_stand_on_one_device():
     job = grid_job()
     runner = runner_of(job, Plan("map", "scan", 2, "test"))
     runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample)
-    compiled = dict(runner._compiled)
+    compiled = dict(runner.programs.compiled)
     first = np.array([row < 3 for row in range(6)])  # all three on the first of two devices
 
     def loads():
@@ -101,7 +101,7 @@ def test_a_map_is_dealt_anew_when_those_that_go_on_stand_on_one_device():
     before = runner.snapshot().states()
     runner.lay_out(runner.worth_laying_out(first))
     assert sorted(loads()) == [1, 2]
-    assert runner._compiled == compiled, "nothing is compiled again"
+    assert runner.programs.compiled == compiled, "nothing is compiled again"
     assert runner.worth_laying_out(first) is None, "once is enough"
     after = runner.snapshot().states()
     np.testing.assert_array_equal(before.params["Dense_0"]["kernel"], after.params["Dense_0"]["kernel"])

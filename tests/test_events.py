@@ -104,7 +104,8 @@ FIELDS = {
     "experiment_config": "experiment_id job_id config hyperparameters fold round",
     "experiment_status": "experiment_id status num_epochs current_epoch splits current_split num_batches current_batch",
     "evaluation_result": "experiment_id epoch metric_scores loss_scores seconds",
-    "group_compiled": "group experiments plan reason compile_seconds num_examples mesh flops_per_step bytes_per_device",
+    "group_compiled": "group experiments plan reason compile_seconds num_examples mesh flops_per_step bytes_per_device "
+    "waited_seconds",
     "run_started": "name config_hash num_experiments num_groups resumed",
     "checkpoint_saved": "group epoch kept bytes seconds",
     "checkpoint_skipped": "group step error",

@@ -15,7 +15,7 @@ from conftest import ROOT
 from study_files import assert_same_outcome, events, finish, here, outcome, small, start, wait_until
 
 import mlgym_jax as mg
-from mlgym_jax.execution.batched import GroupRunner
+from mlgym_jax.execution import compiling
 from mlgym_jax.execution.interruption import Interruption, interruptible, safe_point
 
 # What happens where WHERE says: a signal in a callback of garbage collection, which swallows what is raised in it; two
@@ -153,15 +153,15 @@ def test_a_hangup_that_is_ignored_stays_so(study, disturbed, tmp_path):
 
 
 def test_a_long_compilation_is_not_waited_for(study, tmp_path, monkeypatch):
-    real, go_on, compiled = GroupRunner._compiled_part, threading.Event(), []
+    real, go_on, compiled = compiling._compiled, threading.Event(), []
 
-    def long(self, *item):
+    def long(*item):
         signal.raise_signal(signal.SIGTERM)
         go_on.wait(60)
         compiled.append(item)
-        return real(self, *item)
+        return real(*item)
 
-    monkeypatch.setattr(GroupRunner, "_compiled_part", long)
+    monkeypatch.setattr(compiling, "_compiled", long)
     try:
         status, _, err = run(study, tmp_path, "cut")
         assert status == 130 and "--resume=cut" in err and compiled == []

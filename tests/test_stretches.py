@@ -146,7 +146,7 @@ def test_a_stretch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(
     (job,) = prepare(config).jobs
     runner = make_runner(job, choose_plan(parse_plan(plan), num_experiments=1, num_devices=1), jax.devices()[:1])
     runner.start(first_states(job, [0]))
-    ours = memory_needed(runner._compiled["train_stretch", (1,)])
+    ours = memory_needed(runner.programs.compiled["train_stretch", (1,)])
     data = {field: jnp.asarray(array) for field, array in job.table.arrays.items()}
 
     def epoch(state, data, order):

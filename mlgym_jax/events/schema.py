@@ -184,6 +184,8 @@ class GroupCompiled(Payload, kw_only=True):
     """One compiled training program: which experiments it trains, by which plan and why.
 
     Attributes:
+        compile_seconds: from its first trace to its last program; waited_seconds: those of them in which the run had
+            nothing else to do, fewer where they were compiled while groups before trained. None in old logs.
         num_examples: training examples an experiment and epoch.
         mesh: the devices' axes, `experiment:2,data:1`; flops_per_step: what a training step of one experiment computes;
             bytes_per_device: what a call of the programs needs there. None where it is not known, as of old logs.
@@ -198,6 +200,7 @@ class GroupCompiled(Payload, kw_only=True):
     mesh: str | None = None
     flops_per_step: int | None = None
     bytes_per_device: int | None = None
+    waited_seconds: Number | None = None
 
 
 class GroupTrained(Payload, kw_only=True):

@@ -8,11 +8,9 @@ rows of a `map` to the devices anew.
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import jax
@@ -24,16 +22,14 @@ from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.streamed import StreamedFunctions
+from mlgym_jax.execution.compiling import Programs
 from mlgym_jax.execution.found import Found, read_scores
-from mlgym_jax.execution.interruption import safe_point
-from mlgym_jax.execution.memory import is_out_of_memory, memory_limit, memory_needed
+from mlgym_jax.execution.memory import is_out_of_memory, memory_limit
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.sharding import layout_of, shardings
 from mlgym_jax.execution.snapshot import Block, Snapshot
-
-_LOOK_SECONDS = 0.1  # between two looks for an interruption while programs are compiled
 
 
 class GroupRunner:
@@ -67,19 +63,17 @@ class GroupRunner:
         self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
-        self._data, self._folds = jax.device_put((data, folds), self._everywhere)
+        self._host: Any = (data, folds)
+        self._data, self._folds = jax.tree.map(_form, self._host)  # on the devices only once something is to run there
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
-        self._compiled: dict[Any, Any] = {}
-        self._parts_compiled: dict[Any, concurrent.futures.Future[Any]] = {}
-        self._out_info: dict[Any, Any] = {}
+        self.programs = Programs()
         self._parts = make_parts(program, functions, shape, self.names, plan.batching, streamed)
         # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
         self._least = plan.num_devices * (2 if plan.batching == "map" else 1)
         self._blocks: list[Block] = []
         self._before: list[Block] = []
         self._base: TrainState | None = None
-        self.while_compiling: Callable[[], object] = lambda: None  # called when all is traced, once a compilation
 
     def close(self) -> None:
         """Let go of what is not memory."""
@@ -91,7 +85,7 @@ class GroupRunner:
     @property
     def bytes_per_device(self) -> int:
         """What a call of the programs needs on a device, of the one that needs most."""
-        return max(map(memory_needed, self._compiled.values()))
+        return self.programs.bytes_needed
 
     # -- layout: rows to blocks and back ---------------------------------------------------------------------------
 
@@ -106,38 +100,51 @@ class GroupRunner:
     def _folds_of(self, padded: np.ndarray) -> jax.Array:
         return jax.device_put(self._fold_of_row[padded], self._rows)
 
+    def compile(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
+        """Compile everything that `start_fresh` needs, without any memory of a device; return the seconds it took."""
+        started = time.perf_counter()
+        while True:
+            padded = self._layout(range(self.num_rows))[0][1]
+            rows = {path: values[padded] for path, values in hyperparams.items()}
+            with self.programs.collected():
+                self._lower(self._call("init", (seeds[padded], rows, np.ones(len(padded), bool)), batch, dry=True))
+            if not self._cut(len(padded)):
+                return time.perf_counter() - started
+
     def start_fresh(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
-        """Compile everything, initialise all rows and lay them out; return the seconds that compiling took.
+        """Compile everything that is not yet, initialise all rows and lay them out; return the seconds that it took.
 
         Args:
             seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
+
+        Returns:
+            The seconds that compiling took.
         """
+        seconds = self.compile(seeds, hyperparams, batch)
         width = len(self._layout(range(self.num_rows))[0][1])
         try:
-            return self._initialised(seeds, hyperparams, batch)
+            self._initialise(seeds, hyperparams, batch)
+            return seconds
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or width <= self._least:
                 raise
         self._blocks = []
         self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
-        return self.start_fresh(seeds, hyperparams, batch)
+        return seconds + self.start_fresh(seeds, hyperparams, batch)
 
-    def _initialised(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> float:
-        calls, self._blocks = [], []
+    def _initialise(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> None:
+        self._hold()
+        self._blocks = []
         for ids, padded in self._layout(range(self.num_rows)):
             rows = {path: values[padded] for path, values in hyperparams.items()}
-            calls.append((ids, padded, (seeds[padded], rows, np.ones(len(padded), bool))))
-        started = time.perf_counter()
-        with self._compiling():
-            self._lower(self._call("init", calls[0][2], batch, dry=True))
-        seconds = time.perf_counter() - started
-        if self._cut(len(calls[0][1])):
-            return seconds + self.start_fresh(seeds, hyperparams, batch)
-        for ids, padded, mapped in calls:
-            block = self._call("init", mapped, batch, dry=False)
+            block = self._call("init", (seeds[padded], rows, np.ones(len(padded), bool)), batch, dry=False)
             # Waited for: memory that ran out is told by what asks for the result, and calls side by side need it all.
             self._blocks.append((ids, self._folds_of(padded), jax.block_until_ready(block)))
-        return seconds
+
+    def _hold(self) -> None:
+        """Put on the devices what all rows share."""
+        if self._host is not None:
+            (self._data, self._folds), self._host = jax.device_put(self._host, self._everywhere), None
 
     def start(self, state: TrainState, rows: Sequence[int] | None = None) -> float:
         """Lay out `rows` (all by default) of a stacked host state for training; the others stay as they are.
@@ -145,6 +152,7 @@ class GroupRunner:
         Returns:
             The seconds that compiling took.
         """
+        self._hold()
         self._base = state
         self._blocks = []
         for ids, padded in self._layout(range(self.num_rows) if rows is None else rows):
@@ -152,7 +160,7 @@ class GroupRunner:
             block = jax.device_put(with_key(block, self._abstract), self._states)
             self._blocks.append((ids, self._folds_of(padded), block))
         started = time.perf_counter()
-        with self._compiling():
+        with self.programs.collected():
             self._lower(self._blocks[0][2])
         seconds = time.perf_counter() - started
         return seconds + self.start(state, rows) if self._cut(len(self._blocks[0][2].step)) else seconds
@@ -168,7 +176,7 @@ class GroupRunner:
     def _in_chunks(self, chunk: int, why: str) -> bool:
         reason = f"{self.plan.reason}; at most {chunk} experiments at once: {why}"
         self.plan = dataclasses.replace(self.plan, chunk=chunk, reason=reason)
-        self._compiled, self._out_info = {}, {}
+        self.programs.forget()
         return True
 
     def halve(self) -> float | None:
@@ -262,28 +270,6 @@ class GroupRunner:
         folds = jax.ShapeDtypeStruct(block.step.shape, np.int32)
         self._run(block, folds, np.zeros(block.step.shape, bool), np.int32(0), dry=True)
 
-    @contextlib.contextmanager
-    def _compiling(self) -> Iterator[None]:
-        """Compile each program as soon as it is traced, side by side; at the end, wait for all of them."""
-        pool = self._pool = concurrent.futures.ThreadPoolExecutor(max_workers=2)
-        self._parts_compiled, waits = {}, True
-        try:
-            yield
-            self.while_compiling()
-            while concurrent.futures.wait(self._parts_compiled.values(), timeout=_LOOK_SECONDS).not_done:
-                safe_point()
-            self._compiled.update((key, part.result()) for key, part in self._parts_compiled.items())
-        except KeyboardInterrupt:
-            waits = False  # a compilation cannot be broken off, and takes minutes
-            raise
-        finally:
-            pool.shutdown(wait=waits, cancel_futures=not waits)
-
-    def _compiled_part(self, name: Any, lowered: Any) -> Any:
-        # What runs once need not be fast: less optimisation halves the compile time on a CPU.
-        quick = name == "init" and jax.default_backend() == "cpu"
-        return lowered.compile(compiler_options={"xla_backend_optimization_level": 1} if quick else None)
-
     def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
         if self.plan.loop == "scan":
             return self._call("whole", (block, folds, live), (self._data, self._folds, epoch), dry)
@@ -323,8 +309,8 @@ class GroupRunner:
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
         key, donated = (name, mapped[-1].shape), self._donated(name)
         if not dry:
-            return self._compiled[key](mapped[:donated], mapped[donated:], shared)
-        if key not in self._out_info:
+            return self.programs.compiled[key](mapped[:donated], mapped[donated:], shared)
+        if key not in self.programs.results:
             rows, everywhere = PartitionSpec(EXPERIMENT), PartitionSpec()
             function = self._parts[name]
             if self.plan.mesh.num_devices > 1:
@@ -342,7 +328,11 @@ class GroupRunner:
                 out_shardings=returned,
                 donate_argnums=0,
             )
-            lowered = jitted.lower(mapped[:donated], mapped[donated:], shared)
-            self._out_info[key] = lowered.out_info
-            self._parts_compiled[key] = self._pool.submit(self._compiled_part, name, lowered)
-        return self._out_info[key]
+            self.programs.add(key, jitted.lower(mapped[:donated], mapped[donated:], shared))
+        return self.programs.results[key]
+
+
+def _form(leaf: Any) -> jax.ShapeDtypeStruct:
+    """Return the form that an array has on a device."""
+    form = jax.typeof(leaf)
+    return jax.ShapeDtypeStruct(form.shape, form.dtype)

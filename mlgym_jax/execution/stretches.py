@@ -113,7 +113,7 @@ class StretchRunner(GroupRunner):
     def middle(self, epoch: int, position: int, leaves: Sequence[np.ndarray]) -> Middle | None:
         """Return the middle whose arrays these are, `Middle.leaves`; None where they are of another program."""
         block = self._blocks[0][2]
-        running = self._out_info[(self._room_name, None), block.step.shape] if self._measured else None
+        running = self.programs.results[(self._room_name, None), block.step.shape] if self._measured else None
         expected, structure = jax.tree.flatten((raw_key(block), running))
         if [leaf.shape for leaf in leaves] != [(self.num_rows, *leaf.shape[1:]) for leaf in expected]:
             return None

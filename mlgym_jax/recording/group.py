@@ -26,6 +26,7 @@ from mlgym_jax.execution.interruption import insisted, requested, safe_point
 from mlgym_jax.execution.memory import is_out_of_memory, too_little_memory
 from mlgym_jax.execution.plan import Plan, logged_plan
 from mlgym_jax.execution.stretches import Middle, Reached
+from mlgym_jax.recording.ahead import Ahead, Compiled
 from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
@@ -45,7 +46,6 @@ from mlgym_jax.recording.speed import Speed
 from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
-from mlgym_jax.study.runners import make_runner
 
 # Scores that are trained again on another mesh are taken for the same if they are so close.
 _ROUNDING = 1e-5
@@ -58,6 +58,7 @@ def train_group(
     recorder: Recorder,
     *,
     devices: Sequence[jax.Device],
+    ahead: Ahead,
     static_because: Mapping[str, str],
     rivals: Rivals = (),
     profile: Profile | None = None,
@@ -84,8 +85,9 @@ def train_group(
         tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
     )
     try:
-        with contextlib.closing(make_runner(job, plan, devices)) as runner:
-            _train(training, runner, plan, devices, static_because, profile)
+        compiled = ahead.runner(job, plan)
+        with contextlib.closing(compiled.runner):
+            _train(training, compiled, ahead, plan, devices, static_because, profile)
     except DiskError as error:
         if epoch := training.written[0]:
             error.last_step = os.path.join(layout.CHECKPOINTS, layout.group_name(job.group.index), str(epoch))
@@ -117,13 +119,14 @@ def _split_as_before(job: Job, plan: Plan, recorder: Recorder) -> bool:
 
 def _train(
     training: GroupTraining,
-    runner: GroupRunner,
+    found: Compiled,
+    ahead: Ahead,
     plan: Plan,
     devices: Sequence[jax.Device],
     static_because: Mapping[str, str],
     profile: Profile | None,
 ) -> None:
-    job, recorder = training.job, training.recorder
+    job, recorder, runner = training.job, training.recorder, found.runner
     # The order of initialisation, which must not change:
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. the warm start, else
@@ -142,16 +145,17 @@ def _train(
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
     make_good(training)
-    runner.while_compiling = import_in_background  # while it is traced, imports would have to wait for each other
+    runner.programs.while_compiling = import_in_background  # while it is traced, imports would have to wait
     fresh = state is None
     with seldom_collected():
         seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+    ahead.begin(runner.bytes_per_device)
     if fresh:
         _warm_start(training, runner)
     platform, last = devices[0].platform, plan.mesh.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
-    compiled = _compiled(training, runner, seconds, apart)
+    compiled = _compiled(training, runner, found.seconds + seconds, found.waited + seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
     recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
     middle = own_middle(training, runner, done)
@@ -159,7 +163,9 @@ def _train(
         _fit(training, runner, done + 1, middle, devices[: plan.mesh.num_devices], profile)
 
 
-def _compiled(training: GroupTraining, runner: GroupRunner, seconds: float, apart: Sequence[str] = ()) -> Event:
+def _compiled(
+    training: GroupTraining, runner: GroupRunner, seconds: float, waited: float, apart: Sequence[str] = ()
+) -> Event:
     job, plan = training.job, runner.plan
     return training.recorder.event(
         schema.group_compiled,
@@ -168,6 +174,7 @@ def _compiled(training: GroupTraining, runner: GroupRunner, seconds: float, apar
         plan=str(plan),
         reason="; ".join([plan.reason, *apart]),
         compile_seconds=seconds,
+        waited_seconds=waited,
         num_examples=max(job.folds.sizes["train"]),
         mesh=runner.mesh,
         flops_per_step=None if job.flops is None else job.flops.total,
@@ -210,7 +217,7 @@ def _fit(
                     break
                 continue
             if report.replanned is not None:
-                recorder.log.append([_compiled(training, runner, report.replanned)])
+                recorder.log.append([_compiled(training, runner, report.replanned, report.replanned)])
             recorder.log.append(_events(training, report))
             speed.add(report)
             copy_wanted(training, report)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime
+import functools
 import logging
 import os
 import time
@@ -25,6 +26,7 @@ from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
 from mlgym_jax.publishing import Boards
 from mlgym_jax.reading.results import RunResult
+from mlgym_jax.recording.ahead import Ahead
 from mlgym_jax.recording.energy import EnergyMeter
 from mlgym_jax.recording.going_on import change, check_goes_on
 from mlgym_jax.recording.group import train_group
@@ -33,7 +35,7 @@ from mlgym_jax.recording.learnt_from import check_learnt_from, record_learnt_fro
 from mlgym_jax.recording.machine import Machine
 from mlgym_jax.recording.machine_log import Messages, collected, logged_beside
 from mlgym_jax.recording.model_card import write_cards
-from mlgym_jax.recording.plans import plan_for, plans_before
+from mlgym_jax.recording.plans import plan_ahead, plan_for, plans_before
 from mlgym_jax.recording.profile import Profile, profile_of
 from mlgym_jax.recording.ready import num_devices_before, ready
 from mlgym_jax.recording.recorder import Recorder
@@ -293,10 +295,11 @@ def _launch(
         if observed != (False, None):
             machine = Machine(run_dir) if observed[0] else None
             beside.enter_context(logged_beside(recorder, observed[1], machine))
+        ahead = beside.enter_context(Ahead(devices, functools.partial(plan_ahead, logged, request, planned, devices)))
         waiting = list(study.jobs)
         while waiting:
             safe_point()
-            job = waiting.pop(0)
+            job, ahead.next = waiting.pop(0), waiting
             chosen = plan_for(job, request, planned.get(job.group.index), devices, study.config["strict"])
             plans.append(f"{chosen}: {chosen.reason}")
             trained = train_group(
@@ -305,6 +308,7 @@ def _launch(
                 chosen,
                 recorder,
                 devices=devices,
+                ahead=ahead,
                 static_because=study.static_because,
                 rivals=rivals,
                 profile=profile,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import jax
 
@@ -33,3 +33,17 @@ def plan_for(
     if before.mesh not in (None, chosen.mesh):
         why += f", on {described(chosen)}, as there are too few devices for {before.mesh}: last bits may differ"
     return dataclasses.replace(chosen, reason=why)
+
+
+def plan_ahead(
+    logged: RunView,
+    request: PlanRequest,
+    before: Mapping[int, PlanRequest],
+    devices: Sequence[jax.Device],
+    job: Job,
+) -> Plan | None:
+    """Return the plan of a group before its turn; None where that would be measured, or where it trained before."""
+    views = [logged.experiments.get(number) for number in job.group.ids]
+    if request.tune or any(view is not None and len(view.epoch_numbers) for view in views):
+        return None
+    return plan_for(job, request, before.get(job.group.index), devices, job.group.config["strict"])

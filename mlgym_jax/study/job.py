@@ -38,7 +38,7 @@ from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
 from mlgym_jax.study.encoding import completed, encoded, fields_read
-from mlgym_jax.study.known import known_fields
+from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
@@ -252,7 +252,9 @@ def make_job(
             raise error
         surprises += (str(error),)
     if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
-        check_targets(program, abstract, sample, fields)
+        readers = check_targets(program, abstract, sample, fields)
+        table, nothing = check_weights(table, folds, evaluated, readers)
+        surprises += nothing
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,

@@ -15,7 +15,7 @@ from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.record import Record
 from mlgym_jax.core.state import STEPS_PER_EPOCH
-from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.core.targets import UnfitTargets, weights_read
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
 
@@ -122,12 +122,17 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
     return tuple(found)
 
 
-def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]) -> None:
+def check_targets(
+    program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]
+) -> dict[str, set[str]]:
     """Let losses and metrics see the values of all rows, before anything compiles; see `core.targets`.
 
     Args:
         sample: a batch, whose other fields are taken as shapes.
         fields: array[n, …] of what is known of all rows that are trained or evaluated on.
+
+    Returns:
+        the fields that are read as weights, with the config paths of what reads them.
 
     Raises:
         ConfigError: targets that what reads them cannot read rightly.
@@ -135,13 +140,19 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
     size = len(next(iter(fields.values())))
     rows = {**fields, "mask": np.ones(size, bool)}
     rest = _of_size({field: array for field, array in sample.items() if field not in rows}, size)
-    try:
-        jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
-    except ConfigError as error:
-        if isinstance(error.__cause__, UnfitTargets):
-            raise
-    except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
-        pass
+    with weights_read() as read:
+        try:
+            jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
+        except ConfigError as error:
+            if isinstance(error.__cause__, UnfitTargets):
+                raise
+        except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
+            pass
+    found: dict[str, set[str]] = {}
+    for path, array in read:
+        for field in (field for field, own in rows.items() if own is array):
+            found.setdefault(field, set()).add(path)
+    return found
 
 
 def _of_size(batch: Mapping[str, Any], size: int) -> dict[str, Any]:

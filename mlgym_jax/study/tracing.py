@@ -11,6 +11,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.dead_code import reads
+from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.record import Record
@@ -58,6 +59,7 @@ def traced_steps(
     def evaluate(state: Any, batch: Any, epoch: Any) -> Any:
         return program.compute(program.eval_step(state, batch, epoch=epoch))
 
+    abstract = None
     try:
         abstract = jax.eval_shape(program.init, key, batch, row)
         with seeing() as seen:
@@ -75,6 +77,7 @@ def traced_steps(
             raise NotTraceable(blamed or list(row), reason) from error
         if isinstance(error, MlgymError):
             raise
+        _check_differentiable(getattr(abstract, "params", None), error)
         raise ConfigError("", f"the training step cannot be traced: {in_words(error)}") from error
     records = {name: value for name, value in found.items() if isinstance(value, Record)}
     scores = {name: value for name, value in found.items() if name not in records}
@@ -88,6 +91,21 @@ def traced_steps(
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
     return TracedSteps(abstract, traced.jaxpr, list(scores), records, outputs, surprises)
+
+
+def _check_differentiable(params: Any, error: Exception) -> None:
+    """Say which parameter it is that has no gradient, if a step cannot be traced for that.
+
+    Raises:
+        ConfigError: at `model`.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
+            raise ConfigError(
+                "model",
+                f"its parameter {path_name(path)!r} is {shape_of(leaf)}, by which nothing has a gradient; keep what is "
+                "not trained among its other variables: self.variable('constants', …) of Linen, nnx.Variable of NNX",
+            ) from error
 
 
 def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:

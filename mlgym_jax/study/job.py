@@ -37,6 +37,7 @@ from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of
+from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured
@@ -251,6 +252,7 @@ def make_job(
         if not going_on:
             raise error
         surprises += (str(error),)
+    check_draws(components, table, folds, fold_of_row, hyperparams)
     if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         readers = check_targets(program, abstract, sample, fields)
         table, nothing = check_weights(table, folds, evaluated, readers)

@@ -195,7 +195,9 @@ def test_the_forecast_tells_the_lengths():
         ({"fields": ("target",)}, {}, "loader.fields: the data have no field 'target'; did you mean 'targets'?"),
         ({}, {"lengths": LENGTHS + 9}, "loader.lengths: the field 'lengths' holds 33; lengths from 0 to 24 are"),
         ({}, {"lengths": None, "where": None}, "loader.lengths: nothing tells how long the examples are"),
+        ({}, {"lengths": None, "where": LENGTHS / 2}, "loader.lengths: nothing tells how long the examples are"),
         ({}, {"where": None}, "loader: the targets have a value a position, and there is no field 'where'"),
+        ({}, {"where": LENGTHS / 2}, "loader: the targets have a value a position, and there is no field 'where' of"),
     ],
 )
 def test_what_cannot_be_bucketed_is_named(parameters, fields, words):

@@ -185,6 +185,17 @@ def test_integer_outputs_are_classes_already():
         assert float(evaluate(metric, predicted, targets, np.ones(4, bool))) == 0.75
 
 
+def test_outputs_that_are_no_numbers_predict_nothing():
+    """scikit-learn refuses them; what has diverged must not score by the share of class 0."""
+    targets, mask, nan = np.array([0, 0, 1, 1], np.int32), np.ones(4, bool), np.float32("nan")
+    single, several = np.array([nan, -1, 2, nan], np.float32), np.array([[nan, 0], [1, 0], [0, 1], [nan, nan]])
+    for outputs in (single, several.astype(np.float32)):
+        assert float(evaluate(metrics.accuracy(), outputs, targets, mask)) == 0.5
+        assert float(evaluate(metrics.f1(num_classes=2), outputs, targets, mask)) == pytest.approx(2 / 3)
+    labels = np.array([[0, 0], [0, 0], [0, 1], [1, 0]], np.int32)
+    assert float(evaluate(metrics.accuracy(multilabel=True), several.astype(np.float32), labels, mask)) == 0.25
+
+
 def test_positions_count_but_for_those_that_where_leaves_out():
     outputs, targets = np.eye(3, dtype=np.float32)[np.array([[0, 1], [2, 2]])], np.array([[0, 2], [0, 0]], np.int32)
     for metric in (metrics.accuracy(), top_k_metrics.top_k(k=1)):

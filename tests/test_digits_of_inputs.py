@@ -9,6 +9,8 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
+from mlgym_jax.data.columns import table
+from mlgym_jax.data.csv_files import csv
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
@@ -103,3 +105,14 @@ def test_categories_of_17_digits_are_told_apart(tmp_path):
     [job] = prepare(study("times", None, dataset=dataset)).jobs
     assert job.components["dataset"].categories == {"id": ("9007199254740992", "9007199254740993")}
     assert job.table.arrays["inputs"][:, 0].tolist() == [0.0, 1.0] * 10
+
+
+def test_names_of_17_digits_are_no_numbers(tmp_path):
+    names = 2**53 + np.arange(20)
+    (tmp_path / "ids.csv").write_text("id,y\n" + "".join(f"{name},{name % 2}\n" for name in names))
+    with pytest.raises(ConfigError, match=r"numbers such as 9007199254740993 .* categorical=\('id',\)"):
+        csv(path=str(tmp_path / "ids.csv"), target="y", task="classification")
+    with pytest.raises(ConfigError, match=r"column 'id': numbers such as 9007199254740993 .* frame.astype"):
+        table({"train": {"id": names, "y": names % 2}}, "y", path="data")
+    spread = names + 10**14 * np.arange(20)  # of which float64 loses digits that do not tell
+    assert table({"train": {"id": spread, "y": names % 2}}, "y").splits["train"]["inputs"].shape == (20, 1)

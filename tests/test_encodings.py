@@ -20,6 +20,7 @@ from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import make_folds
 from mlgym_jax.data.samplers import class_balanced, class_weighted, weighted
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.study.expand import prepare
 
 quietly = settings(deadline=None, database=None)
 
@@ -203,6 +204,24 @@ def test_a_swept_power_is_one_program(tmp_path):
     assert result.status == "DONE" and len(result.view.groups) == 1
     losses = {experiment.history["train/loss"][-1] for experiment in result.experiments}
     assert len(losses) == 3
+
+
+@pytest.mark.parametrize(
+    ("sampler", "weights", "message"),
+    [
+        (component("weighted"), np.r_[1.0, np.zeros(9)], "fold 0: no example of its training part has a weight above"),
+        (component("weighted"), np.full(10, 3e38), r"fold 0: its weights add up to 1\.5e\+39, which 32-bit floats do"),
+        (component("weighted"), np.full(10, 1e-40), "fold 0: its weights add up to 4.9"),
+        (component("class_balanced", power=grid(0.0, -200.0)), np.ones(10), "fold 0: it gives inf to 5 of 5 examples"),
+    ],
+)
+def test_what_cannot_be_drawn_from_is_refused(sampler, weights, message, own_registry):
+    rows = {"inputs": np.zeros((10, 1)), "targets": np.arange(10) % 2, "weights": weights}
+    mg.register("dataset", "drawn_from")(lambda: Dataset({"train": rows}, 2))
+    mg.register("validation", "its_second_half")(lambda: lambda dataset, seed: {"train": np.arange(5, 10)})
+    fields = {"dataset": component("drawn_from"), "validation": component("its_second_half")}
+    with pytest.raises(ConfigError, match=rf"config\.sampler: {message}"):
+        prepare(study(sampler=sampler, **fields))
 
 
 # Bad input

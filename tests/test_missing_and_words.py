@@ -7,14 +7,14 @@ import pytest
 from ml_collections import ConfigDict
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.impute import SimpleImputer
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.data.bag_of_words import bag_of_words
 from mlgym_jax.data.csv_files import csv
 from mlgym_jax.data.dataset import Dataset, to_arrays
-from mlgym_jax.data.encodings import standardise
+from mlgym_jax.data.encodings import min_max, one_hot, standardise
 from mlgym_jax.data.imputation import chain, impute
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
@@ -41,6 +41,21 @@ def test_missing_values_are_filled_in_as_scikit_learn_does(strategy):
     reference = SimpleImputer(strategy=strategy, fill_value=-7.5, add_indicator=True).fit(X[:40])
     encoding = impute(dataset, strategy=strategy, fill_value=-7.5, indicator=True)
     np.testing.assert_allclose(encoded(encoding, TRAIN, OTHER), reference.transform(X[40:]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("scale, reference", [(standardise(), StandardScaler()), (min_max(), MinMaxScaler())])
+def test_scales_are_learnt_of_what_is_there(scale, reference):
+    """Before `impute`, too: scikit-learn's scalers pass over what is missing."""
+    steps = chain(encodings=(scale, impute(Dataset({"train": TRAIN, "test": OTHER}))))
+    scaled = [reference.fit(X[:40]).transform(part) for part in (X[:40], X[40:])]
+    expected = SimpleImputer().fit(scaled[0]).transform(scaled[1])
+    np.testing.assert_allclose(encoded(steps, TRAIN, OTHER), expected, atol=1e-5)
+
+
+def test_a_missing_value_is_a_category():
+    train, other = np.array([[1.0], [np.nan], [2.0]]), np.array([[np.nan], [2.0], [3.0]])
+    reference = OneHotEncoder(handle_unknown="ignore", sparse_output=False).fit(train).transform(other)
+    np.testing.assert_array_equal(encoded(one_hot(), {"inputs": train}, {"inputs": other}), reference)
 
 
 def test_values_far_from_zero_keep_their_digits():

@@ -87,6 +87,23 @@ def test_linen_training_equals_flax_and_optax_by_hand(key):
     assert int(state.step) == 20
 
 
+class Distance(nn.Module):
+    """The squared distance of a complex parameter from 1 + 2i, whose gradient is twice what lies between."""
+
+    @nn.compact
+    def __call__(self, x):
+        between = self.param("w", nn.initializers.zeros, (), jnp.complex64) - (1 + 2j)
+        return jnp.broadcast_to(jnp.square(between.real) + jnp.square(between.imag), (len(x),))
+
+
+def test_complex_parameters_go_down_the_gradient(key):
+    (batch,) = batches(1)
+    parts = {"model": Distance(), "loss": lambda outputs, batch: outputs, "optimizer": optax.sgd(0.25), "metrics": {}}
+    program = mg.make_program(parts)
+    state, _ = jax.jit(program.train_step)(program.init(key, batch), batch)
+    np.testing.assert_allclose(state.params["w"], 0.5 + 1j, atol=1e-6)
+
+
 def test_masked_rows_change_nothing(key):
     program = program_of(Plain(), accuracy=mg.mean_of(lambda o, b: (o.argmax(-1) == b["targets"]).astype(jnp.float32)))
     batch = next(batches(1, size=7))

@@ -182,6 +182,12 @@ def test_sharpness_aware_steps_are_all_updates(sync_period, tmp_path):
 
 
 SGD = component("sgd", learning_rate=1.0)
+
+
+def looking_ahead(period, size=0.5):
+    return component("lookahead", fast_optimizer=SGD, sync_period=period, slow_step_size=size)
+
+
 NEVER = "with which no parameter is ever updated; at least 1 is expected"
 
 
@@ -202,11 +208,21 @@ NEVER = "with which no parameter is ever updated; at least 1 is expected"
         (every(3, every(3, SGD)), r"config\.optimizer\.opt\.every_k_schedule: found 3 \(each of 3 steps\).* at most 2"),
         (every(component("constant_schedule", value=9), SGD), "every_k_schedule: found 9, but a training has 8 steps"),
         (component("chain", transforms=(SGD, component("apply_every", k=9))), r"transforms\.1\.k: found 9, but"),
+        (looking_ahead(9), r"sync_period: found 9, but a training has 8 steps, so the slow parameters, which are eval"),
+        (every(4, looking_ahead(3)), r"opt\.sync_period: found 3 \(each of 4 steps\).* at most 2"),
+        (looking_ahead(2, 0.0), r"config\.optimizer\.slow_step_size: a number above 0 is expected, found 0\.0"),
     ],
 )
 def test_accumulation_that_never_updates_is_refused(optimizer, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         prepare(study(tmp_path, 40, optimizer, num_epochs=2))
+
+
+def test_what_a_training_is_too_short_for_is_told(tmp_path, caplog):
+    average = {"averaging": component("mean", first_step=8), "metrics": {"mse": component("mse", every_num_epochs=3)}}
+    prepare(study(tmp_path, 40, SGD, num_epochs=2, **average))
+    assert "averaging.first_step is 8, and a training has 8 steps: nothing is averaged" in caplog.text
+    assert "metrics.mse.every_num_epochs is 3, and a training is evaluated 2 times" in caplog.text
 
 
 def test_accumulation_over_all_steps_updates_once(tmp_path):

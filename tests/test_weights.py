@@ -408,6 +408,8 @@ def data_of(**fields):
             "no field 'importances' in the data; did you mean 'importance'?",
         ),
         ({"where": -WEIGHTS - 0.5}, {}, "the field where holds -0.50"),
+        ({"where": CLASS - 1}, {}, f"the field where holds -1 ({2 * (CLASS == 0).sum()} of {2 * SIZE}); weights"),
+        ({"where": 0 * CLASS}, {}, f"fold 0, split 'train': of its {SIZE} examples none counts by the field 'where'"),
         (
             {"where": np.ones((SIZE, 7, 1), np.float32)},
             {},
@@ -415,12 +417,25 @@ def data_of(**fields):
             "no part: int32[32]. Name a field of one number an example, where='the_field'",
         ),
     ],
-    ids=["name", "negative", "positions"],
+    ids=["name", "negative", "whole", "nothing", "positions"],
 )
 def test_wrong_weights_are_refused_by_name(fields, given, words, tmp_path):
     with pytest.raises(ConfigError) as error:
         mg.run(study(**given), tmp_path, data=data_of(**fields))
     assert str(error.value).startswith(f"config.loss: {words}")
+
+
+def test_weights_of_a_stream_are_checked_where_they_are_read(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("mlgym_jax.study.known._MAX_READ", 2)  # of all rows, before training
+    wrong, none = WEIGHTS.copy(), WEIGHTS.copy()
+    wrong[40], none[40] = -3, 0
+    config = {**study("importance"), "optimizer": component("sgd", learning_rate=0.0)}
+    skipping = {**config, "loader": component("streaming", on_bad_record="skip")}
+    skipped = mg.run(skipping, tmp_path, data=data_of(importance=wrong), run_id="skip").experiments[0].last
+    assert "split 'train', record 40 is left out" in caplog.text
+    left_out = mg.run(config, tmp_path, data=data_of(importance=none), run_id="zero").experiments[0].last
+    assert skipped["train/loss"] == pytest.approx(left_out["train/loss"], rel=1e-6)
+    assert skipped["val/loss"] == pytest.approx(left_out["val/loss"], rel=1e-6)
 
 
 def test_a_run_scores_by_the_weights_that_its_config_names(tmp_path):

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from mlgym_jax.core.targets import check_weights
 from mlgym_jax.errors import MlgymError
 
 Batch = Mapping[str, Any]
@@ -198,6 +199,7 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
             raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
         weights = None
         if getattr(batch.get("where"), "shape", None) == mask.shape:
+            check_weights("the field where", batch["where"])
             mask, weights = masked(mask, jnp.asarray(batch["where"]))
         return add_means(state, mean_state(values.astype(jnp.float32), mask, weights))
 

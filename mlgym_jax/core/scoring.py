@@ -15,6 +15,7 @@ from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.metric import Metric
 from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
 from mlgym_jax.core.state import CLASSES, Batch, MetricState, Outputs
+from mlgym_jax.core.targets import read_at
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
@@ -249,8 +250,7 @@ def _computed(metric: Any, state: Any, epoch: Any) -> Any:
         return compute()
 
     def absent(leaf: Any) -> jax.Array:
-        nothing = jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0
-        return jnp.full(leaf.shape, nothing, leaf.dtype)
+        return jnp.full(leaf.shape, jnp.nan if jnp.issubdtype(leaf.dtype, jnp.inexact) else 0, leaf.dtype)
 
     shapes = jax.eval_shape(compute)
     return jax.lax.cond(due, compute, lambda: jax.tree.map(absent, shapes))
@@ -272,7 +272,6 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, given: Given) -> dict
         if part_names(loss):
             parts = loss.parts(outputs, batch, given)
             found.update({f"loss/{name}": parts[name] for name in part_names(loss)})
-    with named("loss"):
         for values in found.values():
             check_values(values, batch["mask"].shape[0])
     return found
@@ -336,7 +335,8 @@ def reading(seen: Outputs, path: str | None = None) -> Iterator[None]:
 def named(path: str) -> Iterator[None]:
     """Put a config path in front of whatever a user's component raises."""
     try:
-        yield
+        with read_at(path):
+            yield
     except (ConfigError, jax.errors.JAXTypeError):
         raise
     except Exception as error:

@@ -20,6 +20,7 @@ from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.recomputation import computed_again
 from mlgym_jax.core.scoring import Given, Scoring, loss_values, named
 from mlgym_jax.core.state import EVAL, EVAL_LOSS, TRAIN, TRAIN_LOSS, Batch, MetricState, Outputs, TrainState, key_for
+from mlgym_jax.core.trees import conjugated
 from mlgym_jax.core.weighted import LossValues, mean_over_batch
 
 # What a model and a loss draw from, in evaluation and in training.
@@ -115,9 +116,18 @@ class StepParts:
         return mean_over_batch(values, batch["mask"], weights_of_all), (outputs, left)
 
     def value_and_grad(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """Return `jax.value_and_grad(function, has_aux=True)` that heeds `config.remat` on every device."""
+        """Return `jax.value_and_grad(function, has_aux=True)` that heeds `config.remat` on every device.
+
+        Gradients by complex parameters are conjugated, as Optax takes them.
+        """
         found = jax.value_and_grad(function, has_aux=True)
-        return computed_again(found) if "remat" in self else found
+        found = computed_again(found) if "remat" in self else found
+
+        def call(*args: Any) -> Any:
+            value, gradients = found(*args)
+            return value, conjugated(gradients)
+
+        return call
 
     def updated(
         self,

@@ -7,11 +7,12 @@ functions of this module with the batch that they see, and those do nothing unle
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
+import contextvars
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
-from jax.core import Tracer
 
 from mlgym_jax.errors import MlgymError
 
@@ -21,6 +22,53 @@ _TOLERANCE = 1e-3  # of the sum of a distribution in float32, with as many class
 
 class UnfitTargets(MlgymError):
     """Targets hold values that what reads them cannot read rightly."""
+
+
+_place: contextvars.ContextVar[str] = contextvars.ContextVar("place", default="")
+_weights: contextvars.ContextVar[list[tuple[str, np.ndarray]] | None] = contextvars.ContextVar("weights", default=None)
+
+
+@contextlib.contextmanager
+def read_at(path: str) -> Iterator[None]:
+    """Know what reads while the context lasts, by its config path."""
+    token = _place.set(path)
+    try:
+        yield
+    finally:
+        _place.reset(token)
+
+
+@contextlib.contextmanager
+def weights_read() -> Iterator[list[tuple[str, np.ndarray]]]:
+    """List what is read as weights while the context lasts, if it is known: the path of what reads it, and the array."""
+    found: list[tuple[str, np.ndarray]] = []
+    token = _weights.set(found)
+    try:
+        yield found
+    finally:
+        _weights.reset(token)
+
+
+def check_weights(what: str, weights: Any) -> None:
+    """Refuse weights that are known, if some are below 0 or not finite; bool says what counts, and is as it is.
+
+    Raises:
+        UnfitTargets: there are some.
+    """
+    if not isinstance(weights, np.ndarray):
+        return
+    if (reading := _weights.get()) is not None:
+        reading.append((_place.get(), weights))
+    wrong = wrong_weights(weights)
+    if wrong.any():
+        raise UnfitTargets(f"{what} holds {weights[wrong][0]} ({_share(wrong)}); weights are finite, at least 0")
+
+
+def wrong_weights(weights: np.ndarray) -> np.ndarray:
+    """Return bool[…], which of these are no weights: numbers below 0, NaN, infinities."""
+    if weights.dtype.kind == "f":
+        return ~(np.isfinite(weights) & (weights >= 0))
+    return weights < 0 if weights.dtype.kind == "i" else np.zeros(weights.shape, bool)
 
 
 def known(batch: Mapping[str, Any], field: str = "targets") -> np.ndarray | None:
@@ -167,6 +215,8 @@ def check_rank(name: str, k: int, num_classes: int, whole: bool, outputs: Any, b
     Raises:
         UnfitTargets: at least `k` classes are needed, or more of them.
     """
+    from jax.core import Tracer  # reading data, which looks at weights here, imports no JAX
+
     most = num_classes if whole else num_classes - 1
     if k > most and isinstance(outputs, Tracer) and known(batch) is not None:
         raise UnfitTargets(

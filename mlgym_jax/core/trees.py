@@ -13,6 +13,12 @@ def path_name(path: Any) -> str:
     return jax.tree_util.keystr(path, simple=True, separator="/")
 
 
+def conjugated(gradients: Any) -> Any:
+    """Return JAX's gradients as what optimizers subtract, by complex parameters their conjugates."""
+    is_complex = lambda leaf: jnp.issubdtype(leaf.dtype, jnp.complexfloating)  # noqa: E731
+    return jax.tree.map(lambda leaf: jnp.conj(leaf) if is_complex(leaf) else leaf, gradients)
+
+
 def select(condition: jax.Array, new: Any, old: Any) -> Any:
     """Choose between two trees of arrays of one structure; `condition` is a scalar, or one bool a row."""
 

@@ -13,10 +13,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlgym_jax.core.metric import Mean, Sum, add, add_means, mean_state, mean_value, shape_of, zero_sum
-from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.core.targets import check_weights
 from mlgym_jax.errors import MlgymError
 
 INSTEAD = "where='the_field'; where='mask' counts all alike"  # what one says of a loss or metric with the wrong field
@@ -112,9 +111,7 @@ def kept_of(where: Any, values: Any) -> jax.Array | None:
     """
     if where is None:
         return None
-    if isinstance(where, np.ndarray) and where.dtype.kind == "f" and not (np.isfinite(where) & (where >= 0)).all():
-        wrong = where[~(np.isfinite(where) & (where >= 0))][0]
-        raise UnfitTargets(f"the field where holds {wrong}; weights are finite, at least 0")
+    check_weights("the field where", where)
     where = jnp.asarray(where)
     is_mask = where.dtype == jnp.bool_
     while where.ndim > values.ndim and where.shape[-1] == 1:

@@ -69,11 +69,12 @@ def bucketed(
     source = _source(arrays, lengths)
     whole = _whole(arrays, source, fields)
     cut = _fields(arrays, whole, fields)
-    if "targets" in cut and "where" not in arrays:
+    masks = [name for name in cut if arrays[name].dtype.kind == "b" or name == "where"]
+    if "targets" in cut and not masks:
         raise ConfigError(
             "loader",
-            "the targets have a value a position, and there is no field 'where' that says which of them count; padding "
-            "would, and differently in each batch. Give the data where, bool[n, length]",
+            "the targets have a value a position, and there is no field 'where' of positions that says which of them count; "
+            "padding would, and differently in each batch. Give the data where, bool[n, length]",
         )
     known = Buckets((whole,), cut, source).lengths({source: np.asarray(arrays[source])})
     _check_lengths(known, whole, source)
@@ -90,7 +91,7 @@ def bucketed(
 
 def _source(arrays: Arrays, lengths: str | None) -> str:
     if lengths is None:
-        found = next((name for name in _KNOWN_AS if name in arrays), None)
+        found = next((name for name in _KNOWN_AS if name in arrays and _tells(name, arrays[name])), None)
         if found is None:
             raise ConfigError(
                 "loader.lengths",
@@ -109,6 +110,11 @@ def _source(arrays: Arrays, lengths: str | None) -> str:
     raise ConfigError(
         "loader.lengths", f"the data have no field {lengths!r}{nearest(lengths, arrays)} Fields: {listed(arrays)}"
     )
+
+
+def _tells(name: str, array: np.ndarray) -> bool:
+    """Tell lengths, and masks of positions, from what weighs whole examples."""
+    return array.ndim == 2 or (array.ndim == 1 and array.dtype.kind in "iu" and name.endswith("lengths"))
 
 
 def _whole(arrays: Arrays, source: str, fields: Sequence[str] | None) -> int:

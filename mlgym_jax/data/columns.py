@@ -20,6 +20,7 @@ import numpy as np
 from mlgym_jax.data.csv_files import chosen_columns, warn_of_codes
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features
+from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, described, listed
 
 Missing = Literal["error", "drop", "keep"]
@@ -84,6 +85,9 @@ def table(
                 warn_of_codes(name, categories[name], sum(map(len, parts)), is_target=False, path=path)
         else:
             inputs[name] = [part.astype(np.float64) for part in parts]
+            for part, own in zip(parts, inputs[name], strict=True):
+                if part.dtype.kind in "iu":
+                    check_digits(part, own, f"column {name!r}", path, _as_names(name, path))
     targets = [
         _values(columns[target], f"split {split!r}, column {target!r}", path) for split, columns in splits.items()
     ]
@@ -114,7 +118,10 @@ def _values(column: Any, where: str, path: str) -> np.ndarray:
         there = [value for value in values if value is not None]
         if there and all(isinstance(value, numbers.Real) or hasattr(value, "as_tuple") for value in there):
             whole = len(there) == len(values) and all(isinstance(value, numbers.Integral) for value in there)
-            return np.array([np.nan if value is None else value for value in values], np.int64 if whole else np.float64)
+            found = np.array([np.nan if v is None else v for v in values], np.int64 if whole else np.float64)
+            if not whole:
+                check_digits(values, found, where, path, "write it as words")
+            return found
         for row, value in enumerate(values):
             if value is not None and not isinstance(value, str):
                 raise ConfigError(
@@ -127,6 +134,10 @@ def _values(column: Any, where: str, path: str) -> np.ndarray:
         return found
     fix = "; write it as a number, such as column.dt.total_seconds()" if array.dtype.kind == "m" else ""
     raise ConfigError(path, f"{where}: its type is {array.dtype}; numbers, words or dates are expected{fix}")
+
+
+def _as_names(name: str, path: str) -> str:
+    return f"frame.astype({{{name!r}: str}})" if path == "data" else f"categorical=({name!r},)"
 
 
 def is_missing(value: Any) -> bool:

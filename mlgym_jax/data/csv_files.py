@@ -23,6 +23,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features, date_of
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
+from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
@@ -221,7 +222,9 @@ def _numbers(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
                 f"{file.place(row, name)}: found {text!r}, which is no finite number, in a column of numbers; correct "
                 f"it, or read the column as words: categorical=({name!r},)",
             )
-    return np.array([math.nan if value is None else value for value in values])
+    found = np.array([math.nan if value is None else value for value in values])
+    check_digits(texts, found, f"{file.path}, column {name!r}", "dataset.path", f"categorical=({name!r},)")
+    return found
 
 
 def _dates(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Feature encodings: standardise, min_max, one_hot; by_column and by_input of these. Fitted on a fold's training part.
+"""Feature encodings: standardise, min_max, one_hot, and by_column of these. Fitted on a fold's training part.
 
 An encoding is an object with two pure methods:
 
@@ -11,7 +11,7 @@ What was fitted is an argument of the compiled program, so that all folds of a c
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -19,9 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.inputs import fields_of, is_input, nested
+from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.outputs import paths
-from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, rest_of, split_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
 from mlgym_jax.data.transforms import column_numbers
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
@@ -80,10 +80,19 @@ def _scaled(fitted: Fitted, batch: Mapping[str, Any]) -> jax.Array:
     return ((inputs - centre) + (inputs_rest - rest)) / scale
 
 
+def _of_each(columns: np.ndarray, *functions: Callable[..., Any]) -> list[np.ndarray]:
+    """Return what functions make of each column's values that are not missing, 0 where it has none."""
+    if not np.isnan(columns).any():
+        return [function(columns, axis=0) for function in functions]
+    there = [column[~np.isnan(column)] for column in columns.T]
+    return [np.array([function(own) if own.size else 0.0 for own in there]) for function in functions]
+
+
 def _fit_scale(centre: np.ndarray, scale: np.ndarray, columns: np.ndarray) -> Fitted:
     """Keep a scale of 1 where a column is constant, as scikit-learn does."""
-    constant = columns.min(axis=0) == columns.max(axis=0)
-    high, rest = _two_floats(np.where(constant, columns[0], centre))
+    least, largest = _of_each(columns, np.min, np.max)
+    constant = least == largest
+    high, rest = _two_floats(np.where(constant, np.where(np.isnan(columns[0]), least, columns[0]), centre))
     return {"centre": high, "centre_rest": rest, "scale": np.where(constant, 1.0, scale).astype(np.float32)}
 
 
@@ -93,7 +102,7 @@ class Standardise:
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         columns = _columns_of(_exact(arrays))
-        return _fit_scale(columns.mean(axis=0), columns.std(axis=0), columns)
+        return _fit_scale(*_of_each(columns, np.mean, np.std), columns)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         return {**batch, "inputs": _scaled(fitted, batch)}
@@ -104,7 +113,7 @@ def standardise() -> Standardise:
     r"""Give every column of `inputs` the mean 0 and the standard deviation 1 over the training part of the fold.
 
     \((x - \mu) / \sigma\), as scikit-learn's `StandardScaler`; a constant column is only centred. Columns are the last
-    axis: features of a table, channels of images.
+    axis: features of a table, channels of images. Missing values count nothing, and stay for `impute` to fill in.
     """
     return Standardise()
 
@@ -118,7 +127,7 @@ class MinMax:
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         columns = _columns_of(_exact(arrays))
-        least, largest = columns.min(axis=0), columns.max(axis=0)
+        least, largest = _of_each(columns, np.min, np.max)
         return _fit_scale(least, largest - least, columns)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
@@ -131,7 +140,7 @@ def min_max(*, low: float = 0.0, high: float = 1.0) -> MinMax:
     """Stretch every column of `inputs` to the range [low, high] over the training part of the fold.
 
     As scikit-learn's `MinMaxScaler`: values beyond those of the training part leave the range, and a constant column
-    becomes `low`.
+    becomes `low`. Missing values count nothing, and stay for `impute` to fill in.
     """
     if not low < high:
         raise ConfigError("encoding.low", f"found {low} and high={high}; low is expected to be less")
@@ -148,7 +157,7 @@ class OneHot:
         columns = _columns_of(_exact(arrays))
         found = {}
         for number, column in enumerate(columns.T):
-            values = np.unique(column)
+            values = np.unique(column)  # NaN is the last, and one
             if len(values) > self.max_categories:
                 raise ConfigError(
                     "encoding",
@@ -156,7 +165,8 @@ class OneHot:
                     f"{self.max_categories}; is it a column of categories? component('by_column', …) encodes some only",
                 )
             high, rest = _two_floats(values)
-            found[f"{number:06}"] = {"high": high, "rest": rest}
+            # Folds with fewer values are filled up with NaN.
+            found[f"{number:06}"] = {"high": high, "rest": rest, "missing": np.isnan(high)}
         return found
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
@@ -166,7 +176,8 @@ class OneHot:
         parts = []
         for number, key in enumerate(sorted(fitted)):
             same = inputs[:, number, None] == fitted[key]["high"][None]
-            parts.append(same if rest is None else same & (rest[:, number, None] == fitted[key]["rest"][None]))
+            same = same if rest is None else same & (rest[:, number, None] == fitted[key]["rest"][None])
+            parts.append(same | (fitted[key]["missing"][None] & jnp.isnan(inputs[:, number, None])))
         return {**batch, "inputs": jnp.concatenate(parts, axis=1).astype(jnp.float32)}
 
 
@@ -175,7 +186,8 @@ def one_hot(*, max_categories: int = 100) -> OneHot:
     """Turn every column of a table into one column of 0 and 1 for each of its values in the training part, ascending.
 
     As scikit-learn's `OneHotEncoder(handle_unknown="ignore")`: a value that the training part does not have is 0
-    everywhere. Folds that differ in their number of values are filled up with columns of 0.
+    everywhere, and a missing one is a value of its own. Folds that differ in their number of values are filled up with
+    columns of 0.
 
     Args:
         max_categories: more distinct values than these in a column are an error, not a wide network.
@@ -275,55 +287,6 @@ def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") 
     if not (taken or kept):
         raise ConfigError("encoding.groups", "it is empty, and rest='drop' leaves no column")
     return ByColumn(tuple(resolved), kept)
-
-
-@dataclasses.dataclass(frozen=True)
-class ByInput:
-    """What `by_input` builds: what encodes each of several inputs, by its field, such as `inputs.image`."""
-
-    encodings: Mapping[str, Any]
-
-    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        fields = fields_of(arrays)
-        return {field: encoding.fit(_of_input(fields, field)) for field, encoding in self.encodings.items()}
-
-    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
-        fields = fields_of(batch)
-        new = {
-            field: encoding.apply(fitted[field], _of_input(fields, field))["inputs"]
-            for field, encoding in self.encodings.items()
-        }
-        return nested({**fields, **new})
-
-
-def _of_input(fields: Mapping[str, Any], field: str) -> Batch:
-    """Return a batch whose inputs are one of several, with what float32 left of it."""
-    own = {INPUTS_REST: fields[rest_of(field)]} if rest_of(field) in fields else {}
-    others = {name: value for name, value in fields.items() if not (is_input(name) or name.startswith(INPUTS_REST))}
-    return {**others, "inputs": fields[field], **own}
-
-
-@register("encoding", "by_input", needs=("dataset",))
-def by_input(dataset: Dataset, *, encodings: dict) -> ByInput:
-    """Encode some of several inputs, each in its own way; the others stay as they are.
-
-        encodings=dict(image=component("min_max"), age=component("standardise"))
-
-    Args:
-        encodings: the name of an input, or its path (`scan.left`, `0`), and what encodes it.
-
-    Raises:
-        ConfigError: an input that is not there, or something else than an encoding.
-    """
-    fields = [field for field in split_arrays(dataset.splits["train"]) if is_input(field) and field != "inputs"]
-    names = [field.removeprefix("inputs.") for field in fields]
-    for name, encoding in encodings.items():
-        if name not in names:
-            known = f"Inputs: {listed(names)}" if names else "The inputs are one array; use the encoding as it is"
-            raise ConfigError("encoding.encodings", f"there is no input {name!r}{nearest(name, names)} {known}")
-        if not hasattr(encoding, "fit"):
-            raise ConfigError(f"encoding.encodings.{name}", "it is no encoding; write component('standardise')")
-    return ByInput({f"inputs.{name}": encoding for name, encoding in encodings.items()})
 
 
 def _numbers(columns: Any, dataset: Dataset, width: int, free: Sequence[int], path: str) -> list[int]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import decimal
 from collections.abc import Sequence
 
 import numpy as np
 
 from mlgym_jax.errors import ConfigError
 
+_EXACT = 2.0**53  # whole numbers below this are float64, each of them
 # Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
 MOVED, MOVED_TARGETS = 1e-3, 1e-2
 
@@ -58,8 +60,30 @@ def moved_by_float32(array: np.ndarray) -> float:
         column = column[~np.isnan(column)]  # missing values lose nothing
         spread = column.std() if column.size and np.isfinite(column).all() else 0.0
         if spread > 0:
-            largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
+            with np.errstate(over="ignore"):  # which is told of elsewhere
+                largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
     return largest
+
+
+def check_digits(given: Sequence[object], column: np.ndarray, where: str, path: str, categorical: str) -> None:
+    """Refuse a column of whole numbers that 64-bit floats cannot tell apart, as names of 17 digits are.
+
+    Args:
+        given: each value, a number or its text; column: float64[n], what was made of them, NaN where one is missing.
+        categorical: what to type for a column of names.
+    """
+    rows = np.flatnonzero(np.abs(column) >= _EXACT)
+    if not rows.size:
+        return
+    lost = [abs(decimal.Decimal(str(given[row])) - decimal.Decimal(float(column[row]))) for row in rows.tolist()]
+    spread, largest = float(np.nanstd(column)), float(max(lost))
+    if largest > MOVED_TARGETS * spread:
+        found = given[rows[lost.index(max(lost))]]
+        raise ConfigError(
+            path,
+            f"{where}: numbers such as {found} have more digits than 64-bit floats hold, which would move them by "
+            f"{largest:.6g}, so that different ones become the same; if they are names, say so: {categorical}",
+        )
 
 
 def check_precision(targets: np.ndarray | None, where: str) -> None:

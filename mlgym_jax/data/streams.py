@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.inputs import is_input
+from mlgym_jax.core.targets import wrong_weights
 from mlgym_jax.data.dataset import Dataset, Table, array_type, check_alike, compact
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.sources import Endless, Place, Source, faulty, source_of
@@ -39,10 +40,12 @@ class StreamedTable(Table):
 
     Attributes:
         arrays: field -> `Column`; sources: split -> what it is read from; stream: how.
+        weights: fields by which examples, or positions of them, count.
     """
 
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     stream: Stream = dataclasses.field(default_factory=Stream)
+    weights: frozenset[str] = frozenset()
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return field -> array[n, …] of these rows, as `Table.arrays` would have them.
@@ -147,6 +150,9 @@ class StreamedTable(Table):
         if targets is not None and self.num_classes is not None and targets.dtype.kind in "iu":
             outside = ((targets < 0) | (targets >= self.num_classes)).reshape(len(targets), -1).any(axis=1)
             wrong |= {int(row): f"its target is outside of 0 … {self.num_classes - 1}" for row in rows[outside]}
+        for field in sorted(self.weights):
+            bad = wrong_weights(found[field]).reshape(len(rows), -1).any(axis=1)
+            wrong |= {int(row): f"its field {field!r} is no weight, a finite number of at least 0" for row in rows[bad]}
         if wrong:
             raise self._unreadable(split, wrong)
         return found

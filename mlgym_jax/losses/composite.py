@@ -24,7 +24,6 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from mlgym_jax.components.registry import register, shared_parameters
 from mlgym_jax.core.metric import shape_of
@@ -32,7 +31,7 @@ from mlgym_jax.core.outputs import one_array, pick
 from mlgym_jax.core.paths import map_paths, named_leaves, nowhere
 from mlgym_jax.core.scoring import Given, call_loss, part_names, taken_by, with_fields
 from mlgym_jax.core.state import Batch, Outputs
-from mlgym_jax.core.targets import UnfitTargets, known
+from mlgym_jax.core.targets import UnfitTargets, check_weights, known
 from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled, weighted_by
 from mlgym_jax.errors import MlgymError
 
@@ -181,10 +180,7 @@ def sample_weighted(*, loss: Any, field: str = "sample_weight") -> Loss:
                 f"sample_weighted: the field {field!r} is one number an example, float[{len(batch['mask'])}]; found "
                 f"{shape_of(weights)}"
             )
-        found = known(batch, field)
-        if found is not None and not (np.isfinite(found).all() and found.min() >= 0):
-            wrong = found[~(np.isfinite(found) & (found >= 0))][0]
-            raise UnfitTargets(f"sample_weighted: the field {field!r} holds {wrong}; weights are finite, at least 0")
+        check_weights(f"sample_weighted: the field {field!r}", batch[field])
         return weighted_by(call_loss(loss, outputs, batch, given), weights.astype(jnp.float32))
 
     weigh.takes = taken_by(loss)

@@ -50,6 +50,7 @@ from mlgym_jax.core.targets import (
     check_numbers,
     check_shares,
     check_two,
+    check_weights,
     known,
 )
 from mlgym_jax.core.weighted import INSTEAD, LossValues, kept_of, only_kept, over_positions, refuse_weights
@@ -166,6 +167,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 inputs[key] = _field(name, key, of_outputs, in_batch)
             for key in optional:
                 if key in of_outputs or key in batch:
+                    check_weights(f"the field {key}", batch.get(key))
                     inputs[key] = _field(name, key, of_outputs, batch)
             where = of_outputs.get("where", batch.get("where"))
             if where is not None and where.ndim != scores.ndim:  # of positions, which some of optax's losses broadcast

@@ -57,7 +57,8 @@ def accuracy(*, threshold: float = 0.0, multilabel: bool = False) -> Metric:
     def update(state: Any, outputs: Any, batch: Batch) -> Any:
         if multilabel:
             labels = read_labels("accuracy", outputs, batch)
-            right = ((labels.outputs > threshold) == labels.targets).all(axis=-1) & labels.mask
+            said = labels.outputs > threshold
+            right = ((said == labels.targets) & ~jnp.isnan(labels.outputs)).all(axis=-1) & labels.mask
             return plus_all(state, tuple(counted(there, labels.weights) for there in (right, labels.mask)))
         found = read_examples("accuracy", outputs, batch)
         hit = (predicted_classes(found, threshold) == found.targets) & found.mask
@@ -211,11 +212,11 @@ def specificity(
     """
 
     def score(counts: Counts) -> jax.Array:
-        others = counts.predicted.sum() - counts.actual
+        others = counts.actual.sum() - counts.actual
         return ratio(others - (counts.predicted - counts.hit), others)
 
     def micro(counts: Counts) -> jax.Array:
-        others = (counts.predicted.sum() - counts.actual).astype(jnp.float32).sum()
+        others = (counts.actual.sum() - counts.actual).astype(jnp.float32).sum()
         wrong = (counts.predicted - counts.hit).sum().astype(jnp.float32)
         return jnp.where(others > 0, 1 - wrong / jnp.where(others > 0, others, 1.0), 0.0)
 
@@ -277,7 +278,9 @@ def of_counts(
             return plus_all(state, Counts(*(counted(item, labels.weights) for item in (said & there, said, there))))
         found = read_examples(name, outputs, batch, classes)
         every = jnp.arange(classes, dtype=jnp.int32)[None, :]
-        is_predicted = (predicted_classes(found, threshold)[:, None] == every) & found.mask[:, None]
+        predicted = predicted_classes(found, threshold)
+        predicted = jnp.maximum(predicted, 0) if of_sums else predicted  # agreement asks for a class of each example
+        is_predicted = (predicted[:, None] == every) & found.mask[:, None]
         is_actual = (found.targets[:, None] == every) & found.mask[:, None]
         members = (is_predicted & is_actual, is_predicted, is_actual)
         return plus_all(state, Counts(*(counted(item, found.weights) for item in members)))

@@ -47,7 +47,8 @@ def confusion_matrix(
 ) -> Metric:
     """Count the examples, or add up their weights, by target and predicted class; scikit-learn's `confusion_matrix`.
 
-    It is a matrix, recorded in the epochs that are kept and in the last; `every_num_epochs` says otherwise.
+    It is a matrix, recorded in the epochs that are kept and in the last; `every_num_epochs` says otherwise. Examples
+    whose outputs are not numbers are in no column.
 
     Args:
         normalize: divide by the number of examples of the target (`true`) or of the predicted class (`predicted`), or

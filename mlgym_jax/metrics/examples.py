@@ -3,7 +3,7 @@
 Where a metric takes classes, it takes them as
 
 - outputs `[batch, …, classes]` with integer targets `[batch, …]`: the class is the argmax (of equals the first), and
-  every position counts as an example;
+  every position counts as an example; one with an output that is not a number is predicted as none, and so is wrong;
 - outputs and targets both `[batch, …, classes]`, more than one class: one-hot targets, whose argmax is the class;
 - outputs `[batch]` or `[batch, 1]` with targets `[batch]` or `[batch, 1]` in {0, 1}, or in {-1, 1}: class 1 above
   `threshold`, which is 0.0 for logits; use 0.5 for probabilities.
@@ -160,12 +160,16 @@ def is_class_number(outputs: jax.Array) -> bool:
 
 
 def predicted_classes(found: Examples, threshold: float) -> jax.Array:
-    """Return int32[n], the class of the highest output, or whether a single output is above `threshold`."""
-    if is_class_number(found.outputs):
-        return found.outputs.astype(jnp.int32)
-    if found.single:
-        return (found.outputs > threshold).astype(jnp.int32)
-    return found.outputs.argmax(axis=-1).astype(jnp.int32)
+    """Return int32[n], the class of the highest output, or whether a single output is above `threshold`.
+
+    An example with an output that is not a number has none: -1.
+    """
+    outputs = found.outputs
+    if is_class_number(outputs):
+        return outputs.astype(jnp.int32)
+    predicted = outputs > threshold if found.single else outputs.argmax(axis=-1)
+    invalid = jnp.isnan(outputs) if found.single else jnp.isnan(outputs).any(axis=-1)
+    return jnp.where(invalid, -1, predicted.astype(jnp.int32))
 
 
 def probabilities(found: Examples, from_logits: bool) -> jax.Array:

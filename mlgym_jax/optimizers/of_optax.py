@@ -33,7 +33,7 @@ import optax.contrib
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.paths import Path, map_paths, note_pattern
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.optimizers import accumulation, fractions, inside, sharpness, signatures
 from mlgym_jax.optimizers.schedules import TRACED
 
@@ -138,6 +138,10 @@ def _selective_transform(given: dict[str, Any]) -> optax.GradientTransformation:
 
 
 def _lookahead(given: dict[str, Any]) -> optax.GradientTransformation:
+    accumulation.check_count("sync_period", given["sync_period"])
+    size = given["slow_step_size"]
+    if isinstance(size, int | float) and size <= 0:
+        raise ConfigError("optimizer.slow_step_size", f"a number above 0 is expected, found {size}")
     pair: Any = optax.lookahead(**given)
 
     def init(params: Any) -> Any:

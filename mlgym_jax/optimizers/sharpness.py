@@ -10,7 +10,7 @@ import optax
 import optax.contrib
 
 from mlgym_jax.core.clock import Clock, clock, ticking
-from mlgym_jax.core.trees import select
+from mlgym_jax.core.trees import conjugated, select
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.optimizers.accumulation import check_count
 
@@ -53,7 +53,7 @@ def sam(given: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
         true = select(begun, state.cache, params)
         gradient = jax.grad(value_fn)
         change, state = tx.update(
-            updates, state._replace(cache=None), true, grad_fn=lambda params, number: gradient(params)
+            updates, state._replace(cache=None), true, grad_fn=lambda params, number: conjugated(gradient(params))
         )
         return jax.tree.map(lambda new, old, by: (new - old) + by, true, params, change), state._replace(cache=true)
 

@@ -8,7 +8,9 @@ from typing import Any
 from mlgym_jax.components.graph import Components, build_alone, graph
 from mlgym_jax.components.tree import Node, placed
 from mlgym_jax.config.words import dotted
+from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.inputs import is_input
+from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
@@ -95,7 +97,7 @@ def check_monitor(section: str, policy: Any, names: Sequence[str], records: Mapp
 
 
 def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
-    """Refuse an optimizer that gathers more steps for an update than a training has.
+    """Refuse an optimizer that gathers more steps for an update than a training has; of `lookahead`, of slow parameters.
 
     Args:
         optimizer: its node, or a value inside of it.
@@ -106,9 +108,10 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
         ConfigError: at the number of steps that is too large.
     """
     if isinstance(optimizer, Node):
-        name = {"MultiSteps": "every_k_schedule", "apply_every": "k"}.get(
+        name = {"MultiSteps": "every_k_schedule", "apply_every": "k", "lookahead": "sync_period"}.get(
             optimizer.entry.name if optimizer.entry.kind == "optimizer" else ""
         )
+        never = "the slow parameters, which are evaluated," if name == "sync_period" else "no parameter"
         every = _at_first(optimizer.get(name)) if name else 1
         if name and every < 1:
             raise ConfigError(
@@ -117,9 +120,10 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
             )
         if name and every * before > num_steps:
             inside = f" (each of {before} steps)" if before > 1 else ""
+            would = "would stay as they are initialised" if name == "sync_period" else "would ever be updated"
             raise ConfigError(
                 dotted((*optimizer.path, name)),
-                f"found {every}{inside}, but a training has {num_steps} steps, so no parameter would ever be updated; "
+                f"found {every}{inside}, but a training has {num_steps} steps, so {never} {would}; "
                 f"write at most {num_steps // before}, or train for more epochs",
             )
         for key, value in optimizer.parameters.items():
@@ -128,6 +132,22 @@ def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
     elif isinstance(optimizer, Mapping | tuple):
         for value in optimizer.values() if isinstance(optimizer, Mapping) else optimizer:
             check_accumulation(value, num_steps, before)
+
+
+def never_happens(config: Mapping[str, Any], metrics: Mapping[str, Any], cadence: Cadence) -> tuple[str, ...]:
+    """Say what a training is too short for: metrics that are never computed, an average that never begins."""
+    times, steps = cadence.num_evaluations, max(cadence.totals)
+    said = [
+        f"config.metrics.{name}.every_num_epochs is {interval_of(metric)}, and a training is evaluated {times} times: "
+        "this metric will never be computed"
+        for name, metric in metrics.items()
+        if interval_of(metric) > times
+    ]
+    averaging = config.get("averaging")
+    first = averaging.get("first_step") if isinstance(averaging, Node) and averaging.entry.name == "mean" else 0
+    if isinstance(first, int) and first >= steps:
+        said.append(f"config.averaging.first_step is {first}, and a training has {steps} steps: nothing is averaged")
+    return tuple(said)
 
 
 def place_of(optimizer: Any, parameter: str, pattern: str) -> str:

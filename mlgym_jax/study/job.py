@@ -36,9 +36,10 @@ from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
-from mlgym_jax.study.checks import check_accumulation, evaluated_splits, place_of
+from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of
+from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
-from mlgym_jax.study.known import known_fields
+from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
@@ -251,8 +252,11 @@ def make_job(
         if not going_on:
             raise error
         surprises += (str(error),)
+    check_draws(components, table, folds, fold_of_row, hyperparams)
     if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
-        check_targets(program, abstract, sample, fields)
+        readers = check_targets(program, abstract, sample, fields)
+        table, nothing = check_weights(table, folds, evaluated, readers)
+        surprises += nothing
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,
@@ -272,6 +276,7 @@ def make_job(
         part = {field: array[indices] for field, array in table.arrays.items()}
         check_lengths(once, abstract, shape.buckets, part, lambda batch: encoded(components, tables, 0, batch))
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
+    surprises += never_happens(config, components.get("metrics", {}), cadence)
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
     return Job(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,11 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.inputs import INPUTS, is_input
 from mlgym_jax.core.scoring import taken_by
-from mlgym_jax.core.targets import KNOWN_INPUTS
+from mlgym_jax.core.targets import KNOWN_INPUTS, wrong_weights
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.streams import StreamedTable
+from mlgym_jax.errors import ConfigError, listed
 from mlgym_jax.study.encoding import encoded
 
 # So many rows of a stream are read to see what fits.
@@ -57,3 +59,42 @@ def known_fields(
             trained = table.readable(trained[:_MAX_READ])
         found[KNOWN_INPUTS] = np.asarray(some(trained)[INPUTS])
     return found
+
+
+def check_weights(
+    table: Table, folds: Folds, splits: Sequence[str], readers: Mapping[str, Collection[str]]
+) -> tuple[Table, tuple[str, ...]]:
+    """Check the weights of all rows; of a stream those of each row are checked when it is read.
+
+    Args:
+        splits: those that are evaluated; readers: the fields that are weights, with the config paths of what reads them.
+
+    Returns:
+        the table, which of a stream knows its weights, and the parts in which nothing counts, in words.
+
+    Raises:
+        ConfigError: at `dataset`: some are below 0 or not finite; at `loss`: those that it trains with are all 0.
+    """
+    if isinstance(table, StreamedTable):
+        return dataclasses.replace(table, weights=frozenset(readers)), ()
+    said = []
+    for field, paths in readers.items():
+        array = table.arrays[field]
+        if array.dtype.kind != "b" and (wrong := np.argwhere(wrong_weights(array))).size:
+            row, *place = wrong[0].tolist()
+            split, (start, _) = next(span for span in table.offsets.items() if row < span[1][1])
+            raise ConfigError(
+                "dataset",
+                f"split {split!r}, row {row - start}: the field {field!r}, by which examples count, holds "
+                f"{array[row, *place]}; weights are finite, at least 0",
+            )
+        counts = (array != 0).reshape(len(array), -1).any(axis=1)
+        for split in dict.fromkeys(("train", *splits)):
+            for fold, (indices, mask) in enumerate(zip(folds.indices[split], folds.mask[split], strict=True)):
+                if counts[indices[mask]].any():
+                    continue
+                nothing = f"fold {fold}, split {split!r}: of its {mask.sum()} examples none counts by the field {field!r}"
+                if split == "train" and "loss" in paths:
+                    raise ConfigError("loss", f"{nothing}, which is 0 in all of them, so that nothing would be learnt")
+                said.append(f"{nothing}, so there is no score there of {listed(f'config.{p}' for p in sorted(paths))}")
+    return table, tuple(said)

@@ -11,11 +11,12 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.dead_code import reads
+from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
 from mlgym_jax.core.record import Record
 from mlgym_jax.core.state import STEPS_PER_EPOCH
-from mlgym_jax.core.targets import UnfitTargets
+from mlgym_jax.core.targets import UnfitTargets, weights_read
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
 
@@ -58,6 +59,7 @@ def traced_steps(
     def evaluate(state: Any, batch: Any, epoch: Any) -> Any:
         return program.compute(program.eval_step(state, batch, epoch=epoch))
 
+    abstract = None
     try:
         abstract = jax.eval_shape(program.init, key, batch, row)
         with seeing() as seen:
@@ -75,6 +77,7 @@ def traced_steps(
             raise NotTraceable(blamed or list(row), reason) from error
         if isinstance(error, MlgymError):
             raise
+        _check_differentiable(getattr(abstract, "params", None), error)
         raise ConfigError("", f"the training step cannot be traced: {in_words(error)}") from error
     records = {name: value for name, value in found.items() if isinstance(value, Record)}
     scores = {name: value for name, value in found.items() if name not in records}
@@ -88,6 +91,21 @@ def traced_steps(
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
     return TracedSteps(abstract, traced.jaxpr, list(scores), records, outputs, surprises)
+
+
+def _check_differentiable(params: Any, error: Exception) -> None:
+    """Say which parameter it is that has no gradient, if a step cannot be traced for that.
+
+    Raises:
+        ConfigError: at `model`.
+    """
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        if not jax.numpy.issubdtype(leaf.dtype, jax.numpy.inexact):
+            raise ConfigError(
+                "model",
+                f"its parameter {path_name(path)!r} is {shape_of(leaf)}, by which nothing has a gradient; keep what is "
+                "not trained among its other variables: self.variable('constants', …) of Linen, nnx.Variable of NNX",
+            ) from error
 
 
 def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:
@@ -122,12 +140,17 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
     return tuple(found)
 
 
-def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]) -> None:
+def check_targets(
+    program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]
+) -> dict[str, set[str]]:
     """Let losses and metrics see the values of all rows, before anything compiles; see `core.targets`.
 
     Args:
         sample: a batch, whose other fields are taken as shapes.
         fields: array[n, …] of what is known of all rows that are trained or evaluated on.
+
+    Returns:
+        the fields that are read as weights, with the config paths of what reads them.
 
     Raises:
         ConfigError: targets that what reads them cannot read rightly.
@@ -135,13 +158,19 @@ def check_targets(program: Program, abstract: Any, sample: Mapping[str, Any], fi
     size = len(next(iter(fields.values())))
     rows = {**fields, "mask": np.ones(size, bool)}
     rest = _of_size({field: array for field, array in sample.items() if field not in rows}, size)
-    try:
-        jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
-    except ConfigError as error:
-        if isinstance(error.__cause__, UnfitTargets):
-            raise
-    except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
-        pass
+    with weights_read() as read:
+        try:
+            jax.eval_shape(lambda state, rest: program.eval_step(state, {**rest, **rows}), abstract, rest)
+        except ConfigError as error:
+            if isinstance(error.__cause__, UnfitTargets):
+                raise
+        except Exception:  # a component of one's own that asks for JAX's arrays sees them in every other trace
+            pass
+    found: dict[str, set[str]] = {}
+    for path, array in read:
+        for field in (field for field, own in rows.items() if own is array):
+            found.setdefault(field, set()).add(path)
+    return found
 
 
 def _of_size(batch: Mapping[str, Any], size: int) -> dict[str, Any]:

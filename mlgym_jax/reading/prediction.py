@@ -14,7 +14,8 @@ from mlgym_jax.components.tree import Node
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.bag_of_words import text_columns
-from mlgym_jax.data.columns import is_frame, is_missing
+from mlgym_jax.data.columns import is_frame
+from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, to_frame
 from mlgym_jax.reading.meaning import Meaning, meaning_of

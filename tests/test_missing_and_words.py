@@ -1,5 +1,7 @@
 """Missing values, dates and texts in tables: as scikit-learn and pandas have them, fitted on the training part."""
 
+import runpy
+
 import jax.numpy as jnp
 import numpy as np
 import pandas
@@ -160,6 +162,11 @@ def test_a_study_of_missing_values_dates_and_texts(tmp_path):
     np.testing.assert_array_equal(best.predict(spelled), best.predict(known))
     ensemble = mg.load_run(tmp_path / "one").ensemble("top 2 by val/accuracy")
     np.testing.assert_array_equal(ensemble.predict(spelled), ensemble.predict(known))
+    ensemble.export(tmp_path / "model")
+    spelled.to_csv(tmp_path / "spelled.csv", index=False)
+    exported = runpy.run_path(str(tmp_path / "model/predict.py"))
+    found = exported["predict"](exported["read"](str(tmp_path / "spelled.csv")))
+    np.testing.assert_allclose(found, ensemble.predict(spelled), rtol=1e-6, atol=1e-6)
     (tmp_path / "other.csv").write_text("age,day,note,y\n1,2026-02-11,Good dog 11!,1\n,2026-04-13,a BAD bad cat,0\n")
     dataset = component("csv", path=str(tmp_path / "other.csv"), target="y", task="classification", dates=("day",))
     dataset["missing"] = "keep"
@@ -190,6 +197,12 @@ def test_texts_by_themselves_are_predicted_by_the_vocabulary_of_training(tmp_pat
     wanted = found @ kernel[: found.shape[1]] + bias
     np.testing.assert_allclose(best.predict(new), wanted, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(best.predict(np.array(new)[:, None]), wanted, rtol=1e-5, atol=1e-6)
+    best.export(tmp_path / "model")
+    predict = runpy.run_path(str(tmp_path / "model/predict.py"))["predict"]
+    np.testing.assert_allclose(predict(new), wanted, rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(predict([{"note": text} for text in new]), wanted, rtol=1e-5, atol=1e-6)
+    codes = np.array([[3.0], [0.0]])  # of texts that were there in training
+    np.testing.assert_allclose(predict(codes), best.predict(codes), rtol=1e-6, atol=1e-6)
 
 
 def test_what_is_left_missing_is_told(tmp_path):

@@ -1,18 +1,21 @@
-"""The dataset `parquet`, and tables of Arrow as columns."""
+"""The dataset `parquet`."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.columns import Missing, table
+from mlgym_jax.data.columns import classes_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
+from mlgym_jax.data.row_groups import HELD, Group, RowGroups, arrow_columns, opened_parquet
+from mlgym_jax.data.sources import Unread
+from mlgym_jax.data.table_forms import Forms, Missing
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 
@@ -46,7 +49,8 @@ def parquet(
     """Read a table from Parquet files, by the rules of `csv`: words become codes, classes are numbered.
 
     `inputs` float32[n, columns], in the order of the file. Truth values are 0 and 1; dates become year, month, day, day
-    of the week, hour, and the sines and cosines of those that come again.
+    of the week, hour, and the sines and cosines of those that come again. The files are read through a row group at a
+    time; `component("streaming")` goes on so.
 
     Args:
         path: the file of the split "train", or a folder, whose files `*.parquet` follow each other by their names.
@@ -65,77 +69,86 @@ def parquet(
     """
     if (path is None) == (paths is None):
         raise ConfigError("dataset.path", "give either path='table.parquet' or paths=dict(train='…', test='…')")
-    reader = installed("pyarrow.parquet", "parquet", "parquet")
+    installed("pyarrow.parquet", "parquet", "parquet")
     named = {"train": ("path", path)} if path is not None else {s: (f"paths.{s}", p) for s, p in (paths or {}).items()}
     if "train" not in named:
         raise ConfigError("dataset.paths", f"it has no split 'train'{nearest('train', named)} Splits: {listed(named)}")
-    splits: dict[str, dict[str, np.ndarray]] = {}
-    unknown: set[str] = set()
+    files = {split: (parameter, _files(str(place), parameter)) for split, (parameter, place) in named.items()}
+    names = {split: _names(own, parameter) for split, (parameter, own) in files.items()}
+    first = next(iter(names.values()))
+    forms = Forms(first, target, features=features, ignore=ignore, categorical=categorical, missing=missing)
+    columns = [name for name in first if name in {*forms.chosen, target}]
+    groups: dict[str, list[Group]] = {}
+    read: dict[str, list[dict[str, np.ndarray] | None]] = {}
+    left = HELD
+    for split, (parameter, own) in files.items():
+        if not {*columns} <= {*names[split]}:
+            raise ConfigError(
+                "dataset",
+                f"split {split!r} has the columns {listed(names[split], 40)}; expected {listed(columns, 40)}",
+            )
+        groups[split], read[split] = [], []
+        for group, part in _parts(own, columns, parameter):
+            values = forms.learn(split, part)
+            groups[split].append(group)
+            left -= 8 * group.length * len(columns)
+            read[split].append(values if left >= 0 else None)
+        if not sum(group.length for group in groups[split]):
+            raise ConfigError("dataset", f"split {split!r} is empty; leave it out or give it rows")
+    forms.finish()
+    coded, num_classes, class_names = classes_of([*forms.targets.values()], [*groups], "dataset", task)
+    splits: dict[str, Any] = {}
+    for (split, own), targets in zip(groups.items(), coded, strict=True):
+        source = RowGroups(split, own, columns, forms, targets)
+        for number, values in enumerate(read[split]):
+            if values is not None:
+                source.hold(number, forms.inputs(values))
+        splits[split] = Unread(source)
+    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None)
 
-    def wanted(names: Sequence[str]) -> list[str] | None:
-        """Return the columns to read; None for all, where one that is named is not there, which is told below."""
-        unknown.update({target, *features, *ignore, *categorical} - {*names})
-        if unknown:
-            return None
-        chosen = {*features, *categorical, target} if features else {*names} - ({*ignore} - {*categorical, target})
-        return [name for name in names if name in chosen]
 
-    for split, (parameter, place) in named.items():
-        found = file_at(str(place), parameter)
-        files = sorted(found.rglob("*.parquet")) if found.is_dir() else [found]
-        if not files:
-            raise ConfigError(f"dataset.{parameter}", f"there is no file '*.parquet' in {str(found)!r}")
-        splits[split] = _columns_of_files(reader, files, parameter, wanted)
-    left = tuple(name for name in ignore if unknown or name in splits["train"])
-    return table(splits, target, task=task, features=features, ignore=left, categorical=categorical, missing=missing)
+def _files(place: str, parameter: str) -> list[Path]:
+    found = file_at(place, parameter)
+    files = sorted(found.rglob("*.parquet")) if found.is_dir() else [found]
+    if not files:
+        raise ConfigError(f"dataset.{parameter}", f"there is no file '*.parquet' in {str(found)!r}")
+    return files
 
 
-def _columns_of_files(
-    reader: Any, files: Sequence[Path], parameter: str, wanted: Callable[[Sequence[str]], list[str] | None]
-) -> dict[str, np.ndarray]:
-    """Read columns of files, a row group at a time, so that no file is in memory whole.
-
-    Args:
-        wanted: the columns of a file -> those that are read, None for all.
-    """
-    found: list[dict[str, np.ndarray]] = []
+def _names(files: Sequence[Path], parameter: str) -> list[str]:
+    """Return the columns of files, which have all the same."""
     first: list[str] = []
     for file in files:
         try:
-            with file.open("rb") as opened:
-                content = reader.ParquetFile(opened)
+            with opened_parquet(file) as content:
                 names = [*content.schema_arrow.names]
-                first = first or names
-                if {*names} == {*first}:
-                    columns = wanted(names)
-                    groups = range(content.num_row_groups)
-                    parts = [arrow_columns(content.read_row_group(number, columns=columns)) for number in groups]
-                    found += parts or [arrow_columns(content.read(columns=columns))]
-        except ConfigError:
-            raise
         except Exception as error:  # pyarrow's own kinds
             raise unreadable(file, error, parameter) from None
+        first = first or names
         if {*names} != {*first}:
             raise ConfigError(
                 f"dataset.{parameter}",
                 f"{str(file)!r} has the columns {listed(names, 40)}; the first file has {listed(first, 40)}",
             )
-    return {name: np.concatenate([part[name] for part in found]) for name in found[0]}
+    return first
 
 
-def arrow_columns(arrow: Any) -> dict[str, np.ndarray]:
-    """Return the columns of an Arrow table as arrays; what is missing is NaN, NaT or None."""
-    import pyarrow
-
-    found = {}
-    for name, column in zip(arrow.column_names, arrow.columns, strict=True):
-        kind = column.type
-        if pyarrow.types.is_nested(kind) or pyarrow.types.is_binary(kind):
-            raise ConfigError(
-                "dataset",
-                f"column {name!r} holds {kind}; numbers, words and dates are columns of a table; leave it out",
-            )
-        if pyarrow.types.is_dictionary(kind):
-            column = column.cast(kind.value_type)
-        found[name] = column.to_numpy(zero_copy_only=False) if hasattr(column, "chunks") else np.asarray(column)
-    return found
+def _parts(
+    files: Sequence[Path], columns: Sequence[str], parameter: str
+) -> Iterator[tuple[Group, dict[str, np.ndarray]]]:
+    """Iterate over the row groups of files that have rows, and their columns."""
+    first = 0
+    for file in files:
+        try:
+            with opened_parquet(file) as content:
+                in_file = 0
+                for number in range(content.num_row_groups):
+                    part = arrow_columns(content.read_row_group(number, columns=[*columns]))
+                    length = len(part[columns[0]])
+                    if length:
+                        yield Group(file, number, first, in_file, length), part
+                    first, in_file = first + length, in_file + length
+        except ConfigError:
+            raise
+        except Exception as error:
+            raise unreadable(file, error, parameter) from None

@@ -43,15 +43,26 @@ class BagOfWords:
         return self.column if inputs.shape[1] > 1 else 0
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        codes = np.asarray(arrays["inputs"])[:, self._place(arrays["inputs"])]
-        known = codes[~np.isnan(codes)].astype(np.int64)
-        vectors = vectorizer(self.weights, self.width, self.ngrams)
-        try:
-            vectors.fit([self.texts[code] for code in known])
-        except ValueError as error:  # no words at all
-            raise ConfigError("encoding", f"the texts of a training part: {error}") from None
+        vectors = self._fitted(np.asarray(arrays["inputs"])[:, self._place(arrays["inputs"])])
         found = vectors.transform(self.texts).toarray().astype(np.float32)
         return {"vectors": np.pad(found, ((0, 0), (0, self.width - found.shape[1])))}
+
+    def learnt(self, codes: np.ndarray) -> dict[str, Any]:
+        """Return what `fit` learns of the texts of these codes, NaN where there is none, as JSON has it."""
+        vectors = self._fitted(codes)
+        found: dict[str, Any] = {"weights": self.weights, "ngrams": self.ngrams, "width": self.width}
+        if self.weights != "hashing":
+            found["vocabulary"] = vectors.get_feature_names_out().tolist()
+        if self.weights == "tf_idf":
+            found["idf"] = vectors.idf_.tolist()
+        return found
+
+    def _fitted(self, codes: np.ndarray) -> Any:
+        vectors = vectorizer(self.weights, self.width, self.ngrams)
+        try:
+            return vectors.fit([self.texts[code] for code in codes[~np.isnan(codes)].astype(np.int64)])
+        except ValueError as error:  # no words at all
+            raise ConfigError("encoding", f"the texts of a training part: {error}") from None
 
     def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
         inputs = batch["inputs"].astype(jnp.float32)
@@ -121,6 +132,14 @@ def bag_of_words(
 def text_columns(encoding: Any) -> frozenset[str]:
     """Return the columns whose texts an encoding reads, or one inside of it."""
     return getattr(encoding, "text_columns", frozenset())
+
+
+def bags_of(encoding: Any, path: tuple[str, ...] = ()) -> list[tuple[tuple[str, ...], BagOfWords]]:
+    """Return the bags of words in an encoding, and where in what it learnt their vectors stand."""
+    if isinstance(encoding, BagOfWords):
+        return [((*path, "vectors"), encoding)]
+    inside = getattr(encoding, "encodings", ()) or [one for _, one in getattr(encoding, "groups", ())]
+    return [found for number, one in enumerate(inside) for found in bags_of(one, (*path, f"{number:06}"))]
 
 
 def vectorizer(weights: Weights, max_features: int, ngrams: int) -> Any:

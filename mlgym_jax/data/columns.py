@@ -11,19 +11,15 @@ Synopsis:
 
 from __future__ import annotations
 
-import numbers
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-from mlgym_jax.data.csv_files import chosen_columns, warn_of_codes
+from mlgym_jax.data.csv_files import warn_of_codes
 from mlgym_jax.data.dataset import Dataset
-from mlgym_jax.data.dates import date_features
-from mlgym_jax.data.number_checks import check_digits
-from mlgym_jax.errors import ConfigError, described, listed
-
-Missing = Literal["error", "drop", "keep"]
+from mlgym_jax.data.table_forms import Forms, Missing
+from mlgym_jax.errors import ConfigError, listed
 
 
 def is_frame(value: Any) -> bool:
@@ -61,6 +57,9 @@ def table(
         ConfigError: columns that differ or are no numbers, words or dates, or values that are missing.
     """
     names = list(next(iter(splits.values())))
+    forms = Forms(
+        names, target, features=features, ignore=ignore, categorical=categorical, missing=missing, path=path
+    )  # fmt: skip
     for split, columns in splits.items():
         if sorted(columns) != sorted(names):
             raise ConfigError(
@@ -72,130 +71,14 @@ def table(
             raise ConfigError(path, f"split {split!r} has columns of different lengths ({found}); they must agree")
         if not all(lengths.values()):
             raise ConfigError(path, f"split {split!r} is empty; leave it out or give it rows")
-    chosen = chosen_columns(names, target, features, ignore, categorical, path)
-    inputs: dict[str, list[np.ndarray]] = {}
-    categories: dict[str, tuple[str, ...]] = {}
-    for name in chosen:
-        parts = [_values(columns[name], f"split {split!r}, column {name!r}", path) for split, columns in splits.items()]
-        if all(part.dtype.kind == "M" for part in parts) and name not in categorical:
-            inputs |= date_features(name, parts)
-        elif name in categorical or any(part.dtype == object for part in parts):
-            inputs[name], categories[name] = _codes(parts, name, path)
-            if name not in categorical:
-                warn_of_codes(name, categories[name], sum(map(len, parts)), is_target=False, path=path)
-        else:
-            inputs[name] = [part.astype(np.float64) for part in parts]
-            for part, own in zip(parts, inputs[name], strict=True):
-                if part.dtype.kind in "iu":
-                    check_digits(part, own, f"column {name!r}", path, _as_names(name, path))
-    targets = [
-        _values(columns[target], f"split {split!r}, column {target!r}", path) for split, columns in splits.items()
-    ]
-    kept = [
-        _kept([*(inputs[name][number] for name in inputs)], [*inputs], targets[number], (split, target), missing, path)
-        for number, split in enumerate(splits)
-    ]
-    targets = [part[rows] for part, rows in zip(targets, kept, strict=True)]
-    coded, num_classes, class_names = classes_of(targets, [*splits], path, task, class_names)
+    read = {split: forms.learn(split, columns) for split, columns in splits.items()}
+    forms.finish()
+    coded, num_classes, class_names = classes_of([*forms.targets.values()], [*splits], path, task, class_names)
     new = {
-        split: {"inputs": np.stack([part[number] for part in inputs.values()], axis=1)[rows], "targets": own}
-        for number, (split, rows, own) in enumerate(zip(splits, kept, coded, strict=True))
+        split: {"inputs": forms.inputs(values)[forms.kept[split]], "targets": own}
+        for (split, values), own in zip(read.items(), coded, strict=True)
     }
-    return Dataset(new, num_classes, tuple(inputs), class_names, categories or None)
-
-
-def _values(column: Any, where: str, path: str) -> np.ndarray:
-    """Return a column as numbers, dates, or strings and None in an array of objects."""
-    if getattr(getattr(column, "dtype", None), "kind", "") == "M":  # also where it has a time zone
-        column = np.asarray(column, "datetime64[us]")
-    array = np.asarray(column)
-    if array.ndim != 1:
-        raise ConfigError(path, f"{where}: one value a row is expected, found an array of shape {list(array.shape)}")
-    if array.dtype.kind in "biufM":
-        return array
-    if array.dtype.kind in "USOT":
-        values = [None if is_missing(value) else value for value in array.tolist()]
-        there = [value for value in values if value is not None]
-        if there and all(isinstance(value, numbers.Real) or hasattr(value, "as_tuple") for value in there):
-            whole = len(there) == len(values) and all(isinstance(value, numbers.Integral) for value in there)
-            found = np.array([np.nan if v is None else v for v in values], np.int64 if whole else np.float64)
-            if not whole:
-                check_digits(values, found, where, path, "write it as words")
-            return found
-        for row, value in enumerate(values):
-            if value is not None and not isinstance(value, str):
-                raise ConfigError(
-                    path,
-                    f"{where}, row {row}: found {described(value, 60)} among words or other things; a column holds "
-                    "numbers, words or dates",
-                )
-        found = np.empty(len(values), object)
-        found[:] = values
-        return found
-    fix = "; write it as a number, such as column.dt.total_seconds()" if array.dtype.kind == "m" else ""
-    raise ConfigError(path, f"{where}: its type is {array.dtype}; numbers, words or dates are expected{fix}")
-
-
-def _as_names(name: str, path: str) -> str:
-    return f"frame.astype({{{name!r}: str}})" if path == "data" else f"categorical=({name!r},)"
-
-
-def is_missing(value: Any) -> bool:
-    """Tell whether a value of a column is None, NaN, NaT or pandas's NA."""
-    return (
-        value is None or type(value).__name__ in ("NAType", "NaTType") or (isinstance(value, float) and value != value)
-    )
-
-
-def _absent(column: np.ndarray) -> np.ndarray:
-    if column.dtype == object:
-        return np.array([value is None for value in column])
-    return np.isnat(column) if column.dtype.kind == "M" else np.isnan(column.astype(np.float64))
-
-
-def _codes(parts: Sequence[np.ndarray], name: str, path: str) -> tuple[list[np.ndarray], tuple[str, ...]]:
-    """Number a column's distinct values over all splits, numbers by size; NaN where one is missing."""
-    there = [part[~_absent(part)] for part in parts]
-    if len({part.dtype == object for part in there}) > 1:
-        raise ConfigError(path, f"column {name!r} holds words in one split and numbers in another; correct one of them")
-    distinct = sorted({value for part in there for value in part.tolist()})
-    number_of = {value: float(number) for number, value in enumerate(distinct)}
-    coded = []
-    for part, own in zip(parts, there, strict=True):
-        codes = np.full(len(part), np.nan)
-        codes[~_absent(part)] = [number_of[value] for value in own.tolist()]
-        coded.append(codes)
-    return coded, tuple(
-        str(int(value)) if isinstance(value, float) and value == int(value) else str(value) for value in distinct
-    )
-
-
-def _kept(
-    inputs: Sequence[np.ndarray],
-    names: Sequence[str],
-    targets: np.ndarray,
-    place: tuple[str, str],
-    missing: Missing,
-    path: str,
-) -> np.ndarray:
-    """Return bool[rows], which rows stay."""
-    split, target = place
-    absent = {target: _absent(targets)}
-    if missing != "keep":
-        absent |= {name: np.isnan(column) for name, column in zip(names, inputs, strict=True)}
-    if missing != "drop":
-        for name, rows in absent.items():
-            if rows.any():
-                hint = "" if name == target else ", or fill them in by an encoding: missing='keep'"
-                raise ConfigError(
-                    path,
-                    f"split {split!r}, row {int(rows.argmax())}, column {name!r}: the value is missing ({rows.sum()} "
-                    f"of {len(rows)} are); fill them in, or leave such rows out{hint}",
-                )
-    kept = ~np.any([*absent.values()], axis=0)
-    if not kept.any():
-        raise ConfigError(path, f"split {split!r}: every row misses a value; fill some in")
-    return kept
+    return Dataset(new, num_classes, forms.feature_names, class_names, forms.categories or None)
 
 
 def classes_of(

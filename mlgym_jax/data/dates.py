@@ -42,7 +42,13 @@ def features_of(name: str, dates: np.ndarray, known: Sequence[str]) -> dict[str,
     return {f"{name}.{part}": values for part, values in found.items() if f"{name}.{part}" in known}
 
 
-def date_features(name: str, parts: Sequence[np.ndarray]) -> dict[str, list[np.ndarray]]:
+def has_times(dates: np.ndarray) -> bool:
+    """Tell whether any date of datetime64[n] has a time of day."""
+    there = dates[~np.isnat(dates)]
+    return bool((there != there.astype("datetime64[D]")).any())
+
+
+def date_features(name: str, parts: Sequence[np.ndarray], with_time: bool | None = None) -> dict[str, list[np.ndarray]]:
     r"""Return a column of dates as columns of float64, a list of one array a split, NaN where a date is missing.
 
     `name.year`, `name.month` (1 … 12), `name.day` (1 … 31) and `name.day_of_week` (Monday is 0), as pandas's `dt` has
@@ -52,8 +58,9 @@ def date_features(name: str, parts: Sequence[np.ndarray]) -> dict[str, list[np.n
 
     Args:
         parts: datetime64[n] of each split.
+        with_time: whether there are hours; None: if any date of these has a time of day.
     """
-    with_time = any((part[~np.isnat(part)] != part[~np.isnat(part)].astype("datetime64[D]")).any() for part in parts)
+    with_time = any(map(has_times, parts)) if with_time is None else with_time
     found: dict[str, list[np.ndarray]] = {}
     for part in parts:
         for column, values in _features(part, with_time).items():

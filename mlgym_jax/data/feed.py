@@ -12,9 +12,9 @@ import numpy as np
 
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.epoch_shape import EpochShape
+from mlgym_jax.data.blocks import Order
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.mixtures import Shares, members_of
-from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.processes import Processes
 from mlgym_jax.data.streams import StreamedTable, UnreadableRecord
 from mlgym_jax.errors import ConfigError, listed
@@ -89,6 +89,9 @@ class Feed:
         self._reader = self._processes or table
         self._shares: Shares | None = getattr(table.sources["train"], "shares", None)
         self._members = [] if self._shares is None else members_of(table, folds)
+        blocks, first = getattr(table.sources["train"], "blocks", None), table.offsets["train"][0]
+        rows = zip(folds.indices["train"], folds.sizes["train"], strict=True)
+        self._orders = [Order(mine[:size], first, blocks) for mine, size in rows]
         example = sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in table.arrays.values())
         self._example_bytes = max(1, example)
 
@@ -207,7 +210,9 @@ class Feed:
         if self._shares is not None:
             since_the_beginning = epochs[:, None] * size + places
             return self._shares.drawn(since_the_beginning, self._members[fold], key), mask
+        rows = mine[places].astype(np.int64)
         for epoch in np.unique(epochs[within]) if key is not None and within.any() else ():
             at = epochs == epoch
-            places[at] = permuted(places[at].reshape(-1), size, (*(key or ()), int(epoch) + 1)).reshape(-1, batch)
-        return mine[places].astype(np.int64), mask
+            drawn = self._orders[fold].rows(places[at].reshape(-1), key or (), int(epoch) + 1)
+            rows[at] = drawn.reshape(-1, batch)
+        return rows, mask

@@ -9,12 +9,17 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.arrow_tables import arrow_columns, installed
-from mlgym_jax.data.columns import Missing, classes_of, table
+from mlgym_jax.data.arrow_tables import installed
+from mlgym_jax.data.columns import classes_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.images import Fit, Images
 from mlgym_jax.data.npz_files import Task, file_at
+from mlgym_jax.data.row_groups import arrow_columns
+from mlgym_jax.data.sources import Unread
+from mlgym_jax.data.table_forms import Forms, Missing
 from mlgym_jax.errors import ConfigError, in_words, listed, nearest
+
+_PIECE = 1 << 16  # rows of a table that are looked at at once
 
 
 @register("dataset", "huggingface")
@@ -58,13 +63,12 @@ def huggingface(
     _check_columns(kinds, wanted, target)
     names = tuple(kinds[target].names) if isinstance(kinds[target], library.ClassLabel) else None
     if all(isinstance(kinds[name], library.Value | library.ClassLabel) for name in wanted):
-        columns = {split: _columns(part, (*wanted, target)) for split, part in parts.items()}
-        return table(columns, target, task=task, categorical=categorical, missing=missing, class_names=names)
+        return _table(parts, (*wanted, target), target, task, names, categorical=categorical, missing=missing)
     if len(wanted) != 1:
         raise ConfigError(
             "dataset.inputs", f"{listed(wanted)} are no columns of one table; name one of them: inputs={wanted[0]!r}"
         )
-    targets = [_columns(part, (target,))[target] for part in parts.values()]
+    targets = [_columns(part, (target,), slice(None))[target] for part in parts.values()]
     coded, num_classes, names = classes_of(targets, [*parts], "dataset", task, names)
     splits: dict[str, Any] = {}
     for (split, part), own in zip(parts.items(), coded, strict=True):
@@ -72,7 +76,7 @@ def huggingface(
             encoded = _Encoded(part.cast_column(wanted[0], library.Image(decode=False)), wanted[0])
             splits[split] = Images(encoded, {"targets": own}, size, channels, fit, scale, like=splits.get("train"))
         else:
-            splits[split] = {"inputs": _arrays(part, wanted[0], split), "targets": own}
+            splits[split] = Unread(_Arrays(part, wanted[0], split, own))
     return Dataset(splits, num_classes, class_names=names)
 
 
@@ -112,23 +116,104 @@ def _check_columns(kinds: Mapping[str, Any], wanted: tuple[str, ...], target: st
         raise ConfigError("dataset.inputs", f"{target!r} is the target; it would predict itself")
 
 
-def _columns(part: Any, names: tuple[str, ...]) -> dict[str, np.ndarray]:
-    found = arrow_columns(part.select_columns([*names]).with_format("arrow")[:])
+def _table(
+    parts: Mapping[str, Any],
+    columns: tuple[str, ...],
+    target: str,
+    task: Task | None,
+    class_names: tuple[str, ...] | None,
+    **form: Any,
+) -> Dataset:
+    """Make a table of columns, of which a piece at a time is looked at."""
+    forms = Forms(columns, target, **form)
+    for split, part in parts.items():
+        if not len(part):
+            raise ConfigError("dataset", f"split {split!r} is empty; leave it out or give it rows")
+        for start in range(0, len(part), _PIECE):
+            forms.learn(split, _columns(part, columns, slice(start, start + _PIECE)))
+    forms.finish()
+    targets = [*forms.targets.values()]
+    coded, num_classes, class_names = classes_of(targets, [*parts], "dataset", task, class_names)
+    sources = [_Rows(part, columns, split, forms, own) for (split, part), own in zip(parts.items(), coded, strict=True)]
+    splits = {split: Unread(source) for split, source in zip(parts, sources, strict=True)}
+    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None)
+
+
+def _columns(part: Any, names: tuple[str, ...], rows: Any) -> dict[str, np.ndarray]:
+    found = arrow_columns(part.select_columns([*names]).with_format("arrow")[rows])
     return {name: found[name] for name in names}
 
 
-def _arrays(part: Any, name: str, split: str) -> np.ndarray:
-    try:
-        array = np.asarray(part.with_format("numpy")[:][name])
-    except ValueError as error:
-        raise ConfigError("dataset.inputs", f"split {split!r}, column {name!r}: {in_words(error)}") from None
-    if array.dtype.kind not in "biuf":
-        raise ConfigError(
-            "dataset.inputs",
-            f"split {split!r}, column {name!r}: arrays of numbers and of one shape are expected, found {array.dtype}; "
-            "pad or encode them, and save them again",
-        )
-    return array
+class _Rows:
+    """The rows of a saved table as a source (`data.sources`): the file is mapped into memory."""
+
+    fields = ("inputs", "targets")
+
+    def __init__(self, part: Any, columns: tuple[str, ...], split: str, forms: Forms, targets: np.ndarray):
+        self._part, self._columns, self._split, self._forms = part, columns, split, forms
+        kept = forms.kept[split]
+        self._rows = None if kept.all() else np.flatnonzero(kept)
+        self.known = {"targets": targets}
+
+    def __len__(self) -> int:
+        return len(self.known["targets"])
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        at = rows if self._rows is None else self._rows[rows]
+        inputs = np.empty((len(rows), len(self._forms.feature_names)))
+        for start in range(0, len(at), _PIECE):
+            columns = _columns(self._part, self._columns, at[start : start + _PIECE])
+            inputs[start : start + _PIECE] = self._forms.inputs(self._forms.read(columns, self._split))
+        return {"inputs": inputs, "targets": self.known["targets"][rows]}
+
+
+class _Arrays:
+    """A saved column of arrays of one shape as a source (`data.sources`)."""
+
+    fields = ("inputs", "targets")
+
+    def __init__(self, part: Any, name: str, split: str, targets: np.ndarray):
+        self._part, self._name, self._split = part.select_columns([name]).with_format("numpy"), name, split
+        self.known = {"targets": targets}
+        _check_shapes(part, name, split)
+        self.read(np.array([0]))
+
+    def __len__(self) -> int:
+        return len(self.known["targets"])
+
+    def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        try:
+            array = np.asarray(self._part[rows][self._name])
+        except ValueError as error:
+            raise ConfigError(
+                "dataset.inputs", f"split {self._split!r}, column {self._name!r}: {in_words(error)}"
+            ) from None
+        if array.dtype.kind not in "biuf":
+            raise ConfigError(
+                "dataset.inputs",
+                f"split {self._split!r}, column {self._name!r}: arrays of numbers and of one shape are expected, found "
+                f"{array.dtype}; pad or encode them, and save them again",
+            )
+        return {"inputs": array, "targets": self.known["targets"][rows]}
+
+
+def _check_shapes(part: Any, name: str, split: str) -> None:
+    """Refuse lists of several lengths; their numbers are not read for that."""
+    import pyarrow
+    import pyarrow.compute
+
+    compute: Any = pyarrow.compute  # whose functions are made when it is imported
+    for start in range(0, len(part), _PIECE):
+        column = part.select_columns([name]).with_format("arrow")[start : start + _PIECE].column(name)
+        while pyarrow.types.is_list(column.type) or pyarrow.types.is_large_list(column.type):
+            lengths = compute.min_max(compute.list_value_length(column)).as_py()
+            if lengths["min"] != lengths["max"]:
+                raise ConfigError(
+                    "dataset.inputs",
+                    f"split {split!r}, column {name!r}: its lists have {lengths['min']} … {lengths['max']} elements; "
+                    "pad or crop them to one length, and save them again",
+                )
+            column = compute.list_flatten(column)
 
 
 class _Encoded:

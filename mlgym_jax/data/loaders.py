@@ -120,7 +120,8 @@ def streaming(
         batch_size: examples a training step, at least 1.
         eval_batch_size: examples an evaluation step; by default the engine chooses.
         num_workers: threads, or processes, that read and decode.
-        shuffle: draw a new order each epoch, of all examples, without holding it in memory.
+        shuffle: draw a new order each epoch, of all examples, without holding it in memory. Row groups of Parquet files
+            are drawn as a whole, and mixed in windows.
         prefetch: how many calls of the compiled program are read ahead.
         on_bad_record: what is done about an example that cannot be read, or holds NaN, an infinity, or a class that
             there is not: `error` ends the experiments with its number, `skip` leaves it out, masked, and says so.

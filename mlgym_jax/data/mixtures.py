@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.data.blocks import Blocks, Order, joined
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.folds import Folds
-from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.sources import Place, Source, source_of
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
@@ -36,6 +36,7 @@ class Shares:
         names: of the sources; starts: int64[sources + 1], where each begins in the split.
         pattern: int64[places], whose turn it is; ranks: int64[places], how often it was before within the pattern.
         counts: int64[sources], how often in all of it.
+        blocks: how the examples of each source lie together, where it says so.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Shares:
     pattern: np.ndarray
     ranks: np.ndarray
     counts: np.ndarray
+    blocks: tuple[Blocks | None, ...] = ()
 
     def members(self, rows: np.ndarray, first: int) -> list[np.ndarray]:
         """Return which of these rows of a table are each source's, in their order.
@@ -64,13 +66,13 @@ class Shares:
                 )
         return found
 
-    def drawn(self, places: np.ndarray, members: Sequence[np.ndarray], key: tuple[int, int] | None) -> np.ndarray:
+    def drawn(self, places: np.ndarray, members: Sequence[Order], key: tuple[int, int] | None) -> np.ndarray:
         """Return the rows that stand at these places of training, counted from its beginning on.
 
         A source begins anew when all of its members were drawn; then they have another order.
 
         Args:
-            members: of each source, its rows; key: split seed and fold, that orders are drawn of; None: in their order.
+            members: the orders of each source's rows; key: split seed and fold, that these are drawn of; None: in turn.
         """
         found = np.empty(places.shape, np.int64)
         turns, within = np.divmod(places, len(self.pattern))
@@ -79,15 +81,16 @@ class Shares:
         for number, mine in enumerate(members):
             of_source = owner == number
             epochs, at = np.divmod(drawn[of_source], len(mine))
+            rows = mine.in_turn[at]
             for epoch in np.unique(epochs) if key is not None else ():
                 now = epochs == epoch
-                at[now] = permuted(at[now], len(mine), (*(key or ()), number, int(epoch) + 1))
-            found[of_source] = mine[at]
+                rows[now] = mine.rows(at[now], (*(key or ()), number), int(epoch) + 1)
+            found[of_source] = rows
         return found
 
 
-def members_of(table: StreamedTable, folds: Folds) -> list[list[np.ndarray]]:
-    """Return the rows of each source of a mixture in each fold's training part; none, if nothing has shares.
+def members_of(table: StreamedTable, folds: Folds) -> list[list[Order]]:
+    """Return the orders of each source of a mixture in each fold's training part; none, if nothing has shares.
 
     Raises:
         ConfigError: see `Shares.members`.
@@ -97,7 +100,12 @@ def members_of(table: StreamedTable, folds: Folds) -> list[list[np.ndarray]]:
         return []
     first = table.offsets["train"][0]
     rows = zip(folds.indices["train"], folds.mask["train"], strict=True)
-    return [shares.members(mine[mask], first) for mine, mask in rows]
+    begins = [first + int(start) for start in shares.starts]
+    blocks = shares.blocks or (None,) * len(shares.names)
+    return [
+        [Order(*one) for one in zip(shares.members(mine[mask], first), begins, blocks, strict=False)]
+        for mine, mask in rows
+    ]
 
 
 class Joined:
@@ -112,6 +120,8 @@ class Joined:
         self._starts = np.cumsum([0, *map(len, self._sources)])
         fields = [getattr(source, "known", {}) for source in self._sources]
         shared = set.intersection(*map(set, fields))
+        if any(blocks := [getattr(source, "blocks", None) for source in self._sources]):
+            self.blocks = joined(blocks, [len(source) for source in self._sources])
         self.known = {field: np.concatenate([known[field] for known in fields]) for field in sorted(shared)}
 
     def __len__(self) -> int:
@@ -204,6 +214,8 @@ def mixture(*, sources: Mapping[str, Any], weights: Mapping[str, float] | None =
     shares = None
     if weights is not None:
         shares = shares_of(weights, {name: len(source) for name, source in parts["train"].items()})
+        blocks = tuple(getattr(source, "blocks", None) for source in parts["train"].values())
+        shares = dataclasses.replace(shares, blocks=blocks)
     splits = {split: Joined(own, shares if split == "train" else None) for split, own in parts.items()}
     for split, own in parts.items():
         try:

@@ -10,6 +10,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple, Protocol
@@ -93,6 +94,33 @@ class _Mapped(NamedTuple):
 
     def open(self) -> np.ndarray:
         return np.memmap(self.path, self.dtype, "r", self.offset, self.shape, self.order)
+
+
+class Unread(Mapping):
+    """A split's arrays by field, all read when the first is asked for.
+
+    Attributes:
+        source: what reads parts of it; it names its `fields`, and may `forget` what it has kept of the file.
+    """
+
+    def __init__(self, source: Any):
+        self.source = source
+
+    @functools.cached_property
+    def _arrays(self) -> dict[str, np.ndarray]:
+        read = self.source.read(np.arange(len(self.source)))
+        if hasattr(self.source, "forget"):
+            self.source.forget()
+        return read
+
+    def __getitem__(self, field: str) -> np.ndarray:
+        return self._arrays[field]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.source.fields)
+
+    def __len__(self) -> int:
+        return len(self.source.fields)
 
 
 class Records:

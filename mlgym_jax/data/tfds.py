@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.sources import Unread
 from mlgym_jax.data.tfds_builders import cache_folder
 from mlgym_jax.errors import ConfigError, listed, nearest
 
@@ -86,7 +87,7 @@ def tfds(
     chosen = _chosen_splits(splits, info)
     fields = {role: feature for role, feature in roles.items() if feature is not None}
     fields |= {key: key for key in info.features if key not in roles.values() and _is_numeric(info.features[key])}
-    read = {split: _Split(_Records(builder, source, split, fields, info, scale)) for split, source in chosen.items()}
+    read = {split: Unread(_Records(builder, source, split, fields, info, scale)) for split, source in chosen.items()}
     for split in read.values():
         split.source.read(np.zeros(1, np.int64))  # files that are missing or damaged are told of here
     label: Any = info.features[roles["targets"]] if roles["targets"] is not None else None
@@ -161,26 +162,6 @@ def _is_numeric(feature: Any) -> bool:
     dtype = getattr(feature, "np_dtype", None)
     shape = getattr(feature, "shape", None)
     return dtype is not None and shape is not None and None not in shape and np.dtype(dtype).kind in "biuf"
-
-
-class _Split(Mapping):
-    """A split's arrays by field, all read when the first is asked for; `source` reads parts of it."""
-
-    def __init__(self, source: _Records):
-        self.source = source
-
-    @functools.cached_property
-    def _arrays(self) -> dict[str, np.ndarray]:
-        return self.source.read(np.arange(len(self.source)))
-
-    def __getitem__(self, field: str) -> np.ndarray:
-        return self._arrays[field]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.source.fields)
-
-    def __len__(self) -> int:
-        return len(self.source.fields)
 
 
 class _Records:

@@ -6,6 +6,8 @@
     model.json             inputs, outputs, names of classes and features, where it is from, how long it can be loaded
     model_card_ID.json, model_card_ID.md    of each experiment, where its run has one
     predict.py             python predict.py inputs.npy outputs.npy
+    words.py               what it makes of columns, words, dates and texts
+    tokenizer.json         of a run that was trained on texts, what made tokens of them
     flatbuffers/           by which jax reads program.bin, for where it is not installed (Apache License 2.0)
 
 The program is of StableHLO, which JAX's versions of about six months read; `expires` in model.json says more.
@@ -29,14 +31,16 @@ import numpy as np
 from mlgym_jax.checkpoint.safetensors_files import flat, write_arrays
 from mlgym_jax.components.tree import unresolved
 from mlgym_jax.core.dead_code import needed
-from mlgym_jax.core.inputs import nested
+from mlgym_jax.core.inputs import INPUTS, nested
 from mlgym_jax.core.outputs import described_tree
 from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.data.dataset import rest_of
 from mlgym_jax.errors import MlgymError, in_words
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
-from mlgym_jax.reading.prediction import Predictor, raw_fields
+from mlgym_jax.reading import standalone_words
+from mlgym_jax.reading.exported_texts import Texts, knowing, shapes, texts_of
+from mlgym_jax.reading.prediction import Predictor, may_miss, raw_fields
 from mlgym_jax.reading.standalone import SOURCE
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.job import Job
@@ -74,9 +78,11 @@ def write_exported(
     folder = os.path.abspath(folder)
     if os.path.lexists(folder) and not (os.path.isdir(folder) and not os.listdir(folder)):
         raise MlgymError(f"{folder}: it is there already; name a new folder")
-    weights, exported = _program(members, mean)
+    texts = texts_of(members)
+    weights, exported = _program(members, mean, texts)
     today = today or datetime.datetime.now(datetime.UTC).date()
-    description = {**_description(view, members, exported, today), **(says or {})}
+    description = {**_description(view, members, exported, today), "texts": [one.says for one in texts], **(says or {})}
+    tokenizer = members[0].job.components["dataset"].tokenizer
     temporary = f"{folder}.{os.getpid()}.tmp"
     try:
         os.makedirs(temporary)
@@ -85,6 +91,9 @@ def write_exported(
         write_arrays(weights, os.path.join(temporary, "weights.safetensors"), {"run_id": str(view.run_id)})
         run_folder.write_json(os.path.join(temporary, "model.json"), description)
         run_folder.write_text(os.path.join(temporary, "predict.py"), SOURCE)
+        shutil.copyfile(standalone_words.__file__, os.path.join(temporary, "words.py"))
+        if tokenizer is not None:
+            run_folder.write_text(os.path.join(temporary, "tokenizer.json"), tokenizer.to_json())
         carried = os.path.join(temporary, "flatbuffers")
         shutil.copytree(reader, carried, ignore=shutil.ignore_patterns("__pycache__"))
         if terms := importlib.metadata.distribution("jax").read_text("licenses/LICENSE"):  # its own is the same
@@ -114,9 +123,8 @@ def _reader() -> str:
     return os.path.dirname(found.origin)
 
 
-def _fields(job: Job) -> dict[str, jax.ShapeDtypeStruct]:
-    """Return the inputs of the program, with any number of examples."""
-    batch, *_ = jax.export.symbolic_shape("batch")
+def _fields(job: Job, batch: Any) -> dict[str, jax.ShapeDtypeStruct]:
+    """Return the inputs of the program, with so many examples."""
     found: dict[str, jax.ShapeDtypeStruct] = {}
     for field, array in raw_fields(job).items():
         exact = rest_of(field) in job.table.arrays
@@ -127,7 +135,9 @@ def _fields(job: Job) -> dict[str, jax.ShapeDtypeStruct]:
     return found
 
 
-def _program(members: Sequence[Predictor], mean: Mean | None) -> tuple[dict[str, Any], jax.export.Exported]:
+def _program(
+    members: Sequence[Predictor], mean: Mean | None, texts: Sequence[Texts]
+) -> tuple[dict[str, Any], jax.export.Exported]:
     """Return the arrays that predict, by their names, and the program that takes them.
 
     Raises:
@@ -142,15 +152,21 @@ def _program(members: Sequence[Predictor], mean: Mean | None) -> tuple[dict[str,
 
     def outputs(leaves: Sequence[Any], fields: Mapping[str, Any]) -> Any:
         given = jax.tree.unflatten(form, leaves)
-        found = []
-        for member, raw in zip(members, given, strict=True):
+        found, of_texts = [], {one.field for one in texts}
+        batch = {name: field for name, field in fields.items() if name not in of_texts}
+        for number, (member, raw) in enumerate(zip(members, given, strict=True)):
             state: TrainState = with_key(raw, member.job.abstract)
-            found.append(member.outputs_of(state, nested(dict(fields))))
+            own = knowing(member, [one for one in texts if one.member == number], fields)
+            found.append(own.outputs_of(state, nested(dict(batch))))
         return flat_outputs(found[0] if mean is None else mean(found))
 
-    fields = _fields(members[0].job)
+    scope = jax.export.SymbolicScope()
+    (batch,) = jax.export.symbolic_shape("batch", scope=scope)
+    fields = _fields(members[0].job, batch)
+    of_texts = shapes(texts, scope)
     try:
-        one = {name: jax.ShapeDtypeStruct((2, *field.shape[1:]), field.dtype) for name, field in fields.items()}
+        both = {**fields, **of_texts}
+        one = {name: jax.ShapeDtypeStruct((2, *field.shape[1:]), field.dtype) for name, field in both.items()}
         used = needed(jax.make_jaxpr(outputs)(leaves, one))[1][: len(leaves)]
         weights = {name: np.asarray(leaf) for name, leaf, kept in zip(names, leaves, used, strict=True) if kept}
 
@@ -159,13 +175,14 @@ def _program(members: Sequence[Predictor], mean: Mean | None) -> tuple[dict[str,
             pairs = zip(names, leaves, strict=True)
             return outputs([weights.get(name, np.zeros_like(leaf)) for name, leaf in pairs], fields)
 
-        shapes = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in weights.items()}
-        exported = _exported(jax.jit(program), shapes, fields)
+        of_weights = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in weights.items()}
+        exported = _exported(jax.jit(program), of_weights, both)
     except MlgymError as error:
         raise MlgymError(f"the model cannot be exported for any number of examples: {error}") from error
     arrays = members[0].job.table.arrays
     for number in _TRIED:  # code that asks whether the number is odd, say, is answered, and wrong for some
         rows = {name: np.asarray(arrays[name][np.arange(number) % len(arrays[name])]) for name in fields}
+        rows |= {one.field: one.known for one in texts}
         pairs = zip(
             jax.tree.leaves(jax.jit(exported.call)(weights, rows)),
             jax.tree.leaves(jax.jit(outputs)(leaves, rows)),
@@ -204,7 +221,8 @@ def _description(
 ) -> dict[str, Any]:
     job = members[0].job
     dataset, config = job.components["dataset"], job.group.config
-    shapes = {name: field for name, field in _fields(job).items() if name in raw_fields(job)}
+    names = (dataset.feature_names or ()) if [*raw_fields(job)] == [INPUTS] else ()
+    shapes = {name: field for name, field in _fields(job, 1).items() if name in raw_fields(job)}
     rests = {name: rest_of(name) for name in shapes if rest_of(name) in job.table.arrays}
     months = today.year * 12 + today.month - 1 + _MONTHS
     end = datetime.date(months // 12, months % 12 + 1, min(today.day, 28))
@@ -231,6 +249,7 @@ def _description(
         "class_names": dataset.class_names,
         "feature_names": dataset.feature_names,
         "categories": dataset.categories,
+        "may_be_missing": [name for place, name in enumerate(names) if may_miss(job, place)],
         "jax_version": jax.__version__,
         "platforms": list(exported.platforms),
         "exported": today.isoformat(),

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.outputs import parts
-from mlgym_jax.data.columns import is_missing
 from mlgym_jax.data.csv_files import category_name
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_columns, date_of, features_of
+from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.reading.meaning import Meaning
 

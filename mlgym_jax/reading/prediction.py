@@ -14,7 +14,8 @@ from mlgym_jax.components.tree import Node
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.bag_of_words import text_columns
-from mlgym_jax.data.columns import is_frame, is_missing
+from mlgym_jax.data.columns import is_frame
+from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, to_frame
 from mlgym_jax.reading.meaning import Meaning, meaning_of
@@ -92,7 +93,7 @@ def predicted(
     said = meaning() if as_frame else None
 
     def one(part: Any) -> Any:
-        fills_in = functools.partial(_fills_in, job)
+        fills_in = functools.partial(may_miss, job)
         new_texts: dict[str, list[str]] = {name: [] for name in text_columns(job.components.get("encoding"))}
         part = _one_column(part, dataset, new_texts)
         given = columns_of(part, dataset, trained_on, fills_in, new_texts) if is_frame(part) else part
@@ -139,7 +140,7 @@ def _one_column(part: Any, dataset: Any, texts: Mapping[str, Any]) -> Any:
     return _Texts((names[0],), values.reshape(-1))
 
 
-def _fills_in(job: Job, place: int) -> bool:
+def may_miss(job: Job, place: int) -> bool:
     """Tell whether a value may be missing in a column of a job's table: some were, or the encoding imputes.
 
     A one-hot encoding has zeros for what it does not know, which is not to fill it in.

@@ -31,6 +31,7 @@ from wsproto.events import Message
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 
+from board_server.held import is_head_too_large
 from board_server.live import MAX_FRAME_BYTES
 
 _COPIED_BYTES = 1 << 16
@@ -120,12 +121,16 @@ class _MendedStream(WSStream):
 
 
 class _Connection(h11.Connection):
-    """What a client says, until the server has heard enough."""
+    """What a client says, until the server has heard enough, or too much of one head: h11 counts no fields."""
 
     is_over = False
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        return h11.NEED_DATA if self.is_over else super().next_event()
+        if self.is_over:
+            return h11.NEED_DATA
+        if self.their_state is h11.IDLE and is_head_too_large(self.trailing_data[0]):
+            raise h11.RemoteProtocolError("a head larger than is read", error_status_hint=431)
+        return super().next_event()
 
 
 class _PlainProtocol(H11Protocol):

@@ -190,3 +190,37 @@ def test_subscribers_that_take_nothing_do_not_each_keep_a_copy(guarded, storage)
         ):
             time.sleep(0.01)
         assert guarded.memory_bytes() - before < 50 * size  # each kept 2.9 times the log
+
+
+LONG = {
+    "cookies": "GET /grid_searches HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + ";" * 60_000,
+    "fields": "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "a:b\r\n" * 101,
+    "one field": "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: " + "a;q=.1," * 1_300,
+    "folded": "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\na: b" + "\r\n b" * 200,
+    "path": "GET /" + "%41" * 20_000 + " HTTP/1.1\r\nHost: 127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("head", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("more", ["", f"\r\nAuthorization: Bearer {READ}"], ids=["no token", "token"])
+def test_a_head_that_takes_long_to_read_is_not_read(guarded, head, more):
+    # RFC 6585, section 5; of these each cost 20 to 100 ms, in which nobody else was answered
+    assert said_to(guarded.port, f"{head}{more}\r\n\r\n".encode())[0] == 431
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as client:  # nor as a second request
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + f"{head}{more}\r\n\r\n".encode())
+        answers = b""
+        while part := client.recv(1 << 16):
+            answers += part
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"431"]
+
+
+@pytest.mark.parametrize("size", [0, 90, 8_000])
+def test_fields_as_browsers_send_them_are_read_however_long_the_body_is(guarded, size):
+    fields = "".join(f"X-{number}: {'x' * (size // 90)}\r\n" for number in range(90))
+    words = f"POST /session HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: 4000\r\n\r\n" + "{\n" * 2_000
+    assert said_to(guarded.port, words.encode())[0] == 400  # it is no JSON
+
+
+def test_a_query_of_more_parts_than_can_be_meant_is_told_so(guarded):
+    status, _, answer = guarded.get(f"/grid_searches?{'a&' * 2_000}", Authorization=f"Bearer {READ}")
+    assert status == 400 and "2001 parts" in json.loads(answer)["error"]

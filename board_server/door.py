@@ -231,7 +231,7 @@ class Door:
         guest.until = math.inf
         self._move(guest, self._waits.queued, len(guest.data))
         if guest.kind is not None:
-            guest.turn = turns.asked(guest, is_early=is_more(guest.data))
+            guest.turn = turns.asked(guest, is_early=is_more(guest.data), since=guest.began_at)
             guest.turn.add_done_callback(lambda _: self._turn_came(guest))
 
     def _turn_came(self, guest: Guest) -> None:

@@ -7,6 +7,19 @@ import re
 from board_server.errors import WrongRequest
 from mlgym_jax.events.layout import ID_RULE, is_id
 
+MAX_ARGUMENTS = 2_000  # of one address: each is read before it is known whether it says anything
+
+
+def check_query(query: bytes) -> None:
+    """Refuse a query of more parts than anything that can be asked for has.
+
+    Raises:
+        WrongRequest: it has.
+    """
+    number = query.count(b"&") + 1
+    if number > MAX_ARGUMENTS:
+        raise WrongRequest(f"the address has {number} parts behind its ?; {MAX_ARGUMENTS} are the most")
+
 
 def checked_id(value: str, what: str) -> str:
     """Return an id that may be a part of a path.

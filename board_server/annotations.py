@@ -33,11 +33,16 @@ _FORM = 'send {"changes": [{"event_type": "tag_added", "tag": "good"}], "by": "n
 async def said(run_id: str) -> Response:
     """Return what people say of a run and its experiments, with `history=1` also all that they have said."""
     run = await board().store.opened(run_id)
-    lines = await run.files.do(annotation_lines, _inside(run))
-    found = _answer(run, project_annotations(lines))
-    if request.args.get("history", "0") != "0":
-        found["events"] = _events(lines)
-    data = msgspec.json.encode(found)
+    with_history = request.args.get("history", "0") != "0"
+
+    def written() -> bytes:
+        lines = annotation_lines(_inside(run))
+        found = _answer(run, project_annotations(lines))
+        if with_history:
+            found["events"] = _events(lines)
+        return msgspec.json.encode(found)
+
+    data = await run.files.do(written)
     tag = f'"{zlib.crc32(data):08x}-{len(data):x}"'
     if request.if_none_match.contains_weak(tag.strip('"')):
         return Response(b"", 304, headers={"ETag": tag})
@@ -47,7 +52,7 @@ async def said(run_id: str) -> Response:
 @annotations.post("/grid_searches/<run_id>/annotations")
 async def say(run_id: str) -> Response:
     """Record changes, all or none; answer what is said then."""
-    board().access.require("write", request.headers, request.cookies)
+    board().access.require("write", request.headers)
     run = await board().store.opened(run_id)
     if (request.content_length or 0) > _MAX_BODY_BYTES:
         raise TooLarge(f"at most {_MAX_BODY_BYTES} bytes are expected")

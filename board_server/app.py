@@ -23,6 +23,7 @@ from quart import Quart, Response, current_app, g, has_request_context, request,
 from werkzeug.exceptions import HTTPException
 from werkzeug.security import safe_join
 
+from board_server.addresses import check_query
 from board_server.annotations import annotations
 from board_server.auth import Access, is_loopback
 from board_server.comparison import comparison
@@ -117,8 +118,9 @@ async def _admit() -> Response | None:
     if request.method not in ("GET", "HEAD"):
         access.check_origin(request.headers.get("Origin"), host)
     if not access.is_for_all(request.path):
-        access.require("read", request.headers, request.cookies)
-    if access.role(request.headers, request.cookies) is not None:
+        access.require("read", request.headers)
+    check_query(request.query_string)
+    if access.role(request.headers) is not None:
         tell_known(request.scope, access)
     return None
 
@@ -232,7 +234,7 @@ async def _page() -> Response:
     index = await current_app.extensions["page"].get("index.html")
     if index is not None:
         return await _static(index)
-    board().access.require("read", request.headers, request.cookies)
+    board().access.require("read", request.headers)
     rows = "".join(map(_plain_row, msgspec.json.decode(await board().listed())))
     return Response(
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>Runs</title><h1>Runs</h1><ul>{rows}</ul>'
@@ -293,11 +295,11 @@ def _openapi_text() -> bytes:
 async def _session() -> Response:
     access = board().access
     if request.method == "GET":
-        role = access.role(request.headers, request.cookies)
+        role = access.role(request.headers)
         body = {"read": role is not None, "write": role == "write", "token_required": not access.is_open}
         return json_response(body)
     if request.method == "DELETE":
-        access.close_session(request.cookies.get(access.cookie, ""))
+        access.close_session(access.session_of(request.headers))
         response = json_response({})
         response.delete_cookie(access.cookie, path=_cookie_path())
         return response

@@ -16,7 +16,6 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from werkzeug.datastructures import Headers
-from werkzeug.http import parse_cookie
 
 from board_server.errors import Forbidden, Unauthorized
 
@@ -75,26 +74,34 @@ class Access:
                 found = role  # type: ignore[assignment]
         return found
 
-    def role(self, headers: Headers, cookies: Mapping[str, str]) -> Role | None:
-        """Return what a request may do; None where it has no valid token or session."""
+    def role(self, headers: Headers, cookies: Mapping[str, str] | None = None) -> Role | None:
+        """Return what a request may do; None where it has no valid token or session.
+
+        Args:
+            cookies: by their names; without them the board's own is looked for in the headers.
+        """
         if self.is_open:
             return "write"
         kind, _, token = headers.get("Authorization", "").partition(" ")
         if kind.lower() == "bearer":
             return self.role_of_token(token.strip())
-        return self._role_of_session(cookies.get(self.cookie, ""))
+        return self._role_of_session(self.session_of(headers) if cookies is None else cookies.get(self.cookie, ""))
 
-    def role_shown(self, headers: Headers) -> Role | None:
-        """Return what a request may do, by its headers alone."""
-        return self.role(headers, parse_cookie(headers.get("Cookie")))
+    def session_of(self, headers: Headers) -> str:
+        """Return the session that a request shows; of its other cookies, which may be thousands, none is looked at."""
+        said = ";".join(headers.getlist("Cookie"))
+        found = (
+            re.search(rf"(?:^|;)[ \t]*{re.escape(self.cookie)}[ \t]*=([^;]*)", said) if self.cookie in said else None
+        )
+        return found[1].strip().strip('"') if found else ""
 
-    def require(self, wanted: Role, headers: Headers, cookies: Mapping[str, str]) -> None:
+    def require(self, wanted: Role, headers: Headers) -> None:
         """Let a request pass that may do this.
 
         Raises:
             Unauthorized: no token, or a wrong one; Forbidden: a token for reading.
         """
-        role = self.role(headers, cookies)
+        role = self.role(headers)
         if role is None:
             given = (
                 "that token is not one of this board's" if "Authorization" in headers else "this board wants a token"

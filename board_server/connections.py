@@ -287,7 +287,7 @@ async def serve(
 
     def knows(shown: Iterable[tuple[bytes, bytes]]) -> bool:
         headers = Headers([(name.decode(), value.decode("latin-1")) for name, value in shown])
-        return bool(headers) and not access.is_open and access.role_shown(headers) is not None
+        return bool(headers) and not access.is_open and access.role(headers) is not None
 
     async def served(guest: Guest) -> None:
         loop = asyncio.get_running_loop()

@@ -14,7 +14,15 @@ import socket
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from board_server.held import HELD_SECONDS, is_body_missing, is_coming, is_head_missing, is_more, what_is_shown
+from board_server.held import (
+    HELD_SECONDS,
+    is_body_missing,
+    is_coming,
+    is_head_missing,
+    is_head_too_large,
+    is_more,
+    what_is_shown,
+)
 from board_server.waiting import Waiting, address_of
 from board_server.waits import Waits
 
@@ -22,6 +30,8 @@ MAX_CONNECTIONS = 2_000  # with the WebSockets
 _FILES_BESIDE = 256  # may be open besides connections
 _AT_ONCE = 64  # are let in before those that are there go on
 _READ_BYTES = 1 << 16
+# What most have to say is heard at once; of who has more to say, so long each time that the loop goes around.
+_FIRST_BYTES, _ROUND_SECONDS = 1 << 12, 0.004
 _LOOK_SECONDS = 0.5  # for those whose time is over
 # So long, and so much of it, what was refused may still come: who is cut off while it sends loses the answer.
 _LEAVING_SECONDS, _LEAVING_BYTES = 2.0, 1 << 20
@@ -96,6 +106,7 @@ class Door:
         self._allowed, self._allowed_at = float(_REFUSED_AT_ONCE), self._loop.time()  # how many may be refused now
         self._served: set[asyncio.Task[None]] = set()
         self._timers: dict[Callable[[], None], asyncio.TimerHandle] = {}
+        self._round_ends: float | None = None
         self._open()
         self._look()
 
@@ -148,10 +159,23 @@ class Door:
             if guest.kind is not None:
                 self._hear(guest)
 
+    def _is_enough(self) -> bool:
+        """Whether others are to go on, before more is heard of who has much to say."""
+        now = self._loop.time()
+        if self._round_ends is None:
+            self._round_ends = now + _ROUND_SECONDS
+            self._loop.call_soon(self._end_round)
+        return now > self._round_ends
+
+    def _end_round(self) -> None:
+        self._round_ends = None
+
     def _hear(self, guest: Guest) -> None:
         """Take what a guest says."""
+        if guest.data and self._is_enough():
+            return
         try:
-            more = guest.socket.recv(_READ_BYTES)
+            more = guest.socket.recv(_READ_BYTES if guest.data else _FIRST_BYTES)
         except (BlockingIOError, InterruptedError):
             self._listen_to(guest)
             return
@@ -177,7 +201,9 @@ class Door:
     def _consider(self, guest: Guest) -> None:
         """Have a guest served, or refused, if enough was said."""
         data = guest.data
-        if is_head_missing(data):
+        if is_head_too_large(data):
+            self._answer(guest)
+        elif is_head_missing(data):
             self._listen_to(guest)
         elif is_body_missing(data):
             if guest.kind is self._waits.idle:
@@ -191,7 +217,7 @@ class Door:
     # -- being answered --------------------------------------------------------------------------------------------
 
     def _answer(self, guest: Guest, *, is_late: bool = False) -> None:
-        guest.is_known = self._knows(what_is_shown(guest.data))
+        guest.is_known = not is_head_too_large(guest.data) and self._knows(what_is_shown(guest.data))
         answer = None if guest.is_known else self._refusal(guest.data, is_late)
         self._listen_no_more(guest)
         if answer is not None:
@@ -205,7 +231,7 @@ class Door:
         guest.until = math.inf
         self._move(guest, self._waits.queued, len(guest.data))
         if guest.kind is not None:
-            guest.turn = turns.asked(guest, is_early=is_more(guest.data))
+            guest.turn = turns.asked(guest, is_early=is_more(guest.data), since=guest.began_at)
             guest.turn.add_done_callback(lambda _: self._turn_came(guest))
 
     def _turn_came(self, guest: Guest) -> None:

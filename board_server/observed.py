@@ -29,7 +29,7 @@ observed = Blueprint("observed", __name__)
 _BLOCK_BYTES = 1 << 20
 _MOST_SAMPLES = 2_000
 _MOST_MESSAGES = 1_000
-_MOST_BYTES = 1 << 24  # of an epoch's records
+_MOST_BYTES = 1 << 24  # of an epoch's records, of samples, of messages
 # As `events.codec` writes lines: the type comes first.
 _KIND = re.compile(rb'\{\s*"event_type"\s*:\s*"(evaluation_curves|recorded|system|message)"')
 
@@ -89,7 +89,8 @@ class Places:
             self._catch_up(run)
             every = -(-len(self.samples) // _MOST_SAMPLES) or 1
             some = self.samples[::-1][::every][::-1]
-            return len(self.samples), [*_read(run, some)], [*_read(run, self.messages[-_MOST_MESSAGES:])]
+            newest = self.messages[-_MOST_MESSAGES:]
+            return len(self.samples), [*_read(run, _newest(some))], [*_read(run, _newest(newest))]
 
     def _catch_up(self, run: Run) -> None:
         if self._generation != run.log.generation:
@@ -117,6 +118,14 @@ class Places:
             except (ValueError, RecursionError):
                 return
             self.records.setdefault(of.experiment_id, []).append(_Place(offset, len(line), of.epoch))
+
+
+def _newest(places: list[_Place]) -> list[_Place]:
+    """Return the last of them, as many as are not too large together."""
+    left, first = _MOST_BYTES, len(places)
+    while first and (left := left - places[first - 1].size) >= 0:
+        first -= 1
+    return places[first:]
 
 
 def _read(run: Run, places: Iterable[_Place]) -> Iterable[bytes]:

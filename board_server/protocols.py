@@ -31,9 +31,11 @@ from wsproto.events import Message
 from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import CloseReason, FrameDecoder, FrameProtocol
 
+from board_server.held import is_head_too_large
 from board_server.live import MAX_FRAME_BYTES
 
 _COPIED_BYTES = 1 << 16
+_SMALL_CHUNKS, _MIN_CHUNK_BYTES = 100, 64  # of a body: so many may be small, those beyond have as much on average
 _EARLY_SECONDS = 0.01
 _MAX_EARLY_SECONDS = 4.0
 # Hypercorn measures a text in characters, of at most four bytes each: what inflates to more than this is too large.
@@ -120,12 +122,25 @@ class _MendedStream(WSStream):
 
 
 class _Connection(h11.Connection):
-    """What a client says, until the server has heard enough."""
+    """What a client says, until the server has heard enough, or too much of one head: h11 counts no fields."""
 
     is_over = False
+    _num_chunks = _num_bytes = 0  # of the body that comes
 
     def next_event(self) -> h11.Event | type[h11.NEED_DATA] | type[h11.PAUSED]:
-        return h11.NEED_DATA if self.is_over else super().next_event()
+        if self.is_over:
+            return h11.NEED_DATA
+        if self.their_state is h11.IDLE and is_head_too_large(self.trailing_data[0]):
+            raise h11.RemoteProtocolError("a head larger than is read", error_status_hint=431)
+        event = super().next_event()
+        if isinstance(event, h11.Request):
+            self._num_chunks = self._num_bytes = 0
+        elif isinstance(event, h11.Data):
+            self._num_chunks += event.chunk_start
+            self._num_bytes += len(event.data)
+            if self._num_bytes < _MIN_CHUNK_BYTES * (self._num_chunks - _SMALL_CHUNKS):
+                raise h11.RemoteProtocolError("chunks of next to nothing", error_status_hint=400)
+        return event
 
 
 class _PlainProtocol(H11Protocol):

@@ -11,7 +11,7 @@ from werkzeug.datastructures import Headers
 
 from board_server.auth import Access
 from board_server.errors import RequestError, TooSlow, Unauthorized
-from board_server.held import HELD_SECONDS, head_of
+from board_server.held import HELD_SECONDS, head_of, is_head_too_large
 from board_server.live import error_answer
 
 _REQUEST = re.compile(rb"([A-Z]{1,16}) ([!-~]+) HTTP/1\.[01]\r?\n")
@@ -46,7 +46,7 @@ class Refusals:
         Args:
             is_late: whether its body did not come in time.
         """
-        head = head_of(data)
+        head = None if is_head_too_large(data) else head_of(data)
         if head is None:
             return self._answer("other", 400 if data[:1] <= b" " else 431, b"", {})
         request = _REQUEST.match(head)
@@ -65,7 +65,7 @@ class Refusals:
         try:
             if method not in ("GET", "HEAD") or "Upgrade" in fields:
                 self._access.check_origin(origin, fields.get("Host"))
-            self._access.require("read", fields, {})
+            self._access.require("read", fields)
         except RequestError as error:
             more = {"WWW-Authenticate": "Bearer"} if isinstance(error, Unauthorized) else {}
             return self._answer(method, error.status, msgspec.json.encode(error_answer(error)), more)

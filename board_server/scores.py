@@ -19,6 +19,7 @@ from mlgym_jax.events import ExperimentView, RunView, encode
 from mlgym_jax.events.curves_binary import Series, Times, curves_in_binary
 
 _MAX_PATTERN = 200
+_MAX_PATTERNS = 100
 _MAX_RANGES = 1_000
 
 
@@ -67,6 +68,8 @@ def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
     # Globs, because a regular expression of a stranger can keep a server busy for ever.
     if any(len(pattern) > _MAX_PATTERN for pattern in globs):
         raise WrongRequest(f"names: a glob such as val/* of at most {_MAX_PATTERN} characters is expected")
+    if len(globs) > _MAX_PATTERNS:
+        raise WrongRequest(f"names: found {len(globs)} globs; {_MAX_PATTERNS} are the most, or write name= for each")
     if not exact and not globs:
         return lambda name: True
     known, patterns = frozenset(exact), [re.compile(fnmatch.translate(pattern)) for pattern in globs]

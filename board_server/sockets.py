@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 from quart import Blueprint, websocket
 
-from board_server.addresses import checked_after
+from board_server.addresses import check_query, checked_after
 from board_server.connections import tell_known
 from board_server.errors import RequestError, TryLater, WrongRequest, cannot_read, disk_refuses
 from board_server.live import BEAT_SECONDS, error_answer, first_of, receive
@@ -35,7 +35,8 @@ async def _admit() -> None:
     host = host_of(websocket.scope)
     access.check_host(host)
     access.check_origin(websocket.headers.get("Origin"), host)
-    access.require("write" if websocket.path == "/ws/publish" else "read", websocket.headers, websocket.cookies)
+    access.require("write" if websocket.path == "/ws/publish" else "read", websocket.headers)
+    check_query(websocket.query_string)
     tell_known(websocket.scope, access)
     if board().num_sockets >= _MAX_SOCKETS:
         raise TryLater(f"the board serves {_MAX_SOCKETS} WebSockets already; try again later")

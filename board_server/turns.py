@@ -1,11 +1,13 @@
 """Requests are begun a few at a time and, where more come than can be answered, the newest first.
 
-Who came with many others then waits behind who comes alone, and nobody waits behind what nobody waits for any more.
+Who came with many others then waits behind who comes alone, and nobody waits behind what nobody waits for any more. The
+newest is who began last to say what it asks for: who takes long to say it does not come before those that came later.
 """
 
 from __future__ import annotations
 
 import asyncio
+import bisect
 import time
 from typing import Any
 
@@ -15,6 +17,41 @@ BEGUN_SECONDS = 0.05  # what takes longer waits for a thread, a file or its clie
 _MIN_TICKS = 15
 _TICK_SECONDS = 0.002
 _MAX_BEGUN_SECONDS = 0.5
+
+
+class _Queue:
+    """Who waits, the newest first."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[Any, tuple[int, asyncio.Future[None]]] = {}
+        self._order: list[tuple[float, int, Any]] = []  # also of those that wait no more, until they are passed over
+        self._number = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, one: Any, since: float) -> asyncio.Future[None]:
+        """Let one wait that began then; return what is done when its turn has come."""
+        turn = asyncio.get_running_loop().create_future()
+        self._number += 1
+        self._waiting[one] = self._number, turn
+        bisect.insort(self._order, (since, self._number, one), key=lambda entry: entry[:2])
+        if len(self._order) > 2 * len(self._waiting) + 64:
+            self._order = [entry for entry in self._order if self._is_there(entry)]
+        return turn
+
+    def _is_there(self, entry: tuple[float, int, Any]) -> bool:
+        return self._waiting.get(entry[2], (0,))[0] == entry[1]
+
+    def newest(self) -> Any:
+        """Return who began last."""
+        while not self._is_there(self._order[-1]):
+            self._order.pop()
+        return self._order[-1][2]
+
+    def pop(self, one: Any) -> asyncio.Future[None] | None:
+        """Let one wait no more; return what it waits for, None where it does not."""
+        return self._waiting.pop(one, (0, None))[1]
 
 
 class Turns:
@@ -27,8 +64,7 @@ class Turns:
     def __init__(self, behind: Turns | None = None) -> None:
         self._others = behind
         self._begun: dict[Any, tuple[float, int]] = {}  # since when and since which tick, the longest first
-        self._waiting: dict[Any, asyncio.Future[None]] = {}  # the newest last
-        self._behind: dict[Any, asyncio.Future[None]] = {}  # those who come behind all of these
+        self._waiting, self._behind = _Queue(), _Queue()  # the latter behind all of the former
         self._timer: asyncio.TimerHandle | None = None
         self._ticks = 0
 
@@ -53,12 +89,16 @@ class Turns:
         try:
             await turn
         finally:
-            (self._behind if is_early else self._waiting).pop(one, None)
+            (self._behind if is_early else self._waiting).pop(one)
 
-    def asked(self, one: Any, *, is_early: bool = False) -> asyncio.Future[None]:
-        """Return what is done when a turn has come, or was given up by `end`; see `begin`."""
-        turn = asyncio.get_running_loop().create_future()
-        (self._behind if is_early else self._waiting)[one] = turn
+    def asked(self, one: Any, *, is_early: bool = False, since: float | None = None) -> asyncio.Future[None]:
+        """Return what is done when a turn has come, or was given up by `end`; see `begin`.
+
+        Args:
+            since: when it began to say what it asks for, by the loop's clock; now by default.
+        """
+        queue = self._behind if is_early else self._waiting
+        turn = queue.add(one, asyncio.get_running_loop().time() if since is None else since)
         self._call()
         return turn
 
@@ -73,7 +113,7 @@ class Turns:
         self._begun[one] = time.monotonic(), self._ticks
 
     def _wake(self, one: Any) -> None:
-        turn = self._waiting.pop(one, None) or self._behind.pop(one, None)
+        turn = self._waiting.pop(one) or self._behind.pop(one)
         if turn is not None and not turn.done():
             turn.set_result(None)
 
@@ -82,7 +122,7 @@ class Turns:
         if not self._waiting and not self._behind:
             return
         while self._has_room() and (waiting := self._waiting or self._behind):
-            newest = next(reversed(waiting))
+            newest = waiting.newest()
             self.note(newest)
             self._wake(newest)
         if (self._waiting or self._behind) and self._timer is None:

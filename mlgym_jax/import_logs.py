@@ -64,7 +64,12 @@ def _import(path: str, form: str, options) -> dict[str, Any]:
         print(f"run: {before} (imported before)")
         return {"path": path, "run_dir": str(before), "is_new": False}
     name = options.name or os.path.basename(source) or form
-    run = write_run(options.event_storage, experiments, source=source, form=form, name=name, run_id=options.run_id)
+    run, is_new = write_run(
+        options.event_storage, experiments, source=source, form=form, name=name, run_id=options.run_id
+    )
+    if not is_new:
+        print(f"run: {run} (imported before)")
+        return {"path": path, "run_dir": str(run), "is_new": False}
     points = sum(len(column.steps) for one in experiments for column in one.scores.values())
     print(f"run: {run} (experiments: {len(experiments):,}, points: {points:,})")
     return {"path": path, "run_dir": str(run), "is_new": True}

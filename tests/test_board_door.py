@@ -169,6 +169,22 @@ def test_who_shows_no_token_begins_one_at_a_time_while_others_are_answered():
     assert asyncio.run(begun()) == (0, MAX_BEGUN - 1)
 
 
+def test_who_took_long_to_ask_has_no_turn_before_who_began_later():
+    async def order():
+        turns, found = Turns(), []
+        for number in range(MAX_BEGUN):
+            turns.note(number)
+        for name, since in (("alone", 3.0), ("slow", 1.0), ("left", 4.0), ("slower", 0.5), ("last", 5.0)):
+            turns.asked(name, since=since).add_done_callback(lambda _, name=name: found.append(name))
+        turns.end("left")
+        for number in range(MAX_BEGUN):
+            turns.end(number)
+            await asyncio.sleep(0)
+        return found
+
+    assert asyncio.run(order()) == ["left", "last", "alone", "slow", "slower"]
+
+
 def test_subscribers_that_take_nothing_do_not_each_keep_a_copy(guarded, storage):
     size = (storage / RUN / "event_storage.log").stat().st_size
     before = guarded.memory_bytes()
@@ -190,3 +206,46 @@ def test_subscribers_that_take_nothing_do_not_each_keep_a_copy(guarded, storage)
         ):
             time.sleep(0.01)
         assert guarded.memory_bytes() - before < 50 * size  # each kept 2.9 times the log
+
+
+LONG = {
+    "cookies": "GET /grid_searches HTTP/1.1\r\nHost: 127.0.0.1\r\nCookie: " + ";" * 60_000,
+    "fields": "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n" + "a:b\r\n" * 101,
+    "one field": "GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nAccept-Encoding: " + "a;q=.1," * 1_300,
+    "folded": "GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\na: b" + "\r\n b" * 200,
+    "path": "GET /" + "%41" * 20_000 + " HTTP/1.1\r\nHost: 127.0.0.1",
+}
+
+
+@pytest.mark.parametrize("head", LONG.values(), ids=LONG)
+@pytest.mark.parametrize("more", ["", f"\r\nAuthorization: Bearer {READ}"], ids=["no token", "token"])
+def test_a_head_that_takes_long_to_read_is_not_read(guarded, head, more):
+    # RFC 6585, section 5; of these each cost 20 to 100 ms, in which nobody else was answered
+    assert said_to(guarded.port, f"{head}{more}\r\n\r\n".encode())[0] == 431
+    with socket.create_connection(("127.0.0.1", guarded.port), timeout=10) as client:  # nor as a second request
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" + f"{head}{more}\r\n\r\n".encode())
+        answers = b""
+        while part := client.recv(1 << 16):
+            answers += part
+    assert re.findall(rb"HTTP/1.1 (\d+)", answers) == [b"200", b"431"]
+
+
+@pytest.mark.parametrize("size", [0, 90, 8_000])
+def test_fields_as_browsers_send_them_are_read_however_long_the_body_is(guarded, size):
+    fields = "".join(f"X-{number}: {'x' * (size // 90)}\r\n" for number in range(90))
+    words = f"POST /session HTTP/1.1\r\nHost: 127.0.0.1\r\n{fields}Content-Length: 4000\r\n\r\n" + "{\n" * 2_000
+    assert said_to(guarded.port, words.encode())[0] == 400  # it is no JSON
+
+
+def test_a_query_of_more_parts_than_can_be_meant_is_told_so(guarded):
+    status, _, answer = guarded.get(f"/grid_searches?{'a&' * 2_000}", Authorization=f"Bearer {READ}")
+    assert status == 400 and "2001 parts" in json.loads(answer)["error"]
+
+
+@pytest.mark.parametrize(("num_chunks", "size", "status"), [(2_000, 1, 400), (100, 1, 200), (400, 100, 200)])
+def test_a_body_of_very_many_very_small_chunks_is_not_read_to_its_end(guarded, num_chunks, size, status):
+    text = b"[]" + b" " * (num_chunks * size - 2)
+    chunks = [b"%x\r\n%s\r\n" % (size, text[at : at + size]) for at in range(0, len(text), size)]
+    head = f"POST /grid_searches/chunks/events HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {WRITE}\r\n"
+    words = head.encode() + b"Transfer-Encoding: chunked\r\n\r\n" + b"".join(chunks) + b"0\r\n\r\n"
+    assert said_to(guarded.port, words)[0] == status

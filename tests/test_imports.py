@@ -15,6 +15,7 @@ import mlgym_jax as mg
 from mlgym_jax import import_logs
 from mlgym_jax.command_line import guarded
 from mlgym_jax.events import project_log
+from mlgym_jax.events.claim import claimed
 from mlgym_jax.events.views import RunView
 from mlgym_jax.imports.columns import Column, Imported, rows
 
@@ -284,3 +285,35 @@ def test_rows_are_what_a_dictionary_of_dictionaries_says():
     assert [row.epoch for row in found] == sorted(expected)
     assert {row.epoch: row.scores for row in found} == expected
     assert all(row.time_ms == 10 * row.epoch for row in found)
+
+
+def cut_short(storage, run_id):
+    """Leave what an import leaves that is killed while it writes: its folder, and beside it what is not whole."""
+    (storage / run_id).rename(storage / f".{run_id}.importing")
+    (storage / run_id).mkdir()
+
+
+def test_an_import_that_was_killed_is_made_again_in_its_place_and_its_remains_are_no_run(tmp_path, capsys):
+    folder, storage = tmp_path / "logs", tmp_path / "event_storage"
+    write(folder, [(1, 1, {"loss": 1.0})])
+    imported(folder, tmp_path)
+    (run,) = storage.iterdir()
+    whole = (run / "event_storage.log").read_bytes()
+    cut_short(storage, run.name)
+    assert not list(mg.load_runs(storage))
+    imported(folder, tmp_path)
+    assert [one.name for one in storage.iterdir()] == [run.name]
+    assert (run / "event_storage.log").read_bytes() == whole
+    assert "imported before" not in capsys.readouterr().out
+
+
+def test_two_imports_of_the_same_logs_at_once_make_one_run(tmp_path, capsys):
+    folder, storage = tmp_path / "logs", tmp_path / "event_storage"
+    write(folder, [(1, 1, {"loss": 1.0})])
+    imported(folder, tmp_path)
+    (run,) = storage.iterdir()
+    cut_short(storage, run.name)
+    with claimed(run):  # the other one is at it
+        assert guarded(import_logs._main, [str(folder), f"--event_storage={storage}"]) == 2
+    assert "another process is making this run" in capsys.readouterr().err
+    assert [one.name for one in storage.iterdir() if not one.name.startswith(".")] == [run.name]

@@ -13,6 +13,7 @@ from typing import Any
 from mlgym_jax.config.words import config_hash
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import EventLog, layout, schema
+from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.scores import evaluation_result
 from mlgym_jax.imports.columns import Imported, rows
@@ -24,25 +25,45 @@ _EVENTS = 1_000  # appended at once
 
 def write_run(
     event_storage: str, experiments: Sequence[Imported], *, source: str, form: str, name: str, run_id: str | None = None
-) -> str:
-    """Write a run of experiments and return its folder; its id is the UTC time of their first point.
+) -> tuple[str, bool]:
+    """Write a run of experiments; return its folder, and whether it is new: another process may have just made it.
 
-    The folder has its name once it is whole.
+    Its id is the UTC time of their first point, and its folder has its name once it is whole; what an import that was
+    killed has left is taken over.
 
     Raises:
-        MlgymError: the id is taken, or there is no point. DiskError: the disk refuses.
+        MlgymError: the id is taken, there is no point, or another process is at it. DiskError: the disk refuses.
     """
     times = [time for one in experiments for column in one.scores.values() for time in (column.times_ms or (None,))[:1]]
     began_ms = min((time for time in times if time is not None), default=None)
     if began_ms is None:
         raise MlgymError(f"{source}: no scores were found")
     began = datetime.datetime.fromtimestamp(began_ms / 1000, datetime.UTC)
-    folder = run_folder.create(event_storage, run_id, began)
+    while True:
+        folder = run_folder.create(event_storage, run_id, began, take_empty=True)
+        try:
+            with claimed(folder):
+                before = already_there(event_storage, fingerprint_of(experiments))
+                if before is None and never_began(folder):
+                    _fill(folder, experiments, {"format": form, "source": source}, name, began_ms)
+                    return folder, True
+                if before is not None:
+                    if not os.listdir(folder):
+                        os.rmdir(folder)
+                    return before, False
+        except BlockingIOError as error:
+            raise MlgymError(
+                f"{folder}: another process is making this run; give the command again when it is done"
+            ) from error
+
+
+def _fill(folder: str, experiments: Sequence[Imported], origin: dict[str, str], name: str, began_ms: int) -> None:
     hidden = os.path.join(os.path.dirname(folder), f".{os.path.basename(folder)}.importing")
     try:
         shutil.rmtree(hidden, ignore_errors=True)
+        for name_left in os.listdir(folder):  # by the beginning of a run that had this id
+            os.remove(os.path.join(folder, name_left))
         os.mkdir(hidden)
-        origin = {"format": form, "source": source}
         config = {"name": name, "imported": origin}
         fingerprint = fingerprint_of(experiments)
         record = {"launches": [], MADE_BY: user(), "imported": {**origin, "fingerprint": fingerprint}}
@@ -57,7 +78,6 @@ def write_run(
         if isinstance(error, OSError) and not isinstance(error, MlgymError):
             raise DiskError(f"{folder}: cannot be written: {error.strerror}") from error
         raise
-    return folder
 
 
 def _write_events(

@@ -32,10 +32,13 @@ _FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
 _LEFT_AFTER_SECONDS = 5.0  # as on the board
 
 
-def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> str:
+def create(event_storage: str, run_id: str | None, now: datetime.datetime, *, take_empty: bool = False) -> str:
     """Make a new run's folder and return its path; the id is the UTC time, with -2, -3… where that is taken.
 
     A folder whose beginning was cut short before its log is taken over by whoever names its id.
+
+    Args:
+        take_empty: whether an empty one is taken over by its time, too, because the time says what is to be in it.
 
     Raises:
         MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
@@ -56,6 +59,8 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime) -> st
                     return folder
                 if run_id is not None:
                     raise _taken(folder) from None
+                if take_empty and not os.path.islink(folder) and os.path.isdir(folder) and not os.listdir(folder):
+                    return folder
     except OSError as error:
         kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
         raise kind(
@@ -129,12 +134,12 @@ def find(event_storage: str, run_id: str) -> str:
 
 
 def runs_in(folder: str) -> list[str]:
-    """Return the ids of the runs in a folder, sorted."""
+    """Return the ids of the runs in a folder, sorted; what is hidden is not whole yet, or is being removed."""
     try:
         names = sorted(os.listdir(folder))
     except OSError:
         return []
-    return [name for name in names if os.path.isfile(os.path.join(folder, name, layout.LOG))]
+    return [name for name in names if name[0] != "." and os.path.isfile(os.path.join(folder, name, layout.LOG))]
 
 
 def require(run_dir: str | os.PathLike[str]) -> str:

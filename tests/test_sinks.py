@@ -1,5 +1,6 @@
 """Sinks write what the log holds, to the last digit, once: read back by the trackers' own readers."""
 
+import ctypes
 import json
 import math
 import random
@@ -10,8 +11,13 @@ import time
 
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.compat.proto import event_pb2, summary_pb2, tensor_pb2, types_pb2
+from tensorboard.context import RequestContext
+from tensorboard.data import grpc_provider, server_ingester
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.util import tensor_util
+from tensorboard.plugins.scalar.metadata import create_summary_metadata
+from tensorboard.summary.writer.record_writer import RecordWriter
+from tensorboard.util import grpc_util
 
 import mlgym_jax as mg
 from mlgym_jax import export_logs
@@ -92,6 +98,15 @@ def export(run_dir, out, to="tensorboard", *more):
     return guarded(export_logs._main, [str(run_dir), f"--to={to}", f"--out={out}", *more])
 
 
+def until(found):
+    """Wait for another process; a minute is far more than it needs."""
+    for _ in range(1200):
+        if found():
+            return
+        time.sleep(0.05)
+    raise AssertionError("never")
+
+
 def same(one, other):
     return one == other or (math.isnan(one) and math.isnan(other))
 
@@ -103,7 +118,7 @@ def from_tensorboard(folder):
     for tag in events.Tags()["tensors"]:
         if events.SummaryMetadata(tag).plugin_data.plugin_name == "scalars":
             found[tag] = [
-                (event.step, round(event.wall_time * 1000), tensor_util.make_ndarray(event.tensor_proto).item())
+                (event.step, round(event.wall_time * 1000), event.tensor_proto.double_val[0])
                 for event in events.Tensors(tag)
             ]
     return found, events
@@ -143,6 +158,49 @@ def test_tensorboard_reads_what_the_log_holds_to_the_last_digit(run_dir, tmp_pat
 
 def files_of(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_the_loader_that_tensorboard_starts_with_shows_the_scores(run_dir, tmp_path):
+    log(run_dir, everything())
+    assert export(run_dir, tmp_path / "logs") == 0
+    try:
+        binary = server_ingester.get_server_binary().path
+    except server_ingester.NoDataServerError:
+        pytest.skip("this machine has no such loader, and TensorBoard uses Python's")
+    port = tmp_path / "port"
+    words = [binary, f"--logdir={tmp_path / 'logs'}", "--reload=once", "--port=0", f"--port-file={port}"]
+    with subprocess.Popen([*words, "--die-after-stdin"], stdin=subprocess.PIPE, stderr=subprocess.DEVNULL) as server:
+        try:
+            until(lambda: port.exists() and port.read_text().endswith("\n"))
+            address = f"localhost:{port.read_text().strip()}"
+            provider = grpc_provider.GrpcDataProvider(
+                address, server_ingester._make_stub(address, grpc_util.ChannelCredsType.LOCAL)
+            )
+            asked = {"experiment_id": "", "plugin_name": "scalars"}
+            until(lambda: len(provider.list_scalars(RequestContext(), **asked)) == 3)
+            shown = provider.read_scalars(RequestContext(), **asked, downsample=100)
+        finally:
+            server.stdin.close()  # by which it ends
+    for number in range(3):
+        values = [point.value for point in shown[f"tensorboard/{RUN}/{number}"]["train/loss"]]
+        expected = [scores(number, epoch)["train/loss"] for epoch in range(1, 21)]
+        assert values == [ctypes.c_float(one).value for one in expected]
+
+
+def test_files_that_tensorboard_does_not_show_are_written_anew(run_dir, tmp_path):
+    log(run_dir, everything())
+    assert export(run_dir, tmp_path / "logs") == 0
+    folder = tmp_path / "logs" / "tensorboard" / RUN / "0"
+    (file,) = folder.iterdir()
+    whole = file.read_bytes()
+    double = tensor_pb2.TensorProto(dtype=types_pb2.DT_DOUBLE, double_val=[0.5])
+    value = summary_pb2.Summary.Value(tag="val/loss", tensor=double, metadata=create_summary_metadata("", ""))
+    with open(file, "wb") as out:
+        RecordWriter(out).write(
+            event_pb2.Event(step=1, summary=summary_pb2.Summary(value=[value])).SerializeToString()
+        )
+    assert export(run_dir, tmp_path / "logs") == 0
+    assert file.read_bytes() == whole
 
 
 def test_exported_twice_is_exported_once(run_dir, tmp_path, capsys):

@@ -1,7 +1,9 @@
 """TensorBoard: a folder an experiment, with one event file that only grows.
 
-The scores are tensors of one double each, as TensorFlow 2 writes its scalars, because a `simple_value` has 32 bits and
-would change the last digits. A torn end, of a process that was killed, is cut off when the file is opened again.
+The scores are tensors of one 32-bit number each, as TensorFlow 2 writes its scalars: the loader that TensorBoard
+starts with by default takes no others, and shows nothing of doubles. Beside it, in the same tensor, stands the double,
+which TensorBoard passes over and our import reads, so that no digit is lost. A torn end, of a process that was killed,
+is cut off when the file is opened again.
 """
 
 from __future__ import annotations
@@ -60,7 +62,7 @@ class TensorBoardFiles:
 
 
 def _scalar(tag: str, number: float) -> Any:
-    tensor = messages.tensor.TensorProto(dtype=messages.types.DT_DOUBLE, double_val=[number])
+    tensor = messages.tensor.TensorProto(dtype=messages.types.DT_FLOAT, float_val=[number], double_val=[number])
     return messages.summary.Summary.Value(tag=tag, tensor=tensor, metadata=create_summary_metadata("", ""))
 
 
@@ -95,7 +97,10 @@ class _File:
             self._write(messages.event.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
 
     def _read(self) -> int:
-        """Take note of what is there, cut off a torn end, and return the number of whole records."""
+        """Take note of what is there, cut off a torn end, and return the number of whole records.
+
+        A file of doubles alone, as versions before this one wrote, which TensorBoard does not show, counts as nothing.
+        """
         number = end = 0
         with open(self._path, "r+b") as file:
             for event, behind in records(file):
@@ -104,6 +109,10 @@ class _File:
                     if value.tag == OUR_TEXT:
                         self.about = json.loads(value.tensor.string_val[0])
                     elif value.metadata.plugin_data.plugin_name == "scalars":
+                        if value.tensor.dtype == messages.types.DT_DOUBLE:
+                            self.last_epoch, self.has_hyperparameters, self.about = None, False, {}
+                            file.truncate(0)
+                            return 0
                         self.last_epoch = event.step
                     elif value.tag.startswith("_hparams_/session_start"):
                         self.has_hyperparameters = True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import math
 import time
@@ -29,6 +30,9 @@ Kept = Callable[[int, Sequence[int]], Sequence[int]]
 # share of the epoch. A program is dispatched in no time, its many steps, or one with callbacks on a CPU, are not.
 _LATE_SECONDS = 0.002
 _LATE_SHARE = 0.05
+# So long does an epoch take at the most behind which two are dispatched: of longer ones a judgement is a small part,
+# and one state more is a large one.
+_SHORT_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +93,7 @@ def fit(
     first_epoch: int,
     early_stopping: Callable[[Any], bool] | None,
     stopped: Stopped | None = None,
+    may_stop: bool = True,
     kept: Kept | None = None,
     intervals: Mapping[str, int] | None = None,
     middle: Middle | None = None,
@@ -98,12 +103,15 @@ def fit(
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
+    `may_stop` tells whether that, or `early_stopping`, ends some before the last epoch; a divergence may anyway.
     `kept` says of which rows the state after an epoch will be wanted: from an accelerator they are copied meanwhile.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     `rests` are epochs after which nothing is dispatched before their report was consumed.
     A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
-    before that, so that effects cost the devices none. Of an epoch in stretches, each is told; the first one begins in
-    its `middle`, if that is given.
+    before that, so that effects cost the devices none. Of short epochs on a CPU two are dispatched, where nothing
+    `may_stop`, so that judgements cost none, either; who diverges all the same ends after its own epoch, and those that
+    were under way then are dispatched anew. Of an epoch in stretches, each is told; the first one begins in its
+    `middle`, if that is given.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -117,10 +125,16 @@ def fit(
     active = np.array([done < end for end in ended_at], bool)
     if not active.any() or done >= num_epochs:
         return
-    pending = yield from _dispatched(runner, active, first_epoch, clock, middle)
+    under_way = collections.deque([(yield from _dispatched(runner, active, first_epoch, clock, middle))])
+    snapshot, over = None, 0.0
     for epoch in range(first_epoch, num_epochs + 1):
-        found, values, replanned = _finished(runner, pending.found, active, epoch)
-        seconds = clock() - pending.began - pending.paused
+        pending = under_way.popleft()
+        found, values, replanned = _finished(runner, pending.found, active, epoch, snapshot if under_way else None)
+        if replanned is not None:
+            under_way.clear()
+        snapshot = pending.after if under_way else runner.snapshot()
+        began, over = max(pending.began, over), clock()
+        seconds = over - began - pending.paused
         scores, ended, told = {}, {}, values.tolist()
         left_out = [name for name in runner.names if epoch % (intervals or {}).get(name, 1)]
         for row in np.flatnonzero(active).tolist():
@@ -138,36 +152,48 @@ def fit(
                     ended[row] = Verdict(reason)
                     active[row] = False
         going_on = bool(active.any()) and epoch < num_epochs
+        if ended and under_way:
+            runner.rewind(snapshot)
+            under_way.clear()
         rows = runner.worth_laying_out(active) if going_on and ended else None
         compacted = None if rows is None else np.flatnonzero(active).tolist()
-        snapshot = runner.snapshot()
         wanted = kept(epoch, [*scores]) if kept is not None and is_remote(snapshot.blocks) else ()
         copies = begin_copies(snapshot, wanted)
         report = EpochReport(epoch, scores, ended, snapshot, compacted, seconds, replanned, found, copies)
-        at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-        is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it
-        ahead = going_on and rows is None and at_once and not is_long and epoch not in rests
-        if ahead:
-            pending = yield from _dispatched(runner, active, epoch + 1, clock)
+        ahead = _ahead(runner, pending, snapshot, seconds, may_stop) if going_on and rows is None else 0
+        for later in range(epoch + 1 + len(under_way), min(epoch + ahead, num_epochs) + 1):
+            if later - 1 in rests or (under_way and under_way[-1].found is None):
+                break
+            under_way.append((yield from _dispatched(runner, active, later, clock)))
         yield report
         if not going_on:
             return
         if rows is not None:
             runner.lay_out(rows)
-        if not ahead:
-            pending = yield from _dispatched(runner, active, epoch + 1, clock)
+        if not under_way:
+            under_way.append((yield from _dispatched(runner, active, epoch + 1, clock)))
 
 
 class _Pending(NamedTuple):
     """An epoch under way: when its dispatch began and ended, and how long whoever heard of its stretches took.
 
-    `found` is what `read_scores` takes, None if memory ran out.
+    `found` is what `read_scores` takes, None if memory ran out; `after` are the states that it leaves.
     """
 
     began: float
     dispatched: float
     paused: float
     found: Any
+    after: Snapshot
+
+
+def _ahead(runner: GroupRunner, pending: _Pending, snapshot: Snapshot, seconds: float, may_stop: bool) -> int:
+    """Return how many epochs may be under way while the report of this one is consumed."""
+    at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
+    if not at_once or runner.plan.loop == "stretch":  # whose dispatch is all of it
+        return 0
+    # What is copied from an accelerator would wait for both.
+    return 2 if seconds < _SHORT_SECONDS and not may_stop and not is_remote(snapshot.blocks) else 1
 
 
 def _dispatched(
@@ -188,20 +214,26 @@ def _dispatched(
         told = clock()
         yield reached
         paused += clock() - told
-    return _Pending(began, clock(), paused, found)
+    return _Pending(began, clock(), paused, found, runner.snapshot())
 
 
 def _finished(
-    runner: GroupRunner, found: Found | None, active: np.ndarray, epoch: int
+    runner: GroupRunner, found: Found | None, active: np.ndarray, epoch: int, before: Snapshot | None
 ) -> tuple[Found, np.ndarray, float | None]:
-    """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device."""
+    """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device.
+
+    Args:
+        before: the states before it, if more than this epoch is under way; None: the runner stands after it.
+    """
     replanned = None
     while True:
         try:
             found = runner.epoch(active, epoch) if found is None else found
             return found, runner.read_scores(found), replanned
         except jax.errors.JaxRuntimeError as error:
+            if before is not None:
+                runner.rewind(before)
             seconds = runner.halve() if is_out_of_memory(error) else None
             if seconds is None:
                 raise
-            found, replanned = None, (replanned or 0.0) + seconds
+            found, before, replanned = None, None, (replanned or 0.0) + seconds

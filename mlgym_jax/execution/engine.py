@@ -47,7 +47,7 @@ class EpochReport:
     Attributes:
         scores: row -> {"train/loss": …}, for the rows that trained.
         ended: row -> why it trains no further.
-        snapshot: the states after this epoch.
+        snapshot: the states after this epoch; of a runner that overwrites them, until the next report is asked for.
         compacted: the rows still training, if the group is laid out anew after this epoch.
         seconds: wall time that the epoch took, from its dispatch, or the end of the one before, to its scores.
         replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
@@ -101,9 +101,9 @@ def fit(
     `kept` says of which rows the state after an epoch will be wanted: from an accelerator they are copied meanwhile.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     `rests` are epochs after which nothing is dispatched before their report was consumed.
-    A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
-    before that, so that effects cost the devices none. Of an epoch in stretches, each is told; the first one begins in
-    its `middle`, if that is given.
+    A report is handed out as soon as its epoch is over. Where dispatching takes no time, and states are not
+    overwritten, the next epoch is dispatched before that, so that effects cost the devices none. Of an epoch in
+    stretches, each is told; the first one begins in its `middle`, if that is given.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -145,8 +145,7 @@ def fit(
         copies = begin_copies(snapshot, wanted)
         report = EpochReport(epoch, scores, ended, snapshot, compacted, seconds, replanned, found, copies)
         at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-        is_long = runner.plan.loop == "stretch"  # whose dispatch is all of it
-        ahead = going_on and rows is None and at_once and not is_long and epoch not in rests
+        ahead = going_on and rows is None and at_once and not runner.overwrites and epoch not in rests
         if ahead:
             pending = yield from _dispatched(runner, active, epoch + 1, clock)
         yield report

@@ -60,7 +60,7 @@ def study_of(**sections):
     return prepare(config)
 
 
-def runner_of(job, plan, rows=None):
+def runner_of(job, plan, rows=None, *, overwrites=False):
     rows = slice(None) if rows is None else rows
     return GroupRunner(
         job.program,
@@ -72,6 +72,7 @@ def runner_of(job, plan, rows=None):
         folds=job.fold_tables,
         fold_of_row=job.fold_of_row[rows],
         names=job.names,
+        overwrites=overwrites,
     )
 
 

@@ -201,6 +201,7 @@ def test_stretches_equal_a_plain_loop(plan):
     active, found = np.ones(rows, bool), []
     active[3] = False  # it stopped before: its state stays
     for epoch in (1, 2):
+        before = runner.snapshot().states()
         reached = runner.stretches(active, epoch)
         middle = next(reached).middle()
         assert middle.position == (
@@ -208,7 +209,7 @@ def test_stretches_equal_a_plain_loop(plan):
         )  # the first call is of one step, and tells how many it may be
         np.testing.assert_array_equal(middle.state.step, np.where(active, 5 * (epoch - 1) + middle.position, 0))
         again = make_runner(job, plan, jax.devices())
-        again.start(runner.snapshot().states())
+        again.start(before)
         found.append(
             again.read_scores(
                 runner_end(again.stretches(active, epoch, again.middle(epoch, middle.position, middle.leaves)))

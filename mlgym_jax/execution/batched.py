@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.sharding import PartitionSpec
 
@@ -22,14 +23,19 @@ from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.program import Program
 from mlgym_jax.core.state import TrainState, with_key
 from mlgym_jax.core.streamed import StreamedFunctions
+from mlgym_jax.core.trees import select
 from mlgym_jax.execution.compiling import Programs
 from mlgym_jax.execution.found import Found, read_scores
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
 from mlgym_jax.execution.plan import Plan
+from mlgym_jax.execution.rows import balanced, in_blocks, least_width, longest
 from mlgym_jax.execution.sharding import layout_of, shardings
 from mlgym_jax.execution.snapshot import Block, Snapshot
+
+# Of what programs map over, what they overwrite where they may: states, and what was measured while they trained.
+_OVERWRITTEN = {"whole": 1, "train": 2, "train_tail": 2, "train_stretch": 2, "train_streamed": 2}
 
 
 class GroupRunner:
@@ -39,6 +45,7 @@ class GroupRunner:
         fold_of_row: int32[rows], each row's number in the fold table.
         names: the scores in the order of the score matrix's columns, such as `val/accuracy`.
         specs: how a state is split over the plan's `data` devices, if there are several; its program keeps to it.
+        overwrites: whether an epoch takes the memory of the states before it: a snapshot is good until the next one.
         abstract: the shapes of one row's state; without it, the only key of a state is its own.
     """
 
@@ -57,8 +64,9 @@ class GroupRunner:
         specs: TrainState | None = None,
         abstract: TrainState | None = None,
         streamed: StreamedFunctions | None = None,
+        overwrites: bool = False,
     ):
-        self.plan, self.num_rows, self.names = plan, len(fold_of_row), tuple(names)
+        self.plan, self.num_rows, self.names, self.overwrites = plan, len(fold_of_row), tuple(names), overwrites
         self._shape, self._abstract = shape, abstract
         self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
@@ -68,11 +76,11 @@ class GroupRunner:
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
         self.programs = Programs()
-        self._parts = make_parts(program, functions, shape, self.names, plan.batching, streamed)
-        # XLA simplifies an axis of one row away, and then orders sums otherwise: a map has two rows a device at least.
-        self._least = plan.num_devices * (2 if plan.batching == "map" else 1)
+        self._parts = make_parts(program, functions, shape, self.names, plan.batching, streamed, overwrites=overwrites)
+        self._least = least_width(plan)
         self._blocks: list[Block] = []
-        self._before: list[Block] = []
+        self._before: list[Block] = []  # from which an epoch that failed can be trained again, if it has left them
+        self._again: Callable[[], float] | None = None  # begins anew what has not come through an epoch yet
         self._base: TrainState | None = None
 
     def close(self) -> None:
@@ -87,16 +95,6 @@ class GroupRunner:
         """What a call of the programs needs on a device, of the one that needs most."""
         return self.programs.bytes_needed
 
-    # -- layout: rows to blocks and back ---------------------------------------------------------------------------
-
-    def _layout(self, rows: Sequence[int]) -> list[tuple[list[int], np.ndarray]]:
-        """Return each block's rows, and the same padded to the block's width."""
-        width = self.plan.num_devices if self.plan.batching == "none" else len(rows)
-        width = max(min(width, self.plan.chunk or width), self._least)
-        width += -width % self.plan.num_devices
-        parts = [list(rows[start : start + width]) for start in range(0, len(rows), width)]
-        return [(ids, np.asarray(ids + [ids[0]] * (width - len(ids)))) for ids in parts]
-
     def _folds_of(self, padded: np.ndarray) -> jax.Array:
         return jax.device_put(self._fold_of_row[padded], self._rows)
 
@@ -104,7 +102,7 @@ class GroupRunner:
         """Compile everything that `start_fresh` needs, without any memory of a device; return the seconds it took."""
         started = time.perf_counter()
         while True:
-            padded = self._layout(range(self.num_rows))[0][1]
+            padded = in_blocks(range(self.num_rows), self.plan)[0][1]
             rows = {path: values[padded] for path, values in hyperparams.items()}
             with self.programs.collected():
                 self._lower(self._call("init", (seeds[padded], rows, np.ones(len(padded), bool)), batch, dry=True))
@@ -121,9 +119,10 @@ class GroupRunner:
             The seconds that compiling took.
         """
         seconds = self.compile(seeds, hyperparams, batch)
-        width = len(self._layout(range(self.num_rows))[0][1])
+        width = len(in_blocks(range(self.num_rows), self.plan)[0][1])
         try:
             self._initialise(seeds, hyperparams, batch)
+            self._again = lambda: self.start_fresh(seeds, hyperparams, batch)
             return seconds
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error) or width <= self._least:
@@ -135,7 +134,7 @@ class GroupRunner:
     def _initialise(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> None:
         self._hold()
         self._blocks = []
-        for ids, padded in self._layout(range(self.num_rows)):
+        for ids, padded in in_blocks(range(self.num_rows), self.plan):
             rows = {path: values[padded] for path, values in hyperparams.items()}
             block = self._call("init", (seeds[padded], rows, np.ones(len(padded), bool)), batch, dry=False)
             # Waited for: memory that ran out is told by what asks for the result, and calls side by side need it all.
@@ -153,9 +152,10 @@ class GroupRunner:
             The seconds that compiling took.
         """
         self._hold()
+        self._again = lambda: self.start(state, rows)
         self._base = state
         self._blocks = []
-        for ids, padded in self._layout(range(self.num_rows) if rows is None else rows):
+        for ids, padded in in_blocks(range(self.num_rows) if rows is None else rows, self.plan):
             block = jax.tree.map(lambda leaf, padded=padded: leaf[padded], state)
             block = jax.device_put(with_key(block, self._abstract), self._states)
             self._blocks.append((ids, self._folds_of(padded), block))
@@ -183,25 +183,29 @@ class GroupRunner:
         """Return to before the last epoch with half as many experiments a call, as memory ran out.
 
         Returns:
-            The seconds that compiling took; None if it cannot be fewer.
+            The seconds that compiling took; None if it cannot be fewer, or if that epoch has overwritten its states and
+            was not the first one: what needs too much memory shows in the first.
         """
-        blocks = self._before
-        width = max(len(block.step) for _, _, block in blocks)
+        width, again = max(len(block.step) for _, _, block in self._blocks), self._again
         if width <= self._least:
             return None
-        self._blocks = blocks
-        states, rows = self.snapshot().states(), [row for ids, _, _ in blocks for row in ids]
+        before = Snapshot(self._base, self._before, self.num_rows, is_lent=True)
+        if self._before and not before.is_gone:
+            states, rows = before.states(), [row for ids, _, _ in self._before for row in ids]
+            again = lambda: self.start(states, rows)  # noqa: E731
+        if again is None:
+            return None
         self._blocks = self._before = []  # their memory is needed
         self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
-        return self.start(states, rows)
+        return again()
 
     def rewind(self, snapshot: Snapshot) -> None:
         """Stand again where a snapshot was taken since the rows were laid out; nothing later was dispatched."""
         self._blocks = self._before = list(snapshot.blocks)
 
     def snapshot(self) -> Snapshot:
-        """Return the present states of all rows; it stays what it is when training goes on."""
-        return Snapshot(self._base, list(self._blocks), self.num_rows)
+        """Return the present states of all rows; it stays what it is when training goes on, unless that overwrites."""
+        return Snapshot(self._base, list(self._blocks), self.num_rows, is_lent=self.overwrites)
 
     def worth_laying_out(self, active: np.ndarray) -> list[int] | None:
         """Return the rows to `lay_out` anew where that saves compute, None where it does not."""
@@ -213,33 +217,15 @@ class GroupRunner:
         elif self.plan.batching == "vmap":
             saves = 2 * len(remaining) <= len(laid_out) and len(laid_out) > devices
         else:  # the active rows stand dense on some devices; all rows stay, so that nothing is compiled again
-            order = self._balanced(remaining, [row for row in laid_out if not active[row]])
-            saves = self._longest(active, self._layout(order)) < 0.8 * self._longest(active, self._blocks)
+            order = balanced(remaining, [row for row in laid_out if not active[row]], self.plan)
+            anew, as_now = [ids for ids, _ in in_blocks(order, self.plan)], [ids for ids, *_ in self._blocks]
+            saves = longest(active, anew, self.plan) < 0.8 * longest(active, as_now, self.plan)
             remaining = order
         return remaining if saves and remaining else None
 
     def lay_out(self, rows: Sequence[int]) -> None:
         """Go on with `rows` alone, from where they stand."""
         self.start(self.snapshot().states(), rows)
-
-    def _balanced(self, first: Sequence[int], then: Sequence[int]) -> list[int]:
-        """Order rows so that `first` fill the first blocks, dealt to the devices in turn."""
-        rows, devices = [*first, *then], self.plan.num_devices
-        width = len(self._layout(rows)[0][1])
-        blocks = [rows[start : start + width] for start in range(0, len(rows), width)]
-        return [row for block in blocks for device in range(devices) for row in block[device::devices]]
-
-    def _longest(self, active: np.ndarray, blocks: Sequence[tuple[Any, ...]]) -> int:
-        """Return how many rows an epoch runs one after the other: of each block, those of its fullest device."""
-        longest = 0
-        for ids, *_ in blocks:
-            width = len(self._layout(ids)[0][1])
-            live = np.zeros(width, int)
-            live[: len(ids)] = active[ids]
-            longest += int(live.reshape(self.plan.num_devices, -1).sum(axis=1).max())
-        return longest
-
-    # -- compute ---------------------------------------------------------------------------------------------------
 
     def epoch(self, active: np.ndarray, epoch: int) -> Found:
         """Train and evaluate one epoch of the active rows; dispatched, and waited for only in chunks.
@@ -254,11 +240,22 @@ class GroupRunner:
             live[: len(ids)] = active[ids]
             if not live.any():
                 continue
-            block, scores = self._run(block, folds, live, np.int32(epoch))
-            blocks[number] = (ids, folds, block)
+            state, old = self._begun((ids, folds, block), live)
+            state, scores = self._run(state, folds, live, np.int32(epoch))
+            blocks[number] = (ids, folds, self._rested(state, old, live))
             found.append((ids, jax.block_until_ready(scores) if self.plan.chunk else scores))  # never side by side
         self._blocks = blocks  # all of them or, where memory runs out between two, none
         return found
+
+    def _begun(self, block: Block, live: np.ndarray) -> tuple[TrainState, TrainState | None]:
+        """Return the states that an epoch begins with, and, where it would leave rows that rest overwritten, theirs."""
+        ids, _, state = block
+        if not self.overwrites or self.plan.batching == "map" or live[: len(ids)].all():
+            return state, None
+        return jax.tree.map(jnp.copy, state), state
+
+    def _rested(self, state: TrainState, old: TrainState | None, live: np.ndarray) -> TrainState:
+        return state if old is None else jax.device_put(_chosen(live, state, old), self._states)
 
     def stretches(self, active: np.ndarray, epoch: int, middle: Any = None) -> Generator[Any, None, Found]:
         """Train and evaluate one epoch, with something to say on the way where a plan has it; as `epoch` else."""
@@ -267,7 +264,9 @@ class GroupRunner:
 
     def read_scores(self, found: Found) -> np.ndarray:
         """Wait for an epoch and return float[rows, scores]; NaN for rows that did not run."""
-        return read_scores(found, self.num_rows, len(self.names))
+        scores = read_scores(found, self.num_rows, len(self.names))
+        self._again = None  # it has come through
+        return scores
 
     def _lower(self, block: Any) -> None:
         """Trace every program for blocks of this shape."""
@@ -296,6 +295,8 @@ class GroupRunner:
             for size, own in self._tails(split, cut, folds, live, dry):
                 found = call(("evaluate_tail", split, size), (state, found, folds, own), (*tables, epoch), dry)
             by_split[split] = found
+        if self.overwrites:
+            return state, call("scores", (by_split, live), (epoch,), dry)
         return call("finish", (state, block, by_split, live), (epoch,), dry)
 
     def _tails(self, split: str, cut: Cut, folds: Any, live: np.ndarray, dry: bool) -> list[tuple[int, np.ndarray]]:
@@ -308,7 +309,8 @@ class GroupRunner:
 
     def _donated(self, name: Any) -> int:
         """Return how many of what a program maps over, from the first on, it may overwrite: none that others hold."""
-        return 0
+        kind = name if isinstance(name, str) else name[0]
+        return _OVERWRITTEN.get(kind, 0) if self.overwrites else 0
 
     def _call(self, name: Any, mapped: tuple[Any, ...], shared: tuple[Any, ...], dry: bool) -> Any:
         key, donated = (name, mapped[-1].shape), self._donated(name)
@@ -334,6 +336,9 @@ class GroupRunner:
             )
             self.programs.add(key, jitted.lower(mapped[:donated], mapped[donated:], shared))
         return self.programs.results[key]
+
+
+_chosen = jax.jit(select, donate_argnums=1)
 
 
 def _form(leaf: Any) -> jax.ShapeDtypeStruct:

@@ -51,7 +51,7 @@ class EpochReport:
     Attributes:
         scores: row -> {"train/loss": …}, for the rows that trained.
         ended: row -> why it trains no further.
-        snapshot: the states after this epoch.
+        snapshot: the states after this epoch; of a runner that overwrites them, until the next report is asked for.
         compacted: the rows still training, if the group is laid out anew after this epoch.
         seconds: wall time that the epoch took, from its dispatch, or the end of the one before, to its scores.
         replanned: seconds that compiling took, if memory ran out and the group goes on in smaller chunks.
@@ -107,11 +107,11 @@ def fit(
     `kept` says of which rows the state after an epoch will be wanted: from an accelerator they are copied meanwhile.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     `rests` are epochs after which nothing is dispatched before their report was consumed.
-    A report is handed out as soon as its epoch is over. Where dispatching takes no time, the next epoch is dispatched
-    before that, so that effects cost the devices none. Of short epochs on a CPU two are dispatched, where nothing
-    `may_stop`, so that judgements cost none, either; who diverges all the same ends after its own epoch, and those that
-    were under way then are dispatched anew. Of an epoch in stretches, each is told; the first one begins in its
-    `middle`, if that is given.
+    A report is handed out as soon as its epoch is over. Where dispatching takes no time, and states are not
+    overwritten, the next epoch is dispatched before that, so that effects cost the devices none. Of short epochs on a
+    CPU two are dispatched, where nothing `may_stop`, so that judgements cost none, either; who diverges all the same
+    ends after its own epoch, and those that were under way then are dispatched anew. Of an epoch in stretches, each is
+    told; the first one begins in its `middle`, if that is given.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -190,7 +190,7 @@ class _Pending(NamedTuple):
 def _ahead(runner: GroupRunner, pending: _Pending, snapshot: Snapshot, seconds: float, may_stop: bool) -> int:
     """Return how many epochs may be under way while the report of this one is consumed."""
     at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-    if not at_once or runner.plan.loop == "stretch":  # whose dispatch is all of it
+    if not at_once or runner.overwrites:
         return 0
     # What is copied from an accelerator would wait for both.
     return 2 if seconds < _SHORT_SECONDS and not may_stop and not is_remote(snapshot.blocks) else 1

@@ -1,7 +1,8 @@
 """Lift a function of one row to all rows of a block: `lift(function, rows, shared, live) -> results`.
 
 `function` takes a row and what all rows share; `live` bool[rows] says which rows matter. With `kept`, the first of its
-results is, for rows that are not live, what stands there.
+results is, for rows that are not live, what stands there. `mapped` can also write the first results over the rows that
+they are made of, so that a program which may overwrite its arguments needs no room for both.
 """
 
 from __future__ import annotations
@@ -28,8 +29,14 @@ def single(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: ja
     return _keeping(jax.tree.map(lambda leaf: leaf[None], result), live, kept)
 
 
-def mapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array, kept: Any = None) -> Any:
-    """Run `function` on the live rows, one after the other; of rows that are not live there is `kept`, and zeros."""
+def mapped(
+    function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: jax.Array, kept: Any = None, over: int = 0
+) -> Any:
+    """Run `function` on the live rows, one after the other; of rows that are not live there is `kept`, and zeros.
+
+    Args:
+        over: so many of the results, from the first on, are written over as many of `rows`, which are a tuple then.
+    """
 
     @functools.partial(jax.jit, inline=True)  # traced once: for the shapes of its results, and in the loop
     def row_of(rows: Any, shared: Any, row: Any) -> Any:
@@ -41,10 +48,13 @@ def mapped(function: Callable[[Any, Any], Any], rows: Any, shared: Any, live: ja
 
     if kept is not None:
         empty = (kept, *empty[1:])
+    if over:
+        empty = (*rows[:over], *empty[over:])
 
     def body(i: jax.Array, results: Any) -> Any:
         row = _row(order, i)
-        return jax.tree.map(lambda leaf, new: _with_row(leaf, new, row), results, row_of(rows, shared, row))
+        own = (*results[:over], *rows[over:]) if over else rows
+        return jax.tree.map(lambda leaf, new: _with_row(leaf, new, row), results, row_of(own, shared, row))
 
     # A loop over a count that is known only at run time: XLA builds the same body for 1 row as for 1,000, so that an
     # experiment's numbers do not depend on how many others run beside it.

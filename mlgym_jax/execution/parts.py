@@ -26,6 +26,8 @@ def make_parts(
     names: Sequence[str],
     batching: str,
     streamed: StreamedFunctions | None = None,
+    *,
+    overwrites: bool = False,
 ) -> dict[Any, Any]:
     """Return the programs `(mapped, shared) -> mapped`; the last of `mapped` says which rows are active.
 
@@ -33,6 +35,8 @@ def make_parts(
         names: the scores in the order of the score matrix's columns.
         batching: how functions of one experiment become functions of rows: `vmap`, `map` or `none`.
         streamed: the parts of an epoch whose batches come from outside, for which there are programs then, too.
+        overwrites: whether programs that train may overwrite the states that they are given. Of rows that are not
+            active anything is left then, unless they are mapped; what they are to keep is the caller's to hold.
     """
     lift = {"vmap": lifting.vmapped, "map": lifting.mapped, "none": lifting.single}[batching]
 
@@ -54,6 +58,8 @@ def make_parts(
             return state, (flat(scores), records(scores))
 
         state, fold, live = mapped
+        if overwrites:
+            return trained(one, 1)(mapped, shared)
         return lift(one, (state, fold), shared, live, state)
 
     def train(row: Any, shared: Any) -> Any:
@@ -103,39 +109,48 @@ def make_parts(
 
         return evaluate_tail
 
-    def finish(mapped: Any, shared: Any) -> Any:
-        state, old, by_split, live = mapped
+    def scores(mapped: Any, shared: Any) -> Any:
+        by_split, live = mapped
 
         def computed(row: Any, shared: Any) -> Any:
             scores = {split: program.compute(found, shared[0]) for split, found in row.items()}
             return flat(scores), records(scores)
 
-        return select(live, state, old), lift(computed, by_split, shared, live)
+        return lift(computed, by_split, shared, live)
+
+    def finish(mapped: Any, shared: Any) -> Any:
+        state, old, *found, live = mapped
+        return select(live, state, old), scores((*found, live), shared)
+
+    def trained(function: Callable[[Any, Any], Any], over: int = 2) -> Callable[[Any, Any], Any]:
+        """Lift what trains: its first results, a state and what was measured, have the form of its first arguments."""
+        if overwrites and batching == "map":
+            return lambda mapped, shared: lifting.mapped(function, mapped[:-1], shared, mapped[-1], over=over)
+        return lifted(function)
 
     def lifted(function: Callable[[Any, Any], Any], lift: Any = lift) -> Callable[[Any, Any], Any]:
         return lambda mapped, shared: lift(function, mapped[:-1], shared, mapped[-1])
 
-    def tails(cut: Cut, function: Callable[[int], Callable[[Any, Any], Any]], kept: Callable[[Any], Any]) -> Any:
+    def tails(cut: Cut, function: Callable[[int], Any], kept: Callable[[Any], Any], lift: Any = lifted) -> Any:
         """Return the program of each size of tail; rows that are not active in it keep what they had."""
 
         def keeping(program: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
             return lambda mapped, shared: select(mapped[-1], program(mapped, shared), kept(mapped))
 
         sizes = [size for size in cut.tails if size]
-        return {
-            size: keeping(lifted(function(size))) if len(cut.tails) > 1 else lifted(function(size)) for size in sizes
-        }
+        return {size: keeping(lift(function(size))) if len(cut.tails) > 1 else lift(function(size)) for size in sizes}
 
     parts: dict[Any, Any] = {
         # Batched random bits take XLA's CPU compiler twice as long: rows are initialised one by one there.
         "init": lifted(init, lifting.vmapped if batching == "vmap" else lifting.mapped),
         "whole": whole,
         "order": lifted(order),
-        "train": lifted(train),
-        "train_stretch": lifted(train_stretch),
+        "train": trained(train),
+        "train_stretch": trained(train_stretch),
+        "scores": scores,
         "finish": finish,
     }
-    for size, tail in tails(shape.train, train_tail, lambda mapped: mapped[:2]).items():
+    for size, tail in tails(shape.train, train_tail, lambda mapped: mapped[:2], trained).items():
         parts["train_tail", size] = tail
     for split in (None, *shape.eval_batches):
         parts["room", split] = lifted(room(split))
@@ -146,7 +161,8 @@ def make_parts(
         for size, tail in tails(cut, of_split, lambda mapped: mapped[1]).items():
             parts["evaluate_tail", split, size] = tail
     if streamed is not None:
-        parts |= {name: lifted(part) for name, part in _of_streams(streamed, shape).items()}
+        own = _of_streams(streamed, shape).items()
+        parts |= {name: trained(part) if name == "train_streamed" else lifted(part) for name, part in own}
     return parts
 
 

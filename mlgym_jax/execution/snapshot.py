@@ -17,19 +17,30 @@ Block = tuple[list[int], jax.Array, TrainState]
 
 @dataclasses.dataclass(frozen=True)
 class Snapshot:
-    """The blocks of a group, which are immutable, and the states of rows that no block holds any more.
+    """The blocks of a group, and the states of rows that no block holds any more.
 
     What it returns is on the host, keys as raw words.
+
+    Attributes:
+        is_lent: whether training that goes on overwrites the blocks; else they are immutable.
     """
 
     base: TrainState | None
     blocks: Sequence[Block]
     num_rows: int
+    is_lent: bool = False
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether what was lent is overwritten: then nothing can be read of it any more."""
+        return self.is_lent and any(leaf.is_deleted() for _, _, block in self.blocks for leaf in jax.tree.leaves(block))
 
     def states(self) -> TrainState:
         """Return the states of all rows, stacked."""
         _begin_all(self.blocks)
-        return stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
+        found = stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
+        # A CPU's arrays are seen, not copied, and what overwrites them would be seen as well.
+        return jax.tree.map(np.array, found) if self.is_lent and not is_remote(self.blocks) else found
 
     def rows(self, wanted: Sequence[int]) -> TrainState:
         """Copy rows, which the blocks must hold, to [len(wanted), ...]: by shards, the whole is never put together."""

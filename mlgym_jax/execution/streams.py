@@ -42,7 +42,7 @@ class StreamRunner(StretchRunner):
             shared = (*shared, epoch, zero, zero, zero)
             found = self._call(("evaluate_streamed", split), (state, found, folds, live), shared, dry)
             by_split[split] = found
-        return self._call("finish", (state, block, by_split, live), (epoch,), dry)
+        return state, self._call("scores", (by_split, live), (epoch,), dry)
 
     def close(self) -> None:
         self._feed.close()

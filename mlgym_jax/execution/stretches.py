@@ -11,7 +11,6 @@ from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.state import TrainState, raw_key, with_key
@@ -63,6 +62,7 @@ class Running:
     block: Block
     live: np.ndarray
     state: TrainState
+    old: TrainState | None  # of rows that rest, where steps would leave them overwritten
     running: Any = None
     order: Any = None
 
@@ -73,12 +73,8 @@ class StretchRunner(GroupRunner):
     _room_name = "room"
 
     def __init__(self, *arguments: Any, **keywords: Any):
-        super().__init__(*arguments, **keywords)
+        super().__init__(*arguments, **keywords, overwrites=True)
         self._batches_a_call: dict[str, int] = {}
-
-    def _donated(self, name: Any) -> int:
-        kind = name if isinstance(name, str) else name[0]
-        return {"train_stretch": 2, "train_streamed": 2, "train_tail": 2, "finish": 1}.get(kind, 0)
 
     def epoch(self, active: np.ndarray, epoch: int) -> Found:
         reached = self.stretches(active, epoch)
@@ -96,17 +92,18 @@ class StretchRunner(GroupRunner):
         Returns:
             What `read_scores` takes.
         """
-        self._before, under_way = self._blocks, []
+        if middle is not None:
+            self._blocks = [(ids, folds, self._laid_out(ids, block, middle)) for ids, folds, block in self._blocks]
+        self._before, under_way = [] if middle is not None else self._blocks, []
         for number, block in enumerate(self._blocks):
             live = np.zeros(block[2].step.shape, bool)
             live[: len(block[0])] = active[block[0]]
             if live.any():
-                # Steps overwrite their state: that after the epoch before is what snapshots, and rows that rest, hold.
-                under_way.append(Running(number, block, live, jax.tree.map(jnp.copy, block[2])))
+                under_way.append(Running(number, block, live, *self._begun(block, live)))
         scores = yield from self._through(under_way, np.int32(epoch), middle)
         blocks = list(self._blocks)
         for one in under_way:
-            blocks[one.number] = (*one.block[:2], one.state)
+            blocks[one.number] = (*one.block[:2], self._rested(one.state, one.old, one.live))
         self._blocks = blocks
         return [(one.block[0], found) for one, found in zip(under_way, scores, strict=True)]
 
@@ -140,7 +137,7 @@ class StretchRunner(GroupRunner):
             for size, own in self._tails(split, cut, folds, live, dry):
                 found = self._call(("evaluate_tail", split, size), (state, found, folds, own), (*tables, epoch), dry)
             by_split[split] = found
-        return self._call("finish", (state, block, by_split, live), (epoch,), dry)
+        return state, self._call("scores", (by_split, live), (epoch,), dry)
 
     @property
     def _measured(self) -> bool:
@@ -159,7 +156,7 @@ class StretchRunner(GroupRunner):
         self._begin(under_way, epoch, first)
         for one in under_way:
             if middle is not None:
-                one.state, one.running = self._laid_out(one, middle)
+                one.running = jax.device_put(self._padded(one.block[0], one.state, middle.running), self._rows)
             elif self._measured:
                 one.running = self._room(None, one)
         while first < shape.train.number:
@@ -191,17 +188,16 @@ class StretchRunner(GroupRunner):
                 for size, own in self._tails(split, cut, one.block[1], one.live, False):
                     arguments = (one.state, by_split[split], one.block[1], own)
                     by_split[split] = call(("evaluate_tail", split, size), arguments, epoch)
-        scores = []
-        for one, by_split in zip(under_way, found, strict=True):
-            one.state, values = self._call("finish", (one.state, one.block[2], by_split, one.live), (epoch,), False)
-            scores.append(values)
-        return scores
+        return [
+            self._call("scores", (by_split, one.live), (epoch,), False)
+            for one, by_split in zip(under_way, found, strict=True)
+        ]
 
     # What of an epoch depends on where its batches come from.
 
     def _begin(self, under_way: list[Running], epoch: np.int32, first: int) -> None:
         for one in under_way:
-            mapped = (one.block[2], one.block[1], one.live)
+            mapped = (one.state, one.block[1], one.live)
             one.order = self._call("order", mapped, (self._data, self._folds, epoch), False)
 
     def _room(self, split: str | None, one: Running) -> Any:
@@ -229,20 +225,28 @@ class StretchRunner(GroupRunner):
             self._batches_a_call[split] = max(1, min(wanted, _MOST_LONGER * before))
 
     def _middle(self, under_way: list[Running], epoch: np.int32, position: int) -> Middle:
-        blocks: list[tuple[list[int], Any]] = [(ids, raw_key(block)) for ids, _, block in self._blocks]
-        for one in under_way:
-            blocks[one.number] = one.block[0], _where(one.live, raw_key(one.state), blocks[one.number][1])
+        at = {one.number: one for one in under_way}
+        blocks: list[tuple[list[int], Any]] = [
+            (ids, self._present(at[number]) if number in at else raw_key(block))
+            for number, (ids, _, block) in enumerate(self._blocks)
+        ]
         running = None
         if self._measured:
             running = stacked(None, [(one.block[0], one.running) for one in under_way], self.num_rows)
             running = jax.tree.map(np.array, running)  # what the next steps overwrite is seen through it
         return Middle(int(epoch), position, stacked(self._base, blocks, self.num_rows), running)
 
-    def _laid_out(self, one: Running, middle: Middle) -> tuple[TrainState, Any]:
-        ids, _, block = one.block
+    def _present(self, one: Running) -> Any:
+        """Copy the states of a block that is under way to the host: the next steps overwrite what is seen of them."""
+        state = raw_key(one.state)
+        return jax.tree.map(np.array, state) if one.old is None else _where(one.live, state, raw_key(one.old))
+
+    def _laid_out(self, ids: list[int], block: TrainState, middle: Middle) -> TrainState:
+        return jax.device_put(with_key(self._padded(ids, block, middle.state), self._abstract), self._states)
+
+    def _padded(self, ids: list[int], block: TrainState, tree: Any) -> Any:
         padded = np.asarray(ids + [ids[0]] * (len(block.step) - len(ids)))
-        state, running = jax.tree.map(lambda leaf: leaf[padded], (middle.state, middle.running))
-        return jax.device_put(with_key(state, self._abstract), self._states), jax.device_put(running, self._rows)
+        return jax.tree.map(lambda leaf: leaf[padded], tree)
 
 
 def _where(live: np.ndarray, new: Any, old: Any) -> Any:

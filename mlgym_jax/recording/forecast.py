@@ -32,7 +32,7 @@ from mlgym_jax.recording.rehearsal import Rehearsal, rehearse
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.expand import Study
 from mlgym_jax.study.job import Job
-from mlgym_jax.study.planning import plan_of
+from mlgym_jax.study.planning import overwrites, plan_of
 from mlgym_jax.study.programs import advice, in_words
 
 _SHOWN = 20
@@ -240,7 +240,10 @@ def _of(
 
 
 def least_bytes(job: Job, plan: Plan | None, num_devices: int) -> int:
-    """Return what an epoch's program takes on a device at the least: data, and states before and after it."""
+    """Return what an epoch's program takes on a device at the least: data, and states before and after it.
+
+    Those are one where the program overwrites them.
+    """
     rows = len(job.group.experiments)
     num_devices = min(num_devices, rows) if plan is None else plan.num_devices
     if plan is not None:
@@ -248,7 +251,8 @@ def least_bytes(job: Job, plan: Plan | None, num_devices: int) -> int:
     data = () if isinstance(job.table, StreamedTable) else (dict(job.table.arrays), dict(job.fold_tables))
     resident = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
     state = job.state_bytes // plan.data if plan is not None and plan.shard == "fsdp" else job.state_bytes
-    return resident + 2 * -(-rows // num_devices) * state
+    times = 1 if plan is not None and overwrites(job, plan) else 2
+    return resident + times * -(-rows // num_devices) * state
 
 
 def _seconds(study: Study, groups: Sequence[GroupForecast], start: float, ending: float) -> Seconds:

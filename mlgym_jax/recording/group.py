@@ -212,9 +212,8 @@ def _fit(
             _end_if_insisted()
             if isinstance(report, Reached):
                 recorder.log.append(progress(training, report))
-                if requested() or time.monotonic() - training.written[1] >= interval:
-                    save_middle(training, report)
-                if requested() and report.middle is not None:
+                is_due = requested() or time.monotonic() - training.written[1] >= interval
+                if is_due and save_middle(training, report) and requested():
                     break
                 continue
             if report.replanned is not None:
@@ -224,7 +223,9 @@ def _fit(
             copy_wanted(training, report)
             if requested():
                 break
-            if time.monotonic() - training.written[1] >= interval:
+            # What an epoch in stretches is kept on top of is to be there when its middle is due.
+            ahead = report.seconds if runner.plan.loop == "stretch" else 0.0
+            if time.monotonic() + ahead - training.written[1] >= interval:
                 save(training)
     finally:
         reports.close()

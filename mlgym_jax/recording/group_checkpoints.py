@@ -156,10 +156,13 @@ def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
 
 
 def save(training: GroupTraining) -> None:
-    """Start writing where the training stands in the background, once the checkpoint before is whole."""
+    """Start writing where the training stands in the background, once the checkpoint before is whole.
+
+    States that an epoch has begun to overwrite are left out: what was written before them stands.
+    """
     standing, job = training.standing, training.job
     report = standing.report
-    if report is None or training.written[0] == report.epoch:
+    if report is None or training.written[0] == report.epoch or report.snapshot.is_gone:
         return
     finish_save(training)
     training.recorder.log.check_place()  # so that no folder is made under the name that a moved one had

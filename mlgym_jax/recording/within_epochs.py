@@ -44,14 +44,20 @@ def status_at(training: GroupTraining, epoch: int, reached: Reached) -> Callable
     return lambda number: recorder.event(schema.experiment_status, experiment_id=number, **fields)
 
 
-def save_middle(training: GroupTraining, reached: Reached) -> None:
+def save_middle(training: GroupTraining, reached: Reached) -> bool:
     """Write where an epoch stands, beside the checkpoint of the epoch before, which is written first if it was not.
+
+    Returns:
+        Whether it was written. It is not where the epoch before is neither on the disk nor held any more: then this one
+        is short beside `checkpoint_interval_seconds`, and its end is what there is to wait for.
 
     Raises:
         DiskError: the disk refused.
     """
-    if reached.middle is None:
-        return
+    standing = training.standing.report
+    is_held = standing is None or training.written[0] == standing.epoch or not standing.snapshot.is_gone
+    if reached.middle is None or not is_held:
+        return False
     save(training)
     finish_save(training)
     training.recorder.log.check_place()
@@ -59,6 +65,7 @@ def save_middle(training: GroupTraining, reached: Reached) -> None:
     fields = {"epoch": middle.epoch, "position": middle.position, "experiments": training.ids}
     write_middle(_path(training), fields, middle.leaves)
     training.written = training.written[0], time.monotonic()
+    return True
 
 
 def own_middle(training: GroupTraining, runner: GroupRunner, done: int) -> Middle | None:

@@ -18,6 +18,7 @@ from mlgym_jax.study.job import Job
 # Epochs that take longer go in stretches. What a core, or any other device, computes in a second is taken to be much,
 # so that what is long by it is long.
 _LONG_SECONDS = 2.0
+_UNHIDDEN_SECONDS = 0.5  # of epochs as long, what is done between two of them is a hundredth
 _CPU_RATE = 2e10
 _RATE = 2e13
 
@@ -85,6 +86,16 @@ def _check_filled(job: Job, plan: Plan) -> None:
             f"{f'batch_size={plan.data}, or more, or ' if is_batch else ''}"
             f"--mesh={described(MeshSizes(plan.mesh.experiment, most))}",
         )
+
+
+def overwrites(job: Job, plan: Plan) -> bool:
+    """Tell whether a group's epochs take the memory of the states before them, which a device then holds once.
+
+    That forbids to dispatch an epoch before all is done with the states after the one before, which pays where epochs
+    are short; long ones, and those of several devices an experiment, are rather where memory is scarce.
+    """
+    rows = 1 if plan.batching == "vmap" else -(-len(job.group.experiments) // plan.num_devices)
+    return plan.loop == "stretch" or plan.data > 1 or rows * _seconds(job, plan) > _UNHIDDEN_SECONDS
 
 
 def _seconds(job: Job, plan: Plan) -> float:

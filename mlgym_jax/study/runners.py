@@ -21,6 +21,7 @@ from mlgym_jax.execution.sharding import split_over_data, state_specs
 from mlgym_jax.execution.streams import StreamRunner
 from mlgym_jax.execution.stretches import StretchRunner
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.planning import overwrites
 
 
 def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: EpochShape | None = None) -> GroupRunner:
@@ -48,8 +49,10 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
         known = {name: found for name, found in job.fold_tables.items() if name not in ("indices", "mask")}
         fields |= {"feed": feed, "streamed": make_streamed(program, shape), "data": {}, "folds": known}
         return StreamRunner(program, functions, shape, dataclasses.replace(plan, loop="stretch"), **fields)
-    runner = StretchRunner if plan.loop == "stretch" else GroupRunner
-    return runner(program, functions, shape, plan, data=dict(job.table.arrays), folds=job.fold_tables, **fields)
+    fields |= {"data": dict(job.table.arrays), "folds": job.fold_tables}
+    if plan.loop == "stretch":
+        return StretchRunner(program, functions, shape, plan, **fields)
+    return GroupRunner(program, functions, shape, plan, overwrites=overwrites(job, plan), **fields)
 
 
 def _in_products(plan: Plan, num_experiments: int) -> bool:

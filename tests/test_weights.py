@@ -7,6 +7,7 @@ import re
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import sklearn.metrics as sk
 from metric_cases import quick_jit, sigmoid, softmax
@@ -158,12 +159,12 @@ PARAMETERS = {
     **{name: {"num_outputs": 3} for name in ("rmse", "r2", "explained_variance")},
 }
 CURVES = {"roc_curve", "precision_recall_curve", "calibration_curve"}
-REFUSED = {"retrieval_recall_at_k", "area_under_retrieval_recall_at_k"}
+OF_PLACES = {"retrieval_recall_at_k", "area_under_retrieval_recall_at_k"}
 
 
-def test_every_metric_takes_weights_or_refuses_them():
+def test_every_metric_takes_weights():
     ours = {entry.name for entry in registrations("metric") if "mlgym_jax/metrics" in entry.origin}
-    assert ours == {*CASES} | CURVES | REFUSED
+    assert ours == {*CASES} | CURVES | OF_PLACES
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -210,18 +211,34 @@ def test_weighted_curves_are_those_of_scikit_learn():
     np.testing.assert_allclose([found.x[0][1], found.y[0][1]], wanted, rtol=1e-6)
 
 
-def test_metrics_that_count_places_refuse_weights():
-    for name in sorted(REFUSED):
-        with pytest.raises(ConfigError) as error:
-            score(built(name, k=2), LOGITS, CLASS)
-        assert str(error.value) == (
-            f"config.metrics.it: {name}: it counts the examples of the k highest scores; it takes no weights, but the "
-            "field where is float32[9]. Give it as bool, or name another field, where='the_field'; where='mask' counts "
-            "all alike"
-        )
-    metrics = {name: built(name, k=2) for name in REFUSED}
-    plain = scores(metrics, LOGITS, CLASS, where=WEIGHTS > 0)
-    assert plain == scores(metrics, LOGITS, CLASS, where=MASK, mask=ROWS)
+def test_an_example_of_weight_2_takes_two_of_the_first_places():
+    """Of a retrieval, by a plain loop over the examples by falling score, equal scores of one class together."""
+    logits = LOGITS.round()  # so that some are equal
+
+    def found(k):
+        p, shares = logits[ROWS][:, 0].astype(float), np.zeros(ROWS.sum())
+        for score in np.unique(p):
+            alike = p == score
+            shares[alike] = np.clip(k - W[p > score].sum(), 0, W[alike].sum()) / W[alike].sum()
+        own = CLASS[ROWS] == 0
+        return (shares * W)[own].sum() / W[own].sum()
+
+    def of(name, k):
+        return built(name, k=k, average="none", from_logits=False)
+
+    names = ("retrieval_recall_at_k", "area_under_retrieval_recall_at_k")
+    recalls = [found(k) for k in range(1, 13)]
+    for name, wanted in zip(names, (recalls[-1], (sum(recalls) - (recalls[0] + recalls[-1]) / 2) / 11), strict=True):
+        result = scores({"it": of(name, 12)}, logits, CLASS)["it/class_0"]
+        np.testing.assert_allclose(result, wanted, rtol=1e-6)
+    copies = np.repeat(np.arange(SIZE), MASK * (np.arange(SIZE) % 3))
+    once = scores({"it": of(names[0], 12)}, logits, CLASS, where=(np.arange(SIZE) % 3).astype(np.float32))
+    several = scores(
+        {"it": of(names[0], 12)}, logits[copies], CLASS[copies], where=np.ones(len(copies), bool),
+        mask=np.ones(len(copies), bool), cuts=(0, len(copies)),
+    )  # fmt: skip
+    for number in range(CLASSES):
+        np.testing.assert_allclose(once[f"it/class_{number}"], several[f"it/class_{number}"], rtol=1e-6)
 
 
 POSITIONS = (RNG.gamma(0.5, size=(SIZE, 3)) * (RNG.random((SIZE, 3)) < 0.8)).astype(np.float32)
@@ -365,18 +382,48 @@ def test_the_elbo_adds_up_what_was_observed():
     np.testing.assert_allclose(found, wanted + ((z**2 + np.exp(z) - 1 - z) / 2).sum(axis=1), rtol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["dice_loss", "binary_dice_loss", "multiclass_generalized_dice_loss", "ntxent"])
-def test_losses_that_relate_positions_refuse_to_weigh_them(name):
-    two = name == "binary_dice_loss"
-    logits = np.stack([LOGITS, LOGITS], axis=1)
-    outputs, targets = (logits, np.stack([LABELS, LABELS], axis=1)) if two else (logits, np.stack([CLASS, CLASS], 1))
-    if name == "ntxent":
-        outputs, targets = LOGITS, CLASS
-    where = np.ones(targets.shape[:2] if name != "ntxent" else SIZE, np.float32)
+def test_losses_that_relate_examples_refuse_to_weigh_them():
+    where = np.ones(SIZE, np.float32)
     for field in (where, where > 0):
         with pytest.raises(ConfigError) as error:
-            total(lookup("loss", name).factory(), outputs, {"targets": targets, "where": field})
-        assert str(error.value).startswith(f"config.loss: loss '{name}': it relates what the field where, ")
+            total(lookup("loss", "ntxent").factory(), LOGITS, {"targets": CLASS, "where": field})
+        assert str(error.value).startswith("config.loss: loss 'ntxent': it relates what the field where, ")
+
+
+PIXELS = RNG.integers(0, 3, (3, 5, 4))  # how often each counts
+PIXELS[1, 0] = 0
+IMAGES = RNG.normal(size=(3, 5, 4, 3)).astype(np.float32)
+SEGMENTS = RNG.integers(0, 3, (3, 5, 4)).astype(np.int32)
+
+
+@pytest.mark.parametrize("name", ["dice_loss", "binary_dice_loss", "multiclass_generalized_dice_loss"])
+@pytest.mark.parametrize("kind", [bool, np.float32])
+def test_dice_of_pixels_that_count_is_that_of_as_many_pixels(name, kind):
+    """Optax's loss of each example's pixels, each as often as it counts; nothing where there is no mask."""
+    two = name == "binary_dice_loss"
+    outputs, targets = (IMAGES[..., 0], SEGMENTS > 0) if two else (IMAGES, SEGMENTS)
+    where, settings = PIXELS.astype(kind), {} if name != "dice_loss" else {"alpha": 0.3, "ignore_background": True}
+    times = where.astype(int).reshape(3, -1)
+    rows = [np.repeat(np.arange(20), row) for row in times]
+    flat = [outputs[n].reshape(20, *outputs.shape[3:])[at] for n, at in enumerate(rows)]
+    labels = [np.eye(3)[targets[n].ravel()[at]] if not two else targets[n].ravel()[at] for n, at in enumerate(rows)]
+    spoiled = np.where(where[..., None] > 0, IMAGES, np.nan) if not two else np.where(where > 0, outputs, np.nan)
+    batch = {"targets": targets.astype(np.int32), "where": where}
+    sums, weights = quick_jit(lookup("loss", name).factory(**settings))(spoiled.astype(np.float32), batch)
+    of_classes = 1.0
+    if name == "multiclass_generalized_dice_loss":  # by all pixels of the batch
+        of_classes = 1 / (np.sum([one.sum(axis=0) for one in labels], axis=0) ** 2 + 1e-7)
+        of_classes *= 3 / of_classes.sum()
+    wanted = []
+    for scores, one in zip(flat, labels, strict=True):
+        columns = (scores[None, :, None], one[None, :, None]) if two else (scores[None], one[None])
+        values = optax.losses.dice_loss(*(jnp.asarray(a, jnp.float32) for a in columns), reduction="none", **settings)
+        wanted.append((np.asarray(values[0]) * of_classes).mean())
+    wanted = np.full(3, np.mean(wanted)) if name == "multiclass_generalized_dice_loss" else wanted
+    np.testing.assert_allclose(sums, wanted, rtol=1e-5)
+    assert weights.tolist() == [1, 1, 1]
+    empty = batch | {"where": np.where(np.arange(3)[:, None, None] == 2, 0, where).astype(kind)}
+    assert quick_jit(lookup("loss", name).factory(**settings))(outputs, empty)[1].tolist() == [1, 1, 0]
 
 
 def test_a_mask_of_classes_takes_no_weights():

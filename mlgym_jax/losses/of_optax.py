@@ -25,7 +25,7 @@ Conventions that hold for all of them:
   loss is (sums, weights): steps and scores average over the positions that are True there, those of all examples alike,
   as metrics do. Numbers there, or float[batch], are weights: sum w l / sum w. A loss that relates the examples of a
   batch to each other (`ntxent`, `multiclass_generalized_dice_loss`) gives every example the batch's one value; padding
-  takes part in it, so drop the last, partial batch. Those, and of positions the other dice losses, take no `where`.
+  takes part in it, so drop the last, partial batch. `ntxent` takes no `where`; dice losses weigh their sums by it.
 """
 
 from __future__ import annotations
@@ -55,6 +55,7 @@ from mlgym_jax.core.targets import (
 )
 from mlgym_jax.core.weighted import INSTEAD, LossValues, kept_of, only_kept, over_positions, refuse_weights
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.losses.dice import DICE, of_pixels, weighted_dice
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
     keyword,
@@ -94,10 +95,7 @@ _DISTRIBUTION = {
 _SIGNS = {"hinge_loss", "perceptron_loss"}
 _ZERO_OR_ONE = {"sparsemax_loss"}
 # Targets are the probability of each output by itself.
-_SHARES = {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss"} | {
-    "sigmoid_binary_cross_entropy",
-    "sigmoid_focal_loss",
-}
+_SHARES = {*DICE, "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"}
 # Distributions that need not add up to 1: of several labels, or on purpose.
 _NOT_NORMALISED = _SHARES | {"generalized_kl_divergence"}
 # Cross entropies, whose targets may be smoothed: over classes, and over the yes and no of each output.
@@ -122,7 +120,7 @@ _OF_SHARES = "; distributions over classes, as mixup makes them, are for softmax
 # Shapes are what optax checks.
 _FREE = {"ctc_loss", "triplet_margin_loss"}
 # A field `where` says nothing of single targets.
-_RELATED = _FREE | {"binary_dice_loss", "dice_loss", "multiclass_generalized_dice_loss", "ntxent"}
+_RELATED = _FREE | DICE | {"ntxent"}
 _WHOLE = _RELATED - _FREE
 _TARGETS = ("labels", "targets", "log_targets")
 _OPTIONAL_ARRAYS = ("where", "weights")
@@ -190,6 +188,8 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                         used = by_optax_rules(optax.softmax_cross_entropy)
                 elif name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
                     used = by_optax_rules(optax.softmax_cross_entropy_with_integer_labels)
+            if name in DICE and of_pixels(where, scores):
+                return weighted_dice(name, scores, inputs[target or ""], where, settings)
             try:
                 values = used(scores, **inputs, **settings)
             except (ValueError, AssertionError) as error:

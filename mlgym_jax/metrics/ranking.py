@@ -31,7 +31,6 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.metric import Batch, Metric, Sum, add, as_numbers, counted, gathering, summed, zero_sum
-from mlgym_jax.core.weighted import refuse_weights
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import (
     Examples,
@@ -139,7 +138,8 @@ def retrieval_recall_at_k(
     """Share of a class's examples that are among the `k` examples with the highest score for it; mlgym's recall@k.
 
     Examples of one score share the places that are left for them evenly. The parameters are those of `auroc`; a class
-    without examples has no score: alone it is NaN, and averages leave it out.
+    without examples has no score: alone it is NaN, and averages leave it out. With weights the places are filled until
+    the weights add up to `k`, and the last example counts by the part that finds room: give weights around 1.
 
     Raises:
         MlgymError: k < 1, and as `auroc`.
@@ -149,8 +149,9 @@ def retrieval_recall_at_k(
     def score(ranked: _Ranked) -> tuple[jax.Array, jax.Array]:
         return _found_among(ranked, k), ranked.positives > 0
 
-    name = "retrieval_recall_at_k"
-    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score, takes_weights=False)
+    return _one_vs_rest(
+        "retrieval_recall_at_k", dataset, average, num_classes, positive_class, from_logits, score
+    )  # fmt: skip
 
 
 @register("metric", "area_under_retrieval_recall_at_k", needs=("dataset",))
@@ -177,7 +178,7 @@ def area_under_retrieval_recall_at_k(
         recalls = jax.lax.map(lambda places: _found_among(ranked, places), jnp.arange(1, k + 1, dtype=jnp.int32))
         return (recalls.sum() - (recalls[0] + recalls[-1]) / 2) / (k - 1), ranked.positives > 0
 
-    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score, takes_weights=False)
+    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score)
 
 
 class _Rows(NamedTuple):
@@ -199,6 +200,7 @@ class _Ranked(NamedTuple):
         positives_before: examples of the class with a lower score.
         positives_through: the same with a score that is not higher.
         positives: examples of the class.
+        above: examples with a higher score; tied: those with this one.
     """
 
     positive: jax.Array
@@ -208,6 +210,8 @@ class _Ranked(NamedTuple):
     negatives_before: jax.Array
     negatives_through: jax.Array
     negatives: jax.Array
+    above: jax.Array
+    tied: jax.Array
     weight: jax.Array | None = None  # float32[n], of each example of the class, 0 of the others
 
 
@@ -220,7 +224,6 @@ def _one_vs_rest(
     from_logits: bool,
     score: Callable[[_Ranked], tuple[jax.Array, jax.Array]],
     multilabel: bool = False,
-    takes_weights: bool = True,
 ) -> Metric:
     """Return the metric that is one score a class, averaged; `score` returns it and whether it is defined."""
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
@@ -236,8 +239,6 @@ def _one_vs_rest(
         return _Rows(jnp.zeros((0, len(columns)), jnp.float32), targets, jnp.zeros((0,), bool))
 
     def rows(outputs: Any, batch: Batch) -> _Rows:
-        if not takes_weights:
-            refuse_weights(name, batch.get("where"), "it counts the examples of the k highest scores")
         if multilabel:
             found = read_labels(name, outputs, batch, classes)
             own = jnp.where(found.mask[:, None], found.outputs, 0.0), found.targets.astype(jnp.int32)
@@ -303,17 +304,24 @@ def _ranked(scores: jax.Array, own: jax.Array, mask: jax.Array, weights: jax.Arr
         through = jax.lax.cummin(jnp.where(is_last, so_far, total), reverse=True)
         return before, through, total
 
+    # Summed from the highest score down, where of weights the first few keep their digits.
+    from_top = jnp.cumsum(every[::-1])[::-1]
+    above = jax.lax.cummax(
+        jnp.where(is_last, jnp.concatenate([from_top[1:], jnp.zeros_like(from_top[:1])]), 0), reverse=True
+    )
+    tied = jax.lax.cummin(jnp.where(is_first, from_top, from_top[0])) - above
     weight = None if weights is None else positive
-    return _Ranked(positive > 0, *through_ties(positive), *through_ties(every - positive), weight)
+    return _Ranked(positive > 0, *through_ties(positive), *through_ties(every - positive), above, tied, weight)
 
 
 def _found_among(ranked: _Ranked, k: Any) -> jax.Array:
     """Return the share of the class's examples that are among the k of the highest scores."""
-    through = ranked.positives_through + ranked.negatives_through
-    tied = jnp.maximum(through - ranked.positives_before - ranked.negatives_before, 1)
-    places = jnp.clip(k - (ranked.positives + ranked.negatives - through), 0, tied)
-    shares = jnp.where(ranked.positive, places.astype(jnp.float32) / tied.astype(jnp.float32), 0.0)
-    return summed(shares).value / jnp.maximum(ranked.positives, 1).astype(jnp.float32)
+    places = jnp.clip(jnp.asarray(k, ranked.above.dtype) - ranked.above, 0, ranked.tied).astype(jnp.float32)
+    tied = jnp.where(ranked.tied > 0, ranked.tied, 1).astype(jnp.float32)
+    shares = jnp.where(ranked.positive, places / tied, 0.0)
+    shares = shares if ranked.weight is None else shares * ranked.weight
+    positives = jnp.where(ranked.positives > 0, ranked.positives, 1)
+    return summed(shares).value / positives.astype(jnp.float32)
 
 
 def _exact_sum(counts: jax.Array) -> jax.Array:

@@ -62,6 +62,12 @@ def test_every_registered_metric_has_its_direction():
     assert {name for name, mode in modes.items() if mode == "min"} == lower
 
 
+def test_a_score_that_the_config_monitors_has_the_direction_that_it_says():
+    config = {"checkpointing": {"monitor": "val/frechet", "mode": "min"}, "early_stopping": {"monitor": "val/f1"}}
+    names = ("val/frechet", "train/frechet", "val/frechet/1", "val/f1", "frechet")
+    assert [default_mode(name, config) for name in names] == ["min", "min", "max", "max", "min"]
+
+
 def test_a_refit_selects_the_smallest_error():
     config = {"validation": {"component": "cross_validation"}, "metrics": {"distance": {"component": "mse"}}}
     assert rule(selected(), config, ["train/distance", "val/distance", "val/loss"]) == ("val/distance", "min")

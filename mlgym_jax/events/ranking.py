@@ -38,9 +38,21 @@ def default_monitor(names: Sequence[str], config: Any) -> tuple[str | None, str]
 
 
 def default_mode(name: str, config: Any) -> str:
-    """Return `min` for a loss or an error, by the name of the score or of the metric's component; else `max`."""
+    """Return which values of a score are better, `max` or `min`.
+
+    It is what the config says where it monitors this score, in any split; else `min` for a loss or an error, by the
+    name of the score or of the metric's component.
+    """
+    for section in (_mapping(_mapping(config).get(one)) for one in _SECTIONS):
+        monitor, mode = section.get("monitor"), section.get("mode")
+        if isinstance(monitor, str) and mode in ("min", "max") and _metric_of(monitor) == _metric_of(name):
+            return mode
     metric = _mapping(_mapping(_mapping(config).get("metrics")).get("".join(name.split("/")[1:2])))
     return "min" if _LOWER_IS_BETTER.search(f"{name} {metric.get('component')}") else "max"
+
+
+def _metric_of(name: str) -> str:
+    return name.partition("/")[2] or name
 
 
 def _mapping(value: Any) -> Mapping[str, Any]:

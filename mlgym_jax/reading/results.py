@@ -253,7 +253,8 @@ class RunResult(RunInHtml, Plotted):
         """Return the experiment with the best score over all its epochs; ties go to the smaller id.
 
         Args:
-            mode: `max` or `min`; by default lower is better for losses and errors, as `report` and the board have it.
+            mode: `max` or `min`; by default what the config says where it monitors this score; else lower is better for
+                losses and errors, as `report` and the board have it.
 
         Raises:
             MlgymError: an unknown monitor or mode, or no finite score.

@@ -5,8 +5,15 @@ import { type Json, member } from "./json";
 const SECTIONS = ["refit", "validation", "checkpointing", "early_stopping", "search"];
 const LOWER_IS_BETTER = /loss|error|perplexity|brier|calibration|mse|mae|nll/i;
 
-/** `min` for a loss or an error, by the name of the score or of the metric's component. */
+const metricOf = (name: string): string => name.slice(name.indexOf("/") + 1);
+
+/** What the config says where it monitors this score; else `min` for a loss or an error, by its name or component. */
 export function defaultMode(config: Json, name: string): "max" | "min" {
+  for (const section of SECTIONS.map((one) => member(config, one))) {
+    const [monitor, mode] = [member(section, "monitor"), member(section, "mode")];
+    const isIt = typeof monitor === "string" && metricOf(monitor) === metricOf(name);
+    if (isIt && (mode === "min" || mode === "max")) return mode;
+  }
   const metric = member(member(config, "metrics"), name.split("/")[1] ?? "");
   return LOWER_IS_BETTER.test(`${name} ${member(metric, "component")}`) ? "min" : "max";
 }

@@ -171,6 +171,14 @@ def test_targets_are_handed_where_the_config_says_so_alone():
     assert named["targets"] is TARGETS
 
 
+def test_an_argument_without_a_default_is_handed_none_where_the_config_says_so():
+    def call(self, x, cache):
+        raise NotImplementedError
+
+    args, named = arguments(call, handed({**FIELDS, "mask": np.ones(40, bool)}, dict(x="lengths", cache=None)), {})
+    assert args == () and named == {"x": FIELDS["lengths"], "cache": None}
+
+
 class Optional(linen.Module):
     @linen.compact
     def __call__(self, x, lengths=None, where=None):

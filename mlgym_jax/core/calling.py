@@ -47,29 +47,29 @@ class Handed:
 
 @dataclasses.dataclass(frozen=True)
 class Rewired:
-    """A model, and which fields of a batch its arguments are: argument -> field, or path inside of the inputs."""
+    """A model, and which fields of a batch its arguments are: argument -> field, path inside of the inputs, or None."""
 
     model: Any
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str | None]
 
 
 @shared_parameters("model")
-def _rewiring(model: Any, *, inputs: Mapping[str, str] | None = None) -> Any:
-    """Add `inputs`, the fields of a batch that the model takes, by the names of its arguments."""
+def _rewiring(model: Any, *, inputs: Mapping[str, str | None] | None = None) -> Any:
+    """Add `inputs`, the fields of a batch that the model takes, by the names of its arguments; None is None."""
     return model if inputs is None else Rewired(model, inputs)
 
 
-def handed(batch: Mapping[str, Any], rewired: Mapping[str, str] | None = None) -> Any:
+def handed(batch: Mapping[str, Any], rewired: Mapping[str, str | None] | None = None) -> Any:
     """Return what a model gets of a batch.
 
     Args:
-        rewired: argument -> field of the batch, or path inside of its inputs; then these are all that it gets.
+        rewired: argument -> field of the batch, path inside of its inputs, or None; then these are all that it gets.
 
     Raises:
         ConfigError: at `model.inputs`, no such field.
     """
     if rewired is not None:
-        return {argument: _found(batch, argument, path) for argument, path in rewired.items()}
+        return {argument: None if path is None else _found(batch, argument, path) for argument, path in rewired.items()}
     fields = {name: value for name, value in batch.items() if name not in _NOT_HANDED and not name.startswith("_")}
     return Handed(batch[INPUTS], fields) if fields else batch[INPUTS]
 
@@ -185,5 +185,5 @@ def _unfit(
         "model",
         f"{of} takes ({', '.join(map(str, taken))}) and is called as {of}({said}): {error}. The dataset has {has}"
         f"{further}; give the others defaults, or the dataset inputs={{'name': array, …}} by the names that the model "
-        "takes, or say which is which: component('…', inputs=dict(argument='field'))",
+        "takes, or say which is which: component('…', inputs=dict(argument='field')), None for what is to be None",
     )

@@ -123,6 +123,7 @@ def test_a_published_config_says_command_score_and_time(name):
     text = (ROOT / f"configs/{name}.py").read_text(encoding="utf-8").split('"""')[1]
     assert f"python -m mlgym_jax.run --config=configs/{name}.py" in text
     assert re.search(r"Expected:\s+best\s+val/\w+\s+about\s+[\d.]+,\s+in\s+about\s+\d+\s+s", text)
+    assert f"| [{name}.py](../configs/{name}.py) | `" in (ROOT / "docs/config.md").read_text(encoding="utf-8")
 
 
 def snippets(name):

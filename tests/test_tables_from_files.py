@@ -93,6 +93,13 @@ def test_rows_are_those_of_the_whole_table(folder, few_are_held, missing):
     assert name.endswith("b.parquet', row 31)")
 
 
+def test_a_saved_table_with_an_order_of_its_own_is_read_in_that(folder, monkeypatch):
+    order = RNG.permutation(ROWS)
+    monkeypatch.setattr(datasets, "load_from_disk", lambda path: datasets.Dataset.from_pandas(FRAME).select(order))
+    found = huggingface(path=str(folder / "saved"), target="outcome", missing="keep").splits["train"].source
+    np.testing.assert_array_equal(found.read(np.array([5, 90, 2]))["inputs"][:, 0], order[[5, 90, 2]])
+
+
 def test_each_row_group_is_decoded_once_an_epoch(folder, monkeypatch):
     for module in (row_groups, arrow_tables):
         monkeypatch.setattr(module, "HELD", 2 * 8 * 60)

@@ -140,7 +140,12 @@ def _table(
 
 
 def _columns(part: Any, names: tuple[str, ...], rows: Any) -> dict[str, np.ndarray]:
-    found = arrow_columns(part.select_columns([*names]).with_format("arrow")[rows])
+    # Without an order of its own it is its table, of which Arrow takes rows 60 times as fast as datasets does.
+    if isinstance(rows, np.ndarray) and getattr(part, "_indices", part) is None:
+        table = part.data.table.select([*names]).take(rows)
+    else:
+        table = part.select_columns([*names]).with_format("arrow")[rows]
+    found = arrow_columns(table)
     return {name: found[name] for name in names}
 
 

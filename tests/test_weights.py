@@ -438,6 +438,15 @@ def test_weights_of_a_stream_are_checked_where_they_are_read(tmp_path, monkeypat
     assert skipped["val/loss"] == pytest.approx(left_out["val/loss"], rel=1e-6)
 
 
+def test_other_data_with_wrong_weights_are_refused(tmp_path, own_registry):
+    wrong = WEIGHTS.copy()
+    wrong[3] = np.nan
+    mg.register("dataset", "wrongly_weighed")(lambda: data_of(importance=wrong))
+    result = mg.run(study("importance", "mask"), tmp_path, data=data_of(importance=WEIGHTS))
+    with pytest.raises(ConfigError, match=rf"config\.dataset: the field where holds nan \(1 of {SIZE}\)"):
+        mg.evaluate(result.run_dir, dataset=component("wrongly_weighed"), split="val")
+
+
 def test_a_run_scores_by_the_weights_that_its_config_names(tmp_path):
     config = study("importance", "importance")
     config.metrics.plain = component("accuracy")

@@ -257,7 +257,8 @@ def test_weights_of_positions_are_those_of_as_many_examples():
 def test_a_mean_of_ones_own_counts_examples_by_their_weights():
     metric = mean_of(lambda outputs, batch: outputs[:, 0])
     wanted = np.average(LOGITS[ROWS, 0].astype(float), weights=W)
-    np.testing.assert_allclose(score(metric, LOGITS, CLASS), wanted, rtol=1e-6, atol=1e-6)
+    for where in (WEIGHTS, WEIGHTS[:, None]):
+        np.testing.assert_allclose(score(metric, LOGITS, CLASS, where), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_whole_numbers_weigh_as_repetitions_do():

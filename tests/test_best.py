@@ -64,6 +64,12 @@ def test_a_mode_that_takes_the_worst_for_the_best_is_told(monitor, mode, tmp_pat
     assert f"config.checkpointing.mode is '{mode}', and {monitor} is better the " in caplog.text
 
 
+def test_a_rate_that_raises_the_loss_is_told(tmp_path, caplog):
+    edit = EDIT.replace("{checkpointing}", "'last'").replace("grid(1.0, 3.0)", "grid(1.0, -3.0)")
+    prepare(mg.load_config(str(small(tmp_path, edit))))
+    assert "config.optimizer.learning_rate is -3, below 0, so that steps go up the gradient" in caplog.text
+
+
 def test_what_was_not_kept_is_said(last, caplog):
     best = last.best("val/loss")
     assert best.best_epoch != 4

@@ -98,7 +98,7 @@ def check_monitor(section: str, policy: Any, names: Sequence[str], records: Mapp
 
 
 def check_accumulation(optimizer: Any, num_steps: int, before: int = 1) -> None:
-    """Refuse an optimizer that gathers more steps for an update than a training has; of `lookahead`, of slow parameters.
+    """Refuse an optimizer that gathers more steps for an update, or one of slow parameters, than a training has.
 
     Args:
         optimizer: its node, or a value inside of it.

@@ -49,8 +49,8 @@ def odd_modes(study: Mapping[str, Any], search: Any) -> tuple[str, ...]:
         else:
             continue
         said.append(
-            f"config.{section}.mode is {mode!r}, and {monitor} is better the {better} it is, so that the worst is taken "
-            f"for the best. If that is not meant, write mode={'min' if mode == 'max' else 'max'!r}"
+            f"config.{section}.mode is {mode!r}, and {monitor} is better the {better} it is, so that the worst is "
+            f"taken for the best. If that is not meant, write mode={'min' if mode == 'max' else 'max'!r}"
         )
     return tuple(said)
 

@@ -11,6 +11,7 @@ from study_files import here, small
 
 import mlgym_jax as mg
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.study.expand import prepare
 
 # Few examples of many noisy features: learnt by heart, so that an early epoch is the best on others.
 EDIT = """
@@ -54,6 +55,19 @@ def test_higher_is_better_for_accuracies_and_a_mode_is_obeyed(last):
     assert last.best("val/accuracy").best_score("val/accuracy")[1] == max(scores)
     worst = last.best("val/loss", mode="max")
     assert worst.best_score("val/loss", "max")[1] == max(s for e in last.experiments for s in e.history["val/loss"])
+
+
+@pytest.mark.parametrize("monitor, mode", [("val/loss", "max"), ("val/odd", "max"), ("val/accuracy", "min")])
+def test_a_mode_that_takes_the_worst_for_the_best_is_told(monitor, mode, tmp_path, caplog):
+    odd = f"'best', monitor='{monitor}', mode='{mode}'"
+    prepare(mg.load_config(str(small(tmp_path, EDIT.replace("{checkpointing}", odd)))))
+    assert f"config.checkpointing.mode is '{mode}', and {monitor} is better the " in caplog.text
+
+
+def test_a_rate_that_raises_the_loss_is_told(tmp_path, caplog):
+    edit = EDIT.replace("{checkpointing}", "'last'").replace("grid(1.0, 3.0)", "grid(1.0, -3.0)")
+    prepare(mg.load_config(str(small(tmp_path, edit))))
+    assert "config.optimizer.learning_rate is -3, below 0, so that steps go up the gradient" in caplog.text
 
 
 def test_what_was_not_kept_is_said(last, caplog):

@@ -134,6 +134,13 @@ def test_swept_components_count_by_name_and_say_which_of_their_values_cannot_be_
     assert "config.optimizer.nesterov has 2 values (False, True)\n" in out
 
 
+def test_a_grid_that_names_a_value_twice_says_so(tmp_path, caplog):
+    prepare(mg.load_config(small(tmp_path, "\n    config.optimizer.learning_rate = grid(1, 0.5, 1.0)")))
+    [said] = [record.getMessage() for record in caplog.records]
+    assert said.startswith("config: 1 of 3 experiments repeat the values of another one")
+    assert said.endswith("a value stands twice in the grid of optimizer.learning_rate. Write each once")
+
+
 def test_a_random_search_that_repeats_values_says_so(tmp_path, caplog):
     edit = """
     config.optimizer.learning_rate = grid(0.1, 0.2)

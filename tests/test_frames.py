@@ -11,6 +11,8 @@ from study_files import small
 
 import mlgym_jax as mg
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.reading.frames import to_frame
+from mlgym_jax.reading.meaning import Meaning
 
 TABLE = """
     config.num_epochs = 2
@@ -198,3 +200,10 @@ def test_dates_and_gaps_of_a_frame_are_read_as_in_training(tmp_path):
     with pytest.raises(MlgymError, match=r"the frame has no column 'seen\.year'"):
         best.predict(given.drop(columns="seen"))
     assert np.isfinite(best.predict(given.assign(sex=None, seen=pd.NaT))).all()  # the encoding fills all of it in
+
+
+def test_outputs_beside_the_one_that_tells_may_be_anything():
+    told = np.array([[0.1, 0.7], [0.6, 0.2]], np.float32)
+    outputs = {"logits": told, "none": None, "nested": (told, told.sum(1)), "score": told[:, 1]}
+    frame = to_frame(outputs, Meaning("classes", False, "logits"), mg.Dataset({}, 2))
+    assert frame.columns.tolist() == ["prediction", "0", "1", "score"] and frame["prediction"].tolist() == [1, 0]

@@ -220,10 +220,41 @@ def test_a_loss_that_draws_in_evaluation_says_so_itself_by_the_key_that_it_takes
     assert caplog.messages == []
 
 
+class OfItsBatch(nn.Module):
+    """Counts its calls, and normalises by the batch that it sees, in whatever mode."""
+
+    @nn.compact
+    def __call__(self, x):
+        calls = self.variable("counts", "calls", lambda: np.zeros((), np.int32))
+        calls.value = calls.value + 1
+        return nn.Dense(3)(nn.BatchNorm(use_running_average=False)(x))
+
+
+class NnxOfItsBatch(nnx.Module):
+    def __init__(self, rngs):
+        self.dense, self.norm = nnx.Linear(5, 3, rngs=rngs), nnx.BatchNorm(3, rngs=rngs)
+
+    def __call__(self, x):
+        return self.norm(self.dense(x), use_running_average=False)
+
+
+def test_what_evaluation_changes_is_dropped(key):
+    program = program_of(OfItsBatch())
+    state = program.init(key, BATCH)
+    outputs, _ = OfItsBatch().apply(
+        {"params": state.params, **state.model_state}, INPUTS, mutable=["counts", "batch_stats"]
+    )
+    np.testing.assert_allclose(program.predict(state, BATCH), outputs, rtol=1e-6)
+    state, _ = program.train_step(state, BATCH)
+    assert state.model_state["counts"]["calls"] == 1 + program.init(key, BATCH).model_state["counts"]["calls"]
+
+
 @pytest.mark.parametrize(
     ("model", "said"),
     [
         (lambda *, width: Told(), ()),
+        (lambda *, width: OfItsBatch(), ("evaluation normalises by the statistics of its own batches",)),
+        (lambda *, width: NnxOfItsBatch, ("evaluation normalises by the statistics of its own batches",)),
         (lambda *, width: Always(False, width), ("evaluation draws random", "leaves its batch statistics")),
         (lambda *, width: Always(True, width), ("dropout is off in training", "leaves its batch statistics")),
         (lambda *, width: NnxNever, ("dropout is off in training", "leaves its batch statistics")),

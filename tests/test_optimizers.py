@@ -280,6 +280,9 @@ def test_signatures_are_plain_and_keyword_only():
             {"transforms": PARTS, "param_labels": (("body", "fast"),)},
             "no expression matches parameter 'head/bias'; end with ('', label) for the rest",
         ),
+        ("adam", {"learning_rate": 0.1, "b1": 1.0}, "optimizer.b1: a number in [0, 1) is expected, found 1.0"),
+        ("lion", {"learning_rate": 0.1, "b2": -0.1}, "optimizer.b2: a number in [0, 1) is expected, found -0.1"),
+        ("clip_by_global_norm", {"max_norm": -1.0}, "optimizer.max_norm: a number above 0 is expected, found -1.0"),
     ],
 )
 def test_mistakes_are_named(name, given, words):

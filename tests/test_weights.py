@@ -274,7 +274,8 @@ def test_weights_of_positions_are_those_of_as_many_examples():
 def test_a_mean_of_ones_own_counts_examples_by_their_weights():
     metric = mean_of(lambda outputs, batch: outputs[:, 0])
     wanted = np.average(LOGITS[ROWS, 0].astype(float), weights=W)
-    np.testing.assert_allclose(score(metric, LOGITS, CLASS), wanted, rtol=1e-6, atol=1e-6)
+    for where in (WEIGHTS, WEIGHTS[:, None]):
+        np.testing.assert_allclose(score(metric, LOGITS, CLASS, where), wanted, rtol=1e-6, atol=1e-6)
 
 
 def test_whole_numbers_weigh_as_repetitions_do():
@@ -483,6 +484,15 @@ def test_weights_of_a_stream_are_checked_where_they_are_read(tmp_path, monkeypat
     left_out = mg.run(config, tmp_path, data=data_of(importance=none), run_id="zero").experiments[0].last
     assert skipped["train/loss"] == pytest.approx(left_out["train/loss"], rel=1e-6)
     assert skipped["val/loss"] == pytest.approx(left_out["val/loss"], rel=1e-6)
+
+
+def test_other_data_with_wrong_weights_are_refused(tmp_path, own_registry):
+    wrong = WEIGHTS.copy()
+    wrong[3] = np.nan
+    mg.register("dataset", "wrongly_weighed")(lambda: data_of(importance=wrong))
+    result = mg.run(study("importance", "mask"), tmp_path, data=data_of(importance=WEIGHTS))
+    with pytest.raises(ConfigError, match=rf"config\.dataset: the field where holds nan \(1 of {SIZE}\)"):
+        mg.evaluate(result.run_dir, dataset=component("wrongly_weighed"), split="val")
 
 
 def test_a_run_scores_by_the_weights_that_its_config_names(tmp_path):

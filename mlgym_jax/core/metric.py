@@ -197,10 +197,10 @@ def mean_of(per_example: Callable[[Any, Batch], jax.Array]) -> Metric:
         values, mask = jnp.asarray(per_example(outputs, batch)), batch["mask"]
         if values.shape != mask.shape:
             raise MlgymError(f"mean_of takes one value an example, float{list(mask.shape)}; found {shape_of(values)}")
-        weights = None
-        if getattr(batch.get("where"), "shape", None) == mask.shape:
-            check_weights("the field where", batch["where"])
-            mask, weights = masked(mask, jnp.asarray(batch["where"]))
+        weights, where = None, batch.get("where")
+        if getattr(where, "shape", None) in (mask.shape, (*mask.shape, 1)):
+            check_weights("the field where", where)
+            mask, weights = masked(mask, jnp.asarray(where).reshape(mask.shape))
         return add_means(state, mean_state(values.astype(jnp.float32), mask, weights))
 
     init = lambda: Mean(zero_sum(), jnp.zeros((), jnp.int32))  # noqa: E731

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen, traverse_util
 from flax.core import DenyList
+from flax.errors import ModifyScopeVariableError
 from jax.core import Tracer
 
 from mlgym_jax.core.calling import arguments
@@ -103,10 +104,21 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
             outputs, updated = trained(params, state, inputs, key)
             return outputs, {**state, **updated}
         if not tells_all:
-            return called(params, state, inputs, key, train), state
+            return evaluated(params, state, inputs, key), state
         new = DenyList(("params", *state))  # what is there already stays as it is
-        outputs, created = called(params, state, inputs, key, train, mutable=new)
-        return outputs, {**state, **created}
+        try:
+            outputs, created = called(params, state, inputs, key, train, mutable=new)
+        except ModifyScopeVariableError:
+            outputs, created = called(params, state, inputs, key, train, mutable=DenyList("params"))
+        return outputs, {**created, **state}
+
+    def evaluated(params: Any, state: Any, inputs: Any, key: jax.Array) -> Any:
+        try:
+            return called(params, state, inputs, key, False)
+        except ModifyScopeVariableError:  # it changes variables in whatever mode; evaluation leaves them as they are
+            outputs, updated = called(params, state, inputs, key, False, mutable=list(state))
+            note_statistics(state.get("batch_stats", {}), updated.get("batch_stats", {}))
+            return outputs
 
     return Model(init, apply)
 

@@ -58,7 +58,7 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
             if train:
                 for _, layer in nnx.iter_modules(module):
                     note_layer(layer)
-                note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
+            note_statistics(statistics, _nested(nnx.state(module, nnx.BatchStat)))
             return outputs, _nested(split(module)[3]) if train or tells_all else state
 
         return told(call, abstract, train)

@@ -232,6 +232,7 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
                 built = fractions.whole_or_not(built, make(**given))
             return fractions.marked(signatures.by_optax_rules(built), given, counts)
         fractions.refuse(given)
+        _check_ranges(name, given)
         tx = own(given)
 
         def init(params: Any) -> Any:
@@ -242,6 +243,31 @@ def _factory(name: str, function: Callable[..., Any], kind: str) -> Callable[...
         return type(tx)(signatures.by_optax_rules(init), signatures.by_optax_rules(tx.update))
 
     return signatures.make_factory(name, function, parameters.values(), build, counts)
+
+
+# Parameters that are above 0: with others the gradient is turned round, or nothing is left of it.
+_ABOVE_ZERO = {
+    "adaptive_grad_clip": "clipping",
+    "clip": "max_delta",
+    "clip_by_block_rms": "threshold",
+    "clip_by_global_norm": "max_norm",
+}
+
+
+def _check_ranges(name: str, given: dict[str, Any]) -> None:
+    """Refuse numbers by which Optax's formulas give NaN, or go up the gradient, without a word.
+
+    Raises:
+        ConfigError: at `optimizer.<parameter>`.
+    """
+    for key in ("b1", "b2", "b3"):
+        value = given.get(key)
+        if isinstance(value, int | float) and not 0 <= value < 1:
+            raise ConfigError(f"optimizer.{key}", f"a number in [0, 1) is expected, found {value}")
+    key = _ABOVE_ZERO.get(name, "")
+    value = given.get(key)
+    if isinstance(value, int | float) and value <= 0:
+        raise ConfigError(f"optimizer.{key}", f"a number above 0 is expected, found {value}")
 
 
 def _register_all() -> None:

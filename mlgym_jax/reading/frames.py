@@ -169,7 +169,7 @@ def to_frame(outputs: Any, meaning: Meaning, dataset: Dataset, index: Any = None
     told = np.asarray(meaning.probabilities(main))
     columns = _told(told, meaning, dataset)
     for name, array in parts(outputs).items() if isinstance(outputs, Mapping) else ():
-        if array is not main and np.shape(array) in ((len(told),), (len(told), 1)):
+        if array is not main and getattr(array, "shape", None) in ((len(told),), (len(told), 1)):  # not nested
             columns.setdefault(name, np.reshape(array, len(told)))
     return pandas.DataFrame(columns, index=index)
 

@@ -139,8 +139,9 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     while True:
         try:
             experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
-            if refit is None and not study.search.is_adaptive and (alike := repeated(assignments)):
-                _LOG.warning("config.search: %s", alike)
+            drawn = study.config.get("search") is not None
+            if refit is None and not study.search.is_adaptive and (alike := repeated(assignments, drawn=drawn)):
+                _LOG.warning("%s", alike)
             if hint := advice([job.group for job in jobs]):
                 _LOG.warning(
                     "%s. They are compiled one after the other; %s", in_words([j.group for j in jobs], because), hint

@@ -36,11 +36,11 @@ from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
-from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of
+from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of, turned_signs
 from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
-from mlgym_jax.study.measured import measured
+from mlgym_jax.study.measured import measured, odd_modes
 from mlgym_jax.study.tracing import check_targets, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -276,7 +276,8 @@ def make_job(
         part = {field: array[indices] for field, array in table.arrays.items()}
         check_lengths(once, abstract, shape.buckets, part, lambda batch: encoded(components, tables, 0, batch))
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
-    surprises += never_happens(config, components.get("metrics", {}), cadence)
+    surprises += never_happens(config, components.get("metrics", {}), cadence) + odd_modes(components.config, search)
+    surprises += turned_signs(components.config["optimizer"], hyperparams)
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
     return Job(

@@ -6,8 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.components.registry import registrations
 from mlgym_jax.core.record import Record
 from mlgym_jax.core.scoring import interval_of
+from mlgym_jax.events.ranking import default_mode
 from mlgym_jax.study.checks import check_monitor
 
 
@@ -23,6 +25,34 @@ class Measured(NamedTuple):
     names: tuple[str, ...]
     intervals: Mapping[str, int]
     records: Mapping[str, int | None]
+
+
+_CHOOSES = ("checkpointing", "early_stopping", "search", "validation", "refit")
+
+
+def odd_modes(study: Mapping[str, Any], search: Any) -> tuple[str, ...]:
+    """Say where a plain config takes the highest loss or error for the best, or the lowest of a built-in metric."""
+    said = []
+    of_search = {name: getattr(search, name, None) for name in ("monitor", "mode")}
+    for section in _CHOOSES:
+        own = of_search if section == "search" else study.get(section)
+        monitor, mode = (own.get("monitor"), own.get("mode")) if isinstance(own, Mapping) else (None, None)
+        if not isinstance(monitor, str) or mode not in ("min", "max") or mode == default_mode(monitor, study):
+            continue
+        _, _, metric = monitor.partition("/")
+        component = (study.get("metrics") or {}).get(metric) or {}
+        known = {entry.name for entry in registrations("metric") if entry.is_built_in}
+        if mode == "max" and metric == "loss":
+            better = "lower"
+        elif isinstance(component, Mapping) and component.get("component") in known:
+            better = "lower" if mode == "max" else "higher"
+        else:
+            continue
+        said.append(
+            f"config.{section}.mode is {mode!r}, and {monitor} is better the {better} it is, so that the worst is "
+            f"taken for the best. If that is not meant, write mode={'min' if mode == 'max' else 'max'!r}"
+        )
+    return tuple(said)
 
 
 def measured(

@@ -15,12 +15,15 @@ import numpy as np
 from mlgym_jax.components.graph import build_components
 from mlgym_jax.components.tree import resolved
 from mlgym_jax.core.inputs import is_input
+from mlgym_jax.core.program import make_program
 from mlgym_jax.data.bag_of_words import text_columns
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
 from mlgym_jax.data.fold_tables import check_filled
 from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.study.encoding import encoded
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.new_texts import knowing_texts
+from mlgym_jax.study.tracing import check_targets
 
 
 def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) -> tuple[Job, Table, str]:
@@ -55,7 +58,28 @@ def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) 
     table, knowing = Table(found, {split: (0, number)}, known.num_classes), knowing_texts(job, new_texts)
     if encoding is not None:
         check_filled(known, table, encoding, jax.tree.map(lambda leaf: leaf[0], knowing.fold_tables["fitted"]))
+    _check_values(knowing, table)
     return knowing, table, split
+
+
+def _check_values(job: Job, table: Table) -> None:
+    """Let losses and metrics see the targets and weights of all rows, as a study's own are seen before it trains.
+
+    Raises:
+        ConfigError: at `dataset`: values that what reads them cannot read rightly.
+    """
+    fields = {field: array for field, array in table.arrays.items() if not is_input(field) and field in job.sample}
+    few = encoded(job.components, job.fold_tables, 0, {field: array[:32] for field, array in table.arrays.items()})
+
+    def is_encoded(field: str, array: np.ndarray) -> bool:
+        return not np.array_equal(few[field], array[:32], equal_nan=array.dtype.kind == "f")
+
+    if fields and not any(is_encoded(field, array) for field, array in fields.items()):
+        program = make_program(job.components, unmatched=lambda pattern: None)
+        try:
+            check_targets(program, job.abstract, job.sample, fields)
+        except ConfigError as error:
+            raise ConfigError("dataset", error.message) from error
 
 
 def _with_rests(table: Table, arrays: dict[str, np.ndarray], part: Dataset) -> dict[str, np.ndarray]:

@@ -51,15 +51,29 @@ def advice(groups: Sequence[Group]) -> str:
     return f"fewer different values of {listed(paths, 4)}, such as grid(…) of two or three, compile fewer" * bool(paths)
 
 
-def repeated(assignments: Sequence[Assignment]) -> str:
-    """Say how many experiments have the values of one before them; "" where none has."""
-    distinct = {canonical_json(assignment.hyperparameters) for assignment in assignments}
+def repeated(assignments: Sequence[Assignment], *, drawn: bool) -> str:
+    """Say how many experiments have the values of one before them; "" where none has.
+
+    Args:
+        drawn: whether a search drew them, so that no grid is to blame.
+    """
+    found = [{path: _number(value) for path, value in item.hyperparameters.items()} for item in assignments]
+    distinct = {canonical_json(values) for values in found}
     again = len(assignments) - len(distinct)
     if not again:
         return ""
-    return (
+    said = (
         f"{again} of {len(assignments)} experiments repeat the values of another one, seed included, so they give the "
-        f"same numbers; a random search draws each by itself. To try each of these {len(distinct)} once leave "
-        "config.search out, for others take ranges such as uniform(low, high), or draw the seed, too: "
-        "config.seed = int_uniform(0, 1000)"
+        "same numbers; "
     )
+    if drawn:
+        return (
+            f"config.search: {said}a random search draws each by itself. To try each of these {len(distinct)} once "
+            "leave config.search out, for others take ranges such as uniform(low, high), or draw the seed, too: "
+            "config.seed = int_uniform(0, 1000)"
+        )
+    return f"config: {said}a value stands twice in the grid of {listed(found[0])}. Write each once"
+
+
+def _number(value: Any) -> Any:
+    return int(value) if isinstance(value, float) and value.is_integer() else value

@@ -66,7 +66,8 @@ def traced_steps(
             # As most groups run it, so that it is traced just once: their folds have equally many steps.
             traced = jax.make_jaxpr(functools.partial(program.train_step, may_be_empty=False))(abstract, batch)
         evaluated = _of_size(batch, rows_evaluated), jax.ShapeDtypeStruct((), np.int32)  # as most groups run it, too
-        found = jax.eval_shape(evaluate, abstract, *evaluated)
+        with seeing() as in_evaluation:
+            found = jax.eval_shape(evaluate, abstract, *evaluated)
         predicted, outputs = jax.make_jaxpr(program.predict, return_shape=True)(abstract, batch)
     except Exception as error:
         reason = str(error).strip().split("\n")[0]
@@ -90,6 +91,13 @@ def traced_steps(
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
+    if in_evaluation.updated:
+        surprises += (
+            "config.model: evaluation normalises by the statistics of its own batches, as BatchNorm does that nothing "
+            "turns to what training gathered, so scores and predictions depend on which examples come together. If "
+            "that is not meant, let the model take the mode, __call__(self, x, train), and hand it on: "
+            "nn.BatchNorm(use_running_average=not train)",
+        )
     return TracedSteps(abstract, traced.jaxpr, list(scores), records, outputs, surprises)
 
 

@@ -97,6 +97,27 @@ def test_memory_that_runs_out_later_ends_the_group():
         next(reports)
 
 
+def test_memory_that_runs_out_in_a_later_call_of_the_first_epoch_begins_anew():
+    """An evaluation is refused, after steps that have overwritten what they began with."""
+    job, plan = grid_job(), Plan("vmap", "step", 1, "test")
+    expected, _, _ = trained(plan, overwrites=False)
+    runner = runner_of(job, plan, overwrites=True)
+    runner.start(first_states(job, range(6)))
+    real, refused = runner._call, []
+
+    def call(name, mapped, shared, dry):
+        if name == ("evaluate", "val") and not dry and not refused:
+            refused.append(name)
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 204 bytes")
+        return real(name, mapped, shared, dry)
+
+    runner._call = call
+    (report,) = fit(runner, [[] for _ in range(6)], num_epochs=1, first_epoch=1, early_stopping=None)
+    assert refused and runner.plan.chunk == 3
+    found = np.array([[*report.scores[row].values()] for row in range(6)])
+    np.testing.assert_allclose(found, expected[0], rtol=0, atol=2e-6)
+
+
 @pytest.mark.parametrize("batching, num_rows", [("none", 1), ("map", 2)])
 def test_an_epoch_needs_the_memory_of_a_loop_by_hand_that_overwrites_its_state(batching, num_rows):
     config = of_ten_classes(features=(1000, 500), optimizer=component("adam", learning_rate=0.01))

@@ -129,7 +129,7 @@ def fit(
     snapshot, over = None, 0.0
     for epoch in range(first_epoch, num_epochs + 1):
         pending = under_way.popleft()
-        found, values, replanned = _finished(runner, pending.found, active, epoch, snapshot if under_way else None)
+        found, values, replanned = _finished(runner, pending, active, epoch, snapshot if under_way else None)
         if replanned is not None:
             under_way.clear()
         snapshot = pending.after if under_way else runner.snapshot()
@@ -177,13 +177,15 @@ def fit(
 class _Pending(NamedTuple):
     """An epoch under way: when its dispatch began and ended, and how long whoever heard of its stretches took.
 
-    `found` is what `read_scores` takes, None if memory ran out; `after` are the states that it leaves.
+    `found` is what `read_scores` takes, None if memory ran out, which is the `error` then; `after` are the states that
+    it leaves.
     """
 
     began: float
     dispatched: float
     paused: float
     found: Any
+    error: jax.errors.JaxRuntimeError | None
     after: Snapshot
 
 
@@ -199,7 +201,7 @@ def _ahead(runner: GroupRunner, pending: _Pending, snapshot: Snapshot, seconds: 
 def _dispatched(
     runner: GroupRunner, active: np.ndarray, epoch: int, clock: Callable[[], float], middle: Middle | None = None
 ) -> Generator[Reached, None, _Pending]:
-    began, paused, found = clock(), 0.0, None
+    began, paused, found, refused = clock(), 0.0, None, None
     stretches = runner.stretches(active, epoch, middle)
     while True:
         try:
@@ -210,30 +212,33 @@ def _dispatched(
         except jax.errors.JaxRuntimeError as error:
             if not is_out_of_memory(error):
                 raise
+            refused = error
             break  # `_finished` sees to it
         told = clock()
         yield reached
         paused += clock() - told
-    return _Pending(began, clock(), paused, found, runner.snapshot())
+    return _Pending(began, clock(), paused, found, refused, runner.snapshot())
 
 
 def _finished(
-    runner: GroupRunner, found: Found | None, active: np.ndarray, epoch: int, before: Snapshot | None
+    runner: GroupRunner, pending: _Pending, active: np.ndarray, epoch: int, before: Snapshot | None
 ) -> tuple[Found, np.ndarray, float | None]:
     """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device.
 
     Args:
         before: the states before it, if more than this epoch is under way; None: the runner stands after it.
     """
-    replanned = None
+    found, error, replanned = pending.found, pending.error, None
     while True:
-        try:
-            found = runner.epoch(active, epoch) if found is None else found
-            return found, runner.read_scores(found), replanned
-        except jax.errors.JaxRuntimeError as error:
-            if before is not None:
-                runner.rewind(before)
-            seconds = runner.halve() if is_out_of_memory(error) else None
-            if seconds is None:
-                raise
-            found, before, replanned = None, None, (replanned or 0.0) + seconds
+        if error is None or not runner.snapshot().is_gone:  # else there is nothing to try it again with
+            try:
+                found = runner.epoch(active, epoch) if found is None else found
+                return found, runner.read_scores(found), replanned
+            except jax.errors.JaxRuntimeError as refused:
+                error = refused
+        if before is not None:
+            runner.rewind(before)
+        seconds = runner.halve() if is_out_of_memory(error) else None
+        if seconds is None:
+            raise error
+        found, error, before, replanned = None, None, None, (replanned or 0.0) + seconds

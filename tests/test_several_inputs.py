@@ -14,8 +14,8 @@ from mlgym_jax import component, register
 from mlgym_jax.core.calling import arguments
 from mlgym_jax.core.inputs import fields_of, flat, nested
 from mlgym_jax.core.modules import adapt
-from mlgym_jax.data.dataset import Dataset, split_arrays, to_arrays
 from mlgym_jax.data.by_input import by_input
+from mlgym_jax.data.dataset import Dataset, split_arrays, to_arrays
 from mlgym_jax.data.encodings import standardise
 from mlgym_jax.data.transforms import combine, filter_labels, view
 from mlgym_jax.errors import ConfigError, MlgymError

@@ -196,9 +196,7 @@ def test_files_that_tensorboard_does_not_show_are_written_anew(run_dir, tmp_path
     double = tensor_pb2.TensorProto(dtype=types_pb2.DT_DOUBLE, double_val=[0.5])
     value = summary_pb2.Summary.Value(tag="val/loss", tensor=double, metadata=create_summary_metadata("", ""))
     with open(file, "wb") as out:
-        RecordWriter(out).write(
-            event_pb2.Event(step=1, summary=summary_pb2.Summary(value=[value])).SerializeToString()
-        )
+        RecordWriter(out).write(event_pb2.Event(step=1, summary=summary_pb2.Summary(value=[value])).SerializeToString())
     assert export(run_dir, tmp_path / "logs") == 0
     assert file.read_bytes() == whole
 

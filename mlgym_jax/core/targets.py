@@ -40,7 +40,7 @@ def read_at(path: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def weights_read() -> Iterator[list[tuple[str, np.ndarray]]]:
-    """List what is read as weights while the context lasts, if it is known: the path of what reads it, and the array."""
+    """List what is read as weights while the context lasts, if it is known: the path of what reads it, the array."""
     found: list[tuple[str, np.ndarray]] = []
     token = _weights.set(found)
     try:

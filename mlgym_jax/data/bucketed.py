@@ -73,8 +73,8 @@ def bucketed(
     if "targets" in cut and not masks:
         raise ConfigError(
             "loader",
-            "the targets have a value a position, and there is no field 'where' of positions that says which of them count; "
-            "padding would, and differently in each batch. Give the data where, bool[n, length]",
+            "the targets have a value a position, and there is no field 'where' of positions that says which of them "
+            "count; padding would, and differently in each batch. Give the data where, bool[n, length]",
         )
     known = Buckets((whole,), cut, source).lengths({source: np.asarray(arrays[source])})
     _check_lengths(known, whole, source)

@@ -23,7 +23,7 @@ from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.outputs import paths
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
 from mlgym_jax.data.transforms import column_numbers
-from mlgym_jax.errors import ConfigError, described, listed, nearest
+from mlgym_jax.errors import ConfigError, described, listed
 
 Fitted = dict[str, Any]
 Batch = dict[str, Any]

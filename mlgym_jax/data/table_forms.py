@@ -175,7 +175,9 @@ class Forms:
         if kind == "O" or name in self._categorical:
             found.distinct.update(there.tolist())
         elif kind in "iu":
-            check_digits(values.tolist(), values.astype(np.float64), f"column {name!r}", self._path, self._as_names(name))
+            check_digits(
+                values.tolist(), values.astype(np.float64), f"column {name!r}", self._path, self._as_names(name)
+            )
         if kind == "M":
             found.has_times = found.has_times or has_times(there)
         return absent

@@ -67,7 +67,7 @@ def check_weights(
     """Check the weights of all rows; of a stream those of each row are checked when it is read.
 
     Args:
-        splits: those that are evaluated; readers: the fields that are weights, with the config paths of what reads them.
+        splits: those that are evaluated; readers: the fields that are weights, with the paths of what reads them.
 
     Returns:
         the table, which of a stream knows its weights, and the parts in which nothing counts, in words.
@@ -93,7 +93,9 @@ def check_weights(
             for fold, (indices, mask) in enumerate(zip(folds.indices[split], folds.mask[split], strict=True)):
                 if counts[indices[mask]].any():
                     continue
-                nothing = f"fold {fold}, split {split!r}: of its {mask.sum()} examples none counts by the field {field!r}"
+                nothing = (
+                    f"fold {fold}, split {split!r}: of its {mask.sum()} examples none counts by the field {field!r}"
+                )
                 if split == "train" and "loss" in paths:
                     raise ConfigError("loss", f"{nothing}, which is 0 in all of them, so that nothing would be learnt")
                 said.append(f"{nothing}, so there is no score there of {listed(f'config.{p}' for p in sorted(paths))}")

@@ -40,7 +40,7 @@ class StepParts:
         model: what calls the model, with `config.precision`; training_model: the same as a training step calls it, with
             `config.remat`.
         microbatches: into how many parts `loader.microbatches` cuts a batch.
-        rewired: argument of the model -> the field of a batch that it is, where the config says so.
+        rewired: argument of the model -> the field of a batch that it is, or None, where the config says so.
     """
 
     components: Any
@@ -48,7 +48,7 @@ class StepParts:
     model: Model
     training_model: Model
     microbatches: int = 1
-    rewired: Mapping[str, str] | None = None
+    rewired: Mapping[str, str | None] | None = None
 
     def __getitem__(self, section: str) -> Any:
         return self.components[section]

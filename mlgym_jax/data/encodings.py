@@ -102,7 +102,8 @@ class Standardise:
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         columns = _columns_of(_exact(arrays))
-        return _fit_scale(*_of_each(columns, np.mean, np.std), columns)
+        centre, scale = _of_each(columns, np.mean, np.std)
+        return _fit_scale(centre, scale, columns)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         return {**batch, "inputs": _scaled(fitted, batch)}

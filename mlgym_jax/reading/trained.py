@@ -11,6 +11,7 @@ from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
 from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder.own_code import read_config
 from mlgym_jax.run_folder.trust import foreign_because
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ class Trained:
         foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
         known = self.known_study if foreign else None
         with given.at_hand(self._data):
-            return known or prepare(run_folder.read_config(self.run_dir, trust=self._trust), self._view)
+            return known or prepare(read_config(self.run_dir, trust=self._trust), self._view)
 
     @functools.cached_property
     def known_study(self) -> Any:

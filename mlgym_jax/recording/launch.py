@@ -42,6 +42,7 @@ from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.recording.writing import Sink, Watching, Written, writing
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance, sources
+from mlgym_jax.run_folder.own_code import read_config
 from mlgym_jax.run_folder.trust import take_over
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.sinks.beside import LogsBeside
@@ -162,7 +163,7 @@ def resume(
     beside, watching = LogsBeside(log_to, log_out), Watching.by(live, sinks, progress)
     folder = run_folder.require(run_dir)
     used = use_devices(devices, request.mesh, like=num_devices_before(folder))
-    config = run_folder.read_config(folder, trust=trust)
+    config = read_config(folder, trust=trust)
     before = length_of(config)
     change(config, num_epochs, num_steps, checkpoint_interval_seconds)
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
@@ -203,7 +204,7 @@ def repeat(
     view = project_log(os.path.join(run_dir, layout.LOG))[0] if logged is None else logged
     used = use_devices(None, like=num_devices_before(run_dir))  # before anything is traced, which starts JAX
     with given.at_hand(data):
-        study = prepare(run_folder.read_config(run_dir, trust=trust), view)
+        study = prepare(read_config(run_dir, trust=trust), view)
     others: Rivals = ()
     if experiment_id is not None:
         jobs = tuple(job for job in study.jobs if experiment_id in job.group.ids)
@@ -221,15 +222,7 @@ def repeat(
     folder = run_folder.create(storage, os.path.basename(run_dir), datetime.datetime.now(datetime.UTC))
     run_folder.write_record(folder, {"launches": []})
     with writing(folder) as written:
-        return _launch(
-            written,
-            study,
-            AUTO,
-            devices=used,
-            planned=plans_before(view),
-            others=others,
-            going_on=False,
-        )
+        return _launch(written, study, AUTO, devices=used, planned=plans_before(view), others=others, going_on=False)
 
 
 def _launch(

@@ -25,7 +25,7 @@ from mlgym_jax.config.words import dotted, grid, is_component, validated
 from mlgym_jax.data import given
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 from mlgym_jax.recording.launch import run
-from mlgym_jax.run_folder import folder as run_folder
+from mlgym_jax.run_folder.own_code import register_beside
 from mlgym_jax.search.sweep import expand, swept_paths
 
 _FIELD = "optimizer.learning_rate"
@@ -136,7 +136,7 @@ def _found(
     config: Any, field: str | None, of: tuple[float, float, int], num_steps: int, **launch: Any
 ) -> LearningRates:
     (low, high, num), trust = of, launch["trust"]
-    run_folder.register_beside(source_file(config), trust=trust)
+    register_beside(source_file(config), trust=trust)
     swept = validated(config)
     if not swept_paths(swept):
         swept.pop("search", None)  # an override may have left it nothing to search

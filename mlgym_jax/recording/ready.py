@@ -14,6 +14,7 @@ from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import PlanRequest, recorded_request, request_of
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import sources
+from mlgym_jax.run_folder.own_code import register_beside
 from mlgym_jax.study.expand import Study, prepare
 from mlgym_jax.study.planning import plan_of
 
@@ -32,7 +33,7 @@ def ready(
     request, config = request_of(plan, mesh), as_config(config)
     used = use_devices(devices, request.mesh)
     memory_limit(used[0])  # a wrong setting is found here
-    run_folder.register_beside(source_file(config), trust=trust)
+    register_beside(source_file(config), trust=trust)
     study = prepare(config)
     for job in study.jobs:
         safe_point()

@@ -7,16 +7,12 @@ import datetime
 import errno
 import json
 import os
-import sys
 import time
-import types
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import msgspec
 
-from mlgym_jax.components.registry import registrations
-from mlgym_jax.config.file import make_importable
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest
 from mlgym_jax.events import layout
@@ -25,8 +21,6 @@ from mlgym_jax.events.claim import claimed, never_began
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
 from mlgym_jax.events.log import is_being_written
-from mlgym_jax.run_folder import sources
-from mlgym_jax.run_folder.trust import refuse_foreign
 
 _FIRST_LINE_BYTES = 1 << 26  # the first event holds the whole config
 _LEFT_AFTER_SECONDS = 5.0  # as on the board
@@ -302,54 +296,3 @@ def refuse_imported(run_dir: str, record: Mapping[str, Any]) -> None:
             f"{run_dir}: this run was imported from {origin.get('source')} ({origin.get('format')}): it has scores to "
             "be read, but no config to train by and no checkpoints. `report` and the board show it"
         )
-
-
-def read_config(run_dir: str, *, trust: bool = False) -> dict[str, Any]:
-    """Return a run's resolved config, after its config file registered its own components: this executes its code.
-
-    Args:
-        trust: whether the user said to trust a run that is not the user's own.
-
-    Raises:
-        MlgymError: it cannot be read, or it is another's, and not trusted.
-    """
-    record = read_record(run_dir)
-    refuse_imported(run_dir, record)
-    if not trust:
-        refuse_foreign(run_dir, record)
-    config_file = os.path.join(run_dir, layout.CONFIG_SOURCE)
-    source = _known_as(record.get("config_file") or config_file)
-    make_importable(source)
-    # What the run recorded counts, under the name of the file that it was copied from: so it finds what lies beside
-    # that file, and may replace the components that the file registered in this process.
-    module = sys.modules["mlgym_jax_config"] = types.ModuleType("mlgym_jax_config")
-    module.__file__ = source
-    try:
-        with sources.executed(run_dir, record.get("sources") or ()), open(config_file, "rb") as file:
-            exec(compile(file.read(), source, "exec", dont_inherit=True), module.__dict__)
-    except Exception as error:
-        raise MlgymError(f"{config_file}: {type(error).__name__}: {error}") from error
-    return read_resolved(run_dir)
-
-
-def register_beside(config_file: str | None, *, trust: bool = False) -> None:
-    """Register the own components of the run that a JSON config was recorded by; of any other file there are none.
-
-    Raises: as `read_config`.
-    """
-    if config_file is None or not config_file.endswith(".json"):
-        return
-    folder = os.path.dirname(os.path.abspath(config_file))
-    for run_dir in (folder, os.path.dirname(folder)):
-        if os.path.isfile(os.path.join(run_dir, layout.LOG)):
-            read_config(run_dir, trust=trust)
-            return
-
-
-def _known_as(source: str) -> str:
-    """Return the name by which a file has registered components already, if it has."""
-    if os.path.exists(source):
-        for origin in {entry.origin for entry in registrations()}:
-            if os.path.exists(origin) and os.path.samefile(origin, source):
-                return origin
-    return source

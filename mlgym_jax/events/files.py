@@ -34,6 +34,11 @@ def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
         fsync_folder(folder)
 
 
+def at_once(path: str, flags: int) -> int:
+    """Open a file as `open(…, opener=at_once)`: of a pipe that nobody writes nothing is read, and nobody waits."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
 def fsync_folder(folder: str | os.PathLike[str]) -> None:
     """Bring a new file's name to the disk; not every file system can."""
     with contextlib.suppress(OSError):

@@ -18,6 +18,7 @@ from board_server.run import Run
 from board_server.state import board
 from mlgym_jax.events import RunView, encode, layout
 from mlgym_jax.events.comparison import Side, compared, side
+from mlgym_jax.events.files import at_once
 
 comparison = Blueprint("comparison", __name__)
 _MAX_RUNS = 50
@@ -74,7 +75,7 @@ def _record(run: Run) -> tuple[Any, Mapping[str, Any]]:
     path = os.path.join(run.folder, layout.RECORD)
     try:
         run.checked_inside(path)
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=at_once) as file:
             status = os.fstat(file.fileno())
             found = msgspec.json.decode(file.read(_RECORD_BYTES))
     except (NotFound, OSError, ValueError, RecursionError):

@@ -17,7 +17,6 @@ from weakref import WeakValueDictionary
 import msgspec
 
 from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
-from board_server.projected import MAX_LINE_BYTES
 from board_server.run import Run
 from board_server.run_log import Cursor
 from mlgym_jax.events import decode
@@ -58,8 +57,6 @@ def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, 
     events = []
     for event_id, line in enumerate(lines, cursor.event_id):
         try:
-            if len(line) > MAX_LINE_BYTES:
-                continue
             decode(line)
             events.append((event_id, line.decode()))
         except ValueError:

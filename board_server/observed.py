@@ -19,7 +19,6 @@ from quart import Blueprint, Response, request
 from board_server.addresses import checked_number
 from board_server.errors import NotFound, WrongRequest
 from board_server.file_answers import sent
-from board_server.projected import MAX_LINE_BYTES
 from board_server.run import Run
 from board_server.run_log import Cursor
 from board_server.state import board
@@ -102,7 +101,7 @@ class Places:
                 break
             for line in lines:
                 kind = _KIND.match(line)
-                if kind and len(line) <= MAX_LINE_BYTES:
+                if kind:
                     self._note(kind[1], line, offset)
                 offset += len(line) + 1
             self._cursor = cursor

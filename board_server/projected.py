@@ -14,7 +14,6 @@ from mlgym_jax.events import ExperimentView, RunView, apply_lines
 
 Found = TypeVar("Found")
 
-MAX_LINE_BYTES = 1 << 25  # what is longer is damaged
 _START = Cursor(0, 0)
 _BLOCK_BYTES = 1 << 20
 # What is made of a log larger than this, or of one with news, is made in a thread: others are served meanwhile.
@@ -106,7 +105,7 @@ class Projected:
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break
-            apply_lines(self._view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])
+            apply_lines(self._view, lines)
             self._cursor = cursor
         return self._made(make)
 

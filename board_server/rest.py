@@ -26,7 +26,7 @@ from mlgym_jax.events.verdict import verdict
 rest = Blueprint("rest", __name__)
 _MAX_EVENTS = 10_000
 _MAX_EVENT_BYTES = 1 << 24
-_EVENTS_BYTES = 1 << 22
+_EVENTS_BYTES = 1 << 20
 _BINARY = "application/octet-stream"
 
 

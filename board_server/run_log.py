@@ -10,7 +10,10 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+MAX_LINE_BYTES = 1 << 25  # what is longer is damaged, and no more of it is read than where it ends
+_TOO_LONG = b"too long"  # which is no JSON, either
 _BLOCK_BYTES = 1 << 16
+_SEARCHED_BYTES = 1 << 20
 _KNOWN_BYTES = 512  # of the beginning and of the end of what was read, by which a log is known again
 
 
@@ -141,7 +144,8 @@ class RunLog:
     def read(self, cursor: Cursor, *, max_bytes: int, max_events: int = 1 << 30) -> tuple[list[bytes], Cursor]:
         """Return lines from `cursor` on, without their ends, and where the next one begins.
 
-        At most `max_bytes` bytes of lines, but always at least one line where there is one.
+        At most `max_bytes` bytes of lines, but always at least one line where there is one; one that is too long comes
+        alone, as words that are no JSON.
         """
         available = self.head.offset - cursor.offset
         if available <= 0 or max_events <= 0:
@@ -149,13 +153,12 @@ class RunLog:
         with open(self.path, "rb", buffering=0) as file:
             data = os.pread(file.fileno(), min(max_bytes, available), cursor.offset)
             end = data.rfind(b"\n") + 1
-            while not end and len(data) < available:  # one line is longer than what was asked for
-                wanted = min(max(len(data), _BLOCK_BYTES), available - len(data))
-                more = os.pread(file.fileno(), wanted, cursor.offset + len(data))
-                if not more:
-                    break
-                end = len(data) + more.find(b"\n") + 1 if b"\n" in more else 0
-                data += more
+            if not end:  # one line is longer than what was asked for
+                end = _line_end(file.fileno(), cursor.offset + len(data), self.head.offset) - cursor.offset
+                if end > MAX_LINE_BYTES:
+                    return [_TOO_LONG], Cursor(cursor.event_id + 1, cursor.offset + end)
+                data = os.pread(file.fileno(), max(end, 0), cursor.offset)
+                end = data.rfind(b"\n") + 1  # none where the file was cut back meanwhile
         lines = data[:end].split(b"\n")[:-1]
         if len(lines) > max_events:
             lines = lines[:max_events]
@@ -174,3 +177,13 @@ class RunLog:
                     crc, offset = zlib.crc32(block, crc), offset + len(block)
             self._crc = offset, crc
         return crc
+
+
+def _line_end(fd: int, offset: int, size: int) -> int:
+    """Return the offset behind the first newline from `offset` on; 0 where there is none before `size`."""
+    while offset < size and (block := os.pread(fd, min(_SEARCHED_BYTES, size - offset), offset)):
+        newline = block.find(b"\n")
+        if newline >= 0:
+            return offset + newline + 1
+        offset += len(block)
+    return 0

@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from board_server.file_work import Lane
-from board_server.projected import MAX_LINE_BYTES
+from board_server.run_log import MAX_LINE_BYTES
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import RunView, apply_lines, layout, run_summary
 from mlgym_jax.events.run_summary import EMPTY, Key

@@ -16,6 +16,8 @@ import os
 import re
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn, TextIO
@@ -25,6 +27,7 @@ from mlgym_jax.events.layout import spell_number
 from mlgym_jax.execution.interruption import SIGNALS
 
 DONE, FAILED, WRONG_REQUEST, INTERRUPTED = 0, 1, 2, 130
+_LEAVING_SECONDS = 5.0  # so long a command that failed waits for its threads
 AS_JSON = "--json"
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO)
 _answers: TextIO | None = None  # where the documents go while a command answers in JSON
@@ -123,14 +126,26 @@ def _spelled(value: Any) -> Any:
 
 
 def leave(status: int) -> NoReturn:
-    """End the process. One that was interrupted waits for no thread: what they compile is not wanted any more."""
+    """End the process. One that was interrupted waits for no thread: what they compile is not wanted any more.
+
+    One that failed waits a while: after a folder that could not be made Orbax's threads wait for it for ever.
+    """
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # what comes while Python ends is not raised in the midst of that
-    if status == INTERRUPTED:
+    if status == INTERRUPTED or (status == FAILED and not _threads_end(_LEAVING_SECONDS)):
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(OSError, ValueError):
                 stream.flush()
         os._exit(status)
     sys.exit(status)
+
+
+def _threads_end(seconds: float) -> bool:
+    """Wait so long for the threads that Python would wait for; return whether they have ended."""
+    limit = time.monotonic() + seconds
+    waited_for = [one for one in threading.enumerate() if one is not threading.current_thread() and not one.daemon]
+    for one in waited_for:
+        threading.Thread.join(one, max(limit - time.monotonic(), 0.0))  # their own may raise what they met
+    return not any(one.is_alive() for one in waited_for)
 
 
 # What this project's own texts have outside of ASCII, for a terminal that has not.

@@ -52,6 +52,7 @@ def test_what_is_left_without_a_log_is_begun_by_its_id(study, begun, tmp_path, l
     status, _, err = run(study, tmp_path, "cut")
     assert status == 0, err
     assert mg.load_run(tmp_path / "cut").status == "DONE"
+    assert not list((tmp_path / "cut").rglob("*.tmp"))
 
 
 def test_a_killed_start_can_be_begun_again(study, tmp_path):

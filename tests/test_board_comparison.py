@@ -1,6 +1,7 @@
 """Runs side by side, over HTTP: the numbers are those of scipy, and a run that is not there is named."""
 
 import json
+import os
 
 import pytest
 from boards import write_run
@@ -98,3 +99,8 @@ def test_a_record_that_leads_elsewhere_is_not_read(client, tmp_path):
     outside.write_text('{"git": {"commit": "secret"}}')
     (tmp_path / "a" / "run.json").symlink_to(outside)
     assert client.json("/comparison?runs=a&runs=b")["code"] == {}
+
+
+def test_a_pipe_in_the_place_of_a_runs_record_holds_nothing_up(client, tmp_path):
+    os.mkfifo(tmp_path / "a/run.json")
+    assert client.json("/comparison?runs=a&runs=b")["runs"] == ["a", "b"]

@@ -81,6 +81,14 @@ def test_a_damaged_line_takes_nothing_else_away(client, tmp_path):
     assert len(client.json(f"/grid_searches/{RUN}/machine")["samples"]) == 1
 
 
+def test_no_more_of_messages_is_sent_than_fits_the_newest_first(tmp_path, monkeypatch):
+    log = [*study_events()[:3], *map(message, range(5))]
+    write_run(tmp_path, log)
+    monkeypatch.setattr(observed, "_MOST_BYTES", 3 * len(ev.encode(log[-1])))
+    found = Client(tmp_path).json(f"/grid_searches/{RUN}/machine")
+    assert found["messages"] == log[-3:]
+
+
 def test_samples_are_thinned_evenly_with_the_newest_and_messages_are_the_last(tmp_path, monkeypatch):
     monkeypatch.setattr(observed, "_MOST_SAMPLES", 4)
     monkeypatch.setattr(observed, "_MOST_MESSAGES", 2)

@@ -5,11 +5,13 @@ import os
 import random
 import threading
 import time
+import tracemalloc
 import zlib
 
 import pytest
 from boards import RUN, board, frame, numbered, say, study_events, write_run
 
+from board_server import run_log
 from board_server.errors import Conflict, NotFound, TryLater, WrongRequest
 from board_server.listing import Listing
 from board_server.run_log import RunLog
@@ -48,6 +50,22 @@ def test_every_line_is_found_by_its_id_whatever_the_sizes(path):
         lines, after = log.read(log.seek(number), max_bytes=1 << 30, max_events=1)
         assert lines == [written[number]] and after.event_id == number + 1
     assert log.seek(300) == log.seek(12_345) == log.head
+
+
+def test_of_a_line_that_is_too_long_no_more_is_kept_than_where_it_ends(path, monkeypatch):
+    monkeypatch.setattr(run_log, "MAX_LINE_BYTES", 1 << 20)
+    written = [encoded(0), b"x" * 40_000_000, encoded(2), encoded(3, 900_000), b"y" * 20_000_000]
+    path.write_bytes(b"".join(one + b"\n" for one in written))
+    log = RunLog(str(path))
+    assert log.refresh()
+    tracemalloc.start()
+    found = all_lines(log)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert [found[0], *found[2:4]] == [written[0], *written[2:4]] and len(found) == 5
+    assert peak < 8_000_000
+    for number in (0, 2, 3):
+        assert log.read(log.seek(number), max_bytes=1, max_events=1)[0] == [written[number]]
 
 
 def test_growth_is_taken_in_piece_by_piece_and_a_torn_end_is_left_for_later(path):

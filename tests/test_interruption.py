@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 
+import forks
 import pytest
 from conftest import ROOT
 from study_files import assert_same_outcome, events, finish, here, outcome, small, start, wait_until
@@ -277,3 +278,14 @@ def test_a_terminal_that_is_closed_makes_no_other_error():
         said += os.read(terminal, 1000)
     os.close(terminal)
     assert process.wait(30) == 7
+
+
+@pytest.mark.parametrize("status", [0, 1])
+def test_a_failed_command_ends_though_a_thread_does_not(status):
+    code = "import sys, threading; from mlgym_jax import command_line; command_line._LEAVING_SECONDS = 0.1\n"
+    code += "threading.Thread(target=threading.Event().wait, args=(float(sys.argv[2]),)).start()\n"
+    code += "print('said'); command_line.leave(int(sys.argv[1]))"
+    seconds = 0.3 if status == 0 else 1_000  # one that succeeded waits, as Python does
+    began = time.monotonic()
+    found = forks.run("engine", status, seconds, code=code, timeout=60)
+    assert (found.returncode, found.stdout) == (status, "said\n") and (status or time.monotonic() - began > 0.3)

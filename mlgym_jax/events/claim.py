@@ -22,6 +22,14 @@ def never_began(folder: str) -> bool:
         return False
 
 
+def is_empty(folder: str) -> bool:
+    """Tell whether this is a folder, no link to one, in which nothing is."""
+    try:
+        return not os.path.islink(folder) and not os.listdir(folder)
+    except OSError:
+        return False
+
+
 @contextlib.contextmanager
 def claimed(folder: str) -> Iterator[None]:
     """Be the one process that makes a folder a run; a process that ends, however it does, lets go of it.

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+
+_UNFINISHED = re.compile(r".+\.[0-9a-f]{8}\.tmp")  # as `write_whole` names it
 
 
 def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
@@ -32,6 +35,20 @@ def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
         raise
     if fsync:
         fsync_folder(folder)
+
+
+def remove_unfinished(folder: str) -> None:
+    """Remove what a killed `write_whole` has left in a folder and those right inside; nobody else may write there."""
+    for where in (folder, *(entry.path for entry in os.scandir(folder) if entry.is_dir(follow_symlinks=False))):
+        with contextlib.suppress(OSError):
+            for name in os.listdir(where):
+                if _UNFINISHED.fullmatch(name):
+                    os.unlink(os.path.join(where, name))
+
+
+def at_once(path: str, flags: int) -> int:
+    """Open a file as `open(…, opener=at_once)`: of a pipe that nobody writes nothing is read, and nobody waits."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def fsync_folder(folder: str | os.PathLike[str]) -> None:

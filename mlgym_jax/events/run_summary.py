@@ -19,7 +19,7 @@ from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.fast_lines import project_log
-from mlgym_jax.events.files import write_whole
+from mlgym_jax.events.files import at_once, write_whole
 from mlgym_jax.events.projection import LARGEST
 from mlgym_jax.events.ranking import default_monitor
 from mlgym_jax.events.views import ExperimentView, RunView
@@ -256,7 +256,7 @@ def _kept_in(storage: str) -> str | None:
 def owner(run_dir: str) -> str | None:
     """Return who made a run, as its `run.json` says."""
     try:
-        with open(os.path.join(run_dir, layout.RECORD), "rb") as file:
+        with open(os.path.join(run_dir, layout.RECORD), "rb", opener=at_once) as file:
             found = msgspec.json.decode(file.read(_RECORD_BYTES)).get(_MAKER)
     except (OSError, ValueError, AttributeError, RecursionError):
         return None

@@ -178,7 +178,8 @@ def _learning(of: Mapping[str, Any] | None, status: str) -> str | None:
         return None
     who = f"experiment {of['experiment_id']}"
     if of["state"] == "too early":
-        return f"After {of['num_epochs']} epochs of {who} it is too early to say whether it still learns."
+        epochs = f"{of['num_epochs']} epoch{'s' * (of['num_epochs'] != 1)}"
+        return f"After {epochs} of {who} it is too early to say whether it still learns."
     by = f"judged by the last {of['window_epochs']} of its {of['num_epochs']} epochs"
     if of["state"] == "levelled off":
         return f"{who.capitalize()} no longer gets better, {by}."

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from mlgym_jax.checkpoint.left_behind import in_place
 from mlgym_jax.errors import MlgymError, described
 from mlgym_jax.events import EventLog, LiveView, layout
+from mlgym_jax.events.files import remove_unfinished
 from mlgym_jax.publishing import Boards, Publication
 from mlgym_jax.reading.cells import in_notebook, is_interactive
 from mlgym_jax.reading.notebook import NotebookProgress
@@ -65,6 +66,7 @@ def writing(
         EventLog.open(path, sinks=[*shown, *watching.sinks, publication], follower=live.take) as log,
         in_place(log),
     ):
+        remove_unfinished(run_dir)
         live.load(path)
         followers.begin(run_dir)
         yield Written(log, live, publication)

@@ -17,7 +17,7 @@ from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import read_annotations
-from mlgym_jax.events.claim import claimed, never_began
+from mlgym_jax.events.claim import claimed, is_empty, never_began
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
 from mlgym_jax.events.log import is_being_written
@@ -29,10 +29,8 @@ _LEFT_AFTER_SECONDS = 5.0  # as on the board
 def create(event_storage: str, run_id: str | None, now: datetime.datetime, *, take_empty: bool = False) -> str:
     """Make a new run's folder and return its path; the id is the UTC time, with -2, -3… where that is taken.
 
-    A folder whose beginning was cut short before its log is taken over by whoever names its id.
-
-    Args:
-        take_empty: whether an empty one is taken over by its time, too, because the time says what is to be in it.
+    A folder whose beginning was cut short before its log is taken over by whoever names its id; an empty one, with
+    `take_empty`, by its time, too.
 
     Raises:
         MlgymError: the id is not allowed or taken; DiskError: the folder cannot be made.
@@ -49,12 +47,10 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime, *, ta
                 fsync_folder(event_storage)
                 return folder
             except FileExistsError:
-                if run_id is not None and never_began(folder):
+                if (take_empty and is_empty(folder)) or (run_id is not None and never_began(folder)):
                     return folder
                 if run_id is not None:
                     raise _taken(folder) from None
-                if take_empty and not os.path.islink(folder) and os.path.isdir(folder) and not os.listdir(folder):
-                    return folder
     except OSError as error:
         kind = DiskError if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EIO) else MlgymError
         raise kind(
@@ -129,11 +125,10 @@ def find(event_storage: str, run_id: str) -> str:
 
 def runs_in(folder: str) -> list[str]:
     """Return the ids of the runs in a folder, sorted; what is hidden is not whole yet, or is being removed."""
-    try:
-        names = sorted(os.listdir(folder))
-    except OSError:
-        return []
-    return [name for name in names if name[0] != "." and os.path.isfile(os.path.join(folder, name, layout.LOG))]
+    with contextlib.suppress(OSError):
+        names = sorted(name for name in os.listdir(folder) if name[0] != ".")
+        return [name for name in names if os.path.isfile(os.path.join(folder, name, layout.LOG))]
+    return []
 
 
 def require(run_dir: str | os.PathLike[str]) -> str:

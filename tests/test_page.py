@@ -200,7 +200,7 @@ def test_names_with_markup_are_text_and_strange_runs_are_shown(open_tab):
     page = tab.go("runs")
     page.get_by_role("link", name="<img src=x onerror").wait_for()
     lost = page.get_by_role("row").filter(has=page.locator("a[href^='#/runs/lost']"))
-    lost.get_by_text("lost", exact=True).wait_for()  # some seconds after its last event
+    lost.locator(".s-lost").wait_for()  # some seconds after its last event
     page = tab.show("runs/markup/analysis")
     page.get_by_role("heading", name="val/<script>alert(1)</script>").wait_for()
     page = tab.show("runs/failures/experiments/1")

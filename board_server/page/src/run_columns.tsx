@@ -211,10 +211,10 @@ export const COLUMNS: RunColumn[] = [
     id: "tags",
     title: "Tags",
     label: "Tags",
-    width: 150,
+    width: 124,
     cell: (run, group) => <Tags run={run} group={group} />,
   },
-  { id: "note", title: "Note", label: "Note", width: 170, cell: (run) => <Note run={run} /> },
+  { id: "note", title: "Note", label: "Note", width: 144, cell: (run) => <Note run={run} /> },
   {
     id: "duration",
     title: "Duration",

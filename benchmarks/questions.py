@@ -140,9 +140,8 @@ def tensorboard(url: str, of_run: str) -> Tool:
 
     def curves(person: Person) -> str:
         person.type(person.page.get_by_placeholder("Filter tags"), "val/f1")
-        person.page.locator("card-view").nth(1).wait_for(state="detached")
-        person.see(person.page.locator("card-view").filter(has_text="val/f1"))
-        person.page.locator("card-view line-chart").first.wait_for(state="attached")
+        chart = person.page.locator("scalar-card").filter(has_text="/f1")
+        chart.locator("line-chart").first.wait_for(state="attached")
         return f"{BY_EYE}: a chart of all runs"
 
     def parallel(person: Person) -> str:
@@ -172,8 +171,9 @@ def aim(url: str) -> Tool:
         person.click(page.get_by_role("link", name=explorer).first)
         person.click(page.get_by_role("button", name=adds))
         for name in names:  # found among many by a word that is typed
-            page.keyboard.type(name.partition(" ")[0].rpartition(".")[2])
-            person.click(page.get_by_role("option", name=name))
+            page.keyboard.press("Control+A")
+            page.keyboard.type(name.partition(" ")[0])
+            person.click(page.get_by_role("option").filter(has_text=name))
         page.keyboard.press("Escape")
         person.click(page.get_by_role("button", name="Search"))
 
@@ -183,7 +183,7 @@ def aim(url: str) -> Tool:
         return f"{BY_EYE}: a chart of all runs"
 
     def parallel(person: Person) -> str:
-        chosen(person, "Params", "Run Params", ["hparams.optimizer.learning_rate", "hparams.seed", 'f1 subset="val"'])
+        chosen(person, "Params", "Run Params", ["learning_rate", 'f1 subset="val"'])
         person.page.locator("svg path").nth(20).wait_for(state="attached")
         return f"{BY_EYE}: lines over axes"
 

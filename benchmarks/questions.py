@@ -5,8 +5,9 @@
 The same runs are shown by all three: two sweeps of configs/gs.py, an earlier and a later one, and one whose experiments
 failed. Each question begins at the tool's address with a browser that has never been there, on a server that has
 answered before. What is counted: clicks (what is typed into a field that was clicked is none more), and the seconds
-from opening the address until the answer's text or picture is there. How long a person looks for it is not in them. Where the tool
-says nothing that answers the question it is "no answer". "By eye" is a picture or a table that one has to judge.
+from opening the address until the answer's text or picture is there. How long a person looks for it is not in them.
+Where the tool says nothing that answers the question it is "no answer". "By eye" is a picture or a table that one has
+to judge.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ import contextlib
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -227,7 +228,8 @@ def ask(browser: Any, tool: Tool, pictures: str | None) -> list[Answer | str]:
 def _served(words: list[str], url: str) -> Iterator[None]:
     import urllib.request
 
-    with subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(words, start_new_session=True, **quiet) as process:
         try:
             for _ in range(600):
                 with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=5):
@@ -236,7 +238,7 @@ def _served(words: list[str], url: str) -> Iterator[None]:
             time.sleep(10)  # what it reads, it reads now
             yield
         finally:
-            process.terminate()
+            os.killpg(process.pid, signal.SIGTERM)  # with the workers that it started
 
 
 def _free_port() -> int:

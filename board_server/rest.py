@@ -24,6 +24,7 @@ from mlgym_jax.events.answers import experiment_as_data, run_as_data
 from mlgym_jax.events.verdict import verdict
 
 rest = Blueprint("rest", __name__)
+_MAX_VERDICTS = 200  # of some kilobytes each
 _MAX_EVENTS = 10_000
 _MAX_EVENT_BYTES = 1 << 24
 _EVENTS_BYTES = 1 << 20
@@ -128,7 +129,12 @@ async def run_verdict(run_id: str) -> Response:
         except MlgymError as error:
             raise WrongRequest(str(error)) from error
 
-    data, event_id = await board().store.projecting(run).read(told, at_once=False)
+    told_before, key = board().verdicts, (run.folder, run.log.identity, run.log.head.offset, monitor, mode, lost)
+    found = told_before.pop(key, None) or await board().store.projecting(run).read(told, at_once=False)
+    told_before[key] = found  # as the last one
+    data, event_id = found
+    if len(told_before) > _MAX_VERDICTS:
+        told_before.popitem(last=False)
     headers["X-Event-Id"] = str(event_id)
     return Response(data, content_type="application/json", headers=headers)
 

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import math
 import time
+from collections import OrderedDict
 from typing import Any, NamedTuple
 
 import msgspec
@@ -66,6 +67,8 @@ class Board:
         self.listing = Listing(store)
         self.subscriptions = Subscriptions(self.closing)
         self.exporter = Exporter()
+        # What was said of a run, by all that it depends on: computing it for 200 experiments takes 50 ms.
+        self.verdicts: OrderedDict[tuple[Any, ...], tuple[bytes, int]] = OrderedDict()
         self.num_sockets = 0
         self._listing_lock = asyncio.Lock()
         self._rows: list[dict[str, Any]] = []

@@ -198,7 +198,9 @@ class Parser(argparse.ArgumentParser):
         answer({"command": self.prog, "description": self.description, "options": [*map(_option, self._actions)]})
 
     def error(self, message: str) -> NoReturn:
-        raise MlgymError(f"{message}; see {self.prog} --help")
+        lacks = [one for one in self._actions if not one.option_strings and message.endswith(f"required: {one.dest}")]
+        hint = f", {lacks[0].help}" if lacks and lacks[0].help else ""
+        raise MlgymError(f"{message}{hint}; see {self.prog} --help")
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]
         """Parse the words of a command line.

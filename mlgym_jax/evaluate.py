@@ -6,6 +6,7 @@ python -m mlgym_jax.evaluate RUN_DIR --experiment=ID|best [--split=test] [--data
 from __future__ import annotations
 
 import dataclasses
+import math
 import sys
 import types
 from collections.abc import Mapping
@@ -18,6 +19,7 @@ from mlgym_jax.execution.interruption import Watch
 # What can be computed besides, as `reading.examined` names it.
 CURVES = ("confusion", "roc", "precision_recall", "calibration")
 _MOST_POINTS = 12  # of a curve that are printed
+_ROUNDING = 1e-5  # two programs that compute the same differ by no more
 
 if TYPE_CHECKING:
     from mlgym_jax.recording.evaluation import Evaluation
@@ -128,7 +130,9 @@ def _print(found: Evaluation) -> None:
     for name, score in found.scores.items():
         before = found.recorded.get(name)
         same = before is not None and (before == score or (before != before and score != score))
-        said = "" if before is None else "  as recorded" if same else f"  {before!r} was recorded"
+        near = before is not None and math.isclose(before, score, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
+        rounded = f"  as recorded, but for rounding ({before!r})" if near else f"  {before!r} was recorded"
+        said = "" if before is None else "  as recorded" if same else rounded
         print(f"  {name:<{width}}  {score:.6g}{said}")
     for line in found.curves:
         _print_curve(line)

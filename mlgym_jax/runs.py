@@ -71,7 +71,8 @@ def _count(name: str, text: str) -> int:
 
 
 def _list(arguments: list[str]) -> int:
-    parser = _parser("list", "List the runs of a folder, the latest first.", repeatable=("--tag",))
+    others = f"Other commands: {', '.join(name for name in _COMMANDS if name != 'list')}; each says more with --help."
+    parser = _parser("list", "List the runs of a folder, the latest first.", repeatable=("--tag",), epilog=others)
     parser.add_argument("--sort", default="-started", metavar="NAME", help=f"{', '.join(SORTS)}; -NAME for the reverse")
     parser.add_argument("--tag", action="append", default=[], help="only runs with this tag; may be repeated")
     parser.add_argument("--status", help=", ".join(STATUSES))

@@ -49,7 +49,7 @@ def test_runs_of_one_name_are_called_by_their_ids_and_chance_is_named(tmp_path):
     assert sentences[2] == (
         "c is better than a by 0.1500 in val/accuracy; one score alone cannot tell whether that is more than chance."
     )
-    assert sentences[3] == "d has no val/accuracy yet."
+    assert sentences[3] == "d has no val/accuracy."
 
 
 def test_of_a_loss_the_lesser_is_better(tmp_path):

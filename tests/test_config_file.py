@@ -1,5 +1,6 @@
 """Config files and overrides: every load is fresh, what is wrong is said in one line, overrides fit in."""
 
+import subprocess
 import sys
 import textwrap
 
@@ -289,3 +290,11 @@ def test_a_path_that_is_no_file(write, tmp_path):
         load_config(tmp_path)
     with pytest.raises(MlgymError, match=r"no such file\. There is no folder"):
         load_config(tmp_path / "none" / "a.py")
+
+
+def test_an_example_of_the_package_that_is_not_here_is_copied_by_what_the_error_says(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MlgymError, match=r"^--config=configs/gs\.py: no such file\.") as caught:
+        load_config("configs/gs.py")
+    subprocess.run(str(caught.value).splitlines()[-1], shell=True, check=True)
+    assert load_config("configs/gs.py").name == "digits-mlp"

@@ -40,6 +40,7 @@ def test_dates_and_times(spelled, tmp_path, caplog):
     codes = len({spelled.format(day) for day in DAYS}) - 1
     assert told.startswith("config.dataset: the column 'column' holds dates or times (")
     assert f"the codes 0 … {codes}, " in told and "ignore=('column',)" in told
+    assert ("dates=('column',)" in told) is spelled.startswith("{:%Y-%m-%d")  # in the form that is read as a date
 
 
 def test_words_that_hardly_come_again(tmp_path, caplog):

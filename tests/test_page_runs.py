@@ -211,3 +211,12 @@ def test_archived_runs_are_found_only_where_they_are_asked_for(tab, runs):
     shows(tab, "second study")
     page.get_by_label("Search").fill("second")
     page.get_by_text("archived ones are found with is:archived").wait_for()
+
+
+def test_a_run_is_compared_with_another_one_in_two_clicks(tab):
+    page = tab.go("runs/first")
+    page.get_by_role("link", name="Compare", exact=True).click()
+    offered = page.get_by_role("navigation", name="Compare it with")
+    offered.get_by_role("link", name="second study").click()
+    page.get_by_text("first study is better than second study").wait_for()
+    assert offered.count() == 0

@@ -227,6 +227,15 @@ register("model", "three")(lambda: nn.Dense(3))
     assert [one["label"] for one in events(result.run_dir, "evaluation_curves")[0]["curves"]] == ["0", "1", "2"]
 
 
+def test_what_is_plotted_of_a_kept_model_is_the_best_ones_where_none_is_named(result):
+    pyplot = pytest.importorskip("matplotlib.pyplot")
+    pyplot.switch_backend("Agg")
+    best = result.best(result.verdict()["monitor"])
+    titles = [draw().get_title() for draw in (result.plot.confusion, result.plot.roc)]
+    pyplot.close("all")
+    assert all(title.startswith(f"experiment {best.experiment_id}, val") for title in titles)
+
+
 def test_the_command_prints_what_is_asked_for(result):
     arguments = ("--experiment=1", "--split=val", "--confusion", "--roc", "--errors=2")
     status, out, err = here("evaluate", result.run_dir, *arguments)

@@ -1,5 +1,7 @@
 """What the split `test` says is in a report, of the epoch that is the best by what it is ranked by."""
 
+import io
+
 import pytest
 from study_files import here, small
 
@@ -34,3 +36,21 @@ def test_who_watches_a_run_does_not_choose_by_them(result):
     from mlgym_jax.reading.table import table
 
     assert not [column for column in table(result.view, "val/loss", "min").columns if "test/" in str(column.header)]
+
+
+def test_what_does_not_fit_is_named_below_and_nothing_is_broken_over_lines(result):
+    from rich.console import Console
+
+    from mlgym_jax.reading.table import table
+
+    whole = table(result.view, "val/loss", "min", with_test=True)
+    for width in (60, 80, 100, 200):
+        console = Console(width=width, record=True, file=io.StringIO())
+        found = table(result.view, "val/loss", "min", with_test=True, width=width)
+        console.print(found)
+        heads = [str(column.header).replace("\n", " ") for column in found.columns]
+        left = [str(one.header) for one in whole.columns if str(one.header) not in heads and "/" in str(one.header)]
+        lines = console.export_text().splitlines()
+        assert all(name in str(found.caption) for name in left)
+        assert not any("…" in line for line in lines if line.startswith(("│", "┃")))
+        assert len([line for line in lines if line.startswith("│")]) == 1  # an experiment, a line

@@ -8,6 +8,7 @@ import hashlib
 import inspect
 import os
 import re
+import shlex
 import sys
 import types
 from collections.abc import Callable, Mapping
@@ -102,9 +103,25 @@ def _check_there(file: str) -> None:
         names = sorted(name for name in os.listdir(folder) if name.endswith(".py"))
     if folder == file:
         raise MlgymError(f"--config={file}: a folder; name a file in it. There are: {listed(names)}")
+    if example := _example(file):
+        into = shlex.quote(os.path.dirname(file))
+        raise MlgymError(
+            f"--config={file}: no such file. It is an example of this package; to have it here:\n"
+            f"  mkdir -p {into} && cp {shlex.quote(example)} {into}"
+        )
     hint = f"{nearest(os.path.basename(file), names)} " if names else ". "
     there = f"In {folder} there are: {listed(names)}" if os.path.isdir(folder) else f"There is no folder {folder!r}"
     raise MlgymError(f"--config={file}: no such file{hint}{there}")
+
+
+def _example(file: str) -> str | None:
+    """Return where the package has the example that a path such as `configs/gs.py` means."""
+    package = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    folder, name = os.path.split(file)
+    for examples in (os.path.join(package, "example_configs"), os.path.join(os.path.dirname(package), "configs")):
+        if folder == "configs" and os.path.isfile(os.path.join(examples, name)):
+            return os.path.join(examples, name)
+    return None
 
 
 def _get_config_of(file: str) -> Callable[..., Any]:

@@ -121,7 +121,7 @@ def csv(
         elif words or name in categorical or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
             if name not in categorical:
-                warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target)
+                warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target, reads_dates=True)
         else:
             columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
     given = [name for name in columns if name != target]
@@ -258,11 +258,20 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     return [np.array([codes[key] for key in part]) for part in keys], shown
 
 
-def warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: bool, path: str = "dataset") -> None:
+def warn_of_codes(
+    name: str,
+    distinct: Sequence[str],
+    rows: int,
+    *,
+    is_target: bool,
+    path: str = "dataset",
+    reads_dates: bool = False,
+) -> None:
     """Say of which columns the numbers of distinct values say little: dates, identifiers, free text, measurements.
 
     Args:
         path: `dataset`, whose parameters can be set, or `data`, what is given in Python.
+        reads_dates: whether columns can be named that are dates, in the form of ISO 8601.
     """
     many = len(distinct) > _FEW and 2 * len(distinct) > rows
     last = len(distinct) - 1
@@ -276,10 +285,12 @@ def warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: b
             *(where if path == "data" else f"{where}.target", name, len(distinct), rows, regress),
         )
     elif not is_target and distinct and all(map(_DATE.match, distinct)):
+        can = reads_dates and all(map(_is_iso, distinct))
+        as_dates = f"have them read as dates: dates=({name!r},)" if can else "write them as numbers, such as days"
         _LOG.warning(
             "%s: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
-            "their letters; write them as numbers, such as days, or leave them out: %s",
-            *(where, name, listed(distinct, 3), last, drop),
+            "their letters; %s, or leave them out: %s",
+            *(where, name, listed(distinct, 3), last, as_dates, drop),
         )
     elif not is_target and (many or len(distinct) > _MANY):
         _LOG.warning(
@@ -291,6 +302,13 @@ def warn_of_codes(name: str, distinct: Sequence[str], rows: int, *, is_target: b
             else f"; if they are categories, say so: categorical=({name!r},); if they are texts, "
             f"the encoding component('bag_of_words', column={name!r}) counts their words",
         )
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        return bool(date_of(text))
+    except ValueError:
+        return False
 
 
 def _shown(number: decimal.Decimal) -> str:

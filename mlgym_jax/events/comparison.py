@@ -100,7 +100,7 @@ def _sentence(names: Sequence[str], score: Mapping[str, Any], i: int) -> str:
     """Say whether a run is better than the first, and whether that can be told from chance."""
     for name, found in ((names[0], score["runs"][0]), (names[i], score["runs"][i])):
         if found is None:
-            return f"{name} has no {score['name']} yet."
+            return f"{name} has no {score['name']}."
     found = score["differences"][i]
     is_better = found["mean"] > 0 if score["mode"] == "max" else found["mean"] < 0
     better, worse = (names[i], names[0]) if is_better else (names[0], names[i])

@@ -172,11 +172,12 @@ class Plots:
         _name(ax, "", left, f"no finite {score}", left + len(scores))
         return ax
 
-    def confusion(self, experiment: Any, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
+    def confusion(self, experiment: Any = None, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
         """Draw the confusion matrix of an experiment's kept model; return the Axes.
 
         Args:
-            experiment: one of the run's, or its id; `epoch` as for its `restore`; ax: the Axes to draw on.
+            experiment: one of the run's, or its id; by default the best by the run's monitor.
+            epoch: as for its `restore`; ax: the Axes to draw on.
 
         Raises:
             MlgymError: matplotlib is missing, no such experiment, checkpoint or split, or no single matrix of classes.
@@ -192,7 +193,7 @@ class Plots:
         draw_matrix(ax, record, f"experiment {found.experiment_id}, {split}")
         return ax
 
-    def roc(self, experiment: Any, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
+    def roc(self, experiment: Any = None, split: str = "val", *, epoch: int | None = None, ax: Any = None) -> Any:
         """Draw the receiver operating characteristic of an experiment's kept model, a line a class; return the Axes.
 
         The arguments and errors are those of `confusion`.
@@ -204,6 +205,8 @@ class Plots:
         return ax
 
     def _experiment(self, experiment: Any) -> Any:
+        if experiment is None:
+            return self._run.best(self._score(None))
         return experiment if hasattr(experiment, "restore") else self._run.experiment(experiment)
 
     def _score(self, score: str | None) -> str:

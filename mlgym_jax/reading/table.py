@@ -9,7 +9,7 @@ from typing import Any
 
 from mlgym_jax.config.spelling import spelled
 from mlgym_jax.errors import listed
-from mlgym_jax.reading.rows import chosen, report_columns
+from mlgym_jax.reading.rows import Column, chosen, report_columns
 from mlgym_jax.reading.speed import speed_in_words
 
 
@@ -24,7 +24,7 @@ def print_table(
     from rich.console import Console
 
     console = Console(width=None if sys.stdout.isatty() else piped_width(), highlight=False, markup=False)
-    grid = table(result.view, monitor, mode, limit, with_test=True, columns=columns)
+    grid = table(result.view, monitor, mode, limit, with_test=True, columns=columns, width=console.width)
     for line in verdict_lines(result.verdict(monitor, mode)):
         console.print(line, soft_wrap=True)  # whole, so that a command in it can be copied
     console.print(grid)
@@ -123,6 +123,7 @@ def table(
     *,
     with_test: bool = False,
     columns: Sequence[str] | None = None,
+    width: int | None = None,
 ) -> Any:
     """Return a rich table of a run's experiments, best first, those without a score last.
 
@@ -130,6 +131,7 @@ def table(
         with_test: show what the split "test" says of each experiment's best epoch, of its last one without a monitor;
             while a run goes on, nobody should choose by it.
         columns: the names of those that are shown, in their order.
+        width: how many characters there are; scores that do not fit beside the rest are then named below the table.
 
     Raises:
         MlgymError: a name that is no column's.
@@ -138,10 +140,16 @@ def table(
     from rich.text import Text
 
     found = chosen(report_columns(view, monitor, mode, limit, with_test=with_test), "people", columns)
-    grid = Table(title=f"{view.run_id} {view.name or ''} {view.status}", title_justify="left")
-    for column in found:
+    title = f"{view.run_id} {view.name or ''} {view.status}"
+    found, left = _fitting(found, width, monitor) if width and columns is None else (found, [])
+    whole = [one.name for one in found]
+    names = _short(found) if width and columns is None and _width(found, whole) > width else whole
+    caption = f"not shown: {listed([one.name for one in left], 6)}; --columns=… names what is" if left else None
+    grid = Table(title=title, title_justify="left", caption=caption, caption_justify="left")
+    for column, name in zip(found, names, strict=True):
         grid.add_column(
-            column.name,
+            name,
+            no_wrap=not column.is_swept and not column.is_words,
             justify="left" if column.is_words else "right",
             style="bold" if monitor and column.name == f"best {monitor}" else None,
             overflow="fold" if column.is_swept else "ellipsis",
@@ -149,6 +157,36 @@ def table(
     for row in zip(*(column.shown for column in found), strict=True):
         grid.add_row(*map(Text, row))
     return grid
+
+
+def _width(found: Sequence[Column], headings: Sequence[str]) -> int:
+    """Return how wide a table of columns is."""
+    lines = [max(map(len, heading.split("\n"))) for heading in headings]
+    return 1 + sum(3 + max([line, *map(len, one.shown)]) for line, one in zip(lines, found, strict=True))
+
+
+def _short(found: Sequence[Column]) -> list[str]:
+    """Return headings of two lines, in which swept names are without their sections where that leaves them apart."""
+    ends = [one.name.rpartition(".")[2] if one.is_swept else one.name for one in found]
+    names = [end if ends.count(end) == 1 else one.name for end, one in zip(ends, found, strict=True)]
+    return [name.replace(" ", "\n", 1) for name in names]
+
+
+def _fitting(found: Sequence[Column], width: int, monitor: str | None) -> tuple[list[Column], list[Column]]:
+    """Return the columns that fit beside each other, and the scores that do not.
+
+    Those of training are left out first, then the last ones; what the monitor's metric is on other splits at the end.
+    """
+    own = f"/{(monitor or '').partition('/')[2]} "
+    kept, left = list(found), []
+    scores = [one for one in found if "/" in one.name and not one.is_swept and not one.name.startswith("best ")]
+    order = sorted(reversed(scores), key=lambda one: (not one.name.startswith("train/"), own in f"{one.name} "))
+    for one in order:
+        if _width(kept, _short(kept)) <= width:
+            break
+        kept.remove(one)
+        left.append(one)
+    return kept, [one for one in found if one in left]
 
 
 def _words(hyperparameters: dict[str, Any]) -> str:

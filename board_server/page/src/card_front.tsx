@@ -68,8 +68,8 @@ export function CardFront({ store, id, card }: { store: RunStore; id: number; ca
               <>
                 <br />
                 <small>
-                  95 % interval of the mean of {exactValue(standing.n)}: {formatValue(ends[0])} to{" "}
-                  {formatValue(ends[1])}
+                  95 % interval of the mean of {exactValue(standing.n)}: {formatNumber(Number(ends[0]))} to{" "}
+                  {formatNumber(Number(ends[1]))}
                 </small>
               </>
             )}

@@ -205,7 +205,9 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
   const main = [run.monitor, ...run.scores]
     .filter((name): name is string => name !== null && !name.startsWith("train/"))
     .slice(0, 3);
-  const [id, status, ...progress] = fixed;
+  const [id, status, ...at] = fixed;
+  // Where within an epoch each is says something as long as it moves.
+  const progress = run.status === "RUNNING" ? at : at.filter((column) => !/batch|split/.test(column.id));
   const answer = scores.filter((column) => column.id === `best ${main[0]}`);
   const others = scores.filter((column) => !answer.includes(column));
   const usual = [
@@ -217,7 +219,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
     "started",
     "finished",
   ];
-  return { columns: [id!, ...answer, status!, ...swept, ...others, ...progress, ...more], usual };
+  return { columns: [id!, ...answer, status!, ...swept, ...others, ...at, ...more], usual };
 }
 
 /** What has not ended in a run that nobody writes any more does not run. */

@@ -1,6 +1,6 @@
 /** The columns of the list of runs: the answer first, then what led to it. */
 
-import { signal } from "@preact/signals";
+import { computed, signal } from "@preact/signals";
 import type { ComponentChildren } from "preact";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { runAddress, setView, view } from "./app";
@@ -9,6 +9,7 @@ import { formatAgo, formatBytes, formatDuration, formatTime } from "./format";
 import { change, mayWrite, readTags, tagChanges } from "./run_changes";
 import { type ListRow, originOf, searchWord, toggleWord } from "./run_list";
 import { noteOf } from "./run_tools";
+import { overview } from "./runs_feed";
 import { Spark } from "./spark";
 import type { Column } from "./table";
 import type { RunRow } from "./wire";
@@ -32,6 +33,15 @@ function toggleRun(id: string): void {
   setView({ runs: [...chosen] });
 }
 
+/** Names that more than one run has. */
+const shared = computed(() => {
+  const seen = new Set<string | null>();
+  const twice = new Set<string | null>();
+  for (const { name } of overview.value?.grid_searches ?? []) (seen.has(name) ? twice : seen).add(name);
+  return twice;
+});
+const IS_TIME = /^\d{4}-\d\d-\d\d--/; // which another column says
+
 function Name({ run }: { run: RunRow }) {
   const id = run.grid_search_id;
   return (
@@ -45,6 +55,7 @@ function Name({ run }: { run: RunRow }) {
       <a href={runAddress(id)} title={id}>
         {titleOf(run)}
       </a>
+      {run.name !== null && shared.value.has(run.name) && !IS_TIME.test(id) && <small>{`\u00a0${id}`}</small>}
       {run.archived && <small class="tag"> archived</small>}
     </>
   );
@@ -200,10 +211,10 @@ export const COLUMNS: RunColumn[] = [
     id: "tags",
     title: "Tags",
     label: "Tags",
-    width: 150,
+    width: 124,
     cell: (run, group) => <Tags run={run} group={group} />,
   },
-  { id: "note", title: "Note", label: "Note", width: 170, cell: (run) => <Note run={run} /> },
+  { id: "note", title: "Note", label: "Note", width: 144, cell: (run) => <Note run={run} /> },
   {
     id: "duration",
     title: "Duration",

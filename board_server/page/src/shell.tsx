@@ -60,7 +60,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
         Skip to content
       </button>
       <header class="top">
-        <a class="brand" href="#/runs">
+        <a class="brand" href="#/runs" aria-label="mlgym board">
           <svg viewBox="0 0 16 16" width="20" height="20" aria-hidden="true">
             <rect width="16" height="16" rx="3.5" />
             <path d="M3 11.5 6 7l2.5 2.5L13 4" />
@@ -130,6 +130,10 @@ function RunHead() {
   void view.value;
   const run = open.loaded.value ? open.run : null;
   const tab = path[2] === "experiments" ? "flow" : path[2];
+  useEffect(() => {
+    // On a phone the tabs go on beyond the edge.
+    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [tab]);
   return (
     <section class="runhead" aria-label="Run">
       <div class="title">

@@ -1,12 +1,13 @@
 /** Runs side by side: their curves, whether their scores can be told apart, and what differs. */
 
-import { useEffect, useMemo, useRef } from "preact/hooks";
+import { useEffect, useMemo, useRef, useState } from "preact/hooks";
 import { formatAddress } from "../address";
 import { dark, setView, view } from "../app";
 import { Chart } from "../chart";
 import { ChartChips } from "../chart_chips";
 import { Empty, Field, Select, Slider, Toggle } from "../controls";
 import { parseRegex } from "../filter";
+import { formatTime } from "../format";
 import { runLines } from "../run_lines";
 import { type Comparison, MOST_COMPARED, type Side, Sides } from "../run_sides";
 import { Differing, RunsTable } from "../runs_compared";
@@ -17,11 +18,14 @@ import { DEFAULTS, writeView } from "../view_state";
 import type { RunRow } from "../wire";
 import { SignIn } from "./settings";
 
+const MOST_BESIDE = 4; // that are offered at a click
+
 export function Compare() {
   const list = useRuns();
   const state = view.value;
   const ids = state.runs.slice(0, MOST_COMPARED);
   const key = [state.by, ...ids].join("\n");
+  const [isOpen, setOpen] = useState(false); // on a phone, where they would fill the screen
   const before = useRef<Sides | null>(null);
   const sides = useMemo(() => new Sides(ids, state.by, before.current), [key]);
   before.current = sides;
@@ -46,9 +50,14 @@ export function Compare() {
   const read = shown.filter((side) => side && !side.isOld).length;
   return (
     <div class="page sheet">
-      <div class="bartop controls">
-        <h1>Compare {ids.length > 1 ? `${ids.length} runs` : "runs"}</h1>
-        <Adding ids={ids} list={list ?? []} />
+      <div class={`bartop controls folding ${isOpen ? "open" : ""}`}>
+        <div class="wide bartop controls">
+          <h1>Compare {ids.length > 1 ? `${ids.length} runs` : "runs"}</h1>
+          <Adding ids={ids} list={list ?? []} />
+        </div>
+        <button type="button" class="narrow-only" aria-expanded={isOpen} onClick={() => setOpen(!isOpen)}>
+          {isOpen ? "Fewer controls" : "Controls"}
+        </button>
         {names.length > 0 && (
           <>
             <Select
@@ -98,12 +107,13 @@ export function Compare() {
               {sides.problem.value}
             </p>
           )}
+          <Beside ids={ids} list={list ?? []} />
+          {found && <Sentences found={found} />}
           {fitting.length > 0 && (
             <div class="charts first">
               <RunsChart key={fitting[0]} name={fitting[0]!} shown={shown} found={found} labelOf={labelOf} />
             </div>
           )}
-          {found && <Sentences found={found} />}
           <RunsTable ids={ids} shown={shown} found={found} by={by} rows={rows} labelOf={labelOf} />
           {read < ids.length && (
             <p class="none" role="status">
@@ -132,14 +142,37 @@ function labels(ids: readonly string[], shown: readonly (Side | undefined)[]): (
   };
 }
 
-/** One more run; of the same name first. */
-function Adding({ ids, list }: { ids: readonly string[]; list: readonly RunRow[] }) {
+/** The other runs, of the same name first. */
+function others(ids: readonly string[], list: readonly RunRow[]): RunRow[] {
   const own = new Set(list.filter((run) => ids.includes(run.grid_search_id)).map(({ name }) => name));
-  const others = list.filter((run) => !ids.includes(run.grid_search_id) && !run.deleted && !run.archived);
-  const ordered = [
-    ...others.filter(({ name }) => own.has(name)),
-    ...others.filter(({ name }) => !own.has(name)),
-  ];
+  const left = list.filter((run) => !ids.includes(run.grid_search_id) && !run.deleted && !run.archived);
+  return [...left.filter(({ name }) => own.has(name)), ...left.filter(({ name }) => !own.has(name))];
+}
+
+/** With what a run alone is compared at a click: those of its name, the latest first. */
+function Beside({ ids, list }: { ids: readonly string[]; list: readonly RunRow[] }) {
+  const [first] = ids;
+  const near = others(ids, list).slice(0, MOST_BESIDE);
+  if (ids.length !== 1 || !near.length) return null;
+  return (
+    <nav class="bartop" aria-label="Compare it with">
+      Compare it with
+      {near.map((run) => (
+        <a
+          key={run.grid_search_id}
+          class="button"
+          title={run.grid_search_id}
+          href={formatAddress(["compare"], { runs: `${first},${run.grid_search_id}` })}
+        >
+          {run.name ?? run.grid_search_id} <small>{formatTime(run.started_ms)}</small>
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+function Adding({ ids, list }: { ids: readonly string[]; list: readonly RunRow[] }) {
+  const ordered = others(ids, list);
   return (
     <>
       <Select

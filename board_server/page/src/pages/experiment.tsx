@@ -36,6 +36,9 @@ python -m mlgym_jax.export event_storage/${run} \\
   );
 }
 
+/** What was raised stands at the end of a stack trace. */
+const toEnd = (pre: HTMLElement | null) => pre?.scrollTo(0, pre.scrollHeight);
+
 export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   void store.version.value;
   void view.value;
@@ -64,6 +67,17 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   const files = `grid_searches/${encode(run.id)}/${id}`;
   const neighbours = [...run.experiments.keys()].sort((a, b) => a - b);
   const at = neighbours.indexOf(id);
+  const tried = {
+    ...Object.fromEntries(
+      Object.entries(e.hyperparameters).map(([name, value]) => [
+        name,
+        Array.isArray(value) ? formatValue(value) : value, // [32], as in all tables
+      ]),
+    ),
+    ...(e.fold === null ? {} : { fold: e.fold }),
+    ...(e.round ? { round: e.round } : {}),
+    ...(e.refit ? { "refit of experiments": formatIds(e.refit.experiments as number[]) } : {}),
+  };
   return (
     <div class="page sheet">
       <div class="bartop">
@@ -86,26 +100,14 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
       {e.error && (
         <section class="card failure" role="alert">
           <h2>{e.error}</h2>
-          {e.stacktrace && <pre tabIndex={0}>{e.stacktrace}</pre>}
+          {e.stacktrace && (
+            <pre tabIndex={0} ref={toEnd}>
+              {e.stacktrace}
+            </pre>
+          )}
         </section>
       )}
-      <div class="pair">
-        <section class="card">
-          <h2>Hyperparameters</h2>
-          <Tree
-            value={{
-              ...Object.fromEntries(
-                Object.entries(e.hyperparameters).map(([name, value]) => [
-                  name,
-                  Array.isArray(value) ? formatValue(value) : value, // [32], as in all tables
-                ]),
-              ),
-              ...(e.fold === null ? {} : { fold: e.fold }),
-              ...(e.round ? { round: e.round } : {}),
-              ...(e.refit ? { "refit of experiments": formatIds(e.refit.experiments as number[]) } : {}),
-            }}
-          />
-        </section>
+      <div class="pair beside">
         <section class="card">
           <h2>Scores</h2>
           <table class="plain">
@@ -143,6 +145,12 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
             </tbody>
           </table>
         </section>
+        {Object.keys(tried).length > 0 && (
+          <section class="card">
+            <h2>Hyperparameters</h2>
+            <Tree value={tried} />
+          </section>
+        )}
         <section class="card">
           <h2>Checkpoints</h2>
           {checkpoints?.length === 0 && (
@@ -179,14 +187,6 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
         </section>
       </div>
       <section>
-        <h2>Pipeline</h2>
-        {config ? (
-          <Pipeline config={config} swept={e.hyperparameters} />
-        ) : (
-          <p class="none">Its config is not there yet.</p>
-        )}
-      </section>
-      <section>
         <h2>Curves</h2>
         <ChartChips ungrouped />
         <div class="charts">
@@ -194,6 +194,14 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
             <ScoreChart key={name} store={store} name={name} experiments={only} height={190} ungrouped />
           ))}
         </div>
+      </section>
+      <section>
+        <h2>Pipeline</h2>
+        {config ? (
+          <Pipeline config={config} swept={e.hyperparameters} />
+        ) : (
+          <p class="none">Its config is not there yet.</p>
+        )}
       </section>
       <Recorded run={run.id} id={id} moment={`${e.status} ${e.checkpoint}`} />
       {config && (

@@ -61,7 +61,7 @@ export function ModelCard({ store, id }: { store: RunStore; id: number }) {
   if (problem && !card)
     return (
       <Empty title="This experiment has no model card yet">
-        <p>{problem}</p>
+        <p>The training writes it when an experiment has ended. {problem}</p>
         <a href={runAddress(run.id, "experiments", String(id))}>Back to the experiment</a>
       </Empty>
     );

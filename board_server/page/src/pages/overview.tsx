@@ -85,6 +85,14 @@ function Said({ run, verdict, by, mode }: { run: Run; verdict: Verdict; by: stri
           <Command text={verdict.resume} what="the command that resumes the run" />
         </>
       )}
+      {verdict.failures.map(({ kind, number, experiments: [first] }) => (
+        <p key={kind}>
+          <span class="bad">
+            {number} failed: {kind}.
+          </span>{" "}
+          <a href={runAddress(run.id, "experiments", String(first))}>Why experiment {first} did</a>
+        </p>
+      ))}
       {said.length > 0 && (
         <ul>
           {said.map((text) => (
@@ -191,8 +199,8 @@ function Influence({ run, verdict }: { run: Run; verdict: Verdict }) {
   );
 }
 
-function Progress({ run, verdict }: { run: Run; verdict: Verdict }) {
-  const { sentences, failures, progress } = verdict;
+function Progress({ verdict }: { verdict: Verdict }) {
+  const { sentences, progress } = verdict;
   const told = [sentences.experiments, sentences.runs_on].filter((text) => text !== undefined);
   return (
     <section class="card stretch">
@@ -205,14 +213,6 @@ function Progress({ run, verdict }: { run: Run; verdict: Verdict }) {
       )}
       {told.map((text) => (
         <p key={text}>{text}</p>
-      ))}
-      {failures.map(({ kind, number, experiments: [first] }) => (
-        <p key={kind}>
-          <span class="bad">
-            {number} failed: {kind}.
-          </span>{" "}
-          <a href={runAddress(run.id, "experiments", String(first))}>Why experiment {first} did</a>
-        </p>
       ))}
     </section>
   );
@@ -257,7 +257,7 @@ export function Overview({ store }: { store: RunStore }) {
         {top.length > 0 && <Top store={store} verdict={verdict} top={top} />}
         <Model run={run} verdict={verdict} />
         <Influence run={run} verdict={verdict} />
-        <Progress run={run} verdict={verdict} />
+        <Progress verdict={verdict} />
       </div>
     </div>
   );

@@ -210,7 +210,7 @@ export function Selection({ store }: { store: RunStore }) {
           onClick={() => setView({ pick: members.map(({ id }) => id) })}
           title="Highlight them on every tab"
         >
-          Choose these {members.length}
+          Choose {members.length === 1 ? "it" : `these ${members.length}`}
         </button>
         <button
           type="button"

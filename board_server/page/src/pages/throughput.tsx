@@ -68,7 +68,8 @@ export function Throughput({ store }: { store: RunStore }) {
     recent.reduce((sum, pulse) => sum + pick(pulse), 0) / 10;
   const measured = recent.flatMap(({ examplesPerSecond }) => examplesPerSecond);
   const rate = (amount: number) => (seconds > 0 ? formatNumber(Math.round(amount / seconds)) : "–");
-  const tiles: [string, string, string][] = [
+  const isLive = run.status === "RUNNING" || pulses.length > 0; // else there is nothing to wait for
+  const live: [string, string, string][] = [
     ["Connection", connection.value.state, "of this page with the board"],
     [
       "Events",
@@ -84,16 +85,19 @@ export function Throughput({ store }: { store: RunStore }) {
       "from the event to this page, last 10 s",
     ],
     [
-      "Examples",
-      `${rate(total)} /s`,
-      `${formatNumber(total)} in ${formatDuration(seconds * 1000)} of training`,
-    ],
-    [
       "Examples now",
       measured.length
         ? `${formatNumber(Math.round(measured.reduce((a, b) => a + b, 0) / measured.length))} /s`
         : "–",
       "as the training measures, last 10 s",
+    ],
+  ];
+  const tiles: [string, string, string][] = [
+    ...(isLive ? live : []),
+    [
+      "Examples",
+      `${rate(total)} /s`,
+      `${formatNumber(total)} in ${formatDuration(seconds * 1000)} of training`,
     ],
     ["Steps", `${rate(steps)} /s`, `${formatNumber(steps)} in all`],
     [
@@ -123,23 +127,25 @@ export function Throughput({ store }: { store: RunStore }) {
             return model(x, y, known ? "examples a second, all experiments" : "epochs a second");
           }}
         />
-        <Chart
-          title="events a second"
-          syncKey="live"
-          note="received here since this page was opened"
-          apart
-          build={() => {
-            const begin = pulses[0]?.second ?? 0;
-            const x: number[] = [];
-            const y: number[] = [];
-            for (const { second, events } of pulses) {
-              while (x.length < second - begin) y.push(x.push(x.length) && 0); // seconds without an event
-              x.push(second - begin);
-              y.push(events);
-            }
-            return model(x, y, "events");
-          }}
-        />
+        {isLive && (
+          <Chart
+            title="events a second"
+            syncKey="live"
+            note="received here since this page was opened"
+            apart
+            build={() => {
+              const begin = pulses[0]?.second ?? 0;
+              const x: number[] = [];
+              const y: number[] = [];
+              for (const { second, events } of pulses) {
+                while (x.length < second - begin) y.push(x.push(x.length) && 0); // seconds without an event
+                x.push(second - begin);
+                y.push(events);
+              }
+              return model(x, y, "events");
+            }}
+          />
+        )}
       </div>
       <section>
         <h2>Compiled programs</h2>

@@ -199,10 +199,6 @@ class GroupRunner:
         self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
         return again()
 
-    def rewind(self, snapshot: Snapshot) -> None:
-        """Stand again where a snapshot was taken since the rows were laid out; nothing later was dispatched."""
-        self._blocks = self._before = list(snapshot.blocks)
-
     def snapshot(self) -> Snapshot:
         """Return the present states of all rows; it stays what it is when training goes on, unless that overwrites."""
         return Snapshot(self._base, list(self._blocks), self.num_rows, is_lent=self.overwrites)

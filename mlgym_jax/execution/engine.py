@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import math
 import time
@@ -30,9 +29,6 @@ Kept = Callable[[int, Sequence[int]], Sequence[int]]
 # share of the epoch. A program is dispatched in no time, its many steps, or one with callbacks on a CPU, are not.
 _LATE_SECONDS = 0.002
 _LATE_SHARE = 0.05
-# So long does an epoch take at the most behind which two are dispatched: of longer ones a judgement is a small part,
-# and one state more is a large one.
-_SHORT_SECONDS = 0.1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,7 +89,6 @@ def fit(
     first_epoch: int,
     early_stopping: Callable[[Any], bool] | None,
     stopped: Stopped | None = None,
-    may_stop: bool = True,
     kept: Kept | None = None,
     intervals: Mapping[str, int] | None = None,
     middle: Middle | None = None,
@@ -103,15 +98,12 @@ def fit(
     """Train every row of a started runner on from `first_epoch` to `num_epochs`; histories grow in place.
 
     `stopped` judges all rows together, as a search does that drops the worst; it is not asked after the last epoch.
-    `may_stop` tells whether that, or `early_stopping`, ends some before the last epoch; a divergence may anyway.
     `kept` says of which rows the state after an epoch will be wanted: from an accelerator they are copied meanwhile.
     `intervals` names the scores that exist only every so many epochs; the others are left out of those epochs' reports.
     `rests` are epochs after which nothing is dispatched before their report was consumed.
     A report is handed out as soon as its epoch is over. Where dispatching takes no time, and states are not
-    overwritten, the next epoch is dispatched before that, so that effects cost the devices none. Of short epochs on a
-    CPU two are dispatched, where nothing `may_stop`, so that judgements cost none, either; who diverges all the same
-    ends after its own epoch, and those that were under way then are dispatched anew. Of an epoch in stretches, each is
-    told; the first one begins in its `middle`, if that is given.
+    overwritten, the next epoch is dispatched before that, so that effects cost the devices none. Of an epoch in
+    stretches, each is told; the first one begins in its `middle`, if that is given.
     """
     done = first_epoch - 1
     left = stopped(histories, done) if stopped is not None and 0 < done < num_epochs else {}
@@ -125,16 +117,10 @@ def fit(
     active = np.array([done < end for end in ended_at], bool)
     if not active.any() or done >= num_epochs:
         return
-    under_way = collections.deque([(yield from _dispatched(runner, active, first_epoch, clock, middle))])
-    snapshot, over = None, 0.0
+    pending = yield from _dispatched(runner, active, first_epoch, clock, middle)
     for epoch in range(first_epoch, num_epochs + 1):
-        pending = under_way.popleft()
-        found, values, replanned = _finished(runner, pending, active, epoch, snapshot if under_way else None)
-        if replanned is not None:
-            under_way.clear()
-        snapshot = pending.after if under_way else runner.snapshot()
-        began, over = max(pending.began, over), clock()
-        seconds = over - began - pending.paused
+        found, values, replanned = _finished(runner, pending, active, epoch)
+        seconds = clock() - pending.began - pending.paused
         scores, ended, told = {}, {}, values.tolist()
         left_out = [name for name in runner.names if epoch % (intervals or {}).get(name, 1)]
         for row in np.flatnonzero(active).tolist():
@@ -152,33 +138,29 @@ def fit(
                     ended[row] = Verdict(reason)
                     active[row] = False
         going_on = bool(active.any()) and epoch < num_epochs
-        if ended and under_way:
-            runner.rewind(snapshot)
-            under_way.clear()
         rows = runner.worth_laying_out(active) if going_on and ended else None
         compacted = None if rows is None else np.flatnonzero(active).tolist()
+        snapshot = runner.snapshot()
         wanted = kept(epoch, [*scores]) if kept is not None and is_remote(snapshot.blocks) else ()
         copies = begin_copies(snapshot, wanted)
         report = EpochReport(epoch, scores, ended, snapshot, compacted, seconds, replanned, found, copies)
-        ahead = _ahead(runner, pending, snapshot, seconds, may_stop) if going_on and rows is None else 0
-        for later in range(epoch + 1 + len(under_way), min(epoch + ahead, num_epochs) + 1):
-            if later - 1 in rests or (under_way and under_way[-1].found is None):
-                break
-            under_way.append((yield from _dispatched(runner, active, later, clock)))
+        at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
+        ahead = going_on and rows is None and at_once and not runner.overwrites and epoch not in rests
+        if ahead:
+            pending = yield from _dispatched(runner, active, epoch + 1, clock)
         yield report
         if not going_on:
             return
         if rows is not None:
             runner.lay_out(rows)
-        if not under_way:
-            under_way.append((yield from _dispatched(runner, active, epoch + 1, clock)))
+        if not ahead:
+            pending = yield from _dispatched(runner, active, epoch + 1, clock)
 
 
 class _Pending(NamedTuple):
     """An epoch under way: when its dispatch began and ended, and how long whoever heard of its stretches took.
 
-    `found` is what `read_scores` takes, None if memory ran out, which is the `error` then; `after` are the states that
-    it leaves.
+    `found` is what `read_scores` takes, None if memory ran out, which is the `error` then.
     """
 
     began: float
@@ -186,16 +168,6 @@ class _Pending(NamedTuple):
     paused: float
     found: Any
     error: jax.errors.JaxRuntimeError | None
-    after: Snapshot
-
-
-def _ahead(runner: GroupRunner, pending: _Pending, snapshot: Snapshot, seconds: float, may_stop: bool) -> int:
-    """Return how many epochs may be under way while the report of this one is consumed."""
-    at_once = pending.dispatched - pending.began <= max(_LATE_SECONDS, _LATE_SHARE * seconds)
-    if not at_once or runner.overwrites:
-        return 0
-    # What is copied from an accelerator would wait for both.
-    return 2 if seconds < _SHORT_SECONDS and not may_stop and not is_remote(snapshot.blocks) else 1
 
 
 def _dispatched(
@@ -217,17 +189,13 @@ def _dispatched(
         told = clock()
         yield reached
         paused += clock() - told
-    return _Pending(began, clock(), paused, found, refused, runner.snapshot())
+    return _Pending(began, clock(), paused, found, refused)
 
 
 def _finished(
-    runner: GroupRunner, pending: _Pending, active: np.ndarray, epoch: int, before: Snapshot | None
+    runner: GroupRunner, pending: _Pending, active: np.ndarray, epoch: int
 ) -> tuple[Found, np.ndarray, float | None]:
-    """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device.
-
-    Args:
-        before: the states before it, if more than this epoch is under way; None: the runner stands after it.
-    """
+    """Wait for an epoch; where memory runs out, train it again with fewer experiments at once, down to one a device."""
     found, error, replanned = pending.found, pending.error, None
     while True:
         if error is None or not runner.snapshot().is_gone:  # else there is nothing to try it again with
@@ -236,9 +204,7 @@ def _finished(
                 return found, runner.read_scores(found), replanned
             except jax.errors.JaxRuntimeError as refused:
                 error = refused
-        if before is not None:
-            runner.rewind(before)
         seconds = runner.halve() if is_out_of_memory(error) else None
         if seconds is None:
             raise error
-        found, error, before, replanned = None, None, None, (replanned or 0.0) + seconds
+        found, error, replanned = None, None, (replanned or 0.0) + seconds

@@ -199,7 +199,6 @@ def _fit(
         first_epoch=first_epoch,
         early_stopping=job.early_stopping,
         stopped=functools.partial(_stopped, training),
-        may_stop=job.may_stop,
         kept=functools.partial(_kept, training),
         intervals=job.intervals,
         middle=middle,

@@ -59,7 +59,7 @@ def too_little_memory(device: Any, num_experiments: int, state_bytes: int) -> st
     have = "" if limit is None else f", and a device has {limit:,}"
     fewer = "fewer experiments in a run, or " if num_experiments > 1 else ""
     return (
-        f"memory ran out: states of {num_experiments} experiments take {needed:,} bytes, at least twice while an epoch "
-        f"trains{have}. Less is needed by {fewer}a smaller model, optimizers that keep less than Adam, a smaller "
-        "config.loader.batch_size, config.loader.microbatches, config.remat and config.precision"
+        f"memory ran out: states of {num_experiments} experiments take {needed:,} bytes, twice while an epoch trains "
+        f"that does not overwrite them{have}. Less is needed by {fewer}a smaller model, optimizers that keep less than "
+        "Adam, a smaller config.loader.batch_size, config.loader.microbatches, config.remat and config.precision"
     )

@@ -143,9 +143,7 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
             if refit is None and not study.search.is_adaptive and (alike := repeated(assignments, drawn=drawn)):
                 _LOG.warning("%s", alike)
             if hint := advice([job.group for job in jobs]):
-                _LOG.warning(
-                    "%s. They are compiled one after the other; %s", in_words([j.group for j in jobs], because), hint
-                )
+                _LOG.warning("%s. Each is compiled for itself; %s", in_words([j.group for j in jobs], because), hint)
             return dataclasses.replace(
                 study,
                 experiments=(*study.experiments, *experiments),

@@ -10,7 +10,8 @@ Synopsis:
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+import sys
+from collections.abc import Hashable, Sequence
 from itertools import groupby
 from typing import Any
 
@@ -29,7 +30,7 @@ def share_explained(values: Sequence[Any], scores: Sequence[float]) -> float:
 
 def share_of_ranks(values: Sequence[Any], ranked: Sequence[float]) -> float:
     """Return the same of scores whose `ranks` are known."""
-    groups: dict[str, list[float]] = {}
+    groups: dict[Hashable, list[float]] = {}
     for place, rank in zip(binned(values), ranked, strict=True):
         groups.setdefault(place, []).append(rank)
     number, middle = len(ranked), (len(ranked) + 1) / 2
@@ -55,16 +56,18 @@ def ranks(scores: Sequence[float]) -> list[float]:
     return found
 
 
-def binned(values: Sequence[Any]) -> list[str]:
-    """Return the bin of each value: more than eight different numbers in eight of about equal count, else its own."""
+def binned(values: Sequence[Any]) -> list[Hashable]:
+    """Return the bin of each value: more than eight different numbers in eight of about equal count, else its own.
+
+    None is no word, and 0 and -0 are one number.
+    """
     numbers = [value for value in values if value is not None]
     if not is_numeric(numbers) or len(set(numbers)) <= _MOST_BINS:
-        return [repr(float(value)) if _is_number(value) else str(value) for value in values]
+        return [value + 0.0 if _is_number(value) else None if value is None else str(value) for value in values]
     ranked = iter(ranks(numbers))
     last = _MOST_BINS - 1
     return [
-        "None" if value is None else str(min(last, int((next(ranked) - 0.5) / len(numbers) * _MOST_BINS)))
-        for value in values
+        None if value is None else min(last, int((next(ranked) - 0.5) / len(numbers) * _MOST_BINS)) for value in values
     ]
 
 
@@ -74,4 +77,4 @@ def is_numeric(values: Sequence[Any]) -> bool:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) is not bool and isinstance(value, int | float) and math.isfinite(value)
+    return type(value) is not bool and isinstance(value, int | float) and abs(value) <= sys.float_info.max

@@ -15,7 +15,7 @@ shown or set for the process: that is left to the notebook or the script.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.config.spelling import columns, spelled
@@ -247,7 +247,7 @@ def _influence_of(pyplot: Any, axes: Any, values: Sequence[Any], scores: Sequenc
     numeric = is_numeric(values)
     places, different = (values, []) if numeric else words_along(values)
     axes.plot(places, scores, "o", color="0.6", markersize=3, label="experiments")
-    groups: dict[str, list[int]] = {}
+    groups: dict[Hashable, list[int]] = {}
     for number, group in enumerate(binned(values)):
         groups.setdefault(group, []).append(number)
     means = sorted(

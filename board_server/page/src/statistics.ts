@@ -180,18 +180,19 @@ export const MAX_BINS = 8;
 
 /**
  * Put values into at most so many bins of about equal count, if there are more than eight numbers; equal values share a
- * bin, words and “none” are bins of their own.
+ * bin, words and what has no value are bins of their own.
  */
-export function bins(values: readonly (number | string | null)[], most = MAX_BINS): (number | string)[] {
+export function bins(
+  values: readonly (number | string | null)[],
+  most = MAX_BINS,
+): (number | string | null)[] {
   const numbers = values.filter((value): value is number => typeof value === "number");
   if (new Set(numbers).size <= MAX_BINS || values.some((value) => typeof value === "string"))
-    return values.map((v) => v ?? "(none)");
+    return [...values];
   const ranked = ranks(numbers);
   let i = 0;
   return values.map((value) =>
-    value === null
-      ? "(none)"
-      : Math.min(most - 1, Math.floor(((ranked[i++]! - 0.5) / numbers.length) * most)),
+    value === null ? null : Math.min(most - 1, Math.floor(((ranked[i++]! - 0.5) / numbers.length) * most)),
   );
 }
 
@@ -204,7 +205,7 @@ export function varianceExplained(
   values: readonly (number | string | null)[],
   scores: readonly number[],
 ): number {
-  const groups = new Map<number | string, number[]>();
+  const groups = new Map<number | string | null, number[]>();
   const ranked = ranks(scores);
   bins(values).forEach((bin, i) => {
     const group = groups.get(bin);

@@ -76,7 +76,7 @@ def finished(tmp_path_factory):
         ("report", ["{}/storage"], r"\S+/storage is no run's folder, but holds runs: first; name one of them"),
         ("report", ["{}"], r"no run '\S+' in "),
         ("report", ["{}/config.py"], r"no run 'config\.py' in '\S+'\. Runs there: none"),
-        ("report", [], r"the following arguments are required: run_dir; see python -m mlgym_jax\.report --help"),
+        ("report", [], r"required: run_dir, the run's folder, its id .*; see python -m mlgym_jax\.report --help"),
         ("report", ["{}/storage/first", "--jsn"], r"unknown option --jsn; did you mean '--json'\?"),
         ("report", ["{}/storage/first", "--monitor=val/acc"], r"no such score; did you mean 'val/accuracy'\? Scores: "),
         ("report", ["{}/storage/first", "--mode=best"], r"--mode: invalid choice: 'best' \(choose from .*min.*max"),

@@ -143,7 +143,7 @@ LINES = [
     (
         "group_compiled",
         dict(group=0, experiments=[0, 1], plan="map+scanx2", reason="small", compile_seconds=2.9),
-        r""""group":0,"experiments":[0,1],"plan":"map+scanx2","reason":"small","compile_seconds":2.9,"num_examples":null,"mesh":null,"flops_per_step":null,"bytes_per_device":null""",
+        r""""group":0,"experiments":[0,1],"plan":"map+scanx2","reason":"small","compile_seconds":2.9,"num_examples":null,"mesh":null,"flops_per_step":null,"bytes_per_device":null,"waited_seconds":null""",
     ),
     (
         "group_compiled",
@@ -158,7 +158,7 @@ LINES = [
             flops_per_step=7373826,
             bytes_per_device=6747319,
         ),
-        r""""group":0,"experiments":[0,1],"plan":"map+scanx2","reason":"small","compile_seconds":2.9,"num_examples":1438,"mesh":"experiment:2,data:1","flops_per_step":7373826,"bytes_per_device":6747319""",
+        r""""group":0,"experiments":[0,1],"plan":"map+scanx2","reason":"small","compile_seconds":2.9,"num_examples":1438,"mesh":"experiment:2,data:1","flops_per_step":7373826,"bytes_per_device":6747319,"waited_seconds":null""",
     ),
     (
         "group_trained",

@@ -185,7 +185,7 @@ def test_a_model_card_is_one_page_of_paper_with_its_score_and_interval(open_file
     summary.wait_for()
     own = result.verdict()["candidate"]
     told = summary.inner_text()
-    low, high = (f"{end:.6g}" for end in own["interval"])
+    low, high = (f"{end:.4g}" for end in own["interval"])
     assert f"95 % interval of the mean of 3: {low} to {high}" in told
     assert summary.locator("strong span").get_attribute("title") == str(result.verdict()["best"]["score"])
     tab.wait_until("name => board.store.value.drawn.get(name)?.lines.length === 1", "val/f1")

@@ -104,7 +104,7 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
             outputs, updated = trained(params, state, inputs, key)
             return outputs, {**state, **updated}
         if not tells_all:
-            return evaluated(params, state, inputs, key), state
+            return unchanged(params, state, inputs, key, train), state
         new = DenyList(("params", *state))  # what is there already stays as it is
         try:
             outputs, created = called(params, state, inputs, key, train, mutable=new)
@@ -112,10 +112,12 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
             outputs, created = called(params, state, inputs, key, train, mutable=DenyList("params"))
         return outputs, {**created, **state}
 
-    def evaluated(params: Any, state: Any, inputs: Any, key: jax.Array) -> Any:
+    def unchanged(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> Any:
         try:
-            return called(params, state, inputs, key, False)
+            return called(params, state, inputs, key, train)
         except ModifyScopeVariableError:  # it changes variables in whatever mode; evaluation leaves them as they are
+            if train:
+                raise
             outputs, updated = called(params, state, inputs, key, False, mutable=list(state))
             note_statistics(state.get("batch_stats", {}), updated.get("batch_stats", {}))
             return outputs

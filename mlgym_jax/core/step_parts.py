@@ -123,8 +123,8 @@ class StepParts:
         found = jax.value_and_grad(function, has_aux=True)
         found = computed_again(found) if "remat" in self else found
 
-        def call(*args: Any) -> Any:
-            value, gradients = found(*args)
+        def call(*args: Any, **named: Any) -> Any:
+            value, gradients = found(*args, **named)
             return value, conjugated(gradients)
 
         return call

@@ -34,10 +34,11 @@ def odd_modes(study: Mapping[str, Any], search: Any) -> tuple[str, ...]:
     """Say where a plain config takes the highest loss or error for the best, or the lowest of a built-in metric."""
     said = []
     of_search = {name: getattr(search, name, None) for name in ("monitor", "mode")}
+    metrics = {"metrics": study.get("metrics")}  # alone: what these sections say is what is looked at
     for section in _CHOOSES:
         own = of_search if section == "search" else study.get(section)
         monitor, mode = (own.get("monitor"), own.get("mode")) if isinstance(own, Mapping) else (None, None)
-        if not isinstance(monitor, str) or mode not in ("min", "max") or mode == default_mode(monitor, study):
+        if not isinstance(monitor, str) or mode not in ("min", "max") or mode == default_mode(monitor, metrics):
             continue
         _, _, metric = monitor.partition("/")
         component = (study.get("metrics") or {}).get(metric) or {}

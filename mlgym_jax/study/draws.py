@@ -11,6 +11,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.scoring import named
+from mlgym_jax.core.targets import wrong_weights
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.errors import ConfigError
@@ -64,7 +65,7 @@ def check_draws(
         with named("sampler"):
             sampler = components.bind(dict(zip(swept, own, strict=True)))["sampler"]
             found = np.asarray(sampler(_Rows(table, rows)), np.float64)
-        wrong = ~(np.isfinite(found) & (found >= 0))
+        wrong = wrong_weights(found)
         if wrong.any():
             raise ConfigError(
                 "sampler",

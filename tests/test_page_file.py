@@ -196,6 +196,24 @@ def test_a_model_card_is_one_page_of_paper_with_its_score_and_interval(open_file
     assert len(re.findall(rb"/Type\s*/Page\b", tab.page.pdf(format="A4"))) > 1
 
 
+def test_who_goes_somewhere_while_the_file_is_unpacked_stays_there(open_file, storage, tmp_path):
+    slow = tmp_path / "slow.js"
+    slow.write_text(
+        "const read = Response.prototype.arrayBuffer;"
+        "Response.prototype.arrayBuffer = async function () {"
+        "  if (!globalThis.unpack) await new Promise((go) => { globalThis.unpack = go });"
+        "  return read.call(this);"
+        "};"
+    )
+    tab = open_file([load_run(str(storage / DIGITS))], slow)
+    tab.wait_until("() => globalThis.unpack !== undefined")
+    tab.show(f"runs/{DIGITS}/selection")
+    tab.wait_until("() => document.title.startsWith('selection')")
+    tab.page.evaluate("() => { globalThis.unpack() }")
+    tab.wait_until(SHOWN)
+    assert tab.page.evaluate("location.hash") == f"#/runs/{DIGITS}/selection"
+
+
 def test_every_view_of_every_run_is_accessible_and_markup_is_text(open_file, storage):
     axe = PAGE / "node_modules" / "axe-core" / "axe.min.js"
     if not axe.exists():

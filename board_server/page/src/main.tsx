@@ -7,6 +7,7 @@ import "./styles/controls.css";
 import "./styles/data.css";
 import "./styles/pages.css";
 import "./styles/runs.css";
+import { parseAddress } from "./address";
 import {
   address,
   foreign,
@@ -179,8 +180,9 @@ function Page() {
   }, [formatAddressOf(path)]);
   useEffect(() => {
     if (path.length) return;
-    if (isSaved) void saved().then(({ first }) => location.replace(first));
-    else navigate(["runs"], {}, true);
+    if (!isSaved) return navigate(["runs"], {}, true);
+    // By then the reader may have gone somewhere, of which no effect knows yet.
+    void saved().then(({ first }) => parseAddress(location.hash).path.length || location.replace(first));
   }, [path.length]);
   return (
     <Shell>

@@ -1,6 +1,8 @@
 """Epochs in stretches: the same numbers, told and kept on the way, also after a kill in their middle."""
 
+import errno
 import signal
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -11,8 +13,9 @@ from study_files import events, finish, here, kill, scores, start, wait_until, w
 
 import mlgym_jax as mg
 from mlgym_jax import component, grid
+from mlgym_jax.checkpoint import middle
 from mlgym_jax.checkpoint.middle import read_middle
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.execution.memory import memory_needed
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
@@ -231,3 +234,42 @@ def runner_end(reached):
             next(reached)
         except StopIteration as end:
             return end.value
+
+
+@pytest.fixture
+def study_of_many_middles():
+    return of_ten_classes((8,), component("sgd", learning_rate=0.1)) | {
+        "num_epochs": 2,
+        "checkpoint_interval_seconds": 0.0,
+    }
+
+
+def test_training_goes_on_while_a_middle_is_written(study_of_many_middles, tmp_path, monkeypatch):
+    epoch_has_ended, waited, write = threading.Event(), [], middle.write_whole
+
+    def slow(*arguments):
+        waited.append(epoch_has_ended.wait(30))
+        write(*arguments)
+
+    def sink(_, events):
+        if any(event["event_type"] == "evaluation_result" for event in events):
+            epoch_has_ended.set()
+
+    monkeypatch.setattr(middle, "write_whole", slow)
+    mg.run(study_of_many_middles, event_storage=tmp_path, run_id="one", plan="map+stretch", sinks=[sink])
+    assert waited and all(waited)
+    assert not (tmp_path / "one/checkpoints/middle/group_0").exists()
+
+
+def test_a_middle_that_the_disk_refuses_ends_the_run_which_goes_on_from_what_there_is(
+    study_of_many_middles, tmp_path, monkeypatch
+):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    whole = mg.run(study_of_many_middles, event_storage=tmp_path, plan="map+stretch")
+    with monkeypatch.context() as patched:
+        patched.setattr(middle, "write_whole", full)
+        with pytest.raises(DiskError, match="where an epoch stands could not be written: No space left on device"):
+            mg.run(study_of_many_middles, event_storage=tmp_path, run_id="full", plan="map+stretch")
+    assert mg.resume(tmp_path / "full").experiments[0].history == whole.experiments[0].history

@@ -45,6 +45,10 @@ class StepWriter:
         self._unfinished = saved, state, kept
         threading.Thread(target=self._write, name="checkpoint").start()
 
+    @property
+    def is_writing(self) -> bool:
+        return self._unfinished is not None and self._written is None and self._failure is None
+
     def finish(self) -> Saved | None:
         """Wait for the step that was begun last; return it, None if there is none. May be called again.
 

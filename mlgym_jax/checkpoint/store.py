@@ -80,6 +80,10 @@ class CheckpointStore:
         self._writer.begin(saved, state, kept)
         return size
 
+    @property
+    def is_writing(self) -> bool:
+        return self._writer.is_writing
+
     def finish(self) -> None:
         """Wait for the write in the background, then delete steps that nothing needs any more.
 

@@ -9,10 +9,11 @@ import re
 _UNFINISHED = re.compile(r".+\.[0-9a-f]{8}\.tmp")  # as `write_whole` names it
 
 
-def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
+def write_whole(path: str, *data: bytes | memoryview, fsync: bool = True) -> None:
     """Write a file so that whoever reads it finds what was there before, or all of `data`; its folder is made.
 
     Args:
+        data: one part behind the other.
         fsync: bring the file and its name to the disk, so that this holds after a loss of power, too. It costs some
             milliseconds; what can be made again from a log does without.
 
@@ -24,7 +25,8 @@ def write_whole(path: str, data: bytes, *, fsync: bool = True) -> None:
     temporary = f"{path}.{os.urandom(4).hex()}.tmp"
     try:
         with open(temporary, "xb") as file:
-            file.write(data)
+            for part in data:
+                file.write(part)
             if fsync:
                 file.flush()
                 os.fsync(file.fileno())

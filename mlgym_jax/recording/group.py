@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 import jax
 
 from mlgym_jax.checkpoint.copies import Copies
+from mlgym_jax.checkpoint.middle import MiddleWriter
 from mlgym_jax.checkpoint.orbax_later import import_in_background
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.errors import DiskError, MlgymError, in_words
@@ -43,7 +44,7 @@ from mlgym_jax.recording.profile import Profile
 from mlgym_jax.recording.recorder import Recorder
 from mlgym_jax.recording.records import record_events
 from mlgym_jax.recording.speed import Speed
-from mlgym_jax.recording.within_epochs import forget_middle, own_middle, progress, save_middle, status_at
+from mlgym_jax.recording.within_epochs import own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
 
@@ -73,10 +74,12 @@ def train_group(
     """
     ids = job.group.ids
     views = [recorder.logged.experiments.get(number) for number in ids]
+    checkpoints, name = os.path.join(run_dir, layout.CHECKPOINTS), layout.group_name(job.group.index)
     training = GroupTraining(
         job,
         recorder,
-        CheckpointStore(os.path.join(run_dir, layout.CHECKPOINTS, layout.group_name(job.group.index)), job.abstract),
+        CheckpointStore(os.path.join(checkpoints, name), job.abstract),
+        MiddleWriter(os.path.join(checkpoints, layout.MIDDLE, name)),
         logged=[dict(zip(view.epoch_numbers, view.rows(), strict=True)) if view else {} for view in views],
         histories=[Epochs() for _ in ids],
         standing=Standing(None, (0,) * len(ids), {}, Copies()),
@@ -90,7 +93,7 @@ def train_group(
             _train(training, compiled, ahead, plan, devices, static_because, profile)
     except DiskError as error:
         if epoch := training.written[0]:
-            error.last_step = os.path.join(layout.CHECKPOINTS, layout.group_name(job.group.index), str(epoch))
+            error.last_step = os.path.join(layout.CHECKPOINTS, name, str(epoch))
         raise
     except Exception as error:
         _end_if_insisted()
@@ -105,8 +108,9 @@ def train_group(
                 recorder.log.append(recorder.fail(number, len(training.histories[row]), message, trace))
     finally:
         refused = isinstance(sys.exc_info()[1], DiskError)  # that is what is said then, and no other refusal
-        with contextlib.suppress(DiskError) if refused else contextlib.nullcontext():
-            training.store.close()
+        suppressed = contextlib.suppress(DiskError) if refused else contextlib.nullcontext()
+        with suppressed, contextlib.closing(training.store):
+            training.middle.finish()
     return list(zip(job.contenders, training.histories, strict=True))
 
 
@@ -212,7 +216,7 @@ def _fit(
             if isinstance(report, Reached):
                 recorder.log.append(progress(training, report))
                 is_due = requested() or time.monotonic() - training.written[1] >= interval
-                if is_due and save_middle(training, report) and requested():
+                if is_due and save_middle(training, report, at_once=requested()) and requested():
                     break
                 continue
             if report.replanned is not None:
@@ -235,7 +239,7 @@ def _fit(
             finish_save(training)
             recorder.emit(schema.group_trained, group=job.group.index, **speed.told(devices))
     safe_point()
-    forget_middle(training)  # all has trained to its end
+    training.middle.remove()  # all has trained to its end, of which a checkpoint is on the disk
 
 
 def _end_if_insisted() -> None:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 
 from mlgym_jax.checkpoint.copies import Copies
+from mlgym_jax.checkpoint.middle import MiddleWriter
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.errors import MlgymError, in_words
@@ -58,6 +59,7 @@ class GroupTraining:
     job: Job
     recorder: Recorder
     store: CheckpointStore
+    middle: MiddleWriter
     logged: list[dict[int, dict[str, float]]]
     histories: list[list[dict[str, float]]]
     standing: Standing

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from mlgym_jax.checkpoint.middle import read_middle, remove_middle, write_middle
+from mlgym_jax.checkpoint.middle import read_middle
 from mlgym_jax.checkpoint.refused import move_aside
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout, schema
@@ -44,27 +44,35 @@ def status_at(training: GroupTraining, epoch: int, reached: Reached) -> Callable
     return lambda number: recorder.event(schema.experiment_status, experiment_id=number, **fields)
 
 
-def save_middle(training: GroupTraining, reached: Reached) -> bool:
-    """Write where an epoch stands, beside the checkpoint of the epoch before, which is written first if it was not.
+def save_middle(training: GroupTraining, reached: Reached, *, at_once: bool) -> bool:
+    """Begin to write where an epoch stands, beside the checkpoint of the epoch before, which is there before it.
+
+    Args:
+        at_once: wait until it is on the disk, and for what has to be there first. Else training goes on meanwhile, and
+            where something is still being written, this is to be tried again a stretch later.
 
     Returns:
-        Whether it was written. It is not where the epoch before is neither on the disk nor held any more: then this one
+        Whether it was begun. It is not where the epoch before is neither on the disk nor held any more: then this one
         is short beside `checkpoint_interval_seconds`, and its end is what there is to wait for.
 
     Raises:
-        DiskError: the disk refused.
+        DiskError: the disk refused, now or a moment ago.
     """
     standing = training.standing.report
     is_held = standing is None or training.written[0] == standing.epoch or not standing.snapshot.is_gone
     if reached.middle is None or not is_held:
         return False
     save(training)
+    if not at_once and (training.store.is_writing or training.middle.is_writing):
+        return False
     finish_save(training)
     training.recorder.log.check_place()
     middle = reached.middle()
     fields = {"epoch": middle.epoch, "position": middle.position, "experiments": training.ids}
-    write_middle(_path(training), fields, middle.leaves)
+    training.middle.begin(fields, middle.leaves)
     training.written = training.written[0], time.monotonic()
+    if at_once:
+        training.middle.finish()
     return True
 
 
@@ -73,7 +81,7 @@ def own_middle(training: GroupTraining, runner: GroupRunner, done: int) -> Middl
 
     What is damaged is put aside and told.
     """
-    path = _path(training)
+    path = training.middle.path
     if not isinstance(runner, StretchRunner):
         return None
     try:
@@ -92,13 +100,3 @@ def own_middle(training: GroupTraining, runner: GroupRunner, done: int) -> Middl
     if fields["experiments"] != training.ids or fields["epoch"] != done + 1:
         return None
     return runner.middle(fields["epoch"], fields["position"], arrays)
-
-
-def forget_middle(training: GroupTraining) -> None:
-    """Remove what says where an epoch stood, now that a checkpoint of its end, or of a later one, is on the disk."""
-    remove_middle(_path(training))
-
-
-def _path(training: GroupTraining) -> str:
-    checkpoints, group = os.path.split(training.store.folder)
-    return os.path.join(checkpoints, layout.MIDDLE, group)

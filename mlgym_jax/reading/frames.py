@@ -191,5 +191,9 @@ def _told(told: np.ndarray, meaning: Meaning, dataset: Dataset) -> dict[str, np.
     if meaning.kind == "labels":
         return by_class
     labels = dataset.class_names if dataset.class_names and len(dataset.class_names) == told.shape[1] else None
-    best = told.argmax(axis=1)
-    return {PREDICTION: np.array(labels, object)[best] if labels else best, **by_class}
+    best, invalid = told.argmax(axis=1), np.isnan(told).any(axis=1)
+    prediction = np.array(labels, object)[best] if labels else best
+    if invalid.any():
+        prediction = prediction.astype(object)
+        prediction[invalid] = None
+    return {PREDICTION: prediction, **by_class}

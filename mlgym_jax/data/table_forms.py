@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlgym_jax.data.csv_files import chosen_columns, warn_of_codes
+from mlgym_jax.data.column_codes import warn_of_codes
+from mlgym_jax.data.csv_files import chosen_columns
 from mlgym_jax.data.dates import date_features, has_times
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, described

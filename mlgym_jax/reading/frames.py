@@ -139,9 +139,10 @@ def _is_number(value: Any) -> bool:
 def _code(name: str, row: int, value: Any, codes: Mapping[str, float]) -> float:
     if is_missing(value):
         return math.nan
-    word = str(value).strip()
-    word = word if word in codes else category_name(word)
+    word = next((word for word in (str(value), str(value).strip()) if word in codes), category_name(value))
     if word not in codes:
+        if not word:  # as an empty field of a file
+            return math.nan
         raise MlgymError(
             f"inputs: row {row}, column {name!r}: {value!r} was not there in training{nearest(word, codes)} Known: "
             f"{listed(codes)}"

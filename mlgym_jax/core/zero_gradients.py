@@ -57,8 +57,8 @@ def _left_as_they_are(step: Any, abstract: Any) -> set[str]:
         jax.tree_util.tree_leaves_with_path(abstract), step.invars, step.outvars, strict=False
     ):
         equation = made.get(after) if isinstance(after, jax.extend.core.Var) else None
-        added = equation is not None and equation.primitive.name in ("add", "add_any")
-        if after is before or (added and any(_is_zero(atom, zeros) for atom in equation.invars)):
+        added = equation.invars if equation is not None and equation.primitive.name in ("add", "add_any") else ()
+        if after is before or any(_is_zero(atom, zeros) for atom in added):
             found.add(path_name(path).removeprefix("params/"))
     return found
 

@@ -151,9 +151,10 @@ def unmasked(values: Any) -> Any:
     """Return NumPy's masked arrays with NaN in the place of what is masked, and anything else as it is."""
     if not isinstance(values, np.ma.MaskedArray) or not np.ma.getmaskarray(values).any():
         return values
-    if values.dtype.kind not in "biuf":
-        return values.astype(object).filled(None)
-    return values.astype(values.dtype if values.dtype.kind == "f" else np.float64).filled(np.nan)
+    missing = (None, object) if values.dtype.kind not in "biuf" else (np.nan, np.result_type(values.dtype, np.float16))
+    found = np.array(np.ma.getdata(values), missing[1])
+    found[np.ma.getmaskarray(values)] = missing[0]
+    return found
 
 
 def _ragged(name: str, field: str, error: ValueError) -> ConfigError:

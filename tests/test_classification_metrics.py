@@ -194,6 +194,24 @@ def test_outputs_that_are_no_numbers_predict_nothing():
         assert float(evaluate(metrics.f1(num_classes=2), outputs, targets, mask)) == pytest.approx(2 / 3)
     labels = np.array([[0, 0], [0, 0], [0, 1], [1, 0]], np.int32)
     assert float(evaluate(metrics.accuracy(multilabel=True), several.astype(np.float32), labels, mask)) == 0.25
+    tables = evaluate(confusion_matrix(num_classes=2, multilabel=True), several.astype(np.float32), labels, mask)
+    assert [int(np.sum(tables[label].values)) for label in ("0", "1")] == [2, 3]
+
+
+def test_agreement_and_specificity_of_outputs_that_are_no_numbers():
+    """They are wrong as those of a class are that no target is of: -1, as scikit-learn counts it."""
+    rng, mask = np.random.default_rng(0), np.ones(40, bool)
+    outputs, targets = rng.normal(size=(40, 3)).astype(np.float32), rng.integers(0, 3, 40).astype(np.int32)
+    for invalid in (slice(0, 15), slice(None)):
+        outputs[invalid, 1] = np.nan
+        predicted = np.where(np.isnan(outputs).any(axis=1), -1, outputs.argmax(axis=1))
+        for name, score in (("cohen_kappa", sk.cohen_kappa_score), ("matthews_corrcoef", sk.matthews_corrcoef)):
+            found = evaluate(getattr(agreement_metrics, name)(num_classes=3), outputs, targets, mask)
+            assert float(found) == pytest.approx(score(targets, predicted), abs=1e-6), name
+        rows = list(zip(targets, predicted, strict=True))
+        right = [sum(t != c and p not in (c, -1) for t, p in rows) / sum(t != c for t, _ in rows) for c in range(3)]
+        found = evaluate(metrics.specificity(num_classes=3), outputs, targets, mask)
+        assert float(found) == pytest.approx(np.mean(right), abs=1e-6)
 
 
 def test_positions_count_but_for_those_that_where_leaves_out():

@@ -4,9 +4,15 @@ import csv
 import datetime
 import logging
 
+import numpy as np
+import pandas
 import pytest
 
+from mlgym_jax.data.column_codes import encoded_by
 from mlgym_jax.data.csv_files import csv as read
+from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.reading.frames import columns_of
 
 DAYS = [datetime.date(2026, 2, 1) + datetime.timedelta(days=number) for number in range(28)]
 
@@ -77,3 +83,30 @@ def test_numbers_as_classes(tmp_path, caplog):
     )
     caplog.clear()
     assert said(tmp_path, caplog, [1] * 28, target=measured, task="regression") == []
+
+
+def test_whole_numbers_that_begin_with_zero_are_names_as_pandas_reads_them_as_texts(tmp_path, caplog):
+    codes = ["01234", "1234", "02139", "01234", "NA", "99999"]
+    [told] = said(tmp_path, caplog, codes, missing="drop")
+    assert "the column 'column' holds whole numbers that begin with 0 (01234, 02139)" in told
+    found = read(path=str(tmp_path / "table.csv"), target="y", task="classification", missing="drop")
+    names = sorted(pandas.read_csv(tmp_path / "table.csv", dtype={"column": str})["column"].dropna().unique())
+    assert found.categories == {"column": tuple(names)}
+    assert found.splits["train"]["inputs"][:, 1].tolist() == [names.index(code) for code in codes if code != "NA"]
+
+
+def test_words_of_new_tables_are_those_of_training_to_the_letter():
+    dataset = Dataset({}, feature_names=("code",), categories={"code": ("012", "12", " a")})
+    table = pandas.DataFrame({"code": ["12", "012", " a", ""]})
+    found = columns_of(table, dataset, np.zeros((1, 1)), fills_in=lambda place: True)
+    assert np.array_equal(found[:, 0], [1, 0, 2, np.nan], equal_nan=True)
+    for code in ("0012", "a"):
+        with pytest.raises(MlgymError, match="was not there in training"):
+            columns_of(pandas.DataFrame({"code": [code]}), dataset, np.zeros((1, 1)))
+
+
+def test_nothing_is_said_of_texts_that_an_encoding_reads(tmp_path, caplog):
+    text = [f"words number {number}" for number in range(20)]
+    with encoded_by({"component": "chain", "encodings": ({"component": "bag_of_words", "column": "column"},)}):
+        assert said(tmp_path, caplog, text) == []
+    assert len(said(tmp_path, caplog, text)) == 1

@@ -153,6 +153,27 @@ def log_loss():
     np.testing.assert_array_equal(found[["0", "1", "2"]], experiment.predict(x))
 
 
+def test_single_probabilities_of_a_loss_of_ones_own_are_left_as_they_are(tmp_path):
+    top = """
+@register("model", "sure")
+class Sure(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.sigmoid(nn.Dense(1)(x))[:, 0]
+
+@register("loss", "own_bce")
+def own_bce():
+    return lambda outputs, batch: -jnp.log(jnp.where(batch["targets"] > 0, outputs, 1 - outputs) + 1e-6)
+"""
+    edit = "config.model = component('sure'); config.loss = component('own_bce'); config.metrics = dict()"
+    edit += "; config.dataset = component('synthetic', num_examples=60, num_features=8, num_classes=2)"
+    experiment = mg.run(small(tmp_path, edit, top), tmp_path / "runs").experiments[0]
+    x = np.random.default_rng(0).normal(size=(5, 8))
+    found = experiment.predict(x, as_frame=True)
+    np.testing.assert_array_equal(found["1"], experiment.predict(x))
+    np.testing.assert_array_equal(found["prediction"].astype(int), experiment.predict(x) > 0.5)
+
+
 def test_outputs_that_are_no_table_make_no_frame(tmp_path):
     top = """
 @register("model", "two_heads")

@@ -212,3 +212,19 @@ def test_what_one_passes_is_not_changed():
     mg.build(config, data=(frame, "outcome"))
     assert "dataset" not in config
     pandas.testing.assert_frame_equal(frame, FRAME)
+
+
+def test_what_is_masked_is_missing_and_columns_by_name_are_told():
+    masked = np.ma.masked_array([[1, 2], [3, 4]], mask=[[0, 1], [0, 0]])
+    assert np.array_equal(dataset_of((masked, [0, 1])).splits["train"]["inputs"], [[1, np.nan], [3, 4]], equal_nan=True)
+    with pytest.raises(mg.MlgymError, match="row 1: the target is nan"):
+        dataset_of((np.eye(2), np.ma.masked_array([0, 1], mask=[0, 1])))
+    with pytest.raises(mg.MlgymError, match=r"structured array of the columns a, b; .*pandas\.DataFrame"):
+        dataset_of((np.rec.fromarrays([[1, 2], [3, 4]], names="a,b"), [0, 1]))
+
+
+def test_an_ordered_categorical_keeps_its_order_as_its_codes_have_it():
+    sizes = pandas.Categorical(["low", "high", "mid", "low"], categories=["low", "mid", "high", "top"], ordered=True)
+    found = dataset_of((pandas.DataFrame({"size": sizes, "y": [0, 1, 1, 0]}), "y"))
+    assert found.splits["train"]["inputs"][:, 0].tolist() == sizes.codes.tolist()
+    assert found.categories == {"size": ("low", "mid", "high")}

@@ -189,6 +189,30 @@ def test_what_makes_no_sense_is_refused(make, inputs, targets, said):
     assert said in str(raised.value)
 
 
+@pytest.mark.parametrize("columns", [(), (1,)])
+def test_weights_are_mixed_as_targets_are_and_what_counts_nothing_is_nobodys_partner(columns):
+    weights = RNG.choice([0.0, 0.5, 3.0], NUM).astype(np.float32)
+    found = changed(
+        mixing.mixup(OF_CLASSES, alpha=0.8), EYE, CLASSES, where=jnp.asarray(weights.reshape(NUM, *columns))
+    )
+    shares, partners = shares_and_partners(np.asarray(found["inputs"]))
+    assert np.array_equal(partners[weights == 0], np.arange(NUM)[weights == 0])
+    assert sorted(partners) == list(range(NUM)) and (partners != np.arange(NUM)).any()
+    expected = shares * weights + np.where(partners == np.arange(NUM), 0, (1 - shares) * weights[partners])
+    np.testing.assert_allclose(np.asarray(found["where"]).reshape(NUM), expected, rtol=1e-5)
+    assert found["where"].shape == (NUM, *columns)
+
+
+def test_pixels_that_count_are_pasted_with_their_classes():
+    images, classes = (
+        RNG.normal(size=(NUM, 6, 6, 1)).astype(np.float32),
+        RNG.integers(0, 5, (NUM, 6, 6)).astype(np.int32),
+    )
+    where = images[..., 0] > 0
+    found = changed(mixing.cutmix(OF_CLASSES), images, classes, where=jnp.asarray(where))
+    np.testing.assert_array_equal(found["where"], np.asarray(found["inputs"])[..., 0] > 0)
+
+
 def test_examples_with_positions_are_not_mixed():
     with pytest.raises(ConfigError, match="'where'"):
         changed(mixing.mixup(OF_CLASSES), EYE, CLASSES, where=jnp.ones((NUM, 2), bool))

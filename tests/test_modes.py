@@ -199,13 +199,14 @@ class NnxNever(nnx.Module):
         return self.linear(self.drop(self.norm(x, use_running_average=True), deterministic=True))
 
 
-def study_of(model, loss=None):
+def study_of(model, loss=None, optimizer=None, microbatches=1):
     config = ConfigDict()
     config.num_epochs = 1
     config.dataset = component("synthetic", num_examples=60, num_features=5, num_classes=3)
     config.model = model
     config.loss = loss or component("softmax_cross_entropy")
-    config.optimizer = component("sgd", learning_rate=0.1)
+    config.optimizer = optimizer or component("sgd", learning_rate=0.1)
+    config.loader = component("in_memory", batch_size=10, microbatches=microbatches)
     return prepare(config)
 
 
@@ -268,3 +269,23 @@ def test_a_mode_that_does_nothing_is_said_once(model, said, own_registry, caplog
     assert len(caplog.messages) == len(said)
     for message, words in zip(caplog.messages, said, strict=True):
         assert message.startswith("config.model: ") and words in message
+
+
+class PartsThatIdle(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        nn.Dense(2, name="unused")(x)
+        rounded = jax.lax.round(nn.Dense(3, name="rounded")(x))
+        return nn.Dense(3, name="head")(x) + jax.lax.stop_gradient(nn.Dense(3, name="stopped")(x)) + rounded
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_parameters_on_which_the_loss_cannot_depend_are_told_but_for_those_that_are_frozen(
+    microbatches, own_registry, caplog
+):
+    mg.register("model", "idle_parts")(lambda *, width: PartsThatIdle())
+    frozen = component("selective_transform", optimizer=component("adam", learning_rate=0.1), freeze_mask="^stopped/")
+    with caplog.at_level(logging.WARNING):
+        study_of(component("idle_parts", width=3), optimizer=frozen, microbatches=microbatches)
+    (message,) = caplog.messages
+    assert "its parameters rounded/bias, rounded/kernel, unused/bias, unused/kernel, so that" in message

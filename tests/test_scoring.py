@@ -113,6 +113,14 @@ def test_post_processors(name, parameters, expected):
     np.testing.assert_allclose(found, expected(outputs), rtol=1e-6)
 
 
+def test_outputs_that_are_no_numbers_are_processed_to_no_class():
+    outputs = jnp.array([[jnp.nan, 1.0, 0.0], [0.0, 1.0, 0.6]])
+    made = {name: lookup("post_processor", name).factory for name in ("argmax", "threshold", "top_k")}
+    assert made["argmax"]()(outputs).tolist() == [-1, 1]
+    assert made["threshold"]()(outputs).tolist() == [[-1, 1, 0], [0, 1, 1]]
+    assert made["top_k"](k=2)(outputs).tolist() == [[-1, -1], [1, 2]]
+
+
 def test_post_processors_in_a_circle_or_reading_nothing_are_named():
     argmax = lookup("post_processor", "argmax").factory
     with pytest.raises(ConfigError, match=r"config\.post_processors\.a: reads 'b', which waits for it in turn"):

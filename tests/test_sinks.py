@@ -1,5 +1,6 @@
 """Sinks write what the log holds, to the last digit, once: read back by the trackers' own readers."""
 
+import contextlib
 import ctypes
 import json
 import math
@@ -221,6 +222,30 @@ def test_an_export_that_was_killed_at_any_byte_goes_on(run_dir, tmp_path):
         path.write_bytes(whole[:size])
         assert export(run_dir, tmp_path / "logs") == 0
         assert files_of(tmp_path / "logs") == once, size
+
+
+def test_two_exports_at_once_write_what_one_does(run_dir, tmp_path):
+    """Such as that beside a training, and one that somebody types meanwhile."""
+    with contextlib.ExitStack() as stack:
+        one, other = (
+            Export(
+                str(run_dir), stack.enter_context(opened(["tensorboard"], str(run_dir), str(tmp_path / name), print))
+            )
+            for name in ("both", "both")
+        )
+        log(run_dir, beginning(range(2)))
+        for export_of in (one, other):
+            export_of.catch_up()
+        log(run_dir, [*evaluated(0, range(1, 9)), *evaluated(1, range(1, 9))])
+        for export_of in (other, one):
+            export_of.catch_up()
+        log(run_dir, [*evaluated(0, range(9, 12)), *ended(0), *ended(1), *finished()])
+        for export_of in (one, other):
+            export_of.catch_up(is_over=True)
+    for number in range(2):
+        assert_equal(run_dir, number, from_tensorboard(tmp_path / "both" / "tensorboard" / RUN / str(number))[0])
+    export(run_dir, tmp_path / "one")
+    assert [*files_of(tmp_path / "both").values()] == [*files_of(tmp_path / "one").values()]
 
 
 def followed(run_dir, out):

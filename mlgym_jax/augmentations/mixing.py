@@ -3,7 +3,8 @@ r"""Examples mixed with others of their batch: mixup, cutmix.
 The partner of an example is drawn by a random permutation of the batch's real examples, and the share \(\lambda\) of
 the example itself from Beta(alpha, alpha). Targets of classes become distributions over them, the shares \(\lambda\)
 and \(1 - \lambda\), which losses such as `softmax_cross_entropy` take; targets that are real numbers are mixed
-themselves.
+themselves, and so are weights, a field `where` of one number an example: \(\lambda w_i + (1 - \lambda) w_j\). What does
+not count by it is nobody's partner.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from mlgym_jax.errors import ConfigError
 
 Per = Literal["example", "batch"]
 _TARGETS = "targets"
+_WHERE = "where"
 
 
 def shuffled_real(key: jax.Array, mask: jax.Array) -> jax.Array:
@@ -93,11 +95,32 @@ def _classes(dataset: Any, num_classes: int | None) -> int | None:
     return getattr(dataset, "num_classes", None)
 
 
-def _check_no_positions(name: str, batch: Batch) -> None:
-    if "where" in batch:
+def _weights_of(name: str, batch: Batch) -> tuple[jax.Array | None, jax.Array]:
+    """Return the field `where` as one number or bool an example, [batch], if there is one, and which may be mixed.
+
+    Raises:
+        ConfigError: it is of positions.
+    """
+    if _WHERE not in batch:
+        return None, real(batch)
+    where = jnp.asarray(batch[_WHERE])
+    if where.size != size_of(batch):
         raise ConfigError(
-            "augmentation", f"{name} mixes whole examples; those of a field 'where' have other positions each"
+            "augmentation",
+            f"{name} mixes whole examples, and the field {_WHERE!r}, {shape_in_words(where)}, says of positions "
+            "whether they count, others in each example; one number an example is mixed as targets are",
         )
+    where = where.reshape(-1)
+    return where, real(batch) & (where > 0)
+
+
+def _mixed_weights(
+    batch: Batch, weights: jax.Array | None, partner: jax.Array, shares: jax.Array
+) -> dict[str, jax.Array]:
+    """Return the mixed field `where`; of bool, those that are mixed all count, and the field stays."""
+    if weights is None or weights.dtype == jnp.bool_:
+        return {}
+    return {_WHERE: mixed(weights.astype(jnp.float32), partner, shares).reshape(batch[_WHERE].shape)}
 
 
 @register("augmentation", "mixup", needs=("dataset",), dynamic=("alpha",))
@@ -117,18 +140,19 @@ def mixup(
 
     Raises:
         ConfigError: an alpha that is not above 0; when traced, inputs that are integers, classes of unknown number, or
-            a field `where`.
+            a field `where` of positions.
     """
     check_positive(alpha=alpha)
     classes = _classes(dataset, num_classes)
 
     def augment(key: jax.Array, batch: Batch) -> Batch:
-        _check_no_positions("mixup", batch)
+        weights, there = _weights_of("mixup", batch)
         of_partner, of_share = jax.random.split(key)
-        partner, shares = shuffled_real(of_partner, real(batch)), drawn_shares(of_share, alpha, size_of(batch), per)
+        partner, shares = shuffled_real(of_partner, there), drawn_shares(of_share, alpha, size_of(batch), per)
         fields = [field for field in fields_of(batch) if is_input(field)]
         inputs = {field: mixed(floats_of("mixup", batch, field), partner, shares) for field in fields}
-        return with_values(batch, {**inputs, **mixed_targets("mixup", batch, partner, shares, classes)})
+        counting = _mixed_weights(batch, weights, partner, shares)
+        return with_values(batch, {**inputs, **counting, **mixed_targets("mixup", batch, partner, shares, classes)})
 
     return augment
 
@@ -149,17 +173,19 @@ def cutmix(
 
     Raises:
         ConfigError: an alpha that is not above 0; when traced, inputs that are no images, classes of unknown number, or
-            a field `where`.
+            a field `where` of positions other than pixels.
     """
     check_positive(alpha=alpha)
     classes = _classes(dataset, num_classes)
 
     def augment(key: jax.Array, batch: Batch) -> Batch:
-        _check_no_positions("cutmix", batch)
         images, size = images_of("cutmix", batch), size_of(batch)
         _, height, width, _ = images.shape
+        maps = [field for field in (_TARGETS, _WHERE) if getattr(batch.get(field), "shape", ())[1:3] == (height, width)]
+        maps = maps if _TARGETS in maps else []
+        weights, there = _weights_of("cutmix", {name: batch[name] for name in batch if name not in maps})
         of_partner, of_share, of_place = jax.random.split(key, 3)
-        partner = shuffled_real(of_partner, real(batch))
+        partner = shuffled_real(of_partner, there)
         side = jnp.sqrt(1 - drawn_shares(of_share, alpha, size, per))
         centres = jax.random.uniform(of_place, (size if per == "example" else 1, 2))
         edges = []
@@ -175,10 +201,10 @@ def cutmix(
             own = box.reshape(*box.shape, *(1 for _ in array.shape[3:]))
             return jnp.where(own, jnp.take(array, partner, axis=0, mode="clip"), array)
 
-        values = {INPUTS: pasted(images)}
-        targets = batch.get(_TARGETS)
-        if getattr(targets, "shape", ())[1:3] == (height, width):
-            return with_values(batch, {**values, _TARGETS: pasted(jnp.asarray(targets))})
-        return with_values(batch, {**values, **mixed_targets("cutmix", batch, partner, shares, classes)})
+        values = {INPUTS: pasted(images), **{field: pasted(jnp.asarray(batch[field])) for field in maps}}
+        if maps:
+            return with_values(batch, values)
+        counting = _mixed_weights(batch, weights, partner, shares)
+        return with_values(batch, {**values, **counting, **mixed_targets("cutmix", batch, partner, shares, classes)})
 
     return augment

@@ -159,6 +159,11 @@ def seeing() -> Iterator[Seen]:
         _SEEN.reset(token)
 
 
+def is_seen() -> bool:
+    """Tell whether what a step does is noted."""
+    return _SEEN.get() is not None
+
+
 def note_layer(layer: Any) -> None:
     """Note whether a layer is one of dropout."""
     seen = _SEEN.get()

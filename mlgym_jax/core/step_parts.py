@@ -15,6 +15,7 @@ import optax
 from mlgym_jax.core.calling import handed
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.model import Model, carried
+from mlgym_jax.core.modes import is_seen
 from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.recomputation import computed_again
@@ -22,6 +23,7 @@ from mlgym_jax.core.scoring import Given, Scoring, loss_values, named
 from mlgym_jax.core.state import EVAL, EVAL_LOSS, TRAIN, TRAIN_LOSS, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import conjugated
 from mlgym_jax.core.weighted import LossValues, mean_over_batch
+from mlgym_jax.core.zero_gradients import marked
 
 # What a model and a loss draw from, in evaluation and in training.
 _DRAWS = (EVAL, TRAIN)
@@ -125,7 +127,8 @@ class StepParts:
 
         def call(*args: Any, **named: Any) -> Any:
             value, gradients = found(*args, **named)
-            return value, conjugated(gradients)
+            gradients = conjugated(gradients)
+            return value, marked(gradients) if is_seen() else gradients
 
         return call
 

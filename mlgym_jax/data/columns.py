@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from mlgym_jax.data.csv_files import warn_of_codes
+from mlgym_jax.data.column_codes import warn_of_codes
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.table_forms import Forms, Missing
 from mlgym_jax.errors import ConfigError, listed

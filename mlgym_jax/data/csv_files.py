@@ -10,9 +10,7 @@ from __future__ import annotations
 import collections
 import csv as csv_module
 import decimal
-import logging
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -20,6 +18,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 
 from mlgym_jax.components.registry import register
+from mlgym_jax.data.column_codes import LEADING_ZERO, warn_of_codes
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features, date_of
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
@@ -27,16 +26,6 @@ from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
-
-
-_LOG = logging.getLogger(__name__)
-# A column with more different words than _FEW that hardly come again, or than _MANY, is worth a word.
-_FEW, _MANY = 10, 100
-# 2026-11-24, 24.11.2026, 11/24/26, 24 Nov 2026, each perhaps with a time behind it, or a time alone.
-_DATE = re.compile(
-    r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
-    r"|\d{1,2}[- ]?[A-Za-z]{3,9}[- ,]*\d{2,4})([T ]\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
-)
 
 
 class _Rows(NamedTuple):
@@ -70,7 +59,8 @@ def csv(
     `inputs` float32[n, columns], the columns in the order of the file. A column of words, or one named in
     `categorical`, becomes the numbers 0, 1, 2 … of its distinct values in sorted order, over all files;
     `component("one_hot")` in the encoding spreads them out. A column of numbers with a word in it is an error. Dates,
-    and words that hardly come again, are told of, as their numbers say little.
+    and words that hardly come again, are told of, as their numbers say little. So is a column with whole numbers that
+    begin with 0, such as postal codes: these are words, and 01234 is another one than 1234.
 
     Args:
         path: the file of the split "train".
@@ -113,7 +103,10 @@ def csv(
     values: dict[str, tuple[str, ...]] = {}
     for name in (*chosen, target):
         texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
-        words = name != target and not any(_number(text) is not None for part in texts for text in part)
+        words = name != target and (
+            any(LEADING_ZERO.match(text) for part in texts for text in part)
+            or not any(_number(text) is not None for part in texts for text in part)
+        )
         if name in dates:
             columns |= date_features(
                 name, [_dates(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
@@ -247,8 +240,10 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
 
     Numbers are ordered by size, so that 10 comes after 9 and 1.0 is 1; words in sorted order.
     """
-    numeric = all(_number(text) is not None for part in texts for text in part if text.lower() not in _MISSING)
+    there = {text for part in texts for text in part if text.lower() not in _MISSING}
+    numeric = all(_number(text) is not None for text in there)
     absent = _MISSING if numeric else {""}
+    numeric = numeric and not any(map(LEADING_ZERO.match, there))
     # Exact numbers: identifiers of 17 digits are one float.
     key_of = decimal.Decimal if numeric else str
     keys = [[None if text.lower() in absent else key_of(text) for text in part] for part in texts]
@@ -256,59 +251,6 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     codes = {None: math.nan, **{key: float(number) for number, key in enumerate(distinct)}}
     shown = tuple(_shown(key) if numeric else key for key in distinct)
     return [np.array([codes[key] for key in part]) for part in keys], shown
-
-
-def warn_of_codes(
-    name: str,
-    distinct: Sequence[str],
-    rows: int,
-    *,
-    is_target: bool,
-    path: str = "dataset",
-    reads_dates: bool = False,
-) -> None:
-    """Say of which columns the numbers of distinct values say little: dates, identifiers, free text, measurements.
-
-    Args:
-        path: `dataset`, whose parameters can be set, or `data`, what is given in Python.
-        reads_dates: whether columns can be named that are dates, in the form of ISO 8601.
-    """
-    many = len(distinct) > _FEW and 2 * len(distinct) > rows
-    last = len(distinct) - 1
-    drop, regress = f"ignore=({name!r},)", "task='regression'"
-    if path == "data":
-        drop, regress = f"frame.drop(columns={name!r})", "give them as floats"
-    where = "data" if path == "data" else "config.dataset"
-    if is_target and many:
-        _LOG.warning(
-            "%s: %r has %d different values in %d rows, a class each; are they numbers to predict, %s?",
-            *(where if path == "data" else f"{where}.target", name, len(distinct), rows, regress),
-        )
-    elif not is_target and distinct and all(map(_DATE.match, distinct)):
-        can = reads_dates and all(map(_is_iso, distinct))
-        as_dates = f"have them read as dates: dates=({name!r},)" if can else "write them as numbers, such as days"
-        _LOG.warning(
-            "%s: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
-            "their letters; %s, or leave them out: %s",
-            *(where, name, listed(distinct, 3), last, as_dates, drop),
-        )
-    elif not is_target and (many or len(distinct) > _MANY):
-        _LOG.warning(
-            "%s: the column %r holds %d different words in %d rows (%s), which become the codes 0 … %d; if "
-            "they name nothing that comes again, leave them out: %s%s",
-            *(where, name, len(distinct), rows, listed(distinct, 3), last, drop),
-            ""
-            if path == "data"
-            else f"; if they are categories, say so: categorical=({name!r},); if they are texts, "
-            f"the encoding component('bag_of_words', column={name!r}) counts their words",
-        )
-
-
-def _is_iso(text: str) -> bool:
-    try:
-        return bool(date_of(text))
-    except ValueError:
-        return False
 
 
 def _shown(number: decimal.Decimal) -> str:
@@ -322,7 +264,7 @@ def _shown(number: decimal.Decimal) -> str:
 def category_name(value: Any) -> str:
     """Return the name that a value of a column of categories has: its words, and of a number as `_shown` has it."""
     text = str(value).strip()
-    return _shown(decimal.Decimal(text)) if _number(text) is not None else text
+    return _shown(decimal.Decimal(text)) if _number(text) is not None and not LEADING_ZERO.match(text) else text
 
 
 def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:

@@ -130,7 +130,7 @@ def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
             raise ConfigError("dataset", f"split {name!r} has the field {field!r}; field names are strings")
     for field, values in flat(split).items():
         try:
-            arrays[field] = np.asarray(values)
+            arrays[field] = np.asarray(unmasked(values))
         except ValueError as error:
             raise _ragged(name, field, error) from None
         if arrays[field].ndim == 0:
@@ -145,6 +145,16 @@ def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
     if not next(iter(lengths.values())):
         raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
     return arrays
+
+
+def unmasked(values: Any) -> Any:
+    """Return NumPy's masked arrays with NaN in the place of what is masked, and anything else as it is."""
+    if not isinstance(values, np.ma.MaskedArray) or not np.ma.getmaskarray(values).any():
+        return values
+    missing = (None, object) if values.dtype.kind not in "biuf" else (np.nan, np.result_type(values.dtype, np.float16))
+    found = np.array(np.ma.getdata(values), missing[1])
+    found[np.ma.getmaskarray(values)] = missing[0]
+    return found
 
 
 def _ragged(name: str, field: str, error: ValueError) -> ConfigError:

@@ -18,7 +18,7 @@ import numpy as np
 
 from mlgym_jax.core.inputs import flat, nested
 from mlgym_jax.data.columns import classes_of, is_frame, table
-from mlgym_jax.data.dataset import Dataset, split_arrays
+from mlgym_jax.data.dataset import Dataset, split_arrays, unmasked
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 
 FORMS = "data=(x, y), data=(frame, 'column to predict') or data={'train': (x, y), 'test': (x, y)}"
@@ -108,7 +108,7 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
     """Return an array of numbers or, of targets, of strings, in this machine's byte order."""
     where = f"split {split!r}, {field}"
     try:
-        array = np.asarray(given)
+        array = np.asarray(unmasked(given))
     except Exception as error:  # lists of different lengths, arrays of another device
         raise ConfigError("data", f"{where}: they are no array: {str(error).splitlines()[0]}") from error
     if array.dtype == object and array.size:
@@ -125,6 +125,12 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
             "data",
             f"{where}: numbers are expected, found {array.dtype}; words become codes where they are columns of a frame"
             ", data=(frame, 'column')",
+        )
+    if array.dtype.names is not None:
+        raise ConfigError(
+            "data",
+            f"{where}: it is a structured array of the columns {listed(array.dtype.names)}; give it as a frame, "
+            "data=(pandas.DataFrame(x), 'column'), or as a dict of arrays",
         )
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its like: exact in float32
         return array.astype(np.float32)

@@ -25,6 +25,7 @@ from mlgym_jax.config.file import source_file
 from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import component, is_component, plain
 from mlgym_jax.core.inputs import nested
+from mlgym_jax.data.column_codes import encoded_by
 from mlgym_jax.data.dataset import Dataset, split_arrays
 from mlgym_jax.data.from_python import FORMS, dataset_of
 from mlgym_jax.errors import ConfigError, DiskError, MlgymError
@@ -107,13 +108,17 @@ def now() -> Given | None:
 
 
 @contextlib.contextmanager
-def at_hand(data: Any) -> Iterator[Given | None]:
+def at_hand(data: Any, encoding: Any = None) -> Iterator[Given | None]:
     """Let the dataset `given` be these data while the context lasts; None changes nothing.
+
+    Args:
+        encoding: the config's section, plain, of which columns it reads the texts, so that these are not told of.
 
     Raises:
         MlgymError: see `dataset_of`.
     """
-    token = _at_hand.set(taken(data) or _at_hand.get())
+    with encoded_by(encoding):
+        token = _at_hand.set(taken(data) or _at_hand.get())
     try:
         yield _at_hand.get()
     finally:

@@ -21,7 +21,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from mlgym_jax.data.csv_files import chosen_columns, warn_of_codes
+from mlgym_jax.data.column_codes import warn_of_codes
+from mlgym_jax.data.csv_files import chosen_columns
 from mlgym_jax.data.dates import date_features, has_times
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, described
@@ -36,12 +37,14 @@ class _Column:
     Attributes:
         kinds: NumPy's letters of its parts' types; "O" has words.
         distinct: its words, or its values where it is a category.
+        order: the values of an ordered categorical of pandas, from the least on.
         has_times: whether a date has a time of day.
         absent: split -> the first row whose value is missing, and how many there are.
     """
 
     kinds: set[str] = dataclasses.field(default_factory=set)
     distinct: set[Any] = dataclasses.field(default_factory=set)
+    order: list[Any] = dataclasses.field(default_factory=list)
     has_times: bool = False
     absent: dict[str, tuple[int, int]] = dataclasses.field(default_factory=dict)
 
@@ -92,6 +95,8 @@ class Forms:
         first = self._rows.get(split, 0)
         read = self.read(columns, split, first)
         length = len(read[self._target])
+        for name in self.chosen:
+            self._take_order(name, getattr(columns[name], "dtype", None))
         absent = {name: self._learn(name, split, first, values) for name, values in read.items()}
         targets = read.pop(self._target)
         if targets.dtype == object:  # one string of each word
@@ -195,12 +200,29 @@ class Forms:
         if "f" in found.kinds and len(found.kinds - {"?"}) > 1:  # whole numbers, of which some parts miss some
             distinct = {float(value) for value in distinct}
         ordered = sorted(distinct)
+        if distinct <= {*found.order}:
+            ordered = [value for value in found.order if value in distinct]
         self._codes[name] = {value: float(number) for number, value in enumerate(ordered)}
         self.categories[name] = tuple(
             str(int(value)) if isinstance(value, float) and value == int(value) else str(value) for value in ordered
         )
         if name not in self._categorical:
             warn_of_codes(name, self.categories[name], sum(self._rows.values()), is_target=False, path=self._path)
+
+    def _take_order(self, name: str, dtype: Any) -> None:
+        """Note in which order an ordered categorical of pandas has its values.
+
+        Raises:
+            ConfigError: other parts have another one.
+        """
+        if not getattr(dtype, "ordered", False):
+            return
+        order, found = dtype.categories.tolist(), self._found[name]
+        if found.order not in ([], order):
+            raise ConfigError(
+                self._path, f"column {name!r} has its categories in another order in one split; give all the same dtype"
+            )
+        found.order = order
 
     def _check_present(self, split: str) -> None:
         for name in (self._target, *(self.chosen if self._missing != "keep" else ())):

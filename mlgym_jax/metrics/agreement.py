@@ -10,7 +10,8 @@ Synopsis:
     0.5
 
 They count examples by class, as `core.classification_metrics` does. Where one class prevails, what they divide is the
-small difference of large products; so the products are added up without rounding.
+small difference of large products; so the products are added up without rounding. An example whose outputs are no
+numbers is predicted as a class of its own, which no target is of, and so is wrong.
 """
 
 from __future__ import annotations
@@ -51,7 +52,7 @@ def matthews_corrcoef(dataset: Any = None, *, num_classes: int | None = None, th
         return jnp.where(scale > 0, covariance / jnp.where(scale > 0, scale, 1.0), 0.0)
 
     classes = number_of_classes("matthews_corrcoef", dataset, num_classes)
-    return of_counts("matthews_corrcoef", classes, threshold, compute, of_sums=True)
+    return of_counts("matthews_corrcoef", classes, threshold, compute, of_sums=True, invalid="a class")
 
 
 @register("metric", "cohen_kappa", needs=("dataset",))
@@ -72,7 +73,7 @@ def cohen_kappa(dataset: Any = None, *, num_classes: int | None = None, threshol
         return 1 - wrong / (by_chance / as_numbers(total).astype(jnp.float32))
 
     classes = number_of_classes("cohen_kappa", dataset, num_classes)
-    return of_counts("cohen_kappa", classes, threshold, compute, of_sums=True)
+    return of_counts("cohen_kappa", classes, threshold, compute, of_sums=True, invalid="a class")
 
 
 def _total(count: Count) -> Count:

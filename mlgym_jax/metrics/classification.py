@@ -208,7 +208,7 @@ def specificity(
 ) -> Metric:
     """Share of the examples of other classes that are not taken for a class, TN / (TN + FP), averaged over classes.
 
-    The parameters are those of `f1`.
+    The parameters are those of `f1`. An example whose outputs are no numbers counts as taken for each wrong class.
     """
 
     def score(counts: Counts) -> jax.Array:
@@ -220,7 +220,9 @@ def specificity(
         wrong = (counts.predicted - counts.hit).sum().astype(jnp.float32)
         return jnp.where(others > 0, 1 - wrong / jnp.where(others > 0, others, 1.0), 0.0)
 
-    return _averaged("specificity", score, dataset, average, num_classes, positive_class, threshold, micro)
+    return _averaged(
+        "specificity", score, dataset, average, num_classes, positive_class, threshold, micro, invalid="wrong"
+    )  # fmt: skip
 
 
 def _averaged(
@@ -233,6 +235,7 @@ def _averaged(
     threshold: float,
     micro: Callable[[Counts], jax.Array] | None = None,
     multilabel: bool = False,
+    invalid: Literal["missed", "wrong"] = "missed",
 ) -> Metric:
     """Return the metric that is one score a class, averaged."""
     classes = number_of_classes(name, dataset, num_classes, positive_class if average == "binary" else None)
@@ -254,7 +257,7 @@ def _averaged(
         weights = counts.actual if average == "weighted" else occurs
         return ratio((scores * weights.astype(jnp.float32)).sum(), weights.sum())
 
-    return of_counts(name, classes, threshold, compute, multilabel)
+    return of_counts(name, classes, threshold, compute, multilabel, invalid=invalid)
 
 
 def of_counts(
@@ -264,12 +267,16 @@ def of_counts(
     compute: Callable[[Counts], Any],
     multilabel: bool = False,
     of_sums: bool = False,
+    invalid: Literal["missed", "a class", "wrong"] = "missed",
 ) -> Metric:
     """Return the metric computed of each class's, or label's, hits, predictions and examples.
 
     Args:
         of_sums: `compute` takes sums of weights as they are, with what rounding lost of them.
+        invalid: what an example is whose outputs are no numbers: predicted as no class, and so missed alone; of one
+            class more, behind the others; or predicted as every class that it is not of.
     """
+    columns = classes + 1 if invalid == "a class" else classes
 
     def update(state: Counts, outputs: Any, batch: Batch) -> Counts:
         if multilabel:
@@ -277,16 +284,20 @@ def of_counts(
             said, there = ((part & labels.mask[:, None]) for part in (labels.outputs > threshold, labels.targets))
             return plus_all(state, Counts(*(counted(item, labels.weights) for item in (said & there, said, there))))
         found = read_examples(name, outputs, batch, classes)
-        every = jnp.arange(classes, dtype=jnp.int32)[None, :]
+        every = jnp.arange(columns, dtype=jnp.int32)[None, :]
         predicted = predicted_classes(found, threshold)
-        predicted = jnp.maximum(predicted, 0) if of_sums else predicted  # agreement asks for a class of each example
-        is_predicted = (predicted[:, None] == every) & found.mask[:, None]
+        is_none = (predicted < 0) | (predicted >= classes)
+        if invalid == "a class":
+            predicted = jnp.where(is_none, classes, predicted)
         is_actual = (found.targets[:, None] == every) & found.mask[:, None]
+        is_predicted = (predicted[:, None] == every) & found.mask[:, None]
+        if invalid == "wrong":
+            is_predicted |= is_none[:, None] & found.mask[:, None] & ~is_actual
         members = (is_predicted & is_actual, is_predicted, is_actual)
         return plus_all(state, Counts(*(counted(item, found.weights) for item in members)))
 
     return Metric(
-        lambda: Counts(*(jnp.zeros((classes,), jnp.int32) for _ in range(3))),
+        lambda: Counts(*(jnp.zeros((columns,), jnp.int32) for _ in range(3))),
         update,
         plus_all,
         compute if of_sums else lambda state: compute(as_numbers(state)),

@@ -76,10 +76,9 @@ def confusion_matrix(
 
     def of_labels(outputs: Any, batch: Batch) -> Count:
         labels = read_labels("confusion_matrix", outputs, batch, classes)
-        said = labels.outputs > threshold
+        told = [labels.outputs <= threshold, labels.outputs > threshold]  # neither of what is no number
         members = [
-            [there & guessed & labels.mask[:, None] for guessed in (~said, said)]
-            for there in (~labels.targets, labels.targets)
+            [there & guessed & labels.mask[:, None] for guessed in told] for there in (~labels.targets, labels.targets)
         ]
         return counted(jnp.moveaxis(jnp.asarray(members), (0, 1), (-2, -1)), labels.weights)
 

@@ -27,14 +27,25 @@ def sigmoid() -> PostProcessor:
 
 @register("post_processor", "argmax")
 def argmax(*, axis: int = -1) -> PostProcessor:
-    """Return the index of the largest output, int32; of equals the first."""
-    return lambda outputs: jnp.argmax(_array("argmax", outputs, axis), axis=axis).astype(jnp.int32)
+    """Return the index of the largest output, int32; of equals the first, -1 where an output is no number."""
+
+    def largest(outputs: Any) -> jax.Array:
+        array = _array("argmax", outputs, axis)
+        found = jnp.argmax(array, axis=axis).astype(jnp.int32)
+        return jnp.where(jnp.isnan(array).any(axis=axis), -1, found)
+
+    return largest
 
 
 @register("post_processor", "threshold", dynamic=("value",))
 def threshold(*, value: float = 0.5) -> PostProcessor:
-    """Return whether each output is above `value`, as int32 0 or 1."""
-    return lambda outputs: (_array("threshold", outputs) > value).astype(jnp.int32)
+    """Return whether each output is above `value`, as int32 0 or 1; -1 where it is no number."""
+
+    def above(outputs: Any) -> jax.Array:
+        array = _array("threshold", outputs)
+        return jnp.where(jnp.isnan(array), -1, (array > value).astype(jnp.int32))
+
+    return above
 
 
 @register("post_processor", "min")
@@ -53,6 +64,8 @@ def maximum(*, axis: int = -1) -> PostProcessor:
 def top_k(*, k: int) -> PostProcessor:
     """Return the indices of the `k` largest outputs along the last axis, int32, the largest first.
 
+    They are -1 where one of the outputs is no number.
+
     Raises:
         ConfigError: k below 1, or above the number of outputs.
     """
@@ -63,7 +76,7 @@ def top_k(*, k: int) -> PostProcessor:
         array = _array("top_k", outputs, -1)
         if k > array.shape[-1]:
             raise MlgymError(f"top_k: k={k} is more than the {array.shape[-1]} outputs")
-        return jax.lax.top_k(array, k)[1]
+        return jnp.where(jnp.isnan(array).any(axis=-1, keepdims=True), -1, jax.lax.top_k(array, k)[1])
 
     return largest
 

@@ -167,12 +167,15 @@ class Examined:
             told = told.reshape(len(told))
             told = np.stack([1 - told, told], axis=1)
         if meaning.kind == "labels":
-            return [{"prediction": [*map(bool, row > 0.5)]} for row in told]
+            return [{"prediction": [None if np.isnan(value) else bool(value > 0.5) for value in row]} for row in told]
         if meaning.kind == "numbers" or told.ndim != 2:
             return [{"prediction": np.squeeze(row).tolist()} for row in outputs]
         best = told.argmax(axis=1)
         return [
-            {"prediction": self._said(place, meaning), "probability": float(row[place])}
+            {
+                "prediction": None if np.isnan(row).any() else self._said(place, meaning),
+                "probability": float(row[place]),
+            }
             for place, row in zip(best, told, strict=True)
         ]
 

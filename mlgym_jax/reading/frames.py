@@ -139,9 +139,10 @@ def _is_number(value: Any) -> bool:
 def _code(name: str, row: int, value: Any, codes: Mapping[str, float]) -> float:
     if is_missing(value):
         return math.nan
-    word = str(value).strip()
-    word = word if word in codes else category_name(word)
+    word = next((word for word in (str(value), str(value).strip()) if word in codes), category_name(value))
     if word not in codes:
+        if not word:  # as an empty field of a file
+            return math.nan
         raise MlgymError(
             f"inputs: row {row}, column {name!r}: {value!r} was not there in training{nearest(word, codes)} Known: "
             f"{listed(codes)}"
@@ -191,5 +192,9 @@ def _told(told: np.ndarray, meaning: Meaning, dataset: Dataset) -> dict[str, np.
     if meaning.kind == "labels":
         return by_class
     labels = dataset.class_names if dataset.class_names and len(dataset.class_names) == told.shape[1] else None
-    best = told.argmax(axis=1)
-    return {PREDICTION: np.array(labels, object)[best] if labels else best, **by_class}
+    best, invalid = told.argmax(axis=1), np.isnan(told).any(axis=1)
+    prediction = np.array(labels, object)[best] if labels else best
+    if invalid.any():
+        prediction = prediction.astype(object)
+        prediction[invalid] = None
+    return {PREDICTION: prediction, **by_class}

@@ -3,7 +3,8 @@
 The conventions are those of metrics (`metrics.examples`): outputs `[n, classes]` are logits, of which softmax makes
 probabilities; single outputs of two classes are logits of class 1, of which the logistic function does; outputs
 `[n, labels]` of targets of that shape, with a sigmoid loss, are a logit each. What are probabilities already, as a
-metric's `from_logits=False` says or as their sums of 1 show, is taken as it is.
+metric's `from_logits=False` or a `threshold` between 0 and 1 says, or as their sums of 1 show, is taken as it is; so
+are outputs for which a loss of one's own is lowered, and that are all from 0 to 1.
 """
 
 from __future__ import annotations
@@ -117,10 +118,12 @@ def _of_model(job: Job) -> Any:
 
 
 def _are_probabilities(job: Job, state: TrainState, kind: Kind, meaning: Meaning) -> bool:
-    metrics = job.group.config.get("metrics") or {}
-    if any(metric.get("from_logits") is False and metric.get("output") is None for metric in metrics.values()):
+    whole = [one for one in (job.group.config.get("metrics") or {}).values() if one.get("output") is None]
+    if any(one.get("from_logits") is False or 0 < (one.get("threshold") or 0) < 1 for one in whole):
         return True
-    if kind != "classes":
-        return False
+    loss = job.components.config["loss"]
+    if kind != "classes" and all(one.entry.is_built_in for one in (loss, *loss.inside)):
+        return False  # they take logits
     found = np.asarray(meaning.main(job.program.predict(state, job.sample)), np.float32)
-    return bool((found >= 0).all() and np.abs(found.sum(axis=-1) - 1).max() < 1e-3)
+    sums = found.sum(axis=-1) if kind == "classes" else 1.0
+    return bool((found >= 0).all() and (found <= 1 + 1e-3).all() and np.abs(sums - 1).max() < 1e-3)

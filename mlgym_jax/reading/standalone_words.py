@@ -141,7 +141,7 @@ def _column(name, column, categories, texts):
     codes = None if categories is None else {str(word): code for code, word in enumerate(categories)}
     found = []
     for row, value in enumerate(np.asarray(column).tolist()):
-        if value is None or value != value or value == "":
+        if value is None or value != value or (value == "" and "" not in (codes or ())):
             found.append(math.nan)
         elif texts is not None:
             found.append(texts.code(value))
@@ -151,7 +151,7 @@ def _column(name, column, categories, texts):
             except (TypeError, ValueError):
                 raise SystemExit(f"row {row}, column {name!r}: a number is expected, found {value!r}") from None
         else:
-            word = value.strip() if value.strip() in codes else _category_name(value)
+            word = next((word for word in (value, value.strip()) if word in codes), _category_name(value))
             if word not in codes:
                 raise SystemExit(f"row {row}, column {name!r}: {value!r} was not there in training")
             found.append(codes[word])
@@ -159,7 +159,9 @@ def _column(name, column, categories, texts):
 
 
 def _category_name(value):
-    """Write a number as the category of it is called: 7 for 7.0."""
+    """Write a number as the category of it is called: 7 for 7.0, and 07 for 07."""
+    if re.match("0[0-9]+$", value.strip()):
+        return value.strip()
     try:
         number = decimal.Decimal(value.strip())
         if not number.is_finite():

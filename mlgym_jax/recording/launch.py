@@ -15,7 +15,7 @@ from typing import Any
 import jax
 
 from mlgym_jax.config.file import as_config, source_file
-from mlgym_jax.config.words import config_hash
+from mlgym_jax.config.words import config_hash, plain
 from mlgym_jax.data import given
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import LiveView, RunView, layout, project_log
@@ -102,7 +102,7 @@ def run(
     beside, watching = LogsBeside(log_to, log_out), Watching.by(live, sinks, progress)
     with contextlib.ExitStack() as stack:
         said = stack.enter_context(collected(messages))
-        own_data = stack.enter_context(given.at_hand(data))
+        own_data = stack.enter_context(given.at_hand(data, plain(config.get("encoding"))))
         config, kept_data = given.config_of(config, own_data), given.kept(own_data, keep_data)
         with seldom_collected():
             study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
@@ -169,7 +169,7 @@ def resume(
     # Only the one writer of a run, which this process is from here on, may read what it goes on from.
     with (
         collected(messages) as said,
-        given.at_hand(data),
+        given.at_hand(data, config.get("encoding")),
         writing(folder, watching, boards, beside) as written,
     ):
         if trust:

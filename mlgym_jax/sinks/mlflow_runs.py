@@ -81,16 +81,18 @@ class MlflowRuns:
         found = self._client.search_runs([self._study], f"tags.`{_KEY}` = '{key}'", max_results=1)
         if found:
             last = found[0].data.tags.get(_EPOCH)
-            return _Written(found[0].info.run_id, None if last is None else int(last))
-        tags: dict[str, Any] = {_KEY: key}
-        began = facts.began_ms(run, experiment)
-        made = self._client.create_run(self._study, start_time=began, tags=tags, run_name=key)
+            there = _Written(found[0].info.run_id, None if last is None else int(last))
+        else:
+            began = facts.began_ms(run, experiment)
+            made = self._client.create_run(self._study, start_time=began, tags={_KEY: key}, run_name=key)
+            there = _Written(made.info.run_id, None)
         spell = facts.Names(r"[^\w\-. :/]")
-        given = facts.hyperparameters(experiment)
-        params = [self._entities.Param(spell(name), _cut(str(value))) for name, value in given.items()]
+        known = found[0].data.params if found else {}  # not all of them, if an export was killed meanwhile
+        given = {spell(name): value for name, value in facts.hyperparameters(experiment).items()}
+        params = [self._entities.Param(name, _cut(str(value))) for name, value in given.items() if name not in known]
         for part in _parts(params, _MAX_PARAMS):
-            self._client.log_batch(made.info.run_id, params=part)
-        return _Written(made.info.run_id, None)
+            self._client.log_batch(there.id, params=part)
+        return there
 
     def close(self) -> None:
         """Each request is answered when it is done."""

@@ -8,6 +8,8 @@ is cut off when the file is opened again.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import glob
 import json
 import os
@@ -40,11 +42,12 @@ class TensorBoardFiles:
         if file is None:
             began = facts.began_ms(run, experiment) / 1000
             file = self._files[number] = _File(os.path.join(self._folder, str(number)), began)
-            if not file.has_hyperparameters:
-                title = facts.key(self._run_id, experiment)
-                file.add(began, summary_v2.hparams_pb(facts.hyperparameters(experiment), title, began).value)
         written = 0
         with file:  # open while it is written to: thousands of experiments are more than a process may have open
+            if not file.has_hyperparameters:
+                began, title = facts.began_ms(run, experiment) / 1000, facts.key(self._run_id, experiment)
+                file.add(began, summary_v2.hparams_pb(facts.hyperparameters(experiment), title, began).value)
+                file.has_hyperparameters = True
             for epoch in facts.epochs(experiment, file.last_epoch):
                 values = [_scalar(name, score) for name, score in facts.scores_with_steps(epoch).items()]
                 file.add(epoch.time_ms / 1000, values, epoch.number)
@@ -82,19 +85,20 @@ def _text(about: dict[str, str]) -> Any:
 
 
 class _File:
-    """An experiment's event file, and what it holds already."""
+    """An experiment's event file, and what it holds already; what another process adds to it is read when it is opened.
+
+    `with file:` is for one process at a time.
+    """
 
     def __init__(self, folder: str, began: float):
         os.makedirs(folder, exist_ok=True)
         there = sorted(glob.glob(os.path.join(glob.escape(folder), f"*{_ENDING}")))
         self._path = there[0] if there else os.path.join(folder, f"events.out.tfevents.{int(began):010d}{_ENDING}")
+        self._began, self._size = began, 0
         self._out: BinaryIO | None = None
         self.last_epoch: int | None = None
         self.has_hyperparameters = False
         self.about: dict[str, str] = {}
-        if not there or not self._read():
-            source = messages.event.SourceMetadata(writer="mlgym_jax")
-            self._write(messages.event.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
 
     def _read(self) -> int:
         """Take note of what is there, cut off a torn end, and return the number of whole records.
@@ -102,6 +106,7 @@ class _File:
         A file of doubles alone, as versions before this one wrote, which TensorBoard does not show, counts as nothing.
         """
         number = end = 0
+        self.last_epoch, self.has_hyperparameters, self.about = None, False, {}
         with open(self._path, "r+b") as file:
             for event, behind in records(file):
                 number, end = number + 1, behind
@@ -120,23 +125,35 @@ class _File:
         return number
 
     def add(self, wall_time: float, values: Sequence[Any], step: int = 0) -> None:
-        """Append one record."""
+        """Append one record; the file is open."""
         told = messages.summary.Summary(value=values)
         self._write(messages.event.Event(wall_time=wall_time, step=step, summary=told))
 
     def _write(self, event: Any) -> None:
-        if self._out is None:
-            with self:
-                return self._write(event)
         RecordWriter(self._out).write(event.SerializeToString())
 
     def __enter__(self) -> None:
-        self._out = open(self._path, "ab")
+        out = self._out = open(self._path, "ab")
+        try:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(out, fcntl.LOCK_EX)
+            size = os.fstat(out.fileno()).st_size
+            if not (size == self._size > 0) and not (size and self._read()):
+                source = messages.event.SourceMetadata(writer="mlgym_jax")
+                began = self._began
+                self._write(messages.event.Event(wall_time=began, file_version="brain.Event:2", source_metadata=source))
+        except BaseException:
+            self.__exit__()
+            raise
 
     def __exit__(self, *_: object) -> None:
         out, self._out = self._out, None
         if out is not None:
-            out.close()
+            try:
+                out.flush()
+                self._size = os.fstat(out.fileno()).st_size
+            finally:
+                out.close()
 
 
 def open_sink(run_id: str, out: str) -> TensorBoardFiles:

@@ -16,6 +16,7 @@ from mlgym_jax.checkpoint.distillation import teachers_in
 from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import check_chosen, plain, validated
+from mlgym_jax.data.column_codes import encoded_by
 from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
@@ -183,7 +184,8 @@ class Parts:
     def components_of(self, config: Mapping[str, Any]) -> Components:
         """Build a config's components; what is equal to what was built before is shared, data before all else."""
         alike = [parts for parts in self.built if parts.config.get("dataset") == config.get("dataset")]
-        components = build_components(config, reuse=(alike or self.built or [None])[-1])
+        with encoded_by(config.get("encoding")):
+            components = build_components(config, reuse=(alike or self.built or [None])[-1])
         self.built.append(components)
         return components
 

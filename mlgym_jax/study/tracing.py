@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -18,7 +19,10 @@ from mlgym_jax.core.record import Record
 from mlgym_jax.core.state import STEPS_PER_EPOCH
 from mlgym_jax.core.targets import UnfitTargets, weights_read
 from mlgym_jax.core.trees import path_name
+from mlgym_jax.core.zero_gradients import without_gradient
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
+from mlgym_jax.study.activations import made_twice
+from mlgym_jax.study.broadcasts import crossed
 
 
 class NotTraceable(Exception):
@@ -91,6 +95,7 @@ def traced_steps(
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
+    surprises += crossed(components, outputs, batch, abstract) + made_twice(components, predicted.jaxpr, outputs)
     if in_evaluation.updated:
         surprises += (
             "config.model: evaluation normalises by the statistics of its own batches, as BatchNorm does that nothing "
@@ -138,6 +143,14 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
             "config.model: training leaves its batch statistics as they are initialised. If they are not frozen on "
             "purpose, let the model take the mode, __call__(self, x, train), and hand it on: "
             "nn.BatchNorm(use_running_average=not train)"
+        )
+    if idle := without_gradient(training, abstract):
+        mask = f"^({'|'.join(map(re.escape, idle[:6]))})$"
+        found.append(
+            f"config.model: the loss does not depend on its parameter{'s' * (len(idle) > 1)} {listed(idle, 6)}, so "
+            "that training learns nothing there. If that is not meant, look for jax.lax.stop_gradient, for rounding, "
+            "and for outputs that config.loss does not read; if it is, say so, config.optimizer = "
+            f"component('selective_transform', optimizer=…, freeze_mask={mask!r})"
         )
     if seen.overlooked:
         wired = ", ".join(f"{name}={name!r}" for name in seen.overlooked)

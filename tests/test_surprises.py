@@ -1,0 +1,90 @@
+"""What can be meant, and hardly is, is told before training: pairs of all outputs and targets, softmax of softmax."""
+
+import logging
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+import mlgym_jax as mg
+from mlgym_jax import component
+from mlgym_jax.data import given
+from mlgym_jax.study.expand import prepare
+
+X = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+
+
+def crossed(outputs, batch):
+    return ((outputs - batch["targets"][None, :]) ** 2).mean(-1)
+
+
+def alike(outputs, batch):
+    return (outputs[:, 0] - batch["targets"]) ** 2
+
+
+def of_pairs(outputs, batch):
+    """A ranking loss, which compares outputs with outputs where targets differ."""
+    scores, targets = outputs[:, 0], batch["targets"]
+    apart = jnp.maximum(0.0, 1 - scores[:, None] + scores[None, :])
+    return jnp.where(targets[:, None] > targets[None, :], apart, 0.0).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "metric", "said"),
+    [
+        (crossed, alike, ["config.loss: outputs float32[batch, 1] and targets float32[batch]"]),
+        (alike, crossed, ["config.metrics.own: outputs float32[batch, 1] and targets float32[batch]"]),
+        (of_pairs, alike, []),
+    ],
+)
+def test_an_output_beside_all_targets_is_told(loss, metric, said, own_registry, caplog):
+    mg.register("loss", "crossing")(lambda: loss)
+    mg.register("metric", "crossing")(lambda: mg.mean_of(metric))
+    messages = told(caplog, X[:, 0], loss=component("crossing"), metrics={"own": component("crossing")})
+    assert [message.partition(" are broadcast to [batch, batch]")[0] for message in messages] == said
+
+
+def told(caplog, targets, **fields):
+    config = {"num_epochs": 1, "model": component("linear"), "optimizer": component("sgd", learning_rate=0.1), **fields}
+    with given.at_hand((X, targets)) as own_data, caplog.at_level(logging.WARNING):
+        prepare(given.config_of(config, own_data))
+    return caplog.messages
+
+
+PLAIN, OF_SOFTMAX = component("brier_score"), component("brier_score", from_logits=False)
+CROSS_ENTROPY, SIGMOID = component("softmax_cross_entropy"), component("sigmoid_binary_cross_entropy")
+
+
+@pytest.mark.parametrize(
+    ("ends", "loss", "metrics", "said"),
+    [
+        (jax.nn.softmax, CROSS_ENTROPY, {"plain": PLAIN, "fine": OF_SOFTMAX}, ["loss", "metrics.plain"]),
+        (jax.nn.log_softmax, CROSS_ENTROPY, {"plain": PLAIN}, []),
+        (
+            lambda x: jax.nn.sigmoid(x)[:, 0],
+            SIGMOID,
+            {"all": component("accuracy"), "half": component("accuracy", threshold=0.5)},
+            ["loss", "metrics.all"],
+        ),
+        (lambda x: x[:, 0], SIGMOID, {"all": component("accuracy")}, []),
+    ],
+)
+def test_probabilities_that_are_read_as_logits_are_told(ends, loss, metrics, said, own_registry, caplog):
+    class Ending(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return ends(nn.Dense(2)(x))
+
+    mg.register("model", "ending")(lambda: Ending())
+    messages = told(caplog, (X[:, 0] > 0).astype(int), model=component("ending"), loss=loss, metrics=metrics)
+    assert [message.partition(":")[0].removeprefix("config.") for message in messages] == said
+
+
+def test_metrics_of_what_a_post_processor_made_are_told(caplog):
+    metrics = {"twice": component("brier_score", output="p"), "once": component("brier_score", output="outputs")}
+    processors = {"p": component("softmax")}
+    targets = (X[:, 0] > 0).astype(int)
+    [message] = told(caplog, targets, loss=CROSS_ENTROPY, metrics=metrics, post_processors=processors)
+    assert message.startswith("config.metrics.twice: ") and message.endswith("write from_logits=False")

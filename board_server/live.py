@@ -20,6 +20,7 @@ from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.run import Run
 from board_server.run_log import Cursor
 from mlgym_jax.events import decode
+from mlgym_jax.events.values import TOO_MANY, has_too_many_values
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -316,6 +317,8 @@ def _line(item: _Published) -> bytes:
     Raises:
         WrongRequest: it is no event.
     """
+    if has_too_many_values(bytes(item.data)):
+        raise WrongRequest(f"event {item.event_id}: too many values: {TOO_MANY}")
     line = _one_line(item)
     try:
         event = decode(line)

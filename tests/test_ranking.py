@@ -15,6 +15,7 @@ from mlgym_jax.search.refit import rule, selected
 
 ROOT = pathlib.Path(__file__).parent.parent
 CASES = json.loads((ROOT / "board_server/page/tests/monitor_cases.json").read_text(encoding="utf-8"))
+MODES = json.loads((ROOT / "board_server/page/tests/mode_cases.json").read_text(encoding="utf-8"))
 
 # Every registered metric has its place in one of the two: of these, lower is better.
 LOWER = "mse mae rmse brier_score perplexity expected_calibration_error class_wise_calibration_error"
@@ -62,10 +63,9 @@ def test_every_registered_metric_has_its_direction():
     assert {name for name, mode in modes.items() if mode == "min"} == lower
 
 
-def test_a_score_that_the_config_monitors_has_the_direction_that_it_says():
-    config = {"checkpointing": {"monitor": "val/frechet", "mode": "min"}, "early_stopping": {"monitor": "val/f1"}}
-    names = ("val/frechet", "train/frechet", "val/frechet/1", "val/f1", "frechet")
-    assert [default_mode(name, config) for name in names] == ["min", "min", "max", "max", "min"]
+@pytest.mark.parametrize("case", MODES, ids=[f"{number} {case['name']}" for number, case in enumerate(MODES)])
+def test_the_direction_of_a_score(case):
+    assert default_mode(case["name"], case["config"]) == case["mode"]
 
 
 def test_a_refit_selects_the_smallest_error():

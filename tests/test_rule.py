@@ -1,14 +1,19 @@
 """Rules that choose among experiments, as the board's page reads and applies them (its `choose.test.ts`)."""
 
+import json
 import math
 import re
 
 import pytest
+from boards import ROOT
 
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.views import RunView
+from mlgym_jax.search.cell_texts import texts_of
 from mlgym_jax.search.rule import Compare, In, Joined, Rule, read_rule
 from mlgym_jax.search.ruled import chosen
+
+CASES = json.loads((ROOT / "board_server/page/tests/rule_cases.json").read_text(encoding="utf-8"))
 
 
 def run(*rows):
@@ -126,3 +131,18 @@ def test_refits_are_never_chosen_and_ties_go_to_the_smaller_id():
 def test_what_chooses_nothing_is_said(text, message):
     with pytest.raises(MlgymError, match=re.escape(message)):
         ids(text, run((1, None, [0.5])))
+
+
+@pytest.mark.parametrize("case", CASES["texts"], ids=str)
+def test_a_value_has_the_texts_by_which_the_page_finds_it(case):
+    assert texts_of(case["value"]) == tuple(case["texts"])
+
+
+@pytest.mark.parametrize("case", CASES["rules"], ids=lambda case: case["where"])
+def test_a_rule_chooses_what_it_chooses_on_the_page(case):
+    view = run(*((one["lr"], None, [-number], one) for number, one in enumerate(CASES["experiments"])))
+    try:
+        found = ids(f"all by val/f1 max where {case['where']}", view)
+    except MlgymError as error:
+        found = [] if "chooses nothing" in str(error) else "an error"
+    assert found == case.get("chosen", "an error")

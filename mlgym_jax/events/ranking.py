@@ -8,7 +8,7 @@ from typing import Any
 
 # The sections that may say it, the one that selects before those that merely watch.
 _SECTIONS = ("refit", "validation", "checkpointing", "early_stopping", "search")
-_LOWER_IS_BETTER = re.compile("loss|error|perplexity|brier|calibration|mse|mae|nll", re.IGNORECASE)
+_LOWER_IS_BETTER = re.compile("loss|error|perplexity|brier|calibration|mse|mae|nll", re.IGNORECASE | re.ASCII)
 
 
 def default_monitor(names: Sequence[str], config: Any) -> tuple[str | None, str]:
@@ -48,7 +48,8 @@ def default_mode(name: str, config: Any) -> str:
         if isinstance(monitor, str) and mode in ("min", "max") and _metric_of(monitor) == _metric_of(name):
             return mode
     metric = _mapping(_mapping(_mapping(config).get("metrics")).get("".join(name.split("/")[1:2])))
-    return "min" if _LOWER_IS_BETTER.search(f"{name} {metric.get('component')}") else "max"
+    component = metric.get("component")
+    return "min" if _LOWER_IS_BETTER.search(f"{name} {component if isinstance(component, str) else ''}") else "max"
 
 
 def _metric_of(name: str) -> str:

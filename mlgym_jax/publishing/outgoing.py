@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import decode, encode, line_left_out
 from mlgym_jax.events.lines import BLOCK_BYTES
+from mlgym_jax.events.values import has_too_many_values
 
 MAX_EVENT_BYTES = (1 << 24) - 4096  # of one event in a request of at most 16 MiB
 
@@ -154,7 +155,7 @@ def _outgoing(raw: bytes, run_id: str) -> tuple[bytes, bool]:
         return _left_out(raw, run_id, "no event"), True
     if b"\r" in line:  # white space that a board does not keep
         line = encode(event)
-    if len(line) > MAX_EVENT_BYTES:
+    if len(line) > MAX_EVENT_BYTES or has_too_many_values(line):
         return _left_out(raw, run_id, "too large"), True
     return line, True
 

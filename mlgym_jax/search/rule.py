@@ -26,6 +26,7 @@ _KEYWORDS = frozenset(
 )
 # A list is one value, as it is shown: [64,32].
 _TOKEN = re.compile(r'\s*(?:"((?:[^"\\]|\\.)*)"|(<=|>=|!=|[<>=~(),])|(\[[^\]"]*\](?=[\s,)]|$)|[^\s<>=~!(),"]+))')
+_NUMBER = re.compile(r"[-+]?(?:Infinity|(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][-+]?[0-9]+)?)")
 _LONGEST = 2_000  # characters
 _DEEPEST = 50  # brackets
 
@@ -225,9 +226,8 @@ class _Parser:
         raise MlgymError(f"rule {self._text[:200]!r}, {where}: {message}")
 
 
-def number(text: str) -> float | None:
-    """Return the number that a text is; None where it is none."""
-    try:
-        return float(text) if "_" not in text else None
-    except ValueError:
+def number(text: str) -> int | float | None:
+    """Return the number that a text is, of an integer with all its digits; None where it is none."""
+    if not _NUMBER.fullmatch(text):
         return None
+    return float(text) if re.search("[.eEI]", text) else int(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 import re
@@ -14,11 +13,11 @@ from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.views import ExperimentView, RunView
+from mlgym_jax.search.cell_texts import as_json, texts_of
 from mlgym_jax.search.rule import Condition, In, Joined, Rule, number, read_rule
 
 _COMPARE = {"<": operator.lt, "<=": operator.le, ">": operator.gt, ">=": operator.ge}
 _FIELDS = ("experiment_id", "status", "epoch", "fold", "round", "error")
-_NONE = ("", "(none)", "none", "null")
 
 
 class Member(NamedTuple):
@@ -61,7 +60,7 @@ def chosen(rule: Rule, view: RunView) -> list[Member]:
     counts: dict[Any, int] = {}
     taken: list[Member] = []
     for _, members in sorted(found, key=lambda entry: entry[0]):
-        key = None if rule.per is None else json.dumps(cell(members[0].view, rule.per))
+        key = None if rule.per is None else as_json(cell(members[0].view, rule.per))
         counts[key] = counts.get(key, 0) + 1
         if rule.top is None or counts[key] <= rule.top:
             taken += members
@@ -121,9 +120,7 @@ def _cell(one: ExperimentView, name: str, mode_of: Any) -> Any:
         own = {"epoch": one.epoch_numbers[-1] if one.epoch_numbers else 0}
         return own[name] if name in own else getattr(one, name)
     if name in one.hyperparameters:
-        value = one.hyperparameters[name]
-        plain = value is None or (isinstance(value, int | float | str) and not isinstance(value, bool))
-        return value if plain else json.dumps(value, separators=(",", ":"))
+        return one.hyperparameters[name]
     score = name.removeprefix("best ")
     if score == name:
         return one.last.get(name)
@@ -141,19 +138,27 @@ def _holds(condition: Condition, one: ExperimentView, cell: Any) -> bool:
     if condition.operator in ("=", "!="):
         return _same(value, condition.value) == (condition.operator == "=")
     if condition.operator == "~":
-        return any(re.search(condition.value, text, re.IGNORECASE) for text in _texts(value))
+        return _occurs(condition.value, value)
     limit = number(condition.value)
-    return isinstance(value, int | float) and limit is not None and _COMPARE[condition.operator](value, limit)
+    return _is_number(value) and limit is not None and _COMPARE[condition.operator](value, limit)
 
 
 def _same(value: Any, wanted: str) -> bool:
-    if isinstance(value, int | float) and value == number(wanted):
+    if _is_number(value) and value == number(wanted):
         return True
-    return wanted.lower() in (text.lower() for text in _texts(value))
+    return wanted.lower() in (text.lower() for text in texts_of(value))
 
 
-def _texts(value: Any) -> Sequence[str]:
-    return _NONE if value is None else (str(value),)
+def _occurs(pattern: str, value: Any) -> bool:
+    """Tell whether a pattern is found; what has no value is found by its words alone, or as an empty text."""
+    found = (re.search(pattern, text, re.IGNORECASE) for text in texts_of(value))
+    if value is None and not re.search("none|null", pattern, re.IGNORECASE):
+        return next(found) is not None
+    return any(found)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 def matching(condition: str, view: RunView) -> set[int]:

@@ -6,7 +6,9 @@ import {
   COMPARE,
   candidates,
   cellOf,
+  isNumber,
   type ModeOf,
+  numberOf,
   occursIn,
   parseRegex,
   sameCell,
@@ -43,8 +45,7 @@ function holds(condition: Condition, cell: (name: string) => Cell): boolean {
     const regex = parseRegex(value);
     return regex.ok && occursIn(regex.value, `/${value}/`, found);
   }
-  if (typeof found !== "number") return false;
-  return COMPARE[op]!(found, Number(value));
+  return isNumber(found) && COMPARE[op]!(numberOf(found), numberOf(value));
 }
 
 /** The sum without the rounding of its parts (Shewchuk), as the engine's: folds in another order must stay a tie. */

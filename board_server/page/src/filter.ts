@@ -2,7 +2,7 @@
 
 import { lastEpoch } from "./epoch_ranges";
 import { formatMoment, formatTime, formatValue } from "./format";
-import { isObject, type Json } from "./json";
+import { isLong, isObject, type Json } from "./json";
 import type { Experiment } from "./run_state";
 
 export type Cell = string | number | null;
@@ -83,7 +83,7 @@ export function textsOf(cell: Cell): string[] {
     texts = [exact];
     try {
       const value: Json = JSON.parse(exact);
-      texts.push(formatValue(value), formatValue(value).replace(/,/g, ", "));
+      texts.push(formatValue(value), formatValue(value).replace(/,\s*/g, ", "));
       if (isObject(value) && typeof value.component === "string") texts.push(value.component);
     } catch {
       // a text that only begins so
@@ -121,7 +121,12 @@ export function parseRegex(body: string, flags = "i"): Checked<(haystack: string
   }
 }
 
-export const COMPARE: Record<string, (a: number, b: number) => boolean> = {
+type Numeric = number | bigint;
+/** An integer beyond 2^53 is a word (`json.ts`), and compared with all its digits. */
+export const isNumber = (cell: Cell) => typeof cell === "number" || isLong(cell);
+export const numberOf = (cell: Cell): Numeric => (isLong(cell) ? BigInt(cell!) : Number(cell));
+
+export const COMPARE: Record<string, (a: Numeric, b: Numeric) => boolean> = {
   "<": (a, b) => a < b,
   "<=": (a, b) => a <= b,
   ">": (a, b) => a > b,
@@ -142,17 +147,18 @@ export function parseCondition(text: string): Checked<Test> {
   const trimmed = text.trim();
   const compared = /^(<=|>=|<|>)\s*(.*)$/.exec(trimmed);
   if (compared) {
-    const limit = Number(compared[2]);
+    const limit = numberOf(compared[2]!);
     if (compared[2] === "" || Number.isNaN(limit))
       return { ok: false, error: `after ${compared[1]} a number is needed` };
     const compare = COMPARE[compared[1]!]!;
-    return { ok: true, value: (cell) => typeof cell === "number" && compare(cell, limit) };
+    return { ok: true, value: (cell) => isNumber(cell) && compare(numberOf(cell), limit) };
   }
   const range = /^([-+.\deE]+)\.\.([-+.\deE]+)$/.exec(trimmed);
   if (range) {
-    const [low, high] = [Number(range[1]), Number(range[2])];
+    const [low, high] = [numberOf(range[1]!), numberOf(range[2]!)];
     if (Number.isNaN(low) || Number.isNaN(high)) return { ok: false, error: "a range is written 0.1..0.5" };
-    return { ok: true, value: (cell) => typeof cell === "number" && cell >= low && cell <= high };
+    const isIn = (value: Numeric) => value >= low && value <= high;
+    return { ok: true, value: (cell) => isNumber(cell) && isIn(numberOf(cell)) };
   }
   const equal = /^(!?=)\s*(.*)$/.exec(trimmed);
   if (equal) {
@@ -169,8 +175,7 @@ export function parseCondition(text: string): Checked<Test> {
   if (trimmed && !Number.isNaN(Number(trimmed)) && found.ok)
     return {
       ok: true,
-      value: (cell) =>
-        typeof cell === "number" ? sameCell(cell, trimmed) : occursIn(found.value, trimmed, cell),
+      value: (cell) => (isNumber(cell) ? sameCell(cell, trimmed) : occursIn(found.value, trimmed, cell)),
     };
   return found.ok ? { ok: true, value: (cell) => occursIn(found.value, trimmed, cell) } : found;
 }
@@ -267,8 +272,10 @@ export function sortExperiments(experiments: Experiment[], sort: string, modeOf 
     if (missing(a.cell) || missing(b.cell))
       return Number(missing(a.cell)) - Number(missing(b.cell)) || a.experiment.id - b.experiment.id;
     let order: number;
-    if (typeof a.cell === "number" && typeof b.cell === "number") order = a.cell - b.cell;
-    else order = String(a.cell).localeCompare(String(b.cell), "en", { numeric: true });
+    if (isNumber(a.cell) && isNumber(b.cell)) {
+      const [x, y] = [numberOf(a.cell), numberOf(b.cell)];
+      order = Number(x > y) - Number(x < y);
+    } else order = String(a.cell).localeCompare(String(b.cell), "en", { numeric: true });
     return (down ? -order : order) || a.experiment.id - b.experiment.id;
   });
   return keyed.map(({ experiment }) => experiment);

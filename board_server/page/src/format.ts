@@ -1,6 +1,6 @@
 /** Numbers, times and sizes as text. */
 
-import type { Json } from "./json";
+import { isLong, type Json } from "./json";
 
 export function formatNumber(value: number | null | undefined, digits = 4): string {
   if (value === null || value === undefined) return "";
@@ -43,7 +43,7 @@ function written(value: Json, number: (value: number) => string, inside = false)
   if (value === null) return "None";
   if (typeof value === "boolean") return value ? "True" : "False";
   if (typeof value === "number") return number(value);
-  if (typeof value === "string") return inside ? JSON.stringify(value) : value;
+  if (typeof value === "string") return inside && !isLong(value) ? JSON.stringify(value) : value;
   const inner = (one: Json) => written(one, number, true);
   if (Array.isArray(value)) return `[${value.map(inner).join(",")}]`;
   const { component, ...rest } = value;
@@ -117,7 +117,7 @@ const exactCell = (value: Json | undefined): string => {
 export function csv(rows: readonly (readonly (Json | undefined)[])[]): string {
   const cell = (value: Json | undefined) => {
     let text = exactCell(value);
-    if (typeof value !== "number" && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
+    if (typeof value !== "number" && !isLong(value) && /^[=+\-@\t\r]/.test(text)) text = `'${text}`;
     return /[",\r\n]/.test(text) ? `"${text.replace(/"/g, '""')}"` : text;
   };
   return `${rows.map((row) => row.map(cell).join(",")).join("\r\n")}\r\n`;

@@ -1,7 +1,30 @@
-/** Values of JSON as they are found in logs: each field may be of any type, and NaN and infinities are words. */
+/** Values of JSON as they are found in logs: each field may be of any type; NaN, infinities, integers past 2^53 are words. */
 
 export type Json = null | boolean | number | string | Json[] | { [key: string]: Json };
 export type JsonObject = { [key: string]: Json };
+
+const LONG = /([[,:\s]|^)(-?\d{16,})(?=[\]},\s]|$)/g;
+
+/** Read a text of which `JSON.parse` alone would lose digits: integers beyond 2^53 become words, as NaN is one. */
+export function parseJson(text: string) {
+  if (text.search(LONG) < 0) return JSON.parse(text);
+  let isString = false;
+  const parts = text.split('"').map((part) => {
+    const wasString = isString;
+    isString = !wasString || /\\*$/.exec(part)![0].length % 2 > 0;
+    return wasString
+      ? part
+      : part.replace(LONG, (all, before, digits) =>
+          Number.isSafeInteger(+digits) ? all : `${before}"${digits}"`,
+        );
+  });
+  return JSON.parse(parts.join('"'));
+}
+
+export const isLong = (value: unknown): boolean => typeof value === "string" && /^-?\d{16,}$/.test(value);
+
+/** JSON for people, in which such words are numbers again. */
+export const writeJson = (value: unknown) => JSON.stringify(value, null, 2).replace(/"(-?\d{16,})"/g, "$1");
 
 export function isObject(value: Json | undefined): value is JsonObject {
   return typeof value === "object" && value !== null && !Array.isArray(value);
@@ -44,8 +67,8 @@ export function toFloat(value: Json | undefined): number {
 
 /** The same of what the server has read already: NaN for what is no number. */
 export function toNumber(score: Json | undefined): number {
-  return typeof score === "number"
-    ? score
+  return typeof score === "number" || isLong(score)
+    ? Number(score)
     : score === "Infinity"
       ? Infinity
       : score === "-Infinity"

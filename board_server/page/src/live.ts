@@ -1,5 +1,6 @@
 /** A WebSocket that comes back: exponential backoff with jitter, from where it left off, and a state to show. */
 
+import { parseJson } from "./json";
 import { isSaved } from "./saved";
 import { socketAddress } from "./wire";
 
@@ -113,7 +114,7 @@ export class LiveSocket {
         this.say("live", null);
       }
       try {
-        this.options.onFrame(JSON.parse(message.data), message.data.length);
+        this.options.onFrame(parseJson(message.data), message.data.length);
       } catch (error) {
         console.warn("a frame could not be read", error);
       }

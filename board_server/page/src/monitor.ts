@@ -5,7 +5,7 @@ import { type Json, member } from "./json";
 const SECTIONS = ["refit", "validation", "checkpointing", "early_stopping", "search"];
 const LOWER_IS_BETTER = /loss|error|perplexity|brier|calibration|mse|mae|nll/i;
 
-const metricOf = (name: string): string => name.slice(name.indexOf("/") + 1);
+const metricOf = (name: string): string => name.slice(name.indexOf("/") + 1) || name;
 
 /** What the config says where it monitors this score; else `min` for a loss or an error, by its name or component. */
 export function defaultMode(config: Json, name: string): "max" | "min" {
@@ -15,7 +15,8 @@ export function defaultMode(config: Json, name: string): "max" | "min" {
     if (isIt && (mode === "min" || mode === "max")) return mode;
   }
   const metric = member(member(config, "metrics"), name.split("/")[1] ?? "");
-  return LOWER_IS_BETTER.test(`${name} ${member(metric, "component")}`) ? "min" : "max";
+  const component = member(metric, "component");
+  return LOWER_IS_BETTER.test(`${name} ${typeof component === "string" ? component : ""}`) ? "min" : "max";
 }
 
 /** The score to rank by, of those that there are, and which of its values are better. */

@@ -4,6 +4,7 @@ import { batch, signal } from "@preact/signals";
 import { formatIds } from "./address";
 import { Curves } from "./curve";
 import { lastEpoch } from "./epoch_ranges";
+import { parseJson } from "./json";
 import type { Lines } from "./lines";
 import { type Connection, LiveSocket } from "./live";
 import { addPulse, type Pulse } from "./pulses";
@@ -81,7 +82,7 @@ export class RunStore {
         getJson<RunDetail>(this.path),
         request(`${this.path}/experiments?config=0`),
       ]);
-      const experiments = (await rows.json()) as ExperimentRow[];
+      const experiments = parseJson(await rows.text()) as ExperimentRow[];
       if (this.closed) return;
       const head = Number(rows.headers.get("X-Event-Id") ?? detail.event_id);
       this.run = fromDetail(detail, experiments, head);

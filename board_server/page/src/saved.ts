@@ -3,6 +3,8 @@
  * answered from there, and there is neither a server nor news.
  */
 
+import { parseJson } from "./json";
+
 /** `wire.ts` says what else it has. */
 type Verdict = { mode: string };
 
@@ -41,7 +43,7 @@ async function unpack(text: string): Promise<Saved> {
   const stream = new Blob([packed]).stream().pipeThrough(new DecompressionStream("gzip"));
   const all = await new Response(stream).arrayBuffer();
   const length = new DataView(all).getUint32(0, true);
-  const found = JSON.parse(new TextDecoder().decode(new Uint8Array(all, 4, length)));
+  const found = parseJson(new TextDecoder().decode(new Uint8Array(all, 4, length)));
   return { ...found, curves: all.slice(4 + length) };
 }
 

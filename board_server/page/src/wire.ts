@@ -1,6 +1,6 @@
 /** What the server sends, as its contract names it, and the requests for it. All addresses are relative to the page. */
 
-import type { JsonObject } from "./json";
+import { type JsonObject, parseJson } from "./json";
 import { isSaved, savedAnswer } from "./saved";
 
 export type Score = number | "NaN" | "Infinity" | "-Infinity";
@@ -214,7 +214,7 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
 }
 
 export async function getJson<T>(path: string, init?: RequestInit): Promise<T> {
-  return (await request(path, init)).json() as Promise<T>;
+  return parseJson(await (await request(path, init)).text());
 }
 
 export function socketAddress(path: string): string {

@@ -1,12 +1,13 @@
 import { describe, expect, it } from "vitest";
 import { Curve, Curves } from "../src/curve";
-import type { JsonObject } from "../src/json";
+import type { Json, JsonObject } from "../src/json";
 import { backoffMs } from "../src/live";
 import { defaultMode } from "../src/monitor";
 import { applyEvent } from "../src/reducer";
 import { fromDetail, type Run } from "../src/run_state";
 import { orderScores } from "../src/score_order";
 import type { ExperimentRow, RunDetail } from "../src/wire";
+import modes from "./mode_cases.json";
 import cases from "./monitor_cases.json";
 
 const detail = {
@@ -87,13 +88,8 @@ describe("the reducer", () => {
     feed(other, "evaluation_result", result(0, 1, 0.5));
     expect([other.monitor, other.mode]).toEqual(["train/loss", "min"]);
   });
-  it("takes the direction that the config gives a score which it monitors", () => {
-    const config = {
-      checkpointing: { monitor: "val/frechet", mode: "min" },
-      early_stopping: { monitor: "val/f1" },
-    };
-    const names = ["val/frechet", "train/frechet", "val/frechet/1", "val/f1", "frechet"];
-    expect(names.map((name) => defaultMode(config, name))).toEqual(["min", "min", "max", "max", "min"]);
+  it.each(modes)("takes the direction that the engine takes: $name of $config", ({ name, config, mode }) => {
+    expect(defaultMode(config as unknown as Json, name)).toBe(mode);
   });
 
   it.each(cases)("ranks by the score that the engine and the server choose: $what", (one) => {

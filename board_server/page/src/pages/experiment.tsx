@@ -8,7 +8,7 @@ import { configOf } from "../configs";
 import { Bar, Empty, Score, Status } from "../controls";
 import { epochOf } from "../filter";
 import { formatDuration, formatTime, formatValue } from "../format";
-import type { JsonObject } from "../json";
+import { type JsonObject, writeJson } from "../json";
 import { Pipeline } from "../pipeline";
 import { Recorded } from "../recorded";
 import type { RunStore } from "../run_store";
@@ -207,7 +207,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
       {config && (
         <details class="card">
           <summary>The whole config</summary>
-          <pre tabIndex={0}>{JSON.stringify(config, null, 2)}</pre>
+          <pre tabIndex={0}>{writeJson(config)}</pre>
         </details>
       )}
     </div>

@@ -10,6 +10,7 @@ import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
 import { candidates, cellOf, filterExperiments, hyperparameterNames, NONE, parseCondition } from "../filter";
 import { exactValue, formatNumber } from "../format";
 import { type Finished, historyOf } from "../history";
+import { isLong } from "../json";
 import { cellLabelOf } from "../labels";
 import { describe, modesOf, scoreMode } from "../lines";
 import { Parallel } from "../parallel";
@@ -106,7 +107,10 @@ export function Hyperparameters({ store }: { store: RunStore }) {
     const scores = finite.map(({ score }) => score!);
     const importance = swept
       .map((name) => {
-        const cells = finite.map(({ experiment }) => cellOf(experiment, name));
+        const cells = finite.map(({ experiment }) => {
+          const cell = cellOf(experiment, name);
+          return isLong(cell) ? Number(cell) : cell;
+        });
         const numeric = cells.every((cell) => typeof cell === "number");
         return {
           name,

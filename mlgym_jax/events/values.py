@@ -1,0 +1,34 @@
+"""How many values a line of JSON may have, found by counting signs: who decodes more keeps all others waiting.
+
+Synopsis:
+
+    >>> from mlgym_jax.events.values import MAX_VALUES, has_too_many_values
+    >>> has_too_many_values(b'{"a": [1, 2, 3]}'), has_too_many_values(b"[" + MAX_VALUES * b"1," + b"1,1]")
+    (False, True)
+"""
+
+from __future__ import annotations
+
+MAX_VALUES = 1 << 20
+MAX_NESTED = 1 << 16  # lists, objects and fields of objects, which cost more
+TOO_MANY = f"an event has at most {MAX_VALUES:,} values, and {MAX_NESTED:,} lists, objects and fields"
+
+
+def has_too_many_values(line: bytes) -> bool:
+    """Tell whether an event has more values than are decoded; what stands in its strings does not count."""
+    if len(line) <= MAX_NESTED or _fits(line):
+        return False
+    if line.count(b'"') > 4 * MAX_NESTED:
+        return True
+    outside, is_inside = [], False
+    for part in line.split(b'"'):
+        if not is_inside:
+            outside.append(part)
+        elif (len(part) - len(part.rstrip(b"\\"))) % 2:
+            continue  # a quotation mark of the string itself
+        is_inside = not is_inside
+    return not _fits(b"".join(outside))
+
+
+def _fits(line: bytes) -> bool:
+    return line.count(b",") <= MAX_VALUES and sum(map(line.count, (b"[", b"{", b":"))) <= MAX_NESTED

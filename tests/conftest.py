@@ -1,5 +1,6 @@
 """Tests are stricter than users: strict dtype promotion, rank promotion raises, 4 CPU devices, warnings are errors."""
 
+import collections
 import gc
 import importlib.metadata
 import os
@@ -61,6 +62,32 @@ def pytest_configure() -> None:
     for name, value in settings.items():
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)  # for the processes that tests start
+    load_once()
+
+
+def load_once(num_kept: int = 100) -> None:
+    """Load what is in the cache once a process: it takes a sixth of a small run, and many tests run the same programs.
+
+    The file is still read each time, so that one that is gone, or damaged, is so here, too.
+    """
+    from jax._src import compilation_cache as cache
+
+    if not hasattr(cache, "get_executable_and_time") or not hasattr(cache, "_get_cache"):
+        return  # of another JAX: then each is loaded again
+    real, kept = cache.get_executable_and_time, collections.OrderedDict()
+
+    def loaded(cache_key, compile_options, backend, executable_devices):
+        files = cache._get_cache(backend)
+        written = None if files is None else files.get(cache_key)
+        key = cache_key, written, executable_devices
+        found = kept.pop(key, None) or real(cache_key, compile_options, backend, executable_devices)
+        if written is not None:
+            kept[key] = found
+        if len(kept) > num_kept:
+            kept.popitem(last=False)
+        return found
+
+    cache.get_executable_and_time = loaded
 
 
 def pytest_collection_finish() -> None:

@@ -74,6 +74,18 @@ def test_garbage_is_looked_for_seldom_while_a_run_starts_and_as_before_behind_it
         gc.callbacks.pop()
 
 
+@pytest.mark.parametrize(("num_objects", "num_counts"), [(10, 0), (60_000, 1)])
+def test_what_a_program_has_frozen_stays_so_and_is_counted_seldom(monkeypatch, num_objects, num_counts):
+    """To count a million frozen objects takes 0.1 s, and a run's start enters it ten times."""
+    real, counts = gc.get_freeze_count, []
+    assert real() > 0  # of tests/conftest.py
+    monkeypatch.setattr(gc, "get_freeze_count", lambda: counts.append(real()) or counts[-1])
+    gc.collect()
+    with seldom_collected():
+        objects = [[] for _ in range(num_objects)]
+    assert len(counts) == num_counts and real() > 0 and len(objects) == num_objects
+
+
 def test_a_collector_that_is_off_stays_off():
     before = gc.get_threshold()
     try:

@@ -1,5 +1,7 @@
 """Players that take turns: against two optimizers by hand, in studies, swept, resumed; GAN losses by their formulas."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -86,7 +88,7 @@ def study(first=None, second=None, **changes):
     return config
 
 
-def noise_of(program, state, batch):
+def noise_of(state, batch):
     """What the model draws for the n-th update of a step, by the engine's own `parts.apply`."""
     found = []
 
@@ -95,7 +97,6 @@ def noise_of(program, state, batch):
             found.append(parts.apply(state.params, state, batch, part=part)[0]["noise"])
         return state, parts.measure(state, parts.apply(state.params, state, batch)[0], batch)
 
-    del program
     spying = mg.make_program(
         {"model": Gan(), "loss": lambda outputs, batch: outputs["fake_logits"], "optimizer": optax.sgd(0.1)}
         | {"metrics": {}, "training_step": step}
@@ -105,39 +106,59 @@ def noise_of(program, state, batch):
     return found
 
 
-def by_hand(program, state, batch, rate, steps):
+def told(critic, generator, noise):
+    fake = Affine().apply({"params": generator}, noise)
+    return -jnp.log(jax.nn.sigmoid(Critic().apply({"params": critic}, INPUTS))), Critic().apply(
+        {"params": critic}, fake
+    )
+
+
+def of_critic(critic, generator, noise):
+    real, fake = told(critic, generator, noise)
+    return (real - jnp.log(1 - jax.nn.sigmoid(fake))).mean()
+
+
+def of_generator(generator, critic, noise):
+    return -jnp.log(jax.nn.sigmoid(told(critic, generator, noise)[1])).mean()
+
+
+@jax.jit
+def one_step_by_hand(critic, generator, states, drawn, rate):
     """Two updates of the discriminator by Adam, then one of the generator by SGD, with Flax and Optax alone."""
-    critic, generator = (dict(state.params)[name] for name in ("discriminator", "generator"))
     adam, sgd = optax.adam(0.02, b1=0.5), optax.sgd(rate)
-    states = adam.init(critic), sgd.init(generator)
-    scores = []
-    with jax.numpy_dtype_promotion("standard"):
-        for number in range(steps):
-            drawn = noise_of(program, state.replace(step=jnp.int32(number)), batch)
+    of_adam, of_sgd = states
+    for turn in range(2):
+        gradient = jax.grad(of_critic)(critic, generator, drawn[turn])
+        updates, of_adam = adam.update(gradient, of_adam, critic)
+        critic = optax.apply_updates(critic, updates)
+    scores = of_critic(critic, generator, drawn[2]), of_generator(generator, critic, drawn[2])
+    gradient = jax.grad(of_generator)(generator, critic, drawn[2])
+    updates, of_sgd = sgd.update(gradient, of_sgd, generator)
+    return critic, optax.apply_updates(generator, updates), (of_adam, of_sgd), scores
 
-            def told(critic, generator, noise):
-                fake = Affine().apply({"params": generator}, noise)
-                call = lambda x: Critic().apply({"params": critic}, x)  # noqa: E731
-                return -jnp.log(jax.nn.sigmoid(call(INPUTS))), call(fake)
 
-            def of_critic(critic, generator, noise):
-                real, fake = told(critic, generator, noise)
-                return (real - jnp.log(1 - jax.nn.sigmoid(fake))).mean()
+BATCH = {"inputs": INPUTS, "targets": np.zeros(20, np.int32)}
 
-            def of_generator(generator, critic, noise):
-                return -jnp.log(jax.nn.sigmoid(told(critic, generator, noise)[1])).mean()
 
-            for turn in range(2):
-                gradient = jax.grad(of_critic)(critic, generator, drawn[turn])
-                updates, one = adam.update(gradient, states[0], critic)
-                critic, states = optax.apply_updates(critic, updates), (one, states[1])
-            scores.append(
-                (float(of_critic(critic, generator, drawn[2])), float(of_generator(generator, critic, drawn[2])))
-            )
-            gradient = jax.grad(of_generator)(generator, critic, drawn[2])
-            updates, two = sgd.update(gradient, states[1], generator)
-            generator, states = optax.apply_updates(generator, updates), (states[0], two)
-    return {"discriminator": critic, "generator": generator}, scores
+@functools.cache
+def first_state():
+    """Return the state that an experiment with the seed 0 begins with."""
+    return mg.make_program(mg.build(study())).init(jax.random.key(0), BATCH)
+
+
+@functools.cache
+def by_hand(rate):
+    """Return the parameters after four steps, and the scores of each."""
+    state, scores = first_state(), []
+    critic, generator = (dict(state.params)[name] for name in ("discriminator", "generator"))
+    states = optax.adam(0.02, b1=0.5).init(critic), optax.sgd(rate).init(generator)
+    draw = jax.jit(noise_of)
+    for number in range(4):
+        drawn = draw(state.replace(step=jnp.int32(number)), BATCH)
+        with jax.numpy_dtype_promotion("standard"):
+            critic, generator, states, found = one_step_by_hand(critic, generator, states, drawn, rate)
+        scores.append(found)
+    return jax.device_get(({"discriminator": critic, "generator": generator}, scores))
 
 
 @pytest.mark.parametrize("plan", ["vmap+scan", "map+scan", "none+step"])
@@ -146,11 +167,9 @@ def test_players_equal_two_optimizers_by_hand(tmp_path, plan):
     second = player("generator", optimizer=component("sgd", learning_rate=grid(0.1, 0.3)))
     result = mg.run(study(second=second), event_storage=tmp_path, plan=plan)
     assert len(result.view.groups) == 1
-    program = mg.make_program(mg.build(study()))
-    batch = {"inputs": INPUTS, "targets": np.zeros(20, np.int32)}
     for experiment in result.experiments:
         [rate] = experiment.hyperparameters.values()
-        params, _ = by_hand(program, program.init(jax.random.key(0), batch), batch, rate, 4)
+        params, _ = by_hand(rate)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6), experiment.restore().params, params
         )
@@ -159,10 +178,8 @@ def test_players_equal_two_optimizers_by_hand(tmp_path, plan):
 def test_a_step_reports_the_losses_that_its_last_update_began_with():
     registered()
     program = mg.make_program(mg.build(study()))
-    batch = {"inputs": INPUTS, "targets": np.zeros(20, np.int32)}
-    state = program.init(jax.random.key(0), batch)
-    _, [(critic, generator)] = by_hand(program, state, batch, 0.1, 1)
-    after, metrics = jax.jit(program.train_step)(state, batch)
+    critic, generator = by_hand(0.1)[1][0]
+    after, metrics = jax.jit(program.train_step)(first_state(), BATCH)
     found = program.compute(metrics)
     np.testing.assert_allclose(found["loss/discriminator"], critic, rtol=1e-5)
     np.testing.assert_allclose(found["loss/generator"], generator, rtol=1e-5)
@@ -176,8 +193,9 @@ def test_a_study_of_players_goes_on_to_the_same_bits(tmp_path):
     half = mg.run(study(checkpoint_interval_seconds=0.0, num_epochs=2), event_storage=tmp_path / "half")
     resumed = mg.resume(half.run_dir, num_epochs=4).experiments[0]
     assert resumed.history == whole.history
-    jax.tree.map(np.testing.assert_array_equal, resumed.restore().opt_state, whole.restore().opt_state)
-    jax.tree.map(np.testing.assert_array_equal, resumed.restore().params, whole.restore().params)
+    found, expected = resumed.restore(), whole.restore()
+    jax.tree.map(np.testing.assert_array_equal, found.opt_state, expected.opt_state)
+    jax.tree.map(np.testing.assert_array_equal, found.params, expected.params)
 
 
 def test_a_player_may_have_a_loss_of_its_own_and_some_parameters_nobody(tmp_path):
@@ -194,8 +212,7 @@ def test_a_player_may_have_a_loss_of_its_own_and_some_parameters_nobody(tmp_path
         mg.run(config, event_storage=tmp_path)
     config.training_step.frozen = "^discriminator/Dense_0"
     state = mg.run(config, event_storage=tmp_path).experiments[0].restore()
-    program = mg.make_program(mg.build(study()))
-    before = program.init(jax.random.key(0), {"inputs": INPUTS, "targets": np.zeros(20, np.int32)}).params
+    before = first_state().params
     jax.tree.map(
         np.testing.assert_array_equal, state.params["discriminator"]["Dense_0"], before["discriminator"]["Dense_0"]
     )
@@ -270,11 +287,12 @@ def test_a_model_draws_from_streams_of_any_name_in_both_modes(model):
     program = mg.make_program({**parts, "metrics": {}})
     batch = {"inputs": INPUTS}
     state = program.init(jax.random.key(0), batch)
-    drawn = program.predict(state, batch)
+    predict = jax.jit(program.predict)
+    drawn = predict(state, batch)
     assert drawn.std() == pytest.approx(1, abs=0.3)
-    again = program.predict(program.train_step(state, batch)[0], batch)
+    again = predict(jax.jit(program.train_step)(state, batch)[0], batch)
     assert not np.allclose(drawn, again)  # another step, other noise
-    np.testing.assert_array_equal(drawn, program.predict(state, batch))
+    np.testing.assert_array_equal(drawn, predict(state, batch))
 
 
 REAL, FAKE = np.float32([0.3, -1.2, 2.0]), np.float32([-0.4, 0.9, 1.5])
@@ -321,7 +339,7 @@ def test_the_penalty_of_a_linear_critic_is_known():
     gradient = np.tile(np.float32([[3.0, 0.0, 4.0]]), (3, 1))
     np.testing.assert_allclose(loss_of("gradient_penalty", {"gradient": gradient}), [16.0] * 3)
     np.testing.assert_allclose(loss_of("gradient_penalty", {"gradient": gradient}, norm=0.0), [25.0] * 3)
-    flat = jax.grad(lambda g: loss_of("gradient_penalty", {"gradient": g}).sum())(jnp.zeros((3, 2)))
+    flat = jax.jit(jax.grad(lambda g: loss_of("gradient_penalty", {"gradient": g}).sum()))(np.zeros((3, 2), np.float32))
     np.testing.assert_array_equal(flat, np.zeros((3, 2)))
     with pytest.raises(ConfigError, match="at least 0"):
         loss_of("gradient_penalty", {}, norm=-1.0)
@@ -359,12 +377,16 @@ def test_a_critic_with_a_gradient_penalty_learns_a_distance(tmp_path):
     critic = player("critic", loss=component("sum", losses=losses), updates=5)
     generator = player("generator", loss=component("gan_generator", form="wasserstein"))
     generator.optimizer = component("sgd", learning_rate=0.0)
-    config = study(critic, generator, model=component("wgan"), loss=component("sum", losses=losses), num_epochs=150)
+    config = study(critic, generator, model=component("wgan"), loss=component("sum", losses=losses), num_epochs=15)
+    mg.register("dataset", "ten_times")(
+        lambda: mg.Dataset({"train": {"inputs": np.tile(INPUTS, (10, 1)), "targets": np.zeros(200, np.int32)}})
+    )
+    config.dataset = component("ten_times")  # an epoch is ten steps, on the same batch
     config.evaluation_splits = ()
     [experiment] = mg.run(config, tmp_path).experiments
     penalties = np.array(experiment.history["train/loss/penalty"])
-    assert penalties[-20:].mean() < 0.1
-    distance = -np.array(experiment.history["train/loss/distance"])[-20:].mean()
+    assert penalties[-2:].mean() < 0.1
+    distance = -np.array(experiment.history["train/loss/distance"])[-2:].mean()
     params = experiment.restore().params["generator"]["Dense_0"]
     fake = np.random.default_rng(0).normal(size=(20_000, 2)) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
     assert np.linalg.norm(INPUTS.mean(axis=0) - fake.mean(axis=0)) * 0.5 < distance < 5

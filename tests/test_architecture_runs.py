@@ -15,6 +15,7 @@ from mlgym_jax.components.registry import lookup
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.models import resnet
 
 CLASSES, SIZE = np.arange(8, dtype=np.int32) % 3, {"width": 8, "depth": 2, "num_heads": 2}
 IMAGES = 1 / (1 + np.exp(-normal("images", (8, 8, 8, 2))))
@@ -33,7 +34,7 @@ CASES = {
     "mlp_mixer": ("mlp_mixer", {"width": 8, "depth": 2, **RATES}, IMAGES, CLASSES, 3, CROSS_ENTROPY),
     "convnext": (
         "convnext",
-        {"features": (4, 8), "depths": (1, 2), "drop_path_rate": grid(0.0, 0.3)},
+        {"features": (4, 8), "depths": (1, 1), "drop_path_rate": grid(0.0, 0.3)},
         IMAGES,
         CLASSES,
         3,
@@ -56,6 +57,12 @@ CASES = {
     "vae": ("vae", {"features": (8,), "latent_size": 2}, IMAGES, CLASSES, 3, component("negative_elbo")),
     "gnn": ("gnn", {"features": (4, 4), **RATES}, GRAPHS, CLASSES, 3, CROSS_ENTROPY),
 }
+
+
+@pytest.fixture(autouse=True)
+def small_resnet(monkeypatch):
+    """Two stages of a block each, one of which halves the image: all that ResNet-18 repeats."""
+    monkeypatch.setitem(resnet._STAGES, 18, ((1, 1), False))
 
 
 def dataset_of(name):

@@ -18,11 +18,22 @@ from mlgym_jax.core.independence import by_example
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError
 
-pytestmark = pytest.mark.usefixtures("own_registry")
+pytestmark = pytest.mark.usefixtures("pictures")
 
 NUM = 600
 ROWS = np.zeros((NUM, 2), np.float32)
 IMAGES = np.random.default_rng(0).normal(size=(NUM, 4, 4, 1)).astype(np.float32)
+
+
+@pytest.fixture
+def pictures(own_registry):
+    """A hundred grey pictures of 8 x 8 pixels."""
+
+    @mg.register("dataset", "pictures")
+    def pictures():
+        random = np.random.default_rng(1)
+        inputs, targets = random.random((100, 8, 8, 1), np.float32), random.integers(0, 10, 100, np.int32)
+        return Dataset({"train": {"inputs": inputs, "targets": targets}}, 10)
 
 
 def added(number):
@@ -129,7 +140,7 @@ def study(**changes):
     config = ConfigDict(
         {
             "num_epochs": 2,
-            "dataset": component("view", stop=100, dataset=component("digits", flat=False)),
+            "dataset": component("pictures"),
             "loader": component("in_memory", batch_size=32),
             "model": component("mlp", features=(16,), dropout_rate=0.1),
             "loss": component("softmax_cross_entropy"),
@@ -255,7 +266,7 @@ def test_the_examples_of_the_docs_change_batches():
         batch = {field: jnp.asarray(array[:4]) for field, array in train.items()} | {"mask": jnp.ones(4, bool)}
         if "both" in block:
             batch["targets"] = (batch["inputs"][..., 0] > 0.5).astype(jnp.int32)
-        found = components["augmentation"](jax.random.key(3), batch)
+        found = jax.jit(components["augmentation"])(jax.random.key(3), batch)
         assert found.keys() == batch.keys()
         assert bool(jnp.any(jnp.asarray(found["inputs"] != batch["inputs"])))
     brighter = changed(lookup("augmentation", "brighter").factory(most=0.5), IMAGES)["inputs"] - IMAGES

@@ -163,9 +163,16 @@ def by_flax(model, loss, size, validated):
 
 
 @functools.cache
+def job_of(model, loss):
+    """Return the job of a study that validates alone."""
+    (job,) = prepare(study(model, loss, evaluation_splits=("val",))).jobs
+    return job
+
+
+@functools.cache
 def initial(model):
-    """Return the parameters that an experiment with the seed 0 begins with."""
-    job = prepare(study(model, num_epochs=1)).jobs[0]
+    """Return the parameters that an experiment with the seed 0 begins with, whatever it learns."""
+    job = job_of(model, "apart" if model is PLAIN else "squared_error")
     return jax.device_get(jax.jit(job.program.init)(jax.random.key(0), job.sample).params)
 
 
@@ -183,8 +190,7 @@ PLAIN, CENTRED = Plain(), Centred()
     ids=["loss-map", "loss-vmap", "loss-step", "model-step"],
 )
 def test_losses_and_models_over_a_batch_equal_flax_by_hand(model, loss, plan):
-    name = "apart" if loss is apart else "squared_error"
-    (job,) = prepare(study(model, name, evaluation_splits=("val",))).jobs
+    job = job_of(model, "apart" if loss is apart else "squared_error")
     assert job.shape.train.tails == (0, 1, 2, 5) and job.shape.eval_batches["val"].tails == (0, 1, 2, 5)
     scores, states = trained(job, plan)
     for row, sizes in enumerate(FOLDS):
@@ -222,16 +228,16 @@ def test_nnx_batch_statistics_of_uneven_folds_equal_nnx_by_hand():
     (job,) = prepare(study(lambda rngs: Net(rngs), "squared_error")).jobs
     _, states = trained(job, ("map", "scan"))
     first = jax.jit(job.program.init)(jax.random.key(0), job.sample)
+
+    @nnx.jit
+    def step(net, optimizer, x, y):
+        optimizer.update(net, nnx.grad(lambda net: ((net(x) - y) ** 2).mean())(net))
+
     for row, fold in enumerate(of_sizes(*FOLDS)):
         net = Net(nnx.Rngs(0))
         nnx.update(net, flax.core.unfreeze(first.params))
-        optimizer = nnx.Optimizer(net, optax.sgd(0.1), wrt=nnx.Param)
+        optimizer = nnx.Optimizer(net, SGD, wrt=nnx.Param)
         net.train()
-
-        @nnx.jit
-        def step(net, optimizer, x, y):
-            optimizer.update(net, nnx.grad(lambda net: ((net(x) - y) ** 2).mean())(net))
-
         for _ in range(2):
             for start in range(0, len(fold["train"]), 8):
                 rows = fold["train"][start : start + 8]
@@ -241,18 +247,24 @@ def test_nnx_batch_statistics_of_uneven_folds_equal_nnx_by_hand():
         assert_close(found["norm"]["var"], net.norm.var[...])
 
 
-def test_a_mean_of_what_is_computed_over_a_batch_sees_no_padding():
-    """The share of examples that are nearer to the batch's mean than 1, which padding would move."""
+@pytest.fixture(scope="module")
+def measured(modules_registry):
+    """Return the job of a study of two metrics, and its scores; with a rate of 0 all steps are of one model."""
 
     def near(outputs, batch):
         return (jnp.abs(batch["targets"] - batch["targets"].mean()) < 0.55).astype(jnp.float32)
 
     register("metric", "near")(lambda: mg.mean_of(near))
-    (job,) = prepare(
-        study(PLAIN, "squared_error", metrics={"near": component("near")}, evaluation_splits=("val",))
-    ).jobs
+    metrics = {"near": component("near"), "auroc": component("auroc", num_classes=2)}
+    fixed = {"optimizer": component("sgd", learning_rate=0.0), "evaluation_splits": ("val",)}
+    (job,) = prepare(study(PLAIN, metrics=metrics, **fixed)).jobs
+    return job, trained(job, ("map", "scan"))[0]
+
+
+def test_a_mean_of_what_is_computed_over_a_batch_sees_no_padding(measured):
+    """The share of examples that are nearer to the batch's mean than 1, which padding would move."""
+    job, scores = measured
     assert job.shape.train.tails == job.shape.eval_batches["val"].tails == (0, 1, 2, 5)
-    scores, _ = trained(job, ("map", "scan"))
     for row, fold in enumerate(of_sizes(*FOLDS)):
         for split, size in (("train", 8), ("val", 6)):
             every = [abs(Y[rows] - Y[rows].mean()) < 0.55 for rows in parts(fold[split], size)]
@@ -260,11 +272,9 @@ def test_a_mean_of_what_is_computed_over_a_batch_sees_no_padding():
             assert found == pytest.approx(np.concatenate(every).mean(), rel=1e-6)
 
 
-def test_metrics_that_keep_every_example_see_each_once():
+def test_metrics_that_keep_every_example_see_each_once(measured):
     """With a rate of 0 the training steps measure the model that evaluation measures."""
-    fixed = {"optimizer": component("sgd", learning_rate=0.0), "evaluation_splits": ("val",)}
-    (job,) = prepare(study(PLAIN, metrics={"auroc": component("auroc", num_classes=2)}, **fixed)).jobs
-    scores, _ = trained(job, ("map", "scan"))
+    job, scores = measured
     outputs = np.asarray(quick_jit(PLAIN.apply)({"params": initial(PLAIN)}, X))
     for row, fold in enumerate(of_sizes(*FOLDS)):
         found = dict(zip(job.names, scores[-1, row], strict=True))
@@ -275,7 +285,7 @@ def test_metrics_that_keep_every_example_see_each_once():
 def test_accumulation_over_uneven_folds_equals_optax_by_hand():
     """Two steps an update, also across epochs, and of batches of several sizes: the mean of their means."""
     optimizer = component("MultiSteps", every_k_schedule=2, opt=component("sgd", learning_rate=0.1))
-    (job,) = prepare(study(PLAIN, optimizer=optimizer)).jobs
+    (job,) = prepare(study(PLAIN, optimizer=optimizer, evaluation_splits=("val",))).jobs
     _, states = trained(job, ("map", "scan"))
     for row, fold in enumerate(of_sizes(*FOLDS)):
         params, waiting = initial(PLAIN), None

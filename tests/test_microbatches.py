@@ -87,16 +87,16 @@ AVERAGED = {"loss": by_weight, "averaging": lookup("averaging", "ema").factory(d
 def test_parts_give_what_the_whole_batch_gives(model, more, key):
     """Also of batches with padding, with parts that are nothing but padding, and of padding alone."""
     whole, parts = (program_of(number, model, **more) for number in (1, PARTS))
-    state = whole.init(key, batch_of(SIZE))
+    state = jax.jit(whole.init)(key, batch_of(SIZE))
     one, other = jax.jit(whole.train_step), jax.jit(parts.train_step)
+    computed, again = jax.jit(whole.compute), jax.jit(parts.compute)
     for real in (SIZE, 13, 3, 0):
         expected, metrics = one(state, batch_of(real))
         found, added_up = other(state, batch_of(real))
         expected, found = (dataclasses.replace(left, key=jax.random.key_data(left.key)) for left in (expected, found))
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=2e-7), found, expected)
         assert int(found.step) == int(real > 0)
-        scores = whole.compute(metrics)
-        np.testing.assert_allclose([*parts.compute(added_up).values()], [*scores.values()], rtol=1e-6)
+        np.testing.assert_allclose([*again(added_up).values()], [*computed(metrics).values()], rtol=1e-6)
 
 
 def test_parts_need_less_memory(key):
@@ -146,8 +146,12 @@ def test_what_sees_a_whole_batch_is_refused(model, loss, message, key):
         jax.eval_shape(program.train_step, state, batch_of(SIZE))
 
 
-@pytest.mark.parametrize("remat", ["blocks", "dots", "everything"])
-def test_parts_whose_forward_pass_is_computed_again_give_what_the_whole_batch_gives(tmp_path, own_registry, remat):
+REMATS = ["blocks", "dots", "everything"]
+
+
+@pytest.fixture(scope="module")
+def of_blocks(modules_registry, tmp_path_factory):
+    """Return the losses of a run of whole batches, and by remat those of an experiment of parts, of one sweep."""
     mg.register("model", "of_blocks")(lambda: Blocks())
     config = ConfigDict()
     config.num_epochs = 2
@@ -155,10 +159,18 @@ def test_parts_whose_forward_pass_is_computed_again_give_what_the_whole_batch_gi
     config.loader = component("in_memory", batch_size=16)
     config.model = component("of_blocks")
     config.loss, config.optimizer = component("softmax_cross_entropy"), component("adam", learning_rate=0.1)
-    expected = mg.run(config, tmp_path / "whole").experiments[0].history["val/loss"]
-    config.loader.microbatches, config.remat = 4, component(remat)
-    found = mg.run(config, tmp_path / "parts").experiments[0].history["val/loss"]
-    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    [whole] = mg.run(config, tmp_path_factory.mktemp("whole")).experiments
+    config.loader.microbatches, config.remat = 4, grid(*map(component, REMATS))
+    parts = mg.run(config, tmp_path_factory.mktemp("parts"))
+    assert len(parts.view.groups) == 3
+    found = {e.hyperparameters["remat"]["component"]: e.history["val/loss"] for e in parts.experiments}
+    return whole.history["val/loss"], found
+
+
+@pytest.mark.parametrize("remat", REMATS)
+def test_parts_whose_forward_pass_is_computed_again_give_what_the_whole_batch_gives(of_blocks, remat):
+    expected, found = of_blocks
+    np.testing.assert_allclose(found[remat], expected, rtol=1e-5)
 
 
 def test_runs_have_the_scores_of_whole_batches(tmp_path):

@@ -137,9 +137,9 @@ def test_a_state_is_its_arrays(result):
 
 
 def test_an_ensemble_is_its_members_and_an_evaluation_its_scores(result):
-    members = result.ensemble("top 2 by val/accuracy").members
-    page = Page(result.ensemble("top 2 by val/accuracy")._repr_html_())
-    assert [row[0] for row in page.rows] == ["id", *(str(member.experiment_id) for member in members)]
+    ensemble = result.ensemble("top 2 by val/accuracy")
+    page = Page(ensemble._repr_html_())
+    assert [row[0] for row in page.rows] == ["id", *(str(member.experiment_id) for member in ensemble.members)]
     found = mg.evaluate(result.run_dir, split="val")
     page = Page(found._repr_html_())
     assert ["val/accuracy", *[f"{found.scores['val/accuracy']:.4f}"] * 2] in page.rows

@@ -141,10 +141,11 @@ Count = jax.Array | Sum
 
 
 def counted(there: jax.Array, weights: jax.Array | None = None) -> Count:
-    """Count bool[n, …] over n, exactly; with weights, float32[n], add up those of the examples that are there."""
+    """Count bool[n, …] over n, exactly; with weights, float32[n] or of its shape, add up those that are there."""
     if weights is None:
         return there.sum(axis=0, dtype=jnp.int32)
-    return summed(jnp.where(there, weights.reshape(-1, *(1 for _ in there.shape[1:])), 0.0))
+    own = weights if weights.ndim == there.ndim else weights.reshape(-1, *(1 for _ in there.shape[1:]))
+    return summed(jnp.where(there, own, 0.0))
 
 
 def plus(one: Count, other: Count) -> Count:

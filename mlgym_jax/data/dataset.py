@@ -278,7 +278,9 @@ def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
             if is_input(field) or field == "targets":
                 where = f"split {name!r}, field {field!r}"
                 may_miss = missing and is_input(field)
-                check_finite(converted[name][field], where, field, dataset.feature_names, missing=may_miss)
+                counts = None if is_input(field) else arrays.get("where")
+                names = dataset.feature_names
+                check_finite(converted[name][field], where, field, names, missing=may_miss, counts=counts)
         for field in sorted(exact & {*arrays}):
             inputs = arrays[field].astype(np.float64)
             converted[name][rest_of(field)] = (inputs - inputs.astype(np.float32)).astype(np.float32)

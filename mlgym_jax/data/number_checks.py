@@ -15,22 +15,34 @@ MOVED, MOVED_TARGETS = 1e-3, 1e-2
 
 
 def check_finite(
-    array: np.ndarray | None, where: str, field: str, feature_names: Sequence[str] | None, *, missing: bool = False
+    array: np.ndarray | None,
+    where: str,
+    field: str,
+    feature_names: Sequence[str] | None,
+    *,
+    missing: bool = False,
+    counts: np.ndarray | None = None,
 ) -> None:
     """Raise at the first NaN or infinity: it would make every loss and every parameter NaN within one epoch.
 
     Args:
         missing: NaN may be, as values that something else fills in.
+        counts: of targets, the field `where`, [n] or of more of their axes; NaN may be where it is False or 0.
     """
     if array is None or array.dtype.kind not in "fc" or np.isfinite(array).all():
         return
-    faults = np.argwhere(np.isinf(array) if missing else ~np.isfinite(array))
+    wrong = np.isinf(array) if missing else ~np.isfinite(array)
+    if counts is not None and counts.shape == array.shape[: counts.ndim]:
+        wrong &= counts.astype(bool).reshape(*counts.shape, *(1 for _ in array.shape[counts.ndim :])) | np.isinf(array)
+    faults = np.argwhere(wrong)
     if not len(faults):
         return
     row, *place = map(int, faults[0])
     column = ""
     table = array.ndim == 2 and field == "inputs" and np.isnan(array[tuple(faults[0])])
     hint = "; component('impute') as the encoding fills them in" if table else ""
+    if array.ndim > 1 and field == "targets":
+        hint = "; or say by a field 'where' of the targets' shape, bool, which are known: where=~np.isnan(targets)"
     if len(place) == 1:
         named = field == "inputs" and feature_names is not None and len(feature_names) == array.shape[1]
         column = f", column {place[0]}" + (f" ({feature_names[place[0]]!r})" if named and feature_names else "")

@@ -24,7 +24,9 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.metric import Batch, Metric, as_numbers, counted, plus_all
+from mlgym_jax.core.metric import Batch, Metric, as_numbers, counted, plus_all, shape_of
+from mlgym_jax.core.weighted import INSTEAD
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.metrics.examples import (
     number_of_classes,
     predicted_classes,
@@ -51,15 +53,24 @@ def accuracy(*, threshold: float = 0.0, multilabel: bool = False) -> Metric:
     Args:
         threshold: a single output above it predicts class 1; 0.0 for logits, 0.5 for probabilities.
         multilabel: targets are 0 or 1 for each of several labels; an example counts if all of its labels are right, as
-            in scikit-learn's `accuracy_score`.
+            in scikit-learn's `accuracy_score`, or all that are known of it.
     """
 
     def update(state: Any, outputs: Any, batch: Batch) -> Any:
         if multilabel:
             labels = read_labels("accuracy", outputs, batch)
             said = labels.outputs > threshold
-            right = ((said == labels.targets) & ~jnp.isnan(labels.outputs)).all(axis=-1) & labels.mask
-            return plus_all(state, tuple(counted(there, labels.weights) for there in (right, labels.mask)))
+            right = (said == labels.targets) & ~jnp.isnan(labels.outputs)
+            there, weights = labels.mask.any(axis=-1), labels.weights
+            if weights is not None and weights.shape[-1] > 1:
+                raise MlgymError(
+                    "accuracy with multilabel=True: the labels of an example count together, but the field where, "
+                    f"{shape_of(batch['where'])}, weighs single labels; give it as bool, or name another, {INSTEAD}"
+                )
+            hit = (right | ~labels.mask).all(axis=-1) & there
+            return plus_all(
+                state, tuple(counted(some, None if weights is None else weights[:, 0]) for some in (hit, there))
+            )
         found = read_examples("accuracy", outputs, batch)
         hit = (predicted_classes(found, threshold) == found.targets) & found.mask
         return plus_all(state, tuple(counted(there, found.weights) for there in (hit, found.mask)))
@@ -281,7 +292,7 @@ def of_counts(
     def update(state: Counts, outputs: Any, batch: Batch) -> Counts:
         if multilabel:
             labels = read_labels(name, outputs, batch, classes)
-            said, there = ((part & labels.mask[:, None]) for part in (labels.outputs > threshold, labels.targets))
+            said, there = ((part & labels.mask) for part in (labels.outputs > threshold, labels.targets))
             return plus_all(state, Counts(*(counted(item, labels.weights) for item in (said & there, said, there))))
         found = read_examples(name, outputs, batch, classes)
         every = jnp.arange(columns, dtype=jnp.int32)[None, :]

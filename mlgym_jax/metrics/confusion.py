@@ -78,9 +78,10 @@ def confusion_matrix(
         labels = read_labels("confusion_matrix", outputs, batch, classes)
         told = [labels.outputs <= threshold, labels.outputs > threshold]  # neither of what is no number
         members = [
-            [there & guessed & labels.mask[:, None] for guessed in told] for there in (~labels.targets, labels.targets)
+            [there & guessed & labels.mask for guessed in told] for there in (~labels.targets, labels.targets)
         ]
-        return counted(jnp.moveaxis(jnp.asarray(members), (0, 1), (-2, -1)), labels.weights)
+        weights = None if labels.weights is None else labels.weights[..., None, None]
+        return counted(jnp.moveaxis(jnp.asarray(members), (0, 1), (-2, -1)), weights)
 
     def normalized(state: jax.Array) -> jax.Array:
         axes = {"none": None, "true": (-1,), "predicted": (-2,), "all": (-2, -1)}[normalize]

@@ -214,21 +214,22 @@ def _of_thresholds(
     def update(state: _Counts, outputs: Any, batch: Batch) -> _Counts:
         if multilabel:
             found = read_labels(name, outputs, batch, classes)
-            scores, own = found.outputs, found.targets
+            scores, own, mask, by = found.outputs, found.targets, found.mask, found.weights
         else:
             found = read_examples(name, outputs, batch, classes)
             scores = scores_of_classes(found, from_logits)[:, jnp.asarray(columns)]
             own = found.targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
+            mask, by = found.mask[:, None], None if found.weights is None else found.weights[:, None]
         if not from_logits:
             scores = jnp.log(scores) - jnp.log1p(-scores)
-        counts = found.mask[:, None] & ~jnp.isnan(scores)
+        counts = mask & ~jnp.isnan(scores)
         place = jnp.searchsorted(jnp.asarray(odds, jnp.float32), scores, side="right", method="scan_unrolled")
         column = jnp.broadcast_to(jnp.arange(len(columns), dtype=jnp.int32), place.shape)
-        invalid = (found.mask[:, None] & jnp.isnan(scores)).sum(axis=0, dtype=jnp.int32)
+        invalid = (mask & jnp.isnan(scores)).sum(axis=0, dtype=jnp.int32)
         at = place, column, (~own).astype(jnp.int32)
-        if found.weights is None:
+        if by is None:
             return _Counts(state.number.at[at].add(counts.astype(jnp.int32)), state.invalid + invalid)
-        weights = jnp.where(counts, found.weights[:, None], 0.0)
+        weights = jnp.where(counts, by, 0.0)
         number = jnp.zeros((num_thresholds + 1, len(columns), 2), jnp.float32).at[at].add(weights)
         return plus_all(state, _Counts(Sum(number, jnp.zeros_like(number)), invalid))
 

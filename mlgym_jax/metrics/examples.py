@@ -13,7 +13,9 @@ example, or one a position. Counts of examples are then sums of weights, as with
 they are integers, and exact. What has the weight 0 is as if it were not there.
 
 With `multilabel=True` outputs and targets are both `[batch, …, labels]`, each label 0 or 1 by itself: an output above
-`threshold` says 1, and scores of labels are averaged as those of classes are, as scikit-learn does it.
+`threshold` says 1, and scores of labels are averaged as those of classes are, as scikit-learn does it. There `where`
+may also be `[batch, …, labels]`: each label is measured by the examples of which it is known, and what stands in the
+place of the others may be anything, also NaN.
 
 Where a metric takes probabilities, `from_logits=True` makes them of the outputs by softmax, or of single outputs by the
 logistic function; `from_logits=False` takes the outputs as they are, single ones as those of class 1.
@@ -31,7 +33,7 @@ import numpy as np
 from mlgym_jax.core.metric import Batch, Count, Sum, masked, shape_of
 from mlgym_jax.core.outputs import one_array
 from mlgym_jax.core.targets import check_classes, check_distributions, check_labels, check_two, known
-from mlgym_jax.core.weighted import INSTEAD, kept_of
+from mlgym_jax.core.weighted import kept_of
 from mlgym_jax.errors import MlgymError
 
 OneVsRest = Literal["macro", "weighted", "binary", "none"]
@@ -118,8 +120,8 @@ class Labels(NamedTuple):
     Attributes:
         outputs: float32[n, labels].
         targets: bool[n, labels].
-        mask: bool[n].
-        weights: float32[n], or None where all that the mask leaves count alike.
+        mask: bool[n, labels], or [n, 1] where the labels of an example count together.
+        weights: float32 of the mask's shape, or None where all that the mask leaves count alike.
     """
 
     outputs: jax.Array
@@ -144,12 +146,10 @@ def read_labels(name: str, outputs: Any, batch: Batch, num_labels: int | None = 
             f"{name}: {num_labels} labels are expected, found outputs {shape_of(outputs)}; "
             f"write component({name!r}, multilabel=True, num_classes={labels})"
         )
-    if labels > 1 and getattr(batch.get("where"), "shape", ()) == outputs.shape:
-        raise MlgymError(
-            f"{name} with multilabel=True: the labels of an example count together, but the field where, "
-            f"{shape_of(jnp.asarray(batch['where']))}, is of single labels; name another field, {INSTEAD}"
-        )
-    mask, weights = counting(batch, outputs[..., 0])
+    by_label = labels > 1 and getattr(batch.get("where"), "shape", ()) == outputs.shape
+    mask, weights = counting(batch, outputs if by_label else outputs[..., 0])
+    columns = labels if by_label else 1
+    mask, weights = mask.reshape(-1, columns), None if weights is None else weights.reshape(-1, columns)
     outputs = outputs.astype(jnp.float32).reshape(-1, labels)
     return Labels(outputs, targets.astype(jnp.float32).reshape(-1, labels) > 0.5, mask, weights)
 

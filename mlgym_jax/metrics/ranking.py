@@ -9,8 +9,7 @@ Synopsis:
     >>> float(metric.compute(metric.update(metric.init(), jnp.array([0.1, 0.4, 0.35, 0.8]), batch)))
     0.75
 
-They gather: each class is ranked against all others over the whole split at once. Outputs and targets are those of
-`core.metrics`. A class's score is
+They gather: each class is ranked against all others over the whole split at once. A class's score is
 
 - with `from_logits=True`, its probability by softmax. It is kept as log(p / (1 - p)), which has the same order, so that
   probabilities which float32 rounds to 1 are still told apart;
@@ -101,12 +100,16 @@ def aupr(
     positive_class: int = 1,
     from_logits: bool = True,
     multilabel: bool = False,
+    skip_absent: bool = False,
 ) -> Metric:
     """Area under precision and recall, each class against the rest; scikit-learn's `average_precision_score`.
 
     sum_t (recall_t - recall_(t-1)) precision_t over the distinct scores t as thresholds, from the highest down: the
-    step function itself, without interpolation. The parameters are those of `auroc`; a class without examples scores 0
-    and counts in the mean, as scikit-learn has it.
+    step function itself, without interpolation. The other parameters are those of `auroc`.
+
+    Args:
+        skip_absent: leave out classes without examples, or without others, as the Open Graph Benchmark does; by
+            default a class without examples scores 0 and counts in the mean, as scikit-learn has it.
 
     References:
         Davis and Goadrich, The relationship between precision-recall and ROC curves, 2006.
@@ -120,7 +123,8 @@ def aupr(
         if ranked.weight is not None:
             precisions = precisions * ranked.weight
         mean = summed(precisions).value / jnp.where(ranked.positives > 0, ranked.positives, 1).astype(jnp.float32)
-        return mean, ranked.positives + ranked.negatives > 0
+        has_both = (ranked.positives > 0) & (ranked.negatives > 0)
+        return mean, has_both if skip_absent else ranked.positives + ranked.negatives > 0
 
     return _one_vs_rest("aupr", dataset, average, num_classes, positive_class, from_logits, score, multilabel)
 
@@ -149,9 +153,8 @@ def retrieval_recall_at_k(
     def score(ranked: _Ranked) -> tuple[jax.Array, jax.Array]:
         return _found_among(ranked, k), ranked.positives > 0
 
-    return _one_vs_rest(
-        "retrieval_recall_at_k", dataset, average, num_classes, positive_class, from_logits, score
-    )  # fmt: skip
+    name = "retrieval_recall_at_k"
+    return _one_vs_rest(name, dataset, average, num_classes, positive_class, from_logits, score)
 
 
 @register("metric", "area_under_retrieval_recall_at_k", needs=("dataset",))
@@ -182,7 +185,10 @@ def area_under_retrieval_recall_at_k(
 
 
 class _Rows(NamedTuple):
-    """A row an example: float32[batch, …, columns], int32[batch, …], bool[batch, …]; float32[batch, …] or None."""
+    """A row an example: float32[batch, …, columns], int32[batch, …], bool[batch, …]; float32[batch, …] or None.
+
+    Of several labels targets have columns as well, mask and weights one or, where labels are known singly, as many.
+    """
 
     scores: jax.Array
     targets: jax.Array
@@ -236,37 +242,41 @@ def _one_vs_rest(
 
     def init() -> _Rows:
         targets = jnp.zeros((0, len(columns)) if multilabel else (0,), jnp.int32)
-        return _Rows(jnp.zeros((0, len(columns)), jnp.float32), targets, jnp.zeros((0,), bool))
+        mask = jnp.zeros((0, 1) if multilabel else (0,), bool)
+        return _Rows(jnp.zeros((0, len(columns)), jnp.float32), targets, mask)
 
     def rows(outputs: Any, batch: Batch) -> _Rows:
         if multilabel:
             found = read_labels(name, outputs, batch, classes)
-            own = jnp.where(found.mask[:, None], found.outputs, 0.0), found.targets.astype(jnp.int32)
-            leaves = (*(leaf[:, jnp.asarray(columns)] for leaf in own), found.mask)
+            found = jax.tree.map(lambda leaf: leaf if leaf.shape[-1] == 1 else leaf[:, jnp.asarray(columns)], found)
+            weights = found.weights
+            leaves = jnp.where(found.mask, found.outputs, 0.0), found.targets.astype(jnp.int32), found.mask
         else:
             found = read_examples(name, outputs, batch, classes)
-            scores = scores_of_classes(found, from_logits)[:, jnp.asarray(columns)]
+            scores, weights = scores_of_classes(found, from_logits)[:, jnp.asarray(columns)], found.weights
             leaves = jnp.where(found.mask[:, None], scores, 0.0), found.targets, found.mask
-        weights = () if found.weights is None else (found.weights,)
-        return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in (*leaves, *weights)))
+        given = leaves if weights is None else (*leaves, weights)
+        return _Rows(*(by_example(leaf, batch["mask"].shape[0]) for leaf in given))
 
     def compute(state: _Rows) -> Any:
         targets = flat_rows(state.targets, len(columns)) if multilabel else flat_rows(state.targets)
-        scores, mask = flat_rows(state.scores, len(columns)), flat_rows(state.mask)
-        weights = state.weights if state.weights is None else flat_rows(state.weights)
+        scores, known = flat_rows(state.scores, len(columns)), state.mask.shape[-1] if multilabel else 1
+        shape = (known,) if known > 1 else ()
+        mask, weights = jax.tree.map(lambda leaf: flat_rows(leaf, *shape), (state.mask, state.weights))
         if not len(mask):  # no row at all is as good as one that does not count
             scores, targets, mask = (jnp.zeros((1, *leaf.shape[1:]), leaf.dtype) for leaf in (scores, targets, mask))
             weights = None
         own = targets > 0 if multilabel else targets[:, None] == jnp.asarray(columns, jnp.int32)[None, :]
 
-        def of_class(scores: jax.Array, own: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def of_class(scores: jax.Array, own: jax.Array, mask: jax.Array, weights: Any) -> tuple[jax.Array, jax.Array]:
             found, defined = score(_ranked(scores, own, mask, weights))
             return jnp.where((jnp.isnan(scores) & mask).any(), jnp.nan, found), defined
 
-        each, defined = jax.vmap(of_class, in_axes=1)(scores, own)
+        by_label = 1 if mask.ndim > 1 else None
+        each, defined = jax.vmap(of_class, in_axes=(1, 1, by_label, by_label))(scores, own, mask, weights)
         if alone:
             return jnp.where(defined, each, jnp.nan)[0]
-        counts = as_numbers(counted(own & mask[:, None], weights))
+        counts = as_numbers(counted(own & (mask if by_label else mask[:, None]), weights))
         return over_classes(average, each, counts, defined, positive_class)
 
     return gathering(init, rows, compute)

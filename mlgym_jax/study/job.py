@@ -41,7 +41,7 @@ from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured, odd_modes
-from mlgym_jax.study.tracing import check_targets, traced_steps
+from mlgym_jax.study.tracing import check_targets, surprises_of_folds, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
 _MAX_BUILT = 100
@@ -244,6 +244,8 @@ def make_job(
     elements = max(1, sum(int(np.prod(array.shape[1:])) for array in jax.tree.leaves(sample)))
     rows = rows_evaluated(sizes[evaluated[-1]], most_evaluated(loader, elements)) if evaluated else loader.batch_size
     abstract, traced, scores, recorded, outputs, surprises = traced_steps(components, once, key, batch, row, rows)
+    if folds.num_folds > 1:
+        surprises += surprises_of_folds(once, key, batch, row)
     if "parallel" in components:
         check_rules(components["parallel"].rules, abstract.params)
     for pattern in unmatched:

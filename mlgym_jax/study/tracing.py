@@ -161,6 +161,20 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
     return tuple(found)
 
 
+def surprises_of_folds(program: Program, key: Any, batch: Any, row: Any) -> tuple[str, ...]:
+    """Say that a study of several folds begins with parameters that depend on values of the first fold's examples."""
+    initial = jax.make_jaxpr(program.init)(key, batch, row).jaxpr
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path((key, batch, row))]
+    every = [True] * len(initial.outvars)
+    if not any(reads(initial, number, every) for number, path in enumerate(paths) if path.startswith("1/")):
+        return ()
+    return (
+        "config.model: its first parameters depend on values of the data, as in weight normalisation: in all folds on "
+        "those of the first examples that fold 0 trains on, some of which other folds hold out. If that is not meant, "
+        "initialise by the shapes of the inputs alone",
+    )
+
+
 def check_targets(
     program: Program, abstract: Any, sample: Mapping[str, Any], fields: Mapping[str, np.ndarray]
 ) -> dict[str, set[str]]:

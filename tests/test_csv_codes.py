@@ -95,6 +95,14 @@ def test_whole_numbers_that_begin_with_zero_are_names_as_pandas_reads_them_as_te
     assert found.splits["train"]["inputs"][:, 1].tolist() == [names.index(code) for code in codes if code != "NA"]
 
 
+@pytest.mark.parametrize(
+    "column", [["1,5", "2,5", "1,5"], ["1.234,5", "-17,25", "0,1"], ["12 %", "7%", "0.5%"], ["$5", "1,000", "€ 3.50"]]
+)
+def test_numbers_that_are_written_for_people(column, tmp_path, caplog):
+    [told] = said(tmp_path, caplog, column)
+    assert "the column 'column' holds numbers that are written for people" in told and "categorical=('column',)" in told
+
+
 def test_words_of_new_tables_are_those_of_training_to_the_letter():
     dataset = Dataset({}, feature_names=("code",), categories={"code": ("012", "12", " a")})
     table = pandas.DataFrame({"code": ["12", "012", " a", ""]})

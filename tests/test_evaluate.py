@@ -228,3 +228,31 @@ def test_as_a_command_of_its_own(table, tmp_path):
     process = start("evaluate", table.run_dir, "--split=val", cwd=tmp_path)
     status, out, err = finish(process)
     assert (status, err) == (0, "") and out.count("as recorded") == 2
+
+
+@pytest.mark.parametrize("classes", [(0, 1, 2), (1, 2, 3)])
+def test_classes_that_are_numbers_are_those_numbers_whichever_of_them_there_are(classes, tmp_path):
+    """A table without class 0 names its classes, one with 0 … k - 1 does not."""
+    x = np.repeat([*classes], 20)
+    whole = pd.DataFrame({"x": x + np.random.default_rng(0).normal(0, 0.01, len(x)), "y": x})
+    whole.to_parquet(tmp_path / "whole.parquet")
+    part = whole[whole["y"].isin((1, 2))]
+    part.to_parquet(tmp_path / "part.parquet")
+    whole.assign(y=0).to_parquet(tmp_path / "zeros.parquet")
+    section = mg.component("parquet", path=str(tmp_path / "whole.parquet"), target="y")
+    config = {"num_epochs": 60, "dataset": section, "model": mg.component("mlp", features=(16,))}
+    config |= {"loss": mg.component("softmax_cross_entropy"), "optimizer": mg.component("adam", learning_rate=0.05)}
+    config["metrics"] = {"accuracy": mg.component("accuracy")}
+    result = mg.run(config, tmp_path / "runs")
+    predicted = np.array([*classes])[result.experiments[0].predict(part[["x"]]).argmax(axis=1)]
+
+    def evaluated(name):
+        return mg.evaluate(
+            result.run_dir, dataset=mg.component("parquet", path=str(tmp_path / name), target="y")
+        ).scores
+
+    found = evaluated("part.parquet")
+    assert found["train/accuracy"] == pytest.approx(accuracy_score(part["y"], predicted)) and predicted.size
+    if 0 not in classes:
+        with pytest.raises(mg.MlgymError, match="the target holds '0', which was not there in training"):
+            evaluated("zeros.parquet")

@@ -208,6 +208,22 @@ def test_a_mismatch_names_loss_and_shapes(name, outputs, targets):
     assert all(word in str(error.value) for word in (name, *shapes))
 
 
+@pytest.mark.parametrize(
+    ("name", "shape", "parameters"),
+    [
+        ("softmax_cross_entropy", (6,), {}),
+        ("safe_softmax_cross_entropy", (6,), {}),
+        ("cosine_distance", (6, 1), {}),
+        ("kl_divergence", (6, 3), {"axis": 0}),
+    ],
+)
+def test_examples_are_not_compared_along_the_batch(name, shape, parameters):
+    loss = lookup("loss", name).factory(**parameters)
+    targets = jnp.full(shape[:1] if shape[1:] == (1,) else shape, 0.5)
+    with pytest.raises(MlgymError, match=r"is that of the batch"):
+        loss(jnp.ones(shape), {"targets": targets, "mask": jnp.ones(6, bool)})
+
+
 def test_other_arrays_come_from_outputs_or_batch_by_name():
     loss = quick_jit(lookup("loss", "triplet_margin_loss").factory())
     expected = loss(REAL, OTHERS)

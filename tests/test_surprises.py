@@ -82,6 +82,17 @@ def test_probabilities_that_are_read_as_logits_are_told(ends, loss, metrics, sai
     assert [message.partition(":")[0].removeprefix("config.") for message in messages] == said
 
 
+def test_a_model_that_does_not_look_at_its_inputs_is_told(own_registry, caplog):
+    class Blind(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return nn.Dense(1)(jnp.ones_like(x))
+
+    mg.register("model", "blind")(lambda: Blind())
+    [message] = told(caplog, X[:, 0], model=component("blind"), loss=component("squared_error"))
+    assert message.startswith("config.model: what it returns does not depend on its inputs")
+
+
 def test_metrics_of_what_a_post_processor_made_are_told(caplog):
     metrics = {"twice": component("brier_score", output="p"), "once": component("brier_score", output="outputs")}
     processors = {"p": component("softmax")}

@@ -22,6 +22,8 @@ _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
     r"|\d{1,2}[- ]?[A-Za-z]{3,9}[- ,]*\d{2,4})([T ]\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
 )
+# 1,5 and 1.234,5, 1,234.5 and 1 234, 12 %, $5 and 5 €: numbers for people.
+_WRITTEN = re.compile(r"[$€£¥]?\s?[-+−]?(\d{1,3}([.,'\u00a0\u202f ]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)\s?[%$€£¥]?$")
 _BAGS = ("bag_of_words", "encoding/bag_of_words")
 _TEXTS: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("texts", default=frozenset())
 
@@ -80,6 +82,13 @@ def warn_of_codes(
             "%s: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
             "their letters; %s, or leave them out: %s",
             *(where, name, listed(distinct, 3), last, as_dates, drop),
+        )
+    elif not is_target and distinct and all(map(_WRITTEN.match, distinct)) and not all(map(str.isdecimal, distinct)):
+        _LOG.warning(
+            "%s: the column %r holds numbers that are written for people (%s), which become the codes 0 … %d, in the "
+            "order of their letters; write them as numbers, with a decimal point and nothing else: 1234.5%s",
+            *(where, name, listed(distinct, 3), last),
+            "" if path == "data" else f"; if they are names, say so: categorical=({name!r},)",
         )
     elif not is_target and (many or len(distinct) > _MANY):
         _LOG.warning(

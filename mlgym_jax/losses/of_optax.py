@@ -143,8 +143,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     optional = [key for key in _OPTIONAL_ARRAYS if key in found]
     parameters = plain_parameters(function, leave_out=(first, *arrays, *_LEFT_OUT))
     if "class_weights" in parameters:
-        annotation = tuple[float, ...] | None
-        parameters["class_weights"] = parameters["class_weights"].replace(annotation=annotation)
+        parameters["class_weights"] = parameters["class_weights"].replace(annotation=tuple[float, ...] | None)
     if name in _SMOOTHED | _SMOOTHED_BINARY:
         parameters["label_smoothing"] = keyword("label_smoothing", float, 0.0)
     fixed = {"reduce_fn": None} if "reduce_fn" in found else {}
@@ -182,6 +181,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 if where is not None and name not in _RELATED:  # what is left out may be anything, also NaN
                     inputs[target] = only_kept(where, inputs[target])
                 scores, inputs[target] = _matched(name, scores, inputs[target], axis)
+                _check_axis(name, scores, axis if "axis" in found or name in _OF_CLASSES else None)
                 if smoothing is not None:
                     inputs[target] = _smooth(name, scores, inputs[target], smoothing, axis, inputs.get("where"))
                     if name == "softmax_cross_entropy_with_integer_labels":
@@ -204,6 +204,15 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
         return loss
 
     return make_factory(name, function, parameters.values(), build)
+
+
+def _check_axis(name: str, scores: jax.Array, axis: Any) -> None:
+    """Refuse a loss along the axis of the batch."""
+    if isinstance(axis, int) and scores.ndim and axis % scores.ndim == 0 and name not in _RELATED:
+        raise MlgymError(
+            f"loss {name!r}: axis={axis} of outputs {shape_of(scores)} is that of the batch, whose examples it would "
+            "compare; it takes several outputs an example. Of one, take sigmoid_binary_cross_entropy or squared_error"
+        )
 
 
 def _check_where(name: str, where: Any, scores: jax.Array) -> None:

@@ -44,8 +44,8 @@ def made_twice(components: Components, prediction: Any, outputs: Any) -> tuple[s
     if taken and (by := made.get(loss.get("output") or whole)):
         found.append(
             f"config.loss: {loss.entry.name!r} takes logits, of which it computes the {taken} itself, and what it "
-            f"reads has been through {by} already: gradients are small, and no probability comes near to 0 or 1. If that is "
-            "not meant, let the model return what it had before"
+            f"reads has been through {by} already: gradients are small, and no probability comes near to 0 or 1. If "
+            "that is not meant, let the model return what it had before"
         )
     for name, metric in (components.config.get("metrics") or {}).items():
         if not isinstance(metric, Node) or not metric.entry.is_built_in:

@@ -149,9 +149,17 @@ def _numbers_of(own: Sequence[str], known: Sequence[str], what: str) -> np.ndarr
 
 
 def _classes(known: Dataset, given: Dataset, targets: np.ndarray) -> np.ndarray:
-    if known.class_names and given.class_names and [*known.class_names] != [*given.class_names]:
-        targets = _numbers_of(given.class_names, known.class_names, "the target")[targets].astype(targets.dtype)
     number = known.num_classes or 0
+    names, own = ([*map(str, one.class_names or ())] for one in (known, given))
+    # Classes 0 … k - 1 have no names. Where there are others in one data set alone, theirs are the numbers themselves.
+    if not names and own:
+        names = [*map(str, range(number))]
+    if not own and names and all(map(str.isdecimal, names)):
+        own = [*map(str, range(int(targets.max(initial=-1)) + 1))]
+        there = set(np.unique(targets).tolist())
+        own = [name if place in there else names[0] for place, name in enumerate(own)]
+    if names and own and names != own:
+        targets = _numbers_of(own, names, "the target")[targets].astype(targets.dtype)
     if targets.size and not 0 <= targets.min() <= targets.max() < number:
         wrong = targets[(targets < 0) | (targets >= number)]
         raise ConfigError(

@@ -123,9 +123,12 @@ def _check_differentiable(params: Any, error: Exception) -> None:
 
 def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:
     """Say what of a model's two modes is not as it most often is meant."""
-    inputs = jax.tree_util.tree_leaves_with_path((abstract, batch))
-    key = [path_name(path) for path, _ in inputs].index("0/key")
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path((abstract, batch))]
+    key = names.index("0/key")
     found = []
+    of_inputs = [number for number, name in enumerate(names) if name.split("/")[:2] == ["1", "inputs"]]
+    if not any(reads(prediction, number, [True] * len(prediction.outvars)) for number in of_inputs):
+        found.append("config.model: what it returns does not depend on its inputs; it says the same of every example")
     if reads(prediction, key, [True] * len(prediction.outvars)):
         found.append(
             "config.model: evaluation draws random numbers, as dropout does that nothing turns off, so scores and "

@@ -12,6 +12,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable, Sequence
+from contextvars import Context
 from typing import Any, TypeVar
 
 from board_server.errors import Conflict, NotFound, RequestError, TryLater, disk_refuses, without_folders
@@ -113,7 +114,8 @@ class Run:
         """Close the log a while after the last publisher has left; it may come again at once."""
         self.num_publishers -= 1
         if not self.num_publishers:
-            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._close_if_idle)
+            # In a context of its own: that of the connection would keep all of it until then.
+            asyncio.get_running_loop().call_later(_LINGER_SECONDS, self._close_if_idle, context=Context())
 
     def _close_if_idle(self) -> None:
         if not self.num_publishers and self._writer is not None:

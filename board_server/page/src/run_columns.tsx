@@ -165,7 +165,7 @@ function Progress({ run }: { run: RunRow }) {
 }
 
 export const COLUMNS: RunColumn[] = [
-  { id: "name", title: "Name", label: "Name", width: 170, frozen: true, cell: (run) => <Name run={run} /> },
+  { id: "name", title: "Name", label: "Name", width: 190, frozen: true, cell: (run) => <Name run={run} /> },
   {
     id: "best",
     title: "Best",

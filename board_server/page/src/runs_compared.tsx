@@ -24,7 +24,7 @@ function Interval({ of, signed }: { of: Mean | null | undefined; signed?: boolea
   if (!of) return null;
   const sign = signed && of.mean > 0 ? "+" : "";
   return (
-    <span title={String(of.mean)}>
+    <span class="interval" title={String(of.mean)}>
       {sign}
       {formatNumber(of.mean)}
       {of.low !== null && of.high !== null && (

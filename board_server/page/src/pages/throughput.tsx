@@ -131,7 +131,7 @@ export function Throughput({ store }: { store: RunStore }) {
           <Chart
             title="events a second"
             syncKey="live"
-            note="received here since this page was opened"
+            note={`${pulses.length ? "received" : "none"} here since this page was opened`}
             apart
             build={() => {
               const begin = pulses[0]?.second ?? 0;

@@ -71,7 +71,12 @@ CONFIGS = {
         {"val/auroc": 0.98, "val/aupr": 0.97},
     ),
     "vae": ({"num_epochs": 2, "model.features": (16,)}, 4, 2, {}),
-    "vit": ({"num_epochs": 1, "model.depth": 1, "model.width": 16, "validation.val": 0.7}, 4, 1, {"val/accuracy": 0.08}),
+    "vit": (
+        {"num_epochs": 1, "model.depth": 1, "model.width": 16, "validation.val": 0.7},
+        4,
+        1,
+        {"val/accuracy": 0.08},
+    ),
     "warm_start": ({"num_epochs": 10}, 3, 1, {"val/accuracy": 0.93}),
 }
 

@@ -20,7 +20,11 @@ import traceback
 import types
 
 MAX_REQUEST_BYTES = 1 << 17
-JAX_SETTINGS = {"JAX_NUM_CPU_DEVICES": int, "JAX_ENABLE_COMPILATION_CACHE": lambda text: text == "true"}
+JAX_SETTINGS = {
+    "JAX_NUM_CPU_DEVICES": int,
+    "JAX_PLATFORMS": str,
+    "JAX_ENABLE_COMPILATION_CACHE": lambda text: text == "true",
+}
 _PROGRAMS = ("run", "find_learning_rate", "report", "publish", "evaluate", "export", "reproduce", "__main__")
 
 

@@ -64,16 +64,18 @@ def shapes_of(inputs, kind):
 @pytest.mark.parametrize(("name", "parameters", "inputs", "num_classes", "published"), PUBLISHED)
 def test_the_number_of_parameters_is_the_published_one(name, parameters, inputs, num_classes, published):
     kind = jnp.int32 if name == "transformer" else jnp.float32
-    model = model_of(name, num_classes, **parameters)
-    params, _ = jax.eval_shape(model.init, jax.random.key(0), shapes_of(inputs, kind))
+    module = lookup("model", name).factory(dataset=Dataset({}, num_classes), **parameters)
+    shapes = shapes_of(inputs, kind)
+    args, named = ((), shapes) if isinstance(shapes, dict) else ((shapes,), {})
+    params = jax.eval_shape(module.init, jax.random.key(0), *args, **named)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(params)) == published
 
 
-def applied(model, inputs, train=False):
-    """Return a model's outputs with parameters of its own, and these."""
-    inputs = jax.tree.map(jnp.asarray, inputs)
-    params, state = quick_jit(model.init)(jax.random.key(3), inputs)
-    return quick_jit(lambda *given: model.apply(*given, jax.random.key(4), train)[0])(params, state, inputs), params
+def applied(model, inputs, *more):
+    """Return a model's outputs of each of the inputs, with parameters of its own, and these."""
+    params, state = quick_jit(model.init)(jax.random.key(3), jax.tree.map(jnp.asarray, inputs))
+    apply = quick_jit(lambda inputs: model.apply(params, state, inputs, jax.random.key(4), False)[0])
+    return *(apply(jax.tree.map(jnp.asarray, each)) for each in (inputs, *more)), params
 
 
 GRAPH = {
@@ -111,15 +113,13 @@ def test_a_graph_convolution_is_its_closed_form():
 @pytest.mark.parametrize("pool", [None, "mean", "sum", "max"])
 def test_padding_of_graphs_changes_nothing(pool):
     model = model_of("gnn", 4, features=(6,), pool=pool)
-    outputs, params = applied(model, GRAPH)
     nodes, adjacency = GRAPH["nodes"].copy(), adjacency_of(GRAPH)
     nodes[~GRAPH["node_mask"]] = np.nan
-    changed, _ = applied(model, {**GRAPH, "nodes": nodes})
-    np.testing.assert_array_equal(changed, outputs)
     both = GRAPH["node_mask"][:, :, None] & GRAPH["node_mask"][:, None]
     dense = {"nodes": nodes, "adjacency": np.where(both, adjacency, 7.0), "node_mask": GRAPH["node_mask"]}
-    changed, _ = applied(model, dense)
+    outputs, changed, of_dense, params = applied(model, GRAPH, {**GRAPH, "nodes": nodes}, dense)
     np.testing.assert_array_equal(changed, outputs)
+    np.testing.assert_array_equal(of_dense, outputs)
     if pool is not None:
         for number, size in ((0, 4), (1, 2)):
             hidden = np.maximum(by_hand(GRAPH, params["convolution_0"], number, size), 0)
@@ -140,8 +140,7 @@ def test_rotary_positions_turn_complex_numbers_and_see_distances():
 def test_rotary_models_take_sequences_of_any_length():
     model = model_of("transformer", vocabulary_size=9, width=16, depth=1, num_heads=2, positions="rotary")
     tokens = np.arange(12, dtype=np.int32).reshape(2, 6) % 9
-    outputs, params = applied(model, tokens)
-    longer = model.apply(params, {}, jnp.asarray(np.concatenate([tokens, tokens], axis=1)), jax.random.key(0), False)[0]
+    outputs, longer, _ = applied(model, tokens, np.concatenate([tokens, tokens], axis=1))
     np.testing.assert_allclose(longer[:, :6], outputs, rtol=1e-4, atol=1e-5)
 
 
@@ -272,11 +271,10 @@ def test_a_vae_draws_in_training_alone_unless_told_otherwise():
     for draws in (False, True):
         model = model_of("vae", features=(5,), latent_size=2, draws_in_evaluation=draws)
         params, state = quick_jit(model.init)(jax.random.key(0), jnp.asarray(x))
-        found = {
-            (seed, train): model.apply(params, state, jnp.asarray(x), jax.random.key(seed), train)[0]["reconstruction"]
-            for seed in (0, 1)
-            for train in (False, True)
-        }
+        found = {}
+        for train in (False, True):
+            apply = quick_jit(lambda key, train=train: model.apply(params, state, jnp.asarray(x), key, train)[0])  # noqa: B023
+            found |= {(seed, train): apply(jax.random.key(seed))["reconstruction"] for seed in (0, 1)}
         assert not np.array_equal(found[0, True], found[1, True])
         assert np.array_equal(found[0, False], found[1, False]) is not draws
 
@@ -287,10 +285,9 @@ def test_a_padded_sequence_is_read_as_it_is_alone(name, pool):
     sizes = {"hidden": 5} if name == "lstm" else {"width": 8, "depth": 1, "num_heads": 2, "positions": "rotary"}
     model = model_of(name, 3, vocabulary_size=9, pool=pool, **sizes)
     tokens, lengths = np.arange(12, dtype=np.int32).reshape(2, 6) ** 2 % 9, np.array([2, 5])
-    outputs, params = applied(model, {"tokens": tokens, "lengths": lengths})
-    for row, length in enumerate(lengths):
-        alone, _ = model.apply(params, {}, jnp.asarray(tokens[row : row + 1, :length]), jax.random.key(0), False)
-        np.testing.assert_allclose(outputs[row], alone[0], rtol=1e-5, atol=1e-6)
+    each = [tokens[row : row + 1, :length] for row, length in enumerate(lengths)]
+    outputs, *alone, _ = applied(model, {"tokens": tokens, "lengths": lengths}, *each)
+    np.testing.assert_allclose(outputs, np.concatenate(alone), rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize("positions", ["learned", "rotary"])
@@ -298,13 +295,13 @@ def test_a_padded_sequence_is_read_as_it_is_alone(name, pool):
 def test_sequences_that_share_a_row_are_read_as_they_are_alone(kind, positions):
     sizes = {"width": 8, "depth": 2, "num_heads": 2, "positions": positions, "kind": kind}
     model = model_of("transformer", 9, vocabulary_size=9, max_length=7, **sizes)
-    sequences = [np.array([7, 8, 1], np.int32), np.array([2, 5], np.int32), np.array([4, 4, 3, 6], np.int32)]
+    sequences = [np.array([7, 8, 1], np.int32), np.array([2, 5, 6], np.int32), np.array([4, 4, 3, 6], np.int32)]
     rows = packed({"tokens": sequences}, 7, fill=0)
-    found, params = applied(model, {name: rows[name] for name in ("tokens", "where", "segments", "positions")})
+    together = {name: rows[name] for name in ("tokens", "where", "segments", "positions")}
+    found, *alone, _ = applied(model, together, *(sequence[None] for sequence in sequences))
     assert rows["tokens"].shape == (2, 7)
     places = [(0, 0), (0, 3), (1, 0)]
-    for (row, start), sequence in zip(places, sequences, strict=True):
-        alone, _ = model.apply(params, {}, jnp.asarray(sequence[None]), jax.random.key(0), False)
-        np.testing.assert_allclose(found[row, start : start + len(sequence)], alone[0], rtol=1e-5, atol=1e-6)
+    for (row, start), expected in zip(places, alone, strict=True):
+        np.testing.assert_allclose(found[row, start : start + expected.shape[1]], expected[0], rtol=1e-5, atol=1e-6)
     with pytest.raises(ConfigError, match=r"transformer: segments are int\[batch, 7\], as the tokens; found float32"):
         applied(model, {"tokens": rows["tokens"], "segments": rows["where"].astype(np.float32)})

@@ -14,13 +14,15 @@ from mlgym_jax import component, grid
 from mlgym_jax.errors import ConfigError
 
 pytestmark = pytest.mark.usefixtures("own_registry")
+STRENGTHS = (0.5, 2.0)
 
 RNG = np.random.default_rng(0)
 INPUTS = RNG.normal(size=(30, 4)).astype(np.float32)
 CLASSES = RNG.integers(0, 3, 30).astype(np.int32)
 
 
-def registered():
+@pytest.fixture(scope="module", autouse=True)
+def registered(modules_registry):
     @mg.register("dataset", "points")
     def points(*, scale: float = 1.0):
         train = {"inputs": INPUTS[:20] * scale, "targets": CLASSES[:20]}
@@ -66,22 +68,37 @@ def study(**changes):
     return config
 
 
+@pytest.fixture(scope="module")
+def scaled(registered, tmp_path_factory):
+    """Return {strength: the experiment whose data have it}."""
+    config = study(dataset=component("points", scale=grid(*STRENGTHS)))
+    found = mg.run(config, event_storage=tmp_path_factory.mktemp("scaled")).experiments
+    return {experiment.hyperparameters["dataset.scale"]: experiment for experiment in found}
+
+
+def noisy_study(**changes):
+    return study(augmentation=component("noise"), seed=grid(0, 1), checkpoint_interval_seconds=0.0, **changes)
+
+
+@pytest.fixture(scope="module")
+def noisy(registered, tmp_path_factory):
+    """A run of two seeds whose training batches are noisy."""
+    return mg.run(noisy_study(), event_storage=tmp_path_factory.mktemp("noisy"))
+
+
 @pytest.mark.parametrize("plan", ["vmap+scan", "map+stretch", "none+step"])
-def test_the_training_batch_is_changed_and_no_other_and_strengths_are_swept_in_one_program(tmp_path, plan):
-    registered()
-    config = study(augmentation=component("times", factor=grid(0.5, 2.0)))
+def test_the_training_batch_is_changed_and_no_other_and_strengths_are_swept_in_one_program(tmp_path, scaled, plan):
+    config = study(augmentation=component("times", factor=grid(*STRENGTHS)))
     result = mg.run(config, event_storage=tmp_path / "changed", plan=plan)
     assert (pathlib.Path(result.run_dir) / "event_storage.log").read_text().count('"group_compiled"') == 1
+    assert len(result.experiments) == len(scaled) == 2
     for experiment in result.experiments:
-        factor = experiment.hyperparameters["augmentation.factor"]
-        scaled = study(dataset=component("points", scale=factor))
-        expected = mg.run(scaled, event_storage=tmp_path / str(factor)).experiments[0]
+        expected = scaled[experiment.hyperparameters["augmentation.factor"]]
         np.testing.assert_allclose(experiment.history["val/loss"], expected.history["val/loss"], rtol=1e-5)
         assert experiment.history["train/loss"] != expected.history["train/loss"]  # which is of the data as it is
 
 
 def test_metrics_of_shares_of_classes_see_the_class_with_the_largest_and_the_loss_sees_the_shares():
-    registered()
     program = mg.make_program(mg.build(study(augmentation=component("softened", share=0.7))))
     batch = {"inputs": INPUTS, "targets": CLASSES}
     state = program.init(jax.random.key(0), batch)
@@ -100,26 +117,20 @@ def test_metrics_of_shares_of_classes_see_the_class_with_the_largest_and_the_los
     np.testing.assert_allclose(scores["accuracy"], accuracy_score(CLASSES, probabilities.argmax(1)), rtol=1e-6)
 
 
-def test_what_is_drawn_depends_on_seed_and_step_alone(tmp_path):
-    registered()
-    config = study(augmentation=component("noise"), seed=grid(0, 1), checkpoint_interval_seconds=0.0)
-    whole = mg.run(config, event_storage=tmp_path / "whole")
-    config.num_epochs = 1
-    half = mg.run(config, event_storage=tmp_path / "half")
+def test_what_is_drawn_depends_on_seed_and_step_alone(tmp_path, noisy):
+    half = mg.run(noisy_study(num_epochs=1), event_storage=tmp_path / "half")
     resumed = mg.resume(half.run_dir, num_epochs=3)
-    one, two = whole.experiments
+    one, two = noisy.experiments
     assert one.history["val/loss"] != two.history["val/loss"]
-    for experiment, again in zip(whole.experiments, resumed.experiments, strict=True):
+    for experiment, again in zip(noisy.experiments, resumed.experiments, strict=True):
         assert again.history["val/loss"] == experiment.history["val/loss"]
 
 
-def test_a_batch_in_parts_is_changed_as_a_whole(tmp_path):
-    registered()
-    config = study(augmentation=component("noise"))
-    expected = mg.run(config, event_storage=tmp_path / "whole").experiments[0]
-    config.loader = component("in_memory", batch_size=8, microbatches=4)
-    found = mg.run(config, event_storage=tmp_path / "parts").experiments[0]
-    np.testing.assert_allclose(found.history["val/loss"], expected.history["val/loss"], rtol=1e-5)
+def test_a_batch_in_parts_is_changed_as_a_whole(tmp_path, noisy):
+    loader = component("in_memory", batch_size=8, microbatches=4)
+    found = mg.run(study(augmentation=component("noise"), loader=loader), event_storage=tmp_path).experiments[0]
+    expected = noisy.experiments[0].history["val/loss"]  # of the same seed
+    np.testing.assert_allclose(found.history["val/loss"], expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +144,6 @@ def test_a_batch_in_parts_is_changed_as_a_whole(tmp_path):
     ],
 )
 def test_what_is_no_batch_is_refused_in_words(tmp_path, change, said):
-    registered()
-
     @mg.register("augmentation", "wrong")
     def wrong():
         return change
@@ -145,13 +154,11 @@ def test_what_is_no_batch_is_refused_in_words(tmp_path, change, said):
 
 
 def test_the_mask_is_not_for_an_augmentation_to_change():
-    registered()
-
     @mg.register("augmentation", "hiding")
     def hiding():
         return lambda key, batch: {**batch, "mask": jnp.zeros_like(batch["mask"])}
 
     program = mg.make_program(mg.build(study(augmentation=component("hiding"))))
     batch = {"inputs": INPUTS, "targets": CLASSES}
-    state, _ = program.train_step(program.init(jax.random.key(0), batch), batch)
+    state, _ = jax.jit(program.train_step)(program.init(jax.random.key(0), batch), batch)
     assert int(state.step) == 1

@@ -1,11 +1,8 @@
 """Bad requests: exit status 2, one message that says where, what was found and what to write, and nothing left."""
 
 import importlib
-import os
 import re
 import signal
-import subprocess
-import sys
 
 import forks
 import pytest
@@ -125,8 +122,7 @@ def test_the_commands_themselves_answer_so(words, message, tmp_path):
     ],
 )
 def test_a_platform_that_is_not_here(platform, message, tmp_path):
-    command = [sys.executable, "-m", "mlgym_jax.run", "--config=configs/gs.py", f"--event_storage={tmp_path}/storage"]
-    env = {**os.environ, "JAX_PLATFORMS": platform}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=120)
+    words, env = ("--config=configs/gs.py", f"--event_storage={tmp_path}/storage"), {"JAX_PLATFORMS": platform}
+    done = forks.run("engine", *words, module="mlgym_jax.run", cwd=ROOT, env=env, timeout=120)
     assert done.returncode == 2 and re.search(message, done.stderr, re.MULTILINE), done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "storage").exists()

@@ -1,5 +1,7 @@
 """Trainings that are counted in steps, and evaluated by steps: they are those of epochs, cut elsewhere."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -39,21 +41,23 @@ def batches(size, steps, epochs):
 def test_stretches_are_the_epochs_one_after_the_other(every, total):
     sizes = (20, 15)  # 5 steps of 4, and 4 steps, the last of 3 examples
     cadence = cadence_of((5, 4), num_epochs=None, num_steps=total, every=every)
+
+    @jax.jit
+    def order(table, fold, number):
+        def order_of_epoch(epoch):
+            return {"indices": table[epoch - 1], "mask": table[epoch - 1] >= 0}
+
+        return stretch_order(cadence, order_of_epoch, fold, number)
+
     assert cadence.num_evaluations == -(-total // every)
     for fold, size in enumerate(sizes):
         steps = cadence.steps_per_epoch[fold]
         table = np.stack(
             [np.pad(one, ((0, 5 - steps), (0, 0)), constant_values=-1) for one in batches(size, steps, 40)]
         )
-
-        def order_of_epoch(epoch, table=table):
-            indices = jnp.asarray(table)[epoch - 1]
-            return {"indices": indices, "mask": indices >= 0}
-
         found = []
         for number in range(1, cadence.num_evaluations + 1):
-            with jax.disable_jit():
-                got = stretch_order(cadence, order_of_epoch, np.int32(fold), np.int32(number))
+            got = jax.device_get(order(jnp.asarray(table), jnp.int32(fold), jnp.int32(number)))
             assert got["indices"].shape == (min(every, total), 4)
             found += [row for row in np.where(got["mask"], got["indices"], -1) if (row >= 0).any()]
             assert len(found) == cadence.steps_after(number, fold)
@@ -82,10 +86,16 @@ def normed(**fields):
     } | fields
 
 
+@functools.cache
+def by_hand():
+    """Return a job and what a plain loop makes of two of its rows: {row: (scores, state)}."""
+    (job,) = prepare(normed(num_steps=23, evaluate_every_steps=9)).jobs
+    return job, {row: train_by_hand(job, row, 3, evaluated_after=(9, 18, 23)) for row in (0, 4)}
+
+
 @pytest.mark.parametrize("plan", ["vmap+scan", "none+step"])
 def test_evaluations_by_steps_equal_a_plain_loop(plan):
-    config = normed(num_steps=23, evaluate_every_steps=9)
-    (job,) = prepare(config).jobs
+    job, rows_by_hand = by_hand()
     assert job.shape.true_sizes  # batch statistics see no padding, so that last batches run in their true size
     rows = len(job.group.experiments)
     devices = jax.devices()[:1]
@@ -94,8 +104,7 @@ def test_evaluations_by_steps_equal_a_plain_loop(plan):
     found = []
     for number in (1, 2, 3):
         found.append(runner.read_scores(runner.epoch(np.ones(rows, bool), number)))
-    for row in (0, 4):
-        expected, state = train_by_hand(job, row, 3, evaluated_after=(9, 18, 23))
+    for row, (expected, state) in rows_by_hand.items():
         np.testing.assert_allclose([scores[row] for scores in found], expected, rtol=2e-4, atol=2e-5)
         assert int(state.step) == 23
 

@@ -21,6 +21,7 @@ CONFIGS = {
         {
             "num_steps": 20,
             "evaluate_every_steps": 10,
+            "validation.val": 0.02,
             "model.depth": 1,
             "model.width": 32,
             "dataset.dataset.length": 16,
@@ -29,17 +30,24 @@ CONFIGS = {
         1,
         {"val/accuracy": 0.08},
     ),
-    "bundle": ({"num_epochs": 4}, 6, 1, {"val/accuracy": 0.85}),
+    "bundle": ({"num_epochs": 2}, 6, 1, {"val/accuracy": 0.85}),
     "cnn": ({"num_epochs": 2, "model.features": (8,)}, 2, 1, {"val/accuracy": 0.80}),
     "contrastive": ({"num_epochs": 3, "model.features": 64}, 2, 1, {"val/accuracy": 0.5}),
-    "custom": ({"num_epochs": 20}, 4, 1, {"val/accuracy": 0.70}),
+    "custom": ({"num_epochs": 8}, 4, 1, {"val/accuracy": 0.70}),
     "distil": ({"num_epochs": 3, "model.features": (64,)}, 3, 1, {"val/accuracy": 0.80}),
     "gan": ({"num_epochs": 10}, 2, 1, {}),
     "gs": ({"num_epochs": 2}, 12, 1, {"val/accuracy": 0.90}),
     "gnn": ({"num_epochs": 6}, 4, 1, {"val/accuracy": 0.4}),
     "imbalanced": ({"num_epochs": 4}, 12, 1, {"val/balanced_accuracy": 0.90, "val/recall/class_1": 0.90}),
     "lm": (
-        {"num_steps": 20, "evaluate_every_steps": 10, "model.depth": 1, "model.width": 32, "dataset.length": 16},
+        {
+            "num_steps": 20,
+            "evaluate_every_steps": 10,
+            "model.depth": 1,
+            "model.width": 32,
+            "dataset.length": 16,
+            "validation.val": 0.02,
+        },
         1,
         1,
         {"val/accuracy": 0.08},
@@ -48,7 +56,7 @@ CONFIGS = {
     "nnx": ({"num_epochs": 4, "model.width": 32}, 4, 1, {"val/accuracy": 0.90}),
     "own_data": ({"num_epochs": 3, "model.features": (32,)}, 10, 1, {"val/accuracy": 0.8, "val/auroc": 0.85}),
     "regression": ({"num_epochs": 10, "model.features": ()}, 3, 1, {"val/r2": 0.35}),
-    "resnet": ({"num_epochs": 1, "model.width": 2}, 2, 1, {"val/accuracy": 0.08}),
+    "resnet": ({"num_epochs": 1, "model.width": 2, "validation.val": 0.7}, 2, 1, {"val/accuracy": 0.08}),
     "segmentation": (
         {"num_epochs": 5, "model.features": (4, 8), "dataset.size": 16, "dataset.num_examples": 100},
         2,
@@ -63,7 +71,12 @@ CONFIGS = {
         {"val/auroc": 0.98, "val/aupr": 0.97},
     ),
     "vae": ({"num_epochs": 2, "model.features": (16,)}, 4, 2, {}),
-    "vit": ({"num_epochs": 1, "model.depth": 1, "model.width": 16}, 4, 1, {"val/accuracy": 0.08}),
+    "vit": (
+        {"num_epochs": 1, "model.depth": 1, "model.width": 16, "validation.val": 0.7},
+        4,
+        1,
+        {"val/accuracy": 0.08},
+    ),
     "warm_start": ({"num_epochs": 10}, 3, 1, {"val/accuracy": 0.93}),
 }
 

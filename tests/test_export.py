@@ -144,7 +144,9 @@ def test_nothing_of_the_run_is_executed_and_no_accelerator_is_asked_for(copied, 
     for name in ("config.json", "run.json", "event_storage.log"):
         (copied / name).unlink()
     output = tmp_path / "model.safetensors"
-    process = start("export", copied, "--experiment=0", f"--output={output}", env={"JAX_PLATFORMS": "cuda,tpu"})
+    process = start(
+        "export", copied, "--experiment=0", f"--output={output}", env={"JAX_PLATFORMS": "cuda,tpu"}, fresh=True
+    )
     assert finish(process) == (0, "", "")
     assert output.is_file() and not (tmp_path / "executed").exists()
 

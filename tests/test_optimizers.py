@@ -161,12 +161,15 @@ def loss(params):
     return sum((leaf**2).sum() for leaf in jax.tree.leaves(params))
 
 
+value_and_gradient, gradient_of = jax.jit(jax.value_and_grad(loss)), jax.jit(jax.grad(loss))
+
+
 def three_steps(transformation, params=PARAMS):
     """Take three steps as the engine's training step does, with the extra arguments."""
     transformation = optax.with_extra_args_support(transformation)
     state = transformation.init(params)
     for _ in range(3):
-        value, gradient = jax.value_and_grad(loss)(params)
+        value, gradient = value_and_gradient(params)
         updates, state = transformation.update(gradient, state, params, value=value, grad=gradient, value_fn=loss)
         params = optax.apply_updates(params, updates)
     return params
@@ -231,7 +234,7 @@ def test_lookahead_equals_optax_on_its_pair_of_parameters():
     state = transformation.init(pair)
     with jax.numpy_dtype_promotion("standard"):
         for _ in range(3):
-            updates, state = transformation.update(jax.grad(loss)(pair.fast), state, pair)
+            updates, state = transformation.update(gradient_of(pair.fast), state, pair)
             pair = optax.apply_updates(pair, updates)
     assert_equal(found, pair.fast)
 

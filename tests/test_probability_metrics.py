@@ -1,4 +1,4 @@
-"""Metrics of probabilities against scikit-learn and against their papers' definitions, written out as loops."""
+"""Metrics of probabilities against scikit-learn and against their papers' definitions, written out in NumPy."""
 
 import numpy as np
 import pytest
@@ -11,20 +11,18 @@ from mlgym_jax.metrics import probability as metrics
 BINS = 10
 
 
-def bin_of(confidence, bins):
-    """Return the bin ((b - 1) / bins, b / bins] of a confidence, with edges as near as float32 comes to them."""
-    return next(b for b in range(bins) if confidence <= np.float32((b + 1) / bins) or b == bins - 1)
+def bins_of(confidences, bins):
+    """Return the bin ((b - 1) / bins, b / bins] of each confidence, with edges as near as float32 comes to them."""
+    edges = (np.arange(1, bins) / bins).astype(np.float32).astype(np.float64)
+    return (np.asarray(confidences)[:, None] > edges).sum(axis=1)
 
 
 def calibration_error(confidences, hits, bins=BINS):
     """sum_b n_b / n |share of hits in b - mean confidence in b| (Guo et al., 2017, equation 3)."""
-    found = 0.0
-    where = [bin_of(confidence, bins) for confidence in confidences]
-    for b in range(bins):
-        rows = [row for row, other in enumerate(where) if other == b]
-        if rows:
-            share, confidence = np.mean([hits[row] for row in rows]), np.mean([confidences[row] for row in rows])
-            found += len(rows) / len(where) * abs(share - confidence)
+    where, found = bins_of(confidences, bins), 0.0
+    for b in np.unique(where):
+        rows = where == b
+        found += rows.mean() * abs(np.mean(hits[rows]) - np.mean(confidences[rows]))
     return found
 
 
@@ -33,7 +31,7 @@ def expected_scores(by_class, targets):
     size, classes = by_class.shape
     predicted = by_class.argmax(axis=1)
     each = [calibration_error(by_class[:, c], targets == c) for c in range(classes)]
-    squares = [sum((by_class[i, c] - (targets[i] == c)) ** 2 for c in range(classes)) for i in range(size)]
+    squares = ((by_class - (targets[:, None] == np.arange(classes))) ** 2).sum(axis=1)
     return {
         "brier": np.mean(squares) / (2 if classes == 2 else 1),
         "ece": calibration_error(by_class[np.arange(size), predicted], targets == predicted),

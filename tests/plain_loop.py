@@ -3,7 +3,6 @@
 import functools
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.core.state import ORDER, key_for, raw_key
@@ -11,11 +10,13 @@ from mlgym_jax.core.state import ORDER, key_for, raw_key
 
 def first_states(job, rows):
     """Return the state that some experiments of a job begin with, made one by one: [rows, ...], for `runner.start`."""
-    states = []
-    for row in rows:
-        hyperparams = {path: values[row] for path, values in job.hyperparams.items()}
-        states.append(raw_key(job.program.init(jax.random.key(job.seeds[row]), job.sample, hyperparams)))
+    states = [jax.device_get(raw_key(_first_state(job, row))) for row in rows]
     return jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+
+
+def _first_state(job, row):
+    hyperparams = {path: values[row] for path, values in job.hyperparams.items()}
+    return _compiled(job.program)[0](jax.random.key(job.seeds[row]), job.sample, hyperparams)
 
 
 @functools.cache
@@ -23,7 +24,7 @@ def _compiled(program):
     def evaluate(state, batch):
         return program.compute(program.eval_step(state, batch))
 
-    return jax.jit(program.train_step), jax.jit(evaluate)
+    return jax.jit(program.init), jax.jit(program.train_step), jax.jit(evaluate)
 
 
 def train_by_hand(job, row, epochs, evaluated_after=None):
@@ -40,10 +41,10 @@ def train_by_hand(job, row, epochs, evaluated_after=None):
     members = {s: job.folds.indices[s][fold][job.folds.mask[s][fold]] for s in job.folds.indices}
 
     def batch_of(indices):
-        return {field: jnp.asarray(array[indices]) for field, array in job.table.arrays.items()}
+        return {field: array[indices] for field, array in job.table.arrays.items()}
 
-    state = program.init(key, job.sample, {path: values[row] for path, values in job.hyperparams.items()})
-    step, evaluate = _compiled(program)
+    state = _first_state(job, row)
+    _, step, evaluate = _compiled(program)
     scores, done = [], 0
 
     def evaluated():

@@ -225,9 +225,12 @@ def test_batch_order_is_a_permutation_and_differs_by_epoch_and_seed():
     folds = {"indices": dict(job.folds.indices), "mask": dict(job.folds.mask)}
     folds = jax.tree.map(jnp.asarray, folds)
 
+    @jax.jit
+    def batches_of(seed, epoch):
+        return functions.order(job.program.init(jax.random.key(seed), job.sample), {}, folds, 0, epoch)
+
     def order(seed, epoch):
-        state = job.program.init(jax.random.key(seed), job.sample)
-        batches = functions.order(state, {}, folds, 0, epoch)
+        batches = batches_of(seed, epoch)
         return np.asarray(batches["indices"])[np.asarray(batches["mask"])].tolist()
 
     assert sorted(order(0, 1)) == sorted(job.folds.indices["train"][0].tolist())
@@ -252,7 +255,7 @@ def test_auto_chooses_for_the_platform(monkeypatch):
 
 
 def test_what_may_stop_early_and_convolutions_are_not_computed_in_one_batch():
-    adam = study_of().jobs[0]
+    adam = grid_job()
     assert adam.batched_bytes == 3 * 4 * (5 * 8 + 8 + 8 * 3 + 3) + 4 + 4 + 4 + 8  # steps of both, a rate, a key
     stops = study_of(early_stopping=component("no_improvement", monitor="val/loss", mode="min", window_epochs=2))
     halves = study_of(search=component("successive_halving", min_epochs=1, monitor="val/loss", mode="min"))

@@ -59,9 +59,11 @@ def test_a_trace_ends_where_all_have_stopped_early(tmp_path):
 
 
 def test_a_trace_that_cannot_be_begun_ends_no_training(tmp_path, caplog):
-    jax.profiler.start_trace(str(tmp_path / "own"))
+    little = jax.profiler.ProfileOptions()
+    little.python_tracer_level = little.host_tracer_level = 0
+    jax.profiler.start_trace(str(tmp_path / "own"), profiler_options=little)
     try:
-        result = mg.run(mg.load_config(small(tmp_path, EDIT)), tmp_path, run_id="it", profile=1)
+        result = mg.run(mg.load_config(small(tmp_path)), tmp_path, run_id="it", profile=1)
     finally:
         jax.profiler.stop_trace()
     assert result.status == "DONE" and events(result.run_dir, "profile_saved") == []

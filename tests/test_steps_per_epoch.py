@@ -66,25 +66,34 @@ CLIPPED = component("clip_by_global_norm", max_norm=9.0)
 GROWING = component("piecewise_constant_schedule", init_value=1, boundaries_and_scales=((4, 4),))
 
 
-@pytest.mark.parametrize(
-    ("optimizer", "sums"),
-    [
-        (sgd_until(2), [8]),
-        (sgd_until(2.5), [10]),
-        (sgd_until("2.5"), [10]),
-        (every(4, sgd_until(2)), [2]),
-        (every(grid(1, 2, 4), sgd_until(2)), [8, 4, 2]),
-        (every(2, every(2, sgd_until(2))), [2]),
-        (component("chain", transforms=(CLIPPED, every(4, sgd_until(2)))), [2]),
-        (every(4, component("chain", transforms=(CLIPPED, sgd_until(2)))), [2]),
-        # Four updates of a step each are the first epoch; then an update takes four steps, which is an epoch.
-        (every(GROWING, sgd_until(2)), [5]),
-        (component("chain", transforms=(sgd_until(2), component("apply_every", k=4))), [8]),
-    ],
-)
-def test_epochs_are_those_of_training_steps_however_many_an_update_takes(optimizer, sums, tmp_path):
-    found = weights(study(tmp_path, 40, optimizer), tmp_path)  # 4 steps an epoch
-    assert found == pytest.approx([-value for value in sums], abs=1e-5)
+# Optimizers -> of how many steps the rates add up: four are an epoch.
+SUMS = [
+    (sgd_until(2), [8]),
+    (sgd_until(2.5), [10]),
+    (sgd_until("2.5"), [10]),
+    (every(4, sgd_until(2)), [2]),
+    (every(2, every(2, sgd_until(2))), [2]),
+    (component("chain", transforms=(CLIPPED, every(4, sgd_until(2)))), [2]),
+    (every(4, component("chain", transforms=(CLIPPED, sgd_until(2)))), [2]),
+    # Four updates of a step each are the first epoch; then an update takes four steps, which is an epoch.
+    (every(GROWING, sgd_until(2)), [5]),
+    (component("chain", transforms=(sgd_until(2), component("apply_every", k=4))), [8]),
+    (every(grid(1, 2, 4), sgd_until(2)), [8, 4, 2]),
+]
+
+
+@pytest.fixture(scope="module")
+def ends(tmp_path_factory):
+    """Return the weights that each of these ends with; those without a sweep of their own are one."""
+    folder, alone = tmp_path_factory.mktemp("sums"), [optimizer for optimizer, _ in SUMS[:-1]]
+    found = weights(study(folder, 40, grid(*alone)), folder)
+    assert len(found) == len(alone)
+    return [[weight] for weight in found] + [weights(study(folder, 40, SUMS[-1][0]), folder)]
+
+
+@pytest.mark.parametrize("number", range(len(SUMS)))
+def test_epochs_are_those_of_training_steps_however_many_an_update_takes(ends, number):
+    assert ends[number] == pytest.approx([-value for value in SUMS[number][1]], abs=1e-5)
 
 
 def test_each_fold_counts_its_own_steps_in_one_program(tmp_path):

@@ -1,5 +1,7 @@
 """A config's own training step: against loops in Optax, in studies, resumed, and what is refused."""
 
+import functools
+
 import jax
 import numpy as np
 import optax
@@ -95,24 +97,32 @@ def study(**changes):
     return config
 
 
-def by_hand(params, leader_rate, follower_rate, steps):
-    """The same in plain Optax, without the engine."""
+@functools.cache
+def by_hand(leader_rate, follower_rate, steps):
+    """The same in plain Optax, without the engine but for what it begins with."""
+    program = mg.make_program(mg.build(study(training_step=component("alternating_by_hand"))))
+    first = jax.jit(program.init)(jax.random.key(0), {"inputs": INPUTS, "targets": TARGETS}).params
     sgd, adam = optax.sgd(leader_rate), optax.adam(follower_rate)
-    leader, follower = params["leader"], params["follower"]
+    leader, follower = first["leader"], first["follower"]
     states = sgd.init(leader), adam.init(follower)
     call = lambda dense, x: (x @ dense["kernel"] + dense["bias"])[:, 0]  # noqa: E731
+
+    @jax.jit
+    def step(leader, follower, states):
+        gradient = jax.grad(lambda p: ((call(p, INPUTS) - TARGETS) ** 2).mean())(leader)
+        updates, one = sgd.update(gradient, states[0], leader)
+        leader = optax.apply_updates(leader, updates)
+        said = call(leader, INPUTS)
+        gradient = jax.grad(lambda p: ((call(p, INPUTS) - said) ** 2).mean())(follower)
+        updates, two = adam.update(gradient, states[1], follower)
+        return leader, optax.apply_updates(follower, updates), (one, two)
+
     scores = []
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         for _ in range(steps):
-            gradient = jax.grad(lambda p: ((call(p, INPUTS) - TARGETS) ** 2).mean())(leader)
-            updates, one = sgd.update(gradient, states[0], leader)
-            leader = optax.apply_updates(leader, updates)
-            said = call(leader, INPUTS)
-            gradient = jax.grad(lambda p, said=said: ((call(p, INPUTS) - said) ** 2).mean())(follower)
-            updates, two = adam.update(gradient, states[1], follower)
-            follower, states = optax.apply_updates(follower, updates), (one, two)
-            scores.append(float(((call(leader, INPUTS) - TARGETS) ** 2).mean()))
-    return {"leader": leader, "follower": follower}, scores
+            leader, follower, states = step(leader, follower, states)
+            scores.append(float(((np.asarray(call(leader, INPUTS)) - TARGETS) ** 2).mean()))
+    return jax.device_get({"leader": leader, "follower": follower}), scores
 
 
 @pytest.mark.parametrize("plan", ["vmap+scan", "none+step"])
@@ -123,9 +133,7 @@ def test_two_optimizers_that_alternate_are_those_of_a_loop_in_optax(tmp_path, pl
     assert len(result.experiments) == 2
     for experiment in result.experiments:
         rate = experiment.hyperparameters["training_step.leader_rate"]
-        program = mg.make_program(mg.build(study(training_step=component("alternating_by_hand"))))
-        first = program.init(jax.random.key(0), {"inputs": INPUTS, "targets": TARGETS}).params
-        params, scores = by_hand(first, rate, 0.01, 4)
+        params, scores = by_hand(rate, 0.01, 4)
         np.testing.assert_allclose(experiment.history["train/loss"], scores, rtol=1e-5)
         state = experiment.restore()
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), state.params, params)
@@ -155,11 +163,11 @@ def test_a_step_of_two_updates_is_two_steps_of_one_update():
     parts |= {"averaging": optax.ema(0.5, debias=False)}
     batch = {"inputs": INPUTS, "targets": TARGETS}
     one, two = mg.make_program(parts), mg.make_program({**parts, "training_step": twice})
-    after, again = one.init(jax.random.key(0), batch), two.init(jax.random.key(0), batch)
+    after, again = (jax.jit(program.init)(jax.random.key(0), batch) for program in (one, two))
     first = after.params
     for _ in range(2):
-        after, _ = one.train_step(after, batch)
-    again, _ = two.train_step(again, batch)
+        after, _ = jax.jit(one.train_step)(after, batch)
+    again, _ = jax.jit(two.train_step)(again, batch)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-6), after.params, again.params)
     assert (int(after.step), int(again.step)) == (2, 1)
     # The engine averages after each step, whoever makes it: half of what it was, half of what it is.
@@ -172,8 +180,8 @@ def test_a_batch_without_an_example_changes_nothing():
     registered()
     program = mg.make_program(mg.build(study(training_step=component("alternating_by_hand"))))
     batch = {"inputs": INPUTS, "targets": TARGETS, "mask": np.zeros(20, bool)}
-    state = program.init(jax.random.key(0), batch)
-    after, _ = program.train_step(state, batch)
+    state = jax.jit(program.init)(jax.random.key(0), batch)
+    after, _ = jax.jit(program.train_step)(state, batch)
     jax.tree.map(np.testing.assert_array_equal, after.params, state.params)
     assert int(after.step) == 0
 

@@ -9,6 +9,7 @@ from typing import TypeVar
 import numpy as np
 
 from board_server.file_work import Lane
+from board_server.precedence import ASKED
 from board_server.run_log import Cursor, RunLog
 from mlgym_jax.events import ExperimentView, RunView, apply_lines
 
@@ -57,6 +58,7 @@ class Projected:
         self._lane = Lane()
         # Held by whoever uses the view, in that very thread: a client that leaves cancels its request, not the thread.
         self._lock = threading.Lock()
+        self._num_asked, self._is_asked = 0, False  # who waits for it; whether it is read for one, who may have left
         self._forget()
 
     def _forget(self) -> None:
@@ -75,6 +77,10 @@ class Projected:
     def is_loaded(self) -> bool:
         return self._cursor.offset > 0
 
+    async def warm(self) -> None:
+        """Bring the view up to date though nobody asks for it, when nobody waits for another one."""
+        await self._lane.do(self._read_alone, lambda *_: None)
+
     async def read(self, make: Callable[[RunView, Columns, int], Found], *, at_once: bool = True) -> Found:
         """Return what `make` makes of the view of all that the log holds now; nothing changes it meanwhile.
 
@@ -88,11 +94,23 @@ class Projected:
                     return self._made(make)
             finally:
                 self._lock.release()
-        return await self._lane.do(self._read_alone, make)
+        self._num_asked += 1
+        try:
+            return await self._lane.do(self._read_asked, make)
+        finally:
+            self._num_asked -= 1
 
     def _is_small_and_current(self) -> bool:
         head = self._log.head
         return head.offset < _AT_ONCE_BYTES and self._cursor == head and self._generation == self._log.generation
+
+    def _read_asked(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+        with ASKED:
+            self._is_asked = True
+            try:
+                return self._read_alone(make)
+            finally:
+                self._is_asked = False
 
     def _read_alone(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
         with self._lock:
@@ -102,6 +120,7 @@ class Projected:
         if self._generation != self._log.generation:
             self._forget()
         while self._cursor.event_id < self._log.head.event_id:
+            ASKED.give_way(unless=lambda: self._is_asked or self._num_asked)
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break

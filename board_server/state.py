@@ -135,7 +135,7 @@ class Board:
             newest = msgspec.json.decode(await self.listed())[0]
             if newest["bytes"] <= _WARMED_BYTES:
                 run = await self.store.opened(newest["grid_search_id"])
-                await self.store.projecting(run).read(lambda *_: None)
+                await self.store.projecting(run).warm()
 
     async def _follow(self) -> None:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""

@@ -17,6 +17,7 @@ from typing import Any
 import msgspec
 
 from board_server.file_work import Lane
+from board_server.precedence import ASKED
 from board_server.run_log import MAX_LINE_BYTES
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import RunView, apply_lines, layout, run_summary
@@ -147,6 +148,7 @@ class Summaries:
         rest, at = b"", growing.offset
         while at < size and (block := os.pread(fd, min(_BLOCK_BYTES, size - at), at)):
             self._at = self._at and (self._at[0], time.monotonic())
+            ASKED.give_way()
             at += len(block)
             *lines, rest = (rest + block).split(b"\n")
             apply_lines(growing.view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])

@@ -8,7 +8,9 @@ import pytest
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
 from sklearn.utils import murmurhash3_32
 
+from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.tokenizers import Bytes, Words, train_byte_pairs
+from mlgym_jax.reading.frames import columns_of
 from mlgym_jax.reading.standalone_words import Tokenizer, murmur3, numbers, vectors
 
 TEXTS = ["Red red, ox!", "a naïve 2nd ox", "GREEN green_ox blue", "no"]
@@ -82,3 +84,16 @@ def test_columns_are_read_by_their_names():
             numbers([rows[0] | change], model)
     with pytest.raises(SystemExit, match="there is no column 'age'"):
         numbers([{"ward": "a", "seen": times[0]}], model)
+
+
+def test_numbers_among_categories_are_these_as_predict_reads_them():
+    categories = {"code": ("7", "10", "10.5"), "zip": ("01234", "1234"), "ward": ("a", "b")}
+    rows = pandas.DataFrame({"code": [10, 10.5, 7.0], "zip": [1234, 1234, 1234], "ward": ["b", "a", "b"]})
+    dataset = Dataset({}, feature_names=(*rows,), categories=categories)
+    model = {"inputs": {"inputs": {}}, "feature_names": [*rows], "categories": categories, "may_be_missing": []}
+    for table in (rows, rows.assign(code=["10", "10.5", "7"], zip=["01234", "1234", "01234"])):
+        wanted = columns_of(table, dataset, np.zeros((1, 3)))
+        np.testing.assert_array_equal(numbers(table, model)[0], wanted)
+    with pytest.raises(SystemExit, match="8 was not there in training"):
+        numbers(rows.assign(code=8), model)
+    assert numbers(rows.assign(ward=[1, 0, 1]), model)[0][:, 2].tolist() == [1, 0, 1]  # of words, their codes

@@ -93,6 +93,34 @@ def test_a_model_that_does_not_look_at_its_inputs_is_told(own_registry, caplog):
     assert message.startswith("config.model: what it returns does not depend on its inputs")
 
 
+def cosine(steps):
+    return component("cosine_decay_schedule", init_value=0.1, decay_steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("rate", "words"),
+    [
+        (cosine(10), ["it is 0 from about step 10 on, and a training has 40"]),
+        (cosine(40), []),
+        (component("in_epochs", schedule=cosine(2.5)), ["it is 0 from about epoch 2.5 on, and a training has 10,"]),
+        (component("in_epochs", schedule=cosine(10)), []),
+        (component("constant_schedule", value=0.1), []),
+        (
+            component("warmup_constant_schedule", init_value=0.0, peak_value=0.1, warmup_steps=50),
+            ["it warms up for 50 steps, and a training has 40"],
+        ),
+    ],
+)
+def test_rates_that_are_0_for_most_of_a_training_are_told(rate, words, caplog):
+    """40 rows, of which 32 train: 4 steps of 8 an epoch, 10 epochs."""
+    inner = component("chain", transforms=(component("clip", max_delta=1.0), component("sgd", learning_rate=rate)))
+    fields = {"num_epochs": 10, "loader": component("in_memory", batch_size=8), "optimizer": inner}
+    messages = told(caplog, X[:, 0], loss=component("squared_error"), **fields)
+    assert len(messages) == len(words)
+    for message, own in zip(messages, words, strict=True):
+        assert message.startswith("config.optimizer.transforms.1.learning_rate: ") and own in message
+
+
 def test_metrics_of_what_a_post_processor_made_are_told(caplog):
     metrics = {"twice": component("brier_score", output="p"), "once": component("brier_score", output="outputs")}
     processors = {"p": component("softmax")}

@@ -77,9 +77,7 @@ def confusion_matrix(
     def of_labels(outputs: Any, batch: Batch) -> Count:
         labels = read_labels("confusion_matrix", outputs, batch, classes)
         told = [labels.outputs <= threshold, labels.outputs > threshold]  # neither of what is no number
-        members = [
-            [there & guessed & labels.mask for guessed in told] for there in (~labels.targets, labels.targets)
-        ]
+        members = [[there & guessed & labels.mask for guessed in told] for there in (~labels.targets, labels.targets)]
         weights = None if labels.weights is None else labels.weights[..., None, None]
         return counted(jnp.moveaxis(jnp.asarray(members), (0, 1), (-2, -1)), weights)
 

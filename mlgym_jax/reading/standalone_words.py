@@ -139,23 +139,32 @@ class _Texts:
 
 def _column(name, column, categories, texts):
     codes = None if categories is None else {str(word): code for code, word in enumerate(categories)}
+    names_numbers = any(re.match(r"-?[0-9]", word) and _is_number(word) for word in codes or ())
     found = []
     for row, value in enumerate(np.asarray(column).tolist()):
         if value is None or value != value or (value == "" and "" not in (codes or ())):
             found.append(math.nan)
         elif texts is not None:
             found.append(texts.code(value))
-        elif codes is None or not isinstance(value, str):
+        elif codes is None or not (isinstance(value, str) or names_numbers):
             try:
                 found.append(float(value))
             except (TypeError, ValueError):
                 raise SystemExit(f"row {row}, column {name!r}: a number is expected, found {value!r}") from None
         else:
-            word = next((word for word in (value, value.strip()) if word in codes), _category_name(value))
+            text = str(value)
+            word = next((word for word in (text, text.strip()) if word in codes), _category_name(text))
             if word not in codes:
                 raise SystemExit(f"row {row}, column {name!r}: {value!r} was not there in training")
             found.append(codes[word])
     return np.array(found, np.float64)
+
+
+def _is_number(text):
+    try:
+        return math.isfinite(float(text))
+    except ValueError:
+        return False
 
 
 def _category_name(value):

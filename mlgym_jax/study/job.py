@@ -41,6 +41,7 @@ from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured, odd_modes
+from mlgym_jax.study.schedules import idle_rates
 from mlgym_jax.study.tracing import check_targets, surprises_of_folds, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -280,6 +281,7 @@ def make_job(
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     surprises += never_happens(config, components.get("metrics", {}), cadence) + odd_modes(components.config, search)
     surprises += turned_signs(components.config["optimizer"], hyperparams)
+    surprises += idle_rates(components.config["optimizer"], max(cadence.totals), steps[0])
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
     return Job(

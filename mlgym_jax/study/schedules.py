@@ -1,0 +1,72 @@
+"""Say of learning rates what hardly is meant: 0 for most of a training, or a warm-up that is longer than it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from mlgym_jax.components.graph import build_alone
+from mlgym_jax.components.tree import Node
+from mlgym_jax.config.words import dotted
+from mlgym_jax.core.clock import Clock, ticking
+
+_POINTS = 64  # of a training, at which its schedules are looked at
+_GATHERING = ("MultiSteps", "apply_every")  # what is inside of them counts updates of several steps
+
+
+def idle_rates(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple[str, ...]:
+    """Say where a learning rate is 0 for at least half of a training, or still warms up at its end.
+
+    Args:
+        optimizer: its node; num_steps: training steps of an experiment.
+    """
+    found = []
+    for schedule in _rates(optimizer):
+        in_epochs = schedule.entry.name == "in_epochs"
+        inner = schedule.get("schedule") if in_epochs else schedule
+        if not isinstance(inner, Node) or any(one.needs for one in (inner, *inner.inside)):
+            continue
+        unit, length = ("epoch", num_steps / steps_per_epoch) if in_epochs else ("step", num_steps)
+        place = f"config.{dotted(schedule.path)}"
+        warm = inner.get("warmup_steps")
+        if isinstance(warm, int | float) and warm > length:
+            found.append(
+                f"{place}: it warms up for {warm:g} {unit}s, and a training has {length:g}, so that its peak is never "
+                "reached"
+            )
+        times = np.linspace(0, length, _POINTS, endpoint=False)
+        times = times if in_epochs else np.unique(times.astype(np.int32))
+        try:
+            with ticking(Clock(calls=0, in_epochs=in_epochs)):
+                rates = np.asarray(
+                    jax.jit(jax.vmap(build_alone(inner)))(times.astype(np.float32 if in_epochs else int))
+                )
+        except Exception:  # it asks for more than a number of steps
+            continue
+        nothing = np.abs(rates) <= 1e-6 * np.abs(rates).max(initial=0)  # rounding leaves some of it
+        late = len(rates) - len(np.trim_zeros(~nothing, "b"))
+        if len(rates) > 1 and 2 * late >= len(rates):
+            epochs = "" if in_epochs else "; schedules count steps, and in_epochs(schedule=…) makes these epochs"
+            found.append(
+                f"{place}: it is 0 from about {unit} {times[len(rates) - late]:g} on, and a training has {length:g}, "
+                f"so that most of it learns nothing{epochs}"
+            )
+    return tuple(found)
+
+
+def _rates(value: Any) -> Iterator[Node]:
+    if isinstance(value, Node):
+        if value.entry.name in _GATHERING:
+            return
+        rate = value.get("learning_rate")
+        if isinstance(rate, Node) and rate.entry.kind == "schedule":
+            yield rate
+        for key, item in value.parameters.items():
+            if key != "learning_rate":
+                yield from _rates(item)
+    elif isinstance(value, Mapping | tuple):
+        for item in value.values() if isinstance(value, Mapping) else value:
+            yield from _rates(item)

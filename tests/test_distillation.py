@@ -76,7 +76,7 @@ def test_its_gradient_is_that_of_the_paper(earlier):
     teacher = earlier.best("val/loss").predict(job.sample["inputs"])
     logits = np.random.default_rng(0).normal(size=teacher.shape).astype(np.float32)
     loss = job.components["loss"]
-    gradient = jax.grad(lambda logits: loss(logits, job.sample).sum())(logits)
+    gradient = jax.jit(jax.grad(lambda logits: loss(logits, job.sample).sum()))(logits)
     expected = 3.0 * (softmax(np.float64(logits) / 3, -1) - softmax(np.float64(teacher) / 3, -1))
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
@@ -152,9 +152,9 @@ def test_a_teacher_says_what_its_run_predicts(tmp_path, changes):
     said = jax.jit(teacher_of(run.run_dir, None, None, "val/loss", None))({"inputs": inputs})["logits"]
     atol = 0.05 if "precision" in changes else 1e-6  # bfloat16, which another program rounds elsewhere
     np.testing.assert_allclose(said, run.best("val/loss").predict(inputs)["logits"], atol=atol)
-    trained = WithStatistics().apply(
-        {"params": run.experiments[0].restore().params, **run.experiments[0].restore().model_state}, inputs, False
-    )
+    state = run.experiments[0].restore()
+    variables = {"params": state.params, **state.model_state}
+    trained = jax.jit(lambda inputs: WithStatistics().apply(variables, inputs, False))(inputs)
     assert "precision" in changes or not np.allclose(said, trained["logits"], atol=1e-3)
     config = config_of(loss=student(run, loss=None))
     with pytest.raises(ConfigError, match=r"loss\.teacher_output: the teacher has several outputs.*features, logits"):

@@ -4,7 +4,6 @@ import json
 import pathlib
 import shutil
 import subprocess
-import sys
 
 import jax
 import numpy as np
@@ -192,13 +191,9 @@ def test_many_requests_are_answered_one_by_one(copied, tmp_path):
         {"experiment_id": 1, "epoch": epoch, "resource": "model", "output": str(tmp_path / str(epoch))}
         for epoch in (2, 3, 4)
     ]
-    done = subprocess.run(
-        [sys.executable, "-m", "mlgym_jax.export", str(copied), "--list", "--requests"],
-        input="".join(json.dumps(request) + "\n" for request in wanted),
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    listing, *answers = map(json.loads, done.stdout.splitlines())
+    process = start("export", copied, "--list", "--requests", stdin=subprocess.PIPE)
+    out, err = process.communicate("".join(json.dumps(request) + "\n" for request in wanted), timeout=240)
+    assert process.returncode == 0, err
+    listing, *answers = map(json.loads, out.splitlines())
     assert len(listing) == 8 and answers[0] == answers[2] == {} and "epoch 3" in answers[1]["error"]
     assert (tmp_path / "2").is_file() and not (tmp_path / "3").exists()

@@ -1,5 +1,6 @@
 """Epochs that overwrite the states before them: the same bits, one state in memory, and what is still possible then."""
 
+import functools
 import signal
 
 import jax
@@ -21,6 +22,7 @@ from mlgym_jax.study.expand import prepare
 from mlgym_jax.study.planning import overwrites
 from mlgym_jax.study.runners import make_runner
 
+AT_ONCE = Plan("vmap", "scan", 1, "test")
 RESTING = np.array([True, True, True, False, True, True])
 
 
@@ -33,6 +35,11 @@ def trained(plan, *, overwrites):
     second = runner.snapshot()
     scores.append(runner.read_scores(runner.epoch(RESTING, 3)))
     return np.stack(scores), runner.snapshot().states(), second
+
+
+@functools.cache
+def scores_of_the_first_epoch():
+    return trained(AT_ONCE, overwrites=False)[0][0]
 
 
 @pytest.mark.parametrize(
@@ -74,19 +81,18 @@ def failing(runner, at, times):
 
 
 def test_memory_that_runs_out_in_the_first_epoch_begins_anew_with_fewer_at_once():
-    job, plan = grid_job(), Plan("vmap", "scan", 1, "test")
-    expected, _, _ = trained(plan, overwrites=False)
-    runner = runner_of(job, plan, overwrites=True)
+    job = grid_job()
+    runner = runner_of(job, AT_ONCE, overwrites=True)
     runner.start(first_states(job, range(6)))
     failing(runner, at=1, times=1)
     (report,) = fit(runner, [[] for _ in range(6)], num_epochs=1, first_epoch=1, early_stopping=None)
     assert runner.plan.chunk == 3 and report.replanned is not None
     found = np.array([[*report.scores[row].values()] for row in range(6)])
-    np.testing.assert_allclose(found, expected[0], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found, scores_of_the_first_epoch(), rtol=0, atol=2e-6)
 
 
 def test_memory_that_runs_out_later_ends_the_group():
-    runner = runner_of(grid_job(), Plan("vmap", "scan", 1, "test"), overwrites=True)
+    runner = runner_of(grid_job(), AT_ONCE, overwrites=True)
     runner.start(first_states(grid_job(), range(6)))
     read = failing(runner, at=2, times=1)
     reports = fit(runner, [[] for _ in range(6)], num_epochs=3, first_epoch=1, early_stopping=None)
@@ -98,9 +104,8 @@ def test_memory_that_runs_out_later_ends_the_group():
 
 def test_memory_that_runs_out_in_a_later_call_of_the_first_epoch_begins_anew():
     """An evaluation is refused, after steps that have overwritten what they began with."""
-    job, plan = grid_job(), Plan("vmap", "step", 1, "test")
-    expected, _, _ = trained(plan, overwrites=False)
-    runner = runner_of(job, plan, overwrites=True)
+    job = grid_job()
+    runner = runner_of(job, Plan("vmap", "step", 1, "test"), overwrites=True)
     runner.start(first_states(job, range(6)))
     real, refused = runner._call, []
 
@@ -114,7 +119,7 @@ def test_memory_that_runs_out_in_a_later_call_of_the_first_epoch_begins_anew():
     (report,) = fit(runner, [[] for _ in range(6)], num_epochs=1, first_epoch=1, early_stopping=None)
     assert refused and runner.plan.chunk == 3
     found = np.array([[*report.scores[row].values()] for row in range(6)])
-    np.testing.assert_allclose(found, expected[0], rtol=0, atol=2e-6)
+    np.testing.assert_allclose(found, scores_of_the_first_epoch(), rtol=0, atol=2e-6)
 
 
 @pytest.mark.parametrize("batching, num_rows", [("none", 1), ("map", 2)])

@@ -1,13 +1,10 @@
 """The refit of what was selected over folds: against plain runs, scikit-learn and arithmetic; interrupted; misasked."""
 
 import json
-import os
 import pathlib
 import shutil
 import signal
 import statistics
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -15,6 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 from flax import linen as nn
+from forks import run
 from ml_collections import ConfigDict
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.linear_model import Ridge
@@ -130,7 +128,7 @@ def test_every_training_example_trains_once_an_epoch_and_no_other(tmp_path):
     ):
         sections = dict(dataset=component("one_light"), model=component("weights"), loss=component("output"))
         sections |= dict(optimizer=component("sgd", learning_rate=0.5), loader=component("in_memory", batch_size=4))
-        sections |= dict(metrics={}, checkpointing=None, early_stopping=None, seed=0)
+        sections |= dict(metrics={}, checkpointing=None, early_stopping=None, seed=0, checkpoint_interval_seconds=30.0)
         config = study(validation, parameters, **sections, refit=component("selected", num_epochs=3))
         [refit] = mg.run(config, tmp_path).refit
         [kernel] = jax.tree.leaves(refit.restore().params)
@@ -177,8 +175,9 @@ def test_it_ends_where_the_grid_search_of_scikit_learn_ends(tmp_path):
 
 
 def test_nested_pools_the_inner_folds_and_leaves_the_outer_scores_alone(tmp_path):
-    without = mg.run(study("nested_cross_validation", NESTED, refit=None), tmp_path)
-    result = mg.run(study("nested_cross_validation", NESTED), tmp_path)
+    seldom = dict(checkpoint_interval_seconds=30.0)
+    without = mg.run(study("nested_cross_validation", NESTED, refit=None, **seldom), tmp_path)
+    result = mg.run(study("nested_cross_validation", NESTED, **seldom), tmp_path)
     assert [item.history for item in result.experiments] == [item.history for item in without.experiments]
     assert result.selection() == without.selection()
     members = selected_by_hand(result)
@@ -200,8 +199,9 @@ def test_it_follows_a_search_and_is_none_of_its_contenders(search, tmp_path):
     parameters = {"successive_halving": {"min_epochs": 1}, "optuna": {"num_trials": 3, "num_parallel": 2}}[search]
     section = component(search, monitor="val/accuracy", mode="max", **parameters)
     rates = component("adam", learning_rate=grid(1e-3, 1e-2, 3e-2))
-    result = mg.run(study(search=section, optimizer=rates, early_stopping=None), tmp_path, run_id="whole")
-    without = mg.run(study(search=section, optimizer=rates, early_stopping=None, refit=None), tmp_path)
+    sections = dict(search=section, optimizer=rates, early_stopping=None, checkpoint_interval_seconds=30.0)
+    result = mg.run(study(**sections), tmp_path, run_id="whole")
+    without = mg.run(study(**sections, refit=None), tmp_path)
     assert [item.history for item in result.experiments] == [item.history for item in without.experiments]
     assert [item.status for item in result.refit] == ["DONE", "DONE"]
     resumed = mg.resume(result.run_dir)
@@ -269,7 +269,8 @@ def test_an_interrupted_run_ends_in_the_same_bits(outcome_of_whole, tmp_path, ex
 
 def test_a_run_that_is_killed_in_its_refit_ends_in_the_same_bits(outcome_of_whole, tmp_path):
     code = f"""
-import os, signal
+import os, signal, sys
+sys.path.insert(0, {str(ROOT / "tests")!r})
 import mlgym_jax as mg
 from test_refit import study
 
@@ -281,8 +282,7 @@ def kill(_first, written):
 
 mg.run(study(), {str(tmp_path)!r}, run_id="cut", sinks=[kill])
 """
-    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
-    done = subprocess.run([sys.executable, "-c", code], env={**os.environ, **paths}, capture_output=True, timeout=240)
+    done = run("engine", code=code)
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert mg.load_run(tmp_path / "cut").refit[0].num_epochs == 2
     assert mg.resume(tmp_path / "cut").status == "DONE"

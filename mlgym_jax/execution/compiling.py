@@ -27,6 +27,7 @@ class Programs:
     def __init__(self) -> None:
         self.compiled: dict[Any, Any] = {}
         self.results: dict[Any, Any] = {}
+        self._bytes: dict[Any, int] = {}  # of each, as asked once: it takes milliseconds
         self.while_compiling: Callable[[], object] = lambda: None
         self.look: Callable[[], object] = safe_point
         self._coming: dict[Any, concurrent.futures.Future[Any]] = {}
@@ -35,11 +36,11 @@ class Programs:
     @property
     def bytes_needed(self) -> int:
         """What a call needs on a device, of the program that needs most."""
-        return max(map(memory_needed, self.compiled.values()))
+        return max(self._bytes.values())
 
     def forget(self) -> None:
         """Let go of all of them: they are to be compiled for blocks of another width."""
-        self.compiled, self.results = {}, {}
+        self.compiled, self.results, self._bytes = {}, {}, {}
 
     def add(self, key: Any, lowered: Any) -> None:
         """Begin to compile a program that was traced."""
@@ -58,7 +59,9 @@ class Programs:
             self.while_compiling()
             while concurrent.futures.wait(self._coming.values(), timeout=_LOOK_SECONDS).not_done:
                 self.look()
-            self.compiled.update((key, part.result()) for key, part in self._coming.items())
+            new = {key: part.result() for key, part in self._coming.items()}
+            self.compiled.update(new)
+            self._bytes.update((key, memory_needed(compiled)) for key, compiled in new.items())
         except KeyboardInterrupt:
             waits = False  # a compilation cannot be broken off, and takes minutes
             raise

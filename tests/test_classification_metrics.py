@@ -103,7 +103,7 @@ def test_multiclass_scores(shape, record_property):
 
 @pytest.mark.parametrize("columns", [(), (1,)], ids=["flat", "column"])
 def test_binary_scores(columns, record_property):
-    outputs, targets, mask = classification((23, 2, 520), seed=len(columns))
+    outputs, targets, mask = classification((23, 2, 260), seed=len(columns))
     outputs = outputs[..., 1] - outputs[..., 0]
     names = ("precision", "recall", "f1", "specificity")
     found = {name: getattr(metrics, name)(num_classes=2, average="binary") for name in names}

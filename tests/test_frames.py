@@ -194,10 +194,9 @@ class TwoHeads(nn.Module):
 def test_a_frame_is_no_image(tmp_path):
     edit = """
     config.num_epochs = 1
-    config.dataset = component("digits", flat=False)
-    config.model = component("cnn", features=(2,), dense_features=())
-    config.loader = component("in_memory", batch_size=512)"""
-    experiment = mg.run(small(tmp_path, edit), tmp_path / "runs").experiments[0]
+    config.model = component("cnn", features=(2,), dense_features=())"""
+    images = np.random.default_rng(0).normal(size=(60, 8, 8, 1)).astype(np.float32)
+    experiment = mg.run(small(tmp_path, edit), tmp_path / "runs", data=(images, np.arange(60) % 3)).experiments[0]
     with pytest.raises(MlgymError, match="the model takes no table of columns; give it arrays"):
         experiment.predict(pd.DataFrame(np.zeros((2, 64))))
 

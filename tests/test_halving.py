@@ -77,23 +77,22 @@ def test_outer_folds_are_contests_of_their_own():
     assert set(halving.stopped(contenders, histories, 1)) == {1, 2}
 
 
-def test_a_run_halves_its_group(tmp_path):
-    result = mg.run(config_of(), tmp_path)
-    by_loss = {item.experiment_id: item.history["val/loss"][:1] for item in result.experiments}
-    epochs = {item.experiment_id: item.num_epochs for item in result.experiments}
-    assert sorted(epochs.values()) == [1] * 6 + [3] * 2 + [9]
-    assert {number for number, n in epochs.items() if n > 1} == set(sorted(by_loss, key=by_loss.get)[:3])
-    assert all(item.status == "DONE" for item in result.experiments)
-    assert {reason for n, reason in ends(result).values() if n == 3} == {
-        "successive halving: 2nd of 3 at epoch 3",
-        "successive halving: 3rd of 3 at epoch 3",
-    }
-
-
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory):
     """Return the run that nobody interrupts."""
     return mg.run(config_of(), tmp_path_factory.mktemp("whole"), run_id="whole")
+
+
+def test_a_run_halves_its_group(whole):
+    by_loss = {item.experiment_id: item.history["val/loss"][:1] for item in whole.experiments}
+    epochs = {item.experiment_id: item.num_epochs for item in whole.experiments}
+    assert sorted(epochs.values()) == [1] * 6 + [3] * 2 + [9]
+    assert {number for number, n in epochs.items() if n > 1} == set(sorted(by_loss, key=by_loss.get)[:3])
+    assert all(item.status == "DONE" for item in whole.experiments)
+    assert {reason for n, reason in ends(whole).values() if n == 3} == {
+        "successive halving: 2nd of 3 at epoch 3",
+        "successive halving: 3rd of 3 at epoch 3",
+    }
 
 
 @pytest.mark.parametrize("last", [1, 2, 3, 4])

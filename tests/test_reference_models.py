@@ -30,11 +30,15 @@ def case(name):
     return model, variables.pop("params"), variables
 
 
+@functools.cache
+def called(name, train):
+    model, *_ = case(name)
+    return quick_jit(lambda *args: model.apply(*args, jax.random.key(0), train)[0])
+
+
 def outputs_of(name, train=False, given=None):
-    model, params, state = case(name)
-    given = jax.tree.map(jnp.asarray, inputs(name) if given is None else given)
-    call = quick_jit(lambda *args: model.apply(*args, jax.random.key(0), train)[0])
-    return jax.tree.map(np.asarray, call(params, state, given))
+    _, params, state = case(name)
+    return jax.device_get(called(name, train)(params, state, inputs(name) if given is None else given))
 
 
 CALLS = [(name, mode) for name in CASES for mode in (False, True)[: 2 if name in TRAINED_TOO else 1]]

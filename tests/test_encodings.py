@@ -105,6 +105,15 @@ def test_by_column_equals_scikit_learns_column_transformer():
     assert by_column(dataset, groups=((("sex",), one_hot()),), rest="drop").kept == ()
 
 
+def test_a_group_without_columns_is_none():
+    inputs = np.random.default_rng(0).normal(size=(60, 3))
+    dataset = Dataset({"train": {"inputs": inputs}}, feature_names=("a", "b", "c"))
+    groups = (("categorical", one_hot()), ("numeric", standardise()))
+    inputs, folds, found = encoded_folds(inputs, by_column(dataset, groups=groups))
+    for rows, encoded in zip(folds, found, strict=True):
+        np.testing.assert_allclose(encoded, StandardScaler().fit(inputs[rows]).transform(inputs), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("encoding", [standardise(), min_max(), one_hot()])
 def test_no_row_outside_of_the_training_part_is_seen(encoding):
     rng = np.random.default_rng(0)

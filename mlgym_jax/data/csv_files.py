@@ -159,10 +159,12 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
     twice = [name for name, times in collections.Counter(names).items() if times > 1]
     if twice:
         raise ConfigError(f"dataset.{parameter}", f"{path}, line {lines[0]}: two columns are named {twice[0]!r}")
+    lines_read = len(lines)
     if header:
         rows, lines = rows[1:], lines[1:]
     if not rows:
-        raise ConfigError(f"dataset.{parameter}", f"{path} has no rows{' below its header' if header else ''}")
+        found = "has no rows below its header" if lines_read else "is empty"
+        raise ConfigError(f"dataset.{parameter}", f"{path} {found}")
     return names, _Rows(path, rows, lines)
 
 

@@ -9,6 +9,7 @@ import os
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
@@ -47,9 +48,10 @@ class Trained:
         known = self.known_study if foreign else None
         if known is not None:
             return known
-        config = read_config(self.run_dir, trust=self._trust)
-        with given.at_hand(self._data), _told_already():
-            return prepare(config, self._view)
+        with given.at_hand(self._data), as_cells_have_it():
+            config = read_config(self.run_dir, trust=self._trust)
+            with _told_already():
+                return prepare(config, self._view)
 
     @functools.cached_property
     def known_study(self) -> Any:

@@ -218,6 +218,7 @@ def test_a_swept_power_is_one_program(tmp_path):
 @pytest.mark.parametrize(
     ("sampler", "weights", "message"),
     [
+        (component("three_weights"), np.ones(10), r"fold 0: it returns \(3,\), .*one weight an example.*float\[5\]"),
         (component("weighted"), np.r_[1.0, np.zeros(9)], "fold 0: no example of its training part has a weight above"),
         (component("weighted"), np.full(10, 3e38), r"fold 0: its weights add up to 1\.5e\+39, which 32-bit floats do"),
         (component("weighted"), np.full(10, 1e-40), "fold 0: its weights add up to 4.9"),
@@ -225,6 +226,7 @@ def test_a_swept_power_is_one_program(tmp_path):
     ],
 )
 def test_what_cannot_be_drawn_from_is_refused(sampler, weights, message, own_registry):
+    mg.register("sampler", "three_weights")(lambda: lambda arrays: np.ones(3))
     rows = {"inputs": np.zeros((10, 1)), "targets": np.arange(10) % 2, "weights": weights}
     mg.register("dataset", "drawn_from")(lambda: Dataset({"train": rows}, 2))
     mg.register("validation", "its_second_half")(lambda: lambda dataset, seed: {"train": np.arange(5, 10)})

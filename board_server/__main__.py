@@ -34,7 +34,7 @@ from board_server.connections import serve
 from board_server.live import MAX_FRAME_BYTES
 from board_server.refusals import Refusals
 from board_server.store import Store
-from mlgym_jax.errors import MlgymError, as_data
+from mlgym_jax.errors import MlgymError, as_data, nearest
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
 
@@ -60,6 +60,11 @@ class _WrongOption(MlgymError):
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
+        said, _, words = message.partition(": ")
+        if said == "unrecognized arguments" and words.startswith("-"):
+            name = words.split()[0].partition("=")[0]
+            options = [word for action in self._actions for word in action.option_strings if word.startswith("--")]
+            message = f"unknown option {name}{nearest(name, options).rstrip('.?')}"
         raise _WrongOption(f"{message}; see python -m board_server --help")
 
 

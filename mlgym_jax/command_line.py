@@ -12,6 +12,7 @@ import codecs
 import contextlib
 import errno
 import json
+import logging
 import os
 import re
 import signal
@@ -54,6 +55,8 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
         if number == signal.SIGTERM or handler != signal.SIG_IGN:  # `nohup` has SIGHUP ignored
             signal.signal(number, _interrupt)
     write_what_can_be_written()
+    if not logging.root.handlers and logging.lastResort is not None:
+        logging.root.addHandler(logging.lastResort)  # as without one; absl, which Orbax logs by, would add its own form
     try:
         status = main(words)
         if sys.stdout is not None:
@@ -220,6 +223,9 @@ class Parser(argparse.ArgumentParser):
             field = _field_of_config(name) if "--config" in options else None
             if field:
                 raise MlgymError(f"unknown option {name}; a field of the config is written --config.{field}=VALUE")
+            first, point, field = name.partition(".")
+            if point and "--config" in options and "--config" in nearest(first, ["--config"]):
+                raise MlgymError(f"unknown option {name}; did you mean '--config.{field}'?")
             raise MlgymError(f"unknown option {name}{nearest(name, options)} Options: {listed(options, 20)}")
         given = [word for word in args if word.partition("=")[0] in options]
         for word in given:

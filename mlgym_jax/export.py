@@ -97,7 +97,9 @@ def _main(arguments: list[str]) -> int:
         )
         return DONE
     if not (options.list or options.requests) and options.experiment is None and options.best is None:
-        raise MlgymError("--experiment=ID is missing; list what is kept by --list")
+        raise MlgymError(
+            "--experiment=ID is missing, or --best=SCORE, such as --best=val/loss; list what is kept by --list"
+        )
     if options.format == "stablehlo" and (options.requests or options.resource):
         name = "--requests" if options.requests else "--resource"
         raise MlgymError(f"{name} is of files of arrays; leave it or --format=stablehlo out")

@@ -99,6 +99,10 @@ def test_a_bad_request_about_a_run_leaves_it_as_it_is(finished, command, words, 
             r"config\.model: unknown model 'mpl'; did you",
         ),
         (["mlgym_jax.report", "{}"], r"no run '\S+' in "),
+        (
+            ["mlgym_jax.run", "--config=configs/gs.py", "--confg.seed=1"],
+            r"--confg\.seed; did you mean '--config\.seed'",
+        ),
         (["mlgym_jax.run", "--config=configs/gs.py", "--pln=auto"], r"unknown option --pln; did you mean '--plan'\?"),
     ],
 )

@@ -543,7 +543,7 @@ def test_an_open_boards_sockets_refuse_other_sites(tmp_path):
         (["--host=127.evil.example"], "the board needs a token"),
         (["--port=70000"], "a number from 0 to 65535"),
         (["--port=web"], "invalid int value"),
-        (["--tokn=x"], "unrecognized arguments"),
+        (["--tokn=x"], "unknown option --tokn; did you mean '--token'"),
         (["--token=two words"], "printable ASCII"),
         (["--token="], "printable ASCII"),
         (["--token=x"], "found 1 characters"),

@@ -208,6 +208,11 @@ def test_a_factory_that_raises_is_named():
         ("validation", r"a callable \(dataset, seed\) -> .* is expected, validation 'junk' returned 7"),
         ("loader", r"what component\('in_memory'\) builds is expected"),
         ("loss", r"a callable \(outputs, batch\) -> float\[batch\] is expected, loss 'junk' returned 7"),
+        (
+            "encoding",
+            r"an object with fit\(arrays\) and apply\(fitted, batch\) is expected, encoding 'junk' returned 7",
+        ),
+        ("sampler", r"a callable \(arrays\) -> float\[n\] is expected, sampler 'junk' returned 7"),
         ("optimizer", r"an optax\.GradientTransformation is expected, optimizer 'junk' returned 7"),
         ("early_stopping", r"a callable \(history\) -> bool is expected"),
         ("checkpointing", r"a callable \(history\) -> set of epochs is expected"),

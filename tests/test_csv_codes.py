@@ -55,6 +55,11 @@ def test_words_that_hardly_come_again(tmp_path, caplog):
     assert "ignore=('column',)" in told and "categorical=('column',)" in told
 
 
+def test_one_class(tmp_path, caplog):
+    [told] = said(tmp_path, caplog, [1.5, 2.0, 0.5], target=["yes"] * 3)
+    assert told == "config.dataset.target: 'y' is 'yes' in all 3 rows, one class, and there is nothing to tell apart"
+
+
 def test_very_many_words(tmp_path, caplog):
     assert "holds 101 different words in 1000 rows" in said(tmp_path, caplog, [f"w{n % 101}" for n in range(1000)])[0]
 

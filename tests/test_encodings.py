@@ -105,6 +105,15 @@ def test_by_column_equals_scikit_learns_column_transformer():
     assert by_column(dataset, groups=((("sex",), one_hot()),), rest="drop").kept == ()
 
 
+def test_a_group_without_columns_is_none():
+    inputs = np.random.default_rng(0).normal(size=(60, 3))
+    dataset = Dataset({"train": {"inputs": inputs}}, feature_names=("a", "b", "c"))
+    groups = (("categorical", one_hot()), ("numeric", standardise()))
+    inputs, folds, found = encoded_folds(inputs, by_column(dataset, groups=groups))
+    for rows, encoded in zip(folds, found, strict=True):
+        np.testing.assert_allclose(encoded, StandardScaler().fit(inputs[rows]).transform(inputs), rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize("encoding", [standardise(), min_max(), one_hot()])
 def test_no_row_outside_of_the_training_part_is_seen(encoding):
     rng = np.random.default_rng(0)
@@ -209,6 +218,7 @@ def test_a_swept_power_is_one_program(tmp_path):
 @pytest.mark.parametrize(
     ("sampler", "weights", "message"),
     [
+        (component("three_weights"), np.ones(10), r"fold 0: it returns \(3,\), .*one weight an example.*float\[5\]"),
         (component("weighted"), np.r_[1.0, np.zeros(9)], "fold 0: no example of its training part has a weight above"),
         (component("weighted"), np.full(10, 3e38), r"fold 0: its weights add up to 1\.5e\+39, which 32-bit floats do"),
         (component("weighted"), np.full(10, 1e-40), "fold 0: its weights add up to 4.9"),
@@ -216,6 +226,7 @@ def test_a_swept_power_is_one_program(tmp_path):
     ],
 )
 def test_what_cannot_be_drawn_from_is_refused(sampler, weights, message, own_registry):
+    mg.register("sampler", "three_weights")(lambda: lambda arrays: np.ones(3))
     rows = {"inputs": np.zeros((10, 1)), "targets": np.arange(10) % 2, "weights": weights}
     mg.register("dataset", "drawn_from")(lambda: Dataset({"train": rows}, 2))
     mg.register("validation", "its_second_half")(lambda: lambda dataset, seed: {"train": np.arange(5, 10)})

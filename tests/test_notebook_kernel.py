@@ -107,11 +107,25 @@ print(mg.load_run("event_storage/own").experiments[0].predict(np.ones((7, 8), np
 """
 
 
-def test_a_model_of_a_cell_predicts_where_there_is_no_notebook(kernel):
+@pytest.fixture(scope="module")
+def own(kernel):
+    """What a run predicts whose model was defined in a cell, which has been edited since."""
     kernel.run(OWN_MODEL)
     kernel.run("config.num_epochs, config.model = 2, mg.component('of_a_cell')")
     assert kernel.run("mg.run(config, run_id='own')").error is None
-    here = kernel.run(PREDICTS)
+    predicted = kernel.run(PREDICTS)
+    assert kernel.run(OWN_MODEL.replace("return", "return 100 +")).error is None
+    return predicted
+
+
+def test_a_run_keeps_the_class_that_its_cell_had_and_the_next_one_takes_the_new(kernel, own):
+    assert kernel.run(PREDICTS).text == own.text
+    new = "print(mg.run(config, run_id='new').experiments[0].predict(np.ones((7, 8), np.float32)).min() > 50)"
+    assert kernel.run(new).text == "True\n"
+
+
+def test_a_model_of_a_cell_predicts_where_there_is_no_notebook(kernel, own):
+    here = own
     elsewhere = forks.run("engine", code=PREDICTS, cwd=kernel.folder)
     assert elsewhere.returncode == 0, elsewhere.stderr
     assert here.error is None and elsewhere.stdout == here.text and here.text.count("[") == 8

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import logging
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ import pytest
 from conftest import ROOT
 from study_files import write
 
+from mlgym_jax.reading.trained import Trained
 from mlgym_jax.run_folder.sources import kept
 
 # A script with a helper beside it, a data set and a model of its own, which trains when it is executed.
@@ -112,6 +114,17 @@ found.save_safetensors("model.safetensors")
     assert sorted(then) == sorted(now)
     for name in then:
         np.testing.assert_array_equal(then[name], now[name])
+
+
+def test_what_was_said_of_a_study_is_not_said_again_where_it_predicts(script, monkeypatch, caplog):
+    say = logging.getLogger("mlgym_jax.data").warning
+    monkeypatch.setattr("mlgym_jax.study.expand.prepare", lambda *_: say("config.dataset: a column is odd"))
+    with caplog.at_level(logging.WARNING):
+        run = Trained(str(script / "runs" / "r"), None)
+        run.study, run.known_study  # noqa: B018
+        assert caplog.messages == []
+        say("something else")
+    assert caplog.messages == ["something else"]
 
 
 def test_what_the_run_recorded_predicts_when_its_files_are_gone(script, tmp_path):

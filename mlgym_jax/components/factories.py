@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import inspect
 import os
+import sys
 import typing
 from collections.abc import Callable
 from typing import Any
@@ -19,12 +20,18 @@ def signature_of(factory: Any) -> inspect.Signature:
     return own.replace(parameters=list(own.parameters.values())[1:])
 
 
+CELLS = "__main__"  # what a notebook's cells are one file of
+
+
 def origin_of(factory: Any) -> str:
     """Name the file that a factory comes from: a file read again may replace its own components.
 
-    The cells of a notebook are one such file, `__main__`: one that has been edited has another name.
+    The cells of a notebook are one such file, `__main__`: one that has been edited has another name. So are those that
+    a run recorded, which are executed under that name.
     """
     module = getattr(factory, "__module__", "unknown")
+    if getattr(sys.modules.get(module), "__file__", None) == CELLS:
+        return CELLS
     try:
         source = inspect.getsourcefile(factory)
     except (TypeError, OSError):  # the latter of a class that was made in no file

@@ -89,6 +89,8 @@ def _checked(value: Any, annotation: Any, entry: Registration, name: str, path: 
     except msgspec.ValidationError as error:
         choices = typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
         hint = nearest(value, choices) if choices and isinstance(value, str) else "."
+        if isinstance(value, str) and annotation == tuple[str, ...]:
+            hint = f"; of one write ({value!r},)"
         where = str(error).rpartition(" - at `$")[2].strip("`") if " - at `$" in str(error) else ""
         raise ConfigError(
             path + where.replace("[", ".").replace("]", ""),

@@ -12,6 +12,7 @@ Synopsis:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import importlib
@@ -22,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mlgym_jax.components.built_in import MODULES
-from mlgym_jax.components.factories import annotations_of, module_class_factory, origin_of, signature_of
+from mlgym_jax.components.factories import CELLS, annotations_of, module_class_factory, origin_of, signature_of
 from mlgym_jax.errors import ConfigError, MlgymError, described, likely, listed, nearest
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -231,6 +232,17 @@ def registrations(kind: str | None = None) -> Iterator[Registration]:
     for a_kind in [kind] if kind else sorted(_registry):
         for name in sorted(_registry.get(a_kind, {})):
             yield _registry[a_kind][name]
+
+
+@contextlib.contextmanager
+def as_cells_have_it() -> Iterator[None]:
+    """Let a notebook's cells be what registered last, whatever of a run's recorded cells is registered meanwhile."""
+    own = [entry for names in _registry.values() for entry in names.values() if entry.origin == CELLS]
+    try:
+        yield
+    finally:
+        for entry in own:
+            _registry[entry.kind][entry.name] = entry
 
 
 def shared(kind: str) -> dict[str, inspect.Parameter]:

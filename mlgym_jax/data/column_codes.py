@@ -70,7 +70,12 @@ def warn_of_codes(
             *("the classes" if is_target else "the codes", last),
             "" if is_target else f"; else say so: categorical=({name!r},)",
         )
-    if is_target and many:
+    if is_target and len(distinct) == 1:
+        _LOG.warning(
+            "%s: %r is %r in all %d rows, one class, and there is nothing to tell apart",
+            *(where if path == "data" else f"{where}.target", name, distinct[0], rows),
+        )
+    elif is_target and many:
         _LOG.warning(
             "%s: %r has %d different values in %d rows, a class each; are they numbers to predict, %s?",
             *(where if path == "data" else f"{where}.target", name, len(distinct), rows, regress),

@@ -95,6 +95,11 @@ def csv(
             raise ConfigError(
                 f"dataset.{parameter}", f"{file!r} has the columns {listed(own_names)}; expected {listed(names)}"
             )
+    if len(names) == 1 and (other := next((mark for mark in ";\t|" if mark in names[0]), None)):
+        raise ConfigError(
+            "dataset.delimiter",
+            f"the only column is named {names[0]!r}, as {other!r} delimits the file's columns: delimiter={other!r}",
+        )
     chosen = chosen_columns(names, target, features, ignore, categorical)
     if wrong := [name for name in dates if name not in chosen]:
         raise ConfigError("dataset.dates", f"{wrong[0]!r} is no column to predict from{nearest(wrong[0], chosen)}")
@@ -116,7 +121,10 @@ def csv(
             if name not in categorical:
                 warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target, reads_dates=True)
         else:
-            columns[name] = [_numbers(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
+            columns[name] = [
+                _numbers(part, file, name, is_target=name == target)
+                for part, file in zip(texts, files.values(), strict=True)
+            ]
     given = [name for name in columns if name != target]
     splits = {}
     for number, (split, file) in enumerate(files.items()):
@@ -144,7 +152,7 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
     except csv_module.Error as error:
         raise ConfigError(f"dataset.{parameter}", f"{path}, line {before + 1}: {error}") from None
     except UnicodeDecodeError as error:
-        raise unreadable(path, ValueError(f"it is not UTF-8 ({error})"), parameter) from None
+        raise unreadable(path, ValueError(f"it is not UTF-8 ({error}); save it as UTF-8"), parameter) from None
     except OSError as error:
         raise unreadable(path, error, parameter) from None
     width = len(rows[0]) if rows else 0
@@ -159,10 +167,12 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
     twice = [name for name, times in collections.Counter(names).items() if times > 1]
     if twice:
         raise ConfigError(f"dataset.{parameter}", f"{path}, line {lines[0]}: two columns are named {twice[0]!r}")
+    lines_read = len(lines)
     if header:
         rows, lines = rows[1:], lines[1:]
     if not rows:
-        raise ConfigError(f"dataset.{parameter}", f"{path} has no rows{' below its header' if header else ''}")
+        found = "has no rows below its header" if lines_read else "is empty"
+        raise ConfigError(f"dataset.{parameter}", f"{path} {found}")
     return names, _Rows(path, rows, lines)
 
 
@@ -205,15 +215,20 @@ def _number(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _numbers(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
+def _numbers(texts: Sequence[str], file: _Rows, name: str, is_target: bool) -> np.ndarray:
     """Return float64[rows], NaN where a value is missing."""
     values = [_number(text) for text in texts]
+    words = (
+        "if its values are classes, write task='classification'"
+        if is_target
+        else (f"read the column as words: categorical=({name!r},)")
+    )
     for row, (value, text) in enumerate(zip(values, texts, strict=True)):
         if value is None and text.lower() not in _MISSING:
             raise ConfigError(
                 "dataset.path",
                 f"{file.place(row, name)}: found {text!r}, which is no finite number, in a column of numbers; correct "
-                f"it, or read the column as words: categorical=({name!r},)",
+                f"it, or {words}",
             )
     found = np.array([math.nan if value is None else value for value in values])
     check_digits(texts, found, f"{file.path}, column {name!r}", "dataset.path", f"categorical=({name!r},)")

@@ -283,7 +283,8 @@ def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") 
                     f"encoding.groups.{position}.0", f"column {name!r} is in group {taken[column]} already"
                 )
             taken[column] = position
-        resolved.append((tuple(columns), group[1]))
+        if columns:  # a table may have no words, or no numbers
+            resolved.append((tuple(columns), group[1]))
     kept = tuple(column for column in range(inputs.shape[1]) if column not in taken) if rest == "keep" else ()
     if not (taken or kept):
         raise ConfigError("encoding.groups", "it is empty, and rest='drop' leaves no column")

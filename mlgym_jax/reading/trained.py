@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import logging
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
@@ -42,8 +46,12 @@ class Trained:
 
         foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
         known = self.known_study if foreign else None
-        with given.at_hand(self._data):
-            return known or prepare(read_config(self.run_dir, trust=self._trust), self._view)
+        if known is not None:
+            return known
+        with given.at_hand(self._data), as_cells_have_it():
+            config = read_config(self.run_dir, trust=self._trust)
+            with _told_already():
+                return prepare(config, self._view)
 
     @functools.cached_property
     def known_study(self) -> Any:
@@ -53,7 +61,7 @@ class Trained:
         if "study" in vars(self):
             return self.study
         try:
-            with given.at_hand(self._data):
+            with given.at_hand(self._data), _told_already():
                 return prepare(run_folder.read_resolved(self.run_dir), self._view)
         except MlgymError:
             return None
@@ -97,3 +105,15 @@ class Trained:
             except MlgymError:  # another component has this name here; or it is damaged, which is said below
                 pass
         return store.restore_row(experiment_id, epoch)
+
+
+@contextlib.contextmanager
+def _told_already() -> Iterator[None]:
+    """Say nothing of a study that was said when it was launched."""
+    logger = logging.getLogger("mlgym_jax")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -14,6 +14,7 @@ from typing import Any
 
 import jax
 
+from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, plain
 from mlgym_jax.data import given
@@ -123,6 +124,7 @@ def run(
 
 
 @interruptible
+@as_cells_have_it()
 def resume(
     run_dir: str | os.PathLike[str],
     num_epochs: int | None = None,
@@ -184,6 +186,7 @@ def resume(
 
 
 @interruptible
+@as_cells_have_it()
 def repeat(
     run_dir: str,
     storage: str,

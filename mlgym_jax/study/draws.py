@@ -65,6 +65,11 @@ def check_draws(
         with named("sampler"):
             sampler = components.bind(dict(zip(swept, own, strict=True)))["sampler"]
             found = np.asarray(sampler(_Rows(table, rows)), np.float64)
+        if found.shape != (len(rows),):
+            raise ConfigError(
+                "sampler",
+                f"fold {fold}: it returns {found.shape}, but one weight an example is expected, float[{len(rows)}]",
+            )
         wrong = wrong_weights(found)
         if wrong.any():
             raise ConfigError(

@@ -2,11 +2,12 @@
 
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_plans import grid_job, runner_of
 
-from mlgym_jax.execution.engine import fit, judge
+from mlgym_jax.execution.engine import Verdict, fit, judge
 from mlgym_jax.execution.plan import Plan
 
 
@@ -84,6 +85,17 @@ def test_a_policy_that_raises_fails_its_experiment_alone():
     verdict = judge([{"train/loss": 1.0}], lambda history: history[0]["val/nothing"])
     assert "KeyError" in verdict.error and "early_stopping" in verdict.error
     assert "Traceback" in verdict.stacktrace
+
+
+@pytest.mark.parametrize("answer", ["no", 1, {"stop": False}])
+def test_an_early_stopping_that_answers_neither_true_nor_false_fails(answer):
+    verdict = judge([{"train/loss": 1.0}], lambda _: answer)
+    assert verdict.error == f"early_stopping returned {answer!r}; True, which stops, or False is expected"
+
+
+@pytest.mark.parametrize(("answer", "stops"), [(None, False), (np.bool_(True), True), (jnp.asarray(False), False)])
+def test_an_early_stopping_may_answer_as_numpy_and_jax_do_or_nothing(answer, stops):
+    assert (judge([{"train/loss": 1.0}], lambda _: answer) == Verdict("early stopping")) == stops
 
 
 def test_a_map_is_dealt_anew_when_those_that_go_on_stand_on_one_device():

@@ -209,11 +209,19 @@ def test_what_raises_while_it_is_built_is_refused_before_anything_is_written(tmp
     assert not (tmp_path / "storage").exists()
 
 
-def test_a_checkpoint_strategy_that_raises_is_named(tmp_path):
-    top = "@register('checkpointing', 'wrong')\ndef wrong():\n    return lambda history: {history[0]['val/nothing']}"
+@pytest.mark.parametrize(
+    ("wanted", "said"),
+    [
+        ("{history[0]['val/nothing']}", "raised KeyError: 'val/nothing'"),
+        ("len(history)", "returned 1; a set of epochs, which count from 1, is expected, such as {1}"),
+        ("range(len(history))", "returned range(0, 1); a set of epochs, which count from 1, is expected"),
+    ],
+)
+def test_a_checkpoint_strategy_that_is_wrong_is_named(tmp_path, wanted, said):
+    top = f"@register('checkpointing', 'wrong')\ndef wrong():\n    return lambda history: {wanted}"
     status, _, err = run(small(tmp_path, "config.checkpointing = component('wrong')", top), tmp_path)
     assert status == 1
-    assert "experiment 0 failed: checkpointing raised KeyError: 'val/nothing'" in err
+    assert f"experiment 0 failed: checkpointing {said}" in " ".join(err.split())
 
 
 # Networks of people who never heard of this engine, and the two lines that register each.

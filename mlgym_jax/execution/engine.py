@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from mlgym_jax.errors import in_words
+from mlgym_jax.errors import described, in_words
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.copying import RowCopies, begin_copies
@@ -74,10 +74,13 @@ def judge(history: Sequence[Mapping[str, float]], early_stopping: Callable[[Any]
     if not math.isfinite(loss):
         return Verdict("diverged", f"diverged: train/loss is {loss} after epoch {len(history)}")
     try:
-        stops = early_stopping is not None and bool(early_stopping(history))
+        answer = None if early_stopping is None else early_stopping(history)
+        stops = bool(answer)
     except Exception as error:
         message = f"early_stopping raised {in_words(error)}"
         return Verdict("error", message, traceback.format_exc())
+    if not (answer is None or isinstance(answer, bool) or str(getattr(answer, "dtype", "")) == "bool"):
+        return Verdict("error", f"early_stopping returned {described(answer)}; True, which stops, or False is expected")
     return Verdict("early stopping") if stops else None
 
 

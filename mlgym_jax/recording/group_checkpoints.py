@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import operator
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.middle import MiddleWriter
 from mlgym_jax.checkpoint.store import CheckpointStore
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.errors import MlgymError, in_words
+from mlgym_jax.errors import MlgymError, described, in_words
 from mlgym_jax.events import schema
 from mlgym_jax.events.layout import History
 from mlgym_jax.execution.engine import EpochReport
@@ -133,10 +134,20 @@ def make_good(training: GroupTraining) -> None:
 def wanted_epochs(training: GroupTraining, row: int) -> frozenset[int]:
     """Ask the strategy which epochs of a row to keep."""
     history = training.histories[row]
+    if not history:
+        return frozenset()
     try:
-        return frozenset(training.job.checkpointing(history)) if history else frozenset()
+        epochs = training.job.checkpointing(history)
     except Exception as error:
         raise MlgymError(f"checkpointing raised {in_words(error)}") from error
+    try:
+        found = frozenset(map(operator.index, epochs))
+    except TypeError:
+        found = None
+    if found is None or min(found, default=1) < 1:
+        shape = f"a set of epochs, which count from 1, is expected, such as {{{len(history)}}}"
+        raise MlgymError(f"checkpointing returned {described(epochs)}; {shape}")
+    return found
 
 
 def copy_wanted(training: GroupTraining, report: EpochReport) -> None:

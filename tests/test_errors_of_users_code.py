@@ -45,7 +45,7 @@ class Records:
 
 
 class Encoding:
-    fit = fail
+    fit = apply = fail
 
 
 def config_of(**sections):
@@ -101,6 +101,25 @@ def test_before_anything_trains(name, tmp_path, own_registry):
         mg.run(config_of(**sections(component("own"))), tmp_path)
     assert str(caught.value).endswith(f"{HERE}, line {line_of('the line')})")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("kind", "section"), [("loss", "loss"), ("metric", "metrics.own"), ("augmentation", "augmentation")]
+)
+def test_a_field_that_the_batch_does_not_hold(kind, section, tmp_path, own_registry):
+    def lacks(first, second):
+        return (second if isinstance(second, dict) else first)["target"]
+
+    built = mg.Metric(
+        init=lambda: 0.0, update=lambda _, outputs, batch: lacks(outputs, batch), merge=max, compute=float
+    )
+    register(kind, "own")(lambda: built if kind == "metric" else lacks)
+    own = {"metrics": {"own": component("own")}} if kind == "metric" else {kind: component("own")}
+    with pytest.raises(ConfigError) as caught:
+        mg.run(config_of(**own), tmp_path)
+    assert str(caught.value).startswith(f"config.{section}: it looks up 'target', which is not there (KeyError)")
+    assert "did you mean 'targets'? The batch holds " in str(caught.value)
+    assert str(caught.value).endswith("inputs, mask, targets")
 
 
 def test_while_it_trains_the_event_and_the_terminal_say_it_whole(tmp_path, own_registry):

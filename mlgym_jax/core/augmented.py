@@ -8,8 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.inputs import INPUTS
-from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import CLASSES, Batch
 from mlgym_jax.errors import ConfigError, described, listed
 
@@ -28,7 +28,7 @@ def augmented(augmentation: Callable[[jax.Array, Batch], Batch], key: jax.Array,
     Raises:
         ConfigError: at `augmentation`, anything else, or whatever it raises.
     """
-    with named("augmentation"):
+    with named("augmentation", batch):
         found = augmentation(key, dict(batch))
         if not isinstance(found, Mapping):
             raise ConfigError("augmentation", f"it returns the changed batch, a dict; found {described(found)}")

@@ -15,12 +15,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.cadence import stretch_order
 from mlgym_jax.core.drawing import draw
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.program import Program
-from mlgym_jax.core.scoring import named
 from mlgym_jax.core.shuffling import sorted_by
 from mlgym_jax.core.state import ORDER, STEPS_PER_EPOCH, Batch, MetricState, TrainState, key_for
 
@@ -84,7 +84,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
         key = key_for(state.key, ORDER, epoch)
         sampler = component("sampler", state)
         if sampler is not None:
-            with named("sampler"):
+            with named("sampler", data):
                 weights = sampler({**nested({field: array[indices] for field, array in data.items()}), "mask": mask})
             indices = indices[draw(key, jnp.where(mask, weights, 0.0), mask)]
         elif shape.shuffle and shape.buckets is None:
@@ -121,7 +121,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             batch[STEPS_PER_EPOCH] = folds[STEPS_PER_EPOCH][fold]
         encoding = component("encoding", state)
         if encoding is not None:
-            with named("encoding"):
+            with named("encoding", batch):
                 batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
         return batch
 

@@ -22,8 +22,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from mlgym_jax.components.registry import shared_parameters
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.outputs import SeveralOutputs, by_name, holds, parts, pick, say_which
-from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import Outputs
 from mlgym_jax.errors import ConfigError
 

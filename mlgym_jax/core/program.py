@@ -21,13 +21,14 @@ import jax.numpy as jnp
 
 from mlgym_jax.core.augmented import augmented
 from mlgym_jax.core.axes import with_axes
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.evaluated import evaluated_params
 from mlgym_jax.core.model import Model, carried
 from mlgym_jax.core.modules import adapt
 from mlgym_jax.core.paths import Unmatched, noting_unmatched
-from mlgym_jax.core.scoring import make_scoring, named, taken_by
+from mlgym_jax.core.scoring import make_scoring, taken_by
 from mlgym_jax.core.state import (
     AUGMENT,
     INIT,
@@ -256,7 +257,7 @@ def _stepped(parts: StepParts, state: TrainState, batch: Batch) -> tuple[TrainSt
     key = key_for(state.key, STEP, state.step)
     if "training_step" not in parts:
         return default_step(state, batch, key, parts)
-    with named("training_step"):
+    with named("training_step", batch):
         found = parts["training_step"](state, batch, key, parts)
         check_stepped(found, state)
     return found

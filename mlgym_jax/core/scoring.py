@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import inspect
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,12 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import shared_parameters
+from mlgym_jax.core.blame import named, reading
 from mlgym_jax.core.metric import Metric
-from mlgym_jax.core.outputs import SeveralOutputs, parts, pick, say_which
+from mlgym_jax.core.outputs import pick
 from mlgym_jax.core.state import CLASSES, Batch, MetricState, Outputs
-from mlgym_jax.core.targets import read_at
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
-from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
 Given = Mapping[str, Any]
 GIVEN = ("params", "state", "key", "step", "train")  # what a loss may take besides outputs and batch
@@ -69,7 +68,7 @@ def make_scoring(loss: Any, metrics: Mapping[str, Metric]) -> Scoring:
         found = {name: _LOSS.update(_LOSS.init(), values[name], batch) for name in means}
         batch = _with_classes(batch)
         for name, metric in metrics.items():
-            with named(f"metrics.{name}"):
+            with named(f"metrics.{name}", batch):
                 found[name] = _updated(metric, outputs, processed, batch, epoch)
         return found
 
@@ -230,7 +229,7 @@ def _updated(metric: Any, outputs: Outputs, processed: Outputs, batch: Batch, ep
     seen = _seen(metric, outputs, processed)
 
     def update() -> Any:
-        with reading(seen, path):
+        with reading(seen, path, batch):
             return metric.update(metric.init(), seen, batch)
 
     due = _due(metric, epoch)
@@ -267,7 +266,7 @@ def loss_values(loss: Any, outputs: Outputs, batch: Batch, given: Given) -> dict
     Raises:
         ConfigError: neither one value an example nor a pair (sums, weights); see `core.weighted`.
     """
-    with named("loss"):
+    with named("loss", batch):
         found = {"loss": call_loss(loss, outputs, batch, given)}
         if part_names(loss):
             parts = loss.parts(outputs, batch, given)
@@ -289,7 +288,7 @@ def call_loss(loss: Any, outputs: Outputs, batch: Batch, given: Given, path: str
     Raises:
         MlgymError: whatever it raises, in words.
     """
-    with reading(outputs, path):
+    with reading(outputs, path, batch):
         return loss(outputs, batch, **{name: given[name] for name in taken_by(loss) if name in given})
 
 
@@ -312,39 +311,3 @@ def _check_metric(name: str, metric: Any) -> None:
             f"found {type(metric).__name__} without {', '.join(missing)}; a metric factory returns "
             "mg.Metric(init, update, merge, compute)",
         )
-
-
-@contextlib.contextmanager
-def reading(seen: Outputs, path: str | None = None) -> Iterator[None]:
-    """Put an error of what reads outputs in words; where they are several and it reads one, say which there are.
-
-    Args:
-        seen: what it is given; path: the path of that among the model's outputs, if one was named.
-    """
-    try:
-        yield
-    except SeveralOutputs as error:
-        raise say_which(seen, path, error) from error
-    except (MlgymError, jax.errors.JAXTypeError):
-        raise
-    except Exception as error:
-        raise (say_which(seen, path, error) if parts(seen) else MlgymError(_said(error))) from error
-
-
-@contextlib.contextmanager
-def named(path: str) -> Iterator[None]:
-    """Put a config path in front of whatever a user's component raises."""
-    try:
-        with read_at(path):
-            yield
-    except (ConfigError, jax.errors.JAXTypeError):
-        raise
-    except Exception as error:
-        raise ConfigError(path, _said(error)) from error
-
-
-def _said(error: Exception) -> str:
-    said = in_words(error)
-    if isinstance(error, KeyError):
-        return said.replace(f"KeyError: {error}", f"it looks up {error}, which is not there (KeyError)")
-    return said

@@ -12,6 +12,7 @@ from typing import Any
 import jax
 import optax
 
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.calling import handed
 from mlgym_jax.core.clock import Clock, ticking
 from mlgym_jax.core.model import Model, carried
@@ -19,7 +20,7 @@ from mlgym_jax.core.modes import is_seen
 from mlgym_jax.core.outputs import checked
 from mlgym_jax.core.post_processing import process
 from mlgym_jax.core.recomputation import computed_again
-from mlgym_jax.core.scoring import Given, Scoring, loss_values, named
+from mlgym_jax.core.scoring import Given, Scoring, loss_values
 from mlgym_jax.core.state import EVAL, EVAL_LOSS, TRAIN, TRAIN_LOSS, Batch, MetricState, Outputs, TrainState, key_for
 from mlgym_jax.core.trees import conjugated
 from mlgym_jax.core.weighted import LossValues, mean_over_batch

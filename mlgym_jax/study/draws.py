@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.inputs import nested
-from mlgym_jax.core.scoring import named
 from mlgym_jax.core.targets import wrong_weights
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.folds import Folds
@@ -62,7 +62,7 @@ def check_draws(
     for fold, own in list(dict.fromkeys(zip(fold_of_row, values, strict=True)))[:_MOST]:
         indices, mask = folds.indices["train"][fold], folds.mask["train"][fold]
         rows = indices[mask]
-        with named("sampler"):
+        with named("sampler", table.arrays):
             sampler = components.bind(dict(zip(swept, own, strict=True)))["sampler"]
             found = np.asarray(sampler(_Rows(table, rows)), np.float64)
         if found.shape != (len(rows),):

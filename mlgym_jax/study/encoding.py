@@ -10,10 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.core.blame import named
 from mlgym_jax.core.dead_code import needed
 from mlgym_jax.core.inputs import INPUTS, nested
 from mlgym_jax.core.program import Program
-from mlgym_jax.core.scoring import named
 from mlgym_jax.core.state import TrainState
 
 
@@ -27,7 +27,7 @@ def encoded(components: Components, tables: Mapping[str, Any], fold: int, batch:
     encoding = components.get("encoding")
     if encoding is None:
         return batch
-    with named("encoding"):
+    with named("encoding", batch):
         return dict(encoding.apply(jax.tree.map(lambda leaf: jnp.asarray(leaf[fold]), tables["fitted"]), batch))
 
 

@@ -97,5 +97,5 @@ class Examinable:
 
         trained = self._run._trained
         job = trained.job_of(self.experiment_id)  # first, as it says whether the run's code may be executed
-        state = trained.state_of(self.experiment_id, self._epoch(epoch), trained.study)
+        state = trained.state_of(self.experiment_id, self._epoch(epoch), job)
         return Examined(job, self.experiment_id, state, split)

@@ -100,7 +100,8 @@ class ExperimentResult(ExperimentInHtml, Examinable):
             MlgymError: no such checkpoint.
         """
         epoch = self._epoch(epoch)
-        return self._run._trained.state_of(self.experiment_id, epoch, self._run._trained.known_study)
+        trained = self._run._trained
+        return trained.state_of(self.experiment_id, epoch, trained.known_job_of(self.experiment_id))
 
     def _epoch(self, epoch: int | None) -> int:
         """Return the epoch that is restored.
@@ -188,7 +189,7 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         trained = self._run._trained
         job = trained.job_of(self.experiment_id)  # first, as it says whether the run's code may be executed
         epoch = self._epoch(epoch)
-        return Predictor(job, self.experiment_id, epoch, trained.state_of(self.experiment_id, epoch, trained.study))
+        return Predictor(job, self.experiment_id, epoch, trained.state_of(self.experiment_id, epoch, job))
 
 
 class RunResult(RunInHtml, Plotted):

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.components.registry import as_cells_have_it
@@ -35,6 +36,8 @@ class Trained:
         self.run_dir = run_dir
         self._view = view
         self._trust, self._data = trust, data
+        self._jobs: list[Any] = []
+        self._known_jobs: list[Any] = []
 
     @functools.cached_property
     def study(self) -> Any:
@@ -42,33 +45,78 @@ class Trained:
 
         Of a run that is not trusted nothing is executed, and the components of this process have to do.
         """
+        return self._prepared(traced=True)
+
+    def study_of(self, experiment_id: int) -> Any:
+        """Return the study with one job, that which trained an experiment; other groups are not traced."""
+        study = self.study if "study" in vars(self) else self._laid_out
+        return dataclasses.replace(study, jobs=(self.job_of(experiment_id),))
+
+    def job_of(self, experiment_id: int) -> Any:
+        """Return the job that trained an experiment; other groups are not traced."""
+        if "study" in vars(self):
+            return _among(self.study.jobs, experiment_id)
+        if (job := _among(self._jobs, experiment_id)) is None:
+            job = self._made(self._laid_out, experiment_id) or _among(self.study.jobs, experiment_id)
+            self._jobs.append(job)
+        return job
+
+    def known_job_of(self, experiment_id: int) -> Any:
+        """Return that job by what this process has registered; None where it does not suffice. Nothing is executed."""
+        if "study" in vars(self) or "_laid_out" in vars(self):
+            return self.job_of(experiment_id)
+        if (job := _among(self._known_jobs, experiment_id)) is None and self._known is not None:
+            try:
+                job = self._made(self._known, experiment_id)
+            except MlgymError:
+                return None
+            if job is None and (whole := self._prepared_as_known(traced=True)) is not None:
+                job = _among(whole.jobs, experiment_id)
+            if job is not None:
+                self._known_jobs.append(job)
+        return job
+
+    @functools.cached_property
+    def _laid_out(self) -> Any:
+        return self._prepared(traced=False)
+
+    @functools.cached_property
+    def _known(self) -> Any:
+        return self._prepared_as_known(traced=False)
+
+    def _prepared(self, *, traced: bool) -> Any:
         from mlgym_jax.study.expand import prepare
 
         foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
-        known = self.known_study if foreign else None
+        known = self._prepared_as_known(traced=traced) if foreign else None
         if known is not None:
             return known
         with given.at_hand(self._data), as_cells_have_it():
             config = read_config(self.run_dir, trust=self._trust)
             with _told_already():
-                return prepare(config, self._view)
+                return prepare(config, self._view, traced=traced)
 
-    @functools.cached_property
-    def known_study(self) -> Any:
-        """The study by what this process has registered; None where that does not suffice. Nothing is executed."""
+    def _prepared_as_known(self, *, traced: bool) -> Any:
         from mlgym_jax.study.expand import prepare
 
-        if "study" in vars(self):
-            return self.study
         try:
             with given.at_hand(self._data), _told_already():
-                return prepare(run_folder.read_resolved(self.run_dir), self._view)
+                return prepare(run_folder.read_resolved(self.run_dir), self._view, traced=traced)
         except MlgymError:
             return None
 
-    def job_of(self, experiment_id: int) -> Any:
-        """Return the job that trained an experiment."""
-        return next(job for job in self.study.jobs if experiment_id in job.group.ids)
+    def _made(self, study: Any, experiment_id: int) -> Any:
+        """Return a job of a study that was laid out; None if only tracing all of it tells which are of one group."""
+        from mlgym_jax.study.expand import job_of
+        from mlgym_jax.study.tracing import NotTraceable
+
+        try:
+            with given.at_hand(self._data), as_cells_have_it(), _told_already():
+                job = job_of(study, experiment_id)
+        except NotTraceable:
+            return None
+        logged = [group["experiments"] for group in self._view.groups if experiment_id in group["experiments"]]
+        return job if not logged or sorted(logged[-1]) == sorted(job.group.ids) else None
 
     @functools.cached_property
     def _stores(self) -> list[Any]:
@@ -91,20 +139,23 @@ class Trained:
         newest = [(store, store.newest()) for store in self._stores]
         return next((store for store, step in newest if step and experiment_id in step.experiments), None)
 
-    def state_of(self, experiment_id: int, epoch: int, study: Any) -> TrainState:
-        """Read a state in the form that its program has, else, where the program is not known, as nested dicts."""
+    def state_of(self, experiment_id: int, epoch: int, job: Any) -> TrainState:
+        """Read a state in the form that its job's program has, else, where that is None, as nested dicts."""
         from mlgym_jax.checkpoint.store import CheckpointStore
 
         store = self.store_of(experiment_id)
-        jobs = [job for job in study.jobs if experiment_id in job.group.ids] if study is not None else []
-        if jobs:
-            formed = CheckpointStore(store.folder, jobs[0].abstract)
+        if job is not None:
+            formed = CheckpointStore(store.folder, job.abstract)
             formed.load()
             try:
                 return formed.restore_row(experiment_id, epoch)
             except MlgymError:  # another component has this name here; or it is damaged, which is said below
                 pass
         return store.restore_row(experiment_id, epoch)
+
+
+def _among(jobs: Iterable[Any], experiment_id: int) -> Any:
+    return next((job for job in jobs if experiment_id in job.group.ids), None)
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def evaluate(
         table, name, knowing = None, split or "test", job
         if section is not None:
             knowing, table, name = other_table(job, section, split)
-        state = trained.state_of(chosen.experiment_id, epoch, trained.study)
+        state = trained.state_of(chosen.experiment_id, epoch, job)
         small = evaluating(knowing, name, table)
         examined = Examined(small, chosen.experiment_id, state, SPLIT)
         found = _scores(small, chosen.experiment_id, state, _rows(result.view, job, epoch), result.view, devices)
@@ -168,8 +168,7 @@ def evaluate(
         log.append(events)
         if os.path.isfile(os.path.join(folder, str(chosen.experiment_id), layout.MODEL_CARD)):
             again = RunResult(folder, *project_log(path), trust=trust)
-            study = dataclasses.replace(trained.study, jobs=(job,))
-            write_cards(again, study, record, log, only=chosen.experiment_id)
+            write_cards(again, trained.study_of(chosen.experiment_id), record, log, only=chosen.experiment_id)
     return evaluation
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,7 +26,7 @@ from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.search.contest import Contender, History
-from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, static_key
+from mlgym_jax.search.grouping import Experiment, Group, dynamic_paths, make_groups, static_key
 from mlgym_jax.search.refit import Length, choose, length_of, rule
 from mlgym_jax.search.refit import assignments as refit_assignments
 from mlgym_jax.search.strategy import Assignment, Strategy
@@ -39,18 +39,32 @@ from mlgym_jax.study.tracing import NotTraceable
 _LOG = logging.getLogger(__name__)
 
 
+class Laid(NamedTuple):
+    """A group, and what a job of it is made of: the arguments of `make_job`."""
+
+    group: Group
+    components: Components
+    table: Table
+    folds: Folds
+    first_fold: Mapping[int, int]
+    static: Mapping[str, str]
+    search: Strategy
+
+
 @dataclasses.dataclass(frozen=True)
 class Study:
     """A whole config, resolved: its experiments in order, and the jobs that train them.
 
     Attributes:
         config: the plain config, validated; tree: the same, resolved.
+        laid: its groups; jobs: each traced and checked, unless nobody asked for that.
         going_on: whether a run of it has begun before.
     """
 
     config: Mapping[str, Any]
     tree: Mapping[str, Any]
     experiments: tuple[Experiment, ...]
+    laid: tuple[Laid, ...]
     jobs: tuple[Job, ...]
     static_because: Mapping[str, str]
     search: Strategy
@@ -73,11 +87,12 @@ class Study:
         }
 
 
-def prepare(config: Any, logged: RunView | None = None) -> Study:
+def prepare(config: Any, logged: RunView | None = None, *, traced: bool = True) -> Study:
     """Resolve a config into jobs.
 
     Args:
         logged: what a run has recorded, of which what a search proposed, and the refit, are resolved, too.
+        traced: whether to make the jobs. Who reads a run that has trained needs few of them, by `job_of`.
 
     Raises:
         ConfigError: anything in the config that cannot be run, with its path.
@@ -89,16 +104,26 @@ def prepare(config: Any, logged: RunView | None = None) -> Study:
     rounds = rounds or {0: proposed_by(search, tree, ())}
     check_values(tree, rounds[0][0])
     refits = {view.round: view for view in logged.experiments.values() if view.refit} if logged is not None else {}
-    study = Study(plain, tree, (), (), {}, search, going_on=logged is not None)
+    study = Study(plain, tree, (), (), (), {}, search, going_on=logged is not None)
     for number in sorted({*rounds, *refits}):
         if number in rounds:
-            study = extended(study, rounds[number])
-        if number == 0:
+            study = extended(study, rounds[number], traced=traced)
+        if number == 0 and traced:
             check_refit(plain, [(job.group.config, job.components, job.names) for job in study.jobs])
         if number not in rounds:
             view = refits[number]
-            study = _refitted(study, view.refit or {}, length_of(view.config or {}))
+            study = _refitted(study, view.refit or {}, length_of(view.config or {}), traced=traced)
     return study
+
+
+def job_of(study: Study, experiment_id: int) -> Job:
+    """Make the job of the group that an experiment is of.
+
+    Raises:
+        NotTraceable: as a whole study, this one has other groups.
+    """
+    laid = next(laid for laid in study.laid if experiment_id in laid.group.ids)
+    return make_job(*laid, going_on=study.going_on)
 
 
 def proposed(study: Study, finished: Sequence[tuple[Contender, History]]) -> list[Assignment]:
@@ -119,15 +144,17 @@ def refitted(study: Study, logged: RunView) -> Study | None:
     return None if found is None else _refitted(study, *found)
 
 
-def _refitted(study: Study, origin: Mapping[str, Any], length: Length) -> Study:
+def _refitted(study: Study, origin: Mapping[str, Any], length: Length, *, traced: bool = True) -> Study:
     assignments = refit_assignments([study.experiments[n].assignment for n in origin["experiments"]], length)
     there = [experiment for experiment in study.experiments if experiment.refit is not None]
     if [e.assignment for e in there if e.round == there[-1].round] == assignments:
         return study
-    return extended(study, assignments, refit=origin)
+    return extended(study, assignments, refit=origin, traced=traced)
 
 
-def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str, Any] | None = None) -> Study:
+def extended(
+    study: Study, assignments: Sequence[Assignment], refit: Mapping[str, Any] | None = None, *, traced: bool = True
+) -> Study:
     """Return a study with more experiments, which make groups of their own; `refit` as in `Experiment`."""
     for assignment in assignments:
         for field in {path.partition(".")[0] for path in assignment.hyperparameters}:
@@ -135,19 +162,22 @@ def extended(study: Study, assignments: Sequence[Assignment], refit: Mapping[str
     dynamic = dynamic_paths(assignments)
     because = dict(study.static_because)
     dynamic = [path for path in dynamic if path not in because]
-    before = [job for job in study.jobs if refit is None or refit["experiments"][0] in job.group.ids]
-    parts = Parts([job.components for job in before], {_place(job.components): job.table for job in study.jobs})
+    before = [laid for laid in study.laid if refit is None or refit["experiments"][0] in laid.group.ids]
+    parts = Parts([laid.components for laid in before], {_place(laid.components): laid.table for laid in study.laid})
     while True:
         try:
-            experiments, jobs = _jobs(study, assignments, dynamic, because, refit, parts)
+            experiments, laid = _laid_out(study, assignments, dynamic, because, refit, parts)
+            jobs = _jobs(study, laid) if traced else ()
             drawn = study.config.get("search") is not None
             if refit is None and not study.search.is_adaptive and (alike := repeated(assignments, drawn=drawn)):
                 _LOG.warning("%s", alike)
-            if hint := advice([job.group for job in jobs]):
-                _LOG.warning("%s. Each is compiled for itself; %s", in_words([j.group for j in jobs], because), hint)
+            groups = [one.group for one in laid]
+            if hint := advice(groups):
+                _LOG.warning("%s. Each is compiled for itself; %s", in_words(groups, because), hint)
             return dataclasses.replace(
                 study,
                 experiments=(*study.experiments, *experiments),
+                laid=(*study.laid, *laid),
                 jobs=(*study.jobs, *jobs),
                 static_because=because,
             )
@@ -214,14 +244,14 @@ def _rounds(tree: Mapping[str, Any], logged: RunView) -> dict[int, list[Assignme
     return rounds
 
 
-def _jobs(
+def _laid_out(
     study: Study,
     assignments: Sequence[Assignment],
     dynamic: Sequence[str],
     static: Mapping[str, str],
     refit: Mapping[str, Any] | None,
     parts: Parts,
-) -> tuple[tuple[Experiment, ...], tuple[Job, ...]]:
+) -> tuple[tuple[Experiment, ...], tuple[Laid, ...]]:
     keys = {id(assignment): static_key(assignment, dynamic) for assignment in assignments}
     members: dict[str, list[Assignment]] = {}
     for assignment in assignments:
@@ -243,17 +273,26 @@ def _jobs(
             number = first + len(experiments)
             experiments.append(Experiment(number, assignment, fold, num_folds, number_of_round, refit))
     search = study.search if refit is None else WHOLE_GRID  # nothing competes with a refit
-    jobs = []
+    laid = []
     for group, key in zip(make_groups(experiments, dynamic, keys), members, strict=True):
+        group = dataclasses.replace(group, index=len(study.laid) + group.index)
+        laid.append(Laid(group, *built[key], static, search))
+    return tuple(experiments), tuple(laid)
+
+
+def _jobs(study: Study, groups: Sequence[Laid]) -> tuple[Job, ...]:
+    """Trace and check groups that are new to a study."""
+    jobs = []
+    for laid in groups:
         safe_point()
-        group = dataclasses.replace(group, index=len(study.jobs) + group.index)
-        jobs.append(make_job(group, *built[key], static, search, going_on=study.going_on))
+        jobs.append(make_job(*laid, going_on=study.going_on))
+    search = groups[0].search
     search.check([job.intervals for job in jobs], max(job.cadence.num_evaluations for job in jobs))
     before = {text for job in study.jobs for text in job.surprises}
     for text in dict.fromkeys(text for job in jobs for text in job.surprises):
         if text not in before:
             _LOG.warning("%s", text)
-    return tuple(experiments), tuple(jobs)
+    return tuple(jobs)
 
 
 def _warn_of_one_class(built: Iterable[tuple[Components, Table, Folds, Any]]) -> None:

@@ -7,6 +7,9 @@ PYTHONS := 3.13 3.12 3.11
 FAST := $(addprefix tests/test_,$(addsuffix .py,board_connections board_live board_rest board_store config config_file \
   convolutions engine events independence optimizers packaging projection registry sweep traced versions))
 
+# Images for containers often set it; every process that a test starts would compile all modules anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
 .PHONY: help run test coverage test-all test-newest test-python check types hooks bench docs site page page-tools clean
 

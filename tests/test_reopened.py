@@ -118,7 +118,7 @@ found.save_safetensors("model.safetensors")
 
 def test_what_was_said_of_a_study_is_not_said_again_where_it_predicts(script, monkeypatch, caplog):
     say = logging.getLogger("mlgym_jax.data").warning
-    monkeypatch.setattr("mlgym_jax.study.expand.prepare", lambda *_, **__: say("config.dataset: a column is odd"))
+    monkeypatch.setattr("mlgym_jax.study.expand.check_values", lambda *_: say("config.dataset: a column is odd"))
     with caplog.at_level(logging.WARNING):
         run = Trained(str(script / "runs" / "r"), None)
         run.study, run._laid_out, run._known  # noqa: B018

@@ -48,18 +48,21 @@ def names(tmp_path, monkeypatch):
     config.loss = component("softmax_cross_entropy_with_integer_labels")
     config.optimizer = component("adam", learning_rate=0.1)
     config.metrics = dict(accuracy=component("accuracy"))
-    return {"config": config, "component": component, "x": x, "y": y, "frame": frame}
+    return {"config": config, "component": component, "x": x, "y": y, "frame": frame, "patients": np.arange(150) // 3}
 
 
 def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
     blocks = snippets("docs/data.md")
-    assert len(blocks) == 7
+    assert len(blocks) == 8
     config = names["config"]
     for block in blocks:
         for statement in block.splitlines(keepends=True) if "photos" in block else [block]:
             exec(compile(statement, "docs/data.md", "exec"), names)
             if "photos" in block:
                 assert mg.build(config)["dataset"].num_classes
+        if "validation" in config:  # of rows that belong together, as those of other blocks do not
+            assert len(names["result"].experiments) == 5
+            del config.validation
         if "encoding" in block:
             write_table(tmp_path, complete=False)
             (job,) = prepare(config).jobs

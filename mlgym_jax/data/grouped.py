@@ -1,0 +1,162 @@
+"""Rows that belong together, such as those of a patient: parts of whole groups. Pure.
+
+Synopsis:
+
+    >>> import numpy as np
+    >>> patients = np.array([0, 0, 0, 1, 1, 2, 3])
+    >>> cut_groups(patients, 2, np.arange(4)).tolist()
+    [0, 0, 0, 1, 1, 1, 0]
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from mlgym_jax.core.inputs import flat
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.errors import ConfigError, listed, nearest
+
+_EXACT = 2**24  # whole numbers up to this are float32, each of them
+
+
+def field_of(dataset: Dataset, name: str, path: str) -> np.ndarray:
+    """Return a field of the training split that says one number an example, [n].
+
+    Args:
+        path: the parameter that names it.
+
+    Raises:
+        ConfigError: at `path`: there is no such field, it is of another shape, holds NaN, or numbers of which float32
+            makes one; or no source gives it without reading all records.
+    """
+    split = dataset.splits["train"]
+    fields: Mapping[str, Any] = flat(split) if isinstance(split, Mapping) else split_arrays(split)
+    if name not in fields:
+        others = [field for field in fields if not field.startswith(("inputs", INPUTS_REST))]
+        raise ConfigError(
+            path,
+            f"the dataset has no field {name!r}{nearest(name, others)} Fields: {listed(others)}. A column of a table "
+            f"becomes one by fields=dict({name if name.isidentifier() else 'name'}='column') in config.dataset",
+        )
+    found: Any = fields[name]
+    if getattr(found, "dtype", np.dtype(object)).kind not in "biuf" or found.ndim != 1:
+        raise ConfigError(path, f"the field {name!r} is {array_type(found)}; one number an example is expected, [n]")
+    if hasattr(found, "at_hand"):  # of a dataset that is read while it trains
+        found = found.at_hand()
+        if found is None:
+            raise ConfigError(
+                path,
+                f"the field {name!r} stands in records, all of which would be read for it; write config.loader = "
+                "component('in_memory', …), or give the folds yourself, by a validation of your own",
+            )
+    values = np.asarray(found)
+    if values.dtype.kind == "f":
+        missing = np.isnan(values)
+        if missing.any():
+            raise ConfigError(
+                path,
+                f"the field {name!r} is NaN in row {int(missing.argmax())} ({missing.sum()} are); fill them in, or "
+                "leave such rows out",
+            )
+        if values.dtype.itemsize < 8 and (np.abs(values) > _EXACT).any():
+            raise ConfigError(
+                path,
+                f"the field {name!r} has {values.dtype} numbers beyond 2**24, of which several may have become one; "
+                "give whole numbers as they are, or np.unique(values, return_inverse=True)[1]",
+            )
+    return values
+
+
+def group_indices(dataset: Dataset, name: str) -> np.ndarray:
+    """Return int64[n], the training examples' groups, those of equal values of a field, numbered from 0 without gaps.
+
+    Raises:
+        ConfigError: at `validation.groups`; see `field_of`.
+    """
+    return np.unique(field_of(dataset, name, "validation.groups"), return_inverse=True)[1].reshape(-1)
+
+
+def check_number(groups: np.ndarray, name: str, parts: int, wanted: str) -> None:
+    """Refuse fewer groups than parts.
+
+    Args:
+        groups: int[n]; name: the field; wanted: what asks for so many parts, as one writes it.
+
+    Raises:
+        ConfigError: at `validation.groups`.
+    """
+    number = len(np.unique(groups))
+    if number < parts:
+        only = f"{number} different values" if number > 1 else "one value"
+        raise ConfigError(
+            "validation.groups",
+            f"the field {name!r} has {only} in the {len(groups)} rows that are cut, and {wanted} needs {parts} groups; "
+            "ask for fewer parts, or name another field",
+        )
+
+
+def hold_out_groups(groups: np.ndarray, fractions: Mapping[str, float], random: np.ndarray) -> dict[str, np.ndarray]:
+    """Hold out `ceil(f * number of groups)` groups for each part of fraction `f`, drawn at random; the rest trains.
+
+    So scikit-learn's GroupShuffleSplit counts. A part of fraction 0 is left out.
+
+    Args:
+        groups: int[n], numbered from 0 without gaps; random: uint64[groups].
+
+    Returns:
+        part, "train" first, -> the rows of it, ascending; none where nothing is left.
+    """
+    sizes = {name: math.ceil(fraction * len(random)) for name, fraction in fractions.items() if fraction}
+    sizes["train"] = max(0, len(random) - sum(sizes.values()))
+    part = np.empty(len(random), np.int8)
+    part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])[
+        : len(random)
+    ]
+    order = {name: number for number, name in enumerate(sizes)}
+    return {
+        name: np.flatnonzero(part[groups] == order[name]).astype(np.int32)
+        for name in ("train", *(name for name in sizes if name != "train"))
+    }
+
+
+def cut_groups(groups: np.ndarray, number: int, random: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+    """Cut rows into parts of about one size, each of whole groups.
+
+    The largest group that is left goes to the smallest part, as in scikit-learn's GroupKFold, so that the sizes are
+    those. With classes, the group whose classes are the least even goes where the shares of each class then differ
+    least among the parts, as in its StratifiedGroupKFold.
+
+    Args:
+        groups: int[n], numbered from 0 without gaps.
+        random: number[groups]; of equal groups the one of the lowest is first.
+        classes: int[n], numbered from 0.
+
+    Returns:
+        int16[n], the number of each row's part.
+    """
+    part = np.empty(len(random), np.int16)
+    if classes is None:
+        counts = np.bincount(groups)
+        smallest = [(0, index) for index in range(number)]
+        for group in np.lexsort((random, -counts)).tolist():
+            size, index = smallest[0]
+            part[group] = index
+            heapq.heapreplace(smallest, (size + int(counts[group]), index))
+        return part[groups]
+    width = int(classes.max()) + 1
+    counts = np.bincount(groups * width + classes, minlength=len(random) * width).reshape(-1, width)
+    counts = counts[:, counts.any(axis=0)]
+    totals, held, alone = counts.sum(axis=0), np.zeros((number, counts.shape[1])), np.eye(number)[:, :, None]
+    for group in np.lexsort((random, -counts.std(axis=1))).tolist():
+        tried = (held + alone * counts[group]) / totals  # [part that gets it, part, class]
+        spread = tried.std(axis=1).mean(axis=1)
+        # What rounding alone tells apart is equal, or other machines would cut otherwise.
+        equal = np.flatnonzero(np.isclose(spread, spread.min()))
+        part[group] = equal[held[equal].sum(axis=1).argmin()]
+        held[part[group]] += counts[group]
+    return part[groups]

@@ -31,6 +31,8 @@ def names(tmp_path, monkeypatch):
     x, y = load_iris(return_X_y=True)
     frame = pandas.DataFrame(x, columns=list("abcd")).assign(species=np.array(["setosa", "versicolor", "virginica"])[y])
     write_table(tmp_path, complete=True)
+    visits = frame.rename(columns={"species": "outcome"}).assign(patient_id=np.arange(150) // 3, weight=1.5)
+    visits.to_csv("visits.csv", index=False)
     frame.rename(columns={"species": "outcome"}).to_parquet("table.parquet")
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -53,15 +55,24 @@ def names(tmp_path, monkeypatch):
 
 def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
     blocks = snippets("docs/data.md")
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     config = names["config"]
     for block in blocks:
         for statement in block.splitlines(keepends=True) if "photos" in block else [block]:
             exec(compile(statement, "docs/data.md", "exec"), names)
             if "photos" in block:
                 assert mg.build(config)["dataset"].num_classes
-        if "validation" in config:  # of rows that belong together, as those of other blocks do not
+        if "groups=" in block:
             assert len(names["result"].experiments) == 5
+        if "fields=" in block:
+            assert {*prepare(config).jobs[0].sample} == {
+                "inputs",
+                "targets",
+                "where",
+                "patient",
+                "mask",
+                "class_counts",
+            }
             del config.validation
         if "encoding" in block:
             write_table(tmp_path, complete=False)

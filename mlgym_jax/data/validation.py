@@ -23,6 +23,7 @@ import numpy as np
 from mlgym_jax.components.registry import adapts, register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.data.grouped import check_number, group_indices, hold_out_groups
+from mlgym_jax.data.row_fields import in_order
 from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
@@ -65,7 +66,13 @@ def as_validation(built: Any) -> Any:
 
 @register("validation", "holdout")
 def holdout(
-    *, val: float | None = None, test: float = 0.0, stratified: bool = False, groups: str | None = None
+    *,
+    val: float | None = None,
+    test: float = 0.0,
+    stratified: bool = False,
+    groups: str | None = None,
+    ordered: bool = False,
+    by: str | None = None,
 ) -> Callable[[Dataset, int], list[Fold]]:
     """Hold out a random part of the training split for validation, and one for testing.
 
@@ -80,6 +87,10 @@ def holdout(
         stratified: keep the class proportions; needs integer targets.
         groups: the field of the dataset, one number an example, by which examples belong together, such as those of a
             patient: those of equal values are in one part. The fractions are then of the groups.
+        ordered: hold out the last examples in place of random ones: what trains is before what validates, and that is
+            before what tests.
+        by: the field of the dataset, one number an example, that says which is before which, where the rows do not
+            stand in this order; of equal ones they do. It goes with `ordered`.
 
     Returns:
         a pure callable `(dataset, seed) -> [{"train": int32[…], "val": int32[…], "test": int32[…]}]`; indices ascend.
@@ -87,9 +98,17 @@ def holdout(
     Raises:
         ConfigError: at `validation.…`: fractions outside [0, 1) or that leave nothing to train on; stratified without
             integer targets, with a class too small for the parts, or a part smaller than the number of classes; a
-            field of groups that there is not, or too few groups.
+            field that there is not, too few groups, or `ordered` beside `stratified` or `groups`.
     """
     _checked_fractions(0.0 if val is None else val, test)
+    if by is not None and not ordered:
+        raise ConfigError("validation.by", f"found {by!r}, which says an order; write ordered=True beside it")
+    if ordered and (stratified or groups is not None):
+        other = "stratified=True" if stratified else f"groups={groups!r}"
+        raise ConfigError(
+            "validation.ordered",
+            f"the last examples are held out, whichever they are; leave {other} or ordered=True out",
+        )
     if groups is not None and stratified:
         raise ConfigError(
             "validation.stratified",
@@ -111,6 +130,12 @@ def holdout(
                 "validation.val",
                 f"of {num_examples} examples, val={fractions['val']} and test={test} leave none to train on; lower one",
             )
+        order = {name: number for number, name in enumerate(sizes)}
+        names = ["train", *(name for name in sizes if name != "train")]
+        if ordered:
+            ends = np.cumsum([sizes[name] for name in names])[:-1]
+            parts = np.split(in_order(dataset, by), ends)
+            return [{name: np.sort(rows) for name, rows in zip(names, parts, strict=True)}]
         random = random_numbers(num_examples, seed)
         if stratified:
             classes = class_indices(dataset, "validation.stratified")
@@ -120,8 +145,6 @@ def holdout(
         else:
             part = np.empty(num_examples, np.int8)
             part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])
-        order = {name: number for number, name in enumerate(sizes)}
-        names = ["train", *(name for name in sizes if name != "train")]
         return [{name: np.flatnonzero(part == order[name]).astype(np.int32) for name in names}]
 
     return split

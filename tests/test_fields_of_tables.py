@@ -157,6 +157,15 @@ def test_a_value_of_a_field_that_is_missing_is_named_with_its_row(missing, tmp_p
         np.testing.assert_array_equal(dropped.splits["train"]["who"], np.delete(CODES["patient"], 4))
 
 
-def test_a_field_of_a_frame_that_may_be_a_column_is_asked_for():
-    with pytest.raises(MlgymError, match=r"field 'patient' is named as a column .* write 'patient': 'patient'"):
-        dataset_of({"inputs": FRAME, "targets": "outcome", "patient": FRAME["patient"]})
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"patient": FRAME["patient"]}, r"field 'patient' is named as a column .* write 'patient': 'patient'"),
+        ({"who": "patience"}, r"'who': there is no column 'patience'; did you mean 'patient'\?"),
+        ({"who": None}, r"split 'train', who: a column or its name is expected, found None"),
+        ({"who": [1, 2]}, r"columns of different lengths .* who: 2"),
+    ],
+)
+def test_what_is_no_field_beside_a_frame_is_named(fields, message):
+    with pytest.raises(MlgymError, match=message):
+        dataset_of({"inputs": FRAME, "targets": "outcome", **fields})

@@ -4,8 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ml_collections import ConfigDict
 from sklearn.model_selection import GroupKFold, GroupShuffleSplit, StratifiedGroupKFold
 
+import mlgym_jax as mg
+from mlgym_jax import component
 from mlgym_jax.data.cross_validation import cross_validation, nested_cross_validation
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.folds import make_folds
@@ -106,6 +109,20 @@ def test_records_are_not_read_for_their_groups():
     dataset = Dataset({"train": Records()})
     with pytest.raises(ConfigError, match=r"validation\.groups: the field 'patient' stands in records.*'in_memory'"):
         make_folds(dataset, to_stream(dataset), holdout(groups="patient"), 0)
+
+
+def test_groups_of_a_split_of_its_own_that_also_train_are_told_of(caplog):
+    config = ConfigDict({"num_epochs": 1, "model": component("linear")}, type_safe=False)
+    config.validation = component("cross_validation", folds=2, groups="patient")
+    config.loss, config.optimizer = component("squared_error"), component("sgd", learning_rate=0.1)
+    parts = {"train": [1, 1, 2, 3], "test": [3, 4, 4], "val": [1, 2]}  # of which `val` is not used
+    data = {
+        name: {"inputs": np.ones((len(own), 1)), "targets": np.ones(len(own)), "patient": np.array(own)}
+        for name, own in parts.items()
+    }
+    mg.forecast(config, data=data)
+    told = [record.getMessage() for record in caplog.records if "groups" in record.getMessage()]
+    assert len(told) == 1 and "1 of 2 groups of the split 'test', by the field 'patient', are in the" in told[0]
 
 
 TWO = [0, 0, 0, 1, 1, 1]

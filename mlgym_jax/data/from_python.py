@@ -181,6 +181,10 @@ def _beside(fields: Mapping[str, Any], names: list[str], own: dict[str, Any], sp
         if field in ("inputs", "targets"):
             continue
         if not isinstance(wanted, str):
+            if not hasattr(wanted, "__len__"):
+                raise ConfigError(
+                    "data", f"split {split!r}, {field}: a column or its name is expected, found {described(wanted)}"
+                )
             if field in own:
                 raise ConfigError(
                     "data",

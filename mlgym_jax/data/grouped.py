@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.row_fields import field_of
 from mlgym_jax.errors import ConfigError
 
@@ -109,3 +109,27 @@ def cut_groups(groups: np.ndarray, number: int, random: np.ndarray, classes: np.
         part[group] = equal[held[equal].sum(axis=1).argmin()]
         held[part[group]] += counts[group]
     return part[groups]
+
+
+def shared_groups(table: Table, name: str, splits: Iterable[str]) -> list[str]:
+    """Describe the dataset's own splits that have groups of its training split, whose scores are too good then.
+
+    Args:
+        table: of data that are read while they train, nothing is told.
+        name: the field of groups; splits: those of the dataset that are evaluated.
+    """
+    values, found = table.arrays.get(name), []
+    if not isinstance(values, np.ndarray):
+        return found
+    start, stop = table.offsets["train"]
+    train = np.unique(values[start:stop])
+    for split in splits:
+        first, last = table.offsets[split]
+        own = np.unique(values[first:last])
+        both = np.isin(own, train).sum()
+        if both:
+            found.append(
+                f"config.dataset: {both} of {len(own)} groups of the split {split!r}, by the field {name!r}, are in "
+                "the training split, too, so that its scores may be too good"
+            )
+    return found

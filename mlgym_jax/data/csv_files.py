@@ -119,7 +119,7 @@ def csv(
             any(LEADING_ZERO.match(text) for part in texts for text in part)
             or not any(_number(text) is not None for part in texts for text in part)
         )
-        of_field = (
+        beyond = (
             name in beside
             and beside[name] != WHERE
             and beyond_float32(np.array([_number(text) or 0.0 for part in texts for text in part]))
@@ -128,7 +128,7 @@ def csv(
             columns |= date_features(
                 name, [_dates(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
             )
-        elif words or name in categorical or of_field or (name == target and task == "classification"):
+        elif words or name in categorical or beyond or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
             if name not in categorical and name not in beside:
                 warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target, reads_dates=True)

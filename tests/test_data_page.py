@@ -31,6 +31,8 @@ def names(tmp_path, monkeypatch):
     x, y = load_iris(return_X_y=True)
     frame = pandas.DataFrame(x, columns=list("abcd")).assign(species=np.array(["setosa", "versicolor", "virginica"])[y])
     write_table(tmp_path, complete=True)
+    visits = frame.rename(columns={"species": "outcome"}).assign(patient_id=np.arange(150) // 3, weight=1.5)
+    visits.to_csv("visits.csv", index=False)
     frame.rename(columns={"species": "outcome"}).to_parquet("table.parquet")
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
@@ -48,18 +50,30 @@ def names(tmp_path, monkeypatch):
     config.loss = component("softmax_cross_entropy_with_integer_labels")
     config.optimizer = component("adam", learning_rate=0.1)
     config.metrics = dict(accuracy=component("accuracy"))
-    return {"config": config, "component": component, "x": x, "y": y, "frame": frame}
+    return {"config": config, "component": component, "x": x, "y": y, "frame": frame, "patients": np.arange(150) // 3}
 
 
 def test_the_snippets_of_the_page_of_data_run(names, tmp_path):
     blocks = snippets("docs/data.md")
-    assert len(blocks) == 7
+    assert len(blocks) == 9
     config = names["config"]
     for block in blocks:
         for statement in block.splitlines(keepends=True) if "photos" in block else [block]:
             exec(compile(statement, "docs/data.md", "exec"), names)
             if "photos" in block:
                 assert mg.build(config)["dataset"].num_classes
+        if "groups=" in block:
+            assert len(names["result"].experiments) == 5
+        if "fields=" in block:
+            assert {*prepare(config).jobs[0].sample} == {
+                "inputs",
+                "targets",
+                "where",
+                "patient",
+                "mask",
+                "class_counts",
+            }
+            del config.validation
         if "encoding" in block:
             write_table(tmp_path, complete=False)
             (job,) = prepare(config).jobs

@@ -45,6 +45,7 @@ def parquet(
     ignore: tuple[str, ...] = (),
     categorical: tuple[str, ...] = (),
     missing: Missing = "error",
+    fields: Mapping[str, str] | None = None,
 ) -> Dataset:
     """Read a table from Parquet files, by the rules of `csv`: words become codes, classes are numbered.
 
@@ -62,6 +63,7 @@ def parquet(
         categorical: columns of numbers that are names of categories, such as a postal code.
         missing: what a missing value does: "error" names it, "drop" leaves the row out, "keep" leaves it to
             `component("impute")`, the encoding.
+        fields: columns that are no inputs but fields of their own, as of `csv`: `dict(where="weight")`.
 
     Raises:
         ConfigError: no such file, no Parquet, an unknown column, a column of another kind, or a missing value; or the
@@ -76,8 +78,9 @@ def parquet(
     files = {split: (parameter, _files(str(place), parameter)) for split, (parameter, place) in named.items()}
     names = {split: _names(own, parameter) for split, (parameter, own) in files.items()}
     first = next(iter(names.values()))
-    forms = Forms(first, target, features=features, ignore=ignore, categorical=categorical, missing=missing)
-    columns = [name for name in first if name in {*forms.chosen, target}]
+    how: dict[str, Any] = {"features": features, "ignore": ignore, "categorical": categorical, "missing": missing}
+    forms = Forms(first, target, **how, fields=fields)
+    columns = forms.columns
     groups: dict[str, list[Group]] = {}
     read: dict[str, list[dict[str, np.ndarray] | None]] = {}
     left = HELD
@@ -99,7 +102,7 @@ def parquet(
     coded, num_classes, class_names = classes_of([*forms.targets.values()], [*groups], "dataset", task)
     splits: dict[str, Any] = {}
     for (split, own), targets in zip(groups.items(), coded, strict=True):
-        source = RowGroups(split, own, columns, forms, targets)
+        source = RowGroups(split, own, forms, targets)
         for number, values in enumerate(read[split]):
             if values is not None:
                 source.hold(number, forms.inputs(values))

@@ -36,6 +36,7 @@ def table(
     ignore: Sequence[str] = (),
     categorical: Sequence[str] = (),
     missing: Missing = "keep",
+    fields: Mapping[str, str] | None = None,
     class_names: Sequence[str] | None = None,
     path: str = "dataset",
 ) -> Dataset:
@@ -50,6 +51,7 @@ def table(
         features, ignore, categorical: as of `csv`.
         missing: a missing value of a feature is an "error", has its row left out ("drop"), or stays NaN ("keep") for an
             encoding to fill in. A missing target is an error, or has its row left out.
+        fields: field -> column, of columns that are no inputs, as of `csv`.
         class_names: of targets that are numbers of these classes already.
         path: what an error is said of.
 
@@ -57,9 +59,8 @@ def table(
         ConfigError: columns that differ or are no numbers, words or dates, or values that are missing.
     """
     names = list(next(iter(splits.values())))
-    forms = Forms(
-        names, target, features=features, ignore=ignore, categorical=categorical, missing=missing, path=path
-    )  # fmt: skip
+    how: dict[str, Any] = {"features": features, "ignore": ignore, "categorical": categorical, "missing": missing}
+    forms = Forms(names, target, **how, fields=fields, path=path)
     for split, columns in splits.items():
         if sorted(columns) != sorted(names):
             raise ConfigError(
@@ -75,7 +76,7 @@ def table(
     forms.finish()
     coded, num_classes, class_names = classes_of([*forms.targets.values()], [*splits], path, task, class_names)
     new = {
-        split: {"inputs": forms.inputs(values)[forms.kept[split]], "targets": own}
+        split: {"inputs": forms.inputs(values)[forms.kept[split]], "targets": own, **forms.fields.get(split, {})}
         for (split, values), own in zip(read.items(), coded, strict=True)
     }
     return Dataset(new, num_classes, forms.feature_names, class_names, forms.categories or None)

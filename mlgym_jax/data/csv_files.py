@@ -21,6 +21,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.data.column_codes import LEADING_ZERO, warn_of_codes
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features, date_of
+from mlgym_jax.data.fields import WHERE, beyond_float32, checked_fields, no_weights
 from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
@@ -51,6 +52,7 @@ def csv(
     categorical: tuple[str, ...] = (),
     dates: tuple[str, ...] = (),
     missing: Literal["error", "drop", "keep"] = "error",
+    fields: Mapping[str, str] | None = None,
     delimiter: str = ",",
     header: bool = True,
 ) -> Dataset:
@@ -75,6 +77,10 @@ def csv(
             several: year, month, day, day of the week, hour, and the sines and cosines of those that come again.
         missing: what a missing value does, which is an empty field or, among numbers, `NA`, `NaN`, `null`, `?` and the
             like: "error" names it, "drop" leaves the row out, "keep" leaves it to `component("impute")`, the encoding.
+        fields: columns that are no inputs but fields of a batch, by the names of these: `dict(where="weight")`, by
+            which examples count, or `dict(patient="id")`, by which a validation keeps them together. They are
+            float32[n]; words, whole numbers beyond 2**24, and what `categorical` names, are the numbers of their
+            distinct values in sorted order, int32[n]. None may be missing.
         header: whether the first line names the columns; else they are "0", "1", "2" …
 
     Raises:
@@ -100,39 +106,52 @@ def csv(
             "dataset.delimiter",
             f"the only column is named {names[0]!r}, as {other!r} delimits the file's columns: delimiter={other!r}",
         )
-    chosen = chosen_columns(names, target, features, ignore, categorical)
+    beside = {column: field for field, column in checked_fields(fields, names, target, features).items()}
+    chosen = chosen_columns(names, target, features, (*ignore, *beside), categorical)
     if wrong := [name for name in dates if name not in chosen]:
         raise ConfigError("dataset.dates", f"{wrong[0]!r} is no column to predict from{nearest(wrong[0], chosen)}")
     place = {name: number for number, name in enumerate(names)}
     columns: dict[str, list[np.ndarray]] = {}
     values: dict[str, tuple[str, ...]] = {}
-    for name in (*chosen, target):
+    for name in (*chosen, *beside, target):
         texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
         words = name != target and (
             any(LEADING_ZERO.match(text) for part in texts for text in part)
             or not any(_number(text) is not None for part in texts for text in part)
         )
+        beyond = (
+            name in beside
+            and beside[name] != WHERE
+            and beyond_float32(np.array([_number(text) or 0.0 for part in texts for text in part]))
+        )
         if name in dates:
             columns |= date_features(
                 name, [_dates(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
             )
-        elif words or name in categorical or (name == target and task == "classification"):
+        elif words or name in categorical or beyond or (name == target and task == "classification"):
             columns[name], values[name] = _categories(texts)
-            if name not in categorical:
+            if name not in categorical and name not in beside:
                 warn_of_codes(name, values[name], sum(map(len, texts)), is_target=name == target, reads_dates=True)
         else:
             columns[name] = [
                 _numbers(part, file, name, is_target=name == target)
                 for part, file in zip(texts, files.values(), strict=True)
             ]
-    given = [name for name in columns if name != target]
+    given = [name for name in columns if name != target and name not in beside]
+    aside = (*beside, target)
+    kinds = {name: np.float32 if values.pop(name, None) is None else np.int32 for name in beside}
+    if (weight := next((name for name in beside if beside[name] == WHERE), None)) and kinds[weight] != np.float32:
+        raise no_weights("dataset.fields", "categories" if weight in categorical else "words")
     splits = {}
     for number, (split, file) in enumerate(files.items()):
-        table = np.stack([columns[name][number] for name in (*given, target)], axis=1)
-        table = table[_complete(table, file, [*given, target], names, missing)]
-        splits[split] = {"inputs": table[:, :-1], "targets": table[:, -1]}
+        table = np.stack([columns[name][number] for name in (*given, *aside)], axis=1)
+        kept = _complete(table, file, [*given, *aside], names, missing, len(given))
+        table = table[kept]
+        splits[split] = {"inputs": table[:, : len(given)], "targets": table[:, -1]}
         if task == "classification":
             splits[split]["targets"] = table[:, -1].astype(np.int32)
+        for name, field in beside.items():
+            splits[split][field] = columns[name][number][kept].astype(kinds[name])
     class_names = values.pop(target, None)
     return Dataset(splits, len(class_names) if class_names else None, tuple(given), class_names, values or None)
 
@@ -282,11 +301,13 @@ def category_name(value: Any) -> str:
     return _shown(decimal.Decimal(text)) if _number(text) is not None and not LEADING_ZERO.match(text) else text
 
 
-def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str) -> np.ndarray:
-    """Return bool[rows], which rows stay: those that miss no value, or no target."""
+def _complete(
+    table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str, num_inputs: int
+) -> np.ndarray:
+    """Return bool[rows], which rows stay: those that miss no value, or none besides the inputs, which come first."""
     absent = np.isnan(table)
-    if missing == "keep":  # but for the target, the last column
-        absent[:, :-1] = False
+    if missing == "keep":
+        absent[:, :num_inputs] = False
     incomplete: np.ndarray = np.asarray(absent.any(axis=1))
     if absent.any() and missing != "drop":
         row, column = map(int, np.argwhere(absent)[0])
@@ -296,7 +317,7 @@ def _complete(table: np.ndarray, file: _Rows, columns: Sequence[str], names: Seq
             "dataset.missing",
             f"{file.place(row, name)}: the value is missing ({found!r}; {absent.sum()} are missing in "
             f"{incomplete.sum()} rows). Fill them in, or leave such rows out: missing='drop'"
-            + ("" if name == columns[-1] else "; or let the encoding 'impute' fill them in: missing='keep'"),
+            + ("" if column >= num_inputs else "; or let the encoding 'impute' fill them in: missing='keep'"),
         )
     if incomplete.all():
         raise ConfigError("dataset.missing", f"{file.path}: every row misses a value; fill some in")

@@ -30,8 +30,9 @@ def dataset_of(data: Any) -> Dataset:
     Args:
         data: `(x, y)`: inputs [n, …] (an array of NumPy, JAX or whatever becomes one, nested lists, or a dict or tuple
             of arrays) and targets [n, …]; `(frame, "column")`, a frame of pandas or Polars and its column to predict,
-            or `(frame, y)`; `x` or `(x, None)` for a model without targets; a dict of fields with `inputs`; a dict of
-            splits, of which `train` is one, each of these forms; or an `mg.Dataset`.
+            or `(frame, y)`; `x` or `(x, None)` for a model without targets; a dict of fields with `inputs`, where
+            those beside a frame may name its columns, which are no inputs then; a dict of splits, of which `train` is
+            one, each of these forms; or an `mg.Dataset`.
 
     Targets that are strings, booleans or whole numbers are classes, numbered in sorted order, so that numbers
     0 … k - 1 stay; floats are numbers to predict. Whole numbers, several an example, such as those of tokens or pixels,
@@ -139,7 +140,7 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
 
 def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
     columns: dict[str, dict[str, Any]] = {}
-    target = ""
+    target, beside = "", {}
     for split, fields in parts.items():
         frame, wanted = fields["inputs"], fields.get("targets")
         names = [*map(str, frame.columns)]
@@ -160,7 +161,36 @@ def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
             if name in own:
                 raise ConfigError("data", f"the targets are named {name!r}, as a column of the inputs is; rename one")
             own[name] = wanted
+        others = _beside(fields, names, own, split)
+        if columns and others != beside:
+            raise ConfigError(
+                "data",
+                f"split {split!r} has the fields {listed(others)}, others have {listed(beside)}; give all the same",
+            )
+        beside = others
         if target not in ("", name):
             raise ConfigError("data", f"split {split!r} predicts {name!r}, and others {target!r}; name one column")
         columns[split], target = own, name
-    return table(columns, target=target, path="data")
+    return table(columns, target=target, fields=beside, path="data")
+
+
+def _beside(fields: Mapping[str, Any], names: list[str], own: dict[str, Any], split: str) -> dict[str, str]:
+    """Return which further field is which column of a frame, and put those that are given themselves into `own`."""
+    found: dict[str, str] = {}
+    for field, wanted in fields.items():
+        if field in ("inputs", "targets"):
+            continue
+        if not isinstance(wanted, str):
+            if not hasattr(wanted, "__len__"):
+                raise ConfigError(
+                    "data", f"split {split!r}, {field}: a column or its name is expected, found {described(wanted)}"
+                )
+            if field in own:
+                raise ConfigError(
+                    "data",
+                    f"split {split!r}: the field {field!r} is named as a column of the inputs is; if it is that one, "
+                    f"write {field!r}: {field!r}, else rename one",
+                )
+            own[field], wanted = wanted, field
+        found[field] = wanted
+    return found

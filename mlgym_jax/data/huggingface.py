@@ -12,11 +12,12 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.data.arrow_tables import installed
 from mlgym_jax.data.columns import classes_of
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.fields import absent, checked_fields, field_values
 from mlgym_jax.data.images import Fit, Images
 from mlgym_jax.data.npz_files import Task, file_at
 from mlgym_jax.data.row_groups import arrow_columns
 from mlgym_jax.data.sources import Unread
-from mlgym_jax.data.table_forms import Forms, Missing
+from mlgym_jax.data.table_forms import Forms, Missing, column_values
 from mlgym_jax.errors import ConfigError, in_words, listed, nearest
 
 _PIECE = 1 << 16  # rows of a table that are looked at at once
@@ -31,6 +32,7 @@ def huggingface(
     task: Task | None = None,
     categorical: tuple[str, ...] = (),
     missing: Missing = "error",
+    fields: Mapping[str, str] | None = None,
     size: int | tuple[int, int] | None = None,
     channels: int = 3,
     fit: Fit = "crop",
@@ -46,7 +48,7 @@ def huggingface(
         path: the folder that was saved. Its splits are train, val or validation, and test, others by their names.
         inputs: the column or columns to predict from; by default the only one of images, else all but the target.
         target: the column to predict; by default the only one of class labels.
-        task, categorical, missing: as of `parquet`.
+        task, categorical, missing, fields: as of `parquet`; a column of a field is no input by default.
         size, channels, fit, scale: of images, as of `image_folder`.
 
     Raises:
@@ -59,11 +61,15 @@ def huggingface(
     target = _target(library, kinds) if target is None else target
     wanted: tuple[str, ...] = (inputs,) if isinstance(inputs, str) else inputs
     images = [name for name in wanted or kinds if isinstance(kinds.get(name), library.Image)]
-    wanted = wanted or (tuple(images) if len(images) == 1 else tuple(name for name in kinds if name != target))
+    beside = checked_fields(fields, [*kinds], target, wanted)
+    others = tuple(name for name in kinds if name != target and name not in beside.values())
+    wanted = wanted or (tuple(images) if len(images) == 1 else others)
     _check_columns(kinds, wanted, target)
     names = tuple(kinds[target].names) if isinstance(kinds[target], library.ClassLabel) else None
     if all(isinstance(kinds[name], library.Value | library.ClassLabel) for name in wanted):
-        return _table(parts, (*wanted, target), target, task, names, categorical=categorical, missing=missing)
+        columns = tuple(dict.fromkeys((*wanted, target, *beside.values())))
+        form: dict[str, Any] = {"categorical": categorical, "missing": missing, "fields": beside}
+        return _table(parts, columns, target, task, names, **form)
     if len(wanted) != 1:
         raise ConfigError(
             "dataset.inputs", f"{listed(wanted)} are no columns of one table; name one of them: inputs={wanted[0]!r}"
@@ -71,10 +77,12 @@ def huggingface(
     targets = [_columns(part, (target,), slice(None))[target] for part in parts.values()]
     coded, num_classes, names = classes_of(targets, [*parts], "dataset", task, names)
     splits: dict[str, Any] = {}
-    for (split, part), own in zip(parts.items(), coded, strict=True):
+    of_fields = _fields(parts, beside, categorical)
+    for (split, part), targets in zip(parts.items(), coded, strict=True):
+        own = {"targets": targets, **of_fields[split]}
         if images:
             encoded = _Encoded(part.cast_column(wanted[0], library.Image(decode=False)), wanted[0])
-            splits[split] = Images(encoded, {"targets": own}, size, channels, fit, scale, like=splits.get("train"))
+            splits[split] = Images(encoded, own, size, channels, fit, scale, like=splits.get("train"))
         else:
             splits[split] = Unread(_Arrays(part, wanted[0], split, own))
     return Dataset(splits, num_classes, class_names=names)
@@ -134,9 +142,33 @@ def _table(
     forms.finish()
     targets = [*forms.targets.values()]
     coded, num_classes, class_names = classes_of(targets, [*parts], "dataset", task, class_names)
-    sources = [_Rows(part, columns, split, forms, own) for (split, part), own in zip(parts.items(), coded, strict=True)]
+    sources = [_Rows(part, split, forms, own) for (split, part), own in zip(parts.items(), coded, strict=True)]
     splits = {split: Unread(source) for split, source in zip(parts, sources, strict=True)}
     return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None)
+
+
+def _fields(
+    parts: Mapping[str, Any], fields: Mapping[str, str], categorical: tuple[str, ...]
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return split -> field -> values of what is no table.
+
+    Raises:
+        ConfigError: at `dataset.fields`: a value is missing, or of another kind than others.
+    """
+    found: dict[str, dict[str, np.ndarray]] = {split: {} for split in parts}
+    for field, name in fields.items():
+        of_splits = []
+        for split, part in parts.items():
+            where = f"split {split!r}, column {name!r}"
+            of_splits.append(column_values(_columns(part, (name,), slice(None))[name], where, "dataset", 0))
+            if (lost := absent(of_splits[-1])).any():
+                raise ConfigError(
+                    "dataset.fields",
+                    f"{where}, row {int(lost.argmax())}: the value is missing ({lost.sum()} are); fill them in",
+                )
+        for split, values in zip(parts, field_values(field, of_splits, coded=name in categorical), strict=True):
+            found[split][field] = values
+    return found
 
 
 def _columns(part: Any, names: tuple[str, ...], rows: Any) -> dict[str, np.ndarray]:
@@ -152,13 +184,12 @@ def _columns(part: Any, names: tuple[str, ...], rows: Any) -> dict[str, np.ndarr
 class _Rows:
     """The rows of a saved table as a source (`data.sources`): the file is mapped into memory."""
 
-    fields = ("inputs", "targets")
-
-    def __init__(self, part: Any, columns: tuple[str, ...], split: str, forms: Forms, targets: np.ndarray):
-        self._part, self._columns, self._split, self._forms = part, columns, split, forms
+    def __init__(self, part: Any, split: str, forms: Forms, targets: np.ndarray):
+        self._part, self._columns, self._split, self._forms = part, tuple(forms.chosen), split, forms
         kept = forms.kept[split]
         self._rows = None if kept.all() else np.flatnonzero(kept)
-        self.known = {"targets": targets}
+        self.known = {"targets": targets, **forms.fields.get(split, {})}
+        self.fields = ("inputs", *self.known)
 
     def __len__(self) -> int:
         return len(self.known["targets"])
@@ -169,17 +200,15 @@ class _Rows:
         for start in range(0, len(at), _PIECE):
             columns = _columns(self._part, self._columns, at[start : start + _PIECE])
             inputs[start : start + _PIECE] = self._forms.inputs(self._forms.read(columns, self._split))
-        return {"inputs": inputs, "targets": self.known["targets"][rows]}
+        return {"inputs": inputs, **{field: values[rows] for field, values in self.known.items()}}
 
 
 class _Arrays:
     """A saved column of arrays of one shape as a source (`data.sources`)."""
 
-    fields = ("inputs", "targets")
-
-    def __init__(self, part: Any, name: str, split: str, targets: np.ndarray):
+    def __init__(self, part: Any, name: str, split: str, known: Mapping[str, np.ndarray]):
         self._part, self._name, self._split = part.select_columns([name]).with_format("numpy"), name, split
-        self.known = {"targets": targets}
+        self.known, self.fields = dict(known), ("inputs", *known)
         _check_shapes(part, name, split)
         self.read(np.array([0]))
 
@@ -199,7 +228,7 @@ class _Arrays:
                 f"split {self._split!r}, column {self._name!r}: arrays of numbers and of one shape are expected, found "
                 f"{array.dtype}; pad or encode them, and save them again",
             )
-        return {"inputs": array, "targets": self.known["targets"][rows]}
+        return {"inputs": array, **{field: values[rows] for field, values in self.known.items()}}
 
 
 def _check_shapes(part: Any, name: str, split: str) -> None:

@@ -34,14 +34,13 @@ class RowGroups:
         blocks: how its examples lie together, for the order of training.
     """
 
-    fields = ("inputs", "targets")
-
-    def __init__(self, split: str, groups: Sequence[Group], columns: Sequence[str], forms: Forms, targets: np.ndarray):
+    def __init__(self, split: str, groups: Sequence[Group], forms: Forms, targets: np.ndarray):
         kept = forms.kept[split]
-        self._split, self._groups, self._columns, self._forms = split, tuple(groups), [*columns], forms
+        self._split, self._groups, self._columns, self._forms = split, tuple(groups), [*forms.chosen], forms
         self._rows = None if kept.all() else np.flatnonzero(kept)
         self._first = np.array([group.first for group in groups])
-        self.known = {"targets": targets}
+        self.known = {"targets": targets, **forms.fields.get(split, {})}
+        self.fields = ("inputs", *self.known)
         self._row_bytes = 8 * len(forms.feature_names)
         starts = np.append(self._first, len(kept))
         starts = starts if self._rows is None else np.searchsorted(self._rows, starts)
@@ -66,7 +65,7 @@ class RowGroups:
         for number in np.unique(owner).tolist():
             inside = owner == number
             inputs[inside] = self._inputs(number)[places[inside] - self._first[number]]
-        return {"inputs": inputs, "targets": self.known["targets"][rows]}
+        return {"inputs": inputs, **{field: values[rows] for field, values in self.known.items()}}
 
     def name_of(self, row: int) -> str:
         """Say where a row lies: its file, and its number there."""

@@ -53,19 +53,19 @@ class Arrays:
     """Arrays as a source."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self._arrays = dict(arrays)
+        self.arrays = dict(arrays)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {field: _Mapped.of(array) for field, array in self._arrays.items()}
+        return {field: _Mapped.of(array) for field, array in self.arrays.items()}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self._arrays = {field: array.open() if isinstance(array, _Mapped) else array for field, array in state.items()}
+        self.arrays = {field: array.open() if isinstance(array, _Mapped) else array for field, array in state.items()}
 
     def __len__(self) -> int:
-        return len(next(iter(self._arrays.values())))
+        return len(next(iter(self.arrays.values())))
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        return {field: array[rows] for field, array in self._arrays.items()}
+        return {field: array[rows] for field, array in self.arrays.items()}
 
 
 class _Mapped(NamedTuple):

@@ -16,7 +16,7 @@ from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.targets import wrong_weights
 from mlgym_jax.data.dataset import Dataset, Table, array_type, check_alike, compact
 from mlgym_jax.data.loaders import Stream
-from mlgym_jax.data.sources import Endless, Place, Source, faulty, source_of
+from mlgym_jax.data.sources import Arrays, Endless, Place, Source, faulty, source_of
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 _SAMPLED = 64  # examples a split, of which the fingerprint is made
@@ -238,6 +238,21 @@ class Column:
             wanted = np.flatnonzero(wanted)
         read = self.table[0].read_field(wanted.reshape(-1) + self.first, self.field)
         return read.reshape(*wanted.shape, *self.shape[1:])
+
+    def at_hand(self) -> np.ndarray | None:
+        """Return these rows of the field where the sources of their splits give it without reading records, else None.
+
+        What it returns is as the source has it: of another type, perhaps, than the table's.
+        """
+        parts, table, last = [], self.table[0], self.first + len(self)
+        for split, (start, stop) in table.offsets.items():
+            if start < last and stop > self.first:
+                source = table.sources[split]
+                known = source.arrays if isinstance(source, Arrays) else getattr(source, "known", {})
+                if self.field not in known:
+                    return None
+                parts.append(known[self.field][max(0, self.first - start) : last - start])
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         whole = self[np.arange(len(self))]

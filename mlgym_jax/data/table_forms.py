@@ -24,6 +24,7 @@ import numpy as np
 from mlgym_jax.data.column_codes import warn_of_codes
 from mlgym_jax.data.csv_files import chosen_columns
 from mlgym_jax.data.dates import date_features, has_times
+from mlgym_jax.data.fields import absent, checked_fields, field_values
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, described
 
@@ -53,9 +54,9 @@ class Forms:
     """How columns become `inputs` float64[rows, features], after `learn` has seen all parts of all splits.
 
     Attributes:
-        chosen: the columns to predict from.
+        chosen: the columns to predict from; columns: these, the target and those of fields, as the table has them.
         feature_names, categories: of the dataset; targets: split -> values as they are, of the rows that are `kept`.
-        kept: split -> bool[rows].
+        kept: split -> bool[rows]; fields: split -> field -> values, of the rows that are kept.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Forms:
         ignore: Sequence[str] = (),
         categorical: Sequence[str] = (),
         missing: Missing = "keep",
+        fields: Mapping[str, str] | None = None,
         path: str = "dataset",
     ):
         """Take the names of a table's columns; the parameters are those of `data.columns.table`.
@@ -74,10 +76,14 @@ class Forms:
         Raises:
             ConfigError: at a parameter of `path`: there is no such column, or none is left.
         """
+        self._field_columns = checked_fields(fields, names, target, features, path)
+        ignore = (*ignore, *self._field_columns.values())
         self.chosen = chosen_columns(names, target, features, ignore, categorical, path)
         self._target, self._categorical, self._missing, self._path = target, {*categorical}, missing, path
-        self._found = {name: _Column() for name in (target, *self.chosen)}
-        self._parts: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+        self._beside = tuple(dict.fromkeys((target, *self._field_columns.values())))  # what is no input
+        self.columns = tuple(name for name in names if name in {*self._beside, *self.chosen})
+        self._found = {name: _Column() for name in (*self._beside, *self.chosen)}
+        self._parts: dict[str, list[tuple[dict[str, np.ndarray], np.ndarray]]] = {}
         self._rows: dict[str, int] = {}
         self._words: dict[Any, Any] = {}
         self._codes: dict[str, dict[Any, float]] = {}
@@ -85,6 +91,7 @@ class Forms:
         self.categories: dict[str, tuple[str, ...]] = {}
         self.targets: dict[str, np.ndarray] = {}
         self.kept: dict[str, np.ndarray] = {}
+        self.fields: dict[str, dict[str, np.ndarray]] = {}
 
     def learn(self, split: str, columns: Mapping[str, Any]) -> dict[str, np.ndarray]:
         """Look at a further part of a split, and return its columns as `inputs` takes them.
@@ -97,24 +104,30 @@ class Forms:
         length = len(read[self._target])
         for name in self.chosen:
             self._take_order(name, getattr(columns[name], "dtype", None))
-        absent = {name: self._learn(name, split, first, values) for name, values in read.items()}
-        targets = read.pop(self._target)
-        if targets.dtype == object:  # one string of each word
-            words = [self._words.setdefault(word, word) for word in targets.tolist()]
-            targets = np.array([*words, None], object)[:-1]
-        lost = [absent[self._target], *(absent[name] for name in self.chosen if self._missing != "keep")]
-        self._parts.setdefault(split, []).append((targets, ~np.any(lost, axis=0)))
+        lacks = {name: self._learn(name, split, first, values) for name, values in read.items()}
+        beside = {name: read.pop(name) for name in self._beside}
+        for name, values in beside.items():
+            if values.dtype == object:  # one string of each word
+                words = [self._words.setdefault(word, word) for word in values.tolist()]
+                beside[name] = np.array([*words, None], object)[:-1]
+        lost = [lacks[name] for name in (*self._beside, *(self.chosen if self._missing != "keep" else ()))]
+        self._parts.setdefault(split, []).append((beside, ~np.any(lost, axis=0)))
         self._rows[split] = first + length
         return read
 
     def read(self, columns: Mapping[str, Any], split: str, first: int = 0) -> dict[str, np.ndarray]:
-        """Return a part's columns as numbers, dates, or strings and None; `first` is the row at which it begins.
+        """Return those columns of a part that are there as numbers, dates, or strings and None.
+
+        Args:
+            first: the row at which it begins.
 
         Raises:
             ConfigError: at `path`: a column is no numbers, words or dates.
         """
         return {
-            name: _values(columns[name], f"split {split!r}, column {name!r}", self._path, first) for name in self._found
+            name: column_values(columns[name], f"split {split!r}, column {name!r}", self._path, first)
+            for name in self._found
+            if name in columns
         }
 
     def finish(self) -> None:
@@ -136,13 +149,16 @@ class Forms:
         for split, parts in self._parts.items():
             if self._missing != "drop":
                 self._check_present(split)
-            targets = [part for part, _ in parts]
-            if len({part.dtype == object for part in targets}) > 1:  # such as decimals, of which a part has none
-                targets = [np.full(len(part), np.nan) if part.dtype == object else part for part in targets]
             kept = self.kept[split] = np.concatenate([rows for _, rows in parts])
             if not kept.any():
                 raise ConfigError(self._path, f"split {split!r}: every row misses a value; fill some in")
-            self.targets[split] = np.concatenate(targets)[kept]
+            self.targets[split] = _joined([part[self._target] for part, _ in parts])[kept]
+        for field, name in self._field_columns.items():
+            joined = [_joined([part[name] for part, _ in parts]) for parts in self._parts.values()]
+            of_splits = [values[kept] for values, kept in zip(joined, self.kept.values(), strict=True)]
+            coded = field_values(field, of_splits, coded=name in self._categorical, path=self._path)
+            for split, values in zip(self._parts, coded, strict=True):
+                self.fields.setdefault(split, {})[field] = values
         self._parts.clear()
 
     def inputs(self, values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -151,7 +167,7 @@ class Forms:
         for name in self.chosen:
             part, found = values[name], self._found[name]
             if name in self._codes:
-                there, codes = ~_absent(part), np.full(len(part), np.nan)
+                there, codes = ~absent(part), np.full(len(part), np.nan)
                 codes[there] = [self._codes[name][value] for value in part[there].tolist()]
                 columns.append(codes)
             elif part.dtype == object:  # nothing is there, in a column of numbers or dates
@@ -168,15 +184,15 @@ class Forms:
         return name not in self._codes and self._found[name].kinds - {"?"} == {"M"}
 
     def _learn(self, name: str, split: str, first: int, values: np.ndarray) -> np.ndarray:
-        found, absent = self._found[name], _absent(values)
-        there = values[~absent]
-        if absent.any():
-            row, count = found.absent.get(split, (first + int(absent.argmax()), 0))
-            found.absent[split] = row, count + int(absent.sum())
+        found, lost = self._found[name], absent(values)
+        there = values[~lost]
+        if lost.any():
+            row, count = found.absent.get(split, (first + int(lost.argmax()), 0))
+            found.absent[split] = row, count + int(lost.sum())
         kind = values.dtype.kind
         found.kinds.add("?" if kind == "O" and not there.size else kind)
-        if name == self._target:
-            return absent
+        if name in self._beside:
+            return lost
         if kind == "O" or name in self._categorical:
             found.distinct.update(there.tolist())
         elif kind in "iu":
@@ -185,7 +201,7 @@ class Forms:
             )
         if kind == "M":
             found.has_times = found.has_times or has_times(there)
-        return absent
+        return lost
 
     def _as_names(self, name: str) -> str:
         return f"frame.astype({{{name!r}: str}})" if self._path == "data" else f"categorical=({name!r},)"
@@ -225,11 +241,11 @@ class Forms:
         found.order = order
 
     def _check_present(self, split: str) -> None:
-        for name in (self._target, *(self.chosen if self._missing != "keep" else ())):
+        for name in (*self._beside, *(self.chosen if self._missing != "keep" else ())):
             if split not in self._found[name].absent:
                 continue
             row, count = self._found[name].absent[split]
-            hint = "" if name == self._target else ", or fill them in by an encoding: missing='keep'"
+            hint = "" if name in self._beside else ", or fill them in by an encoding: missing='keep'"
             raise ConfigError(
                 self._path,
                 f"split {split!r}, row {row}, column {name!r}: the value is missing ({count} of {self._rows[split]} "
@@ -237,7 +253,7 @@ class Forms:
             )
 
 
-def _values(column: Any, where: str, path: str, first: int) -> np.ndarray:
+def column_values(column: Any, where: str, path: str, first: int) -> np.ndarray:
     """Return a column as numbers, dates, or strings and None in an array of objects; rows count from `first`."""
     if getattr(getattr(column, "dtype", None), "kind", "") == "M":  # also where it has a time zone
         column = np.asarray(column, "datetime64[us]")
@@ -276,7 +292,8 @@ def is_missing(value: Any) -> bool:
     )
 
 
-def _absent(column: np.ndarray) -> np.ndarray:
-    if column.dtype == object:
-        return np.array([value is None for value in column])
-    return np.isnat(column) if column.dtype.kind == "M" else np.isnan(column.astype(np.float64))
+def _joined(parts: Sequence[np.ndarray]) -> np.ndarray:
+    """Return the parts of a column as one, NaN where a part without a value has objects among numbers."""
+    if len({part.dtype == object for part in parts}) > 1:  # such as decimals, of which a part has none
+        parts = [np.full(len(part), np.nan) if part.dtype == object else part for part in parts]
+    return np.concatenate(parts)

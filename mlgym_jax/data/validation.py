@@ -22,6 +22,8 @@ import numpy as np
 
 from mlgym_jax.components.registry import adapts, register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
+from mlgym_jax.data.grouped import check_number, group_indices, hold_out_groups
+from mlgym_jax.data.row_fields import in_order
 from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
@@ -64,7 +66,13 @@ def as_validation(built: Any) -> Any:
 
 @register("validation", "holdout")
 def holdout(
-    *, val: float | None = None, test: float = 0.0, stratified: bool = False
+    *,
+    val: float | None = None,
+    test: float = 0.0,
+    stratified: bool = False,
+    groups: str | None = None,
+    ordered: bool = False,
+    by: str | None = None,
 ) -> Callable[[Dataset, int], list[Fold]]:
     """Hold out a random part of the training split for validation, and one for testing.
 
@@ -77,21 +85,44 @@ def holdout(
             0.2 where it has none.
         test: fraction to test on, in [0, 1).
         stratified: keep the class proportions; needs integer targets.
+        groups: the field of the dataset, one number an example, by which examples belong together, such as those of a
+            patient: those of equal values are in one part. The fractions are then of the groups.
+        ordered: hold out the last examples in place of random ones: what trains is before what validates, and that is
+            before what tests.
+        by: the field of the dataset, one number an example, that says which is before which, where the rows do not
+            stand in this order; of equal ones they do. It goes with `ordered`.
 
     Returns:
         a pure callable `(dataset, seed) -> [{"train": int32[…], "val": int32[…], "test": int32[…]}]`; indices ascend.
 
     Raises:
         ConfigError: at `validation.…`: fractions outside [0, 1) or that leave nothing to train on; stratified without
-            integer targets, with a class too small for the parts, or a part smaller than the number of classes.
+            integer targets, with a class too small for the parts, or a part smaller than the number of classes; a
+            field that there is not, too few groups, or `ordered` beside `stratified` or `groups`.
     """
     _checked_fractions(0.0 if val is None else val, test)
+    if by is not None and not ordered:
+        raise ConfigError("validation.by", f"found {by!r}, which says an order; write ordered=True beside it")
+    if ordered and (stratified or groups is not None):
+        other = "stratified=True" if stratified else f"groups={groups!r}"
+        raise ConfigError(
+            "validation.ordered",
+            f"the last examples are held out, whichever they are; leave {other} or ordered=True out",
+        )
+    if groups is not None and stratified:
+        raise ConfigError(
+            "validation.stratified",
+            "whole groups that are drawn keep no class proportions; write stratified=False, or "
+            f"component('cross_validation', folds=5, groups={groups!r}, stratified=True), which keeps both",
+        )
 
     def split(dataset: Dataset, seed: int) -> list[Fold]:
         train = dataset.splits["train"]
         num_examples = split_length(train)
         own = any(name in dataset.splits for name in ("val", "validation"))
         fractions = _checked_fractions(val if val is not None else 0.0 if own else _DEFAULT_VAL, test)
+        if groups is not None:
+            return [_of_groups(dataset, groups, fractions, seed)]
         sizes = {name: math.ceil(fraction * num_examples) for name, fraction in fractions.items() if fraction}
         sizes["train"] = num_examples - sum(sizes.values())
         if sizes["train"] < 1:
@@ -99,6 +130,12 @@ def holdout(
                 "validation.val",
                 f"of {num_examples} examples, val={fractions['val']} and test={test} leave none to train on; lower one",
             )
+        order = {name: number for number, name in enumerate(sizes)}
+        names = ["train", *(name for name in sizes if name != "train")]
+        if ordered:
+            ends = np.cumsum([sizes[name] for name in names])[:-1]
+            parts = np.split(in_order(dataset, by), ends)
+            return [{name: np.sort(rows) for name, rows in zip(names, parts, strict=True)}]
         random = random_numbers(num_examples, seed)
         if stratified:
             classes = class_indices(dataset, "validation.stratified")
@@ -108,11 +145,22 @@ def holdout(
         else:
             part = np.empty(num_examples, np.int8)
             part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])
-        order = {name: number for number, name in enumerate(sizes)}
-        names = ["train", *(name for name in sizes if name != "train")]
         return [{name: np.flatnonzero(part == order[name]).astype(np.int32) for name in names}]
 
     return split
+
+
+def _of_groups(dataset: Dataset, name: str, fractions: Mapping[str, float], seed: int) -> Fold:
+    groups = group_indices(dataset, name)
+    wanted = {part: fraction for part, fraction in fractions.items() if fraction}
+    said = " and ".join(f"{part}={fraction}" for part, fraction in wanted.items()) or "training"
+    check_number(groups, name, len(wanted) + 1, said)
+    number = int(groups.max()) + 1
+    if sum(math.ceil(fraction * number) for fraction in wanted.values()) >= number:
+        raise ConfigError(
+            "validation.groups", f"of {number} groups of the field {name!r}, {said} leave none to train on; lower one"
+        )
+    return hold_out_groups(groups, fractions, random_numbers(number, seed))
 
 
 def _checked_fractions(val: float, test: float) -> dict[str, float]:
@@ -140,7 +188,10 @@ def class_indices(dataset: Dataset, path: str) -> np.ndarray:
     Raises:
         ConfigError: at `path`, if there is no field `targets` of one integer an example.
     """
-    targets = split_arrays(dataset.splits["train"]).get("targets")
+    train = dataset.splits["train"]
+    if isinstance(train, Mapping):  # of one that is read while it trains, the targets alone
+        train = {field: values for field, values in train.items() if field == "targets"}
+    targets = split_arrays(train).get("targets") if train else None
     fix = "set stratified=False"
     if targets is None:
         raise ConfigError(path, f"stratification needs a field 'targets', which the dataset does not have; {fix}")

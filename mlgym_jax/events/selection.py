@@ -28,8 +28,8 @@ def selected(
             by what its config says, whatever is given here.
 
     Returns:
-        (`cross_validation` or `nested_cross_validation`, the selection, None until every fold has a score); None for a
-        run without folds.
+        (`cross_validation`, also of a `time_series`, or `nested_cross_validation`, the selection, None until every fold
+        has a score); None for a run without folds.
     """
     validation = view.config.get("validation") if isinstance(view.config, Mapping) else None
     if not isinstance(validation, Mapping):
@@ -41,11 +41,11 @@ def selected(
         if not (isinstance(inner_folds, int) and inner_folds > 0 and isinstance(by, str) and way in ("min", "max")):
             return kind, None  # no config of this engine
         return kind, nested_cross_validated(view.candidates, lambda fold: fold // inner_folds, by, way)
-    if kind == "cross_validation":
+    if kind in ("cross_validation", "time_series"):
         name, known = default_monitor(view.scores, view.config)
         if monitor:
             name, known = monitor, mode or default_mode(monitor, view.config)
-        return kind, cross_validated(view.candidates, name, known) if name else None
+        return "cross_validation", cross_validated(view.candidates, name, known) if name else None
     return None
 
 

@@ -19,7 +19,7 @@ from mlgym_jax.events.selection import cross_validated, without_seed
 from mlgym_jax.search.strategy import Assignment
 
 Length = Mapping[str, int | None]
-_FOLDED = ("cross_validation", "nested_cross_validation")
+_FOLDED = ("cross_validation", "nested_cross_validation", "time_series")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,7 +42,7 @@ def selected(
 ) -> Refit:
     """Train the hyperparameters that the folds selected once more, on all of the training split.
 
-    After `cross_validation`, they are those with the best mean of `monitor` over the folds. After
+    After `cross_validation` or `time_series`, they are those with the best mean of `monitor` over the folds. After
     `nested_cross_validation`, whose outer scores are made by then, they are those with the best mean over the inner
     folds of all outer folds. The dataset's own other splits, such as `test`, stay untrained. Each seed of the selected
     hyperparameters is refitted. As nothing is held out, there is no early stopping, and the last epoch is what is kept.

@@ -44,6 +44,26 @@ def fields_read(program: Program, abstract: TrainState, sample: Mapping[str, Any
     return tuple(name for name in dict.fromkeys(fields) if name not in (INPUTS, "mask", "class_counts"))
 
 
+def is_unread(
+    field: str,
+    program: Program,
+    abstract: TrainState,
+    components: Components,
+    tables: Mapping[str, Any],
+    few: Mapping[str, np.ndarray],
+) -> bool:
+    """Tell whether neither the encoding nor the losses and metrics of an evaluation read a field, as of groups alone.
+
+    Args:
+        few: some rows of a table, field -> array.
+    """
+    raw = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in few.items()}
+    traced = jax.make_jaxpr(lambda state, batch: program.eval_step(state, encoded(components, tables, 0, batch)))(
+        abstract, raw
+    )
+    return not needed(traced)[1][-len(raw) :][sorted(raw).index(field)]
+
+
 def completed(batch: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:
     """Return a batch with zeros in the place of fields that it lacks, which nothing reads."""
     size = jax.tree.leaves(batch[INPUTS])[0].shape[0]

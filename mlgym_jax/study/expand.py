@@ -20,6 +20,7 @@ from mlgym_jax.data.column_codes import encoded_by
 from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
+from mlgym_jax.data.grouped import shared_groups
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.streams import to_stream
 from mlgym_jax.events.layout import group_name
@@ -307,7 +308,11 @@ def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
     said = set()
     for components, table, folds, _ in built:
         name = components.config["validation"]["component"]
-        for split in replaced_splits(table, folds):
+        replaced = replaced_splits(table, folds)
+        if isinstance(groups := components.config["validation"].get("groups"), str):
+            own = [split for split in table.offsets if split != "train" and split not in replaced]
+            said.update(shared_groups(table, groups, own))
+        for split in replaced:
             first, last = table.offsets[split]
             use = "; component('holdout', val=0.0) uses it" if split.startswith("val") else ""
             said.add(

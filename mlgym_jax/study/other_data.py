@@ -20,7 +20,7 @@ from mlgym_jax.data.bag_of_words import text_columns
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
 from mlgym_jax.data.fold_tables import check_filled
 from mlgym_jax.errors import ConfigError, listed, nearest
-from mlgym_jax.study.encoding import encoded
+from mlgym_jax.study.encoding import encoded, is_unread
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.new_texts import knowing_texts
 from mlgym_jax.study.tracing import check_targets
@@ -53,8 +53,8 @@ def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) 
     targets = arrays.get("targets")
     if targets is not None and known.num_classes is not None and targets.dtype.kind in "iu":
         arrays["targets"] = _classes(known, dataset, targets)
-    found = {field: _as_known(field, array, arrays) for field, array in job.table.arrays.items()}
-    number = len(next(iter(found.values())))
+    number = len(next(iter(arrays.values())))
+    found = {field: _as_known(job, field, array, arrays, number) for field, array in job.table.arrays.items()}
     table, knowing = Table(found, {split: (0, number)}, known.num_classes), knowing_texts(job, new_texts)
     if encoding is not None:
         check_filled(known, table, encoding, jax.tree.map(lambda leaf: leaf[0], knowing.fold_tables["fitted"]))
@@ -168,16 +168,21 @@ def _classes(known: Dataset, given: Dataset, targets: np.ndarray) -> np.ndarray:
     return targets
 
 
-def _as_known(field: str, known: np.ndarray, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return a field in the shape and type that the model knows.
+def _as_known(job: Job, field: str, known: np.ndarray, arrays: Mapping[str, np.ndarray], number: int) -> np.ndarray:
+    """Return a field in the shape and type that the model knows; zeros of one that nothing reads, as of groups.
 
     Raises:
         ConfigError: it is not there, or of others.
     """
-    if field not in arrays:
+    array = arrays.get(field)
+    whole = array is not None and array.dtype.kind in "biu" and known.dtype.kind == "f" and is_input(field)
+    alike = array is not None and array.shape[1:] == known.shape[1:]
+    if array is not None and alike and (whole or np.can_cast(array.dtype, known.dtype, "same_kind")):
+        return np.ascontiguousarray(array, known.dtype)
+    if not is_input(field) and not field.startswith(INPUTS_REST) and field != "targets":
+        few = {name: values[:2] for name, values in job.table.arrays.items()}
+        if is_unread(field, job.program, job.abstract, job.components, job.fold_tables, few):
+            return np.zeros((number, *known.shape[1:]), known.dtype)
+    if array is None:
         raise ConfigError("dataset", f"it has no field {field!r}; it has {listed(arrays)}")
-    array = arrays[field]
-    whole = array.dtype.kind in "biu" and known.dtype.kind == "f" and is_input(field)
-    if array.shape[1:] != known.shape[1:] or not (whole or np.can_cast(array.dtype, known.dtype, "same_kind")):
-        raise ConfigError("dataset", f"field {field!r} is {array_type(array)}, and the model knows {array_type(known)}")
-    return np.ascontiguousarray(array, known.dtype)
+    raise ConfigError("dataset", f"field {field!r} is {array_type(array)}, and the model knows {array_type(known)}")

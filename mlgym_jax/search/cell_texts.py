@@ -18,6 +18,8 @@ from collections.abc import Callable, Mapping
 from decimal import ROUND_HALF_UP, Context, Decimal
 from typing import Any
 
+from mlgym_jax.events.layout import spell_number
+
 NONE_WORDS = ("", "(none)", "none", "null")
 _SIX_DIGITS = Context(prec=6, rounding=ROUND_HALF_UP)
 
@@ -75,7 +77,7 @@ def _plain(value: float) -> str:
     if isinstance(value, int):
         return str(value)
     if not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+        return spell_number(value)
     if value and not 1e-6 <= abs(value) < 1e21:
         return _exponent(value, "e+")
     text = format(Decimal(repr(value)), "f").removesuffix(".0")

@@ -122,6 +122,18 @@ def test_a_field_that_the_batch_does_not_hold(kind, section, tmp_path, own_regis
     assert str(caught.value).endswith("inputs, mask, targets")
 
 
+def test_a_lookup_that_says_more_than_a_field_is_told_as_it_is(tmp_path, own_registry):
+    @register("loss", "own")
+    def own():
+        def loss(outputs, batch):
+            raise KeyError("targets", [1])
+
+        return loss
+
+    with pytest.raises(ConfigError, match=r"config\.loss: it looks up \('targets', \[1\]\), which is not there"):
+        mg.run(config_of(loss=component("own")), tmp_path)
+
+
 def test_while_it_trains_the_event_and_the_terminal_say_it_whole(tmp_path, own_registry):
     @register("early_stopping", "own")
     def own():

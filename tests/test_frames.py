@@ -134,6 +134,13 @@ def one_column():
         np.testing.assert_array_equal(found["prediction"], outputs > 0)
 
 
+def predicted_both_ways(study, folder):
+    """Train a study of eight features; return what its first model predicts of five examples, as array and as frame."""
+    experiment = mg.run(study, folder / "runs").experiments[0]
+    x = np.random.default_rng(0).normal(size=(5, 8))
+    return experiment.predict(x), experiment.predict(x, as_frame=True)
+
+
 def test_probabilities_of_a_model_that_ends_in_softmax_are_left_as_they_are(tmp_path):
     top = """
 @register("model", "soft")
@@ -146,11 +153,9 @@ class Soft(nn.Module):
 def log_loss():
     return lambda outputs, batch: -jnp.log(jnp.take_along_axis(outputs, batch["targets"][:, None], axis=1)[:, 0])
 """
-    study = small(tmp_path, "config.model = component('soft'); config.loss = component('log_loss')", top)
-    experiment = mg.run(study, tmp_path / "runs").experiments[0]
-    x = np.random.default_rng(0).normal(size=(5, 8))
-    found = experiment.predict(x, as_frame=True)
-    np.testing.assert_array_equal(found[["0", "1", "2"]], experiment.predict(x))
+    edit = "config.model = component('soft'); config.loss = component('log_loss')"
+    outputs, found = predicted_both_ways(small(tmp_path, edit, top), tmp_path)
+    np.testing.assert_array_equal(found[["0", "1", "2"]], outputs)
 
 
 def test_single_probabilities_of_a_loss_of_ones_own_are_left_as_they_are(tmp_path):
@@ -167,11 +172,9 @@ def own_bce():
 """
     edit = "config.model = component('sure'); config.loss = component('own_bce'); config.metrics = dict()"
     edit += "; config.dataset = component('synthetic', num_examples=60, num_features=8, num_classes=2)"
-    experiment = mg.run(small(tmp_path, edit, top), tmp_path / "runs").experiments[0]
-    x = np.random.default_rng(0).normal(size=(5, 8))
-    found = experiment.predict(x, as_frame=True)
-    np.testing.assert_array_equal(found["1"], experiment.predict(x))
-    np.testing.assert_array_equal(found["prediction"].astype(int), experiment.predict(x) > 0.5)
+    outputs, found = predicted_both_ways(small(tmp_path, edit, top), tmp_path)
+    np.testing.assert_array_equal(found["1"], outputs)
+    np.testing.assert_array_equal(found["prediction"].astype(int), outputs > 0.5)
 
 
 def test_outputs_that_are_no_table_make_no_frame(tmp_path):

@@ -3,6 +3,7 @@
 import errno
 import signal
 import threading
+import types
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ from mlgym_jax.checkpoint.middle import read_middle
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.execution.memory import memory_needed
 from mlgym_jax.execution.plan import choose_plan, parse_plan
+from mlgym_jax.execution.stretches import Reached
+from mlgym_jax.recording import within_epochs
 from mlgym_jax.study.expand import prepare
 from mlgym_jax.study.planning import plan_of
 from mlgym_jax.study.runners import make_runner
@@ -273,3 +276,14 @@ def test_a_middle_that_the_disk_refuses_ends_the_run_which_goes_on_from_what_the
         with pytest.raises(DiskError, match="where an epoch stands could not be written: No space left on device"):
             mg.run(study_of_many_middles, event_storage=tmp_path, run_id="full", plan="map+stretch")
     assert mg.resume(tmp_path / "full").experiments[0].history == whole.experiments[0].history
+
+
+def test_a_middle_that_has_to_wait_for_a_checkpoint_stays_due(monkeypatch):
+    busy, idle = types.SimpleNamespace(is_writing=True), types.SimpleNamespace(is_writing=False)
+    standing = types.SimpleNamespace(
+        report=types.SimpleNamespace(epoch=1, snapshot=types.SimpleNamespace(is_gone=False))
+    )
+    training = types.SimpleNamespace(standing=standing, store=busy, middle=idle, written=(0, 5.0))
+    monkeypatch.setattr(within_epochs, "save", lambda training: setattr(training, "written", (1, 99.0)))
+    assert not within_epochs.save_middle(training, Reached("train", True, 1, 2, list), at_once=False)
+    assert training.written == (1, 5.0)

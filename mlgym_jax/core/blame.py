@@ -51,8 +51,8 @@ def _said(error: Exception, batch: Collection[str]) -> str:
     if not isinstance(error, KeyError):
         return said
     said = said.replace(f"KeyError: {error}", f"it looks up {error}, which is not there (KeyError)")
-    (name,) = error.args or (None,)
-    if not batch or name in batch:
+    name = error.args[0] if error.args else None
+    if not batch or not isinstance(name, str) or name in batch:
         return said
     fields = sorted(field for field in batch if not field.startswith("_"))
     return f"{said}{nearest(name, fields)} The batch holds {listed(fields)}"

@@ -19,7 +19,7 @@ from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 WHERE = "where"
 _TAKEN = {"inputs": "the inputs", "targets": "the target", "mask": "padding", "class_counts": "counts of classes"}
-_EXACT = 2**24  # whole numbers up to this are float32, each of them
+EXACT = 2**24  # whole numbers up to this are float32, each of them
 
 
 def checked_fields(
@@ -104,4 +104,4 @@ def beyond_float32(part: np.ndarray) -> bool:
     if not part.size or part.dtype.kind == "b":
         return False
     whole = part.dtype.kind in "iu" or bool((part == np.trunc(part)).all())
-    return whole and (part.max() > _EXACT or part.min() < -_EXACT)
+    return whole and (part.max() > EXACT or part.min() < -EXACT)

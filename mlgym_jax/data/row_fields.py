@@ -9,9 +9,8 @@ import numpy as np
 
 from mlgym_jax.core.inputs import flat
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays, split_length
+from mlgym_jax.data.fields import EXACT
 from mlgym_jax.errors import ConfigError, listed, nearest
-
-_EXACT = 2**24  # whole numbers up to this are float32, each of them
 
 
 def field_of(dataset: Dataset, name: str, path: str) -> np.ndarray:
@@ -53,7 +52,7 @@ def field_of(dataset: Dataset, name: str, path: str) -> np.ndarray:
                 f"the field {name!r} is NaN in row {int(missing.argmax())} ({missing.sum()} are); fill them in, or "
                 "leave such rows out",
             )
-        if values.dtype.itemsize < 8 and (np.abs(values) > _EXACT).any():
+        if values.dtype.itemsize < 8 and (np.abs(values) > EXACT).any():
             raise ConfigError(
                 path,
                 f"the field {name!r} has {values.dtype} numbers beyond 2**24, of which several may have become one; "

@@ -70,11 +70,9 @@ class Trained:
                 job = self._made(self._known, experiment_id)
             except MlgymError:
                 return None
-            if job is None and (whole := self._prepared_as_known(traced=True)) is not None:
-                job = _among(whole.jobs, experiment_id)
-            if job is not None:
-                self._known_jobs.append(job)
-        return job
+            whole = self._prepared_as_known(traced=True) if job is None else None
+            self._known_jobs += [job] if job is not None else whole.jobs if whole is not None else []
+        return _among(self._known_jobs, experiment_id)
 
     @functools.cached_property
     def _laid_out(self) -> Any:

@@ -62,8 +62,10 @@ def save_middle(training: GroupTraining, reached: Reached, *, at_once: bool) -> 
     is_held = standing is None or training.written[0] == standing.epoch or not standing.snapshot.is_gone
     if reached.middle is None or not is_held:
         return False
+    due_since = training.written[1]
     save(training)
     if not at_once and (training.store.is_writing or training.middle.is_writing):
+        training.written = training.written[0], due_since  # whatever was just begun, this is due still
         return False
     finish_save(training)
     training.recorder.log.check_place()

@@ -23,15 +23,15 @@ class Clock:
     """A sink of the log that notes when things happened."""
 
     def __init__(self):
-        self.compiled = self.last = None
+        self.compiled = self.last = 0.0
         self.plan = ""
 
     def __call__(self, _first_event_id, events):
         now = time.perf_counter()
-        for event in events:
+        for event in events.others:  # an epoch's results are not looked at one by one, which would build them
             if event["event_type"] == "group_compiled":
                 self.compiled, self.plan = now, event["payload"]["plan"]
-        if any(event["event_type"] == "evaluation_result" for event in events):
+        if events.results:
             self.last = now
 
 

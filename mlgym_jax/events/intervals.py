@@ -12,6 +12,7 @@ True
 
 from __future__ import annotations
 
+import functools
 import math
 import statistics
 from collections.abc import Sequence
@@ -85,6 +86,7 @@ def _around(mean: float, std: float | None, num: int, squared: float, freedom: f
     return Interval(mean, std, mean - half, mean + half, num, squared, freedom)
 
 
+@functools.lru_cache(maxsize=256)  # a study asks for the same ones for each experiment
 def t_quantile(probability: float, freedom: float) -> float:
     """Return the value below which a Student's t variable lies with this probability, from 0.5 to 1.
 

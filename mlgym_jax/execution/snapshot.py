@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -54,11 +55,13 @@ class Snapshot:
                 continue
             positions = np.array([at[wanted[number]] for number in numbers], np.intp)
             leaves, structure = jax.tree.flatten(raw_key(block))
+            within = functools.lru_cache(functools.partial(_within, numbers, positions))
             copies = copies or [np.empty((len(wanted), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
             for copy, leaf in zip(copies, leaves, strict=True):
-                for shard in leaf.addressable_shards:
-                    if shard.replica_id == 0:
-                        _copy(copy, numbers, shard, positions)
+                for piece, (held, *inside) in _pieces(leaf.sharding, leaf.shape):
+                    there, at_there = within(held.start or 0, leaf.shape[0] if held.stop is None else held.stop)
+                    if len(there):
+                        copy[(there, *inside)] = np.asarray(leaf.addressable_data(piece))[at_there]
         assert structure is not None, "no block holds a wanted row"
         return jax.tree.unflatten(structure, copies)
 
@@ -75,12 +78,22 @@ def _begin_all(blocks: Sequence[Block]) -> None:
             jax.tree.map(lambda leaf: leaf.copy_to_host_async(), raw_key(block))
 
 
-def _copy(copy: np.ndarray, numbers: np.ndarray, shard: Any, positions: np.ndarray) -> None:
-    """Copy what a shard holds of the rows at `positions` of a block, to the `numbers` of a copy."""
-    data, (rows, *inside) = np.asarray(shard.data), shard.index
-    first = rows.start or 0
-    there = (first <= positions) & (positions < first + len(data))
-    copy[(numbers[there], *inside)] = data[positions[there] - first]
+@functools.lru_cache(maxsize=4096)
+def _pieces(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> tuple[tuple[int, tuple[slice, ...]], ...]:
+    """Return the pieces of an array on these devices, (number, what of the array it is), of equal ones the first.
+
+    What an array itself tells of its shards is made anew for each of them, and a state has dozens an epoch.
+    """
+    found: dict[str, tuple[int, tuple[slice, ...]]] = {}
+    for number, index in enumerate(sharding.addressable_devices_indices_map(shape).values()):
+        found.setdefault(str(index), (number, index or ()))
+    return tuple(found.values())
+
+
+def _within(numbers: np.ndarray, positions: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return which of the rows at `positions` of a block a piece from `start` to `stop` holds, and where in it."""
+    there = (start <= positions) & (positions < stop)
+    return numbers[there], positions[there] - start
 
 
 def stacked(base: Any, blocks: Sequence[tuple[list[int], Any]], num_rows: int) -> Any:

@@ -158,8 +158,10 @@ def copy_wanted(training: GroupTraining, report: EpochReport) -> None:
     ids, before = training.ids, training.standing
     wanted = {**before.wanted, **{row: wanted_epochs(training, row) for row in report.scores}}
     new = [row for row in report.scores if report.epoch in wanted[row]]
-    epochs_of = {ids[row]: epochs for row, epochs in wanted.items()}
-    pending = before.pending.only(lambda who: who[1] in epochs_of[who[0]])
+    pending = before.pending
+    if any(wanted[row] != before.wanted.get(row) for row in report.scores):
+        epochs_of = {ids[row]: epochs for row, epochs in wanted.items()}
+        pending = pending.only(lambda who: who[1] in epochs_of[who[0]])
     if new:
         copies = report.copies
         state = copies.read() if copies is not None and [*copies.rows] == new else report.snapshot.rows(new)

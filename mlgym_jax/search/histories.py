@@ -37,7 +37,7 @@ def folded(
         step: (state, the epoch's number from 1, its scores) -> state; it may change the state in place.
     """
     known = history.known if isinstance(history, Epochs) else {}
-    done, state = known[owner] if owner in known else (0, start())
+    done, state = known.get(owner) or (0, start())
     for epoch in range(done, len(history)):
         state = step(state, epoch + 1, history[epoch])
     known[owner] = len(history), state

@@ -11,11 +11,11 @@ FAST := $(addprefix tests/test_,$(addsuffix .py,board_connections board_live boa
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help run test coverage test-all test-newest test-python check types hooks bench docs site page page-tools clean
+.PHONY: help run test test-fast coverage test-all test-newest test-python check types hooks bench docs site page page-tools clean
 
 help: ## what can be made
 	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
-	@echo "  ARGS=… is handed on to run, test, coverage, test-all, test-newest and bench; VENV=… and PYTHON=… choose the environment."
+	@echo "  ARGS=… is handed on to run, test, test-fast, coverage, test-all, test-newest and bench; VENV=… and PYTHON=… choose the environment."
 
 run: $(VENV)/.installed ## the example study: a grid search on handwritten digits
 	$(BIN)/python -m mlgym_jax.run --config=configs/gs.py $(ARGS)
@@ -23,6 +23,9 @@ run: $(VENV)/.installed ## the example study: a grid search on handwritten digit
 # What is compiled is kept in ~/.cache/mlgym_jax/tests, so that later runs take about half as long as the first one.
 test: $(VENV)/.installed page-tools ## the whole suite, with everything it needs
 	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+
+test-fast: $(VENV)/.installed ## a minute's selection of it, for between two edits
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(FAST) $(ARGS)
 
 coverage: $(VENV)/.installed page-tools ## lines and branches that the suite does not run, its processes included
 	$(BIN)/coverage erase

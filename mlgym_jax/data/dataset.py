@@ -43,8 +43,8 @@ class Dataset:
     Attributes:
         splits: split name -> examples: either a mapping field -> array[n, …], or a random-access source of `n` records
             (`len(source)`, `source[i]` gives a dict of arrays or numbers), such as a TFDS data source. A split "train"
-            is required; "val" (or "validation") and "test" are evaluated as they are. `inputs` may be a dict or a tuple
-            of arrays, nested: a model is called with them by name, or in order.
+            is required; "val" (or "validation", "valid", "dev") and "test" are evaluated as they are. `inputs` may be
+            a dict or a tuple of arrays, nested: a model is called with them by name, or in order.
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
         feature_names, class_names: one name a feature and a class, if known.
         categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.

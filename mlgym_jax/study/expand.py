@@ -23,6 +23,7 @@ from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.data.grouped import shared_groups
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.streams import to_stream
+from mlgym_jax.data.validation import split_meant
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
@@ -314,7 +315,7 @@ def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
             said.update(shared_groups(table, groups, own))
         for split in replaced:
             first, last = table.offsets[split]
-            use = "; component('holdout', val=0.0) uses it" if split.startswith("val") else ""
+            use = "; component('holdout', val=0.0) uses it" if split_meant(split, table.offsets) == "val" else ""
             said.add(
                 f"config.validation: {name!r} draws the split from 'train', so the dataset's own split {split!r} "
                 f"({last - first} examples) is not used{use}"

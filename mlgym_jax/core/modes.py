@@ -39,6 +39,11 @@ def named_flags(call: Callable[..., Any], train: bool) -> dict[str, Any]:
     return {name: value for name, value in flags(train).items() if name in parameters}
 
 
+def takes_any(call: Callable[..., Any]) -> bool:
+    """Tell whether a function takes further keywords, whatever their names."""
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(call).parameters.values())
+
+
 def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
     """Return `run(flags)` with those flags that the `__call__` of a module takes by name.
 
@@ -51,8 +56,7 @@ def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
         for name, value in named_flags(call, train).items()
         if not _by_field(module, name, parameters[name].default)
     }
-    through = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    offered = flags(train) if through and not any(name in parameters for name in FLAGS) else {}
+    offered = flags(train) if takes_any(call) and not any(name in parameters for name in FLAGS) else {}
     while True:
         try:
             return run({**offered, **named})

@@ -43,6 +43,7 @@ def default_mode(name: str, config: Any) -> str:
     It is what the config says where it monitors this score, in any split; else `min` for a loss or an error, by the
     name of the score or of the metric's component.
     """
+    name = str(name)
     for section in (_mapping(_mapping(config).get(one)) for one in _SECTIONS):
         monitor, mode = section.get("monitor"), section.get("mode")
         if isinstance(monitor, str) and mode in ("min", "max") and _metric_of(monitor) == _metric_of(name):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -39,6 +39,15 @@ def split_meant(name: str, names: Collection[str]) -> str:
     if small == "validation":
         return "val"
     return small if small in ("val", "test") and small not in names else name
+
+
+def common_names(datasets: Sequence[Dataset]) -> list[dict[str, str]]:
+    """Return of each dataset its splits' names in all of them together: one for those that mean the same."""
+    meant = [{name: split_meant(name, one.splits) for name in one.splits} for one in datasets]
+    spelled: dict[str, set[str]] = {}
+    for name, split in (pair for own in meant for pair in own.items()):
+        spelled.setdefault(split, set()).add(name)
+    return [{name: name if len(spelled[split]) == 1 else split for name, split in own.items()} for own in meant]
 
 
 @runtime_checkable

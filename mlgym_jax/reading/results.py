@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mlgym_jax.data import given
 from mlgym_jax.errors import MlgymError, listed, path_of
 from mlgym_jax.events import default_mode, layout, project_log
+from mlgym_jax.events.ranking import is_guess
 from mlgym_jax.events.selection import selected
 from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.views import ExperimentView, RunView
@@ -263,6 +264,8 @@ class RunResult(RunInHtml, Plotted):
             MlgymError: an unknown monitor or mode, or no finite score.
         """
         view, epoch = self.view.best(monitor, mode)
+        if mode is None and is_guess(monitor, self.view.config):
+            _LOG.warning("%s: nothing says which is better, so the largest is the best; write mode='min' else", monitor)
         return ExperimentResult(self, view, best_epoch=epoch, chosen_by=monitor)
 
     def ensemble(self, rule: str) -> Ensemble:

@@ -246,6 +246,19 @@ def test_what_a_call_in_training_alone_creates_is_there_from_the_beginning(key):
     assert trained.model_state["counts"]["calls"] == 1
 
 
+class Bridged(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nnx.bridge.to_linen(nnx.Linear, 5, 3)(x)
+
+
+def test_a_module_of_nnx_inside_of_a_linen_one_is_no_dropout(own_registry, caplog):
+    mg.register("model", "bridged")(lambda: Bridged())
+    with caplog.at_level(logging.WARNING):
+        study_of(component("bridged"))
+    assert caplog.messages == []
+
+
 class OfItsBatch(nn.Module):
     """Counts its calls, and normalises by the batch that it sees, in whatever mode."""
 

@@ -171,9 +171,18 @@ def is_seen() -> bool:
 def note_layer(layer: Any) -> None:
     """Note whether a layer is one of dropout."""
     seen = _SEEN.get()
-    rate = getattr(layer, "rate", getattr(layer, "dropout_rate", None))
-    if seen is not None and rate is not None and hasattr(layer, "deterministic"):
-        seen.dropout |= not isinstance(rate, int | float) or rate > 0
+    if seen is None:
+        return
+    # What stands in it: a module that forwards attributes, as those of `nnx.bridge` do, would be called for others.
+    rate, decides = (_held(layer, name) for name in ("rate", "dropout_rate")), _held(layer, "deterministic", missing=())
+    found = next((one for one in rate if one is not None), None)
+    if found is not None and decides != ():
+        seen.dropout |= not isinstance(found, int | float) or found > 0
+
+
+def _held(layer: Any, name: str, missing: Any = None) -> Any:
+    found = inspect.getattr_static(layer, name, missing)
+    return missing if inspect.isdatadescriptor(found) else found
 
 
 def note_overlooked(arguments: tuple[str, ...]) -> None:

@@ -81,6 +81,14 @@ def test_an_own_split_is_used_unless_another_is_asked_for(make, counts, validati
     assert unused is None or unused in said[0]
 
 
+def test_a_split_is_evaluated_once_by_whichever_of_its_names(own_registry):
+    mg.register("dataset", "with_a_dev")(lambda: mg.Dataset({"train": rows(30), "dev": rows(10)}, 2))
+    fields = {"evaluation_splits": ("val", "dev"), "num_epochs": 1, "dataset": component("with_a_dev")}
+    fields |= {"model": component("linear"), "loss": component("softmax_cross_entropy")}
+    [job] = prepare(fields | {"optimizer": component("sgd", learning_rate=0.1)}).jobs
+    assert job.names == ("val/loss",)
+
+
 @pytest.mark.parametrize("name", ["combine", "mixture"])
 def test_parts_that_mean_the_same_are_one_of_several_datasets(name, own_registry):
     def parts(split):

@@ -57,7 +57,7 @@ def check_refit(
 
 def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the splits to evaluate that there are."""
-    wanted = [split if split in sizes else split_meant(split, ()) for split in wanted]
+    wanted = [*dict.fromkeys(split if split in sizes else split_meant(split, ()) for split in wanted)]
     for split in wanted:
         if split not in sizes and split not in ("train", "val", "test"):
             raise ConfigError("evaluation_splits", f"no split {split!r}{nearest(split, sizes)} Splits: {listed(sizes)}")

@@ -11,6 +11,7 @@ import mlgym_jax as mg
 from mlgym_jax import component, register
 from mlgym_jax.data.columns import table
 from mlgym_jax.data.csv_files import csv
+from mlgym_jax.data.dataset import to_arrays
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
@@ -103,6 +104,12 @@ def test_where_nothing_encodes_lost_digits_are_said(kind, encoding, said, caplog
 def test_what_two_floats_do_not_hold_is_refused(kind, words):
     with pytest.raises(ConfigError, match=f"field 'inputs': .* {words}"):
         prepare(study(kind, component("standardise")))
+
+
+def test_weights_that_are_all_0_in_32_bits_are_refused():
+    arrays = {"inputs": SMALL[:, None], "targets": np.arange(200) % 2, "weights": np.full(200, 1e-50)}
+    with pytest.raises(ConfigError, match="field 'weights': all values are too small for 32-bit floats; multiply them"):
+        to_arrays(mg.Dataset({"train": arrays}, 2))
 
 
 def test_rounding_is_no_digit_that_counts():

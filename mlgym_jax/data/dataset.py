@@ -24,7 +24,14 @@ import numpy as np
 
 from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.core.inputs import flat, is_input
-from mlgym_jax.data.number_checks import check_finite, check_precision, check_targets, check_two_floats, loses_digits
+from mlgym_jax.data.number_checks import (
+    check_finite,
+    check_not_lost,
+    check_precision,
+    check_targets,
+    check_two_floats,
+    loses_digits,
+)
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
@@ -279,6 +286,7 @@ def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
     for name, arrays in read.items():
         converted[name] = {field: compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()}
         for field in arrays:
+            check_not_lost(arrays[field], converted[name][field], f"split {name!r}, field {field!r}")
             if is_input(field) or field == "targets":
                 where = f"split {name!r}, field {field!r}"
                 may_miss = missing and is_input(field)

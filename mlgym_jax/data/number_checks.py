@@ -104,6 +104,12 @@ def _columns(array: np.ndarray) -> Iterator[np.ndarray]:
         yield column[~np.isnan(column)]
 
 
+def check_not_lost(array: np.ndarray, narrow: np.ndarray, where: str) -> None:
+    """Refuse 64-bit numbers all of which are 0 in 32 bits, such as weights of 1e-50."""
+    if array.dtype == np.float64 and array.any() and not narrow.any():
+        raise ConfigError("dataset", f"{where}: all values are too small for 32-bit floats; multiply them")
+
+
 def check_two_floats(inputs: np.ndarray, where: str) -> None:
     """Refuse inputs of which even two 32-bit floats lose the digits, as microseconds since 1970 within a minute.
 

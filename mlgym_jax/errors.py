@@ -106,6 +106,21 @@ _ALLOWED = re.compile(
 )
 
 
+def path_of(value: Any, what: str) -> str:
+    """Return a path as text.
+
+    Args:
+        what: what it is the path of, for the error.
+
+    Raises:
+        MlgymError: it is no path.
+    """
+    if isinstance(value, str | os.PathLike):
+        return os.fspath(value)
+    hint = "; its run_dir is one" if hasattr(value, "run_dir") else ""
+    raise MlgymError(f"the path of {what} is expected, found {described(value)}{hint}")
+
+
 def as_data(error: MlgymError) -> dict[str, Any]:
     """Return what an error says in parts, for programs: those of its words that are there.
 

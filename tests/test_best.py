@@ -23,14 +23,16 @@ EDIT = """
 """
 
 
-def train(folder, checkpointing="'last'"):
-    return mg.run(small(folder, EDIT.replace("{checkpointing}", checkpointing)), folder / "runs", run_id="r")
+def train(folder, checkpointing="'last'", more="", top=""):
+    edit = EDIT.replace("{checkpointing}", checkpointing) + more
+    return mg.run(small(folder, edit, top), folder / "runs", run_id="r")
 
 
 @pytest.fixture(scope="module")
-def last(tmp_path_factory):
-    """A run that keeps the last epoch alone."""
-    return train(tmp_path_factory.mktemp("last"))
+def last(tmp_path_factory, modules_registry):
+    """A run that keeps the last epoch alone, with a metric of its own."""
+    top = 'register("metric", "word_errs")(lambda: mg.mean_of(lambda outputs, batch: outputs[:, 0]))'
+    return train(tmp_path_factory.mktemp("last"), more='\n    config.metrics.wer = component("word_errs")\n', top=top)
 
 
 @pytest.fixture(scope="module")
@@ -55,6 +57,13 @@ def test_higher_is_better_for_accuracies_and_a_mode_is_obeyed(last):
     assert last.best("val/accuracy").best_score("val/accuracy")[1] == max(scores)
     worst = last.best("val/loss", mode="max")
     assert worst.best_score("val/loss", "max")[1] == max(s for e in last.experiments for s in e.history["val/loss"])
+
+
+def test_a_guess_is_said(last, caplog):
+    last.best("val/accuracy"), last.best("val/odd"), last.best("val/wer", mode="min")
+    assert caplog.text == ""
+    last.best("val/wer")
+    assert "val/wer: nothing says which is better, so the largest is the best; write mode='min' else" in caplog.text
 
 
 @pytest.mark.parametrize("monitor, mode", [("val/loss", "max"), ("val/odd", "max"), ("val/accuracy", "min")])

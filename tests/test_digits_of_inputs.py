@@ -11,6 +11,7 @@ import mlgym_jax as mg
 from mlgym_jax import component, register
 from mlgym_jax.data.columns import table
 from mlgym_jax.data.csv_files import csv
+from mlgym_jax.data.dataset import to_arrays
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
@@ -25,6 +26,10 @@ def far_from_zero(*, kind: str):
         "float_times": np.stack([TIMES.astype(float), SMALL], axis=1),
         "ids": 16777216 + np.arange(200)[:, None] % 4,
         "float_ids": 2.0**40 + np.arange(200)[:, None] % 4,
+        "ids_far_apart": np.r_[16777216.0 + np.arange(190) % 4, 1e9 * np.arange(10)][:, None],
+        "tiny": 1e-300 * np.arange(200.0)[:, None],
+        "alike_but_for_rounding": np.tile([0.3, 0.1 + 0.2], 100)[:, None],
+        "microseconds": 1.70000005e15 + np.arange(200)[:, None] % 60,
         "unsigned": (4_000_000_000 - 2**31 + np.arange(200)[:, None] % 60).astype(np.uint32) + np.uint32(2**31),
     }
     return mg.Dataset({"train": {"inputs": columns[kind], "targets": np.arange(200) % 2}}, 2)
@@ -62,7 +67,7 @@ def test_scaled_inputs_are_those_of_float64(kind, name, scaler):
     np.testing.assert_allclose(found, scaler().fit_transform(raw.astype(np.float64)), atol=1e-5)
 
 
-@pytest.mark.parametrize("kind", ["ids", "float_ids"])
+@pytest.mark.parametrize("kind", ["ids", "float_ids", "ids_far_apart"])
 def test_identifiers_are_categories_of_their_own(kind):
     raw, found = encoded(study(kind, component("one_hot")))
     np.testing.assert_array_equal(found, OneHotEncoder(sparse_output=False).fit_transform(raw))
@@ -75,10 +80,64 @@ def test_columns_encoded_apart_keep_their_digits():
     np.testing.assert_allclose(found[:, 1:], MinMaxScaler().fit_transform(raw[:, 1:]), atol=1e-6)
 
 
-def test_without_an_encoding_lost_digits_are_said(caplog):
+def of_column(number):
+    return component("by_column", groups=(((number,), component("standardise")),))
+
+
+@pytest.mark.parametrize(
+    ("kind", "encoding", "said"),
+    [
+        ("float_times", None, 1),
+        ("times", None, 1),
+        ("ids_far_apart", None, 0),
+        ("float_times", of_column(0), 0),
+        ("float_times", of_column(1), 1),
+    ],
+)
+def test_where_nothing_encodes_lost_digits_are_said(kind, encoding, said, caplog):
+    with caplog.at_level(logging.WARNING), jax.numpy_dtype_promotion("standard"):
+        prepare(study(kind, encoding))
+    assert sum("lose their digits" in text for text in caplog.messages) == said
+
+
+@pytest.mark.parametrize(("kind", "words"), [("microseconds", "subtract a constant"), ("tiny", "multiply them")])
+def test_what_two_floats_do_not_hold_is_refused(kind, words):
+    with pytest.raises(ConfigError, match=f"field 'inputs': .* {words}"):
+        prepare(study(kind, component("standardise")))
+
+
+def test_weights_that_are_all_0_in_32_bits_are_refused():
+    arrays = {"inputs": SMALL[:, None], "targets": np.arange(200) % 2, "weights": np.full(200, 1e-50)}
+    with pytest.raises(ConfigError, match="field 'weights': all values are too small for 32-bit floats; multiply them"):
+        to_arrays(mg.Dataset({"train": arrays}, 2))
+
+
+def test_rounding_is_no_digit_that_counts():
+    prepare(study("alike_but_for_rounding", component("standardise")))
+
+
+@pytest.mark.parametrize("far", ["inputs", "targets"])
+def test_digits_that_are_lost_while_data_are_read_are_said_too(far, tmp_path, caplog):
+    arrays = {"inputs": np.zeros((200, 1), np.float32), "targets": np.zeros(200, np.float32)}
+    arrays[far] = 1e9 + (np.arange(200.0) % 30).reshape(arrays[far].shape)
+    paths = {field: str(tmp_path / f"{field}.npy") for field in arrays}
+    for field, array in arrays.items():
+        np.save(paths[field], array)
+    config = study(
+        "times",
+        None,
+        dataset=component("memmap", splits={"train": paths}),
+        loader=component("streaming", batch_size=50),
+        model=component("linear", num_outputs=1),
+        loss=component("squared_error"),
+    )
+    if far == "targets":
+        with pytest.raises(ConfigError, match=r"field 'targets': .* subtract a constant"):
+            prepare(config)
+        return
     with caplog.at_level(logging.WARNING):
-        prepare(study("float_times", None))
-    assert sum("lose their digits" in text for text in caplog.messages) == 1
+        prepare(config)
+    assert sum("lose their digits; subtract" in text for text in caplog.messages) == 1
 
 
 @pytest.mark.parametrize("dtype", [np.float64, np.int64])

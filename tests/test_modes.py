@@ -221,6 +221,44 @@ def test_a_loss_that_draws_in_evaluation_says_so_itself_by_the_key_that_it_takes
     assert caplog.messages == []
 
 
+class WithAHeadInTraining(nn.Module):
+    """As Inception: a further head, and here a count of its calls, that evaluation knows nothing of."""
+
+    @nn.compact
+    def __call__(self, x, train=False):
+        outputs = nn.Dense(3)(x)
+        if train:
+            calls = self.variable("counts", "calls", lambda: np.zeros((), np.int32))
+            if not self.is_initializing():
+                calls.value = calls.value + 1
+            outputs = outputs + 0.3 * nn.Dense(3, name="head")(x)
+        return outputs
+
+
+def test_what_a_call_in_training_alone_creates_is_there_from_the_beginning(key):
+    program, model = program_of(WithAHeadInTraining()), WithAHeadInTraining()
+    state = program.init(key, BATCH)
+    assert jax.tree.map(np.shape, state.params) == jax.tree.map(np.shape, model.init(key, INPUTS, train=True)["params"])
+    outputs = model.apply({"params": state.params}, INPUTS, train=True, mutable=["counts"])[0]
+    expected = optax.softmax_cross_entropy_with_integer_labels(outputs, BATCH["targets"]).mean()
+    trained, metrics = program.train_step(state, BATCH)
+    np.testing.assert_allclose(program.compute(metrics)["loss"], expected, rtol=0, atol=1e-6)
+    assert trained.model_state["counts"]["calls"] == 1
+
+
+class Bridged(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nnx.bridge.to_linen(nnx.Linear, 5, 3)(x)
+
+
+def test_a_module_of_nnx_inside_of_a_linen_one_is_no_dropout(own_registry, caplog):
+    mg.register("model", "bridged")(lambda: Bridged())
+    with caplog.at_level(logging.WARNING):
+        study_of(component("bridged"))
+    assert caplog.messages == []
+
+
 class OfItsBatch(nn.Module):
     """Counts its calls, and normalises by the batch that it sees, in whatever mode."""
 

@@ -87,7 +87,9 @@ def test_an_experiment_is_its_hyperparameters_and_scores(result):
 
 def test_components_are_sections_with_their_parameters(tmp_path):
     edit = "config.optimizer = component('adam', learning_rate=grid(0.1, 0.2), b1=0.8)"
-    rows = Page(mg.build(mg.load_config(str(small(tmp_path, edit))))._repr_html_()).rows
+    components = mg.build(mg.load_config(str(small(tmp_path, edit))))
+    assert "model=linear" in repr(components) and "optimizer=adam" in repr(components)
+    rows = Page(components._repr_html_()).rows
     assert rows[0] == ["section", "component", "parameters", "swept"]
     assert ["optimizer", "adam", "b1=0.8, learning_rate=0.1", "learning_rate: 0.1, 0.2"] in rows
     assert ["metrics.accuracy", "accuracy", "", ""] in rows

@@ -121,7 +121,7 @@ def test_a_path_that_is_not_there_names_those_that_are_and_the_nearest():
             pick(outputs, wrong)
     with pytest.raises(MlgymError, match="one output without a name; leave output= out"):
         pick(jnp.zeros(2), "logits")
-    assert pick(jnp.ones(2), "outputs").sum() == 2
+    assert pick(jnp.ones(2), "outputs").sum() == pick(jnp.ones(2), "0").sum() == 2
 
 
 def test_what_reads_one_of_several_says_which_there_are(key):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from study_files import here, small
 
+import mlgym_jax as mg
 from mlgym_jax import component
 from mlgym_jax.study.expand import prepare
 
@@ -29,13 +30,14 @@ def csv(folder, **counts):
     return component("csv", paths=paths, target="c", task="classification")
 
 
-def sizes_of(dataset, validation):
+def sizes_of(dataset, validation, **fields):
     config = {
         "num_epochs": 1,
         "dataset": dataset,
         "model": component("linear"),
         "loss": component("softmax_cross_entropy"),
         "optimizer": component("sgd", learning_rate=0.1),
+        **fields,
     }
     if validation is not None:
         config["validation"] = component(*validation[:1], **validation[1])
@@ -50,6 +52,9 @@ OWN = {"train": 300, "val": 100}
     [
         (OWN, None, {"train": 300, "val": 100}, None),
         ({"train": 300, "validation": 100}, None, {"train": 300, "val": 100}, None),
+        ({"train": 300, "valid": 100}, None, {"train": 300, "val": 100}, None),
+        ({"train": 300, "dev": 100, "val": 60}, None, {"train": 300, "val": 60, "dev": 100}, None),
+        ({"train": 300, "dev": 100}, ("holdout", {"val": 0.2}), {"train": 240, "val": 60}, "'dev' (100 examples)"),
         ({"train": 300, "test": 50}, None, {"train": 240, "val": 60, "test": 50}, None),
         ({"train": 300}, None, {"train": 240, "val": 60}, None),
         (OWN, ("holdout", {}), {"train": 300, "val": 100}, None),
@@ -74,6 +79,29 @@ def test_an_own_split_is_used_unless_another_is_asked_for(make, counts, validati
     said = [text for text in caplog.messages if "is not used" in text]
     assert len(said) == (unused is not None)
     assert unused is None or unused in said[0]
+
+
+def test_a_split_is_evaluated_once_by_whichever_of_its_names(own_registry):
+    mg.register("dataset", "with_a_dev")(lambda: mg.Dataset({"train": rows(30), "dev": rows(10)}, 2))
+    fields = {"evaluation_splits": ("val", "dev"), "num_epochs": 1, "dataset": component("with_a_dev")}
+    fields |= {"model": component("linear"), "loss": component("softmax_cross_entropy")}
+    [job] = prepare(fields | {"optimizer": component("sgd", learning_rate=0.1)}).jobs
+    assert job.names == ("val/loss",)
+
+
+@pytest.mark.parametrize("name", ["combine", "mixture"])
+def test_parts_that_mean_the_same_are_one_of_several_datasets(name, own_registry):
+    def parts(split):
+        return mg.Dataset({"train": rows(30), split: rows(10)}, 2)
+
+    for split in ("val", "validation", "dev"):
+        mg.register("dataset", f"with_{split}")(lambda split=split: parts(split))
+    several = {f"of_{split}": component(f"with_{split}") for split in ("val", "validation", "dev")}
+    if name == "combine":
+        assert sizes_of(component("combine", datasets=tuple(several.values())), None) == {"train": 90, "val": 30}
+    else:
+        loader = component("streaming", batch_size=10)
+        assert sizes_of(component("mixture", sources=several), None, loader=loader) == {"train": 90, "val": 30}
 
 
 @pytest.mark.parametrize("written", ["config.validation = None", ""])

@@ -98,19 +98,23 @@ def test_steps_of_other_experiments_are_put_aside(copied, finished, tmp_path):
     assert_same_outcome(outcome(copied), finished[1])
 
 
-@pytest.mark.parametrize("number", [errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE])
+REFUSALS = [(OSError(n, os.strerror(n)), os.strerror(n)) for n in (errno.EMFILE, errno.EACCES, errno.EIO, errno.ESTALE)]
+REFUSALS += [(TimeoutError("by Orbax's own clock"), "it took too long")]
+
+
+@pytest.mark.parametrize(("error", "words"), REFUSALS)
 @pytest.mark.parametrize("item", ["meta", "state"])
-def test_a_refusal_of_the_system_is_not_the_checkpoints_fault(copied, finished, monkeypatch, number, item):
+def test_a_refusal_of_the_system_is_not_the_checkpoints_fault(copied, finished, monkeypatch, error, words, item):
     restore = ocp.Checkpointer.restore
 
     def refusing(self, directory, *arguments, **keywords):
         if os.path.basename(str(directory)) == item:
-            raise OSError(number, os.strerror(number))
+            raise error
         return restore(self, directory, *arguments, **keywords)
 
     before = files_of(copied / "checkpoints")
     monkeypatch.setattr(ocp.Checkpointer, "restore", refusing)
-    with pytest.raises(DiskError, match=os.strerror(number)):
+    with pytest.raises(DiskError, match=words):
         mg.resume(copied)
     assert files_of(copied / "checkpoints") == before
     assert events(copied, "checkpoint_skipped") == []

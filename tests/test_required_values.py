@@ -66,9 +66,11 @@ def test_nothing_is_set_below_what_is_still_required(tmp_path):
             r"decay_steps: found 3000000000, allowed are -2147483648 to 2147483647",
         ),
         (lambda: component("sgd", learning_rate=grid(0.1, 1e39)), r"learning_rate: found 1e\+39, allowed are -3\.4"),
+        (lambda: component("sgd", learning_rate=grid(0.1, 1e-60)), r"learning_rate: found 1e-60, which .* take for 0"),
+        (lambda: component("adam", learning_rate=0.1, eps=1e-60), r"optimizer\.eps: found 1e-60, which .* take for 0"),
     ],
 )
-def test_swept_values_that_32_bits_do_not_hold(optimizer, message, tmp_path):
+def test_values_that_32_bits_do_not_hold(optimizer, message, tmp_path):
     with pytest.raises(ConfigError, match=message):
         mg.run(of(tmp_path, optimizer=optimizer()), tmp_path / "runs")
     assert not (tmp_path / "runs").exists()

@@ -272,3 +272,21 @@ def test_numbers_beyond_floats_are_refused_where_floats_are_held():
         ConfigError, match=r"^config\.optimizer\.learning_rate: found Fraction\(10+…, a number below 1\.8e308"
     ):
         validated(study(optimizer=component("sgd", learning_rate=fractions.Fraction(10**400))))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda folder: mg.load_config(study()), "the path of a config file is expected, found"),
+        (lambda folder: mg.run(None), "the path of a config file is expected, found None"),
+        (lambda folder: mg.load_run(["a"]), r"the path of a run is expected, found \['a'\]"),
+        (lambda folder: mg.load_runs(3), "the path of a folder of runs is expected, found 3"),
+        (lambda folder: mg.run(study(), folder, plan=3), "--plan=3: "),
+        (lambda folder: mg.run(study(), folder, mesh=3), "--mesh=3: "),
+        (lambda folder: mg.run(study(), folder, devices="2"), "--devices=2: "),
+        (lambda folder: mg.run(study(), folder, run_id=3), "3"),
+    ],
+)
+def test_arguments_of_another_type_are_told_so(call, message, tmp_path):
+    with pytest.raises(mg.MlgymError, match=message):
+        call(tmp_path)

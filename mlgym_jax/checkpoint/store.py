@@ -20,7 +20,7 @@ from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.late_failures import ignore_late_failures
 from mlgym_jax.checkpoint.orbax_later import ocp
 from mlgym_jax.checkpoint.packed import unpacked
-from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system
+from mlgym_jax.checkpoint.refused import put_aside, refusal_of_the_system, timed_out
 from mlgym_jax.checkpoint.step_record import Kept, Saved, checksums, from_json
 from mlgym_jax.checkpoint.step_writer import StepWriter
 from mlgym_jax.core.state import TrainState, raw_key, with_key
@@ -276,7 +276,8 @@ class CheckpointStore:
         """Raise what is not the step's fault: the system's refusals, and too little memory."""
         if isinstance(error, MemoryError):
             raise error
-        if reason := refusal_of_the_system(error):
+        reason = refusal_of_the_system(error) or ("it took too long" if timed_out(error) else None)
+        if reason:
             raise self._unreadable(where, reason) from error
 
     def _unreadable(self, where: str, reason: str) -> DiskError:

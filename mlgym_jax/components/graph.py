@@ -170,6 +170,10 @@ class Components(Mapping[str, Any]):
     def __len__(self) -> int:
         return len(set(self))
 
+    def __repr__(self) -> str:
+        sections = {path: node for path, node in self._nodes.items() if "." not in path}
+        return f"Components({', '.join(f'{path}={node.entry.name}' for path, node in sections.items())})"
+
     def _repr_html_(self) -> str:
         rows = []
         for path, node in self._nodes.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -14,7 +15,7 @@ from mlgym_jax.components.factories import annotations_of
 from mlgym_jax.components.registry import Registration
 from mlgym_jax.errors import ConfigError, described, kind_of, listed, nearest
 
-_LARGEST_FLOAT = int(np.finfo(np.float32).max)
+_LARGEST_FLOAT, _LEAST_FLOAT = int(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 
 
 def check_parameters(
@@ -50,11 +51,24 @@ def check_parameters(
 _OF_32_BITS = ("augmentation", "averaging", "loss", "metric", "model", "optimizer", "post_processor", "schedule")
 
 
+def beyond_float32(value: float) -> str | None:
+    """Say why programs, whose numbers have 32 bits, cannot compute with a number; infinity and NaN they can."""
+    if math.isinf(value) or math.isnan(value) or value == 0:
+        return None
+    if abs(value) > _LARGEST_FLOAT:
+        return f"allowed are -{_LARGEST_FLOAT:.6g} to {_LARGEST_FLOAT:.6g}: the numbers of programs have 32 bits"
+    if abs(value) < _LEAST_FLOAT:
+        return f"which programs, whose numbers have 32 bits, take for 0; write 0.0, or at least {_LEAST_FLOAT:.6g}"
+    return None
+
+
 def _check_bits(value: Any, annotation: Any, path: str) -> None:
-    """Refuse an integer that 32 bits do not hold, also inside of tuples; where floats are taken it becomes one."""
+    """Refuse a number that 32 bits do not hold, also inside of tuples; an integer where floats are taken is one."""
     if isinstance(value, tuple | list):
         for number, item in enumerate(value):
             _check_bits(item, annotation, f"{path}.{number}")
+    if isinstance(value, float) and (reason := beyond_float32(value)):
+        raise ConfigError(path, f"found {value}, {reason}")
     if not isinstance(value, int) or isinstance(value, bool):
         return
     options = (annotation, *typing.get_args(annotation))

@@ -30,7 +30,7 @@ from mlgym_jax.config.words import (
     log_uniform,
     uniform,
 )
-from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest, path_of
 
 
 def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | None = None) -> ConfigDict:
@@ -41,10 +41,11 @@ def load_config(path: str | os.PathLike[str], overrides: Mapping[str, Any] | Non
     Raises:
         MlgymError: the file is not there, raises, or returns no ConfigDict; ConfigError: an override does not fit.
     """
-    config = _read_config_file(os.fspath(path))
+    text = path_of(path, "a config file")
+    config = _read_config_file(text)
     for name, value in (overrides or {}).items():
         override(config, name, value)
-    object.__setattr__(config, "_source_file", _split_argument(os.fspath(path))[0])
+    object.__setattr__(config, "_source_file", _split_argument(text)[0])
     return config
 
 
@@ -53,7 +54,7 @@ def as_config(config: Any) -> Any:
 
     Raises: as `load_config`.
     """
-    return load_config(config) if isinstance(config, str | os.PathLike) else config
+    return config if hasattr(config, "get") else load_config(config)
 
 
 def source_file(config: Any) -> str | None:

@@ -39,6 +39,11 @@ def named_flags(call: Callable[..., Any], train: bool) -> dict[str, Any]:
     return {name: value for name, value in flags(train).items() if name in parameters}
 
 
+def takes_any(call: Callable[..., Any]) -> bool:
+    """Tell whether a function takes further keywords, whatever their names."""
+    return any(one.kind is one.VAR_KEYWORD for one in inspect.signature(call).parameters.values())
+
+
 def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
     """Return `run(flags)` with those flags that the `__call__` of a module takes by name.
 
@@ -51,8 +56,7 @@ def told(run: Callable[[dict[str, Any]], T], module: Any, train: bool) -> T:
         for name, value in named_flags(call, train).items()
         if not _by_field(module, name, parameters[name].default)
     }
-    through = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    offered = flags(train) if through and not any(name in parameters for name in FLAGS) else {}
+    offered = flags(train) if takes_any(call) and not any(name in parameters for name in FLAGS) else {}
     while True:
         try:
             return run({**offered, **named})
@@ -167,9 +171,18 @@ def is_seen() -> bool:
 def note_layer(layer: Any) -> None:
     """Note whether a layer is one of dropout."""
     seen = _SEEN.get()
-    rate = getattr(layer, "rate", getattr(layer, "dropout_rate", None))
-    if seen is not None and rate is not None and hasattr(layer, "deterministic"):
-        seen.dropout |= not isinstance(rate, int | float) or rate > 0
+    if seen is None:
+        return
+    # What stands in it: a module that forwards attributes, as those of `nnx.bridge` do, would be called for others.
+    rate, decides = (_held(layer, name) for name in ("rate", "dropout_rate")), _held(layer, "deterministic", missing=())
+    found = next((one for one in rate if one is not None), None)
+    if found is not None and decides != ():
+        seen.dropout |= not isinstance(found, int | float) or found > 0
+
+
+def _held(layer: Any, name: str, missing: Any = None) -> Any:
+    found = inspect.getattr_static(layer, name, missing)
+    return missing if inspect.isdatadescriptor(found) else found
 
 
 def note_overlooked(arguments: tuple[str, ...]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,7 +15,7 @@ from jax.core import Tracer
 
 from mlgym_jax.core.calling import arguments
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
-from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, told
+from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, takes_any, told
 from mlgym_jax.errors import ConfigError
 
 
@@ -70,7 +71,10 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
     def init(key: jax.Array, inputs: Any) -> tuple[Any, Any]:
         sown: set[tuple[str, ...]] = set()
         with linen.intercept_methods(_traced_dropout), linen.intercept_methods(_noting(sown)):
-            variables = dict(told(lambda flags: initialised(key, inputs, flags), module, False))
+            variables = dict(told(lambda flags: initialised(module, key, inputs, flags), module, False))
+            if in_training is not module or named_flags(call, True) or takes_any(call):
+                made = lambda: told(lambda flags: initialised(in_training, key, inputs, flags), in_training, True)  # noqa: E731
+                variables = _with_those_of_training(variables, made)
         params, state = variables.pop("params", {}), variables
         if tells_all:
             state = _without(state, sown)
@@ -79,9 +83,9 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
         _, updated = jax.eval_shape(lambda params, state: trained(params, state, inputs, key), params, state)
         return params, _without_sown(state, updated)
 
-    def initialised(key: jax.Array, inputs: Any, flags: dict[str, Any]) -> Any:
+    def initialised(used: linen.Module, key: jax.Array, inputs: Any, flags: dict[str, Any]) -> Any:
         args, named = arguments(call, inputs, flags, key=key)
-        return module.init(rngs(key), *args, **named, **flags)
+        return used.init(rngs(key), *args, **named, **flags)
 
     def called(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool, **mutable: Any) -> Any:
         used, variables = in_training if train else in_evaluation, {"params": params, **state}
@@ -162,6 +166,24 @@ def _noting(sown: set[tuple[str, ...]]) -> Any:
         return next_method(*args, **kwargs)
 
     return note
+
+
+def _with_those_of_training(variables: Any, made: Callable[[], Any]) -> dict[str, Any]:
+    """Add the variables that a call in training alone creates, such as the parameters of a head that evaluation skips.
+
+    Args:
+        made: initialises in training mode; what it cannot, a step of training says better.
+    """
+    try:
+        abstract = jax.eval_shape(made)
+    except Exception:
+        return variables
+    flat = traverse_util.flatten_dict(variables)
+    new = traverse_util.flatten_dict(abstract).keys() - flat.keys()
+    if not new:
+        return variables
+    found = traverse_util.flatten_dict(made())
+    return traverse_util.unflatten_dict({**flat, **{path: found[path] for path in found if path in new}})
 
 
 def _without(state: Any, left_out: set[tuple[str, ...]]) -> dict[str, Any]:

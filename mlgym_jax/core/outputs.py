@@ -72,6 +72,8 @@ def pick(outputs: Any, path: str | None) -> Any:
         if found is not None:
             return found
     known = paths(outputs)
+    if not known and path == "0":  # where training has several, and evaluation the first of them alone
+        return outputs
     if not known:
         raise MlgymError(f"no output {path!r}: the model has one output without a name; leave output= out")
     within = next((name for name in known if f".{name}.".endswith(f".{path}.")), None)

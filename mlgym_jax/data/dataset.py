@@ -24,7 +24,14 @@ import numpy as np
 
 from mlgym_jax.config.html_table import html_line, html_table
 from mlgym_jax.core.inputs import flat, is_input
-from mlgym_jax.data.number_checks import MOVED, check_finite, check_precision, check_targets, moved
+from mlgym_jax.data.number_checks import (
+    check_finite,
+    check_not_lost,
+    check_precision,
+    check_targets,
+    check_two_floats,
+    loses_digits,
+)
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
@@ -43,8 +50,8 @@ class Dataset:
     Attributes:
         splits: split name -> examples: either a mapping field -> array[n, …], or a random-access source of `n` records
             (`len(source)`, `source[i]` gives a dict of arrays or numbers), such as a TFDS data source. A split "train"
-            is required; "val" (or "validation") and "test" are evaluated as they are. `inputs` may be a dict or a tuple
-            of arrays, nested: a model is called with them by name, or in order.
+            is required; "val" (or "validation", "valid", "dev") and "test" are evaluated as they are. `inputs` may be
+            a dict or a tuple of arrays, nested: a model is called with them by name, or in order.
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
         feature_names, class_names: one name a feature and a class, if known.
         categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.
@@ -231,7 +238,11 @@ def compact(array: np.ndarray, where: str) -> np.ndarray:
     if dtype.kind in "iu" and narrow:
         low, high = int(array.min()), int(array.max())
         if array.size and not (low >= -(2**31) and high < 2**31):
-            raise ConfigError("dataset", f"{where}: its values ({low} … {high}) do not fit 32-bit integers")
+            raise ConfigError(
+                "dataset",
+                f"{where}: its values ({low} … {high}) do not fit 32-bit integers; give numbers as float64, "
+                "array.astype(float), of which encodings see all digits, and names as numbers from 0",
+            )
     try:
         with np.errstate(over="raise"):
             return np.ascontiguousarray(array, dtype=target)
@@ -271,10 +282,11 @@ def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
         raise ConfigError("dataset", f"num_classes is {dataset.num_classes}; give a positive number or None")
     converted: dict[str, dict[str, np.ndarray]] = {}
     read = {name: split_arrays(split, name) for name, split in splits.items()}
-    exact = {field for arrays in read.values() for field in arrays if is_input(field) and moved(arrays[field]) > MOVED}
+    exact = {field for arrays in read.values() for field in arrays if is_input(field) and loses_digits(arrays[field])}
     for name, arrays in read.items():
         converted[name] = {field: compact(array, f"split {name!r}, field {field!r}") for field, array in arrays.items()}
         for field in arrays:
+            check_not_lost(arrays[field], converted[name][field], f"split {name!r}, field {field!r}")
             if is_input(field) or field == "targets":
                 where = f"split {name!r}, field {field!r}"
                 may_miss = missing and is_input(field)
@@ -283,6 +295,7 @@ def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
                 check_finite(converted[name][field], where, field, names, missing=may_miss, counts=counts)
         for field in sorted(exact & {*arrays}):
             inputs = arrays[field].astype(np.float64)
+            check_two_floats(inputs, f"split {name!r}, field {field!r}")
             converted[name][rest_of(field)] = (inputs - inputs.astype(np.float32)).astype(np.float32)
         if dataset.num_classes is None:
             check_precision(arrays.get("targets"), f"split {name!r}, field 'targets'")

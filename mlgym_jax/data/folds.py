@@ -10,11 +10,10 @@ import numpy as np
 
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
-from mlgym_jax.data.validation import Validation
+from mlgym_jax.data.validation import Validation, split_meant
 from mlgym_jax.errors import ConfigError, in_words, listed
 
 _FIRST_SPLITS = ("train", "val", "test")
-_ALIASES = {"validation": "val"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +53,8 @@ def make_folds(
 
     The function is given the dataset with its splits as arrays (views of the table) and the seed. It returns one
     mapping or a sequence of mappings, split -> integer indices into the split "train". The dataset's own other splits
-    are whole splits of every fold, under their own name ("validation" as "val"), unless the folds name that split.
+    are whole splits of every fold, under their own name ("validation", "valid" and "dev" as "val"), unless the folds
+    name that split.
 
     Raises:
         ConfigError: at `validation`: a result of another form, folds that differ in their splits, no "train", an empty
@@ -82,7 +82,7 @@ def make_folds(
     parts = {split: [fold[split] + start for fold in folds] for split in folds[0]}
     own: dict[str, str] = {}
     for name, (first, last) in table.offsets.items():
-        split = _ALIASES.get(name, name)
+        split = split_meant(name, table.offsets)
         if split in own:
             raise ConfigError("dataset", f"its splits {own[split]!r} and {name!r} both mean {split!r}; rename one")
         own[split] = name
@@ -120,7 +120,7 @@ def replaced_splits(table: Table, folds: Folds) -> list[str]:
     return [
         name
         for name, (first, last) in table.offsets.items()
-        if not first <= folds.indices[_ALIASES.get(name, name)][0, 0] < last
+        if not first <= folds.indices[split_meant(name, table.offsets)][0, 0] < last
     ]
 
 
@@ -161,7 +161,7 @@ def _checked(fold: Any, number: int, num_train: int) -> dict[str, np.ndarray]:
     for name, values in fold.items():
         if not isinstance(name, str) or not name:
             raise ConfigError("validation", f"fold {number} has the split name {name!r}; split names are strings")
-        split = _ALIASES.get(name, name)
+        split = split_meant(name, [other for other in fold if isinstance(other, str)])
         if split in parts:
             raise ConfigError("validation", f"fold {number} names the split {split!r} twice ({listed(fold)})")
         parts[split] = _checked_indices(values, f"fold {number}, split {name!r}", num_train)

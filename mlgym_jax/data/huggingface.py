@@ -45,7 +45,8 @@ def huggingface(
     `parquet`. Class labels are classes with their names.
 
     Args:
-        path: the folder that was saved. Its splits are train, val or validation, and test, others by their names.
+        path: the folder that was saved. Its splits are train, val (or validation, valid, dev) and test, others
+            by their names.
         inputs: the column or columns to predict from; by default the only one of images, else all but the target.
         target: the column to predict; by default the only one of class labels.
         task, categorical, missing, fields: as of `parquet`; a column of a field is no input by default.

@@ -13,7 +13,7 @@ from mlgym_jax.data.npz_files import file_at
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _KINDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "test": "test"}
+_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
 @register("dataset", "image_folder")
@@ -34,7 +34,7 @@ def image_folder(
 
     Args:
         path: the folder. It has splits if one of its folders is named `train`; then all others are val (valid,
-            validation) and test.
+            validation, dev) and test.
         size: the side, or (height, width), that all images are brought to; by default all have that of the first.
         channels: 3 for colour, 1 for grey, 4 with transparency.
         fit: what becomes of another aspect ratio: "crop" the middle, "pad" with black, or "stretch".

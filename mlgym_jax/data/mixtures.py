@@ -23,6 +23,7 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.sources import Place, Source, source_of
 from mlgym_jax.data.streams import StreamedTable
+from mlgym_jax.data.validation import common_names
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 _LONGEST = 1 << 16  # places of a pattern
@@ -193,6 +194,7 @@ def mixture(*, sources: Mapping[str, Any], weights: Mapping[str, float] | None =
         raise ConfigError("dataset.sources", "it is empty; write sources=dict(photos=component(…), …)")
     (_, first), *_ = sources.items()
     parts: dict[str, dict[str, Source]] = {}
+    names = dict(zip(sources, common_names([*sources.values()]), strict=True))
     for name, dataset in sources.items():
         for what in ("num_classes", "feature_names", "class_names", "categories", "mask_token", "pad_token"):
             found, wanted = getattr(dataset, what), getattr(first, what)
@@ -210,7 +212,7 @@ def mixture(*, sources: Mapping[str, Any], weights: Mapping[str, float] | None =
         for split, content in dataset.splits.items():
             if not hasattr(content, "__len__"):
                 raise ConfigError(f"dataset.sources.{name}", f"its split {split!r} has no end; a mixture needs one")
-            parts.setdefault(split, {})[name] = source_of(content, split)
+            parts.setdefault(names[name][split], {})[name] = source_of(content, split)
     shares = None
     if weights is not None:
         shares = shares_of(weights, {name: len(source) for name, source in parts["train"].items()})

@@ -15,7 +15,7 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 Task = Literal["classification", "regression"]
-_SPLITS = ("train", "val", "validation", "test")
+_SPLITS = ("train", "val", "validation", "valid", "dev", "test")
 
 
 def file_at(path: str, parameter: str = "path") -> Path:
@@ -46,8 +46,8 @@ def npz(*, path: str, arrays: Mapping[str, Any] | None = None, task: Task | None
     """Read arrays from a NumPy archive (`np.savez`, `np.savez_compressed`).
 
     An archive with the arrays `inputs` and `targets` is one split, "train". Names of the form `split/field` or
-    `split_field`, such as `train/inputs` and `test_targets`, give several (train, val or validation, test). For any
-    other naming say which array is what: `arrays=dict(train=dict(inputs="x_train", targets="y_train"))`.
+    `split_field`, such as `train/inputs` and `test_targets`, give several (train; val, validation, valid or dev; test).
+    For any other naming say which array is what: `arrays=dict(train=dict(inputs="x_train", targets="y_train"))`.
 
     Args:
         path: the file.

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import decimal
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from mlgym_jax.errors import ConfigError
 
 _EXACT = 2.0**53  # whole numbers below this are float64, each of them
+_BEYOND_FLOAT32 = 2.0**24  # and below this float32
+_TINY = float(np.finfo(np.float32).tiny)
 # Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
 MOVED, MOVED_TARGETS = 1e-3, 1e-2
 
@@ -62,19 +64,71 @@ def moved(array: np.ndarray | None) -> float:
     return moved_by_float32(array)
 
 
-def moved_by_float32(array: np.ndarray) -> float:
-    """Return the same of numbers of any type."""
-    columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, None]
-    moved = np.zeros(columns.shape[1])
+def moved_by_float32(array: np.ndarray, floats: int = 1) -> float:
+    """Return the same of numbers of any type.
+
+    Args:
+        floats: by how many float32 numbers, whose sum it is, a value is kept.
+    """
     largest = 0.0
-    for number in range(len(moved)):
-        column = columns[:, number].astype(np.float64)
-        column = column[~np.isnan(column)]  # missing values lose nothing
-        spread = column.std() if column.size and np.isfinite(column).all() else 0.0
+    for column in _columns(array):
+        size = np.abs(column).max() if column.size else 0.0
+        spread = (column / size).std() * size if 0 < size < np.inf else 0.0  # squares of tiny numbers are 0
         if spread > 0:
+            left = column
             with np.errstate(over="ignore"):  # which is told of elsewhere
-                largest = max(largest, float(np.abs(column - column.astype(np.float32)).max() / spread))
+                for _ in range(floats):
+                    left = left - left.astype(np.float32)
+                largest = max(largest, float(np.abs(left).max() / spread))
     return largest
+
+
+def loses_digits(array: np.ndarray) -> bool:
+    """Tell whether float32 loses what an encoding needs of inputs: much of their spread, or what tells names apart."""
+    return moved(array) > MOVED or any(map(_merged, _columns(array) if array.dtype == np.float64 else ()))
+
+
+def _merged(column: np.ndarray) -> bool:
+    """Tell whether float32 makes different whole numbers one."""
+    if not column.size or not _BEYOND_FLOAT32 <= np.abs(column).max() < np.inf or (column != np.rint(column)).any():
+        return False
+    with np.errstate(over="ignore"):
+        return np.unique(column).size > np.unique(column.astype(np.float32)).size
+
+
+def _columns(array: np.ndarray) -> Iterator[np.ndarray]:
+    """Return each column as float64[n], without what is missing, which loses nothing."""
+    columns = array.reshape(-1, array.shape[-1]) if array.ndim > 1 else array[:, None]
+    for number in range(columns.shape[1]):
+        column = columns[:, number].astype(np.float64)
+        yield column[~np.isnan(column)]
+
+
+def check_not_lost(array: np.ndarray, narrow: np.ndarray, where: str) -> None:
+    """Refuse 64-bit numbers all of which are 0 in 32 bits, such as weights of 1e-50."""
+    if array.dtype == np.float64 and array.any() and not narrow.any():
+        raise ConfigError("dataset", f"{where}: all values are too small for 32-bit floats; multiply them")
+
+
+def check_two_floats(inputs: np.ndarray, where: str) -> None:
+    """Refuse inputs of which even two 32-bit floats lose the digits, as microseconds since 1970 within a minute.
+
+    Of numbers that are neither whole nor tiny the last digits of 64 bits are rounding.
+    """
+    for column in _columns(inputs):
+        size = float(np.abs(column).max(initial=0))
+        if 0 < size < _TINY and np.ptp(column) > 0:
+            raise ConfigError(
+                "dataset",
+                f"{where}: some values are too small for 32-bit floats, the largest is {size:.6g}; multiply them",
+            )
+        whole = size >= _BEYOND_FLOAT32 and bool((column == np.rint(column)).all())
+        if whole and (moved := moved_by_float32(column, floats=2)) > MOVED:
+            raise ConfigError(
+                "dataset",
+                f"{where}: its values ({column.min():.17g} … {column.max():.17g}) are so far from 0 that two 32-bit "
+                f"floats move them by up to {moved:.2g} of their standard deviation; subtract a constant",
+            )
 
 
 def check_digits(given: Sequence[object], column: np.ndarray, where: str, path: str, categorical: str) -> None:
@@ -105,6 +159,10 @@ def check_precision(targets: np.ndarray | None, where: str) -> None:
     moved = moved_by_float32(targets)
     if moved > MOVED_TARGETS:
         low, high = targets.min(), targets.max()
+        if max(abs(low), abs(high)) < _TINY:
+            raise ConfigError(
+                "dataset", f"{where}: its values ({low} … {high}) are too small for 32-bit floats; multiply them"
+            )
         raise ConfigError(
             "dataset",
             f"{where}: its values ({low} … {high}) are so far from 0 that 32-bit floats move them by up to "

@@ -16,7 +16,7 @@ from mlgym_jax.data.sources import Unread
 from mlgym_jax.data.tfds_builders import cache_folder
 from mlgym_jax.errors import ConfigError, listed, nearest
 
-_SPLITS = ("train", "validation", "val", "test")
+_SPLITS = ("train", "validation", "val", "valid", "dev", "test")
 _DESCRIPTION = "dataset_info.json"  # what TFDS writes last into the folder of a prepared data set
 
 
@@ -42,7 +42,7 @@ def tfds(
         data_dir: the folder that holds prepared data sets by name; by default those of `digits`, then TFDS's own
             ($TFDS_DATA_DIR, else ~/tensorflow_datasets).
         splits: split -> TFDS's name for it, slices included: `dict(train="train[:1000]", test="test")`. By default
-            those of the data set's that are named train, validation, val or test.
+            those of the data set's that are named train, validation (or val, valid, dev) or test.
         inputs: the feature that becomes the field `inputs`; by default the first of the data set's supervised pair.
             The other numeric features keep their names.
         targets: the feature that becomes `targets`; by default the second of that pair.

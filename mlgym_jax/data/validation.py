@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -28,6 +28,26 @@ from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
 _DEFAULT_VAL = 0.2
+_VAL = ("valid", "dev")  # what validates is called that, too, where nothing is called val or validation
+
+
+def split_meant(name: str, names: Collection[str]) -> str:
+    """Return which split a name means among `names`: "val" for "validation", "valid" and "dev", in any case."""
+    small = name.lower()
+    if small in _VAL and not any(other.lower() in ("val", "validation") for other in names):
+        return "val"
+    if small == "validation":
+        return "val"
+    return small if small in ("val", "test") and small not in names else name
+
+
+def common_names(datasets: Sequence[Dataset]) -> list[dict[str, str]]:
+    """Return of each dataset its splits' names in all of them together: one for those that mean the same."""
+    meant = [{name: split_meant(name, one.splits) for name in one.splits} for one in datasets]
+    spelled: dict[str, set[str]] = {}
+    for name, split in (pair for own in meant for pair in own.items()):
+        spelled.setdefault(split, set()).add(name)
+    return [{name: name if len(spelled[split]) == 1 else split for name, split in own.items()} for own in meant]
 
 
 @runtime_checkable
@@ -119,7 +139,7 @@ def holdout(
     def split(dataset: Dataset, seed: int) -> list[Fold]:
         train = dataset.splits["train"]
         num_examples = split_length(train)
-        own = any(name in dataset.splits for name in ("val", "validation"))
+        own = any(split_meant(name, dataset.splits) == "val" for name in dataset.splits)
         fractions = _checked_fractions(val if val is not None else 0.0 if own else _DEFAULT_VAL, test)
         if groups is not None:
             return [_of_groups(dataset, groups, fractions, seed)]

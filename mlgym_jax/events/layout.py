@@ -74,7 +74,7 @@ _SPELLED = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf}
 
 def is_id(text: str) -> bool:
     """Tell whether a text may name a run: it is a part of paths and addresses. Hidden folders are no runs."""
-    return re.fullmatch(ID_PATTERN, text) is not None
+    return isinstance(text, str) and re.fullmatch(ID_PATTERN, text) is not None
 
 
 def group_name(index: int) -> str:

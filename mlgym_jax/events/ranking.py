@@ -10,6 +10,12 @@ from typing import Any
 _SECTIONS = ("refit", "validation", "checkpointing", "early_stopping", "search")
 _LOWER_IS_BETTER = re.compile("loss|error|perplexity|brier|calibration|mse|mae|nll", re.IGNORECASE | re.ASCII)
 
+_HIGHER_IS_BETTER = re.compile(
+    "accuracy|precision|recall|specificity|f1|fbeta|auroc|aupr|auc|kappa|matthews|corr|r2|variance|top_k|score|likelihood"
+    "|reward|iou|dice|bleu|psnr|ssim",
+    re.IGNORECASE | re.ASCII,
+)
+
 
 def default_monitor(names: Sequence[str], config: Any) -> tuple[str | None, str]:
     """Return the score to rank by, and which of its values are better: (monitor, `max` or `min`).
@@ -43,13 +49,28 @@ def default_mode(name: str, config: Any) -> str:
     It is what the config says where it monitors this score, in any split; else `min` for a loss or an error, by the
     name of the score or of the metric's component.
     """
+    name = str(name)
+    return _said_mode(name, config) or ("min" if _LOWER_IS_BETTER.search(_words_of(name, config)) else "max")
+
+
+def is_guess(name: str, config: Any) -> bool:
+    """Tell whether nothing says that `default_mode` is right: neither the config nor the names of score and metric."""
+    words = _words_of(name, config)
+    return not (_said_mode(name, config) or _LOWER_IS_BETTER.search(words) or _HIGHER_IS_BETTER.search(words))
+
+
+def _said_mode(name: str, config: Any) -> str | None:
     for section in (_mapping(_mapping(config).get(one)) for one in _SECTIONS):
         monitor, mode = section.get("monitor"), section.get("mode")
         if isinstance(monitor, str) and mode in ("min", "max") and _metric_of(monitor) == _metric_of(name):
             return mode
+    return None
+
+
+def _words_of(name: str, config: Any) -> str:
     metric = _mapping(_mapping(_mapping(config).get("metrics")).get("".join(name.split("/")[1:2])))
     component = metric.get("component")
-    return "min" if _LOWER_IS_BETTER.search(f"{name} {component if isinstance(component, str) else ''}") else "max"
+    return f"{name} {component if isinstance(component, str) else ''}"
 
 
 def _metric_of(name: str) -> str:

@@ -38,7 +38,7 @@ def parse_mesh(text: str) -> MeshSizes:
         MlgymError: another text.
     """
     sizes: dict[str, int] = {}
-    for part in text.split(","):
+    for part in str(text).split(","):
         axis, _, size = part.strip().partition(":")
         if axis not in MeshSizes._fields or axis in sizes or not re.fullmatch("0*[1-9][0-9]{0,8}", size):
             hint = "." if axis in MeshSizes._fields else nearest(axis, MeshSizes._fields)
@@ -72,7 +72,7 @@ def use_devices(number: int | None, mesh: MeshSizes | None = None, *, like: int 
             "JAX_DISABLE_JIT, or jax.disable_jit(): programs are compiled before training begins, which that forbids. "
             "Leave it out; values inside of a step are seen with jax.debug.print('{}', x)"
         )
-    if number is not None and number < 1:
+    if number is not None and not (isinstance(number, int) and number >= 1):
         raise MlgymError(f"--devices={number}: at least 1 is expected")
     needed = None if mesh is None else mesh.num_devices
     if number is not None and needed is not None and needed > number:

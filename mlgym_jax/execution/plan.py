@@ -110,7 +110,7 @@ def parse_plan(text: str) -> PlanRequest:
     if text in ("auto", "tune"):
         return PlanRequest(tune=text == "tune")
     batching, loop, chunk = None, None, None
-    for part in text.split("+"):
+    for part in str(text).split("+"):
         if part in BATCHINGS and batching is None:
             batching = part
         elif part in LOOPS and loop is None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, overload
 
 from mlgym_jax.config.html_table import html_line, html_table
-from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.errors import MlgymError, listed, nearest, path_of
 from mlgym_jax.events import layout, run_summary
 from mlgym_jax.events.annotation_log import annotate, read_annotations
 from mlgym_jax.events.annotations import (
@@ -244,7 +244,7 @@ def checked_storage(event_storage: str | os.PathLike[str]) -> str:
     Raises:
         MlgymError: there is no such folder.
     """
-    storage = os.fspath(event_storage)
+    storage = path_of(event_storage, "a folder of runs")
     if not os.path.isdir(storage):
         raise MlgymError(f"{storage}: there is no such folder of runs; name one by --event_storage=DIR")
     return storage

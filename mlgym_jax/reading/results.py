@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.data import given
-from mlgym_jax.errors import MlgymError, listed
+from mlgym_jax.errors import MlgymError, listed, path_of
 from mlgym_jax.events import default_mode, layout, project_log
+from mlgym_jax.events.ranking import is_guess
 from mlgym_jax.events.selection import selected
 from mlgym_jax.events.verdict import verdict
 from mlgym_jax.events.views import ExperimentView, RunView
@@ -141,7 +142,7 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         from mlgym_jax.checkpoint.safetensors_files import write_safetensors
 
         metadata = {"run_id": self._run.run_id, "experiment_id": str(self.experiment_id)}
-        write_safetensors(self.restore(epoch), os.fspath(path), metadata)
+        write_safetensors(self.restore(epoch), path_of(path, "the file to write"), metadata)
 
     def export(self, folder: str | os.PathLike[str], epoch: int | None = None) -> None:
         """Write a folder that predicts without this package: program, weights, description, `predict.py`.
@@ -154,7 +155,9 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         """
         from mlgym_jax.reading.exported import write_exported
 
-        write_exported(os.fspath(folder), self._run.run_dir, self._run.view, [self._predictor(epoch)])
+        write_exported(
+            path_of(folder, "the folder to write"), self._run.run_dir, self._run.view, [self._predictor(epoch)]
+        )
 
     def predict(self, inputs: Any, *, epoch: int | None = None, batch_size: int = 1024, as_frame: bool = False) -> Any:
         """Return the model's outputs for `inputs`, n examples that are not encoded yet, as numpy arrays.
@@ -261,6 +264,8 @@ class RunResult(RunInHtml, Plotted):
             MlgymError: an unknown monitor or mode, or no finite score.
         """
         view, epoch = self.view.best(monitor, mode)
+        if mode is None and is_guess(monitor, self.view.config):
+            _LOG.warning("%s: nothing says which is better, so the largest is the best; write mode='min' else", monitor)
         return ExperimentResult(self, view, best_epoch=epoch, chosen_by=monitor)
 
     def ensemble(self, rule: str) -> Ensemble:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from mlgym_jax.config.words import is_sweep
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, described
 from mlgym_jax.search.refit import length_of
 from mlgym_jax.study.job import Job
 
@@ -30,6 +30,8 @@ def change(
             )
         if is_sweep(config[name]) or is_sweep(value):
             raise ConfigError(name, "it is swept, which would make other experiments; a resumed run cannot change it")
+        if name in longer and not isinstance(value, int):
+            raise ConfigError(name, f"found {described(value)}, an integer is expected")
         if name in longer and value < config[name]:
             raise ConfigError(name, f"the run has {config[name]} already, {value} is fewer")
         config[name] = value

@@ -18,7 +18,7 @@ from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, plain
 from mlgym_jax.data import given
-from mlgym_jax.errors import DiskError, MlgymError
+from mlgym_jax.errors import DiskError, MlgymError, path_of
 from mlgym_jax.events import LiveView, RunView, layout, project_log
 from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.compile_cache import use_compile_cache
@@ -108,7 +108,7 @@ def run(
         with seldom_collected():
             study, request, used = ready(config, plan, devices, mesh=mesh, trust=trust)
         own = sources.kept(study.config, source_file(config))
-        storage = os.path.abspath(os.fspath(event_storage))
+        storage = os.path.abspath(path_of(event_storage, "a folder for runs"))
         record = provenance.describe(
             source=source_file(config), fingerprints=study.fingerprints(), config_hash=config_hash(study.config)
         )

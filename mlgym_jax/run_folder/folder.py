@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mlgym_jax.config.words import canonical_json
-from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest
+from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest, path_of
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.claim import claimed, is_empty, never_began
@@ -137,7 +137,7 @@ def require(run_dir: str | os.PathLike[str]) -> str:
     Raises:
         MlgymError: there is none; what is there is named.
     """
-    given = os.fspath(run_dir)
+    given = path_of(run_dir, "a run")
     folder = os.path.abspath(given)
     is_run = os.path.isfile(os.path.join(folder, layout.LOG))
     if not is_run and os.path.basename(given) == given and runs_in(layout.STORAGE):

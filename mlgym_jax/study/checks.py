@@ -13,6 +13,7 @@ from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
+from mlgym_jax.data.validation import split_meant
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
 from mlgym_jax.search.strategy import Assignment
@@ -56,6 +57,7 @@ def check_refit(
 
 def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the splits to evaluate that there are."""
+    wanted = [*dict.fromkeys(split if split in sizes else split_meant(split, ()) for split in wanted)]
     for split in wanted:
         if split not in sizes and split not in ("train", "val", "test"):
             raise ConfigError("evaluation_splits", f"no split {split!r}{nearest(split, sizes)} Splits: {listed(sizes)}")

@@ -17,12 +17,14 @@ from mlgym_jax.components.graph import Components, build_components
 from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import check_chosen, plain, validated
 from mlgym_jax.data.column_codes import encoded_by
-from mlgym_jax.data.dataset import INPUTS_REST, Table, to_arrays
+from mlgym_jax.data.dataset import Table, to_arrays
 from mlgym_jax.data.fold_tables import one_class_parts
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.data.grouped import shared_groups
 from mlgym_jax.data.loaders import Stream
+from mlgym_jax.data.lost_digits import said_of_lost_digits
 from mlgym_jax.data.streams import to_stream
+from mlgym_jax.data.validation import split_meant
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
@@ -314,16 +316,13 @@ def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
             said.update(shared_groups(table, groups, own))
         for split in replaced:
             first, last = table.offsets[split]
-            use = "; component('holdout', val=0.0) uses it" if split.startswith("val") else ""
+            use = "; component('holdout', val=0.0) uses it" if split_meant(split, table.offsets) == "val" else ""
             said.add(
                 f"config.validation: {name!r} draws the split from 'train', so the dataset's own split {split!r} "
                 f"({last - first} examples) is not used{use}"
             )
-        if any(field.startswith(INPUTS_REST) for field in table.arrays) and "encoding" not in components:
-            said.add(
-                "config.dataset: some inputs are so far from 0 for their spread that 32-bit floats lose their digits; "
-                "config.encoding = component('standardise') keeps them"
-            )
+        if lost := said_of_lost_digits(table, components.get("encoding")):
+            said.add(lost)
     for text in sorted(said):
         _LOG.warning("%s", text)
 

@@ -11,6 +11,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.components.parameters import beyond_float32
 from mlgym_jax.components.tree import owner_of
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.calling import Rewired
@@ -341,4 +342,6 @@ def _values(group: Group, path: str) -> np.ndarray:
                 f"found {value}, allowed are {limits.min} to {limits.max}: a swept value is one of {limits.bits} bits; "
                 "write a smaller one, or one value instead of grid(…)",
             )
+        if isinstance(value, float) and (reason := beyond_float32(value)):
+            raise ConfigError(path, f"found {value}, {reason}")
     return np.array(values, kind)

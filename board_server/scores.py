@@ -215,11 +215,11 @@ def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
             "names=val/*, experiments=0-99 or epochs=1-100, or take format=binary"
         )
     line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
+    writer = csv.writer(line, lineterminator="\r\n")  # what it ends lines by, either half, it quotes
 
     def written(row: list[Any]) -> str:
         writer.writerow([_harmless(value) for value in row])
-        text = line.getvalue()
+        text = line.getvalue().removesuffix("\r\n") + "\n"
         line.seek(0)
         line.truncate()
         return text

@@ -288,11 +288,12 @@ def test_the_seconds_trained_know_no_pause(tmp_path):
 
 def test_csv_holds_everything_and_no_formula(tmp_path):
     events = study_events(experiments=2, epochs=2)
-    events[2]["payload"]["hyperparameters"] = {"model.name": "=HYPERLINK(1)", "rate": 0.5}
+    events[2]["payload"]["hyperparameters"] = {"model.name": "=HYPERLINK(1)", "rate": 0.5, "odd": "\r=1"}
     write_run(tmp_path, events)
     status, headers, body = Client(tmp_path)(f"/grid_searches/{RUN}/scores?format=csv")
-    rows = list(csv.DictReader(io.StringIO(body.decode())))
+    rows = list(csv.DictReader(io.StringIO(body.decode(), newline="")))
     assert status == 200 and headers["Content-Type"].startswith("text/csv")
+    assert rows[0]["odd"] == "'\r=1" and body.count(b"\r") == 2  # a line that ends there would begin with a formula
     assert [(row["experiment_id"], row["epoch"], row["val/accuracy"]) for row in rows] == [
         ("0", "1", "0.1"),
         ("0", "2", "0.2"),

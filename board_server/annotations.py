@@ -22,6 +22,7 @@ from mlgym_jax.events.annotation_log import (
     annotation_lines,
 )
 from mlgym_jax.events.annotations import Annotations, Change, change_of, checked_name, project_annotations
+from mlgym_jax.events.values import readable
 
 annotations = Blueprint("annotations", __name__)
 _MAX_BODY_BYTES = 1 << 19  # a note of the largest size, each of its characters escaped
@@ -86,7 +87,7 @@ def _events(lines: list[bytes]) -> list[dict[str, Any]]:
     found = []
     for line in lines:
         try:
-            found.append(decode(line))
+            found.append(decode(readable(line)))
         except ValueError:
             continue
     return found

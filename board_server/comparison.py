@@ -19,6 +19,7 @@ from board_server.state import board
 from mlgym_jax.events import RunView, encode, layout
 from mlgym_jax.events.comparison import Side, compared, side
 from mlgym_jax.events.files import at_once
+from mlgym_jax.events.values import readable
 
 comparison = Blueprint("comparison", __name__)
 _MAX_RUNS = 50
@@ -77,7 +78,7 @@ def _record(run: Run) -> tuple[Any, Mapping[str, Any]]:
         run.checked_inside(path)
         with open(path, "rb", opener=at_once) as file:
             status = os.fstat(file.fileno())
-            found = msgspec.json.decode(file.read(_RECORD_BYTES))
+            found = msgspec.json.decode(readable(file.read(_RECORD_BYTES)))
     except (NotFound, OSError, ValueError, RecursionError):
         return None, {}
     return (status.st_ino, status.st_size, status.st_mtime_ns), found if isinstance(found, dict) else {}

@@ -12,6 +12,7 @@ from mlgym_jax.events import layout
 # As `write_whole` names what it has not finished; boards before wrote `.receiving-…`.
 _TEMPORARY = re.compile(r".+\.[0-9a-f]{8}\.tmp|\.receiving-.+")
 _MARK = re.compile(rf"({re.escape(layout.PUBLISHED_MARK)})\.[0-9a-f]{{8}}\.tmp")
+_NAMELESS = re.compile(r"\..+\.[0-9a-f]{8}\.tmp")  # folders of new runs, before they have their names
 _UPLOAD = re.compile(r".+\.safetensors\.part")
 _UPLOAD_SECONDS = 7 * 24 * 3600.0  # so long an upload that was broken off may be gone on with
 
@@ -23,7 +24,8 @@ def remove_leftovers(folder: str, run_ids: Iterable[str], *, started: float) -> 
         started: since when this board runs, in unix seconds; what is younger may be under way.
     """
     runs = [run for run in (os.path.join(folder, run_id) for run_id in run_ids) if not os.path.islink(run)]
-    return sum(_of_received(run, started) if _is_received(run) else _of_unborn(run, started) for run in runs)
+    num_removed = sum(_of_received(run, started) if _is_received(run) else _of_unborn(run, started) for run in runs)
+    return num_removed + sum(_of_nameless(path, started) for path in _nameless(folder))
 
 
 def _is_received(run: str) -> bool:
@@ -50,6 +52,25 @@ def _of_unborn(run: str, started: float) -> int:
             num_removed = sum(_remove(os.path.join(run, name), started) for name in names)
             os.rmdir(run)
     return num_removed
+
+
+def _nameless(folder: str) -> list[str]:
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        return [one.path for one in entries if _NAMELESS.fullmatch(one.name) and one.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _of_nameless(path: str, started: float) -> int:
+    """Remove a folder in which there is no more than the mark of received runs."""
+    with contextlib.suppress(OSError):
+        names = os.listdir(path)
+        is_old = os.stat(path).st_mtime < started
+        if is_old and all(name == layout.PUBLISHED_MARK or _MARK.fullmatch(name) for name in names):
+            for name in names:
+                os.unlink(os.path.join(path, name))
+            os.rmdir(path)
+            return 1
+    return 0
 
 
 def _remove(path: str, older_than: float) -> int:

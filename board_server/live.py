@@ -20,7 +20,7 @@ from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.run import Run
 from board_server.run_log import Cursor
 from mlgym_jax.events import decode
-from mlgym_jax.events.values import TOO_MANY, has_too_many_values
+from mlgym_jax.events.values import TOO_MANY, has_too_many_values, readable
 
 Send = Callable[[str], Awaitable[None]]
 
@@ -53,12 +53,12 @@ class Frame(NamedTuple):
 
 
 def read_frame(run: Run, cursor: Cursor, *, max_bytes: int = _SENT_FRAME_BYTES, max_events: int = 10_000) -> Frame:
-    """Read what follows `cursor`; damaged lines are left out, and their ids with them."""
+    """Read what follows `cursor`; damaged lines, and too heavy ones, are left out, and their ids with them."""
     lines, end = run.log.read(cursor, max_bytes=max_bytes, max_events=max_events)
     events = []
     for event_id, line in enumerate(lines, cursor.event_id):
         try:
-            decode(line)
+            decode(readable(line))
             events.append((event_id, line.decode()))
         except ValueError:
             continue

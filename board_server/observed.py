@@ -23,6 +23,7 @@ from board_server.run import Run
 from board_server.run_log import Cursor
 from board_server.state import board
 from mlgym_jax.events import layout
+from mlgym_jax.events.values import readable
 
 observed = Blueprint("observed", __name__)
 _BLOCK_BYTES = 1 << 20
@@ -128,14 +129,14 @@ def _newest(places: list[_Place]) -> list[_Place]:
 
 
 def _read(run: Run, places: Iterable[_Place]) -> Iterable[bytes]:
-    """Yield lines that are JSON; what is no JSON is passed over, as it is anywhere else."""
+    """Yield lines that are JSON; what is none, or too heavy, is passed over, as it is anywhere else."""
     if not (places := list(places)):
         return  # there may be no log yet
     with open(run.log.path, "rb", buffering=0) as file:
         for offset, size, _ in places:
             line = os.pread(file.fileno(), size, offset)
             try:
-                msgspec.json.decode(line)
+                msgspec.json.decode(readable(line))
             except (ValueError, RecursionError):
                 continue
             yield line

@@ -12,6 +12,7 @@ from board_server.file_work import Lane
 from board_server.precedence import ASKED
 from board_server.run_log import Cursor, RunLog
 from mlgym_jax.events import ExperimentView, RunView, apply_lines
+from mlgym_jax.events.values import readable
 
 Found = TypeVar("Found")
 
@@ -124,7 +125,7 @@ class Projected:
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break
-            apply_lines(self._view, lines)
+            apply_lines(self._view, map(readable, lines))
             self._cursor = cursor
         return self._made(make)
 

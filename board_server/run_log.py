@@ -10,7 +10,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
-MAX_LINE_BYTES = 1 << 25  # what is longer is damaged, and no more of it is read than where it ends
+from mlgym_jax.events.values import MAX_LINE_BYTES  # of what is longer no more is read than where it ends
+
 _TOO_LONG = b"too long"  # which is no JSON, either
 _BLOCK_BYTES = 1 << 16
 _SEARCHED_BYTES = 1 << 20

@@ -21,6 +21,7 @@ from mlgym_jax.events.curves_binary import Series, Times, curves_in_binary
 _MAX_PATTERN = 200
 _MAX_PATTERNS = 100
 _MAX_RANGES = 1_000
+_MAX_CELLS = 1 << 25  # of a table, which is made whole
 
 
 class Choice(NamedTuple):
@@ -198,27 +199,37 @@ def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choic
 
 
 def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
-    """Yield the chosen scores as lines of CSV, one an experiment and epoch; `points` thins nothing here."""
+    """Yield the chosen scores as lines of CSV, one an experiment and epoch; `points` thins nothing here.
+
+    Raises:
+        WrongRequest: a table of too many cells.
+    """
     experiments = list(chosen(view, choice))
     hyperparameters = list(dict.fromkeys(name for one in experiments for name in one.hyperparameters))
     scores = list(dict.fromkeys(name for one in experiments for name in one.history if choice.names(name)))
+    spans = [range(*_part(columns.epochs(one), choice).indices(one.epochs)) for one in experiments]
+    num_rows, num_columns = sum(map(len, spans)), len(hyperparameters) + len(scores) + 3
+    if (num_rows + len(experiments)) * num_columns > _MAX_CELLS:
+        raise WrongRequest(
+            f"csv: {num_rows:,} rows of {num_columns:,} columns; a table has at most {_MAX_CELLS:,} cells: choose by "
+            "names=val/*, experiments=0-99 or epochs=1-100, or take format=binary"
+        )
     line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\n")
+    writer = csv.writer(line, lineterminator="\r\n")  # what it ends lines by, either half, it quotes
 
     def written(row: list[Any]) -> str:
         writer.writerow([_harmless(value) for value in row])
-        text = line.getvalue()
+        text = line.getvalue().removesuffix("\r\n") + "\n"
         line.seek(0)
         line.truncate()
         return text
 
     yield written(["experiment_id", "fold", *hyperparameters, "epoch", *scores])
-    for one in experiments:
-        begin, end, _ = _part(columns.epochs(one), choice).indices(one.epochs)
+    for one, span in zip(experiments, spans, strict=True):
         values = [one.hyperparameters.get(name) for name in hyperparameters]
         fixed = [one.experiment_id, one.fold, *values]
         rows = one.rows()
-        for index in range(begin, end):
+        for index in span:
             epoch = one.epoch_numbers[index]
             if epoch % choice.every == 0:
                 yield written([*fixed, epoch, *(rows[index].get(name) for name in scores)])

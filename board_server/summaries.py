@@ -18,10 +18,10 @@ import msgspec
 
 from board_server.file_work import Lane
 from board_server.precedence import ASKED
-from board_server.run_log import MAX_LINE_BYTES
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import RunView, apply_lines, layout, run_summary
 from mlgym_jax.events.run_summary import EMPTY, Key
+from mlgym_jax.events.values import MAX_LINE_BYTES, readable
 
 _BLOCK_BYTES = 1 << 20
 _END_BYTES = 1 << 10  # by which a log is known again
@@ -151,7 +151,7 @@ class Summaries:
             ASKED.give_way()
             at += len(block)
             *lines, rest = (rest + block).split(b"\n")
-            apply_lines(growing.view, [line if len(line) <= MAX_LINE_BYTES else b"too long" for line in lines])
+            apply_lines(growing.view, map(readable, lines))
             if len(rest) > MAX_LINE_BYTES:
                 break  # no log of ours: what follows is not looked at
         growing.read_to(fd, at - len(rest))

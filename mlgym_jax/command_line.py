@@ -63,7 +63,7 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
             sys.stdout.flush()  # here, where it can still be said that there is no room
         return status
     except MlgymError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {_in_its_line(str(error), words)}", file=sys.stderr)
         answer_error(error)
         return FAILED if isinstance(error, DiskError) else WRONG_REQUEST
     except BrokenPipeError:
@@ -82,6 +82,15 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
         for number, handler in before.items():
             if handler is not None:  # one that is not Python's
                 signal.signal(number, handler)
+
+
+def _in_its_line(message: str, words: Sequence[str]) -> str:
+    """Return a message in which words of the command line, where it repeats them, end no line and steer no terminal."""
+    for word in words:
+        name, _, value = word.lstrip("-").partition("=")
+        for part in (word, name, value):
+            message = message.replace(part, re.sub(r"[\x00-\x1f\x7f]", lambda found: repr(found[0])[1:-1], part))
+    return message
 
 
 @contextlib.contextmanager

@@ -134,6 +134,8 @@ COMMAND_LINES = [
         "--config.num_epochs",
     ),
     bad("override without field", r"--config\.=3: a field is missing; write --config\.FIELD=VALUE", "--config.=3"),
+    bad("words of two lines", r"config\.a\\nb: no such field\. Fields here: ", "--config.a\nb=3"),
+    bad("two lines without field", r"--config\.=3\\n\\x1b: a field is missing; write", "--config.=3\n\x1b"),
     bad(
         "unknown field",
         r"config\.num_epoch: no such field; did you mean 'num_epochs'\? Fields here: ",

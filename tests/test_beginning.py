@@ -37,6 +37,8 @@ LEFT = {
     "half a config": ("config.json.0a1b2c3d.tmp",),
     "a config": ("config.json",),
     "all but the log": ("config.json", "config.py", "run.json"),
+    "sources": ("config.json", "config.py", "sources/a/b.py", "sources/c.py.0a1b2c3d.tmp"),
+    "data": ("config.json", "config.py", "data/arrays.npz", "data/dataset.json.0a1b2c3d.tmp"),
 }
 
 
@@ -45,6 +47,7 @@ def test_what_is_left_without_a_log_is_begun_by_its_id(study, begun, tmp_path, l
     (tmp_path / "cut").mkdir()
     for name in LEFT[left]:
         source = begun / name
+        (tmp_path / "cut" / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(source, tmp_path / "cut") if source.exists() else (tmp_path / "cut" / name).write_text("{")
     status, out, err = here("run", "--resume=cut", f"--event_storage={tmp_path}")
     assert (status, out, err.count("\n")) == (2, "", 1)
@@ -53,6 +56,7 @@ def test_what_is_left_without_a_log_is_begun_by_its_id(study, begun, tmp_path, l
     assert status == 0, err
     assert mg.load_run(tmp_path / "cut").status == "DONE"
     assert not list((tmp_path / "cut").rglob("*.tmp"))
+    assert not {"sources", "data"} & {path.name for path in (tmp_path / "cut").iterdir()}  # this study has none
 
 
 def test_a_killed_start_can_be_begun_again(study, tmp_path):
@@ -68,14 +72,17 @@ def test_a_killed_start_can_be_begun_again(study, tmp_path):
     assert run(study, tmp_path, "cut")[0] == 0
 
 
-@pytest.mark.parametrize("name", ["event_storage.log", "notes.txt", ".published", "0", "checkpoints"])
+KEPT = ["event_storage.log", "notes.txt", ".published", "0", "checkpoints", "data", "sources/mine.py"]
+
+
+@pytest.mark.parametrize("name", KEPT)
 def test_what_holds_anything_else_is_not_taken_over(study, tmp_path, name):
-    (tmp_path / "cut").mkdir()
+    (tmp_path / "cut" / name).parent.mkdir(parents=True)
     (tmp_path / "cut" / name).write_text("mine")
     status, out, err = run(study, tmp_path, "cut")
     assert (status, out, err.count("\n")) == (2, "", 1) and "is there already" in err
     assert ("--resume=cut" in err) == (name == "event_storage.log")
-    assert [path.name for path in (tmp_path / "cut").iterdir()] == [name]
+    assert [path.name for path in (tmp_path / "cut").iterdir()] == [name.split("/")[0]]
     assert (tmp_path / "cut" / name).read_text() == "mine"
 
 

@@ -288,11 +288,12 @@ def test_the_seconds_trained_know_no_pause(tmp_path):
 
 def test_csv_holds_everything_and_no_formula(tmp_path):
     events = study_events(experiments=2, epochs=2)
-    events[2]["payload"]["hyperparameters"] = {"model.name": "=HYPERLINK(1)", "rate": 0.5}
+    events[2]["payload"]["hyperparameters"] = {"model.name": "=HYPERLINK(1)", "rate": 0.5, "odd": "\r=1"}
     write_run(tmp_path, events)
     status, headers, body = Client(tmp_path)(f"/grid_searches/{RUN}/scores?format=csv")
-    rows = list(csv.DictReader(io.StringIO(body.decode())))
+    rows = list(csv.DictReader(io.StringIO(body.decode(), newline="")))
     assert status == 200 and headers["Content-Type"].startswith("text/csv")
+    assert rows[0]["odd"] == "'\r=1" and body.count(b"\r") == 2  # a line that ends there would begin with a formula
     assert [(row["experiment_id"], row["epoch"], row["val/accuracy"]) for row in rows] == [
         ("0", "1", "0.1"),
         ("0", "2", "0.2"),
@@ -300,6 +301,23 @@ def test_csv_holds_everything_and_no_formula(tmp_path):
         ("1", "2", "1.2"),
     ]
     assert rows[0]["model.name"] == "'=HYPERLINK(1)" and rows[0]["rate"] == "0.5" and rows[2]["seed"] == "1"
+
+
+def test_a_table_of_more_cells_than_a_board_makes_is_refused(tmp_path):
+    events = study_events(experiments=1, epochs=1)
+    events += [
+        {
+            "event_type": "experiment_config",
+            "creation_ts": 1,
+            "payload": {"experiment_id": n, "hyperparameters": {n: 1}},
+        }
+        for n in range(1, 6_000)
+    ]
+    write_run(tmp_path, events)
+    client = Client(tmp_path)
+    said = client.json(f"/grid_searches/{RUN}/scores?format=csv", 400)["error"]
+    assert "1 rows of 6,0" in said and "at most 33,554,432 cells" in said and "experiments=0-99" in said
+    assert client(f"/grid_searches/{RUN}/scores?format=csv&experiments=0-99")[0] == 200
 
 
 # --- events, files --------------------------------------------------------------------------------------------------

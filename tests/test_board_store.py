@@ -328,6 +328,7 @@ def test_what_a_killed_board_left_is_removed_when_it_starts_again(tmp_path):
         received / "checkpoints/received/0/1/model.safetensors.sha256.00000000.tmp": old,
         received / "checkpoints/received/0/1/optimizer.safetensors.part": week,
         tmp_path / "unborn/.published.01234567.tmp": old,
+        tmp_path / ".nameless.01234567.tmp/.published": old,
     }
     kept = {
         received / ".published": old,
@@ -337,17 +338,20 @@ def test_what_a_killed_board_left_is_removed_when_it_starts_again(tmp_path):
         local / "event_storage.log": old,
         local / "run.json.0a1b2c3d.tmp": old,  # a local run's own
         tmp_path / "strange/notes.txt": old,
+        tmp_path / ".strange.01234567.tmp/notes.txt": old,
+        tmp_path / ".young.01234567.tmp/.published": old,
     }
     for path, modified in (left | kept).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"half")
         os.utime(path, (modified, modified))
+    os.utime(tmp_path / ".young.01234567.tmp", (time.time() + 60,) * 2)  # another board makes it now
     with board(tmp_path) as server:
         limit = time.monotonic() + 10
         while any(path.exists() for path in left):
             assert time.monotonic() < limit, [str(path) for path in left if path.exists()]
             time.sleep(0.01)
-        assert all(path.exists() for path in kept)
+        assert all(path.exists() for path in kept) and not (tmp_path / ".nameless.01234567.tmp").exists()
         with server.publisher("unborn") as publisher:  # which would have been refused for ever
             assert say(publisher, frame(0)) == {"ack": 0}
 

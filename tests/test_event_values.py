@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from boards import RUN, study_events, write_run
 from test_board_rest import Client
 
 from mlgym_jax.events import decode, encode
@@ -44,3 +45,17 @@ def test_what_a_board_refuses_is_not_sent_to_it(tmp_path):
     with OutgoingLog(str(path), "remote") as log:
         (line,), _ = log.read(Position(), until=1)
     assert decode(line)["payload"]["reason"] == "too large"
+
+
+def test_a_log_of_the_boards_own_machine_is_shown_without_its_heavy_events(tmp_path):
+    heavy = [event({"lists": [[]] * 100_000}), {**event({"config": [[]] * 100_000}), "event_type": "job_scheduled"}]
+    heavy.append({**event({"samples": [[]] * 100_000}), "event_type": "system"})
+    write_run(tmp_path, [*study_events(experiments=1, epochs=2), *heavy, event({"text": "behind them"})])
+    client = Client(tmp_path)
+    num_others = client.json(f"/grid_searches/{RUN}")["event_id"] - len(heavy)
+    shown = client.json(f"/grid_searches/{RUN}/events")["data"]
+    assert [one["event_id"] for one in shown] == [*range(num_others), num_others + len(heavy)]
+    assert shown[-1]["data"]["payload"]["text"] == "behind them"
+    assert client.json(f"/grid_searches/{RUN}")["num_malformed"] == len(heavy)
+    assert client.json(f"/grid_searches/{RUN}/machine")["samples"] == []
+    assert client.json("/grid_searches")[0]["num_experiments"] == 1

@@ -161,11 +161,26 @@ def test_a_resume_makes_good_what_an_older_launch_left_out(undisturbed, tmp_path
     assert_same_outcome(outcome(run_dir), undisturbed[1])
 
 
-def test_a_damaged_step_that_alone_kept_a_row_names_it(undisturbed, tmp_path):
+def flipped(step):
+    path = next(path for path in sorted((step / "kept").rglob("0*")) if path.is_file())
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 1
+    path.write_bytes(bytes(data))
+
+
+DAMAGES = {
+    "no meta": lambda step: shutil.rmtree(step / "meta"),
+    "no rows": lambda step: shutil.rmtree(step / "kept"),
+    "a bit": flipped,
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES)
+def test_a_damaged_step_that_alone_kept_a_row_names_it(undisturbed, tmp_path, damage):
     """Step 2 alone keeps epoch 2 of experiment 1; the newest two steps are whole."""
     run_dir = pathlib.Path(shutil.copytree(undisturbed[0], tmp_path / "whole"))
     [step] = [step for step in steps(run_dir) if step.name == "2"]
-    shutil.rmtree(step / "meta")
+    DAMAGES[damage](step)
     status, _, err = here("run", "--resume=whole", f"--event_storage={tmp_path}", "--config.num_epochs=5", "--quiet")
     assert status == 0, err
     [skipped] = events(run_dir, "checkpoint_skipped")

@@ -162,18 +162,31 @@ class CheckpointStore:
                 if reason := refuse(saved.experiments, saved.row_epochs):
                     raise MlgymError(reason)
                 state = self._read(step, "state", len(saved.experiments))
-                if saved.kept:
-                    self._read(step, "kept", len(saved.kept))  # these rows are nowhere else
             except DiskError:
                 raise
             except MlgymError as error:
                 damaged[step] = str(error)
                 del self._saved[step]
                 continue
-            break
+            if self._keeps(step, damaged):
+                break
+        for step in sorted(self._saved)[:-1]:
+            self._keeps(step, damaged)
         for step, reason in sorted(damaged.items()):
             on_damage(step, reason, put_aside(self.folder, step))
         return (self._saved[max(self._saved)], state) if self._saved else None
+
+    def _keeps(self, step: int, damaged: dict[int, str]) -> bool:
+        """Whether the rows that a step alone keeps can be read; if not, note why, and know the step no more."""
+        try:
+            if kept := self._saved[step].kept:
+                self._read(step, "kept", len(kept))
+        except DiskError:
+            raise
+        except MlgymError as error:
+            damaged[step] = str(error)
+            del self._saved[step]
+        return step in self._saved
 
     def restore_row(self, experiment_id: int, epoch: int) -> TrainState:
         """Return one experiment's state after `epoch`, as numpy arrays with a typed key.

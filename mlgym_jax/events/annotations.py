@@ -24,6 +24,7 @@ import msgspec
 
 from mlgym_jax.errors import MlgymError, described, listed, nearest
 from mlgym_jax.events.codec import Event, decode
+from mlgym_jax.events.values import readable
 
 MAX_NOTE_BYTES = 1 << 16
 _MAX_NOTE_IN_A_ROW = 200  # characters
@@ -161,7 +162,7 @@ def project_annotations(lines: Iterable[bytes]) -> Annotations:
     found = Annotations()
     for line in filter(None, lines):
         try:
-            event = decode(line)
+            event = decode(readable(line))
             kind, payload = _KINDS.get(event["event_type"]), event["payload"]
             if kind is not None:
                 fields = {name: payload[name] for name in kind.__struct_fields__ if name in payload}

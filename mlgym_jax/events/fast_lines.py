@@ -11,7 +11,7 @@ import msgspec
 from mlgym_jax.events.codec import Event, decode
 from mlgym_jax.events.epoch_results import EpochResults
 from mlgym_jax.events.log import read_lines
-from mlgym_jax.events.projection import LARGEST, apply
+from mlgym_jax.events.projection import LARGEST, apply, take_in
 from mlgym_jax.events.schema import EvaluationResult
 from mlgym_jax.events.views import RunView
 
@@ -45,7 +45,7 @@ def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
         Which of the lines are damaged.
 
     Most lines are results of experiments that train, with the scores of the epoch before: those are taken in here,
-    faster than through `apply`, where all others go.
+    faster than through `take_in`, where all others go.
     """
     read, experiments = _DECODER.decode, view.experiments
     damaged: list[int] = []
@@ -70,14 +70,15 @@ def apply_lines(view: RunView, lines: Iterable[bytes]) -> list[int]:
                 ):
                     continue
             except (ValueError, LookupError):
-                pass  # not as it usually is: `apply` knows what to do
+                pass  # not as it usually is: `take_in` knows what to do
         try:
             event = decode(line)
         except ValueError:
             view.num_malformed += 1
             damaged.append(number)
             continue
-        apply(view, event)
+        take_in(view, event)
+    view.put_in_order()
     return damaged
 
 

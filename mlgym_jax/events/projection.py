@@ -23,12 +23,19 @@ def project(events: Iterable[Event]) -> RunView:
     """Return what `events`, in the order of the log, say about their run."""
     view = RunView()
     for event in events:
-        apply(view, event)
+        take_in(view, event)
+    view.put_in_order()
     return view
 
 
 def apply(view: RunView, event: Event) -> None:
     """Bring `view` up to date with one more event, in place."""
+    take_in(view, event)
+    view.put_in_order()
+
+
+def take_in(view: RunView, event: Event) -> None:
+    """Do what `apply` does, for one of many events: after the last one `view.put_in_order()` is called."""
     try:
         handler = _HANDLERS.get(event["event_type"])
         if handler is None:

@@ -22,6 +22,7 @@ from mlgym_jax.events.fast_lines import project_log
 from mlgym_jax.events.files import at_once, write_whole
 from mlgym_jax.events.projection import LARGEST
 from mlgym_jax.events.ranking import default_monitor
+from mlgym_jax.events.values import readable
 from mlgym_jax.events.views import ExperimentView, RunView
 
 VERSION = 1  # of what is kept: another one is made anew
@@ -257,7 +258,7 @@ def owner(run_dir: str) -> str | None:
     """Return who made a run, as its `run.json` says."""
     try:
         with open(os.path.join(run_dir, layout.RECORD), "rb", opener=at_once) as file:
-            found = msgspec.json.decode(file.read(_RECORD_BYTES)).get(_MAKER)
+            found = msgspec.json.decode(readable(file.read(_RECORD_BYTES))).get(_MAKER)
     except (OSError, ValueError, AttributeError, RecursionError):
         return None
     return found[:64] if isinstance(found, str) else None

@@ -227,6 +227,7 @@ class RunView:
     messages: list[Payload] = field(default_factory=list)
     system: Payload | None = None
     num_malformed: int = 0
+    _is_in_order: bool = field(default=True, repr=False, compare=False)  # of the ids, or of the log for a while
 
     @property
     def candidates(self) -> list[ExperimentView]:
@@ -289,15 +290,20 @@ class RunView:
         )
 
     def experiment(self, experiment_id: int) -> ExperimentView:
-        """Return the view of one experiment, made if there is none yet."""
+        """Return the view of one experiment, made if there is none yet; `put_in_order` gives it its place."""
         view = self.experiments.get(experiment_id)
         if view is None:
             if not isinstance(experiment_id, int):
                 raise TypeError(f"experiment_id: found {experiment_id!r}, not an integer")
-            in_order = not self.experiments or experiment_id > next(reversed(self.experiments))
+            if self.experiments and experiment_id < next(reversed(self.experiments)):
+                self._is_in_order = False
             view = self.experiments[experiment_id] = ExperimentView(experiment_id)
-            if not in_order:
-                ordered = sorted(self.experiments.items())
-                self.experiments.clear()
-                self.experiments.update(ordered)
         return view
+
+    def put_in_order(self) -> None:
+        """Order the experiments by their ids: once for many events, or a log that counts them down takes for ever."""
+        if not self._is_in_order:
+            ordered = [(number, self.experiments[number]) for number in sorted(self.experiments)]
+            self.experiments.clear()
+            self.experiments.update(ordered)
+            self._is_in_order = True

@@ -17,7 +17,7 @@ from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest, path_of
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import read_annotations
-from mlgym_jax.events.claim import claimed, is_empty, never_began
+from mlgym_jax.events.claim import claimed, is_empty, never_began, remove_left
 from mlgym_jax.events.codec import decode
 from mlgym_jax.events.files import fsync_folder, write_whole
 from mlgym_jax.events.log import is_being_written
@@ -79,6 +79,7 @@ def beginning(event_storage: str, run_id: str | None, now: datetime.datetime) ->
         with claimed(folder):
             if not never_began(folder):
                 raise _taken(folder)
+            remove_left(folder)
             yield folder
     except BlockingIOError as error:
         raise MlgymError(f"--run_id={name}: another process is beginning this run; choose another id") from error

@@ -63,6 +63,14 @@ const longNumber = (value: number) => (Number.isSafeInteger(value) ? String(valu
 const shortNumber = (value: number) =>
   Number.isSafeInteger(value) ? String(value) : inDigits(Number(value.toPrecision(6)));
 
+/** Numbers in so many digits, or in more if two that differ would be written alike; integers with all of theirs. */
+export function apart(values: readonly number[], digits: number): string[] {
+  const texts = values.map((value) =>
+    longNumber(Number.isSafeInteger(value) ? value : Number(value.toPrecision(digits))),
+  );
+  return digits > 16 || new Set(texts).size === new Set(values).size ? texts : apart(values, digits + 1);
+}
+
 const two = (n: number) => String(n).padStart(2, "0");
 
 /** Day and time, local: `2026-01-31 14:05:00`. */

@@ -1,7 +1,7 @@
 /** Experiments by a hyperparameter's value, for means over them. */
 
 import { type Cell, candidates, cellOf, NONE } from "./filter";
-import { formatValue } from "./format";
+import { apart } from "./format";
 import { labelsOf } from "./labels";
 import type { Experiment } from "./run_state";
 import { bins as binsOf, groupBy, MAX_BINS } from "./statistics";
@@ -47,14 +47,14 @@ function binned(members: readonly Experiment[], group: string, bins: number): Gr
   const binOf = new Map(members.map((one, i) => [one, numbers[i]!]));
   const groups = groupBy(members, (one) => binOf.get(one)!);
   const bin = (key: number | string) => (typeof key === "number" ? key : -1);
-  return [...groups]
-    .sort(([a], [b]) => bin(a) - bin(b))
-    .map(([key, all]) => {
-      if (typeof key !== "number") return [`${group} = ${NONE}`, all];
-      const values = all.map((one) => cellOf(one, group) as number);
-      const ends = [Math.min(...values), Math.max(...values)];
-      return [`${group} = ${[...new Set(ends.map(short))].join("..")}`, all];
-    });
+  const sorted = [...groups].sort(([a], [b]) => bin(a) - bin(b));
+  const ends = sorted.flatMap(([key, all]) => {
+    const values = typeof key === "number" ? all.map((one) => cellOf(one, group) as number) : [0];
+    return [Math.min(...values), Math.max(...values)];
+  });
+  const texts = apart(ends, 4);
+  return sorted.map(([key, all], i) => [
+    `${group} = ${typeof key === "number" ? [...new Set(texts.slice(2 * i, 2 * i + 2))].join("..") : NONE}`,
+    all,
+  ]);
 }
-
-const short = (value: number) => formatValue(Number(value.toPrecision(4)));

@@ -3,7 +3,7 @@
 import type { Scored } from "./canvas";
 import { moments } from "./choose";
 import { type Cell, cellOf, NONE } from "./filter";
-import { formatValue } from "./format";
+import { apart, formatValue } from "./format";
 import { MAX_BINS, ranks } from "./statistics";
 
 export interface HeatCell {
@@ -57,8 +57,11 @@ export function partsOf(cells: readonly Cell[], label: (cell: Cell) => string): 
   const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
   const edge = (i: number) =>
     i === 0 ? low : i === MAX_BINS ? high : back(f(low) + ((f(high) - f(low)) * i) / MAX_BINS);
-  const write = (value: number) => formatValue(Number(value.toPrecision(3)));
-  const names = Array.from({ length: MAX_BINS }, (_, i) => `${write(edge(i))}..${write(edge(i + 1))}`);
+  const ends = apart(
+    Array.from({ length: MAX_BINS + 1 }, (_, i) => edge(i)),
+    3,
+  );
+  const names = ends.slice(1).map((end, i) => `${ends[i]}..${end}`);
   if (distinct.includes(NONE)) names.push(NONE);
   return {
     names,

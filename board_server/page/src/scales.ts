@@ -1,7 +1,7 @@
 /** Where values stand on an axis, and the filter for a part of it. */
 
 import { type Cell, NONE } from "./filter";
-import { formatValue } from "./format";
+import { apart } from "./format";
 import { type Kind, ticks } from "./ticks";
 
 export interface Scale {
@@ -49,7 +49,8 @@ export function scaleOf(values: readonly Cell[], label: (cell: Cell) => string =
   };
   const distinct = [...new Set(numbers)].sort((a, b) => a - b);
   const shown = distinct.length <= 6 ? distinct : [low, high, Number(middle.toPrecision(digits))];
-  const marks = shown.map((value): [number, string] => [place(value), formatValue(value)]);
+  const texts = apart(shown, Math.max(6, digits));
+  const marks = shown.map((value, i): [number, string] => [place(value), texts[i]!]);
   if (bottom) marks.push([0, NONE]);
   return { place, between, ticks: marks, note: log ? "log" : "" };
 }

@@ -15,6 +15,17 @@ describe("groups of a drawn number", () => {
       ["lr = 7..9", [0, 1, 2]],
     ]);
   });
+  it("have names that tell them apart, whole numbers with all digits", () => {
+    const seeds = Array.from({ length: 9 }, (_, i) => 20240131 + i);
+    expect(shown(seeds, 3).map(([label]) => label)).toEqual([
+      "lr = 20240131..20240133",
+      "lr = 20240134..20240136",
+      "lr = 20240137..20240139",
+    ]);
+    const near = seeds.map((seed) => seed / 1e8);
+    expect(new Set(shown(near, 3).map(([label]) => label)).size).toBe(3);
+    expect(shown(near, 3)[0]![0]).toBe("lr = 0.20240131..0.20240133");
+  });
   it("have what has no value apart, first", () => {
     const found = shown([null, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10], 2);
     expect(found).toEqual([

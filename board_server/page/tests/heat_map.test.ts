@@ -47,6 +47,11 @@ describe("a heat map", () => {
     const even = partsOf([0, 1, 2, 3, 4, 5, 6, 7, 8], String);
     expect(even.names[0]).toBe("0..1");
     expect([0, 0.999, 1, 7.5, 8].map(even.of)).toEqual([0, 0, 1, 7, 7]);
+    const seeds = partsOf(
+      Array.from({ length: 9 }, (_, i) => 20240131 + i),
+      String,
+    );
+    expect([seeds.names[0], seeds.names.at(-1)]).toEqual(["20240131..20240132", "20240138..20240139"]);
     const log = partsOf(
       Array.from({ length: 9 }, (_, i) => 10 ** (i - 8)),
       String,

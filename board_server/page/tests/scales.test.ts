@@ -20,6 +20,15 @@ describe("a part of an axis", () => {
   });
 });
 
+describe("the numbers of an axis", () => {
+  it("are told apart", () => {
+    const whole = Array.from({ length: 14 }, (_, i) => 1_000_000 + i);
+    expect(scaleOf(whole).ticks.map(([, text]) => text)).toEqual(["1000000", "1000013", "1.0000065e6"]);
+    const near = scaleOf([0.1234561, 0.1234562, 0.1234563]).ticks;
+    expect(near.map(([, text]) => text)).toEqual(["0.1234561", "0.1234562", "0.1234563"]);
+  });
+});
+
 describe("what has no value", () => {
   it("has a place of its own beside numbers, and is found by it", () => {
     for (const values of [

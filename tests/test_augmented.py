@@ -142,7 +142,7 @@ def test_a_batch_in_parts_is_changed_as_a_whole(tmp_path, noisy):
         (lambda key, batch: {**batch, "inputs": batch["image"]}, "'image'"),
         (
             lambda key, batch: {**batch, "inputs": batch["inputs"][:, :2]},
-            "config.augmentation: it makes inputs [8, 2] of inputs [8, 4], and training with that fails, at config.model",
+            "config.augmentation: it makes inputs [8, 2] of inputs [8, 4], and training with that fails, at config.m",
         ),
     ],
 )

@@ -254,6 +254,12 @@ OUTPUTS = {name: np.zeros((2, 3), np.float32) for name in ("reconstruction", "me
     ("parameters", "outputs", "inputs", "message"),
     [
         ({}, OUTPUTS["mean"], OUTPUTS["mean"], "needs the output 'reconstruction'.*component..vae"),
+        (
+            {},
+            tuple(OUTPUTS.values()),
+            np.zeros((2, 3)),
+            r"'negative_elbo', reconstruction='0', mean='1', log_variance='2'",
+        ),
         ({}, OUTPUTS, np.zeros((2, 4)), r"reconstruction \[2, 3\] and 'inputs' \[2, 4\] do not match"),
         ({}, OUTPUTS, np.full((2, 3), 1.5), r"takes values in \[0, 1\], 'inputs' hold 1.5 … 1.5; .*min_max"),
         ({"target": "pixels"}, OUTPUTS, np.zeros((2, 3)), "no field 'pixels' in the data"),

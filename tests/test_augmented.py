@@ -140,7 +140,10 @@ def test_a_batch_in_parts_is_changed_as_a_whole(tmp_path, noisy):
         (lambda key, batch: {"inputs": batch["inputs"]}, "leaves out the fields class_counts, mask, targets"),
         (lambda key, batch: {**batch, "inputs": batch["inputs"][:2]}, "'inputs' is an array of 8 examples"),
         (lambda key, batch: {**batch, "inputs": batch["image"]}, "'image'"),
-        (lambda key, batch: {**batch, "inputs": batch["inputs"][:, :2]}, "model"),
+        (
+            lambda key, batch: {**batch, "inputs": batch["inputs"][:, :2]},
+            "config.augmentation: it makes inputs [8, 2] of inputs [8, 4], and training with that fails, at config.m",
+        ),
     ],
 )
 def test_what_is_no_batch_is_refused_in_words(tmp_path, change, said):

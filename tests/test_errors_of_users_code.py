@@ -122,6 +122,19 @@ def test_a_field_that_the_batch_does_not_hold(kind, section, tmp_path, own_regis
     assert str(caught.value).endswith("inputs, mask, targets")
 
 
+@pytest.mark.parametrize(
+    ("returned", "said"), [("0.1", "'0.1'"), (None, "None"), (jnp.ones(2), r"float32\[2\]"), (1j, "1j")]
+)
+def test_a_schedule_that_returns_no_number(returned, said, tmp_path, own_registry):
+    @register("schedule", "own")
+    def own():
+        return lambda count: returned
+
+    optimizer = component("sgd", learning_rate=component("warmup", steps=2, schedule=component("own")))
+    with pytest.raises(ConfigError, match=rf"^config\.optimizer: the schedule own takes a number .*, found {said}"):
+        mg.run(config_of(optimizer=optimizer), tmp_path)
+
+
 def test_a_lookup_that_says_more_than_a_field_is_told_as_it_is(tmp_path, own_registry):
     @register("loss", "own")
     def own():

@@ -91,6 +91,11 @@ def changed(**columns):
         (changed(ward=[7, 12, 8]), "inputs: row 2, column 'ward': 8 was not there in training. Known: 7, 12"),
         (changed(age=[1.0, np.nan, 2.0]), "inputs: row 1, column 'age': the value is missing; fill it in"),
         (changed(age=["1", "old", "2"]), "inputs: row 1, column 'age': a number is expected, found 'old'"),
+        (
+            changed(age=pd.to_datetime(["2026-11-24"] * 3)),
+            "inputs: row 0, column 'age': a number is expected, found '2",
+        ),
+        (changed(age=["1", "1_000", "2"]), "inputs: row 1, column 'age': a number is expected, found '1_000'"),
         (pd.concat([changed(), changed()[["age"]]], axis=1), "inputs: two columns are named 'age'"),
     ],
 )

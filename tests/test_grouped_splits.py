@@ -12,7 +12,7 @@ from mlgym_jax import component
 from mlgym_jax.data.cross_validation import cross_validation, nested_cross_validation
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.folds import make_folds
-from mlgym_jax.data.grouped import cut_groups
+from mlgym_jax.data.grouped import cut_groups, hold_out_groups
 from mlgym_jax.data.streams import to_stream
 from mlgym_jax.data.validation import holdout
 from mlgym_jax.errors import ConfigError
@@ -68,7 +68,7 @@ def test_no_group_is_in_two_parts_and_each_row_validates_once(groups, folds, val
     nested = nested_cross_validation(
         outer_folds=folds, inner_folds=2, stratified=stratified, groups="patient", monitor="val/loss", mode="min"
     )(dataset, seed)
-    held_out = holdout(val=val, test=0.2, groups="patient")(dataset, seed)
+    held_out = holdout(val=val, test=0.2, groups="patient", stratified=stratified)(dataset, seed)
     for fold in (*crossed, *nested, *held_out):
         rows = np.concatenate([*fold.values()])
         assert sorted(rows.tolist()) == [*range(len(groups))]
@@ -76,6 +76,8 @@ def test_no_group_is_in_two_parts_and_each_row_validates_once(groups, folds, val
         assert sum(map(len, alone)) == len(set.union(*alone))
         assert all(alone)
     assert sorted(np.concatenate([fold["val"] for fold in crossed]).tolist()) == [*range(len(groups))]
+    if stratified:
+        return
     [(_, expected)] = GroupShuffleSplit(1, test_size=val).split(groups, groups=groups)
     assert len(set(groups[held_out[0]["val"]])) == len(set(groups[expected]))
 
@@ -156,6 +158,28 @@ def test_what_is_no_field_of_groups_is_named(make, groups, message):
         make()(dataset_of(groups), 0)
 
 
-def test_a_hold_out_of_groups_is_not_stratified():
-    with pytest.raises(ConfigError, match=r"stratified: .*'cross_validation', folds=5, groups='patient', stratified="):
-        holdout(groups="patient", stratified=True)
+@pytest.mark.parametrize("parts", [2, 3])
+def test_equal_parts_of_groups_of_classes_are_held_out_as_scikit_learn_cuts_them(parts):
+    groups = RANDOM.permutation(np.repeat(np.arange(25), np.arange(25) // 3 + 2))
+    classes = RANDOM.choice(3, len(groups), p=(0.1, 0.3, 0.6))
+    fractions = dict(zip(("val", "test"), [1 / parts] * (parts - 1), strict=False))
+    found = hold_out_groups(groups, fractions, np.arange(25), classes)
+    expected = [part for _, part in StratifiedGroupKFold(parts).split(groups, classes, groups)]
+    assert [[*found[name]] for name in (*fractions, "train")] == [[*part] for part in expected]
+
+
+def test_a_hold_out_of_groups_keeps_the_shares_of_the_classes():
+    groups = np.repeat(np.arange(200), 5)
+    classes = (groups % 10 == 0).astype(np.int32)  # of a tenth of the patients all rows are of class 1
+    [fold] = holdout(val=0.2, test=0.1, groups="patient", stratified=True)(dataset_of(groups, classes), 3)
+    assert {name: np.bincount(classes[rows]).tolist() for name, rows in fold.items()} == {
+        "train": [630, 70],
+        "val": [180, 20],
+        "test": [90, 10],
+    }
+
+
+def test_each_part_of_a_stratified_hold_out_gets_a_group():
+    groups = np.repeat(np.arange(3), 4)
+    [fold] = holdout(val=0.05, test=0.05, groups="patient", stratified=True)(dataset_of(groups, groups % 2), 0)
+    assert {name: len(rows) for name, rows in fold.items()} == {"train": 4, "val": 4, "test": 4}

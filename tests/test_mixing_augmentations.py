@@ -189,18 +189,28 @@ def test_what_makes_no_sense_is_refused(make, inputs, targets, said):
     assert said in str(raised.value)
 
 
-@pytest.mark.parametrize("columns", [(), (1,)])
-def test_weights_are_mixed_as_targets_are_and_what_counts_nothing_is_nobodys_partner(columns):
+@pytest.mark.parametrize(("columns", "field"), [((), "where"), ((1,), "importance")])
+def test_weights_are_mixed_as_targets_are_and_what_counts_nothing_is_nobodys_partner(columns, field):
     weights = RNG.choice([0.0, 0.5, 3.0], NUM).astype(np.float32)
-    found = changed(
-        mixing.mixup(OF_CLASSES, alpha=0.8), EYE, CLASSES, where=jnp.asarray(weights.reshape(NUM, *columns))
-    )
+    given = {field: jnp.asarray(weights.reshape(NUM, *columns))}
+    found = changed(mixing.mixup(OF_CLASSES, alpha=0.8, where=field), EYE, CLASSES, **given)
     shares, partners = shares_and_partners(np.asarray(found["inputs"]))
     assert np.array_equal(partners[weights == 0], np.arange(NUM)[weights == 0])
     assert sorted(partners) == list(range(NUM)) and (partners != np.arange(NUM)).any()
     expected = shares * weights + np.where(partners == np.arange(NUM), 0, (1 - shares) * weights[partners])
-    np.testing.assert_allclose(np.asarray(found["where"]).reshape(NUM), expected, rtol=1e-5)
-    assert found["where"].shape == (NUM, *columns)
+    np.testing.assert_allclose(np.asarray(found[field]).reshape(NUM), expected, rtol=1e-5)
+    assert found[field].shape == (NUM, *columns)
+
+
+@pytest.mark.parametrize("make", [mixing.mixup, mixing.cutmix])
+def test_further_targets_are_mixed_by_the_shares_of_the_first(make):
+    images = np.broadcast_to(EYE[:, None, None], (NUM, 6, 6, NUM)) if make is mixing.cutmix else EYE
+    found = changed(
+        make(OF_CLASSES, fields=("ink",)), images, np.arange(NUM).astype(np.float32), ink=jnp.arange(0.0, 3 * NUM, 3)
+    )
+    np.testing.assert_allclose(found["ink"], 3 * np.asarray(found["targets"]), rtol=1e-5)
+    with pytest.raises(ConfigError, match=r"augmentation\.fields: .* 'kind' is int32\[batch\]; let the dataset give"):
+        changed(make(OF_CLASSES, fields=("kind",)), images, CLASSES, kind=jnp.asarray(CLASSES))
 
 
 def test_pixels_that_count_are_pasted_with_their_classes():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from flax import linen
+from flax import linen, nnx
 from jax.example_libraries import stax
 from ml_collections import ConfigDict
 
@@ -174,6 +174,8 @@ def test_modules_of_other_libraries_are_told_what_to_write():
         adapt(module("equinox"))
     with pytest.raises(ConfigError, match=r"Equinox module Net"):
         adapt(lambda rngs: module("equinox")).init(jax.random.key(0), BATCH["inputs"])
+    with pytest.raises(ConfigError, match=r"Equinox module Net and its state; return a pair .*axis_name='batch'"):
+        adapt((module("equinox"), object()))
     with pytest.raises(ConfigError, match=r"Haiku module Net; return hk.transform\(lambda x: Net"):
         adapt(module("haiku"))
     with pytest.raises(ConfigError, match="PyTorch module Net"):
@@ -182,3 +184,21 @@ def test_modules_of_other_libraries_are_told_what_to_write():
         adapt(linen.Dense)
     with pytest.raises(ConfigError, match=r"found list; .*or a pair of functions \(init, apply\)"):
         adapt([1, 2])
+
+
+def test_a_callable_that_takes_a_key_gets_one():
+    def build(key):
+        return nnx.Linear(4, 3, rngs=nnx.Rngs(jax.random.split(key)[0]))
+
+    expected = build(jax.random.key(7)).kernel[...]
+    np.testing.assert_array_equal(adapt(build).init(jax.random.key(7), BATCH["inputs"])[0]["kernel"], expected)
+
+
+def test_arrays_that_are_no_variables_are_told_what_to_write():
+    class Bare(nnx.Module):
+        def __init__(self, rngs):
+            self.layer = nnx.Linear(4, 3, rngs=rngs)
+            self.layer.scale = jnp.ones(3)
+
+    with pytest.raises(ConfigError, match=r"its layer.scale is an array .*; write self.scale = nnx.Param\(…\) if"):
+        adapt(lambda rngs: Bare(rngs)).init(jax.random.key(0), BATCH["inputs"])

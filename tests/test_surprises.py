@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component
@@ -44,6 +45,19 @@ def test_an_output_beside_all_targets_is_told(loss, metric, said, own_registry, 
     mg.register("metric", "crossing")(lambda: mg.mean_of(metric))
     messages = told(caplog, X[:, 0], loss=component("crossing"), metrics={"own": component("crossing")})
     assert [message.partition(" are broadcast to [batch, batch]")[0] for message in messages] == said
+
+
+@pytest.mark.parametrize("where", ["importance", "where"])
+def test_mixing_examples_but_not_what_the_loss_weighs_them_by_is_told(where, own_registry, caplog):
+    fields = {"targets": X[:, 0], "importance": abs(X[:, 1]), "patient": np.arange(len(X))}
+    mg.register("dataset", "weighed")(lambda: mg.Dataset({"train": {"inputs": X, **fields}}))
+    loss = component("squared_error", where="importance")
+    config = {"num_epochs": 1, "model": component("linear"), "optimizer": component("sgd", learning_rate=0.1)}
+    with caplog.at_level(logging.WARNING):
+        mix = component("mixup", where=where)
+        prepare(ConfigDict({**config, "dataset": component("weighed"), "loss": loss, "augmentation": mix}))
+    told = "mixup mixes each example with another one, and training reads the field 'importance' of the first alone"
+    assert [told in message for message in caplog.messages] == [True] * (where == "where")
 
 
 def told(caplog, targets, **fields):

@@ -4,7 +4,8 @@ The partner of an example is drawn by a random permutation of the batch's real e
 the example itself from Beta(alpha, alpha). Targets of classes become distributions over them, the shares \(\lambda\)
 and \(1 - \lambda\), which losses such as `softmax_cross_entropy` take; targets that are real numbers are mixed
 themselves, and so are weights, a field `where` of one number an example: \(\lambda w_i + (1 - \lambda) w_j\). What does
-not count by it is nobody's partner.
+not count by it is nobody's partner. Of other fields those are mixed that are named; where training reads one that is
+not, the study is told of.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from mlgym_jax.augmentations.fields import (
 from mlgym_jax.augmentations.strengths import check_classes, check_positive, number
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import INPUTS, fields_of, is_input
+from mlgym_jax.core.modes import note_unmixed
 from mlgym_jax.core.state import Batch
 from mlgym_jax.errors import ConfigError
 
@@ -65,20 +67,32 @@ def mixed(array: jax.Array, partner: jax.Array, shares: jax.Array) -> jax.Array:
 
 
 def mixed_targets(
-    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, num_classes: int | None
+    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, num_classes: int | None, further: tuple[str, ...]
 ) -> dict[str, jax.Array]:
-    """Return the mixed field `targets`; nothing where the batch has none, as of autoencoders.
+    """Return the mixed field `targets`, nothing where the batch has none, as of autoencoders, and the further fields.
 
     Raises:
         ConfigError: class numbers of nobody knows how many classes.
     """
+    values = {field: value_of(name, batch, field) for field in further}
+    for field, value in values.items():
+        if not (jnp.issubdtype(value.dtype, jnp.floating) or value.dtype == jnp.bool_):
+            raise ConfigError(
+                "augmentation.fields",
+                f"{name} mixes real numbers, the field {field!r} is {shape_in_words(value)}; let the dataset give "
+                "classes as shares of them, np.eye(num_classes, dtype=np.float32)[classes]",
+            )
+    found = {
+        field: mixed(value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32), partner, shares)
+        for field, value in values.items()
+    }
     if _TARGETS not in fields_of(batch):
-        return {}
+        return found
     targets = value_of(name, batch, _TARGETS)
     if jnp.issubdtype(targets.dtype, jnp.floating):
-        return {_TARGETS: mixed(targets, partner, shares)}
+        return {**found, _TARGETS: mixed(targets, partner, shares)}
     if targets.dtype == jnp.bool_:
-        return {_TARGETS: mixed(targets.astype(jnp.float32), partner, shares)}
+        return {**found, _TARGETS: mixed(targets.astype(jnp.float32), partner, shares)}
     if num_classes is None:
         raise ConfigError(
             "augmentation.num_classes",
@@ -86,7 +100,7 @@ def mixed_targets(
             "not say how many there are; write num_classes=…, in the Dataset or here. Targets that are no classes are "
             "given as float32",
         )
-    return {_TARGETS: mixed(jax.nn.one_hot(targets, num_classes, dtype=jnp.float32), partner, shares)}
+    return {**found, _TARGETS: mixed(jax.nn.one_hot(targets, num_classes, dtype=jnp.float32), partner, shares)}
 
 
 def _classes(dataset: Any, num_classes: int | None) -> int | None:
@@ -95,19 +109,19 @@ def _classes(dataset: Any, num_classes: int | None) -> int | None:
     return getattr(dataset, "num_classes", None)
 
 
-def _weights_of(name: str, batch: Batch) -> tuple[jax.Array | None, jax.Array]:
-    """Return the field `where` as one number or bool an example, [batch], if there is one, and which may be mixed.
+def _weights_of(name: str, batch: Batch, field: str) -> tuple[jax.Array | None, jax.Array]:
+    """Return the field of weights as one number or bool an example, [batch], if there is one, and which may be mixed.
 
     Raises:
-        ConfigError: it is of positions.
+        ConfigError: it is of positions, or another one than `where` that is not there.
     """
-    if _WHERE not in batch:
+    if field not in batch and field == _WHERE:
         return None, real(batch)
-    where = jnp.asarray(batch[_WHERE])
+    where = value_of(name, batch, field)
     if where.size != size_of(batch):
         raise ConfigError(
             "augmentation",
-            f"{name} mixes whole examples, and the field {_WHERE!r}, {shape_in_words(where)}, says of positions "
+            f"{name} mixes whole examples, and the field {field!r}, {shape_in_words(where)}, says of positions "
             "whether they count, others in each example; one number an example is mixed as targets are",
         )
     where = where.reshape(-1)
@@ -115,17 +129,29 @@ def _weights_of(name: str, batch: Batch) -> tuple[jax.Array | None, jax.Array]:
 
 
 def _mixed_weights(
-    batch: Batch, weights: jax.Array | None, partner: jax.Array, shares: jax.Array
+    batch: Batch, weights: jax.Array | None, partner: jax.Array, shares: jax.Array, field: str
 ) -> dict[str, jax.Array]:
-    """Return the mixed field `where`; of bool, those that are mixed all count, and the field stays."""
+    """Return the mixed field of weights; of bool, those that are mixed all count, and the field stays."""
     if weights is None or weights.dtype == jnp.bool_:
         return {}
-    return {_WHERE: mixed(weights.astype(jnp.float32), partner, shares).reshape(batch[_WHERE].shape)}
+    return {field: mixed(weights.astype(jnp.float32), partner, shares).reshape(batch[field].shape)}
+
+
+def _note_others(name: str, batch: Batch, *mixed_fields: str) -> None:
+    engine = ("mask", "class_counts", _TARGETS, *mixed_fields)
+    own = [field for field in fields_of(batch) if not is_input(field) and not field.startswith("_")]
+    note_unmixed(name, [field for field in own if field not in engine])
 
 
 @register("augmentation", "mixup", needs=("dataset",), dynamic=("alpha",))
 def mixup(
-    dataset: Any = None, *, alpha: float = 0.2, per: Per = "example", num_classes: int | None = None
+    dataset: Any = None,
+    *,
+    alpha: float = 0.2,
+    per: Per = "example",
+    num_classes: int | None = None,
+    where: str = _WHERE,
+    fields: tuple[str, ...] = (),
 ) -> Augmentation:
     r"""Mix each example with another one, inputs and targets: Zhang et al. 2017 (arXiv:1710.09412).
 
@@ -137,6 +163,8 @@ def mixup(
         alpha: above 0; the smaller, the more examples stay nearly themselves.
         per: whether a share is drawn for each example, or one for a batch, as the authors' program does.
         num_classes: by default the dataset's.
+        where: the field of weights, as of losses; it may be missing where it is `where`.
+        fields: further targets to mix, of real numbers.
 
     Raises:
         ConfigError: an alpha that is not above 0; when traced, inputs that are integers, classes of unknown number, or
@@ -146,20 +174,28 @@ def mixup(
     classes = _classes(dataset, num_classes)
 
     def augment(key: jax.Array, batch: Batch) -> Batch:
-        weights, there = _weights_of("mixup", batch)
+        _note_others("mixup", batch, where, *fields)
+        weights, there = _weights_of("mixup", batch, where)
         of_partner, of_share = jax.random.split(key)
         partner, shares = shuffled_real(of_partner, there), drawn_shares(of_share, alpha, size_of(batch), per)
-        fields = [field for field in fields_of(batch) if is_input(field)]
-        inputs = {field: mixed(floats_of("mixup", batch, field), partner, shares) for field in fields}
-        counting = _mixed_weights(batch, weights, partner, shares)
-        return with_values(batch, {**inputs, **counting, **mixed_targets("mixup", batch, partner, shares, classes)})
+        own = [field for field in fields_of(batch) if is_input(field)]
+        inputs = {field: mixed(floats_of("mixup", batch, field), partner, shares) for field in own}
+        counting = _mixed_weights(batch, weights, partner, shares, where)
+        targets = mixed_targets("mixup", batch, partner, shares, classes, fields)
+        return with_values(batch, {**inputs, **counting, **targets})
 
     return augment
 
 
 @register("augmentation", "cutmix", needs=("dataset",), dynamic=("alpha",))
 def cutmix(
-    dataset: Any = None, *, alpha: float = 1.0, per: Per = "example", num_classes: int | None = None
+    dataset: Any = None,
+    *,
+    alpha: float = 1.0,
+    per: Per = "example",
+    num_classes: int | None = None,
+    where: str = _WHERE,
+    fields: tuple[str, ...] = (),
 ) -> Augmentation:
     r"""Replace a box of each image by that of another one: Yun et al. 2019 (arXiv:1905.04899).
 
@@ -170,6 +206,8 @@ def cutmix(
         alpha: above 0; with 1, the shares are uniform.
         per: whether a share and a box are drawn for each example, or one for a batch, as the authors' program does.
         num_classes: by default the dataset's.
+        where: the field of weights, as of losses; it may be missing where it is `where`.
+        fields: further targets to mix, of real numbers.
 
     Raises:
         ConfigError: an alpha that is not above 0; when traced, inputs that are no images, classes of unknown number, or
@@ -181,9 +219,10 @@ def cutmix(
     def augment(key: jax.Array, batch: Batch) -> Batch:
         images, size = images_of("cutmix", batch), size_of(batch)
         _, height, width, _ = images.shape
-        maps = [field for field in (_TARGETS, _WHERE) if getattr(batch.get(field), "shape", ())[1:3] == (height, width)]
+        maps = [field for field in (_TARGETS, where) if getattr(batch.get(field), "shape", ())[1:3] == (height, width)]
         maps = maps if _TARGETS in maps else []
-        weights, there = _weights_of("cutmix", {name: batch[name] for name in batch if name not in maps})
+        _note_others("cutmix", batch, where, *fields)
+        weights, there = _weights_of("cutmix", batch, where) if where not in maps else (None, real(batch))
         of_partner, of_share, of_place = jax.random.split(key, 3)
         partner = shuffled_real(of_partner, there)
         side = jnp.sqrt(1 - drawn_shares(of_share, alpha, size, per))
@@ -204,7 +243,8 @@ def cutmix(
         values = {INPUTS: pasted(images), **{field: pasted(jnp.asarray(batch[field])) for field in maps}}
         if maps:
             return with_values(batch, values)
-        counting = _mixed_weights(batch, weights, partner, shares)
-        return with_values(batch, {**values, **counting, **mixed_targets("cutmix", batch, partner, shares, classes)})
+        counting = _mixed_weights(batch, weights, partner, shares, where)
+        targets = mixed_targets("cutmix", batch, partner, shares, classes, fields)
+        return with_values(batch, {**values, **counting, **targets})
 
     return augment

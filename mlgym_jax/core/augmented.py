@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from mlgym_jax.core.blame import named
-from mlgym_jax.core.inputs import INPUTS
+from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import CLASSES, Batch
 from mlgym_jax.errors import ConfigError, described, listed
 
@@ -53,6 +54,30 @@ def augmented(augmentation: Callable[[jax.Array, Batch], Batch], key: jax.Array,
     }
     # What counts is not for it to say: the engine divides by it.
     return {**found, "mask": batch["mask"], **({CLASSES: classes} if classes else {})}
+
+
+@contextlib.contextmanager
+def blaming_shapes(before: Batch, after: Batch) -> Iterator[None]:
+    """Say of a step that the model or the loss fails in that the augmentation gave the inputs another shape, if it did.
+
+    Raises:
+        ConfigError: at `augmentation`, in the place of the error.
+    """
+    try:
+        yield
+    except ConfigError as error:
+        old, new = (fields_of({INPUTS: batch[INPUTS]}) for batch in (before, after))
+        if error.path.partition(".")[0] not in ("model", "loss") or before is after:
+            raise
+        made = [f"{field} {[*jnp.shape(value)]}" for field, value in new.items()]
+        were = [f"{field} {[*jnp.shape(value)]}" for field, value in old.items()]
+        if made == were:
+            raise
+        raise ConfigError(
+            "augmentation",
+            f"it makes {listed(made)} of {listed(were)}, and training with that fails, at {error}. Return inputs of "
+            "the shape of the data, or let config.model take both",
+        ) from error
 
 
 def _became_shares(before: Any, after: Any) -> bool:

@@ -14,6 +14,7 @@ Synopsis:
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import inspect
 import re
 import zlib
@@ -181,9 +182,26 @@ def _unfit(
     if isinstance(inputs, Mapping | tuple):
         has = f"the inputs {listed(inputs)}" if isinstance(inputs, Mapping) else f"a tuple of {len(inputs)} inputs"
     further = f", and the fields {listed(fields)}" if fields else ""
+    takes = ", ".join(str(p.replace(annotation=p.empty)) for p in taken)
     return ConfigError(
         "model",
-        f"{of} takes ({', '.join(map(str, taken))}) and is called as {of}({said}): {error}. The dataset has {has}"
+        f"{of} takes ({takes}) and is called as {of}({said}): {error}. The dataset has {has}"
         f"{further}; give the others defaults, or the dataset inputs={{'name': array, …}} by the names that the model "
-        "takes, or say which is which: component('…', inputs=dict(argument='field')), None for what is to be None",
+        f"takes, or say which is which, None for what is to be None: component('…', inputs=dict("
+        f"{_likely(taken, inputs, fields)}))",
     )
+
+
+def _likely(taken: list[inspect.Parameter], inputs: Any, fields: Mapping[str, Any]) -> str:
+    """Write which fields the arguments without a default probably are."""
+    left = [*(inputs if isinstance(inputs, Mapping) else [INPUTS]), *fields, "targets"]
+    found: dict[str, str] = {}
+    asked = [p.name for p in taken if p.default is p.empty and p.kind in (*_POSITIONAL, p.KEYWORD_ONLY)]
+    for alike in (lambda name: [name] if name in left else [], lambda name: difflib.get_close_matches(name, left, 1)):
+        for name in asked:
+            if name not in found and (near := alike(name)):
+                found[name] = near[0]
+                left.remove(near[0])
+    if not isinstance(inputs, Mapping | tuple) and INPUTS in left and (rest := [n for n in asked if n not in found]):
+        found[rest[0]] = INPUTS
+    return ", ".join(f"{name}={found.get(name, '…')!r}" for name in asked) or "argument='field'"

@@ -185,6 +185,16 @@ def _two(name: str, wanted: str, found: Any) -> tuple[Any, Any]:
 
 def of_other_library(model: Any) -> str | None:
     """Return how a module of a library that is not known is made a pair of functions; None for anything else."""
+    if isinstance(model, tuple) and len(model) == 2 and of_other_library(model[0]):  # of eqx.nn.make_with_state
+        name = type(model[0]).__name__
+        return (
+            f"found the Equinox module {name} and its state; return a pair (init, apply) of both: model, state = "
+            "eqx.nn.make_with_state(Net)(key) inside of init(key, x), which returns eqx.filter(model, "
+            "eqx.is_inexact_array), eqx.filter(state, eqx.is_array); and apply(params, state, rng, x, is_training), "
+            "which combines them with what the filters leave, calls jax.vmap(eqx.nn.inference_mode(model, not "
+            "is_training), in_axes=(0, None, 0), out_axes=(0, None), axis_name='batch')(x, state, "
+            "jax.random.split(rng, len(x))) and returns its outputs and eqx.filter(state, eqx.is_array)"
+        )
     kind = model if isinstance(model, type) else type(model)
     libraries = {base.__module__.split(".")[0] for base in kind.__mro__}
     name = kind.__name__

@@ -8,7 +8,7 @@ import dataclasses
 import functools
 import inspect
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar
 
 import jax
@@ -141,12 +141,14 @@ class Seen:
         statistics: whether it has batch statistics.
         updated: whether any of these were another after the call.
         overlooked: arguments with a default that the data have a field of the name of, which it is not handed.
+        unmixed: fields of the batch that an augmentation left as they were where it mixed examples -> its name.
     """
 
     dropout: bool = False
     statistics: bool = False
     updated: bool = False
     overlooked: tuple[str, ...] = ()
+    unmixed: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 _SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
@@ -190,6 +192,13 @@ def note_overlooked(arguments: tuple[str, ...]) -> None:
     seen = _SEEN.get()
     if seen is not None and arguments:
         seen.overlooked = arguments
+
+
+def note_unmixed(augmentation: str, fields: Iterable[str]) -> None:
+    """Note the fields of a batch that an augmentation leaves as they are where it mixes examples."""
+    seen = _SEEN.get()
+    if seen is not None:
+        seen.unmixed |= dict.fromkeys(fields, augmentation)
 
 
 def note_statistics(before: Any, after: Any) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -20,10 +21,11 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
     """Return the pure form of what `construct` builds; see `core.modules.adapt`."""
 
     def build(key: jax.Array) -> nnx.Module:
-        module = construct(nnx.Rngs(key))
+        module = _constructed(construct, key)
         if not isinstance(module, nnx.Module):
             other = of_other_library(module) or f"the callable (rngs) -> nnx.Module returned {type(module).__name__}"
             raise ConfigError("model", other)
+        _refuse_bare_arrays(module)
         return module
 
     def split(module: nnx.Module) -> Any:
@@ -64,6 +66,37 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
         return told(call, abstract, train)
 
     return Model(init, apply)
+
+
+def _refuse_bare_arrays(module: nnx.Module) -> None:
+    """Refuse arrays that are attributes of a module themselves, which NNX knows no kind of.
+
+    Raises:
+        ConfigError: at `model`.
+    """
+    for path, part in nnx.iter_modules(module):
+        for name, value in vars(part).items():
+            if isinstance(value, jax.Array) and not isinstance(value, nnx.Variable):
+                place = ".".join(map(str, (*path, name)))
+                raise ConfigError(
+                    "model",
+                    f"its {place} is an array by itself, of which it is not known whether it is trained; write self."
+                    f"{name} = nnx.Param(…) if it is, nnx.Variable(…) if not",
+                )
+
+
+def _constructed(construct: Callable[[Any], Any], key: jax.Array) -> Any:
+    """Return what a callable builds of `nnx.Rngs`, or, where its parameter is named so and it fails, of a plain key."""
+    try:
+        return construct(nnx.Rngs(key))
+    except Exception:
+        if [*inspect.signature(construct).parameters][:1] not in (["key"], ["rng"], ["prng_key"]):
+            raise
+        try:
+            return construct(key)
+        except Exception:
+            pass
+        raise
 
 
 def _set_mode(module: nnx.Module, train: bool) -> None:

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.augmented import augmented
+from mlgym_jax.core.augmented import augmented, blaming_shapes
 from mlgym_jax.core.axes import with_axes
 from mlgym_jax.core.blame import named
 from mlgym_jax.core.calling import Rewired
@@ -180,10 +180,12 @@ def make_program(components: Any, *, unmatched: Callable[[Unmatched], None] = re
     ) -> tuple[TrainState, MetricState]:
         may_be_empty = "mask" in batch if may_be_empty is None else may_be_empty
         parts = parts_of(state.hyperparams, batch)
-        batch = _changed(parts, state, _with_mask(batch))
+        of_data = _with_mask(batch)
+        batch = _changed(parts, state, of_data)
         averaged: Any = state.opt_state if "averaging" in parts else None
         before = dataclasses.replace(state, opt_state=averaged.optimizer) if averaged else state
-        after, metrics = _stepped(parts, before, batch)
+        with blaming_shapes(of_data, batch):
+            after, metrics = _stepped(parts, before, batch)
         opt_state = after.opt_state
         if averaged:
             with named("averaging"), jax.numpy_dtype_promotion("standard"), ticking(Clock(calls=state.step)):

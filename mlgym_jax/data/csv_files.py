@@ -26,7 +26,7 @@ from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
 
-_MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
+MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 
 
 class _Rows(NamedTuple):
@@ -117,12 +117,12 @@ def csv(
         texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
         words = name != target and (
             any(LEADING_ZERO.match(text) for part in texts for text in part)
-            or not any(_number(text) is not None for part in texts for text in part)
+            or not any(number_of(text) is not None for part in texts for text in part)
         )
         beyond = (
             name in beside
             and beside[name] != WHERE
-            and beyond_float32(np.array([_number(text) or 0.0 for part in texts for text in part]))
+            and beyond_float32(np.array([number_of(text) or 0.0 for part in texts for text in part]))
         )
         if name in dates:
             columns |= date_features(
@@ -225,7 +225,7 @@ def chosen_columns(
     return chosen
 
 
-def _number(text: str) -> float | None:
+def number_of(text: str) -> float | None:
     """Return a decimal number, None where the text is none; Python's own `1_000`, `inf` and `nan` are none."""
     try:
         value = float(text) if "_" not in text and text.isascii() else math.nan
@@ -236,14 +236,14 @@ def _number(text: str) -> float | None:
 
 def _numbers(texts: Sequence[str], file: _Rows, name: str, is_target: bool) -> np.ndarray:
     """Return float64[rows], NaN where a value is missing."""
-    values = [_number(text) for text in texts]
+    values = [number_of(text) for text in texts]
     words = (
         "if its values are classes, write task='classification'"
         if is_target
         else (f"read the column as words: categorical=({name!r},)")
     )
     for row, (value, text) in enumerate(zip(values, texts, strict=True)):
-        if value is None and text.lower() not in _MISSING:
+        if value is None and text.lower() not in MISSING:
             raise ConfigError(
                 "dataset.path",
                 f"{file.place(row, name)}: found {text!r}, which is no finite number, in a column of numbers; correct "
@@ -258,7 +258,7 @@ def _dates(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
     """Return datetime64[us] [rows], NaT where a value is missing; a time zone is taken into account."""
     found = np.full(len(texts), np.datetime64("NaT", "us"))
     for row, text in enumerate(texts):
-        if text.lower() in _MISSING:
+        if text.lower() in MISSING:
             continue
         try:
             found[row] = date_of(text)
@@ -274,9 +274,9 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
 
     Numbers are ordered by size, so that 10 comes after 9 and 1.0 is 1; words in sorted order.
     """
-    there = {text for part in texts for text in part if text.lower() not in _MISSING}
-    numeric = all(_number(text) is not None for text in there)
-    absent = _MISSING if numeric else {""}
+    there = {text for part in texts for text in part if text.lower() not in MISSING}
+    numeric = all(number_of(text) is not None for text in there)
+    absent = MISSING if numeric else {""}
     numeric = numeric and not any(map(LEADING_ZERO.match, there))
     # Exact numbers: identifiers of 17 digits are one float.
     key_of = decimal.Decimal if numeric else str
@@ -298,7 +298,7 @@ def _shown(number: decimal.Decimal) -> str:
 def category_name(value: Any) -> str:
     """Return the name that a value of a column of categories has: its words, and of a number as `_shown` has it."""
     text = str(value).strip()
-    return _shown(decimal.Decimal(text)) if _number(text) is not None and not LEADING_ZERO.match(text) else text
+    return _shown(decimal.Decimal(text)) if number_of(text) is not None and not LEADING_ZERO.match(text) else text
 
 
 def _complete(

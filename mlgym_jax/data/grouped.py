@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
@@ -49,31 +49,45 @@ def check_number(groups: np.ndarray, name: str, parts: int, wanted: str) -> None
         )
 
 
-def hold_out_groups(groups: np.ndarray, fractions: Mapping[str, float], random: np.ndarray) -> dict[str, np.ndarray]:
+def hold_out_groups(
+    groups: np.ndarray, fractions: Mapping[str, float], random: np.ndarray, classes: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Hold out `ceil(f * number of groups)` groups for each part of fraction `f`, drawn at random; the rest trains.
 
-    So scikit-learn's GroupShuffleSplit counts. A part of fraction 0 is left out.
+    So scikit-learn's GroupShuffleSplit counts. With classes, fractions are of the examples of each class, as near as
+    whole groups come, at least one a part. A part of fraction 0 is left out.
 
     Args:
-        groups: int[n], numbered from 0 without gaps; random: uint64[groups].
+        groups: int[n], numbered from 0 without gaps; random: uint64[groups]; classes: int[n], numbered from 0.
 
     Returns:
         part, "train" first, -> the rows of it, ascending; none where nothing is left.
     """
     sizes = {name: math.ceil(fraction * len(random)) for name, fraction in fractions.items() if fraction}
     sizes["train"] = max(0, len(random) - sum(sizes.values()))
-    part = np.empty(len(random), np.int8)
-    part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])[
-        : len(random)
-    ]
+    if classes is None:
+        part = np.empty(len(random), np.int8)
+        part[np.argsort(random, kind="stable")] = np.repeat(np.arange(len(sizes), dtype=np.int8), [*sizes.values()])[
+            : len(random)
+        ]
+        of_rows = part[groups]
+    else:
+        shares = [fraction for fraction in fractions.values() if fraction]
+        of_rows = cut_groups(groups, len(sizes), random, classes, [*shares, 1 - sum(shares)])
     order = {name: number for number, name in enumerate(sizes)}
     return {
-        name: np.flatnonzero(part[groups] == order[name]).astype(np.int32)
+        name: np.flatnonzero(of_rows == order[name]).astype(np.int32)
         for name in ("train", *(name for name in sizes if name != "train"))
     }
 
 
-def cut_groups(groups: np.ndarray, number: int, random: np.ndarray, classes: np.ndarray | None = None) -> np.ndarray:
+def cut_groups(
+    groups: np.ndarray,
+    number: int,
+    random: np.ndarray,
+    classes: np.ndarray | None = None,
+    shares: Sequence[float] | None = None,
+) -> np.ndarray:
     """Cut rows into parts of about one size, each of whole groups.
 
     The largest group that is left goes to the smallest part, as in scikit-learn's GroupKFold, so that the sizes are
@@ -84,6 +98,7 @@ def cut_groups(groups: np.ndarray, number: int, random: np.ndarray, classes: np.
         groups: int[n], numbered from 0 without gaps.
         random: number[groups]; of equal groups the one of the lowest is first.
         classes: int[n], numbered from 0.
+        shares: with classes, how much of each goes to which part, summing to 1; each part gets a group then.
 
     Returns:
         int16[n], the number of each row's part.
@@ -101,9 +116,14 @@ def cut_groups(groups: np.ndarray, number: int, random: np.ndarray, classes: np.
     counts = np.bincount(groups * width + classes, minlength=len(random) * width).reshape(-1, width)
     counts = counts[:, counts.any(axis=0)]
     totals, held, alone = counts.sum(axis=0), np.zeros((number, counts.shape[1])), np.eye(number)[:, :, None]
-    for group in np.lexsort((random, -counts.std(axis=1))).tolist():
-        tried = (held + alone * counts[group]) / totals  # [part that gets it, part, class]
+    due = totals if shares is None else totals * np.array(shares)[:, None]
+    order = np.lexsort((random, -counts.std(axis=1))).tolist()
+    for place, group in enumerate(order):
+        tried = (held + alone * counts[group]) / due  # [part that gets it, part, class]
         spread = tried.std(axis=1).mean(axis=1)
+        empty = ~held.any(axis=1)
+        if shares is not None and len(order) - place <= empty.sum():
+            spread[~empty] = np.inf
         # What rounding alone tells apart is equal, or other machines would cut otherwise.
         equal = np.flatnonzero(np.isclose(spread, spread.min()))
         part[group] = equal[held[equal].sum(axis=1).argmin()]

@@ -106,7 +106,8 @@ def holdout(
         test: fraction to test on, in [0, 1).
         stratified: keep the class proportions; needs integer targets.
         groups: the field of the dataset, one number an example, by which examples belong together, such as those of a
-            patient: those of equal values are in one part. The fractions are then of the groups.
+            patient: those of equal values are in one part. The fractions are then of the groups; stratified, too, of
+            the examples of each class, as near as whole groups come.
         ordered: hold out the last examples in place of random ones: what trains is before what validates, and that is
             before what tests.
         by: the field of the dataset, one number an example, that says which is before which, where the rows do not
@@ -129,12 +130,6 @@ def holdout(
             "validation.ordered",
             f"the last examples are held out, whichever they are; leave {other} or ordered=True out",
         )
-    if groups is not None and stratified:
-        raise ConfigError(
-            "validation.stratified",
-            "whole groups that are drawn keep no class proportions; write stratified=False, or "
-            f"component('cross_validation', folds=5, groups={groups!r}, stratified=True), which keeps both",
-        )
 
     def split(dataset: Dataset, seed: int) -> list[Fold]:
         train = dataset.splits["train"]
@@ -142,7 +137,7 @@ def holdout(
         own = any(split_meant(name, dataset.splits) == "val" for name in dataset.splits)
         fractions = _checked_fractions(val if val is not None else 0.0 if own else _DEFAULT_VAL, test)
         if groups is not None:
-            return [_of_groups(dataset, groups, fractions, seed)]
+            return [_of_groups(dataset, groups, fractions, seed, stratified)]
         sizes = {name: math.ceil(fraction * num_examples) for name, fraction in fractions.items() if fraction}
         sizes["train"] = num_examples - sum(sizes.values())
         if sizes["train"] < 1:
@@ -170,7 +165,7 @@ def holdout(
     return split
 
 
-def _of_groups(dataset: Dataset, name: str, fractions: Mapping[str, float], seed: int) -> Fold:
+def _of_groups(dataset: Dataset, name: str, fractions: Mapping[str, float], seed: int, stratified: bool) -> Fold:
     groups = group_indices(dataset, name)
     wanted = {part: fraction for part, fraction in fractions.items() if fraction}
     said = " and ".join(f"{part}={fraction}" for part, fraction in wanted.items()) or "training"
@@ -180,7 +175,8 @@ def _of_groups(dataset: Dataset, name: str, fractions: Mapping[str, float], seed
         raise ConfigError(
             "validation.groups", f"of {number} groups of the field {name!r}, {said} leave none to train on; lower one"
         )
-    return hold_out_groups(groups, fractions, random_numbers(number, seed))
+    classes = class_indices(dataset, "validation.stratified") if stratified else None
+    return hold_out_groups(groups, fractions, random_numbers(number, seed), classes)
 
 
 def _checked_fractions(val: float, test: float) -> dict[str, float]:

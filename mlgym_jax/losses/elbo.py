@@ -10,17 +10,22 @@ import numpy as np
 import optax
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.outputs import parts
+from mlgym_jax.core.outputs import holds, pick
+from mlgym_jax.core.outputs import paths as paths_of
 from mlgym_jax.core.targets import KNOWN_INPUTS, UnfitTargets
 from mlgym_jax.core.weighted import LossValues, kept_of, of_examples
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
 
-_NEEDED = ("reconstruction", "mean", "log_variance")
-
 
 @register("loss", "negative_elbo", dynamic=("beta",))
 def negative_elbo(
-    *, likelihood: Literal["bernoulli", "gaussian"] = "bernoulli", beta: float = 1.0, target: str = "inputs"
+    *,
+    likelihood: Literal["bernoulli", "gaussian"] = "bernoulli",
+    beta: float = 1.0,
+    target: str = "inputs",
+    reconstruction: str = "reconstruction",
+    mean: str = "mean",
+    log_variance: str = "log_variance",
 ) -> Callable[[Any, Mapping[str, Any]], LossValues]:
     """Return the negative evidence lower bound of each example, in nats: what the reconstruction lacks, and beta KL.
 
@@ -35,6 +40,8 @@ def negative_elbo(
         likelihood: `bernoulli`, reconstructions are logits; or `gaussian`, they are means.
         beta: weight of the divergence: 1 for the bound itself, others as in beta-VAE, Higgins et al. 2017.
         target: the field of the batch that is reconstructed.
+        reconstruction: path of the output that is the reconstruction, such as `0` of a tuple; mean, log_variance: of
+            those that are the code's.
 
     Raises:
         ConfigError: a beta below 0.
@@ -43,18 +50,26 @@ def negative_elbo(
     if isinstance(beta, int | float) and not beta >= 0:
         raise ConfigError("loss.beta", f"a number of at least 0 is expected, found {beta}")
 
+    paths = {"reconstruction": reconstruction, "mean": mean, "log_variance": log_variance}
+
     def loss(outputs: Any, batch: Mapping[str, Any]) -> LossValues:
-        found = parts(outputs)
-        for name in _NEEDED:
-            if name not in found:
+        found = paths_of(outputs)
+        for name, path in paths.items():
+            if not found or not holds(outputs, path):
+                others = ", ".join(f"{own}={other!r}" for own, other in zip(paths, found, strict=False))
+                fix = (
+                    f"say which they are, component('negative_elbo', {others})"
+                    if len(found) > 2
+                    else "component('vae') has it"
+                )
                 raise MlgymError(
-                    f"loss 'negative_elbo' needs the output {name!r}{nearest(name, found)} Outputs: "
-                    f"{listed(found) or 'one without a name'}; component('vae') has it"
+                    f"loss 'negative_elbo' needs the output {path!r}, its {name}{nearest(path, found)} Outputs: "
+                    f"{listed(found) or 'one without a name'}; {fix}"
                 )
         if target not in batch:
             raise MlgymError(f"no field {target!r} in the data{nearest(target, batch)} Fields: {listed(batch)}")
         of_inputs = batch[target]
-        made, mean, log_variance = (jnp.asarray(found[name], jnp.float32) for name in _NEEDED)
+        made, centre, log_of_variance = (jnp.asarray(pick(outputs, path), jnp.float32) for path in paths.values())
         if isinstance(of_inputs, Mapping | tuple) or of_inputs.shape != made.shape:
             shape = "several arrays" if isinstance(of_inputs, Mapping | tuple) else list(of_inputs.shape)
             raise MlgymError(
@@ -70,8 +85,8 @@ def negative_elbo(
             if likelihood == "bernoulli"
             else jnp.square(made - inputs) / 2
         )
-        divergence = (jnp.square(mean) + jnp.exp(log_variance) - 1 - log_variance) / 2
-        of_latent = beta * divergence.reshape(len(mean), -1).sum(axis=1)
+        divergence = (jnp.square(centre) + jnp.exp(log_of_variance) - 1 - log_of_variance) / 2
+        of_latent = beta * divergence.reshape(len(centre), -1).sum(axis=1)
         if batch.get("where") is None or jnp.ndim(batch["where"]) == 1:
             return of_examples(lacking.sum(axis=axes) + of_latent, batch)
         kept = kept_of(batch["where"], lacking)

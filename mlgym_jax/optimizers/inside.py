@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax.numpy as jnp
 
-from mlgym_jax.errors import ConfigError, described, listed, nearest
+from mlgym_jax.components.registry import adapts
+from mlgym_jax.core.metric import shape_of
+from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 from mlgym_jax.optimizers.fractions import step_number
 
 _EXAMPLE = "component('sgd', learning_rate=0.1)"
@@ -68,6 +71,29 @@ def check_function(key: str, value: Any) -> None:
             f"optimizer.{key}",
             f"a schedule is expected, found {described(value)}; write component('constant_schedule', value=…)",
         )
+
+
+@adapts("schedule")
+def checked_schedule(built: Any) -> Any:
+    """Return a schedule of a user's own as one that says so where it returns something else than one real number."""
+    if not callable(built) or str(getattr(built, "__module__", "")).startswith(("optax.", "mlgym_jax.")):
+        return built
+    schedule: Callable[[Any], Any] = built
+
+    @functools.wraps(schedule)
+    def asked(count: Any) -> Any:
+        found = schedule(count)
+        kind = getattr(found, "dtype", None)
+        of_numbers = kind is not None and (jnp.issubdtype(kind, jnp.number) or jnp.issubdtype(kind, jnp.bool_))
+        if not (isinstance(found, int | float) or (of_numbers and jnp.isrealobj(found) and found.shape == ())):
+            said = shape_of(found) if of_numbers else described(found)
+            names = getattr(schedule, "__qualname__", type(schedule).__qualname__).split(".<locals>.")
+            raise MlgymError(
+                f"the schedule {names[-2:][0]} takes a number of steps and returns one real number, found {said}"
+            )
+        return found
+
+    return asked
 
 
 def expression(pattern: str, path: str) -> re.Pattern[str]:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.outputs import parts
-from mlgym_jax.data.csv_files import category_name
+from mlgym_jax.data.csv_files import MISSING, category_name, number_of
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_columns, date_of, features_of
 from mlgym_jax.data.table_forms import is_missing
@@ -118,22 +118,24 @@ def _numbers(name: str, column: Any, categories: Any, new_texts: list[str] | Non
                     codes[text] = float(len(codes))
                     new_texts.append(text)
         return np.array([_code(name, row, value, codes) for row, value in enumerate(values.tolist())])
-    try:
-        numbers = values.astype(np.float64)
-    except (TypeError, ValueError):
-        row = next(row for row, value in enumerate(values.tolist()) if not _is_number(value))
-        raise MlgymError(
-            f"inputs: row {row}, column {name!r}: a number is expected, found {described(values.tolist()[row])}"
-        ) from None
-    return numbers
+    if values.dtype.kind in "biuf":
+        return values.astype(np.float64)
+    if values.dtype.kind in "mM":  # dates, which would become numbers
+        values = values.astype(str)
+    return np.array([_number(name, row, value) for row, value in enumerate(values.tolist())], np.float64)
 
 
-def _is_number(value: Any) -> bool:
+def _number(name: str, row: int, value: Any) -> float:
+    """Return a value as a number; texts are read as those of a csv file, where `1_000` is none."""
+    if is_missing(value) or (isinstance(value, str) and value.strip().lower() in MISSING):
+        return math.nan
     try:
-        float(value)
+        number = number_of(value.strip()) if isinstance(value, str) else float(value)
     except (TypeError, ValueError):
-        return False
-    return True
+        number = None
+    if number is None:
+        raise MlgymError(f"inputs: row {row}, column {name!r}: a number is expected, found {described(value)}")
+    return number
 
 
 def _code(name: str, row: int, value: Any, codes: Mapping[str, float]) -> float:

@@ -148,7 +148,7 @@ def _column(name, column, categories, texts):
             found.append(texts.code(value))
         elif codes is None or not (isinstance(value, str) or names_numbers):
             try:
-                found.append(float(value))
+                found.append(_number(value))
             except (TypeError, ValueError):
                 raise SystemExit(f"row {row}, column {name!r}: a number is expected, found {value!r}") from None
         else:
@@ -158,6 +158,12 @@ def _column(name, column, categories, texts):
                 raise SystemExit(f"row {row}, column {name!r}: {value!r} was not there in training")
             found.append(codes[word])
     return np.array(found, np.float64)
+
+
+def _number(value):
+    if isinstance(value, str) and ("_" in value or not value.isascii()):  # which Python reads, and no csv file has
+        raise ValueError(value)
+    return float(value)
 
 
 def _is_number(text):

@@ -155,6 +155,15 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
             "and for outputs that config.loss does not read; if it is, say so, config.optimizer = "
             f"component('selective_transform', optimizer=…, freeze_mask={mask!r})"
         )
+    learnt = [name.startswith("0/params") for name in names] + [False] * (len(training.outvars) - len(names))
+    for field, augmentation in seen.unmixed.items():
+        of_field = [number for number, name in enumerate(names) if name.split("/")[:2] == ["1", field]]
+        if any(reads(training, number, learnt[: len(training.outvars)]) for number in of_field):
+            found.append(
+                f"config.augmentation: {augmentation} mixes each example with another one, and training reads the "
+                f"field {field!r} of the first alone. If it weighs examples, say where={field!r}; if it is another "
+                f"target, fields=({field!r},)"
+            )
     if seen.overlooked:
         wired = ", ".join(f"{name}={name!r}" for name in seen.overlooked)
         found.append(

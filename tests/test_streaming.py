@@ -292,7 +292,10 @@ def test_few_reads_find_the_records_that_cannot_be_read():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoding": component("standardise")}, r"config\.encoding: 'standardise' is fitted on all training examples"),
+        (
+            {"encoding": component("chain", encodings=(component("standardise"),))},
+            r"config\.encoding: 'chain' is fitted on all training examples",
+        ),
         ({"sampler": component("class_balanced")}, r"config\.sampler: 'class_balanced' weighs all training examples"),
         ({"loader": component("streaming", num_workers=0)}, r"config\.loader\.num_workers: found 0; at least 1"),
         (

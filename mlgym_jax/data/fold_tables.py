@@ -18,14 +18,20 @@ from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
 
 
 def fold_tables(
-    dataset: Dataset, table: Table, folds: Folds, encoding: Any = None, between: Callable[[], None] = lambda: None
+    dataset: Dataset,
+    table: Table,
+    folds: Folds,
+    encoding: Any = None,
+    name: str = "",
+    between: Callable[[], None] = lambda: None,
 ) -> dict[str, Any]:
     """Return arrays with a leading axis of folds.
 
     Nothing here sees a row outside of a fold's own training part.
 
     Args:
-        between: called every now and then while a table that is not in memory is read.
+        name: tells the encoding from others; between: called every now and then while a table is read that is not in
+            memory.
 
     Returns:
         `indices` and `mask` as in `Folds`; `class_counts` int32[num_folds, num_classes] where the targets are classes;
@@ -45,7 +51,7 @@ def fold_tables(
     if encoding is not None:
         try:
             fitted = (
-                fit_in_one_pass(encoding, table, folds, between)
+                fit_in_one_pass(encoding, table, folds, name, between)
                 if isinstance(table, StreamedTable)
                 else [
                     encoding.fit(nested({field: array[part] for field, array in table.arrays.items()})) for part in rows

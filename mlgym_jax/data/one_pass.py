@@ -15,7 +15,13 @@ Synopsis:
 from __future__ import annotations
 
 import concurrent.futures
+import contextlib
+import contextvars
+import functools
 import hashlib
+import io
+import os
+import zipfile
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -26,7 +32,9 @@ from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.processes import Processes
 from mlgym_jax.data.streams import StreamedTable, UnreadableRecord
-from mlgym_jax.errors import ConfigError
+from mlgym_jax.errors import ConfigError, DiskError
+from mlgym_jax.events.files import write_whole
+from mlgym_jax.events.layout import ENCODINGS
 
 _READ_BYTES = 32 * 2**20  # of examples that are read at once
 _SUMMED_BYTES = 2**20  # of those that are float64 at once
@@ -90,14 +98,15 @@ def pass_of(encoding: Any) -> OnePass | None:
 
 
 def fit_in_one_pass(
-    encoding: Any, table: StreamedTable, folds: Folds, between: Callable[[], None] = lambda: None
+    encoding: Any, table: StreamedTable, folds: Folds, name: str, between: Callable[[], None] = lambda: None
 ) -> list[dict[str, Any]]:
     """Read the rows that any fold trains on once, in their order; return what an encoding learns of each fold.
 
     The same rows give the same bits, however many threads or processes read. Records that cannot be read are left out
-    where they are left out of training.
+    where they are left out of training. What was learnt before in this process, or in a run (`kept_in`), is known.
 
     Args:
+        name: tells the encoding from others.
         between: called every now and then.
 
     Raises:
@@ -111,36 +120,86 @@ def fit_in_one_pass(
         )
     learns = pass_of(encoding)
     assert learns is not None, "study.checks refuses it"
-    digest = _digest(table, folds)
-    for before, same, learnt in _LEARNT:
-        if before == digest and same == encoding:
-            return learnt
-    rows, trains = folds.rows(("train",)), np.zeros((folds.num_folds, table.num_examples), bool)
-    for fold, (indices, mask) in enumerate(zip(folds.indices["train"], folds.mask["train"], strict=True)):
-        trains[fold, indices[mask]] = True
-    sums: list[Any] = [None] * folds.num_folds
-    for part in _summed(learns, table, rows, trains):
-        between()
-        sums = [_both(learns, *pair) for pair in zip(sums, part, strict=True)]
-    if any(own is None for own in sums):
-        raise ConfigError("dataset", "none of the records that a fold trains on can be read")
-    found = [learns.fitted(own) for own in sums]
-    _LEARNT.append((digest, encoding, found))
+    key = _key(name, table, folds)
+    found = _LEARNT[key] if key in _LEARNT else _read(key)
+    if found is None:
+        rows, trains = folds.rows(("train",)), np.zeros((folds.num_folds, table.num_examples), bool)
+        for fold, (indices, mask) in enumerate(zip(folds.indices["train"], folds.mask["train"], strict=True)):
+            trains[fold, indices[mask]] = True
+        sums: list[Any] = [None] * folds.num_folds
+        for part in _summed(learns, table, rows, trains):
+            between()
+            sums = [_both(learns, *pair) for pair in zip(sums, part, strict=True)]
+        if any(own is None for own in sums):
+            raise ConfigError("dataset", "none of the records that a fold trains on can be read")
+        found = [learns.fitted(own) for own in sums]
+    _LEARNT[key] = found
     return found
 
 
-_LEARNT: list[tuple[str, Any, list[dict[str, Any]]]] = []  # for other groups of a study, and its readers
+_LEARNT: dict[str, list[dict[str, Any]]] = {}
+_FOLDER: contextvars.ContextVar[str | None] = contextvars.ContextVar("folder", default=None)
+
+
+@contextlib.contextmanager
+def kept_in(run_dir: str) -> Iterator[None]:
+    """Know what a run has kept of what its encodings learnt."""
+    token = _FOLDER.set(os.path.join(run_dir, ENCODINGS))
+    try:
+        yield
+    finally:
+        _FOLDER.reset(token)
+
+
+def keep(run_dir: str, name: str, table: StreamedTable, folds: Folds) -> None:
+    """Write what was learnt by `fit_in_one_pass` into a run's folder, unless it is there.
+
+    Raises:
+        DiskError: the disk refuses.
+    """
+    key = _key(name, table, folds)
+    path = os.path.join(run_dir, ENCODINGS, f"{key}.npz")
+    if key not in _LEARNT or os.path.exists(path):
+        return
+    buffer, numbered = io.BytesIO(), {str(fold): fitted for fold, fitted in enumerate(_LEARNT[key])}
+    leaves: dict[str, Any] = dict(_leaves(numbered))
+    np.savez(buffer, **leaves)
+    try:
+        write_whole(path, buffer.getvalue())
+    except OSError as error:
+        raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
+
+
+def _read(key: str) -> list[dict[str, Any]] | None:
+    """Return what a run has kept, None if it has not, or it cannot be read: all is read again then."""
+    folds: dict[str, Any] = {}
+    try:
+        with np.load(os.path.join(_FOLDER.get() or "", f"{key}.npz"), allow_pickle=False) as file:
+            for name, array in file.items():
+                *places, last = name.split("/")
+                functools.reduce(lambda tree, place: tree.setdefault(place, {}), places, folds)[last] = array
+    except (OSError, ValueError, zipfile.BadZipFile):
+        return None
+    return [folds[number] for number in sorted(folds, key=int)]
+
+
+def _leaves(tree: Mapping[str, Any], before: str = "") -> Iterator[tuple[str, np.ndarray]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{before}{name}/")
+        else:
+            yield before + name, np.asarray(value)
 
 
 def _both(learns: OnePass, sums: Any, more: Any) -> Any:
     return more if sums is None else sums if more is None else learns.merged(sums, more)
 
 
-def _digest(table: StreamedTable, folds: Folds) -> str:
-    digest = hashlib.sha256(f"{table.fingerprint} {table.stream.skips}".encode())
+def _key(name: str, table: StreamedTable, folds: Folds) -> str:
+    digest = hashlib.sha256(f"{name} {table.fingerprint} {table.stream.skips}".encode())
     for indices, size in zip(folds.indices["train"], folds.sizes["train"], strict=True):
         digest.update(np.ascontiguousarray(indices[:size]).data)
-    return digest.hexdigest()
+    return digest.hexdigest()[:32]
 
 
 def _summed(learns: OnePass, table: StreamedTable, rows: np.ndarray, trains: np.ndarray) -> Iterator[list[Any]]:

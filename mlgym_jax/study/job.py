@@ -12,6 +12,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import owner_of
+from mlgym_jax.config.words import config_hash
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
@@ -232,7 +233,8 @@ def make_job(
     if isinstance(table, StreamedTable):
         check_folds(table, folds)
         indices = table.readable(indices)
-    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"), safe_point)
+    name = config_hash(config.get("encoding") or {})
+    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"), name, safe_point)
     if components.counts_steps and len({*steps}) > 1:
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
     if buckets := getattr(loader, "buckets", None):

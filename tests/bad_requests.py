@@ -92,6 +92,7 @@ COMMAND_LINES = [
     bad("word too many", r"unexpected argument 'now'; see python -m mlgym_jax\.run --help", "now"),
     bad("plan", r"--plan=fast: 'fast' is no plan\. Allowed: auto, tune, or one of vmap, map, none", "--plan=fast"),
     bad("plan twice", r"--plan=map\+map: 'map' is no plan\. Allowed: ", "--plan=map+map"),
+    bad("plan with mesh", r"--plan=map\+data:2: 'data:2' is said elsewhere: devices by --mesh=", "--plan=map+data:2"),
     bad("no device", r"--devices=0: at least 1 is expected", "--devices=0"),
     bad("mesh", r"--mesh=model:2: 'model:2' is no axis .* as in --mesh=experiment:2,data:4", "--mesh=model:2"),
     bad("too large a mesh", r"--mesh=experiment:1,data:5: 5 devices .* this process has 4 \(cpu\)", "--mesh=data:5"),

@@ -19,7 +19,7 @@ from mlgym_jax.data.datasets import digits, synthetic
 from mlgym_jax.data.folds import make_folds
 from mlgym_jax.data.loaders import in_memory
 from mlgym_jax.data.tfds_builders import _remove_abandoned
-from mlgym_jax.data.validation import holdout
+from mlgym_jax.data.validation import holdout, parts_by_rank
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.events.claim import claimed
 
@@ -555,6 +555,16 @@ def test_a_holdout_stays_what_it_was_once():
     """The split of a seed is part of what a run can be repeated from: it never changes."""
     expected = np.sort(np.argsort(np.random.Philox(key=[7, 0]).random_raw(10), kind="stable")[:3])
     assert holdout(val=0.3)(classification(10), 7)[0]["val"].tolist() == expected.tolist() == [1, 4, 8]
+
+
+@quietly
+@given(st.lists(st.integers(0, 9), min_size=3, max_size=40), st.data())
+def test_parts_by_rank_are_those_of_a_stable_sort_of_equal_numbers_too(numbers, data):
+    ends = sorted(data.draw(st.lists(st.integers(1, len(numbers) - 1), min_size=2, max_size=2, unique=True)))
+    sizes = np.diff([0, *ends, len(numbers)]).tolist()
+    expected = np.empty(len(numbers), np.int64)
+    expected[np.argsort(numbers, kind="stable")] = np.repeat([0, 1, 2], sizes)
+    np.testing.assert_array_equal(parts_by_rank(np.array(numbers, np.uint64), sizes), expected)
 
 
 @pytest.mark.parametrize(

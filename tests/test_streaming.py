@@ -13,7 +13,7 @@ from test_stretches import SLOW, assert_goes_on, begun, runner_end, write
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
-from mlgym_jax.data import sources
+from mlgym_jax.data import array_record_files, sources
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.record_files import array_records
@@ -149,6 +149,29 @@ def test_files_of_records_and_mapped_arrays_hold_what_was_written(tmp_path):
     np.testing.assert_array_equal(read["targets"], targets[rows])
 
 
+def test_few_records_of_a_long_file_are_found_without_its_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(array_record_files, "_INDEX", 8)
+    writer = ArrayRecordWriter(str(tmp_path / "long.array_record"), "group_size:1")
+    for number in range(100):
+        writer.write(np.int32(number).tobytes())
+    writer.close()
+    files = array_record_files.ArrayRecordFiles([str(tmp_path / "long.array_record")], "train")
+    for rows in ([99, 3, 3, 57], [*range(99, -1, -2)]):  # one by one, and in one call
+        ((found, places),) = files.read(np.array(rows))
+        assert [np.frombuffer(record, np.int32)[0] for record in found] == sorted(rows)
+        assert np.array(rows)[places].tolist() == sorted(rows)
+
+
+def test_a_file_that_was_not_written_whole_is_no_empty_one(tmp_path):
+    records(tmp_path, 40)
+    whole = (tmp_path / "train-1.array_record").read_bytes()
+    (tmp_path / "train-1.array_record").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(
+        ConfigError, match=r"dataset\.splits\.train: '.*train-1\.array_record' cannot be read: .*not written whole"
+    ):
+        array_records(splits={"train": f"{tmp_path}/train-*"}, fields=FIELDS)
+
+
 class Faulty:
     """Records of which two cannot be decoded, and one has no number."""
 
@@ -269,7 +292,10 @@ def test_few_reads_find_the_records_that_cannot_be_read():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"encoding": component("standardise")}, r"config\.encoding: 'standardise' is fitted on all training examples"),
+        (
+            {"encoding": component("chain", encodings=(component("standardise"),))},
+            r"config\.encoding: 'chain' is fitted on all training examples",
+        ),
         ({"sampler": component("class_balanced")}, r"config\.sampler: 'class_balanced' weighs all training examples"),
         ({"loader": component("streaming", num_workers=0)}, r"config\.loader\.num_workers: found 0; at least 1"),
         (

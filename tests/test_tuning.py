@@ -51,3 +51,11 @@ def test_a_strict_study_is_tuned_without_batches_and_without_a_cache(tmp_path, m
     [group] = mg.run(mg.load_config(path), tmp_path, plan="tune", devices=1).view.groups
     assert re.findall(r"(\w+)\+\w+ [\d.]+ ms", group["reason"]).count("vmap") == 0
     assert group["reason"].count(" ms") == 4
+
+
+def test_a_stream_is_tuned_among_the_plans_that_it_can_have(tmp_path, monkeypatch):
+    monkeypatch.setenv("MLGYM_JAX_CACHE_DIR", "off")
+    edit = "config.model = component('from_zero'); config.loader = component('streaming', batch_size=8)"
+    path = small(tmp_path, f"{edit}; config.num_epochs = 1; config.strict = True", FROM_ZERO)
+    [group] = mg.run(mg.load_config(path), tmp_path, plan="tune", devices=1).view.groups
+    assert {*re.findall(r"(\w+\+\w+) [\d.]+ ms", group["reason"])} == {"map+stretch", "none+stretch"}

@@ -60,19 +60,31 @@ class EpochFunctions(NamedTuple):
     evaluate_stretch: Callable[..., MetricState]
 
 
+def encoded_by(
+    components: Mapping[str, Any] | None, state: TrainState, folds: Folds, fold: jax.Array, batch: Batch
+) -> Batch:
+    """Return a batch as an experiment's own encoding, if it has one, makes it of what its fold taught."""
+    encoding = _component(components, "encoding", state)
+    if encoding is None:
+        return batch
+    with named("encoding", batch):
+        return encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
+
+
+def _component(components: Mapping[str, Any] | None, section: str, state: TrainState) -> Any:
+    """Return what a section built, with the swept values of this experiment in place; None if it is not there."""
+    found: Any = components or {}
+    if section in found and state.hyperparams:
+        found = found.bind(state.hyperparams)
+    return found.get(section)
+
+
 def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any] | None = None) -> EpochFunctions:
     """Return the epoch of `program` over folds of the given shape.
 
     Args:
         components: where a `sampler` or an `encoding` is taken from, if there are.
     """
-
-    def component(section: str, state: TrainState) -> Any:
-        """Return what a section built, with the swept values of this experiment in place."""
-        found: Any = components or {}
-        if section in found and state.hyperparams:
-            found = found.bind(state.hyperparams)
-        return found.get(section)
 
     def order(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
         if shape.cadence is None:
@@ -82,7 +94,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
     def order_of_epoch(state: TrainState, data: Data, folds: Folds, fold: jax.Array, epoch: jax.Array) -> Batch:
         indices, mask = folds["indices"]["train"][fold], folds["mask"]["train"][fold]
         key = key_for(state.key, ORDER, epoch)
-        sampler = component("sampler", state)
+        sampler = _component(components, "sampler", state)
         if sampler is not None:
             with named("sampler", data):
                 weights = sampler({**nested({field: array[indices] for field, array in data.items()}), "mask": mask})
@@ -119,11 +131,7 @@ def make_epoch(program: Program, shape: EpochShape, components: Mapping[str, Any
             batch["class_counts"] = folds["class_counts"][fold]
         if STEPS_PER_EPOCH in folds:
             batch[STEPS_PER_EPOCH] = folds[STEPS_PER_EPOCH][fold]
-        encoding = component("encoding", state)
-        if encoding is not None:
-            with named("encoding", batch):
-                batch = encoding.apply(jax.tree.map(lambda leaf: leaf[fold], folds["fitted"]), batch)
-        return batch
+        return encoded_by(components, state, folds, fold, batch)
 
     def of_length(data: Data, rows: Batch, carry: Any, add: Callable[[Any, int | None], Any]) -> Any:
         """Call `add(carry, length)` with the length that a batch is cut to, None for the whole one."""

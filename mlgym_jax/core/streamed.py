@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from mlgym_jax.core.epoch import of_true_size
+from mlgym_jax.core.epoch import encoded_by, of_true_size
 from mlgym_jax.core.epoch_shape import EpochShape
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.core.program import Program
@@ -34,16 +34,24 @@ class StreamedFunctions(NamedTuple):
     evaluate: Callable[..., MetricState]
 
 
-def make_streamed(program: Program, shape: EpochShape) -> StreamedFunctions:
-    """Return the epoch of `program` over batches from outside, cut as `shape` says."""
+def make_streamed(
+    program: Program, shape: EpochShape, components: Mapping[str, Any] | None = None
+) -> StreamedFunctions:
+    """Return the epoch of `program` over batches from outside, cut as `shape` says.
 
-    def batch_at(data: Mapping[str, Any], mask: jax.Array, folds: Any, fold: jax.Array, j: Any, size: int) -> Batch:
+    Args:
+        components: where an `encoding` is taken from, if there is one.
+    """
+
+    def batch_at(
+        state: TrainState, data: Mapping[str, Any], mask: jax.Array, folds: Any, fold: jax.Array, j: Any, size: int
+    ) -> Batch:
         place = (0 if mask.shape[0] == 1 else fold), j, slice(size)
         batch = {**nested({field: array[place] for field, array in data.items()}), "mask": mask[place]}
         for field in ("class_counts", STEPS_PER_EPOCH):
             if field in folds:
                 batch[field] = folds[field][fold]
-        return batch
+        return encoded_by(components, state, folds, fold, batch)
 
     def by_size(
         tails: tuple[int, ...], mask: jax.Array, fold: Any, j: Any, carry: Any, add: Any, may_skip: bool
@@ -62,7 +70,7 @@ def make_streamed(program: Program, shape: EpochShape) -> StreamedFunctions:
         def step(j: jax.Array, carry: Any) -> Any:
             def add(carry: Any, size: int, may_be_empty: bool) -> Any:
                 state, running = carry
-                batch = batch_at(data, mask, folds, fold, j, size)
+                batch = batch_at(state, data, mask, folds, fold, j, size)
                 state, metrics = program.train_step(state, batch, may_be_empty=may_be_empty)
                 return state, running and program.put(running, metrics, (at + j) * shape.batch_size)
 
@@ -87,7 +95,7 @@ def make_streamed(program: Program, shape: EpochShape) -> StreamedFunctions:
 
         def step(j: jax.Array, found: Any) -> Any:
             def add(found: Any, size: int, may_be_empty: bool) -> Any:
-                batch = batch_at(data, mask, folds, fold, j, size)
+                batch = batch_at(state, data, mask, folds, fold, j, size)
                 return program.put(found, program.eval_step(state, batch, epoch=epoch), (at + j) * cut.size)
 
             return by_size(cut.tails, mask, fold, j, found, add, cut.may_skip)
@@ -98,7 +106,7 @@ def make_streamed(program: Program, shape: EpochShape) -> StreamedFunctions:
         cut = shape.train if split is None else shape.eval_batches[split]
 
         def one() -> MetricState:
-            batch = batch_at(data, mask, folds, fold, 0, cut.size)
+            batch = batch_at(state, data, mask, folds, fold, 0, cut.size)
             if split is None:
                 return program.train_step(state, batch, may_be_empty=False)[1]
             return program.eval_step(state, batch, epoch=jnp.int32(1))

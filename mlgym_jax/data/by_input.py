@@ -12,6 +12,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import fields_of, is_input, nested
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, rest_of, split_arrays
 from mlgym_jax.data.encodings import Batch, Fitted
+from mlgym_jax.data.one_pass import OnePass, together
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 
@@ -24,6 +25,13 @@ class ByInput:
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         fields = fields_of(arrays)
         return {field: encoding.fit(_of_input(fields, field)) for field, encoding in self.encodings.items()}
+
+    def in_one_pass(self) -> OnePass | None:
+        parts = {
+            field: (encoding, lambda arrays, field=field: _of_input(fields_of(arrays), field))
+            for field, encoding in self.encodings.items()
+        }
+        return together(parts)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         fields = fields_of(batch)

@@ -5,7 +5,8 @@ An encoding is an object with two pure methods:
     fit(arrays) -> fitted                 NumPy arrays of the training part of one fold -> a tree of arrays
     apply(fitted, batch) -> batch         on the device, inside of the compiled program
 
-What was fitted is an argument of the compiled program, so that all folds of a cross validation share one.
+What was fitted is an argument of the compiled program, so that all folds of a cross validation share one. One that is
+fitted on data that are read while it trains has a third, `in_one_pass`; see `data.one_pass`.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.outputs import paths
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.data.one_pass import OnePass, merged_moments, moments, together
 from mlgym_jax.data.transforms import column_numbers
 from mlgym_jax.errors import ConfigError, described, listed
 
@@ -89,11 +91,21 @@ def _of_each(columns: np.ndarray, *functions: Callable[..., Any]) -> list[np.nda
 
 
 def _fit_scale(centre: np.ndarray, scale: np.ndarray, columns: np.ndarray) -> Fitted:
-    """Keep a scale of 1 where a column is constant, as scikit-learn does."""
     least, largest = _of_each(columns, np.min, np.max)
+    return _scale_of(centre, scale, least, largest, np.where(np.isnan(columns[0]), least, columns[0]))
+
+
+def _scale_of(
+    centre: np.ndarray, scale: np.ndarray, least: np.ndarray, largest: np.ndarray, only: np.ndarray
+) -> Fitted:
+    """Keep a scale of 1 where a column is constant, as scikit-learn does, and `only` that value."""
     constant = least == largest
-    high, rest = _two_floats(np.where(constant, np.where(np.isnan(columns[0]), least, columns[0]), centre))
+    high, rest = _two_floats(np.where(constant, only, centre))
     return {"centre": high, "centre_rest": rest, "scale": np.where(constant, 1.0, scale).astype(np.float32)}
+
+
+def _moments(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    return moments(_columns_of(_exact(arrays)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,6 +116,13 @@ class Standardise:
         columns = _columns_of(_exact(arrays))
         centre, scale = _of_each(columns, np.mean, np.std)
         return _fit_scale(centre, scale, columns)
+
+    def in_one_pass(self) -> OnePass:
+        def fitted(sums: Any) -> Fitted:
+            scale = np.sqrt(sums["squares"] / sums["count"])
+            return _scale_of(sums["mean"], scale, sums["least"], sums["largest"], sums["least"])
+
+        return OnePass(_moments, merged_moments, fitted)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         return {**batch, "inputs": _scaled(fitted, batch)}
@@ -131,6 +150,13 @@ class MinMax:
         least, largest = _of_each(columns, np.min, np.max)
         return _fit_scale(least, largest - least, columns)
 
+    def in_one_pass(self) -> OnePass:
+        def fitted(sums: Any) -> Fitted:
+            least, largest = sums["least"], sums["largest"]
+            return _scale_of(least, largest - least, least, largest, least)
+
+        return OnePass(_moments, merged_moments, fitted)
+
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         unit = _scaled(fitted, batch)
         return {**batch, "inputs": unit * (self.high - self.low) + self.low}
@@ -155,10 +181,22 @@ class OneHot:
     max_categories: int
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        columns = _columns_of(_exact(arrays))
+        return self._of_values([np.unique(column) for column in _columns_of(_exact(arrays)).T])
+
+    def in_one_pass(self) -> OnePass:
+        def values(arrays: Mapping[str, np.ndarray]) -> list[np.ndarray]:
+            return [np.unique(column) for column in _columns_of(_exact(arrays)).T]
+
+        def merged(sums: list[np.ndarray], more: list[np.ndarray]) -> list[np.ndarray]:
+            found = [np.union1d(own, new) for own, new in zip(sums, more, strict=True)]
+            self._of_values(found)  # or there are too many already
+            return found
+
+        return OnePass(values, merged, self._of_values)
+
+    def _of_values(self, columns: Sequence[np.ndarray]) -> Fitted:
         found = {}
-        for number, column in enumerate(columns.T):
-            values = np.unique(column)  # NaN is the last, and one
+        for number, values in enumerate(columns):  # NaN is the last, and one
             if len(values) > self.max_categories:
                 raise ConfigError(
                     "encoding",
@@ -220,6 +258,13 @@ class ByColumn:
             f"{number:06}": encoding.fit(_of_columns(arrays, columns))
             for number, (columns, encoding) in enumerate(self.groups)
         }
+
+    def in_one_pass(self) -> OnePass | None:
+        parts = {
+            f"{number:06}": (encoding, lambda arrays, columns=columns: _of_columns(arrays, columns))
+            for number, (columns, encoding) in enumerate(self.groups)
+        }
+        return together(parts)
 
     def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
         inputs = batch["inputs"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -12,14 +12,26 @@ import numpy as np
 from mlgym_jax.core.inputs import is_input, nested
 from mlgym_jax.data.dataset import Dataset, Table
 from mlgym_jax.data.folds import Folds
+from mlgym_jax.data.one_pass import fit_in_one_pass
 from mlgym_jax.data.streams import StreamedTable
-from mlgym_jax.errors import ConfigError, in_words, listed
+from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
 
 
-def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = None) -> dict[str, Any]:
+def fold_tables(
+    dataset: Dataset,
+    table: Table,
+    folds: Folds,
+    encoding: Any = None,
+    name: str = "",
+    between: Callable[[], None] = lambda: None,
+) -> dict[str, Any]:
     """Return arrays with a leading axis of folds.
 
     Nothing here sees a row outside of a fold's own training part.
+
+    Args:
+        name: tells the encoding from others; between: called every now and then while a table is read that is not in
+            memory.
 
     Returns:
         `indices` and `mask` as in `Folds`; `class_counts` int32[num_folds, num_classes] where the targets are classes;
@@ -38,10 +50,14 @@ def fold_tables(dataset: Dataset, table: Table, folds: Folds, encoding: Any = No
         found["class_counts"] = np.stack(counts).astype(np.int32)
     if encoding is not None:
         try:
-            fitted = [
-                encoding.fit(nested({field: array[part] for field, array in table.arrays.items()})) for part in rows
-            ]
-        except ConfigError:
+            fitted = (
+                fit_in_one_pass(encoding, table, folds, name, between)
+                if isinstance(table, StreamedTable)
+                else [
+                    encoding.fit(nested({field: array[part] for field, array in table.arrays.items()})) for part in rows
+                ]
+            )
+        except MlgymError:
             raise
         except Exception as error:
             raise ConfigError("encoding", in_words(error)) from error

@@ -99,19 +99,20 @@ class _Records(DecodedRecords):
         found = {field: np.empty((len(rows), *shape), dtype) for field, (dtype, shape) in self._types.items()}
         put = self._copied if self.record_bytes > _LARGE else self._joined
         for records, places in self._files.read(rows):
-            if wrong := {*map(len, records)} - {self.record_bytes}:
-                raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
-            put(found, records, places)
+            for start in range(0, len(records), _PIECE):
+                piece = records[start : start + _PIECE]
+                if wrong := {*map(len, piece)} - {self.record_bytes}:
+                    raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
+                put(found, piece, places[start : start + _PIECE])
         return found
 
     def _joined(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
         fields = [(array, array.dtype.itemsize) for array in self._as_items(found)]
         whole = np.dtype([(f"f{place}", f"V{size}") for place, (_, size) in enumerate(fields) if size])
-        for start in range(0, len(records), _PIECE):
-            piece, at = np.frombuffer(b"".join(records[start : start + _PIECE]), whole), places[start : start + _PIECE]
-            for place, (array, size) in enumerate(fields):
-                if size:
-                    array[at] = piece[f"f{place}"]
+        piece = np.frombuffer(b"".join(records), whole)
+        for place, (array, size) in enumerate(fields):
+            if size:
+                array[places] = piece[f"f{place}"]
 
     def _copied(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:
         """Do the same; each large record is copied once, to its place."""

@@ -6,6 +6,7 @@
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components
   tokenizers/…                             those of its texts, by the hash of the section `dataset`
+  encodings/…                              what encodings of streamed data learnt in one pass
   data/…                                   what was given as `data=`
   profile/…                                a trace of JAX's profiler
   .published                               a board's mark: the run was received, no process here writes it
@@ -36,6 +37,7 @@ RUN_FILES = (CONFIG_SOURCE, CONFIG, RECORD)  # beside the log
 SOURCES = "sources"  # a folder beside the log
 DATA = "data"  # another
 TOKENIZERS = "tokenizers"  # another
+ENCODINGS = "encodings"  # another
 PROFILE = "profile"  # another
 
 EXPERIMENT_CONFIG = "experiment_config.json"

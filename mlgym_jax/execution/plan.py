@@ -119,6 +119,11 @@ def parse_plan(text: str) -> PlanRequest:
             chunk = int(part.removeprefix("chunk"))
         else:
             known = ["auto", "tune", *BATCHINGS, *LOOPS]
+            if ":" in part or part in ("fsdp", "data"):
+                raise MlgymError(
+                    f"--plan={text}: {part!r} is said elsewhere: devices by --mesh=experiment:2,data:4, what is split "
+                    "over them by config.parallel = component('data'), or 'fsdp'"
+                )
             raise MlgymError(
                 f"--plan={text}: {part!r} is no plan{nearest(part, known)} Allowed: auto, tune, or one of "
                 f"{', '.join(BATCHINGS)}, one of {', '.join(LOOPS)}, or both as in map+scan; +chunk16 for at most 16 "

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.data import given
+from mlgym_jax.data.one_pass import kept_in
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
@@ -91,14 +92,14 @@ class Trained:
             return known
         with given.at_hand(self._data), as_cells_have_it():
             config = read_config(self.run_dir, trust=self._trust)
-            with _told_already():
+            with _told_already(), kept_in(self.run_dir):
                 return prepare(config, self._view, traced=traced)
 
     def _prepared_as_known(self, *, traced: bool) -> Any:
         from mlgym_jax.study.expand import prepare
 
         try:
-            with given.at_hand(self._data), _told_already():
+            with given.at_hand(self._data), _told_already(), kept_in(self.run_dir):
                 return prepare(run_folder.read_resolved(self.run_dir), self._view, traced=traced)
         except MlgymError:
             return None
@@ -109,7 +110,7 @@ class Trained:
         from mlgym_jax.study.tracing import NotTraceable
 
         try:
-            with given.at_hand(self._data), as_cells_have_it(), _told_already():
+            with given.at_hand(self._data), as_cells_have_it(), _told_already(), kept_in(self.run_dir):
                 job = job_of(study, experiment_id)
         except NotTraceable:
             return None

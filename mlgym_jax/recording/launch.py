@@ -18,6 +18,7 @@ from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.config.file import as_config, source_file
 from mlgym_jax.config.words import config_hash, plain
 from mlgym_jax.data import given
+from mlgym_jax.data.one_pass import kept_in
 from mlgym_jax.errors import DiskError, MlgymError, path_of
 from mlgym_jax.events import LiveView, RunView, layout, project_log
 from mlgym_jax.execution.collecting import seldom_collected
@@ -176,7 +177,7 @@ def resume(
     ):
         if trust:
             run_folder.write_record(folder, take_over(folder, run_folder.read_record(folder)))
-        with seldom_collected():
+        with seldom_collected(), kept_in(folder):
             study = prepare(config, written.live.view)
         for job in study.jobs:
             check_goes_on(job, before)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from mlgym_jax.config.words import config_hash
+from mlgym_jax.data import one_pass
+from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.run_folder import folder as run_folder
@@ -12,9 +15,14 @@ from mlgym_jax.study.expand import Study
 
 
 def record_learnt_from(run_dir: str, record: dict[str, Any], study: Study) -> None:
-    """Write the fingerprints of a study's data and the checksums of its teachers; keep the tokenizers of its texts."""
+    """Write the fingerprints of a study's data and the checksums of its teachers.
+
+    The tokenizers of its texts, and what encodings have learnt in one pass, are kept.
+    """
     for job in study.jobs:
         tokenizers.write(run_dir, job.group.config["dataset"], job.components["dataset"])
+        if isinstance(job.table, StreamedTable) and "encoding" in job.components:
+            one_pass.keep(run_dir, config_hash(job.group.config["encoding"]), job.table, job.folds)
     record["data_fingerprint"] = study.fingerprints()
     if teachers := study.teachers():
         record["teachers"] = {**record.get("teachers", {}), **teachers}

@@ -13,6 +13,7 @@ from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
+from mlgym_jax.data.one_pass import pass_of
 from mlgym_jax.data.validation import split_meant
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
@@ -65,12 +66,13 @@ def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[s
 
 
 def check_streams(components: Components) -> None:
-    """Refuse what looks at all training data before training begins, where they are read while it goes on."""
+    """Refuse what looks at all training data at once, where they are read while training goes on."""
+    learns = "is fitted on all training examples at once (standardise, min_max, one_hot, and by_column and by_input of "
     for section, why in (
-        ("encoding", "is fitted on all training examples"),
+        ("encoding", f"{learns}these are fitted in one pass)"),
         ("sampler", "weighs all training examples"),
     ):
-        if section in components:
+        if section in components and (section == "sampler" or pass_of(components[section]) is None):
             name = components.config[section]["component"]
             raise ConfigError(
                 section,

@@ -13,6 +13,7 @@ import numpy as np
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.parameters import beyond_float32
 from mlgym_jax.components.tree import owner_of
+from mlgym_jax.config.words import config_hash
 from mlgym_jax.core.cadence import Cadence, cadence_of
 from mlgym_jax.core.calling import Rewired
 from mlgym_jax.core.convolutions import channels_last, holds_convolution
@@ -31,6 +32,7 @@ from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.execution.interruption import safe_point
 from mlgym_jax.execution.sharding import check_rules
 from mlgym_jax.search.contest import Contender, candidate_of
 from mlgym_jax.search.grouping import Group, open_paths
@@ -232,7 +234,8 @@ def make_job(
     if isinstance(table, StreamedTable):
         check_folds(table, folds)
         indices = table.readable(indices)
-    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"))
+    name = config_hash(config.get("encoding") or {})
+    tables = fold_tables(components["dataset"], table, folds, components.get("encoding"), name, safe_point)
     if components.counts_steps and len({*steps}) > 1:
         tables[STEPS_PER_EPOCH] = np.array(steps, np.int32)
     if buckets := getattr(loader, "buckets", None):

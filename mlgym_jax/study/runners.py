@@ -47,7 +47,8 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
     if isinstance(job.table, StreamedTable):
         feed = Feed(job.table, job.folds, job.origins, shape, job.cadence)
         known = {name: found for name, found in job.fold_tables.items() if name not in ("indices", "mask")}
-        fields |= {"feed": feed, "streamed": make_streamed(program, shape), "data": {}, "folds": known}
+        fields |= {"feed": feed, "data": {}, "folds": known}
+        fields["streamed"] = make_streamed(program, shape, job.components)
         return StreamRunner(program, functions, shape, dataclasses.replace(plan, loop="stretch"), **fields)
     fields |= {"data": dict(job.table.arrays), "folds": job.fold_tables}
     if plan.loop == "stretch":

@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.epoch_shape import Cut, EpochShape
+from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.files import write_whole
@@ -41,7 +42,8 @@ def tuned_plan(job: Job, devices: Sequence[jax.Device], *, strict: bool = False,
     if key in known:
         plan = _planned(job, devices, known[key], strict, mesh)
         return dataclasses.replace(plan, reason="the fastest when it was measured before")
-    requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in ("scan", "step")]
+    loops = ("stretch",) if isinstance(job.table, StreamedTable) else ("scan", "step")
+    requests = [PlanRequest(batching, loop) for batching in BATCHINGS for loop in loops]
     seconds = {
         request: _measured(job, devices, _planned(job, devices, request, strict, mesh))
         for request in requests

@@ -175,7 +175,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       },
     },
   ]);
-  const ofMoments = formatTime(run.startedMs).length > 8 ? 158 : 90; // with a day, or a time of today
+  const ofMoments = formatTime(run.startedMs).length > 8 ? 178 : 90; // with a day, or a time of today
   const more: Column<Experiment>[] = [
     { id: "fold", title: "Fold", label: "Fold", width: 60, numeric: true, cell: (e) => e.fold },
     { id: "round", title: "Round", label: "Round", width: 64, numeric: true, cell: (e) => e.round },

@@ -28,6 +28,7 @@ from urllib.parse import urlsplit
 
 from hypercorn.config import Config
 
+from board_server.alerting import Alerts, alerts_alive
 from board_server.app import create_app, headers_of
 from board_server.auth import Access, is_loopback
 from board_server.connections import serve
@@ -35,6 +36,7 @@ from board_server.live import MAX_FRAME_BYTES
 from board_server.refusals import Refusals
 from board_server.store import Store
 from mlgym_jax.errors import MlgymError, as_data, nearest
+from mlgym_jax.events.alert_conditions import WEBHOOK_VARIABLE, conditions_of, host_of
 
 _TOKEN_VARIABLES = {"token": "MLGYM_BOARD_TOKEN", "read_token": "MLGYM_BOARD_READ_TOKEN"}
 
@@ -89,6 +91,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="URL,URL",
         help="other sites whose pages may show the board in a frame, such as http://localhost:8888; none by default",
     )
+    parser.add_argument(
+        "--alerts", metavar="WHAT", help="tell of these: finished,failed,diverged,lost,'better:val/accuracy>0.97'"
+    )
+    parser.add_argument(
+        "--webhook", metavar="URL", help=f"post alerts there; better given as {WEBHOOK_VARIABLE}; else they are logged"
+    )
     parser.add_argument("--end_with_stdin", action="store_true", help="end when the standard input does")
     parser.add_argument("--log_level", default="info", choices=("debug", "info", "warning"), help="debug logs requests")
     parser.add_argument("--json", action="store_true", help="say where it is as a line of JSON, and errors, too")
@@ -131,6 +139,20 @@ def _access(options: argparse.Namespace) -> Access:
     return Access(
         **tokens, allowed_origins=frozenset(origins), hosts=frozenset({options.host.lower()}), framed_by=framed_by
     )
+
+
+def _alerts(options: argparse.Namespace) -> Alerts | None:
+    """Return what is to be told, and where; only `--alerts` asks for it."""
+    if options.alerts is None:
+        if options.webhook is not None:
+            raise _WrongOption("--webhook: it is not said of what to tell; write --alerts=lost,failed,finished with it")
+        return None
+    conditions_of(options.alerts, "--alerts")
+    option = "--webhook" if options.webhook is not None else WEBHOOK_VARIABLE
+    url = (os.environ.get(WEBHOOK_VARIABLE, "") if options.webhook is None else options.webhook).strip()
+    if url or options.webhook is not None:
+        host_of(url, option)
+    return Alerts(options.event_storage, options.alerts, url)
 
 
 def _listen(host: str, port: int) -> socket.socket:
@@ -209,7 +231,9 @@ def _check_stdin() -> None:
         raise _WrongOption("--end_with_stdin: the standard input is neither a pipe nor a terminal, so it has no end")
 
 
-async def _serve(store: Store, access: Access, listening: socket.socket, options: argparse.Namespace) -> None:
+async def _serve(
+    store: Store, access: Access, listening: socket.socket, alerts: Alerts | None, options: argparse.Namespace
+) -> None:
     host, port = listening.getsockname()[:2]
     access.cookie = f"mlgym_board_{port}"
     app, ended = create_app(store, access), asyncio.Event()
@@ -240,18 +264,19 @@ async def _serve(store: Store, access: Access, listening: socket.socket, options
     config.loglevel = "WARNING"
     told = app.extensions["board"].count_request
     refusals = Refusals(access, headers_of(access), told, lambda: config.response_headers("h11"))
-    await serve(app, access, config, listening, refusals, ended)
+    async with alerts_alive(alerts):
+        await serve(app, access, config, listening, refusals, ended)
 
 
 def main() -> int:
     """Serve until the process is asked to end; return the exit status."""
     try:
         options = _parser().parse_args()
-        access = _access(options)
+        access, alerts = _access(options), _alerts(options)
         if options.end_with_stdin:
             _check_stdin()
         store, listening = _store(options.event_storage), _listen(options.host, options.port)
-    except _WrongOption as error:
+    except MlgymError as error:
         print(f"error: {error}", file=sys.stderr)
         if "--json" in sys.argv[1:]:
             print(json.dumps({"error": as_data(error)}), flush=True)
@@ -262,7 +287,7 @@ def main() -> int:
     _allow_many_files()
     sys.setswitchinterval(_SWITCH_SECONDS)
     gc.freeze()  # what was imported is not looked at again for garbage, which would take up to 0.2 s
-    asyncio.run(_serve(store, access, listening, options))
+    asyncio.run(_serve(store, access, listening, alerts, options))
     return 0
 
 

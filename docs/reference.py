@@ -58,7 +58,7 @@ _OF_LENGTH = "one of `num_epochs` and `num_steps`"
 VARIABLES = {
     "MLGYM_JAX_ALERT": "set for what `python -m mlgym_jax.runs watch --command=…` starts: which kind of alert; [others](../share.md#alerts) have its facts",  # noqa: E501
     "MLGYM_JAX_ALERT_TEXT": "the same: the alert as a line",
-    "MLGYM_JAX_ALERT_WEBHOOK": "where `python -m mlgym_jax.runs watch --on=…` posts alerts, as `--webhook`, which shows in the list of processes",  # noqa: E501
+    "MLGYM_JAX_ALERT_WEBHOOK": "where `python -m mlgym_jax.runs watch --on=…` and `python -m board_server --alerts=…` post alerts, as `--webhook`, which shows in the list of processes",  # noqa: E501
     "MLGYM_JAX_CACHE_DIR": "where compiled programs and plans that were measured are kept; `off` keeps none. By default `$XDG_CACHE_HOME/mlgym_jax`, else `~/.cache/mlgym_jax`",  # noqa: E501
     "MLGYM_JAX_DATA_DIR": "where the built-in data sets are built; by default `datasets` in the same folder",
     "MLGYM_JAX_DEVICE_MEMORY": "the bytes that a device may use, in place of what it says itself, or of a host device's share of the machine's memory",  # noqa: E501

@@ -57,8 +57,9 @@ def _found(options: Any, run: str) -> str:
     return run_folder.require(run) if options.event_storage is None else run_folder.find(options.event_storage, run)
 
 
-def _storage(options: Any) -> str:
-    return checked_storage(layout.STORAGE if options.event_storage is None else options.event_storage)
+def _storage(options: Any, *, may_come: bool = False) -> str:
+    folder = layout.STORAGE if options.event_storage is None else options.event_storage
+    return folder if may_come else checked_storage(folder)
 
 
 def _count(name: str, text: str) -> int:
@@ -141,9 +142,11 @@ def _watch(arguments: list[str]) -> int:
     parser.add_argument("--webhook", metavar="URL", help="POST alerts there; or the variable MLGYM_JAX_ALERT_WEBHOOK")
     parser.add_argument("--command", metavar="LINE", help="run this for each alert; its environment says what is told")
     parser.add_argument("--state", metavar="FILE", help="what was told is kept here; in the cache folder by default")
+    parser.add_argument("--end_with_stdin", action="store_true", help="wait for the folder, end with stdin")
     options = parser.parse_args(arguments)
     folders = [_found(options, run) for run in options.runs]
-    storages = {os.path.dirname(folder) for folder in folders} or {_storage(options)}
+    storages = {os.path.dirname(folder) for folder in folders}
+    storages = storages or {_storage(options, may_come=options.end_with_stdin)}
     if len(storages) > 1:
         raise MlgymError(f"watch: these runs are in several folders ({listed(sorted(storages))}); watch each by itself")
     runs = [os.path.basename(folder) for folder in folders]

@@ -35,7 +35,7 @@ sys.path.insert(0, str(ROOT))
 # Written by PyTorch, which is no dependency: it makes the values that tests/test_reference_models.py reads.
 collect_ignore = ["reference_models.py"]
 
-pytest_plugins = ["page_fixtures", "notebook_fixtures"]  # one board for all modules that test the page
+pytest_plugins = ["page_fixtures", "notebook_fixtures", "hooks"]  # one board for all modules that test the page
 
 # Whoever starts the suite in the background may have it ignore these, which the processes of tests inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,24 +1,24 @@
 """Alerts: `python -m mlgym_jax.runs watch --on=…`, its webhook and its command, once each, whatever these do."""
 
 import base64
-import http.server
 import json
 import os
 import subprocess
 import sys
-import threading
 import time
 import zlib
 
 import pytest
 from boards import ROOT, study_events, write_run
+from hooks import Hook
 
 from mlgym_jax import events as ev
 from mlgym_jax.command_line import guarded
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.alert_conditions import Condition, conditions_of
 from mlgym_jax.managing import delivery
 from mlgym_jax.managing.alert_watch import Alerting
-from mlgym_jax.managing.alerts import Condition, conditions_of, noticed
+from mlgym_jax.managing.alerts import noticed
 from mlgym_jax.managing.delivery import Channel, Undelivered, command, variables, webhook
 from mlgym_jax.runs import _main
 
@@ -180,45 +180,6 @@ def test_a_run_that_nobody_writes_any_more_is_lost_once_a_launch(store):
 
 
 # --- a webhook -------------------------------------------------------------------------------------------------------
-
-
-class Hook:
-    """A local server that notes what is posted, and answers what `answers` says, in turn: a status or seconds."""
-
-    def __init__(self):
-        self.got, self.answers, self.headers = [], [], {}
-        hook = self
-
-        class Handler(http.server.BaseHTTPRequestHandler):
-            def do_POST(self):
-                hook.got.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
-                answer = hook.answers.pop(0) if hook.answers else 200
-                if isinstance(answer, float):
-                    time.sleep(answer)
-                    answer = 200
-                self.send_response(answer)
-                for name, value in hook.headers.items():
-                    self.send_header(name, value)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-            do_GET = do_POST
-
-            def log_message(self, *_):
-                pass
-
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.server.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self.server.server_address[1]}/secret?key=1"
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-
-@pytest.fixture
-def hook():
-    found = Hook()
-    yield found
-    found.server.shutdown()
-    found.server.server_close()
 
 
 def message(number=0):

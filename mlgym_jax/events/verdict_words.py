@@ -63,8 +63,15 @@ def standing(stands: Standings, experiment_id: int) -> str | None:
 
 
 def rounded(value: float) -> str:
-    """Write a score as the tables do, or with four digits where it is too small or large for that."""
-    return f"{value:.4f}" if not value or 1e-3 <= abs(value) < 1e6 else f"{value:.4g}"
+    """Write a score as the page does: below 1 with four decimals, else with four digits, or all before the point."""
+    size = abs(value)
+    if float(value).is_integer() and size < 1e15:
+        return f"{int(value):,}"
+    if not 1e-3 <= size < 1e6:
+        digits, _, exponent = f"{value:.3e}".partition("e")
+        return f"{digits.rstrip('0').rstrip('.')}e{int(exponent):+}"
+    decimals = 4 if size < 1 else max(0, 4 - len(str(int(size))))
+    return f"{value:.{decimals}f}"
 
 
 def duration(seconds: float) -> str:

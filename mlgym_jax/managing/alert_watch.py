@@ -13,9 +13,10 @@ from typing import Any
 
 from mlgym_jax.errors import DiskError, MlgymError
 from mlgym_jax.events import is_being_written, layout, run_summary
+from mlgym_jax.events.alert_conditions import Condition
 from mlgym_jax.events.cache import cache_home
 from mlgym_jax.events.files import write_whole
-from mlgym_jax.managing.alerts import Alert, Condition, lost, noticed
+from mlgym_jax.managing.alerts import Alert, lost, noticed
 from mlgym_jax.managing.watching import Watch
 from mlgym_jax.run_folder import folder as run_folder
 

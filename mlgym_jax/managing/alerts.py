@@ -2,7 +2,8 @@
 
 Synopsis:
 
->>> from mlgym_jax.managing.alerts import conditions_of, noticed
+>>> from mlgym_jax.events.alert_conditions import conditions_of
+>>> from mlgym_jax.managing.alerts import noticed
 >>> event = {"event_type": "experiment_failed", "payload": {"experiment_id": 3, "error": "diverged: train/loss is nan"}}
 >>> record = {"grid_search_id": "digits", "event_id": 70, "event": event}
 >>> [alert] = noticed(conditions_of("failed,diverged"), [record], told={})
@@ -14,33 +15,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
-from mlgym_jax.errors import MlgymError, nearest
+from mlgym_jax.events.alert_conditions import Condition
 from mlgym_jax.events.scores import scores_of
 from mlgym_jax.managing.words import brief, duration, number
 
-KINDS = ("finished", "failed", "diverged", "lost", "better")
-EXAMPLE = "--on='finished,failed,diverged,lost,better:val/accuracy>0.97'"
 _MOST_IDS = 20  # that a text names
 _LONGEST = 300  # of what a text repeats of an error
 _TELLING = ("run_finished", "evaluation_result", "experiment_failed", "job_status")
 _QUOTES = str.maketrans({"<": "‹", ">": "›", "&": "+"})  # what chats read as mentions, links and markup
-
-
-class Condition(NamedTuple):
-    """One thing to be told of; `better` has a score, which way is better (1: larger, -1: smaller) and a bound."""
-
-    kind: str
-    score: str = ""
-    sign: int = 0
-    bound: float = math.nan
-
-    @property
-    def words(self) -> str:
-        return f"{self.kind}:{self.score}{'>' if self.sign > 0 else '<'}{self.bound:g}" if self.score else self.kind
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,38 +46,6 @@ class Alert:
 
     def as_json(self) -> dict[str, Any]:
         return {"alert": self.kind, "grid_search_id": self.run_id, "text": self.text, "facts": dict(self.facts)}
-
-
-def conditions_of(text: str) -> list[Condition]:
-    """Read what is between the commas of --on.
-
-    Raises:
-        MlgymError: an unknown kind, or a `better` without its score and bound.
-    """
-    return [_condition(word.strip()) for word in text.split(",")]
-
-
-def _condition(word: str) -> Condition:
-    kind, colon, rest = word.partition(":")
-    if kind not in KINDS:
-        raise MlgymError(
-            f"--on={word[:60]}: no such alert{nearest(kind, KINDS)} Allowed: {', '.join(KINDS)}; {EXAMPLE}"
-        )
-    if kind != "better":
-        if colon:
-            raise MlgymError(f"--on={word[:60]}: only better takes a score; write {kind}")
-        return Condition(kind)
-    match = re.fullmatch(r"(\S+?)\s*([<>])\s*(\S+)", rest)
-    try:
-        bound = float(match[3]) if match else math.nan
-    except ValueError:
-        bound = math.nan
-    if match is None or not math.isfinite(bound):
-        raise MlgymError(
-            f"--on={word[:60]}: a score, > or < and a number are expected, in quotes, as a shell takes > and < for "
-            "itself; write --on='better:val/accuracy>0.97'"
-        )
-    return Condition(kind, match[1], 1 if match[2] == ">" else -1, bound)
 
 
 def noticed(

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.alert_conditions import host_of
 from mlgym_jax.managing.words import brief
 from mlgym_jax.publishing.address import Address
 
-WEBHOOK_VARIABLE = "MLGYM_JAX_ALERT_WEBHOOK"
 DEADLINE_SECONDS = 5.0  # of a webhook's answer
 COMMAND_SECONDS = 30.0
 RETRY_AFTER_SECONDS = (1.0, 3.0, 9.0)
@@ -125,16 +124,7 @@ def webhook(url: str, option: str) -> tuple[str, Callable[[Message], None]]:
         MlgymError: it is no URL of a webhook.
     """
     url = url.strip()
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError as error:
-        raise MlgymError(f"{option}: no URL: {error}; write https://HOST/PATH") from None
-    if parts.scheme not in ("http", "https") or not host or port == 0 or not url.isprintable() or " " in url:
-        raise MlgymError(f"{option}: a URL is expected, http or https; write https://HOST/PATH")
-    if "@" in parts.netloc:
-        raise MlgymError(f"{option}: the URL holds a user or password, which no webhook of a chat needs; leave it out")
-    name = f"webhook {parts.scheme}://{host}{f':{port}' if port else ''}"
+    name = f"webhook {host_of(url, option)}"
     handlers: list[Any] = [_NoRedirects()]
     if Address(url).is_loopback:
         handlers.append(urllib.request.ProxyHandler({}))

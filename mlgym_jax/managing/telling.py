@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import select
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.events.alert_conditions import EXAMPLE, WEBHOOK_VARIABLE, conditions_of
 from mlgym_jax.managing.alert_watch import Alerting, usual_path
-from mlgym_jax.managing.alerts import EXAMPLE, conditions_of
-from mlgym_jax.managing.delivery import WEBHOOK_VARIABLE, Channel, command, webhook
+from mlgym_jax.managing.delivery import Channel, command, webhook
 
 _POLL_SECONDS = 0.5
 _END_SECONDS = 60.0  # for what is under way, with --once
@@ -22,7 +23,7 @@ def tell_alerts(options: Any, storage: str, runs: Sequence[str], write: Callable
     """Tell what is new and wanted, until Ctrl-C; with `options.once` what there is.
 
     Args:
-        options: on, webhook, command, state, since, once: as they were typed, None where they were not.
+        options: on, webhook, command, state, since, once, end_with_stdin: as they were typed, None where they were not.
         write: prints an alert.
 
     Raises:
@@ -30,6 +31,9 @@ def tell_alerts(options: Any, storage: str, runs: Sequence[str], write: Callable
     """
     conditions = conditions_of(options.on)
     makers = _makers(options)
+    while options.end_with_stdin and not os.path.isdir(storage):
+        if _is_over(ends_with_stdin=True):
+            return
     path = options.state or usual_path(storage, runs, conditions, [name for name, _ in makers])
     if path is None:
         print("nothing is kept of what was told: the cache folder is off; give --state=FILE", file=sys.stderr)
@@ -53,9 +57,8 @@ def tell_alerts(options: Any, storage: str, runs: Sequence[str], write: Callable
                 keep(now=True)
             else:
                 keep()
-            if options.once:
+            if options.once or _is_over(options.end_with_stdin):
                 break
-            time.sleep(_POLL_SECONDS)
     finally:
         until = time.monotonic() + (_END_SECONDS if options.once else _LEAVE_SECONDS)
         for channel in channels:
@@ -63,6 +66,15 @@ def tell_alerts(options: Any, storage: str, runs: Sequence[str], write: Callable
         keep(now=True)
         for channel in channels:
             _tell_rest(channel, path)
+
+
+def _is_over(ends_with_stdin: bool) -> bool:
+    """Wait a moment; return whether who started this holds its standard input no more, as they may have been killed."""
+    if not ends_with_stdin:
+        time.sleep(_POLL_SECONDS)
+        return False
+    readable, _, _ = select.select([0], [], [], _POLL_SECONDS)
+    return bool(readable) and not os.read(0, 1 << 16)
 
 
 def _makers(options: Any) -> list[tuple[str, Any]]:
@@ -85,8 +97,8 @@ def need_conditions(options: Any) -> None:
     Raises:
         MlgymError: there are such.
     """
-    for name in ("webhook", "command", "state"):
-        if getattr(options, name) is not None:
+    for name in ("webhook", "command", "state", "end_with_stdin"):
+        if getattr(options, name) not in (None, False):
             raise MlgymError(f"--{name}: it is not said of what to tell; write {EXAMPLE} with it")
 
 

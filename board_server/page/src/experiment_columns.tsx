@@ -175,17 +175,24 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       },
     },
   ]);
+  const ofMoments = formatTime(run.startedMs).length > 8 ? 178 : 90; // with a day, or a time of today
   const more: Column<Experiment>[] = [
     { id: "fold", title: "Fold", label: "Fold", width: 60, numeric: true, cell: (e) => e.fold },
     { id: "round", title: "Round", label: "Round", width: 64, numeric: true, cell: (e) => e.round },
     { id: "refit", title: "Refit", label: "Refit", width: 60, cell: (e) => cellOf(e, "refit") },
     { id: "device", title: "Device", label: "Device", width: 90, cell: (e) => e.device },
-    { id: "started", title: "Start", label: "Start", width: 90, cell: (e) => formatTime(e.started) },
+    {
+      id: "started",
+      title: "Start",
+      label: "Start",
+      width: ofMoments,
+      cell: (e) => formatTime(e.started),
+    },
     {
       id: "finished",
       title: "Finish",
       label: "Finish",
-      width: 120,
+      width: ofMoments,
       cell: (e) =>
         e.finished && (
           <span title={e.seconds > 0 ? `trained for ${formatDuration(e.seconds * 1000)}` : ""}>

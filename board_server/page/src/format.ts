@@ -10,7 +10,7 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
   if (size !== 0 && (size < 1e-3 || size >= 1e6))
     return value.toExponential(digits - 1).replace(/\.?0+e/, "e");
   return size >= 1
-    ? value.toPrecision(Math.max(digits, Math.floor(Math.log10(size)) + 1))
+    ? value.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size))))
     : value.toFixed(digits);
 }
 

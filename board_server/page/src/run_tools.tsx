@@ -282,7 +282,7 @@ export function Told() {
           }}
         >
           <p class="line">This browser may only read here. A token that may write is needed.</p>
-          <SignIn />
+          <SignIn heading="h2" />
           <button
             type="button"
             onClick={() => {

@@ -1,6 +1,7 @@
 import { describe, expect, it } from "vitest";
-import { csv, exactValue, formatTick, formatValue } from "../src/format";
+import { csv, exactValue, formatNumber, formatTick, formatValue } from "../src/format";
 import type { Json } from "../src/json";
+import cases from "./number_cases.json";
 
 describe("a hyperparameter's value", () => {
   it.each([
@@ -47,4 +48,8 @@ describe("CSV", () => {
       'True,False,,,"[64,32]","{""component"":""adam""}"\r\n',
     );
   });
+});
+
+it("a score is written as the verdict writes it, in Python too", () => {
+  expect(cases.map(([value]) => [value, formatNumber(value as number)])).toEqual(cases);
 });

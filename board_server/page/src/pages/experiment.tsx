@@ -87,12 +87,14 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
         {e.seconds > 0 && <small>trained for {formatDuration(e.seconds * 1000)}</small>}
         {e.device && <small>{e.device}</small>}
         <span class="space" />
-        {neighbours[at - 1] !== undefined && (
-          <a href={runAddress(run.id, "experiments", String(neighbours[at - 1]))}>← {neighbours[at - 1]}</a>
-        )}
-        {neighbours[at + 1] !== undefined && (
-          <a href={runAddress(run.id, "experiments", String(neighbours[at + 1]))}>{neighbours[at + 1]} →</a>
-        )}
+        <span class="key">
+          {neighbours[at - 1] !== undefined && (
+            <a href={runAddress(run.id, "experiments", String(neighbours[at - 1]))}>← {neighbours[at - 1]}</a>
+          )}
+          {neighbours[at + 1] !== undefined && (
+            <a href={runAddress(run.id, "experiments", String(neighbours[at + 1]))}>{neighbours[at + 1]} →</a>
+          )}
+        </span>
         <a class="button" href={runAddress(run.id, "experiments", String(id), "model-card")}>
           Model card
         </a>

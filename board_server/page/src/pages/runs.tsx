@@ -170,6 +170,12 @@ export function Runs() {
           compareAddress={compareAddress(chosen, state.runs)}
         />
       )}
+      {wanted && shown.length === 0 && (there.length > 0 || isDeleted) && (
+        <p class="none">
+          No run fits this search
+          {there.some((run) => run.archived) && "; archived ones are found with is:archived or is:all"}.
+        </p>
+      )}
       {wanted === null ? (
         <Empty
           title={
@@ -195,12 +201,6 @@ export function Runs() {
           onSort={(next) => setView({ sort: next })}
           onOpen={open}
         />
-      )}
-      {wanted && shown.length === 0 && (there.length > 0 || isDeleted) && (
-        <p class="none">
-          No run fits this search
-          {there.some((run) => run.archived) && "; archived ones are found with is:archived or is:all"}.
-        </p>
       )}
       <NoteDialog />
       <NotShown />

@@ -68,41 +68,34 @@ function columnsOf(
     numeric,
     cell,
   });
-  const means = [
-    column("deviation", "Deviation", 88, ({ deviation }) => <Score value={deviation} digits={5} />),
-    column("of", "Scored", 72, ({ scored, of }) => (
-      <span class={scored < of ? "bad" : ""}>
-        {scored} of {of}
-      </span>
-    )),
-  ];
+  const id = column(
+    "id",
+    averaged ? "Members" : "Id",
+    averaged ? 150 : 84,
+    ({ members }) =>
+      members.map(({ experiment: { id, fold, refit } }) => (
+        <span key={id}>
+          <a href={runAddress(run.id, "experiments", String(id))}>{id}</a>{" "}
+          {!averaged && <small>{refit ? "refit" : fold === null ? "" : `fold ${fold}`}</small>}
+        </span>
+      )),
+    false,
+  );
   const some = [...run.experiments.values()].slice(0, 200);
   const texts = (name: string) =>
     some.map(({ hyperparameters }) => labelOf(run.experiments, name)(hyperparameters[name]));
   return [
     ...(ranked ? [column("place", "Place", 60, ({ place }) => place)] : []),
-    column(
-      "id",
-      averaged ? "Members" : "Id",
-      averaged ? 150 : 84,
-      ({ members }) =>
-        members.map(({ experiment: { id, fold, refit } }) => (
-          <span key={id}>
-            <a href={runAddress(run.id, "experiments", String(id))}>{id}</a>{" "}
-            {!averaged && <small>{refit ? "refit" : fold === null ? "" : `fold ${fold}`}</small>}
-          </span>
-        )),
-      false,
-    ),
+    ...(averaged ? [] : [id]),
     column(
       "score",
       `${averaged ? "mean of " : ""}${mode} ${rule.by}`,
       averaged ? 180 : 130,
       ({ scored, score }) => (scored ? <Score value={score} digits={5} /> : <span class="bad">none</span>),
     ),
-    ...(averaged ? means : []),
-    column("epoch", "Epoch", 64, ({ scored, epoch }) => (scored ? epoch : "")),
-    column("status", "Status", averaged ? 150 : 90, (row) => statesOf(row, rule.by), false),
+    ...(averaged
+      ? [column("deviation", "Deviation", 88, ({ deviation }) => <Score value={deviation} digits={5} />)]
+      : []),
     ...swept
       .filter((name) => !rule.over.includes(name))
       .map((name) =>
@@ -111,6 +104,18 @@ function columnsOf(
           return <Short text={labelOf(run.experiments, name)(value)} exact={exactValue(value)} />;
         }),
       ),
+    ...(averaged
+      ? [
+          column("of", "Scored", 72, ({ scored, of }) => (
+            <span class={scored < of ? "bad" : ""}>
+              {scored} of {of}
+            </span>
+          )),
+        ]
+      : []),
+    column("epoch", "Epoch", 64, ({ scored, epoch }) => (scored ? epoch : "")),
+    column("status", "Status", averaged ? 150 : 90, (row) => statesOf(row, rule.by), false),
+    ...(averaged ? [id] : []),
   ];
 }
 

@@ -6,7 +6,7 @@ import { Select, Slider, Toggle } from "../controls";
 import { request } from "../wire";
 
 /** Exchange a token for a cookie that scripts cannot read. */
-export function SignIn() {
+export function SignIn({ heading: Heading = "h1" }: { heading?: "h1" | "h2" }) {
   const [problem, setProblem] = useState("");
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
@@ -27,7 +27,7 @@ export function SignIn() {
   };
   return (
     <form class="card signin" onSubmit={submit}>
-      <h2>Sign in</h2>
+      <Heading>Sign in</Heading>
       <p>This board asks for a token. It is sent once and kept in a cookie that scripts cannot read.</p>
       <div class="field">
         <label for="token">Token</label>
@@ -102,7 +102,7 @@ export function SettingsPage() {
           </button>
         </section>
       ) : access?.token_required ? (
-        <SignIn />
+        <SignIn heading="h2" />
       ) : (
         <section class="card">
           <h2>Access</h2>

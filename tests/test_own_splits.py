@@ -86,7 +86,7 @@ def test_a_split_is_evaluated_once_by_whichever_of_its_names(own_registry):
     fields = {"evaluation_splits": ("val", "dev"), "num_epochs": 1, "dataset": component("with_a_dev")}
     fields |= {"model": component("linear"), "loss": component("softmax_cross_entropy")}
     [job] = prepare(fields | {"optimizer": component("sgd", learning_rate=0.1)}).jobs
-    assert job.names == ("val/loss",)
+    assert job.names == ("train/loss", "val/loss")
 
 
 @pytest.mark.parametrize("name", ["combine", "mixture"])

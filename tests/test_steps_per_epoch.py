@@ -254,3 +254,37 @@ def test_accumulated_steps_weigh_alike_whatever_their_sizes(batch_size, mean, tm
         "loader": component("in_memory", batch_size=batch_size, shuffle=False),
     }
     assert weights(config, tmp_path) == pytest.approx([-mean], abs=1e-5)
+
+
+READ = []
+
+
+class Counted:
+    """Ten thousand records, each of which notes that it was read."""
+
+    def __len__(self):
+        return 10_000
+
+    def __getitem__(self, row):
+        READ.append(row)
+        return {"inputs": np.zeros(1, np.float32), "targets": np.float32(0)}
+
+
+@pytest.mark.parametrize("weights", [None, {"a": 0.5, "b": 0.5}])
+def test_epochs_of_what_is_read_while_it_trains_are_counted_without_reading_it(weights, own_registry):
+    READ.clear()
+    register("dataset", "counted")(lambda: mg.Dataset({"train": Counted()}))
+    sources = {"a": component("counted"), "b": component("counted")}
+    [job] = prepare(
+        {
+            "num_epochs": 2,
+            "dataset": component("mixture", sources=sources, weights=weights),
+            "validation": WHOLE,
+            "loader": component("streaming", batch_size=30),
+            "model": component("one_weight"),
+            "loss": component("output_itself"),
+            "optimizer": sgd_until(1),
+        }
+    ).jobs
+    assert job.components["steps_per_epoch"] == 667  # of 20,000 examples
+    assert len(READ) < 1000

@@ -162,7 +162,7 @@ def test_targets_are_handed_where_the_config_says_so_alone():
         raise NotImplementedError
 
     batch = {**FIELDS, "mask": np.ones(40, bool), "class_counts": np.ones(2)}
-    with pytest.raises(ConfigError, match=r"the fields lengths; .* inputs=dict\(argument='field'\)"):
+    with pytest.raises(ConfigError, match=r"the fields lengths; .* inputs=dict\(x='inputs', targets='targets'\)"):
         arguments(call, handed(batch), {})
     args, named = arguments(call, handed(batch, dict(x="inputs", targets="targets")), {})
     assert args == ()

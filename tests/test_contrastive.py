@@ -72,6 +72,12 @@ def test_simclr_by_loops():
     np.testing.assert_allclose(stacked, expected, rtol=1e-5)
 
 
+def test_a_learnt_scale_of_logits_is_one_over_the_temperature():
+    outputs = (ONE, TWO, {"t/parameter": np.log([20.0]).astype(np.float32)})  # as big_vision's two towers return it
+    expected = (one_way(ONE, TWO, 1 / 20) + one_way(TWO, ONE, 1 / 20)) / 2
+    np.testing.assert_allclose(loss_of("clip_loss", outputs, logit_scale="2.t/parameter"), expected, rtol=1e-4)
+
+
 def test_simclr_is_optax_s_of_two_examples_a_class():
     both = np.concatenate([ONE, TWO])
     unit = both / np.linalg.norm(both, axis=1, keepdims=True)

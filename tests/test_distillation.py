@@ -81,6 +81,11 @@ def test_its_gradient_is_that_of_the_paper(earlier):
     np.testing.assert_allclose(gradient, expected, atol=1e-5)
 
 
+def test_a_teacher_s_dropout_is_not_the_student_s(earlier):
+    [job] = prepare(config_of(loss=student(earlier))).jobs
+    assert job.surprises == ()
+
+
 def test_a_student_of_itself_pays_nothing(earlier):
     [job] = prepare(config_of(loss=student(earlier, loss=None))).jobs
     teacher = earlier.best("val/loss").predict(job.sample["inputs"])

@@ -212,3 +212,16 @@ def test_a_module_that_takes_something_else_is_told_what_it_is_called_with():
     np.testing.assert_allclose(outputs, LEFT @ np.asarray(params["head"]["kernel"]) + LEFT[:, :2], atol=1e-5)
     with pytest.raises(ConfigError, match=r"OfNnx takes \(left, right\)"):
         model.apply(params, state, LEFT, jax.random.key(0), True)
+
+
+class OfGraphs(linen.Module):
+    @linen.compact
+    def __call__(self, graphs):
+        return linen.Dense(3)(graphs.nodes)
+
+
+def test_a_module_that_takes_a_form_of_its_own_is_told_what_makes_it():
+    inputs = {"nodes": LEFT, "edges": RIGHT}
+    said = r"no attribute 'nodes' \(.*a dict of nodes, edges; .*def __call__\(self, nodes, edges\): return self\.net\("
+    with pytest.raises(ConfigError, match=said):
+        adapt(OfGraphs()).init(jax.random.key(0), inputs)

@@ -22,6 +22,7 @@ from mlgym_jax.components.graph import build_components
 from mlgym_jax.components.tree import Node, resolved
 from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import plain
+from mlgym_jax.core.modes import unseen
 from mlgym_jax.core.paths import Path, map_paths
 from mlgym_jax.core.program import make_program
 from mlgym_jax.core.state import Batch, TrainState
@@ -64,9 +65,10 @@ class Teacher:
         # What the engine itself adds is of the training that goes on.
         batch = {name: value for name, value in batch.items() if not name.startswith("_")}
         try:
-            abstract = jax.eval_shape(self._program.init, jax.random.key(0), batch)
-            state = self._filled(abstract)
-            return jax.lax.stop_gradient(self._program.predict(state, batch))
+            with unseen():
+                abstract = jax.eval_shape(self._program.init, jax.random.key(0), batch)
+                state = self._filled(abstract)
+                return jax.lax.stop_gradient(self._program.predict(state, batch))
         except jax.errors.JAXTypeError:
             raise
         except Exception as error:

@@ -13,12 +13,13 @@ Synopsis:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import inspect
 import re
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
@@ -27,7 +28,7 @@ from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.inputs import INPUTS
 from mlgym_jax.core.modes import note_overlooked
 from mlgym_jax.core.outputs import pick
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 # Fields of a batch that are the engine's, and what the model is to predict: where a config says so, it is handed it.
@@ -127,6 +128,28 @@ def arguments(
     except TypeError as error:
         raise _unfit(call, taken, (args, named, mode), (inputs, fields), error) from error
     return args, named
+
+
+@contextlib.contextmanager
+def explaining_form(args: tuple) -> Iterator[None]:
+    """Say how a module that takes its inputs in a form of its own, such as of a graph, is given it.
+
+    Raises:
+        ConfigError: at `model`, in the place of the error that a dict or a tuple is not that form.
+    """
+    try:
+        yield
+    except (AttributeError, TypeError) as error:
+        if not (args and isinstance(args[0], Mapping | tuple) and re.search(r"'(dict|tuple)' object", str(error))):
+            raise
+        form = f"a dict of {listed(args[0])}" if isinstance(args[0], Mapping) else f"a tuple of {len(args[0])}"
+        names = ", ".join(args[0]) if isinstance(args[0], Mapping) else "first, second, …"
+        raise ConfigError(
+            "model",
+            f"{in_words(error)}. It is handed its inputs as {form}; where it takes them in a form of its own, a module "
+            f"around it makes that: class Own(nn.Module): net: nn.Module, with def __call__(self, {names}): return "
+            "self.net(…)",
+        ) from error
 
 
 def _of_inputs(taken: list[inspect.Parameter], inputs: Any, fields: Mapping[str, Any]) -> tuple[tuple, dict]:

@@ -165,6 +165,16 @@ def seeing() -> Iterator[Seen]:
         _SEEN.reset(token)
 
 
+@contextlib.contextmanager
+def unseen() -> Iterator[None]:
+    """Note nothing of what is traced inside, such as a teacher, which is no part of the model that trains."""
+    token = _SEEN.set(None)
+    try:
+        yield
+    finally:
+        _SEEN.reset(token)
+
+
 def is_seen() -> bool:
     """Tell whether what a step does is noted."""
     return _SEEN.get() is not None

@@ -13,7 +13,7 @@ from flax.core import DenyList
 from flax.errors import ModifyScopeVariableError
 from jax.core import Tracer
 
-from mlgym_jax.core.calling import arguments
+from mlgym_jax.core.calling import arguments, explaining_form
 from mlgym_jax.core.model import Model, is_pair, of_other_library, of_pair
 from mlgym_jax.core.modes import linen_in_mode, named_flags, note_layer, note_statistics, takes_any, told
 from mlgym_jax.errors import ConfigError
@@ -85,7 +85,8 @@ def _adapt_linen(module: linen.Module, tells_all: bool) -> Model:
 
     def initialised(used: linen.Module, key: jax.Array, inputs: Any, flags: dict[str, Any]) -> Any:
         args, named = arguments(call, inputs, flags, key=key)
-        return used.init(rngs(key), *args, **named, **flags)
+        with explaining_form(args):
+            return used.init(rngs(key), *args, **named, **flags)
 
     def called(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool, **mutable: Any) -> Any:
         used, variables = in_training if train else in_evaluation, {"params": params, **state}

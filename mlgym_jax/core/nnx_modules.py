@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx, traverse_util
 
-from mlgym_jax.core.calling import arguments
+from mlgym_jax.core.calling import arguments, explaining_form
 from mlgym_jax.core.model import Model, of_other_library
 from mlgym_jax.core.modes import FLAGS, note_layer, note_statistics, told, with_flags
 from mlgym_jax.errors import ConfigError
@@ -56,7 +56,8 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
             _set_mode(module, train)
             statistics = _nested(nnx.state(module, nnx.BatchStat))
             args, named = arguments(type(module).__call__, inputs, flags, key=key)
-            outputs = module(*args, **named, **flags)
+            with explaining_form(args):
+                outputs = module(*args, **named, **flags)
             if train:
                 for _, layer in nnx.iter_modules(module):
                     note_layer(layer)

@@ -61,14 +61,18 @@ def nt_xent(*, first: str = "0", second: str = "1", views: str | None = None, te
 
 
 @register("loss", "clip_loss", dynamic=("temperature",))
-def clip_loss(*, first: str = "0", second: str = "1", temperature: float | str = 0.07) -> Loss:
+def clip_loss(
+    *, first: str = "0", second: str = "1", temperature: float | str = 0.07, logit_scale: str | None = None
+) -> Loss:
     """Match the pairs of a batch in both directions (Radford et al., 2021, figure 3).
 
     Of cosine similarities s of n pairs, a pair i pays the mean of -log softmax_k(s_ik / t)_i and the same with s_ki.
 
     Args:
         first: path of the output with the embeddings of the one kind, float[batch, features]; second: of the other.
-        temperature: t, above 0; or the path of an output that holds its logarithm, float[], as CLIP learns it.
+        temperature: t, above 0; or the path of an output that holds its logarithm, float[].
+        logit_scale: in its place the path of an output that holds the logarithm of 1 / t, one number, which is what the
+            programs of CLIP and of big_vision learn.
 
     Raises:
         ConfigError: a temperature that is not above 0.
@@ -76,7 +80,7 @@ def clip_loss(*, first: str = "0", second: str = "1", temperature: float | str =
     check_temperature(temperature)
 
     def loss(outputs: Outputs, batch: Batch) -> LossValues:
-        scores, seen = _pairs(outputs, batch, first, second, temperature, "clip_loss")
+        scores, seen = _pairs(outputs, batch, first, second, temperature, "clip_loss", logit_scale)
         return of_examples((_log_sum(scores, seen) + _log_sum(scores.T, seen)) / 2 - jnp.diagonal(scores), batch)
 
     return loss
@@ -161,13 +165,15 @@ def check_temperature(temperature: Any) -> None:
         raise ConfigError("loss.temperature", f"a number above 0 is expected, found {temperature}")
 
 
-def _temperature(temperature: Any, outputs: Outputs, dtype: Any) -> jax.Array:
-    if not isinstance(temperature, str):
-        return jnp.asarray(temperature, dtype)
-    found = jnp.asarray(one_array(pick(outputs, temperature)))
-    if found.shape != ():
-        raise _unfit("with a learnt temperature", temperature, found, "its logarithm, float[]")
-    return jnp.exp(found).astype(dtype)
+def _temperature(temperature: Any, outputs: Outputs, dtype: Any, logit_scale: str | None = None) -> jax.Array:
+    path = temperature if logit_scale is None else logit_scale
+    if not isinstance(path, str):
+        return jnp.asarray(path, dtype)
+    found = jnp.asarray(one_array(pick(outputs, path)))
+    if found.size != 1:
+        raise _unfit("with a learnt temperature", path, found, "its logarithm, float[]")
+    found = found.reshape(())
+    return jnp.exp(found if logit_scale is None else -found).astype(dtype)
 
 
 def _views(
@@ -187,11 +193,11 @@ def _views(
 
 
 def _pairs(
-    outputs: Outputs, batch: Batch, first: str, second: str, temperature: Any, name: str
+    outputs: Outputs, batch: Batch, first: str, second: str, temperature: Any, name: str, logit_scale: str | None = None
 ) -> tuple[jax.Array, jax.Array]:
     """Return the scores of each first embedding with each second one, float[batch, batch], and which are compared."""
     one, two = _views(outputs, batch, first, second, None, name)
-    scores = one @ two.T / _temperature(temperature, outputs, one.dtype)
+    scores = one @ two.T / _temperature(temperature, outputs, one.dtype, logit_scale)
     return scores, jnp.broadcast_to(batch["mask"][None, :], scores.shape)
 
 

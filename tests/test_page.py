@@ -239,6 +239,7 @@ def test_a_token_is_asked_for_once_and_forgotten_on_request(open_tab, tmp_path):
     tab = open_tab(board.url)
     page = tab.go("runs")
     page.get_by_label("Token").fill("wrong")
+    page.get_by_role("heading", name="Sign in", level=1).wait_for()
     page.get_by_role("button", name="Sign in").click()
     page.get_by_role("alert").wait_for()
     page.get_by_label("Token").fill("a-long-enough-token-for-tests")

@@ -7,11 +7,9 @@ export function formatNumber(value: number | null | undefined, digits = 4): stri
   if (!Number.isFinite(value)) return Number.isNaN(value) ? "NaN" : value > 0 ? "∞" : "−∞";
   const size = Math.abs(value);
   if (Number.isInteger(value) && size < 1e15) return value.toLocaleString("en");
-  if (size !== 0 && (size < 1e-3 || size >= 1e6))
-    return value.toExponential(digits - 1).replace(/\.?0+e/, "e");
-  return size >= 1
-    ? value.toFixed(Math.max(0, digits - 1 - Math.floor(Math.log10(size))))
-    : value.toFixed(digits);
+  if (size < 1e-3 || size >= 1e6) return value.toExponential(digits - 1).replace(/\.?0+e/, "e");
+  const before = Math.max(0, Math.floor(Math.log10(size) + 1)); // digits before the point
+  return value.toFixed(Math.max(0, digits - before));
 }
 
 export function ordinal(n: number): string {

@@ -282,7 +282,7 @@ export function Told() {
           }}
         >
           <p class="line">This browser may only read here. A token that may write is needed.</p>
-          <SignIn heading="h2" />
+          <SignIn />
           <button
             type="button"
             onClick={() => {

@@ -216,9 +216,8 @@ export function Hyperparameters({ store }: { store: RunStore }) {
           <section class="card stretch">
             <h2>Importance for {by}</h2>
             <p class="none">
-              The share of the variance of the scores' ranks that the value alone explains (values in at most{" "}
-              {MAX_BINS} bins, corrected for their number), and Spearman's rank correlation for its direction.
-              Interactions of two hyperparameters are not seen by either.
+              The share of the ranks' variance that the value alone explains (in at most {MAX_BINS} bins,
+              corrected for their number), and Spearman's rank correlation. Neither sees interactions.
             </p>
             <table class="plain">
               <tbody>

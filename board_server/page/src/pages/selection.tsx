@@ -85,17 +85,16 @@ function columnsOf(
   const texts = (name: string) =>
     some.map(({ hyperparameters }) => labelOf(run.experiments, name)(hyperparameters[name]));
   return [
-    ...(ranked ? [column("place", "Place", 60, ({ place }) => place)] : []),
-    ...(averaged ? [] : [id]),
+    ranked && column("place", "Place", 60, ({ place }) => place),
+    !averaged && id,
     column(
       "score",
       `${averaged ? "mean of " : ""}${mode} ${rule.by}`,
       averaged ? 180 : 130,
       ({ scored, score }) => (scored ? <Score value={score} digits={5} /> : <span class="bad">none</span>),
     ),
-    ...(averaged
-      ? [column("deviation", "Deviation", 88, ({ deviation }) => <Score value={deviation} digits={5} />)]
-      : []),
+    averaged &&
+      column("deviation", "Deviation", 88, ({ deviation }) => <Score value={deviation} digits={5} />),
     ...swept
       .filter((name) => !rule.over.includes(name))
       .map((name) =>
@@ -104,19 +103,16 @@ function columnsOf(
           return <Short text={labelOf(run.experiments, name)(value)} exact={exactValue(value)} />;
         }),
       ),
-    ...(averaged
-      ? [
-          column("of", "Scored", 72, ({ scored, of }) => (
-            <span class={scored < of ? "bad" : ""}>
-              {scored} of {of}
-            </span>
-          )),
-        ]
-      : []),
+    averaged &&
+      column("of", "Scored", 72, ({ scored, of }) => (
+        <span class={scored < of ? "bad" : ""}>
+          {scored} of {of}
+        </span>
+      )),
     column("epoch", "Epoch", 64, ({ scored, epoch }) => (scored ? epoch : "")),
     column("status", "Status", averaged ? 150 : 90, (row) => statesOf(row, rule.by), false),
-    ...(averaged ? [id] : []),
-  ];
+    averaged && id,
+  ].filter(Boolean) as Column<Row>[];
 }
 
 /** What the inner means below are not: how well the selected ones do on data that took no part in it. */

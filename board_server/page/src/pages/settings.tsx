@@ -6,7 +6,7 @@ import { Select, Slider, Toggle } from "../controls";
 import { request } from "../wire";
 
 /** Exchange a token for a cookie that scripts cannot read. */
-export function SignIn({ heading: Heading = "h1" }: { heading?: "h1" | "h2" }) {
+export function SignIn({ Heading = "h1" }: { Heading?: "h1" | "h2" }) {
   const [problem, setProblem] = useState("");
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
@@ -102,7 +102,7 @@ export function SettingsPage() {
           </button>
         </section>
       ) : access?.token_required ? (
-        <SignIn heading="h2" />
+        <SignIn Heading="h2" />
       ) : (
         <section class="card">
           <h2>Access</h2>

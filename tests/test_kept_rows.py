@@ -9,6 +9,8 @@ import orbax.checkpoint as ocp
 import pytest
 from study_files import assert_same_outcome, events, here, outcome, small, steps
 
+from mlgym_jax.checkpoint import store
+
 # A strategy that keeps the first epoch, and the second of one experiment; WHAT happens to it after the epoch AT.
 TOP = """
 import os
@@ -173,6 +175,15 @@ DAMAGES = {
     "no rows": lambda step: shutil.rmtree(step / "kept"),
     "a bit": flipped,
 }
+
+
+def test_a_resume_reads_no_more_of_older_steps_than_takes_seconds(undisturbed, tmp_path, monkeypatch):
+    run_dir = pathlib.Path(shutil.copytree(undisturbed[0], tmp_path / "whole"))
+    [step] = [step for step in steps(run_dir) if step.name == "2"]
+    flipped(step)
+    monkeypatch.setattr(store, "_LOOKED_THROUGH", 0)
+    assert here("run", "--resume=whole", f"--event_storage={tmp_path}", "--config.num_epochs=5", "--quiet")[0] == 0
+    assert events(run_dir, "checkpoint_skipped") == []
 
 
 @pytest.mark.parametrize("damage", DAMAGES)

@@ -27,6 +27,8 @@ from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import DiskError, MlgymError
 
+_LOOKED_THROUGH = 2**31  # bytes of rows that older steps keep, which a resume reads to see that they can be
+
 
 class CheckpointStore:
     """The checkpoints of one group, in one folder.
@@ -170,11 +172,20 @@ class CheckpointStore:
                 continue
             if self._keeps(step, damaged):
                 break
-        for step in sorted(self._saved)[:-1]:
-            self._keeps(step, damaged)
+        if self._saved:
+            self._look_through(sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // len(saved.experiments), damaged)
         for step, reason in sorted(damaged.items()):
             on_damage(step, reason, put_aside(self.folder, step))
-        return (self._saved[max(self._saved)], state) if self._saved else None
+        return (saved, state) if self._saved else None
+
+    def _look_through(self, row_bytes: int, damaged: dict[int, str]) -> None:
+        """Look whether the rows that older steps alone keep can be read, as far as that takes seconds."""
+        left = _LOOKED_THROUGH
+        for step in sorted(self._saved, reverse=True)[1:]:
+            left -= row_bytes * len(self._saved[step].kept)
+            if left < 0:
+                return
+            self._keeps(step, damaged)
 
     def _keeps(self, step: int, damaged: dict[int, str]) -> bool:
         """Whether the rows that a step alone keeps can be read; if not, note why, and know the step no more."""

@@ -83,6 +83,9 @@ def main():
         }
         least = epoch_seconds(job, plans, devices, options.rounds, options.seconds)
         rates = {name: len(job.group.experiments) / seconds for name, seconds in least.items()}
+        if not rates:
+            print(f"{group:>22}", f"no plan's epoch took less than {options.seconds:g} s", flush=True)
+            continue
         share = rates.get(auto, 0.0) / max(rates.values())
         worst = min(worst, share)
         cells = (f"{rates[name]:10.1f}" if name in rates else "-".rjust(10) for name in names)

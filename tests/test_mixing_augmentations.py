@@ -11,6 +11,7 @@ from scipy import stats
 
 from mlgym_jax.augmentations import features, mixing
 from mlgym_jax.augmentations.fields import by_image
+from mlgym_jax.core import modes
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError
 
@@ -141,6 +142,15 @@ def test_maps_of_classes_are_cut_with_their_images():
     assert found["targets"].dtype == jnp.int32
     np.testing.assert_array_equal(found["targets"], np.asarray(found["inputs"])[..., 0] > 0)
     assert (np.asarray(found["inputs"]) != images).any()
+
+
+def test_a_further_field_that_is_not_mixed_beside_maps_is_noted():
+    images = RNG.normal(size=(NUM, 8, 8, 1)).astype(np.float32)
+    depth = RNG.normal(size=(NUM, 1)).astype(np.float32)
+    with modes.seeing() as seen:
+        found = changed(mixing.cutmix(fields=("depth",)), images, (images[..., 0] > 0).astype(np.int32), depth=depth)
+    np.testing.assert_array_equal(found["depth"], depth)
+    assert seen.unmixed == {"depth": "cutmix"}
 
 
 def test_swapped_numbers_are_of_one_other_example_and_as_many_as_said():

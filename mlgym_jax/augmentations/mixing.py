@@ -67,32 +67,20 @@ def mixed(array: jax.Array, partner: jax.Array, shares: jax.Array) -> jax.Array:
 
 
 def mixed_targets(
-    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, num_classes: int | None, further: tuple[str, ...]
+    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, num_classes: int | None
 ) -> dict[str, jax.Array]:
-    """Return the mixed field `targets`, nothing where the batch has none, as of autoencoders, and the further fields.
+    """Return the mixed field `targets`; nothing where the batch has none, as of autoencoders.
 
     Raises:
         ConfigError: class numbers of nobody knows how many classes.
     """
-    values = {field: value_of(name, batch, field) for field in further}
-    for field, value in values.items():
-        if not (jnp.issubdtype(value.dtype, jnp.floating) or value.dtype == jnp.bool_):
-            raise ConfigError(
-                "augmentation.fields",
-                f"{name} mixes real numbers, the field {field!r} is {shape_in_words(value)}; let the dataset give "
-                "classes as shares of them, np.eye(num_classes, dtype=np.float32)[classes]",
-            )
-    found = {
-        field: mixed(value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(jnp.float32), partner, shares)
-        for field, value in values.items()
-    }
     if _TARGETS not in fields_of(batch):
-        return found
+        return {}
     targets = value_of(name, batch, _TARGETS)
     if jnp.issubdtype(targets.dtype, jnp.floating):
-        return {**found, _TARGETS: mixed(targets, partner, shares)}
+        return {_TARGETS: mixed(targets, partner, shares)}
     if targets.dtype == jnp.bool_:
-        return {**found, _TARGETS: mixed(targets.astype(jnp.float32), partner, shares)}
+        return {_TARGETS: mixed(targets.astype(jnp.float32), partner, shares)}
     if num_classes is None:
         raise ConfigError(
             "augmentation.num_classes",
@@ -100,7 +88,30 @@ def mixed_targets(
             "not say how many there are; write num_classes=…, in the Dataset or here. Targets that are no classes are "
             "given as float32",
         )
-    return {**found, _TARGETS: mixed(jax.nn.one_hot(targets, num_classes, dtype=jnp.float32), partner, shares)}
+    return {_TARGETS: mixed(jax.nn.one_hot(targets, num_classes, dtype=jnp.float32), partner, shares)}
+
+
+def _mixed_further(
+    name: str, batch: Batch, partner: jax.Array, shares: jax.Array, fields: tuple[str, ...]
+) -> dict[str, jax.Array]:
+    """Return further targets, mixed.
+
+    Raises:
+        ConfigError: one is neither of real numbers nor of bool.
+    """
+    found = {}
+    for field in fields:
+        value = value_of(name, batch, field)
+        if value.dtype == jnp.bool_:
+            value = value.astype(jnp.float32)
+        if not jnp.issubdtype(value.dtype, jnp.floating):
+            raise ConfigError(
+                "augmentation.fields",
+                f"{name} mixes real numbers, the field {field!r} is {shape_in_words(value)}; let the dataset give "
+                "classes as shares of them, np.eye(num_classes, dtype=np.float32)[classes]",
+            )
+        found[field] = mixed(value, partner, shares)
+    return found
 
 
 def _classes(dataset: Any, num_classes: int | None) -> int | None:
@@ -181,8 +192,9 @@ def mixup(
         own = [field for field in fields_of(batch) if is_input(field)]
         inputs = {field: mixed(floats_of("mixup", batch, field), partner, shares) for field in own}
         counting = _mixed_weights(batch, weights, partner, shares, where)
-        targets = mixed_targets("mixup", batch, partner, shares, classes, fields)
-        return with_values(batch, {**inputs, **counting, **targets})
+        targets = mixed_targets("mixup", batch, partner, shares, classes)
+        further = _mixed_further("mixup", batch, partner, shares, fields)
+        return with_values(batch, {**inputs, **counting, **targets, **further})
 
     return augment
 
@@ -207,7 +219,7 @@ def cutmix(
         per: whether a share and a box are drawn for each example, or one for a batch, as the authors' program does.
         num_classes: by default the dataset's.
         where: the field of weights, as of losses; it may be missing where it is `where`.
-        fields: further targets to mix, of real numbers.
+        fields: further targets to mix, of real numbers; beside targets that are maps they stay, which is told.
 
     Raises:
         ConfigError: an alpha that is not above 0; when traced, inputs that are no images, classes of unknown number, or
@@ -221,7 +233,7 @@ def cutmix(
         _, height, width, _ = images.shape
         maps = [field for field in (_TARGETS, where) if getattr(batch.get(field), "shape", ())[1:3] == (height, width)]
         maps = maps if _TARGETS in maps else []
-        _note_others("cutmix", batch, where, *fields)
+        _note_others("cutmix", batch, where, *(() if maps else fields))  # beside maps these alone are mixed
         weights, there = _weights_of("cutmix", batch, where) if where not in maps else (None, real(batch))
         of_partner, of_share, of_place = jax.random.split(key, 3)
         partner = shuffled_real(of_partner, there)
@@ -244,7 +256,8 @@ def cutmix(
         if maps:
             return with_values(batch, values)
         counting = _mixed_weights(batch, weights, partner, shares, where)
-        targets = mixed_targets("cutmix", batch, partner, shares, classes, fields)
-        return with_values(batch, {**values, **counting, **targets})
+        targets = mixed_targets("cutmix", batch, partner, shares, classes)
+        further = _mixed_further("cutmix", batch, partner, shares, fields)
+        return with_values(batch, {**values, **counting, **targets, **further})
 
     return augment

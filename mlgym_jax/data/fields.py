@@ -15,11 +15,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from mlgym_jax.data.dataset import INPUTS_REST
+from mlgym_jax.data.number_checks import EXACT_FLOAT32
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 WHERE = "where"
 _TAKEN = {"inputs": "the inputs", "targets": "the target", "mask": "padding", "class_counts": "counts of classes"}
-EXACT = 2**24  # whole numbers up to this are float32, each of them
 
 
 def checked_fields(
@@ -104,4 +104,4 @@ def beyond_float32(part: np.ndarray) -> bool:
     if not part.size or part.dtype.kind == "b":
         return False
     whole = part.dtype.kind in "iu" or bool((part == np.trunc(part)).all())
-    return whole and (part.max() > EXACT or part.min() < -EXACT)
+    return whole and (part.max() > EXACT_FLOAT32 or part.min() < -EXACT_FLOAT32)

@@ -9,7 +9,7 @@ import numpy as np
 
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.data.dataset import Table, rest_of
-from mlgym_jax.data.number_checks import MOVED, check_precision, moved_by_float32
+from mlgym_jax.data.number_checks import EXACT_FLOAT32, MOVED, check_precision, moved_by_float32
 from mlgym_jax.data.sources import Endless, Source
 from mlgym_jax.data.streams import StreamedTable
 
@@ -47,7 +47,7 @@ def said_of_lost_digits(table: Table, encoding: Any = None) -> str | None:
 def _is_far(array: np.ndarray) -> bool:
     if array.dtype.name not in _WIDE or not array.size:
         return False
-    if array.dtype.kind in "iu" and max(abs(int(array.min())), abs(int(array.max()))) < 2**24:
+    if array.dtype.kind in "iu" and max(abs(int(array.min())), abs(int(array.max()))) < EXACT_FLOAT32:
         return False
     return moved_by_float32(array) > MOVED
 

@@ -9,8 +9,8 @@ import numpy as np
 
 from mlgym_jax.errors import ConfigError
 
-_EXACT = 2.0**53  # whole numbers below this are float64, each of them
-_BEYOND_FLOAT32 = 2.0**24  # and below this float32
+EXACT_FLOAT32 = 2**24  # whole numbers up to this are float32, each of them
+_EXACT_FLOAT64 = 2.0**53  # and below this float64
 _TINY = float(np.finfo(np.float32).tiny)
 # Float32 may move a value by so much of its column's standard deviation; of targets, which nothing restores, by more.
 MOVED, MOVED_TARGETS = 1e-3, 1e-2
@@ -90,7 +90,7 @@ def loses_digits(array: np.ndarray) -> bool:
 
 def _merged(column: np.ndarray) -> bool:
     """Tell whether float32 makes different whole numbers one."""
-    if not column.size or not _BEYOND_FLOAT32 <= np.abs(column).max() < np.inf or (column != np.rint(column)).any():
+    if not column.size or not EXACT_FLOAT32 <= np.abs(column).max() < np.inf or (column != np.rint(column)).any():
         return False
     with np.errstate(over="ignore"):
         return np.unique(column).size > np.unique(column.astype(np.float32)).size
@@ -122,7 +122,7 @@ def check_two_floats(inputs: np.ndarray, where: str) -> None:
                 "dataset",
                 f"{where}: some values are too small for 32-bit floats, the largest is {size:.6g}; multiply them",
             )
-        whole = size >= _BEYOND_FLOAT32 and bool((column == np.rint(column)).all())
+        whole = size >= EXACT_FLOAT32 and bool((column == np.rint(column)).all())
         if whole and (moved := moved_by_float32(column, floats=2)) > MOVED:
             raise ConfigError(
                 "dataset",
@@ -138,7 +138,7 @@ def check_digits(given: Sequence[object], column: np.ndarray, where: str, path: 
         given: each value, a number or its text; column: float64[n], what was made of them, NaN where one is missing.
         categorical: what to type for a column of names.
     """
-    rows = np.flatnonzero(np.abs(column) >= _EXACT)
+    rows = np.flatnonzero(np.abs(column) >= _EXACT_FLOAT64)
     if not rows.size:
         return
     lost = [abs(decimal.Decimal(str(given[row])) - decimal.Decimal(float(column[row]))) for row in rows.tolist()]

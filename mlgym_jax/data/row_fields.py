@@ -9,7 +9,7 @@ import numpy as np
 
 from mlgym_jax.core.inputs import flat
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays, split_length
-from mlgym_jax.data.fields import EXACT
+from mlgym_jax.data.number_checks import EXACT_FLOAT32
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 
@@ -52,7 +52,7 @@ def field_of(dataset: Dataset, name: str, path: str) -> np.ndarray:
                 f"the field {name!r} is NaN in row {int(missing.argmax())} ({missing.sum()} are); fill them in, or "
                 "leave such rows out",
             )
-        if values.dtype.itemsize < 8 and (np.abs(values) > EXACT).any():
+        if values.dtype.itemsize < 8 and (np.abs(values) > EXACT_FLOAT32).any():
             raise ConfigError(
                 path,
                 f"the field {name!r} has {values.dtype} numbers beyond 2**24, of which several may have become one; "

@@ -24,7 +24,7 @@ from study_files import events, finish, here, small, start, wait_until
 import mlgym_jax as mg
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import EventLog, decode, encode, evaluation_result, run_finished
-from mlgym_jax.publishing import Address, Boards, Publication
+from mlgym_jax.publishing import Address, Boards, Publication, following
 from mlgym_jax.publishing.board import BoardPublisher
 from mlgym_jax.publishing.checkpoints import CheckpointUploads
 from mlgym_jax.publishing.outgoing import OutgoingLog, Position
@@ -39,6 +39,12 @@ def no_proxy_and_no_token(monkeypatch):
     """A proxy that is set for other addresses, and that nobody answers at, is not asked for this machine's."""
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
     monkeypatch.delenv("MLGYM_JAX_BOARD_TOKEN", raising=False)
+
+
+@pytest.fixture(autouse=True)
+def settled_soon(monkeypatch):
+    """Runs of these tests were written a moment ago; what is written behind their last event is there by then."""
+    monkeypatch.setattr(following, "_SETTLED_SECONDS", 0.2)
 
 
 @pytest.fixture

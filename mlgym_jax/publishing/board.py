@@ -16,6 +16,8 @@ from mlgym_jax.publishing.pace import Pace
 from mlgym_jax.publishing.requests import Refused, Requests
 from mlgym_jax.publishing.stream import AnotherRun, EventStream, Source, Stopped
 
+_LOOK_SECONDS = 0.3
+
 
 class BoardPublisher:
     """Sends a run to a board from `start` on.
@@ -165,11 +167,18 @@ class BoardPublisher:
                     self.checkpoints.send_new(self._progressed)
                 if over:
                     return
-                self._ending.wait(self._pace.files)
+                self._wait_for_files()
                 if self._ending.is_set() and self._stop.wait(0 if self._source.is_over() else self._pace.files):
                     raise Stopped
         finally:
             self._requests.close()
+
+    def _wait_for_files(self) -> None:
+        """Wait for files to be written, but no longer than the run goes on."""
+        next_look = time.monotonic() + self._pace.files
+        while not self._ending.wait(min(_LOOK_SECONDS, next_look - time.monotonic())):
+            if time.monotonic() >= next_look or self._source.is_over():
+                return
 
     def _progressed(self) -> None:
         self.changed_at = time.monotonic()

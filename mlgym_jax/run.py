@@ -66,6 +66,12 @@ def _parser() -> argparse.ArgumentParser:
         help="go on with a run, by its id, its folder or `latest`; this executes its config.py",
     )
     parser.add_argument(
+        "--resume_or_start",
+        action="store_true",
+        help="go on with the run that --run_id names where it has begun, else start it: one command for a job and for "
+        "those after it",
+    )
+    parser.add_argument(
         "--trust",
         action="store_true",
         help="execute the code of a run that somebody else made, or that came through a board",
@@ -123,8 +129,10 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         raise MlgymError("--event_storage: a folder is missing; write --event_storage=DIR or leave the option out")
     if options.resume is not None and os.path.basename(options.resume) in ("", ".", ".."):
         raise MlgymError(f"--resume={options.resume}: a run's id is missing; write --resume=RUN_ID")
-    if options.resume is not None and options.run_id is not None:
-        raise MlgymError("--resume names the run already; leave --run_id out")
+    if options.resume is not None and (options.run_id is not None or options.resume_or_start):
+        raise MlgymError("--resume names the run already; leave --run_id and --resume_or_start out")
+    if options.resume_or_start and options.run_id is None:
+        raise MlgymError("--resume_or_start: a name for the run is missing; write --run_id=ID, too")
     if options.dry_run not in (None, True, MEASURES):
         raise MlgymError(
             f"--dry_run={options.dry_run}: unknown{nearest(options.dry_run, [MEASURES])} Allowed: --dry_run, which "
@@ -132,6 +140,8 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
         )
     if options.resume is not None and options.dry_run:
         raise MlgymError("--dry_run is of a new run; leave --resume out")
+    if options.resume_or_start and not options.dry_run and _has_begun(options.event_storage, str(options.run_id)):
+        options.resume = options.run_id
     if options.profile is not None and options.dry_run:
         raise MlgymError("--profile traces a run; leave --dry_run out")
     boards = Boards.at(options.board, token_file=options.board_token_file, quiet=options.quiet)
@@ -205,6 +215,11 @@ def _run(arguments: list[str], interruption: Interruption) -> int:
     return FAILED if result.status != "DONE" else DONE
 
 
+def _has_begun(event_storage: str, run_id: str) -> bool:
+    is_name = os.path.basename(run_id) == run_id != ""
+    return is_name and os.path.isfile(os.path.join(event_storage, run_id, layout.LOG))
+
+
 def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mapping[str, Any]) -> Any:
     from mlgym_jax.config.file import load_config, override
     from mlgym_jax.config.words import DEFAULT_SECTIONS, ConfigDict, validated
@@ -221,15 +236,17 @@ def _resume(options: argparse.Namespace, texts: Mapping[str, str], shared: Mappi
     config = load_config(options.config) if options.config else ConfigDict(recorded)
     for name, value in parse_overrides(config, dict(texts)).items():
         override(config, name, value)
+    asked, other = f"--resume={options.resume}", "Leave --config out to use the run's own, or start a new run"
+    if options.resume_or_start:
+        asked, other = f"--run_id={options.run_id} --resume_or_start", "Start a new run by another --run_id"
     wanted, recorded = validated(config), validated(recorded)
     if wanted["validation"] == DEFAULT_SECTIONS["validation"] and recorded["validation"] == _OLD_DEFAULT:
         wanted["validation"] = recorded["validation"]
     for name in sorted({*wanted, *recorded} - {*_MAY_CHANGE}):
         if wanted.get(name) != recorded.get(name):
             raise MlgymError(
-                f"--resume={options.resume}: config.{name} is {wanted.get(name)!r}, but the run was started with "
-                f"{recorded.get(name)!r}; a resumed run may change only {', '.join(_MAY_CHANGE)}. "
-                "Leave --config out to use the run's own, or start a new run"
+                f"{asked}: config.{name} is {wanted.get(name)!r}, but the run was started with "
+                f"{recorded.get(name)!r}; a resumed run may change only {', '.join(_MAY_CHANGE)}. {other}"
             )
     changes = {name: wanted.get(name) for name in _MAY_CHANGE if wanted.get(name) != recorded.get(name)}
     for name in ("num_epochs", "num_steps"):

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import re
 import shutil
 
 import pytest
@@ -138,3 +139,28 @@ def test_a_board_does_not_take_what_a_local_process_begins(tmp_path):
         "empty",
         "file",
     ]
+
+
+def test_one_command_starts_a_run_and_goes_on_with_it(study, tmp_path):
+    def job(*more, run_id="job", storage=tmp_path):
+        return here("run", f"--config={study}", f"--event_storage={storage}", f"--run_id={run_id}", "--quiet", *more)
+
+    for num_epochs in (1, 3):
+        status, _, err = job("--resume_or_start", f"--config.num_epochs={num_epochs}")
+        assert status == 0, err
+        assert len(events(tmp_path / "job", "evaluation_result")) == num_epochs
+    assert len(events(tmp_path / "job", "run_started")) == 2
+    before = (tmp_path / "job/event_storage.log").read_bytes()
+    for more, words in {
+        (): "--run_id=job",
+        ("--resume_or_start", "--config.seed=4"): "--run_id=job --resume_or_start: config.seed is 4.* another --run_id",
+        ("--resume_or_start", "--resume=job"): "leave --run_id and --resume_or_start out",
+    }.items():
+        status, out, err = job(*more)
+        assert (status, out) == (2, "") and re.search(words, err), err
+    assert (tmp_path / "job/event_storage.log").read_bytes() == before
+    status, _, err = here("run", f"--config={study}", "--resume_or_start")
+    assert status == 2 and "write --run_id=ID, too" in err
+    (tmp_path / "inside").mkdir()
+    status, _, err = job("--resume_or_start", run_id="../job", storage=tmp_path / "inside")
+    assert status == 2 and "--run_id=../job: allowed are" in err, err

@@ -259,6 +259,7 @@ def test_a_run_made_anew_under_its_id_is_shown_anew(open_tab, board, storage, wh
     folder = storage / run_id
     write_run(storage, run_id, num_experiments=3, num_epochs=20, seed=1)
     tab = open_tab()
+    tab.page.clock.install()
     tab.go(f"runs/{run_id}/analysis")
     tab.wait_until("() => board.store.value?.run?.curves.size === 3 && board.store.value.loading.value === 0")
     agrees(tab, folder / "event_storage.log")
@@ -266,6 +267,7 @@ def test_a_run_made_anew_under_its_id_is_shown_anew(open_tab, board, storage, wh
     if while_away:
         tab.page.get_by_text(f"no run '{run_id}'").first.wait_for()
     write_run(storage, run_id, num_experiments=3, num_epochs=50, seed=2)
+    tab.page.clock.fast_forward(15_000)  # when it looks for the run again
     tab.wait_until("() => board.store.value?.run?.experiments.get(0)?.epochs === 50")
     tab.wait_until("() => board.store.value.run.curves.size === 3 && board.store.value.loading.value === 0")
     agrees(tab, folder / "event_storage.log")
@@ -274,11 +276,15 @@ def test_a_run_made_anew_under_its_id_is_shown_anew(open_tab, board, storage, wh
 def test_scores_that_fail_are_asked_for_again_but_not_in_a_storm(open_tab):
     tab = open_tab()
     asked = []
+    tab.page.clock.install()
     tab.page.route("**/scores?*", lambda route: (asked.append(1), route.fulfill(status=500, body="{}")))
     tab.go(f"runs/{DIGITS}/analysis")
-    tab.page.wait_for_timeout(3_000)
+    for _ in range(30):  # three seconds, in each tenth of which an answer has time to come
+        tab.page.clock.run_for(100)
+        tab.page.evaluate("() => fetch('healthz').then((answer) => answer.text())")
     assert 1 <= len(asked) <= 6
     tab.page.unroute("**/scores?*")
+    tab.page.clock.run_for(5_000)
     tab.wait_until("() => board.store.value.run.curves.size > 0 && board.store.value.loading.value === 0")
 
 

@@ -218,9 +218,11 @@ def test_what_a_lost_run_does_no_more_is_not_said_and_times_are_found_as_seen(ta
 
 def test_a_config_and_a_model_card_that_come_late_are_shown(tab, storage):
     shutil.copytree(storage / CV, storage / "late", ignore=shutil.ignore_patterns("checkpoints", "model_card*"))
+    tab.page.clock.install()
     page = tab.go("runs/late/experiments/0/model-card")
     page.get_by_role("heading", name="no model card yet").wait_for()
     shutil.copy(storage / CV / "0" / "model_card.json", storage / "late" / "0" / "model_card.json")
+    page.clock.fast_forward(5_000)
     page.get_by_role("heading", name="Model card: ").wait_for()
 
 

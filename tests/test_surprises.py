@@ -5,12 +5,13 @@ import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
-from mlgym_jax import component
+from mlgym_jax import component, grid
 from mlgym_jax.data import given
 from mlgym_jax.study.expand import prepare
 
@@ -141,3 +142,44 @@ def test_metrics_of_what_a_post_processor_made_are_told(caplog):
     targets = (X[:, 0] > 0).astype(int)
     [message] = told(caplog, targets, loss=CROSS_ENTROPY, metrics=metrics, post_processors=processors)
     assert message.startswith("config.metrics.twice: ") and message.endswith("write from_logits=False")
+
+
+SGD, DECAYED = component("sgd", learning_rate=0.1), component("add_decayed_weights", weight_decay=0.01)
+UP, GROWS, STAYS = "steps go up the gradient of the parameters", "without any gradient it makes", "it moves none of"
+
+
+def chain(*transforms):
+    return component("chain", transforms=transforms)
+
+
+@pytest.mark.parametrize(
+    ("section", "by_optax", "words"),
+    [
+        (component("scale_by_adam"), optax.scale_by_adam(), [UP]),
+        (component("adadelta"), optax.adadelta(), [UP]),
+        (chain(component("scale_by_adam"), component("scale", step_size=0.1)), optax.scale(0.1), [UP]),
+        (chain(component("scale_by_adam"), component("scale", step_size=-0.1)), optax.scale(-0.1), []),
+        (chain(component("scale_by_adam"), component("scale", step_size=grid(-0.1, 0.1))), optax.scale(0.1), [UP]),
+        (chain(SGD, DECAYED), optax.chain(optax.sgd(0.1), optax.add_decayed_weights(0.01)), [GROWS]),
+        (chain(DECAYED, SGD), optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1)), []),
+        (chain(SGD, component("freeze", mask="kernel|bias")), optax.set_to_zero(), [STAYS]),
+        (chain(SGD, component("freeze", mask="kernel")), optax.sgd(0.1), []),
+        (component("MultiSteps", opt=SGD, every_k_schedule=2), optax.sgd(0.1), []),
+        (
+            component("sgd", learning_rate=component("constant_schedule", value=-0.1)),
+            optax.sgd(-0.1),
+            ["it is -0.1 at"],
+        ),
+    ],
+)
+def test_optimizers_that_go_the_other_way_or_nowhere_are_told(section, by_optax, words, caplog):
+    messages = told(caplog, X[:, 0], loss=component("squared_error"), optimizer=section, num_epochs=2)
+    assert [word in message for word, message in zip(words, messages, strict=True)] == [True] * len(words)
+    assert moved_by(by_optax, gradient=1.0, parameter=1.0) > 0 if UP in words else True
+    assert (moved_by(by_optax, gradient=0.0, parameter=1.0) > 0) == (GROWS in words)
+
+
+def moved_by(optimizer, gradient, parameter):
+    parameter = jnp.float32(parameter)
+    with jax.numpy_dtype_promotion("standard"):
+        return optimizer.update(jnp.float32(gradient), optimizer.init(parameter), parameter)[0]

@@ -69,6 +69,7 @@ def told(caplog, targets, **fields):
 
 
 PLAIN, OF_SOFTMAX = component("brier_score"), component("brier_score", from_logits=False)
+WEIGHTED = component("class_weighted", loss=component("softmax_cross_entropy"))
 CROSS_ENTROPY, SIGMOID = component("softmax_cross_entropy"), component("sigmoid_binary_cross_entropy")
 
 
@@ -84,6 +85,12 @@ CROSS_ENTROPY, SIGMOID = component("softmax_cross_entropy"), component("sigmoid_
             ["loss", "metrics.all"],
         ),
         (lambda x: x[:, 0], SIGMOID, {"all": component("accuracy")}, []),
+        (lambda x: x[:, :1], SIGMOID, {"half": component("accuracy", threshold=0.5)}, ["metrics.half"]),
+        (jax.nn.softmax, WEIGHTED, {}, ["loss.loss"]),
+        (lambda x: x, WEIGHTED, {"plain": PLAIN, "of": OF_SOFTMAX}, ["metrics.of"]),
+        (lambda x: x, component("kl_divergence"), {}, ["loss"]),
+        (jax.nn.softmax, component("kl_divergence"), {}, ["loss"]),
+        (jax.nn.log_softmax, component("kl_divergence"), {"plain": PLAIN}, []),
     ],
 )
 def test_probabilities_that_are_read_as_logits_are_told(ends, loss, metrics, said, own_registry, caplog):

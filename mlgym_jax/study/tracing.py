@@ -21,7 +21,7 @@ from mlgym_jax.core.targets import UnfitTargets, weights_read
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.core.zero_gradients import without_gradient
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
-from mlgym_jax.study.activations import made_twice
+from mlgym_jax.study.activations import misread
 from mlgym_jax.study.broadcasts import crossed
 
 
@@ -95,7 +95,7 @@ def traced_steps(
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
-    surprises += crossed(components, outputs, batch, abstract) + made_twice(components, predicted.jaxpr, outputs)
+    surprises += crossed(components, outputs, batch, abstract) + misread(components, predicted.jaxpr, outputs)
     if in_evaluation.updated:
         surprises += (
             "config.model: evaluation normalises by the statistics of its own batches, as BatchNorm does that nothing "

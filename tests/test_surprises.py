@@ -61,6 +61,36 @@ def test_mixing_examples_but_not_what_the_loss_weighs_them_by_is_told(where, own
     assert [told in message for message in caplog.messages] == [True] * (where == "where")
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "said"),
+    [(component("flip"), True), (component("flip", fields=("inputs", "targets")), False), (component("blur"), False)],
+)
+def test_moving_an_image_but_not_its_map_of_classes_is_told(augmentation, said, own_registry, caplog):
+    images = np.random.default_rng(0).normal(size=(20, 6, 6, 1)).astype(np.float32)
+    mg.register("dataset", "maps")(
+        lambda: mg.Dataset({"train": {"inputs": images, "targets": (images[..., 0] > 0).astype(int)}}, num_classes=2)
+    )
+    mg.register("model", "pixelwise")(lambda: nn.Dense(2))
+    config = {"num_epochs": 1, "optimizer": SGD, "loss": CROSS_ENTROPY, "augmentation": augmentation}
+    with caplog.at_level(logging.WARNING):
+        prepare(ConfigDict({**config, "dataset": component("maps"), "model": component("pixelwise")}))
+    assert [
+        "flip moves the pixels of each image, and training reads the field 'targets'" in m for m in caplog.messages
+    ] == [True] * said
+
+
+def test_a_class_that_a_fold_does_not_train_on_is_told(caplog):
+    """36 rows of class 0 and 1, and 4 of class 2 in a row, by time: the last of 4 folds sees none of these before."""
+    targets = np.r_[np.arange(36) % 2, [2] * 4]
+    by_time = component("time_series", folds=4)
+    messages = told(caplog, targets, loss=CROSS_ENTROPY, validation=by_time)
+    assert len({*targets[:32]}) == 2 and {*targets[32:]} == {0, 1, 2}
+    assert messages == [
+        "fold 3: its training part has no example of class 2, of which 'val' has 4 (1 such folds): nothing is learnt "
+        "of it, and balanced weights of classes count it as 0; cut parts that share it, as stratified=True does"
+    ]
+
+
 def told(caplog, targets, **fields):
     config = {"num_epochs": 1, "model": component("linear"), "optimizer": component("sgd", learning_rate=0.1), **fields}
     with given.at_hand((X, targets)) as own_data, caplog.at_level(logging.WARNING):

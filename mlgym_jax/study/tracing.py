@@ -164,6 +164,14 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
                 f"field {field!r} of the first alone. If it weighs examples, say where={field!r}; if it is another "
                 f"target, fields=({field!r},)"
             )
+    for field, augmentation in seen.unmoved.items():
+        of_field = [number for number, name in enumerate(names) if name.split("/")[1:] == field.split(".")]
+        if any(reads(training, number, learnt[: len(training.outvars)]) for number in of_field):
+            found.append(
+                f"config.augmentation: {augmentation} moves the pixels of each image, and training reads the field "
+                f"{field!r}, which has as many, as it was. If it is a map of the image, name both: fields=('inputs', "
+                f"{field!r})"
+            )
     if seen.overlooked:
         wired = ", ".join(f"{name}={name!r}" for name in seen.overlooked)
         found.append(

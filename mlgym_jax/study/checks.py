@@ -13,7 +13,7 @@ from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.one_pass import pass_of
-from mlgym_jax.data.validation import split_meant
+from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
 from mlgym_jax.search.strategy import Assignment

@@ -23,8 +23,8 @@ from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.data.grouped import shared_groups
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.lost_digits import said_of_lost_digits
+from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.data.streams import to_stream
-from mlgym_jax.data.validation import split_meant
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point

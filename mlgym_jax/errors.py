@@ -93,9 +93,15 @@ def described(value: object, limit: int = 100) -> str:
 _KINDS = {int: "an integer", float: "a number", str: "a string", bool: "True or False", tuple: "a tuple"}
 
 
+def with_article(name: str) -> str:
+    """Write `a dict`, `an Endless`, `a Unit`: the name of a type as a user would."""
+    says_a = not re.match(r"(?i)[aeiou]", name) or re.match(r"(?i)u(n[iu]|[bcfhjklqrst][aeiou])|eu|one", name)
+    return f"{'a' if says_a else 'an'} {name}"
+
+
 def kind_of(kind: type) -> str:
     """Name a type as a user would: `an integer`."""
-    return _KINDS.get(kind, f"a {kind.__name__}")
+    return _KINDS.get(kind, with_article(kind.__name__))
 
 
 _WHERE = re.compile(r"(?P<option>--[\w.]+)(?:=(?P<value>[^\s:]*(?::\d[^\s:]*)?))?: |(?P<file>[^\s:]+\.py): ")

@@ -65,6 +65,20 @@ def test_class_weights_are_scikit_learns(weights):
     np.testing.assert_allclose(found, entropy() * by_class[np.asarray(TARGETS)], rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("weights", "words"),
+    [
+        ((1.0, -1.0, 1.0), r"loss\.weights\.1: found -1\.0; weights are finite, at least 0"),
+        ((1.0, float("nan"), 1.0), r"loss\.weights\.1: found nan"),
+        ((0.0, 0.0, 0.0), r"loss\.weights: all of them are 0, so that nothing is learnt"),
+        ((1.0, 1.0, 1.0, 5.0), r"found 4 weights, but outputs of 3 classes"),
+    ],
+)
+def test_weights_that_no_class_can_have_are_refused(weights, words):
+    with pytest.raises(MlgymError, match=words):
+        loss("class_weighted", loss=loss("softmax_cross_entropy"), weights=weights)(LOGITS, BATCH)
+
+
 def test_balanced_weights_without_counts_say_what_is_missing():
     with pytest.raises(MlgymError, match="class_counts"):
         loss("class_weighted", loss=loss("softmax_cross_entropy"))(LOGITS, BATCH)

@@ -101,11 +101,30 @@ def test_whole_numbers_that_begin_with_zero_are_names_as_pandas_reads_them_as_te
 
 
 @pytest.mark.parametrize(
-    "column", [["1,5", "2,5", "1,5"], ["1.234,5", "-17,25", "0,1"], ["12 %", "7%", "0.5%"], ["$5", "1,000", "€ 3.50"]]
+    "column",
+    [
+        ["1,5", "2,5", "1,5"],
+        ["1.234,5", "-17,25", "0,1"],
+        ["12 %", "7%", "0.5%"],
+        ["$5", "1,000", "€ 3.50"],
+        ["1_000", "2_000"],
+        ["0x1F", "0x2a"],
+    ],
 )
 def test_numbers_that_are_written_for_people(column, tmp_path, caplog):
     [told] = said(tmp_path, caplog, column)
     assert "the column 'column' holds numbers that are written for people" in told and "categorical=('column',)" in told
+
+
+def test_words_that_differ_in_their_letters_alone_are_told(tmp_path, caplog):
+    """pandas counts three of them, too; a reader of tables means two."""
+    words = ["yes", "no", "Yes", "no"]
+    assert pandas.Series(words).nunique() == 3
+    [told] = said(tmp_path, caplog, words)
+    assert told.startswith("config.dataset: 'column' holds 'Yes', 'yes', which differ in large and small letters alone")
+    caplog.clear()
+    [told] = said(tmp_path, caplog, [1.5, 2.5, 3.5, 4.5], target=words)
+    assert told.startswith("config.dataset.target: 'y' holds 'Yes', 'yes', which differ") and "are 2 classes" in told
 
 
 def test_words_of_new_tables_are_those_of_training_to_the_letter():

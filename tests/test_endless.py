@@ -58,7 +58,7 @@ def test_a_stream_without_an_end_is_read_in_its_order_and_goes_on(tmp_path):
     [
         (
             {"num_steps": None, "num_epochs": 2, "evaluate_every_steps": None},
-            r"config\.num_steps: split 'train', a Endless, has no end .* write config\.num_steps = 10_000, and",
+            r"config\.num_steps: split 'train', an Endless, has no end .* write config\.num_steps = 10_000, and",
         ),
         ({"validation": component("holdout", val=0.2)}, r"config\.validation: .* has no end, .*'holdout', val=0\.0\)"),
         (

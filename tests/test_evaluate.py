@@ -254,6 +254,8 @@ def test_classes_that_are_numbers_are_those_numbers_whichever_of_them_there_are(
 
     found = evaluated("part.parquet")
     assert found["train/accuracy"] == pytest.approx(accuracy_score(part["y"], predicted)) and predicted.size
+    with pytest.raises(mg.MlgymError, match=r"config\.dataset: a component is expected, such as .*; found"):
+        mg.evaluate(result.run_dir, dataset={"path": str(tmp_path / "part.parquet")})
     if 0 not in classes:
         with pytest.raises(mg.MlgymError, match="the target holds '0', which was not there in training"):
             evaluated("zeros.parquet")

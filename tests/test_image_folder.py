@@ -52,6 +52,17 @@ def test_pixels_are_those_that_were_written(animals):
     assert (bare.num_classes, list(to_arrays(bare).arrays)) == (None, ["inputs"])
 
 
+def test_parts_are_known_in_any_letters_and_what_may_be_parts_is_told(tmp_path, caplog):
+    for split in ("a/Train", "a/TEST", "b/Training", "b/Testing"):
+        for name in ("cat", "dog"):
+            save(tmp_path / split / name / "0.png", np.zeros((4, 6, 3), np.uint8))
+    found = image_folder(path=str(tmp_path / "a"))
+    assert (found.class_names, [*found.splits], caplog.messages) == (("cat", "dog"), ["train", "test"], [])
+    assert image_folder(path=str(tmp_path / "b")).num_classes == 2
+    [told] = caplog.messages
+    assert "which are taken for classes, and each of them holds the folders cat, dog. If they are parts" in told
+
+
 def test_images_are_cropped_padded_or_stretched(tmp_path):
     pixels = save(tmp_path / "a.png", RNG.integers(0, 256, (4, 6, 3), np.uint8))
 

@@ -11,7 +11,7 @@ import scipy.special
 from metric_cases import quick_jit
 
 from mlgym_jax.components.registry import lookup, registrations
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.losses import of_optax as losses
 from mlgym_jax.optimizers import signatures
 
@@ -215,6 +215,7 @@ def test_a_mismatch_names_loss_and_shapes(name, outputs, targets):
         ("safe_softmax_cross_entropy", (6,), {}),
         ("cosine_distance", (6, 1), {}),
         ("kl_divergence", (6, 3), {"axis": 0}),
+        ("ranking_softmax_loss", (6,), {}),
     ],
 )
 def test_examples_are_not_compared_along_the_batch(name, shape, parameters):
@@ -222,6 +223,30 @@ def test_examples_are_not_compared_along_the_batch(name, shape, parameters):
     targets = jnp.full(shape[:1] if shape[1:] == (1,) else shape, 0.5)
     with pytest.raises(MlgymError, match=r"is that of the batch"):
         loss(jnp.ones(shape), {"targets": targets, "mask": jnp.ones(6, bool)})
+
+
+def test_the_direction_of_one_number_is_refused():
+    column = jnp.ones((6, 1))
+    assert float(jnp.abs(jax.grad(lambda x: optax.cosine_distance(x, column).sum())(0.5 * column)).max()) == 0
+    with pytest.raises(MlgymError, match=r"one number along axis=-1, whose direction is a sign without a gradient"):
+        lookup("loss", "cosine_distance").factory()(column, {"targets": column, "mask": jnp.ones(6, bool)})
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "value", "wanted"),
+    [
+        ("huber_loss", "delta", -1.0, "a number above 0"),  # below 0 where it should be above
+        ("lp", "p", 0.0, "a number above 0"),  # flat
+        ("lp", "p", -1.0, "a number above 0"),  # the farther the cheaper
+        ("ntxent", "temperature", -0.1, "a number above 0"),  # apart what should be near
+        ("sigmoid_focal_loss", "alpha", -1.0, r"a number in \[0, 1\]"),  # torchvision's word for none
+        ("sigmoid_focal_loss", "gamma", -2.0, "at least 0"),
+        ("dice_loss", "smooth", -1.0, "at least 0"),
+    ],
+)
+def test_numbers_that_turn_a_loss_round_are_refused(name, parameter, value, wanted):
+    with pytest.raises(ConfigError, match=rf"loss\.{parameter}: {wanted} is expected, found {value}"):
+        lookup("loss", name).factory(**{parameter: value})
 
 
 def test_other_arrays_come_from_outputs_or_batch_by_name():

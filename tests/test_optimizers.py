@@ -286,6 +286,10 @@ def test_signatures_are_plain_and_keyword_only():
         ("adam", {"learning_rate": 0.1, "b1": 1.0}, "optimizer.b1: a number in [0, 1) is expected, found 1.0"),
         ("lion", {"learning_rate": 0.1, "b2": -0.1}, "optimizer.b2: a number in [0, 1) is expected, found -0.1"),
         ("clip_by_global_norm", {"max_norm": -1.0}, "optimizer.max_norm: a number above 0 is expected, found -1.0"),
+        ("rmsprop", {"learning_rate": 0.1, "decay": 1.5}, "optimizer.decay: a number in [0, 1) is expected, found 1.5"),
+        ("ema", {"decay": 1.0}, "optimizer.decay: a number in [0, 1) is expected, found 1.0"),
+        ("sgd", {"learning_rate": 0.1, "momentum": 1.5}, "optimizer.momentum: a number above -1 and at most 1 is"),
+        ("adam", {"learning_rate": 0.1, "eps": -1.0}, "optimizer.eps: at least 0 is expected, found -1.0"),
     ],
 )
 def test_mistakes_are_named(name, given, words):

@@ -53,6 +53,7 @@ OWN = {"train": 300, "val": 100}
         (OWN, None, {"train": 300, "val": 100}, None),
         ({"train": 300, "validation": 100}, None, {"train": 300, "val": 100}, None),
         ({"train": 300, "valid": 100}, None, {"train": 300, "val": 100}, None),
+        ({"train": 300, "Valid": 100}, None, {"train": 300, "val": 100}, None),
         ({"train": 300, "dev": 100, "val": 60}, None, {"train": 300, "val": 60, "dev": 100}, None),
         ({"train": 300, "dev": 100}, ("holdout", {"val": 0.2}), {"train": 240, "val": 60}, "'dev' (100 examples)"),
         ({"train": 300, "test": 50}, None, {"train": 240, "val": 60, "test": 50}, None),

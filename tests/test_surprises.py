@@ -5,12 +5,13 @@ import logging
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from flax import linen as nn
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
-from mlgym_jax import component
+from mlgym_jax import component, grid
 from mlgym_jax.data import given
 from mlgym_jax.study.expand import prepare
 
@@ -60,6 +61,36 @@ def test_mixing_examples_but_not_what_the_loss_weighs_them_by_is_told(where, own
     assert [told in message for message in caplog.messages] == [True] * (where == "where")
 
 
+@pytest.mark.parametrize(
+    ("augmentation", "said"),
+    [(component("flip"), True), (component("flip", fields=("inputs", "targets")), False), (component("blur"), False)],
+)
+def test_moving_an_image_but_not_its_map_of_classes_is_told(augmentation, said, own_registry, caplog):
+    images = np.random.default_rng(0).normal(size=(20, 6, 6, 1)).astype(np.float32)
+    mg.register("dataset", "maps")(
+        lambda: mg.Dataset({"train": {"inputs": images, "targets": (images[..., 0] > 0).astype(int)}}, num_classes=2)
+    )
+    mg.register("model", "pixelwise")(lambda: nn.Dense(2))
+    config = {"num_epochs": 1, "optimizer": SGD, "loss": CROSS_ENTROPY, "augmentation": augmentation}
+    with caplog.at_level(logging.WARNING):
+        prepare(ConfigDict({**config, "dataset": component("maps"), "model": component("pixelwise")}))
+    assert [
+        "flip moves the pixels of each image, and training reads the field 'targets'" in m for m in caplog.messages
+    ] == [True] * said
+
+
+def test_a_class_that_a_fold_does_not_train_on_is_told(caplog):
+    """36 rows of class 0 and 1, and 4 of class 2 in a row, by time: the last of 4 folds sees none of these before."""
+    targets = np.r_[np.arange(36) % 2, [2] * 4]
+    by_time = component("time_series", folds=4)
+    messages = told(caplog, targets, loss=CROSS_ENTROPY, validation=by_time)
+    assert len({*targets[:32]}) == 2 and {*targets[32:]} == {0, 1, 2}
+    assert messages == [
+        "fold 3: its training part has no example of class 2, of which 'val' has 4 (1 such folds): nothing is learnt "
+        "of it, and balanced weights of classes count it as 0; cut parts that share it, as stratified=True does"
+    ]
+
+
 def told(caplog, targets, **fields):
     config = {"num_epochs": 1, "model": component("linear"), "optimizer": component("sgd", learning_rate=0.1), **fields}
     with given.at_hand((X, targets)) as own_data, caplog.at_level(logging.WARNING):
@@ -68,6 +99,7 @@ def told(caplog, targets, **fields):
 
 
 PLAIN, OF_SOFTMAX = component("brier_score"), component("brier_score", from_logits=False)
+WEIGHTED = component("class_weighted", loss=component("softmax_cross_entropy"))
 CROSS_ENTROPY, SIGMOID = component("softmax_cross_entropy"), component("sigmoid_binary_cross_entropy")
 
 
@@ -83,6 +115,12 @@ CROSS_ENTROPY, SIGMOID = component("softmax_cross_entropy"), component("sigmoid_
             ["loss", "metrics.all"],
         ),
         (lambda x: x[:, 0], SIGMOID, {"all": component("accuracy")}, []),
+        (lambda x: x[:, :1], SIGMOID, {"half": component("accuracy", threshold=0.5)}, ["metrics.half"]),
+        (jax.nn.softmax, WEIGHTED, {}, ["loss.loss"]),
+        (lambda x: x, WEIGHTED, {"plain": PLAIN, "of": OF_SOFTMAX}, ["metrics.of"]),
+        (lambda x: x, component("kl_divergence"), {}, ["loss"]),
+        (jax.nn.softmax, component("kl_divergence"), {}, ["loss"]),
+        (jax.nn.log_softmax, component("kl_divergence"), {"plain": PLAIN}, []),
     ],
 )
 def test_probabilities_that_are_read_as_logits_are_told(ends, loss, metrics, said, own_registry, caplog):
@@ -141,3 +179,44 @@ def test_metrics_of_what_a_post_processor_made_are_told(caplog):
     targets = (X[:, 0] > 0).astype(int)
     [message] = told(caplog, targets, loss=CROSS_ENTROPY, metrics=metrics, post_processors=processors)
     assert message.startswith("config.metrics.twice: ") and message.endswith("write from_logits=False")
+
+
+SGD, DECAYED = component("sgd", learning_rate=0.1), component("add_decayed_weights", weight_decay=0.01)
+UP, GROWS, STAYS = "steps go up the gradient of the parameters", "without any gradient it makes", "it moves none of"
+
+
+def chain(*transforms):
+    return component("chain", transforms=transforms)
+
+
+@pytest.mark.parametrize(
+    ("section", "by_optax", "words"),
+    [
+        (component("scale_by_adam"), optax.scale_by_adam(), [UP]),
+        (component("adadelta"), optax.adadelta(), [UP]),
+        (chain(component("scale_by_adam"), component("scale", step_size=0.1)), optax.scale(0.1), [UP]),
+        (chain(component("scale_by_adam"), component("scale", step_size=-0.1)), optax.scale(-0.1), []),
+        (chain(component("scale_by_adam"), component("scale", step_size=grid(-0.1, 0.1))), optax.scale(0.1), [UP]),
+        (chain(SGD, DECAYED), optax.chain(optax.sgd(0.1), optax.add_decayed_weights(0.01)), [GROWS]),
+        (chain(DECAYED, SGD), optax.chain(optax.add_decayed_weights(0.01), optax.sgd(0.1)), []),
+        (chain(SGD, component("freeze", mask="kernel|bias")), optax.set_to_zero(), [STAYS]),
+        (chain(SGD, component("freeze", mask="kernel")), optax.sgd(0.1), []),
+        (component("MultiSteps", opt=SGD, every_k_schedule=2), optax.sgd(0.1), []),
+        (
+            component("sgd", learning_rate=component("constant_schedule", value=-0.1)),
+            optax.sgd(-0.1),
+            ["it is -0.1 at"],
+        ),
+    ],
+)
+def test_optimizers_that_go_the_other_way_or_nowhere_are_told(section, by_optax, words, caplog):
+    messages = told(caplog, X[:, 0], loss=component("squared_error"), optimizer=section, num_epochs=2)
+    assert [word in message for word, message in zip(words, messages, strict=True)] == [True] * len(words)
+    assert moved_by(by_optax, gradient=1.0, parameter=1.0) > 0 if UP in words else True
+    assert (moved_by(by_optax, gradient=0.0, parameter=1.0) > 0) == (GROWS in words)
+
+
+def moved_by(optimizer, gradient, parameter):
+    parameter = jnp.float32(parameter)
+    with jax.numpy_dtype_promotion("standard"):
+        return optimizer.update(jnp.float32(gradient), optimizer.init(parameter), parameter)[0]

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from mlgym_jax.core.inputs import INPUTS, fields_of, is_input, nested
+from mlgym_jax.core.modes import note_unmoved
 from mlgym_jax.core.state import Batch
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
@@ -98,11 +99,14 @@ def floats_of(name: str, batch: Batch, field: str = INPUTS) -> jax.Array:
     return found
 
 
-def by_image(name: str, change: Callable[..., Any], fields: Sequence[str] = (INPUTS,)) -> Augmentation:
+def by_image(
+    name: str, change: Callable[..., Any], fields: Sequence[str] = (INPUTS,), *, moves: bool = False
+) -> Augmentation:
     """Return the augmentation that changes images one by one: `change(key, *images) -> images`, of [h, w, channels].
 
     Args:
         fields: what belongs together, such as an image and its map of classes: all are handed to one call.
+        moves: whether pixels come to other places, so that what else lies over the image no longer does.
     """
     check_fields(fields)
 
@@ -111,6 +115,10 @@ def by_image(name: str, change: Callable[..., Any], fields: Sequence[str] = (INP
         sizes = {field: tuple(array.shape[1:3]) for field, array in zip(fields, arrays, strict=True)}
         if len({*sizes.values()}) > 1:
             raise ConfigError("augmentation.fields", f"{name} changes images of one size together, found {sizes}")
+        if moves:
+            size = arrays[0].shape[1:3]
+            over = [other for other, array in fields_of(batch).items() if jnp.shape(array)[1:3] == size]
+            note_unmoved(name, [other for other in over if other not in fields])
         changed = jax.vmap(change)(jax.random.split(key, size_of(batch)), *arrays)
         ranks = [value_of(name, batch, field).ndim for field in fields]
         values = [array[..., 0] if rank == 3 else array for rank, array in zip(ranks, changed, strict=True)]

@@ -46,7 +46,7 @@ def flip(
         mirrored = jax.random.uniform(key) < number(probability)
         return tuple(jnp.where(mirrored, jnp.flip(image, axis), image) for image in images)
 
-    return by_image("flip", change, fields)
+    return by_image("flip", change, fields, moves=True)
 
 
 @register("augmentation", "crop")
@@ -93,7 +93,7 @@ def crop(
         rows, columns = (starts[i] + jnp.arange(want) for i, want in enumerate(wanted))
         return tuple(taken(image, rows, columns, mode, fill) for image in images)
 
-    return by_image("crop", change, fields)
+    return by_image("crop", change, fields, moves=True)
 
 
 @register("augmentation", "random_resized_crop", dynamic=("min_scale", "max_scale", "min_ratio", "max_ratio"))
@@ -137,7 +137,7 @@ def random_resized_crop(
         box = down * (height - tall), right * (width - wide), tall, wide
         return tuple(resized(image, *box, size or (height, width)) for image in images)
 
-    return by_image("random_resized_crop", change, fields)
+    return by_image("random_resized_crop", change, fields, moves=True)
 
 
 @register("augmentation", "translate", dynamic=("vertical", "horizontal"))
@@ -170,7 +170,7 @@ def translate(
         rows, columns = (jnp.arange(images[0].shape[i]) - shift for i, shift in enumerate(shifts))
         return tuple(taken(image, rows, columns, mode, fill) for image in images)
 
-    return by_image("translate", change, fields)
+    return by_image("translate", change, fields, moves=True)
 
 
 @register("augmentation", "rotate", dynamic=("degrees",))
@@ -193,7 +193,7 @@ def rotate(
         angle = jnp.radians(jax.random.uniform(key, minval=-1.0, maxval=1.0) * number(degrees))
         return tuple(rotated(image, angle, mode, fill) for image in images)
 
-    return by_image("rotate", change, fields)
+    return by_image("rotate", change, fields, moves=True)
 
 
 def rotated(image: jax.Array, angle: Any, mode: Padding, fill: Any) -> jax.Array:

@@ -7,10 +7,11 @@ Steps stay as long as they are one of the two newest, or hold a row that one of 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -160,17 +161,11 @@ class CheckpointStore:
         self.load(damaged.__setitem__)
         for step in sorted(self._saved, reverse=True):
             saved = self._saved[step]
-            try:
+            with self._left_out(step, damaged):
                 if reason := refuse(saved.experiments, saved.row_epochs):
                     raise MlgymError(reason)
                 state = self._read(step, "state", len(saved.experiments))
-            except DiskError:
-                raise
-            except MlgymError as error:
-                damaged[step] = str(error)
-                del self._saved[step]
-                continue
-            if self._keeps(step, damaged):
+                self._check_kept(step)
                 break
         if self._saved:
             self._look_through(sum(leaf.nbytes for leaf in jax.tree.leaves(state)) // len(saved.experiments), damaged)
@@ -185,19 +180,24 @@ class CheckpointStore:
             left -= row_bytes * len(self._saved[step].kept)
             if left < 0:
                 return
-            self._keeps(step, damaged)
+            with self._left_out(step, damaged):
+                self._check_kept(step)
 
-    def _keeps(self, step: int, damaged: dict[int, str]) -> bool:
-        """Whether the rows that a step alone keeps can be read; if not, note why, and know the step no more."""
+    def _check_kept(self, step: int) -> None:
+        """Read the rows that a step alone keeps."""
+        if kept := self._saved[step].kept:
+            self._read(step, "kept", len(kept))
+
+    @contextlib.contextmanager
+    def _left_out(self, step: int, damaged: dict[int, str]) -> Iterator[None]:
+        """Note why a step cannot be read, and know it no more; what the disk refuses says nothing of the step."""
         try:
-            if kept := self._saved[step].kept:
-                self._read(step, "kept", len(kept))
+            yield
         except DiskError:
             raise
         except MlgymError as error:
             damaged[step] = str(error)
             del self._saved[step]
-        return step in self._saved
 
     def restore_row(self, experiment_id: int, epoch: int) -> TrainState:
         """Return one experiment's state after `epoch`, as numpy arrays with a typed key.

@@ -29,7 +29,7 @@ from ml_collections.config_dict import RequiredValueError
 
 from mlgym_jax.config.ranges import RANGES, check_sweep
 from mlgym_jax.config.traversal import Path, dotted
-from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest, with_article
 
 # Top-level fields that are no components: name -> (type, default, what it says). None as default: required.
 FIELDS: dict[str, tuple[type, Any, str]] = {
@@ -168,8 +168,9 @@ def plain(value: Any, path: Path = ()) -> Any:
         raise ConfigError(dotted(path), "an array cannot be recorded in a config; write a list, array.tolist()")
     raise ConfigError(
         dotted(path),
-        f"found {described(value, 60)}; a {type(value).__name__} cannot be recorded in a config, so the run could not "
-        "be repeated from it. Name it (a string, a number, a component) or register a component that makes it",
+        f"found {described(value, 60)}; {with_article(type(value).__name__)} cannot be recorded in a config, so the "
+        "run could not be repeated from it. Name it (a string, a number, a component) or register a component that "
+        "makes it",
     )
 
 

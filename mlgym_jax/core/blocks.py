@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.errors import ConfigError, listed
+from mlgym_jax.errors import ConfigError, listed, with_article
 
 Path = tuple[Any, ...]
 
@@ -66,6 +66,6 @@ def refuse_modules(kind: type, given: Any, modules: Any) -> None:
         if isinstance(item, modules):
             raise ConfigError(
                 "remat",
-                f"a block, {kind.__name__}, is called with a {type(item).__name__}, which has variables of its own; "
-                "hand it to its constructor, or write config.remat = component('dots')",
+                f"a block, {kind.__name__}, is called with {with_article(type(item).__name__)}, which has variables of "
+                "its own; hand it to its constructor, or write config.remat = component('dots')",
             )

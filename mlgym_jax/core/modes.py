@@ -142,6 +142,7 @@ class Seen:
         updated: whether any of these were another after the call.
         overlooked: arguments with a default that the data have a field of the name of, which it is not handed.
         unmixed: fields of the batch that an augmentation left as they were where it mixed examples -> its name.
+        unmoved: those that lie over images, and that it left as they were where it moved these -> its name.
     """
 
     dropout: bool = False
@@ -149,6 +150,7 @@ class Seen:
     updated: bool = False
     overlooked: tuple[str, ...] = ()
     unmixed: dict[str, str] = dataclasses.field(default_factory=dict)
+    unmoved: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 _SEEN: contextvars.ContextVar[Seen | None] = contextvars.ContextVar("seen", default=None)
@@ -209,6 +211,13 @@ def note_unmixed(augmentation: str, fields: Iterable[str]) -> None:
     seen = _SEEN.get()
     if seen is not None:
         seen.unmixed |= dict.fromkeys(fields, augmentation)
+
+
+def note_unmoved(augmentation: str, fields: Iterable[str]) -> None:
+    """Note the fields of a batch that lie over images, such as maps of classes, where an augmentation moves these."""
+    seen = _SEEN.get()
+    if seen is not None:
+        seen.unmoved |= dict.fromkeys(fields, augmentation)
 
 
 def note_statistics(before: Any, after: Any) -> None:

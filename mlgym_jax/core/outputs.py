@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.errors import ConfigError, MlgymError, closest, in_words, likely, listed
+from mlgym_jax.errors import ConfigError, MlgymError, closest, in_words, likely, listed, with_article
 
 WHOLE = "outputs"
 
@@ -143,7 +143,7 @@ def checked(outputs: Any) -> Any:
         fix = "return arrays, and tuples, dicts or dataclasses of them"
         if dataclasses.is_dataclass(leaf):
             fix = f"JAX does not know the dataclass; write @flax.struct.dataclass above class {kind}"
-        raise ConfigError("model", f"it returns a {kind}{where}; {fix}")
+        raise ConfigError("model", f"it returns {with_article(kind)}{where}; {fix}")
     return outputs
 
 

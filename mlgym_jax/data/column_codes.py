@@ -22,8 +22,10 @@ _DATE = re.compile(
     r"(\d{4}[-/.]\d{1,2}([-/.]\d{1,2})?|\d{1,2}[-/.]\d{1,2}[-/.](\d{4}|\d{2})"
     r"|\d{1,2}[- ]?[A-Za-z]{3,9}[- ,]*\d{2,4})([T ]\d{1,2}:\d{2}.*)?$|\d{1,2}:\d{2}(:\d{2}.*)?$"
 )
-# 1,5 and 1.234,5, 1,234.5 and 1 234, 12 %, $5 and 5 €: numbers for people.
-_WRITTEN = re.compile(r"[$€£¥]?\s?[-+−]?(\d{1,3}([.,'\u00a0\u202f ]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)\s?[%$€£¥]?$")
+# 1,5 and 1.234,5, 1,234.5 and 1 234, 12 %, $5 and 5 €, 1_000 and 0x1f: numbers for people, or for programs.
+_WRITTEN = re.compile(
+    r"[$€£¥]?\s?[-+−]?(\d{1,3}([.,_'\u00a0\u202f ]\d{3})+([.,]\d+)?|\d+([.,]\d+)?)\s?[%$€£¥]?$|0x[0-9a-fA-F]+$"
+)
 _BAGS = ("bag_of_words", "encoding/bag_of_words")
 _TEXTS: contextvars.ContextVar[frozenset[str]] = contextvars.ContextVar("texts", default=frozenset())
 
@@ -69,6 +71,16 @@ def warn_of_codes(
             *(f"{where}.target" if is_target else where, name, listed(zeros, 3)),
             *("the classes" if is_target else "the codes", last),
             "" if is_target else f"; else say so: categorical=({name!r},)",
+        )
+    by_letters: dict[str, list[str]] = {}
+    for text in distinct:
+        by_letters.setdefault(text.casefold(), []).append(text)
+    if alike := next((texts for texts in by_letters.values() if len(texts) > 1), None):
+        _LOG.warning(
+            "%s: %r holds %s, which differ in large and small letters alone and are %d %s; write them alike if they "
+            "mean the same",
+            *(f"{where}.target" if is_target else where, name, listed(map(repr, alike)), len(alike)),
+            "classes" if is_target else "values",
         )
     if is_target and len(distinct) == 1:
         _LOG.warning(

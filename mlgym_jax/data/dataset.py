@@ -32,7 +32,7 @@ from mlgym_jax.data.number_checks import (
     check_two_floats,
     loses_digits,
 )
-from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
+from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest, with_article
 
 # A field beside `inputs`: what float32 leaves of float64 values that are far from 0 for their spread.
 INPUTS_REST = "_inputs_rest"
@@ -177,12 +177,13 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
         if hasattr(source, "__getitem__") and not hasattr(source, "__len__"):
             raise ConfigError(
                 "loader",
-                f"split {name!r} of the dataset, a {type(source).__name__}, has no end (no __len__), so no memory "
-                "holds it; write config.loader = component('streaming', …), and num_steps in place of num_epochs",
+                f"split {name!r} of the dataset, {with_article(type(source).__name__)}, has no end (no __len__), so "
+                "no memory holds it; write config.loader = component('streaming', …), and num_steps in place of "
+                "num_epochs",
             )
         raise ConfigError(
             "dataset",
-            f"split {name!r} is a {type(source).__name__}; give it as {_FORM} or as a random-access source "
+            f"split {name!r} is {with_article(type(source).__name__)}; give it as {_FORM} or as a random-access source "
             "with __len__ and __getitem__(int) -> dict",
         )
     indices = range(len(source))
@@ -199,7 +200,7 @@ def _stack_records(source: Any, name: str) -> dict[str, np.ndarray]:
         if not isinstance(record, Mapping):
             raise ConfigError(
                 "dataset",
-                f"split {name!r}, record {row}: found a {type(record).__name__}, expected a dict such as "
+                f"split {name!r}, record {row}: found {with_article(type(record).__name__)}, expected a dict such as "
                 "{'inputs': …, 'targets': …}" + ("" if row else f"; a split of whole arrays is written {_FORM}"),
             )
         if record.keys() != first.keys():
@@ -269,7 +270,8 @@ def to_arrays(dataset: Dataset, *, missing: bool = False) -> Table:
     if not isinstance(splits, Mapping):
         raise ConfigError(
             "dataset",
-            f"found a {type(dataset).__name__}; return mg.Dataset(splits={{'train': {_FORM}}}, num_classes=…)",
+            f"found {with_article(type(dataset).__name__)}; return mg.Dataset(splits={{'train': {_FORM}}}, "
+            "num_classes=…)",
         )
     if not splits:
         raise ConfigError("dataset", f"it has no splits; return mg.Dataset(splits={{'train': {_FORM}}})")

@@ -108,8 +108,8 @@ def one_class_parts(dataset: Dataset, table: Table, folds: Folds) -> list[str]:
     Raises:
         ConfigError: there is only one class to train on.
     """
-    targets = None if isinstance(table, StreamedTable) else table.arrays.get("targets")
-    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iub" or (dataset.num_classes or 0) < 2:
+    targets = _classes_of(dataset, table)
+    if targets is None:
         return []
     first, last = table.offsets["train"]
     found = []
@@ -125,6 +125,39 @@ def one_class_parts(dataset: Dataset, table: Table, folds: Folds) -> list[str]:
                 raise ConfigError("dataset" if whole else "validation", f"{said}; nothing can be learnt from it, {fix}")
             found.append(said)
     return found
+
+
+def unseen_classes(dataset: Dataset, table: Table, folds: Folds) -> list[str]:
+    """Describe the first fold, if one is there, that is evaluated on a class that its training part does not have."""
+    targets = _classes_of(dataset, table)
+    if targets is None:
+        return []
+    first, last = table.offsets["train"]
+    found = []
+    for fold, (indices, mask) in enumerate(zip(folds.indices["train"], folds.mask["train"], strict=True)):
+        there = np.bincount(targets[indices[mask]].astype(np.int64), minlength=dataset.num_classes or 0) > 0
+        for split in folds.indices:
+            classes = targets[folds.indices[split][fold][folds.mask[split][fold]]].astype(np.int64)
+            missing = classes[~there[classes]]
+            if missing.size:
+                found.append((fold, split, int(missing[0]), int((classes == missing[0]).sum())))
+                break
+    if not found:
+        return []
+    fold, split, number, count = found[0]
+    fix = "cut parts that share it, as stratified=True does" if (targets[first:last] == number).any() else "add some"
+    return [
+        f"fold {fold}: its training part has no example of class {number}, of which {split!r} has {count} "
+        f"({len(found)} such folds): nothing is learnt of it, and balanced weights of classes count it as 0; {fix}"
+    ]
+
+
+def _classes_of(dataset: Dataset, table: Table) -> np.ndarray | None:
+    """Return the examples' class numbers, if each has one."""
+    targets = None if isinstance(table, StreamedTable) else table.arrays.get("targets")
+    if targets is None or targets.ndim != 1 or targets.dtype.kind not in "iub" or (dataset.num_classes or 0) < 2:
+        return None
+    return targets
 
 
 def stacked(trees: Sequence[Mapping[str, Any]]) -> Any:

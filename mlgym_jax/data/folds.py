@@ -10,8 +10,9 @@ import numpy as np
 
 from mlgym_jax.core.inputs import nested
 from mlgym_jax.data.dataset import Dataset, Table
-from mlgym_jax.data.validation import Validation, split_meant
-from mlgym_jax.errors import ConfigError, in_words, listed
+from mlgym_jax.data.split_names import split_meant
+from mlgym_jax.data.validation import Validation
+from mlgym_jax.errors import ConfigError, in_words, listed, with_article
 
 _FIRST_SPLITS = ("train", "val", "test")
 
@@ -149,7 +150,7 @@ def _as_list(result: Any) -> list[Any]:
 
 
 def _describe(value: Any) -> str:
-    return "None" if value is None else f"a {type(value).__name__}"
+    return "None" if value is None else with_article(type(value).__name__)
 
 
 def _checked(fold: Any, number: int, num_train: int) -> dict[str, np.ndarray]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -10,10 +11,11 @@ from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.images import Fit, Images
 from mlgym_jax.data.npz_files import file_at
+from mlgym_jax.data.split_names import SPLIT_NAMES, is_split
 from mlgym_jax.errors import ConfigError, listed, nearest
 
+_LOG = logging.getLogger(__name__)
 _KINDS = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm", ".pbm"}
-_SPLITS = {"train": "train", "val": "val", "valid": "val", "validation": "val", "dev": "val", "test": "test"}
 
 
 @register("dataset", "image_folder")
@@ -34,7 +36,7 @@ def image_folder(
 
     Args:
         path: the folder. It has splits if one of its folders is named `train`; then all others are val (valid,
-            validation, dev) and test.
+            validation, dev) and test, in large or small letters.
         size: the side, or (height, width), that all images are brought to; by default all have that of the first.
         channels: 3 for colour, 1 for grey, 4 with transparency.
         fit: what becomes of another aspect ratio: "crop" the middle, "pad" with black, or "stretch".
@@ -49,24 +51,38 @@ def image_folder(
         raise ConfigError("dataset.path", f"{path!r} is a file; name the folder that holds one for each class")
     folders = {"train": root}
     inside = _folders(root)
-    if "train" in inside:
-        if others := [name for name in inside if name not in _SPLITS]:
+    if any(name.lower() == "train" for name in inside):
+        if others := [name for name in inside if not is_split(name)]:
             raise ConfigError(
                 "dataset.path",
-                f"{path!r} holds 'train', a split, and {others[0]!r}, which is none{nearest(others[0], _SPLITS)} Name "
-                "the folder of the classes, or move it away",
+                f"{path!r} holds 'train', a split, and {others[0]!r}, which is none{nearest(others[0], SPLIT_NAMES)} "
+                "Name the folder of the classes, or move it away",
             )
-        folders = {_SPLITS[name]: folder for name, folder in inside.items()}
+        folders = {SPLIT_NAMES[name.lower()]: folder for name, folder in inside.items()}
         if len(folders) < len(inside):
             raise ConfigError("dataset.path", f"{path!r} holds two folders of one split: {listed(inside)}; keep one")
         folders = {"train": folders.pop("train"), **folders}
     classes = [*_folders(folders["train"])]
+    if len(folders) == 1 and (said := _perhaps_splits(root, classes)):
+        _LOG.warning("config.dataset.path: %s", said)
     splits: dict[str, Images] = {}
     for split, folder in folders.items():
         files, targets = _files(folder, classes, complete=split == "train")
         known = {"targets": np.array(targets, np.int32)} if classes else {}
         splits[split] = Images(files, known, size, channels, fit, scale, like=splits.get("train"))
     return Dataset(splits, len(classes) or None, class_names=tuple(classes) or None)
+
+
+def _perhaps_splits(root: Path, classes: list[str]) -> str:
+    """Say that folders that are taken for classes hold all the same folders, as the parts of a data set do."""
+    inside = [{*_folders(root / name)} for name in classes]
+    shared = sorted(set.intersection(*inside)) if len(inside) > 1 else []
+    if not shared or any(_images(root / name, "*") for name in classes):
+        return ""
+    return (
+        f"{str(root)!r} holds {listed(classes, 4)}, which are taken for classes, and each of them holds the folders "
+        f"{listed(shared, 4)}. If they are parts of the data, call them train, val and test"
+    )
 
 
 def _folders(folder: Path) -> dict[str, Path]:

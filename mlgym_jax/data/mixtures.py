@@ -22,8 +22,8 @@ from mlgym_jax.data.blocks import Blocks, Order, joined
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.sources import Place, Source, source_of
+from mlgym_jax.data.split_names import common_names
 from mlgym_jax.data.streams import StreamedTable
-from mlgym_jax.data.validation import common_names
 from mlgym_jax.errors import ConfigError, described, in_words, listed, nearest
 
 _LONGEST = 1 << 16  # places of a pattern
@@ -194,7 +194,7 @@ def mixture(*, sources: Mapping[str, Any], weights: Mapping[str, float] | None =
         raise ConfigError("dataset.sources", "it is empty; write sources=dict(photos=component(…), …)")
     (_, first), *_ = sources.items()
     parts: dict[str, dict[str, Source]] = {}
-    names = dict(zip(sources, common_names([*sources.values()]), strict=True))
+    names = dict(zip(sources, common_names([one.splits for one in sources.values()]), strict=True))
     for name, dataset in sources.items():
         for what in ("num_classes", "feature_names", "class_names", "categories", "mask_token", "pad_token"):
             found, wanted = getattr(dataset, what), getattr(first, what)

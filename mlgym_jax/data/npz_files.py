@@ -12,10 +12,10 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
+from mlgym_jax.data.split_names import is_split
 from mlgym_jax.errors import ConfigError, described, listed, nearest
 
 Task = Literal["classification", "regression"]
-_SPLITS = ("train", "val", "validation", "valid", "dev", "test")
 
 
 def file_at(path: str, parameter: str = "path") -> Path:
@@ -94,8 +94,9 @@ def _chosen(names: list[str], arrays: Mapping[str, Any] | None, path: str) -> di
     chosen: dict[str, dict[str, str]] = {}
     for name in names:
         split, _, field = name.partition("/") if "/" in name else name.partition("_")
-        if split not in _SPLITS or not field:
+        if not is_split(split) or not field:
             split, field = "train", name
+        split = "train" if split.lower() == "train" else split
         chosen.setdefault(split, {})[field] = name
     if "inputs" not in chosen.get("train", {}):
         raise ConfigError(

@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import numpy as np
 
 from mlgym_jax.data.dataset import flat_record, split_arrays
-from mlgym_jax.errors import ConfigError, in_words, listed
+from mlgym_jax.errors import ConfigError, in_words, listed, with_article
 
 
 class Source(Protocol):
@@ -146,7 +146,7 @@ class Records:
         back[order] = np.arange(len(order))
         for record in records:
             if not isinstance(record, Mapping) or record.keys() != records[0].keys():
-                what = listed(record) if isinstance(record, Mapping) else f"a {type(record).__name__}"
+                what = listed(record) if isinstance(record, Mapping) else with_article(type(record).__name__)
                 raise ValueError(f"found {what}, where others are a dict of {listed(records[0])}")
         return {field: np.stack([np.asarray(record[field]) for record in records])[back] for field in records[0]}
 
@@ -178,29 +178,29 @@ def source_of(split: Any, name: str = "train", length: int | None = None) -> Sou
         return own
     if isinstance(split, Mapping):
         return Arrays(split_arrays(split, name))
-    kind, has_access = type(split).__name__, hasattr(split, "read") or hasattr(split, "__getitem__")
+    kind, has_access = with_article(type(split).__name__), hasattr(split, "read") or hasattr(split, "__getitem__")
     if hasattr(split, "__next__") or (hasattr(split, "__iter__") and not has_access):
         raise ConfigError(
             "dataset",
-            f"split {name!r} is a {kind}, which gives its examples in turn, so that a resume could not go on in it; "
+            f"split {name!r} is {kind}, which gives its examples in turn, so that a resume could not go on in it; "
             "write __getitem__(self, place: int) -> dict, which makes the example of a place, and no __len__",
         )
     if has_access and not hasattr(split, "__len__"):
         if name != "train":
             raise ConfigError(
-                "dataset", f"split {name!r}, a {kind}, has no end (no __len__), and all of it is evaluated; give it one"
+                "dataset", f"split {name!r}, {kind}, has no end (no __len__), and all of it is evaluated; give it one"
             )
         if length is None:
             raise ConfigError(
                 "num_steps",
-                f"split 'train', a {kind}, has no end (no __len__), and so has an epoch of it; in place of num_epochs "
+                f"split 'train', {kind}, has no end (no __len__), and so has an epoch of it; in place of num_epochs "
                 "write config.num_steps = 10_000, and config.evaluate_every_steps = 1_000",
             )
         return Endless(split, length)
     if not has_access:
         raise ConfigError(
             "dataset",
-            f"split {name!r} is a {kind}; component('streaming') reads {{'inputs': array[n, …], …}} or "
+            f"split {name!r} is {kind}; component('streaming') reads {{'inputs': array[n, …], …}} or "
             "a random-access source with __len__ and __getitem__(int) -> dict",
         )
     if not len(split):

@@ -13,10 +13,10 @@ import numpy as np
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.sources import Unread
+from mlgym_jax.data.split_names import SPLIT_NAMES
 from mlgym_jax.data.tfds_builders import cache_folder
 from mlgym_jax.errors import ConfigError, listed, nearest
 
-_SPLITS = ("train", "validation", "val", "valid", "dev", "test")
 _DESCRIPTION = "dataset_info.json"  # what TFDS writes last into the folder of a prepared data set
 
 
@@ -138,7 +138,7 @@ def _command(name: str, data_dir: Path) -> str:
 
 
 def _chosen_splits(splits: Mapping[str, str] | None, info: Any) -> dict[str, str]:
-    chosen = splits or {name: name for name in _SPLITS if name in info.splits}
+    chosen = splits or {name: name for name in SPLIT_NAMES if name in info.splits}
     for split, source in chosen.items():
         try:
             length = info.splits[source].num_examples

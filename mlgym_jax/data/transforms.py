@@ -17,7 +17,8 @@ import numpy as np
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import is_input, nested
 from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
-from mlgym_jax.data.validation import common_names, random_numbers
+from mlgym_jax.data.split_names import common_names
+from mlgym_jax.data.validation import random_numbers
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 Arrays = dict[str, np.ndarray]
@@ -170,7 +171,7 @@ def combine(*, datasets: tuple[Any, ...]) -> Dataset:
         raise ConfigError("dataset.datasets", "it is empty; write datasets=(component(…), component(…))")
     first = datasets[0]
     parts: dict[str, list[Arrays]] = {}
-    names = common_names(datasets)
+    names = common_names([dataset.splits for dataset in datasets])
     for number, dataset in enumerate(datasets):
         for what in ("num_classes", "feature_names", "class_names", "categories", "mask_token"):
             found, wanted = getattr(dataset, what), getattr(first, what)

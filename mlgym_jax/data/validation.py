@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -24,30 +24,11 @@ from mlgym_jax.components.registry import adapts, register
 from mlgym_jax.data.dataset import Dataset, split_arrays, split_length
 from mlgym_jax.data.grouped import check_number, group_indices, hold_out_groups
 from mlgym_jax.data.row_fields import in_order
+from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.errors import ConfigError
 
 Fold = dict[str, np.ndarray]
 _DEFAULT_VAL = 0.2
-_VAL = ("valid", "dev")  # what validates is called that, too, where nothing is called val or validation
-
-
-def split_meant(name: str, names: Collection[str]) -> str:
-    """Return which split a name means among `names`: "val" for "validation", "valid" and "dev", in any case."""
-    small = name.lower()
-    if small in _VAL and not any(other.lower() in ("val", "validation") for other in names):
-        return "val"
-    if small == "validation":
-        return "val"
-    return small if small in ("val", "test") and small not in names else name
-
-
-def common_names(datasets: Sequence[Dataset]) -> list[dict[str, str]]:
-    """Return of each dataset its splits' names in all of them together: one for those that mean the same."""
-    meant = [{name: split_meant(name, one.splits) for name in one.splits} for one in datasets]
-    spelled: dict[str, set[str]] = {}
-    for name, split in (pair for own in meant for pair in own.items()):
-        spelled.setdefault(split, set()).add(name)
-    return [{name: name if len(spelled[split]) == 1 else split for name, split in own.items()} for own in meant]
 
 
 @runtime_checkable

@@ -34,6 +34,7 @@ from mlgym_jax.core.state import Batch, Outputs
 from mlgym_jax.core.targets import UnfitTargets, check_weights, known
 from mlgym_jax.core.weighted import LossValues, added, kept_of, only_kept, scaled, weighted_by
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.losses.ranges import check_class_weights, check_ranges
 
 Loss = Callable[..., LossValues]
 
@@ -137,8 +138,12 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
             in scikit-learn's `compute_class_weight`. A class that does not occur there has weight 0.
 
     Raises:
-        MlgymError: targets that are no class numbers, or, without counts in the batch, `balanced`.
+        ConfigError: weights below 0 or not finite, or only zeros.
+        MlgymError: targets that are no class numbers, more weights than outputs, or, without counts in the batch,
+            `balanced`.
     """
+    if not isinstance(weights, str):
+        check_class_weights(weights)
 
     def weigh(outputs: Outputs, batch: Batch, **given: Any) -> LossValues:
         targets = jnp.asarray(batch["targets"])
@@ -150,6 +155,9 @@ def class_weighted(*, loss: Any, weights: tuple[float, ...] | Literal["balanced"
                 f"class_weighted: the targets hold class {found.max()}, weights has the {len(weights)} of the classes "
                 f"0 … {len(weights) - 1}; write {found.max() + 1} of them"
             )
+        shape = getattr(outputs, "shape", ())
+        if not isinstance(weights, str) and len(shape) == 2 and 1 < shape[1] < len(weights):
+            raise MlgymError(f"class_weighted: found {len(weights)} weights, but outputs of {shape[1]} classes")
         values = call_loss(loss, outputs, batch, given)
         return scaled(values, class_weights(weights, batch)[targets])
 
@@ -208,7 +216,11 @@ def lp(*, p: float = 2.0, root: float = 1.0) -> Loss:
     lp(p=1) is the mean absolute error, lp(p=2) the mean squared error, lp(p=2, root=2) its root for each example. Where
     the batch has a field `where`, an example counts as often as it has positions that are True there, or by the sum of
     their weights.
+
+    Raises:
+        ConfigError: `p` or `root` not above 0.
     """
+    check_ranges("lp", {"p": p, "root": root})
 
     def loss(outputs: Outputs, batch: Batch) -> LossValues:
         outputs, targets = jnp.asarray(one_array(outputs)), jnp.asarray(batch["targets"])

@@ -54,8 +54,9 @@ from mlgym_jax.core.targets import (
     known,
 )
 from mlgym_jax.core.weighted import INSTEAD, LossValues, kept_of, only_kept, over_positions, refuse_weights
-from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
+from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.losses.dice import DICE, of_pixels, weighted_dice
+from mlgym_jax.losses.ranges import check_ranges, checked_smoothing
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
     keyword,
@@ -112,6 +113,7 @@ _OF_CLASSES = {
     "multiclass_perceptron_loss",
     "multiclass_sparsemax_loss",
     "poly_loss_cross_entropy",
+    "ranking_softmax_loss",
     "safe_softmax_cross_entropy",
     "softmax_cross_entropy",
     "softmax_cross_entropy_with_integer_labels",
@@ -150,8 +152,9 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     call = by_optax_rules(function)
 
     def build(given: dict[str, Any]) -> Callable[[Any, Mapping[str, Any]], LossValues]:
+        check_ranges(name, given)
         settings = {**fixed, **given}
-        smoothing = _checked_smoothing(settings.pop("label_smoothing", 0.0))
+        smoothing = checked_smoothing(settings.pop("label_smoothing", 0.0))
         if settings.get("class_weights") is not None:
             settings["class_weights"] = jnp.asarray(settings["class_weights"], jnp.float32)
 
@@ -207,7 +210,12 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _check_axis(name: str, scores: jax.Array, axis: Any) -> None:
-    """Refuse a loss along the axis of the batch."""
+    """Refuse a loss along the axis of the batch, or of the direction of one number, which has no gradient."""
+    if name == "cosine_distance" and isinstance(axis, int) and scores.ndim > 1 and scores.shape[axis] == 1:
+        raise MlgymError(
+            f"loss {name!r}: outputs {shape_of(scores)} have one number along axis={axis}, whose direction is a sign "
+            "without a gradient; it takes several. Of one, take squared_error"
+        )
     if isinstance(axis, int) and scores.ndim and axis % scores.ndim == 0 and name not in _RELATED:
         raise MlgymError(
             f"loss {name!r}: axis={axis} of outputs {shape_of(scores)} is that of the batch, whose examples it would "
@@ -277,19 +285,6 @@ def _one_hot(name: str, classes: jax.Array, outputs: jax.Array, axis: Any) -> ja
     if not isinstance(axis, int):
         raise MlgymError(f"loss {name!r}: class numbers are of one axis of classes, found axis={axis}; write axis=-1")
     return jax.nn.one_hot(classes, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
-
-
-def _checked_smoothing(share: Any) -> Any:
-    """Return how much of each target is spread over the classes, perhaps traced; None for nothing.
-
-    Raises:
-        ConfigError: at `loss.label_smoothing`, a number outside of [0, 1).
-    """
-    if not isinstance(share, int | float):
-        return share
-    if not 0 <= share < 1:
-        raise ConfigError("loss.label_smoothing", f"a number in [0, 1) is expected, found {share}")
-    return share or None
 
 
 def _smooth(name: str, outputs: jax.Array, targets: jax.Array, share: Any, axis: Any, where: Any) -> jax.Array:

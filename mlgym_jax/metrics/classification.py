@@ -195,9 +195,14 @@ def fbeta(
 
     F = (1 + beta^2) precision recall / (beta^2 precision + recall). The other parameters are those of `f1`.
 
+    Raises:
+        MlgymError: a beta below 0.
+
     References:
         van Rijsbergen, Information Retrieval, 1979.
     """
+    if not beta >= 0:
+        raise MlgymError(f"fbeta: beta is at least 0; found {beta}")
 
     def score(counts: Counts) -> jax.Array:
         squared = beta * beta

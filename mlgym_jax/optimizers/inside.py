@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from mlgym_jax.components.registry import adapts
 from mlgym_jax.core.metric import shape_of
-from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
+from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest, with_article
 from mlgym_jax.optimizers.fractions import step_number
 
 _EXAMPLE = "component('sgd', learning_rate=0.1)"
@@ -45,7 +45,9 @@ def checked_transforms(name: str, transforms: Any) -> Any:
     by_names, one = name not in _FORMS, hasattr(transforms, "update") and not isinstance(transforms, Mapping)
     if one or not transforms or not isinstance(transforms, Mapping if by_names else tuple):
         several = isinstance(transforms, Mapping | tuple) and bool(transforms)
-        found = "one component" if one else f"a {type(transforms).__name__}" if several else described(transforms)
+        found = (
+            "one component" if one else with_article(type(transforms).__name__) if several else described(transforms)
+        )
         raise ConfigError("optimizer.transforms", f"expected: {form}; found {found}; write transforms={example}")
     for key, item in transforms.items() if isinstance(transforms, Mapping) else enumerate(transforms):
         if name == "named_chain":

@@ -252,6 +252,12 @@ _ABOVE_ZERO = {
     "clip_by_block_rms": "threshold",
     "clip_by_global_norm": "max_norm",
 }
+# Of an average how much of it stays, in [0, 1).
+_STAYS = {
+    **dict.fromkeys(("adadelta", "scale_by_adadelta"), "rho"),
+    **dict.fromkeys(("contrib.momo", "contrib.muon", "signum"), "beta"),
+    **dict.fromkeys(("ema", "rmsprop", "scale_by_rms", "scale_by_stddev"), "decay"),
+}
 
 
 def _check_ranges(name: str, given: dict[str, Any]) -> None:
@@ -260,14 +266,19 @@ def _check_ranges(name: str, given: dict[str, Any]) -> None:
     Raises:
         ConfigError: at `optimizer.<parameter>`.
     """
-    for key in ("b1", "b2", "b3"):
+    ranges: list[tuple[str, str, Callable[[float], bool]]] = [
+        *(
+            (key, "a number in [0, 1)", lambda value: 0 <= value < 1)
+            for key in ("b1", "b2", "b3", _STAYS.get(name, ""))
+        ),
+        *((key, "at least 0", lambda value: value >= 0) for key in ("eps", "eps_root")),
+        ("momentum", "a number above -1 and at most 1", lambda value: -1 < value <= 1),
+        (_ABOVE_ZERO.get(name, ""), "a number above 0", lambda value: value > 0),
+    ]
+    for key, wanted, fits in ranges:
         value = given.get(key)
-        if isinstance(value, int | float) and not 0 <= value < 1:
-            raise ConfigError(f"optimizer.{key}", f"a number in [0, 1) is expected, found {value}")
-    key = _ABOVE_ZERO.get(name, "")
-    value = given.get(key)
-    if isinstance(value, int | float) and value <= 0:
-        raise ConfigError(f"optimizer.{key}", f"a number above 0 is expected, found {value}")
+        if isinstance(value, int | float) and not fits(value):
+            raise ConfigError(f"optimizer.{key}", f"{wanted} is expected, found {value}")
 
 
 def _register_all() -> None:

@@ -1,7 +1,8 @@
-"""Find losses and metrics of logits that read probabilities, which a model or a post-processor has made already."""
+"""Find losses and metrics that read other numbers than they take: probabilities for logits, or the other way round."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -9,27 +10,48 @@ import jax.extend.core
 
 from mlgym_jax.components.graph import Components
 from mlgym_jax.components.tree import Node
+from mlgym_jax.config.words import dotted
 from mlgym_jax.core.trees import path_name
 
 # Built-in losses of logits: of several classes, and of each output by itself.
 _OF_LOGITS = {
     **dict.fromkeys(
         (
+            "dice_loss",
+            "multiclass_generalized_dice_loss",
             "poly_loss_cross_entropy",
+            "ranking_softmax_loss",
             "safe_softmax_cross_entropy",
             "softmax_cross_entropy",
             "softmax_cross_entropy_with_integer_labels",
         ),
         "softmax",
     ),
-    **dict.fromkeys(("sigmoid_binary_cross_entropy", "sigmoid_focal_loss"), "sigmoid"),
+    **dict.fromkeys(("binary_dice_loss", "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"), "sigmoid"),
+}
+# Those of logarithms of probabilities.
+_OF_LOGARITHMS = {
+    "convex_kl_divergence",
+    "generalized_kl_divergence",
+    "kl_divergence",
+    "kl_divergence_with_log_targets",
+}
+# Metrics that take probabilities where `from_logits` is False; those of an order take any scores.
+_OF_PROBABILITIES = {
+    "brier_score",
+    "calibration_curve",
+    "class_wise_calibration_error",
+    "expected_calibration_error",
+    "perplexity",
 }
 # They change neither what numbers are, nor that they are probabilities.
 _PASSED = {"reshape", "squeeze", "slice", "convert_element_type", "transpose", "copy", "name", "broadcast_in_dim"}
+_LINEAR = "a linear layer"
+_PRODUCTS = {"dot_general", "conv_general_dilated"}
 
 
-def made_twice(components: Components, prediction: Any, outputs: Any) -> tuple[str, ...]:
-    """Say which built-in losses and metrics make probabilities of probabilities, or ask 0.0 of them.
+def misread(components: Components, prediction: Any, outputs: Any) -> tuple[str, ...]:
+    """Say which built-in losses and metrics make probabilities of probabilities, or take logits for probabilities.
 
     Args:
         prediction: the jaxpr of `predict`, which returns `outputs`, shapes of the model's and the post-processors'.
@@ -38,31 +60,64 @@ def made_twice(components: Components, prediction: Any, outputs: Any) -> tuple[s
     if not made:
         return ()
     whole = "outputs" if "post_processors" in components else ""
-    found = []
-    loss = components.config["loss"]
-    taken = _OF_LOGITS.get(loss.entry.name) if isinstance(loss, Node) and loss.entry.is_built_in else None
-    if taken and (by := made.get(loss.get("output") or whole)):
-        found.append(
-            f"config.loss: {loss.entry.name!r} takes logits, of which it computes the {taken} itself, and what it "
-            f"reads has been through {by} already: gradients are small, and no probability comes near to 0 or 1. If "
-            "that is not meant, let the model return what it had before"
-        )
+    losses = [(loss, made.get(path, "")) for loss, path in _losses(components.config["loss"], whole)]
+    found = [words for loss, by in losses for words in _of_loss(loss, by)]
+    of_logits = any(loss.entry.name in _OF_LOGITS for loss, _ in losses)
     for name, metric in (components.config.get("metrics") or {}).items():
         if not isinstance(metric, Node) or not metric.entry.is_built_in:
             continue
         path = metric.get("output") or whole
-        by, single = made.get(path), _is_single(outputs, path) or _value(metric, "multilabel") is True
-        if by and _value(metric, "from_logits") is True:
+        by, single = made.get(path, ""), _is_single(outputs, path) or _value(metric, "multilabel") is True
+        place, threshold = f"config.metrics.{name}", _value(metric, "threshold")
+        if by not in ("", _LINEAR) and _value(metric, "from_logits") is True:
             found.append(
-                f"config.metrics.{name}: it makes probabilities of what it reads, which has been through {by} already; "
+                f"{place}: it makes probabilities of what it reads, which has been through {by} already; "
                 "write from_logits=False"
             )
-        if by and single and _value(metric, "threshold") == 0.0:
+        if by == _LINEAR and metric.entry.name in _OF_PROBABILITIES and _value(metric, "from_logits") is False:
             found.append(
-                f"config.metrics.{name}: outputs above threshold=0.0 are a yes, and what it reads has been through "
-                f"{by}, so that all are; write threshold=0.5"
+                f"{place}: it takes what it reads for probabilities, which come from {by} and may be any numbers; "
+                "leave out from_logits=False"
+            )
+        if by not in ("", _LINEAR) and single and threshold == 0.0:
+            found.append(
+                f"{place}: outputs above threshold=0.0 are a yes, and what it reads has been through {by}, so that all "
+                "are; write threshold=0.5"
+            )
+        if by == _LINEAR and single and of_logits and threshold == 0.5:
+            found.append(
+                f"{place}: outputs above threshold=0.5 are a yes, and what it reads are logits, which come from {by}: "
+                "at 0.5 a probability is 0.62; write threshold=0.0"
             )
     return tuple(found)
+
+
+def _losses(value: Any, path: str) -> Iterator[tuple[Node, str]]:
+    """Return the built-in losses in a config's loss, each with the path of the output that it reads."""
+    if isinstance(value, Node):
+        path = value.get("output") or path
+        if value.entry.kind == "loss" and value.entry.is_built_in:
+            yield value, path
+        value = value.parameters
+    if isinstance(value, Mapping):
+        for item in value.values():
+            yield from _losses(item, path)
+
+
+def _of_loss(loss: Node, by: str) -> Iterator[str]:
+    name, place = loss.entry.name, f"config.{dotted(loss.path)}"
+    if name in _OF_LOGITS and by not in ("", _LINEAR):
+        yield (
+            f"{place}: {name!r} takes logits, of which it computes the {_OF_LOGITS[name]} itself, and what it "
+            f"reads has been through {by} already: gradients are small, and no probability comes near to 0 or 1. If "
+            "that is not meant, let the model return what it had before"
+        )
+    if name in _OF_LOGARITHMS and by:
+        yield (
+            f"{place}: {name!r} takes logarithms of probabilities, and what it reads comes from {by}, so that it is no "
+            "divergence, and may be below 0; let the model end in jax.nn.log_softmax, or take softmax_cross_entropy, "
+            "which takes logits and has the same gradient"
+        )
 
 
 def _value(node: Node, parameter: str) -> Any:
@@ -80,7 +135,7 @@ def _leaves(outputs: Any) -> list[tuple[str, Any]]:
 
 
 def _made(jaxpr: Any, outputs: Any) -> list[tuple[str, str]]:
-    """Return the paths of those outputs that end in a softmax or a sigmoid, and in which."""
+    """Return the paths of those outputs that end in a softmax, a sigmoid or a linear layer, and in which."""
     found = [(path, _last(jaxpr, out)) for (path, _), out in zip(_leaves(outputs), jaxpr.outvars, strict=True)]
     return [(path, by) for path, by in found if by]
 
@@ -94,6 +149,12 @@ def _last(jaxpr: Any, variable: Any) -> str:
             return "sigmoid"
         if name == "div":
             return "softmax" if _is_softmax(made, *equation.invars) else ""
+        if name in _PRODUCTS:
+            return _LINEAR
+        if name == "add":  # of a bias, which nothing here has computed
+            first, second = (_source(made, one) for one in equation.invars)
+            sums = {getattr(one, "primitive", None) and one.primitive.name for one in (first, second)}
+            return _LINEAR if None in sums and sums & _PRODUCTS else ""
         if name in _PASSED:
             variable = equation.invars[0]
         elif len(inner) == 1 and len(inner[0].outvars) == len(equation.outvars):
@@ -103,13 +164,20 @@ def _last(jaxpr: Any, variable: Any) -> str:
     return ""
 
 
+def _source(made: Any, variable: Any) -> Any:
+    """Return the equation that a variable comes from but for its shape; None for what is handed in."""
+    found = None if isinstance(variable, jax.extend.core.Literal) else made.get(variable)
+    while found is not None and found.primitive.name in _PASSED:
+        variable = found.invars[0]
+        found = None if isinstance(variable, jax.extend.core.Literal) else made.get(variable)
+    return found
+
+
 def _is_softmax(made: Any, part: Any, whole: Any) -> bool:
     """Tell whether exponentials are divided by their sums."""
     if isinstance(part, jax.extend.core.Literal) or isinstance(whole, jax.extend.core.Literal):
         return False
-    of_part, of_whole = made.get(part), made.get(whole)
-    while of_whole is not None and of_whole.primitive.name in _PASSED:
-        of_whole = made.get(of_whole.invars[0])
+    of_part, of_whole = made.get(part), _source(made, whole)
     return (
         of_part is not None
         and of_whole is not None

@@ -7,14 +7,13 @@ from typing import Any
 
 from mlgym_jax.components.graph import Components, build_alone, graph
 from mlgym_jax.components.tree import Node, placed
-from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import dotted
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.one_pass import pass_of
-from mlgym_jax.data.validation import split_meant
+from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
 from mlgym_jax.search.strategy import Assignment
@@ -153,26 +152,6 @@ def never_happens(config: Mapping[str, Any], metrics: Mapping[str, Any], cadence
     if isinstance(first, int) and first >= steps:
         said.append(f"config.averaging.first_step is {first}, and a training has {steps} steps: nothing is averaged")
     return tuple(said)
-
-
-def turned_signs(optimizer: Any, hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
-    """Say which learning rates and weight decays are below 0, in a plain section or among swept values by their paths.
-
-    An optimizer subtracts them: so the loss is raised, and parameters grow.
-    """
-    fixed = [(dotted(("optimizer", *path)), (value,)) for path, value in walk(optimizer)]
-    said = []
-    for path, values in [*fixed, *((path, values.tolist()) for path, values in hyperparams.items())]:
-        does = _DOES_BELOW_ZERO.get(path.rpartition(".")[2]) if path.startswith("optimizer") else None
-        if does and (wrong := [v for v in values if isinstance(v, int | float) and v < 0]):
-            said.append(f"config.{path} is {wrong[0]:.6g}, below 0, so that {does}; is that meant?")
-    return tuple(dict.fromkeys(said))
-
-
-_DOES_BELOW_ZERO = {
-    "learning_rate": "steps go up the gradient and the loss is raised",
-    "weight_decay": "parameters are made larger",
-}
 
 
 def place_of(optimizer: Any, parameter: str, pattern: str) -> str:

@@ -18,13 +18,13 @@ from mlgym_jax.components.tree import placed, resolved
 from mlgym_jax.config.words import check_chosen, plain, validated
 from mlgym_jax.data.column_codes import encoded_by
 from mlgym_jax.data.dataset import Table, to_arrays
-from mlgym_jax.data.fold_tables import one_class_parts
+from mlgym_jax.data.fold_tables import one_class_parts, unseen_classes
 from mlgym_jax.data.folds import Folds, join_folds, make_folds, replaced_splits
 from mlgym_jax.data.grouped import shared_groups
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.lost_digits import said_of_lost_digits
+from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.data.streams import to_stream
-from mlgym_jax.data.validation import split_meant
 from mlgym_jax.events.layout import group_name
 from mlgym_jax.events.projection import RunView
 from mlgym_jax.execution.interruption import safe_point
@@ -311,6 +311,7 @@ def _warn_of_surprises(built: Iterable[tuple[Components, Table, Folds, Any]]) ->
     for components, table, folds, _ in built:
         name = components.config["validation"]["component"]
         replaced = replaced_splits(table, folds)
+        said.update(unseen_classes(components["dataset"], table, folds))
         if isinstance(groups := components.config["validation"].get("groups"), str):
             own = [split for split in table.offsets if split != "train" and split not in replaced]
             said.update(shared_groups(table, groups, own))

@@ -39,12 +39,12 @@ from mlgym_jax.search.grouping import Group, open_paths
 from mlgym_jax.search.strategy import Strategy
 from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
-from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of, turned_signs
+from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of
+from mlgym_jax.study.directions import odd_optimizer
 from mlgym_jax.study.draws import check_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured, odd_modes
-from mlgym_jax.study.schedules import idle_rates
 from mlgym_jax.study.tracing import check_targets, surprises_of_folds, traced_steps
 
 # So many values of a dynamic hyperparameter are handed to their factory before training.
@@ -284,8 +284,7 @@ def make_job(
         check_lengths(once, abstract, shape.buckets, part, lambda batch: encoded(components, tables, 0, batch))
     splits = evaluated if "train" in evaluated else ("train", *evaluated)
     surprises += never_happens(config, components.get("metrics", {}), cadence) + odd_modes(components.config, search)
-    surprises += turned_signs(components.config["optimizer"], hyperparams)
-    surprises += idle_rates(components.config["optimizer"], max(cadence.totals), steps[0])
+    surprises += odd_optimizer(components, abstract.params, hyperparams, max(cadence.totals), steps[0])
     names, intervals, records = measured(components, search, splits, scores, recorded)
     contest_of = components["validation"].outer_of
     return Job(

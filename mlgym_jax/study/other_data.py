@@ -14,12 +14,13 @@ import numpy as np
 
 from mlgym_jax.components.graph import build_components
 from mlgym_jax.components.tree import resolved
+from mlgym_jax.config.words import is_component
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.program import make_program
 from mlgym_jax.data.bag_of_words import text_columns
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
 from mlgym_jax.data.fold_tables import check_filled
-from mlgym_jax.errors import ConfigError, listed, nearest
+from mlgym_jax.errors import ConfigError, described, listed, nearest
 from mlgym_jax.study.encoding import encoded, is_unread
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.new_texts import knowing_texts
@@ -36,6 +37,10 @@ def other_table(job: Job, section: Mapping[str, Any], split: str | None = None) 
     Raises:
         ConfigError: at `dataset`: it cannot be built, lacks the split, or is of another kind than the model knows.
     """
+    if not is_component(section):
+        raise ConfigError(
+            "dataset", f"a component is expected, such as component('csv', path=…, …); found {described(dict(section))}"
+        )
     dataset = build_components(resolved({"dataset": dict(section)}))["dataset"]
     names = [*dataset.splits]
     if split is None:

@@ -1,4 +1,4 @@
-"""Say of learning rates what hardly is meant: 0 for most of a training, or a warm-up that is longer than it."""
+"""Say of learning rates what hardly is meant: below 0, 0 for most of a training, a warm-up that is longer than it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from mlgym_jax.components.graph import build_alone
 from mlgym_jax.components.tree import Node
+from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import dotted
 from mlgym_jax.core.clock import Clock, ticking
 
@@ -17,12 +18,37 @@ _POINTS = 64  # of a training, at which its schedules are looked at
 _GATHERING = ("MultiSteps", "apply_every")  # what is inside of them counts updates of several steps
 
 
-def idle_rates(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple[str, ...]:
-    """Say where a learning rate is 0 for at least half of a training, or still warms up at its end.
+def odd_rates(optimizer: Any, hyperparams: Mapping[str, Any], num_steps: int, steps_per_epoch: int) -> tuple[str, ...]:
+    """Say where a learning rate is below 0, is 0 for at least half of a training, or still warms up at its end.
 
     Args:
         optimizer: its node; num_steps: training steps of an experiment.
+        hyperparams: dotted path -> [experiments].
     """
+    return _turned_signs(optimizer, hyperparams) + _of_schedules(optimizer, num_steps, steps_per_epoch)
+
+
+def _turned_signs(optimizer: Any, hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
+    """Say which learning rates and weight decays are below 0, in a plain section or among swept values by their paths.
+
+    An optimizer subtracts them: so the loss is raised, and parameters grow.
+    """
+    fixed = [(dotted(("optimizer", *path)), (value,)) for path, value in walk(optimizer)]
+    said = []
+    for path, values in [*fixed, *((path, values.tolist()) for path, values in hyperparams.items())]:
+        does = _DOES_BELOW_ZERO.get(path.rpartition(".")[2]) if path.startswith("optimizer") else None
+        if does and (wrong := [v for v in values if isinstance(v, int | float) and v < 0]):
+            said.append(f"config.{path} is {wrong[0]:.6g}, below 0, so that {does}; is that meant?")
+    return tuple(dict.fromkeys(said))
+
+
+_DOES_BELOW_ZERO = {
+    "learning_rate": "steps go up the gradient and the loss is raised",
+    "weight_decay": "parameters are made larger",
+}
+
+
+def _of_schedules(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple[str, ...]:
     found = []
     for schedule in _rates(optimizer):
         in_epochs = schedule.entry.name == "in_epochs"
@@ -46,6 +72,13 @@ def idle_rates(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple[st
                 )
         except Exception:  # it asks for more than a number of steps
             continue
+        if (
+            below := rates < -1e-6 * np.abs(rates).max(initial=0)
+        ).any():  # rounding leaves some of a line that ends at 0
+            found.append(
+                f"{place}: it is {rates[below][0]:.6g} at about {unit} {times[below][0]:g}, below 0, so that "
+                f"{_DOES_BELOW_ZERO['learning_rate']}; is that meant?"
+            )
         nothing = np.abs(rates) <= 1e-6 * np.abs(rates).max(initial=0)  # rounding leaves some of it
         late = len(rates) - len(np.trim_zeros(~nothing, "b"))
         if len(rates) > 1 and 2 * late >= len(rates):

@@ -21,7 +21,7 @@ from mlgym_jax.core.targets import UnfitTargets, weights_read
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.core.zero_gradients import without_gradient
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed
-from mlgym_jax.study.activations import made_twice
+from mlgym_jax.study.activations import misread
 from mlgym_jax.study.broadcasts import crossed
 
 
@@ -95,7 +95,7 @@ def traced_steps(
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
-    surprises += crossed(components, outputs, batch, abstract) + made_twice(components, predicted.jaxpr, outputs)
+    surprises += crossed(components, outputs, batch, abstract) + misread(components, predicted.jaxpr, outputs)
     if in_evaluation.updated:
         surprises += (
             "config.model: evaluation normalises by the statistics of its own batches, as BatchNorm does that nothing "
@@ -163,6 +163,14 @@ def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch:
                 f"config.augmentation: {augmentation} mixes each example with another one, and training reads the "
                 f"field {field!r} of the first alone. If it weighs examples, say where={field!r}; if it is another "
                 f"target, fields=({field!r},)"
+            )
+    for field, augmentation in seen.unmoved.items():
+        of_field = [number for number, name in enumerate(names) if name.split("/")[1:] == field.split(".")]
+        if any(reads(training, number, learnt[: len(training.outvars)]) for number in of_field):
+            found.append(
+                f"config.augmentation: {augmentation} moves the pixels of each image, and training reads the field "
+                f"{field!r}, which has as many, as it was. If it is a map of the image, name both: fields=('inputs', "
+                f"{field!r})"
             )
     if seen.overlooked:
         wired = ", ".join(f"{name}={name!r}" for name in seen.overlooked)

@@ -1,7 +1,8 @@
 /** The columns of the table of experiments. */
 
-import { runAddress, togglePick, view } from "./app";
+import { togglePick, view } from "./app";
 import { Aligned, Bar, decimals, Score, Short, Status } from "./controls";
+import { ExperimentLink, nameOf } from "./experiment_link";
 import { cellOf, epochOf, hyperparameterNames } from "./filter";
 import { exactValue, formatDuration, formatTime } from "./format";
 import { labelOf } from "./labels";
@@ -72,11 +73,11 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
         <>
           <input
             type="checkbox"
-            aria-label={`Choose experiment ${e.id}`}
+            aria-label={`Choose experiment ${nameOf(e)}`}
             checked={picked.has(e.id)}
             onChange={() => togglePick(e.id)}
           />
-          <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+          <ExperimentLink run={run} of={e} />
           {e.refit && <small class="tag">refit</small>}
         </>
       ),

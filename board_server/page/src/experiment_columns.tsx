@@ -214,8 +214,10 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
     .filter((name): name is string => name !== null && !name.startsWith("train/"))
     .slice(0, 3);
   const [id, status, ...at] = fixed;
-  // Where within an epoch each is says something as long as it moves.
-  const progress = run.status === "RUNNING" ? at : at.filter((column) => !/batch|split/.test(column.id));
+  // Where within an epoch each is says something as long as it moves, and how a model ended where one did otherwise.
+  const says = (e: Experiment) => e.error || cellOf(e, "model_status");
+  const ended = experiments.some(says) ? /batch|split/ : /batch|split|model/;
+  const progress = run.status === "RUNNING" ? at : at.filter((column) => !ended.test(column.id));
   const answer = scores.filter((column) => column.id === `best ${main[0]}`);
   const others = scores.filter((column) => !answer.includes(column));
   const usual = [

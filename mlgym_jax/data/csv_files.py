@@ -167,8 +167,8 @@ def _with_points(texts: Sequence[str], file: _Rows, name: str) -> list[str]:
         if "." in text and number_of(text) is not None:
             raise ConfigError(
                 "dataset.decimal",
-                f"{file.place(row, name)}: found {text!r}, where decimal=',' and a point means nothing; write thousands "
-                f"without marks, or, where values are names, categorical=({name!r},)",
+                f"{file.place(row, name)}: found {text!r}, where decimal=',' and a point means nothing; write thousands"
+                f" without marks, or, where values are names, categorical=({name!r},)",
             )
     pointed = [text.replace(",", ".", 1) for text in texts]
     return [one if number_of(one) is not None else text for one, text in zip(pointed, texts, strict=True)]

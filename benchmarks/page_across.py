@@ -30,6 +30,7 @@ _ALL_RUNS = """() => {
   const at = last && globalThis.drawn?.find((at) => at > last.responseEnd);
   return at ?? null;
 }"""
+_PARALLEL = "() => document.querySelector('.sideways canvas') && performance.now()"
 _ROWS = "() => document.querySelector('[data-row]') && performance.now()"
 _VERDICT = "() => document.querySelector('.verdict li') && performance.now()"
 
@@ -122,6 +123,33 @@ def _compare(browser: Any, board: Board, storage: str, runs: int) -> None:
     tab.close()
 
 
+def _as_one(browser: Any, board: Board, runs: int) -> None:
+    """All experiments of the runs as if they were of one."""
+    tab = Tab(browser)
+    runs_of = "runs=" + ",".join(f"c{k:02d}" for k in range(runs))
+    before = board.seconds()
+    wall, work = tab.opened(f"{board.url}/#/compare/hyperparameters?{runs_of}", _PARALLEL)
+    print(
+        f"{'parallel coordinates of all':34s} {wall:6.2f} s   processor: page {work:5.2f} s, "
+        f"server {board.seconds() - before:5.2f} s"
+    )
+    page = tab.page
+    page.wait_for_timeout(1000)
+    words = page.get_by_label("Filter experiments")
+    box = page.locator(".sideways canvas").first.bounding_box()
+    x, y = box["x"] + box["width"] / 2, box["y"] + 60
+    hover = [lambda k=k: page.mouse.move(x + 9 * k, y + 4 * k) for k in range(8)]
+    typed = [words.focus, *[lambda letter=letter: page.keyboard.type(letter) for letter in "adam"]]
+    _told(tab, {"parallel coordinates: hover": hover, "parallel coordinates: a filter's key": typed})
+    page.evaluate("address => { location.hash = address }", f"#/compare/selection?{runs_of}")
+    rule = page.get_by_label("Rule")
+    rule.fill("top 5 by val/accuracy max per run")
+    page.wait_for_timeout(1000)
+    keys = [rule.focus, lambda: page.keyboard.press("End"), *[lambda: page.keyboard.press("Backspace")] * 8]
+    _told(tab, {"a rule over all: a key": [*keys, lambda: page.keyboard.type(" where run != c00")]})
+    tab.close()
+
+
 def _list(browser: Any, board: Board, storage: str) -> None:
     _opened(browser, storage, "/#/runs", _ROWS, "first rows of the list")
     tab = Tab(browser)
@@ -181,6 +209,7 @@ def main() -> None:
             print(f"{options.runs} runs x 200 experiments x 500 epochs x 3 scores, compared")
             with serving(across) as board:
                 _compare(browser, board, across, options.runs)
+                _as_one(browser, board, options.runs)
         if options.only in (None, "overview"):
             _opened(browser, across, "/#/runs/c00/overview", _VERDICT, "verdict of an overview")
         if options.only in (None, "list"):

@@ -37,6 +37,8 @@ VIEWS = {
     "hyperparameters": "runs/sweep/hyperparameters",
     "selection": "runs/digits/selection?rule=top 4 by val/f1 max where seed in (0, 1) and status = DONE",
     "folds": "runs/tabular/selection",
+    "selection-of-runs": "compare/selection?runs=digits,digits-wide&rule=top 5 by val/f1 max mean over seed",
+    "hyperparameters-of-runs": "compare/hyperparameters?runs=digits,digits-wide",
     "throughput": "runs/sweep/throughput",
     "experiment": "runs/digits/experiments/7",
     "failure": "runs/failures/experiments/1",

@@ -142,3 +142,13 @@ def test_nothing_is_said_of_texts_that_an_encoding_reads(tmp_path, caplog):
     with encoded_by({"component": "chain", "encodings": ({"component": "bag_of_words", "column": "column"},)}):
         assert said(tmp_path, caplog, text) == []
     assert len(said(tmp_path, caplog, text)) == 1
+
+
+def test_decimal_commas_are_read_as_pandas_reads_them_and_told_of_otherwise(tmp_path, caplog):
+    path = tmp_path / "table.csv"
+    path.write_text("x;words;y\n1,5;a,b;0\n-2,25e3;c;1\n7;a,b;0\n")
+    found = read(path=str(path), target="y", task="classification", delimiter=";", decimal=",")
+    frame = pandas.read_csv(path, sep=";", decimal=",")
+    assert found.splits["train"]["inputs"][:, 0].tolist() == frame.x.tolist() == [1.5, -2250, 7]
+    assert found.categories == {"words": ("a,b", "c")}
+    assert "if these are decimal commas, decimal=','; else write" in said(tmp_path, caplog, ["1,5", "2,5"] * 9)[0]

@@ -143,7 +143,9 @@ def test_csv_takes_numbers_as_categories_and_files_without_a_header(tmp_path):
         ("x,y\n1,2\n", {"features": ("y",)}, "'y' is the target; it would predict itself"),
         ("x,y\n1,2\n", {"ignore": ("x",)}, "no column is left to predict 'y' from"),
         ("x,x,y\n1,2,3\n", {}, "line 1: two columns are named 'x'"),
-        ("x;y\n1,5;2\n", {}, "line 2: found 2 fields, the first line has 1; is ',' the delimiter"),
+        ("x;y\n1,5;2\n", {}, "line 2: found 2 fields, the first line has 1, as ';' delimits it: delimiter=';'"),
+        ("x\n1,5\n", {}, "line 2: found 2 fields, the first line has 1; is ',' the delimiter"),
+        ("x;y\n1,5;2\n1.234;2\n", {"delimiter": ";", "decimal": ","}, r"decimal: .*column 'x': found '1\.234'"),
         ("x;y\n1;2\n", {}, r"config\.dataset\.delimiter: the only column is named 'x;y', .*: delimiter=';'"),
         (
             "x,y\n1,a\n2,b\n",

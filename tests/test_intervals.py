@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from mlgym_jax.events.bounds import UNBOUNDED, bounds_of
 from mlgym_jax.events.intervals import difference, interval, t_quantile
 
 
@@ -59,3 +60,15 @@ def test_equal_scores_leave_no_doubt():
 def test_what_is_no_confidence_is_refused(words):
     with pytest.raises(ValueError, match="confidence="):
         interval([1, 2], **words)
+
+
+def test_no_end_lies_beyond_what_scores_can_be_and_differences_stay():
+    config = {"metrics": {"acc": {"component": "accuracy"}, "own": {"component": "mine"}, "r": {"component": "r2"}}}
+    scores = [0.98, 1.0, 1.0, 0.97]
+    low, high = stats.t.interval(0.95, 3, np.mean(scores), stats.sem(scores))
+    found = interval(scores, bounds=bounds_of("val/acc", config))
+    assert (found.low, found.high) == (pytest.approx(low, rel=1e-12), 1.0) and high > 1
+    assert difference(found, interval([0.5, 0.6])) == difference(interval(scores), interval([0.5, 0.6]))
+    assert interval([1.2, 1.3], bounds=(0, 1)).high == 1.3  # whatever it is, it is no accuracy
+    assert bounds_of("val/r", config) == (-math.inf, 1.0)
+    assert bounds_of("val/own", config) == bounds_of("val/loss", config) == bounds_of("loss", None) == UNBOUNDED

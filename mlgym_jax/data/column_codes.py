@@ -103,8 +103,8 @@ def warn_of_codes(
     elif not is_target and distinct and all(map(_WRITTEN.match, distinct)) and not all(map(str.isdecimal, distinct)):
         _LOG.warning(
             "%s: the column %r holds numbers that are written for people (%s), which become the codes 0 … %d, in the "
-            "order of their letters; write them as numbers, with a decimal point and nothing else: 1234.5%s",
-            *(where, name, listed(distinct, 3), last),
+            "order of their letters; %s%s",
+            *(where, name, listed(distinct, 3), last, _as_numbers(distinct, reads_dates)),
             "" if path == "data" else f"; if they are names, say so: categorical=({name!r},)",
         )
     elif not is_target and (many or len(distinct) > _MANY):
@@ -117,6 +117,12 @@ def warn_of_codes(
             else f"; if they are categories, say so: categorical=({name!r},); if they are texts, "
             f"the encoding component('bag_of_words', column={name!r}) counts their words",
         )
+
+
+def _as_numbers(distinct: Sequence[str], is_csv: bool) -> str:
+    told = "write them as numbers, with a decimal point and nothing else: 1234.5"
+    comma = any("," in text for text in distinct) and not any("." in text for text in distinct)
+    return f"if these are decimal commas, decimal=','; else {told}" if is_csv and comma else told
 
 
 def _is_iso(text: str) -> bool:

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import collections
 import csv as csv_module
-import decimal
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -54,6 +54,7 @@ def csv(
     missing: Literal["error", "drop", "keep"] = "error",
     fields: Mapping[str, str] | None = None,
     delimiter: str = ",",
+    decimal: Literal[".", ","] = ".",
     header: bool = True,
 ) -> Dataset:
     """Read a table from a file of comma-separated values (RFC 4180, UTF-8).
@@ -81,6 +82,8 @@ def csv(
             which examples count, or `dict(patient="id")`, by which a validation keeps them together. They are
             float32[n]; words, whole numbers beyond 2**24, and what `categorical` names, are the numbers of their
             distinct values in sorted order, int32[n]. None may be missing.
+        decimal: what stands before the fraction of a number: "," for 1,5, as many spreadsheets write beside
+            delimiter=";". A point in a number is refused then.
         header: whether the first line names the columns; else they are "0", "1", "2" …
 
     Raises:
@@ -115,6 +118,8 @@ def csv(
     values: dict[str, tuple[str, ...]] = {}
     for name in (*chosen, *beside, target):
         texts = [[row[place[name]].strip() for row in file.rows] for file in files.values()]
+        if decimal == "," and name not in categorical and name not in dates:
+            texts = [_with_points(part, file, name) for part, file in zip(texts, files.values(), strict=True)]
         words = name != target and (
             any(LEADING_ZERO.match(text) for part in texts for text in part)
             or not any(number_of(text) is not None for part in texts for text in part)
@@ -156,6 +161,19 @@ def csv(
     return Dataset(splits, len(class_names) if class_names else None, tuple(given), class_names, values or None)
 
 
+def _with_points(texts: Sequence[str], file: _Rows, name: str) -> list[str]:
+    """Return numbers with a decimal comma as with a point, and other texts as they are."""
+    for row, text in enumerate(texts):
+        if "." in text and number_of(text) is not None:
+            raise ConfigError(
+                "dataset.decimal",
+                f"{file.place(row, name)}: found {text!r}, where decimal=',' and a point means nothing; write thousands"
+                f" without marks, or, where values are names, categorical=({name!r},)",
+            )
+    pointed = [text.replace(",", ".", 1) for text in texts]
+    return [one if number_of(one) is not None else text for one, text in zip(pointed, texts, strict=True)]
+
+
 def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[list[str], _Rows]:
     rows: list[list[str]] = []
     lines: list[int] = []
@@ -178,6 +196,8 @@ def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[lis
     for row, line in zip(rows, lines, strict=True):
         if len(row) != width:
             hint = f"; is {delimiter!r} the delimiter?" if width == 1 else ""
+            if width == 1 and (other := next((mark for mark in ";\t|" if mark in rows[0][0]), None)):
+                hint = f", as {other!r} delimits it: delimiter={other!r}"
             raise ConfigError(
                 f"dataset.{parameter}",
                 f"{path}, line {line}: found {len(row)} fields, the first line has {width}{hint}",
@@ -279,7 +299,7 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     absent = MISSING if numeric else {""}
     numeric = numeric and not any(map(LEADING_ZERO.match, there))
     # Exact numbers: identifiers of 17 digits are one float.
-    key_of = decimal.Decimal if numeric else str
+    key_of = Decimal if numeric else str
     keys = [[None if text.lower() in absent else key_of(text) for text in part] for part in texts]
     distinct: list[Any] = sorted({key for part in keys for key in part} - {None})
     codes = {None: math.nan, **{key: float(number) for number, key in enumerate(distinct)}}
@@ -287,18 +307,18 @@ def _categories(texts: Sequence[Sequence[str]]) -> tuple[list[np.ndarray], tuple
     return [np.array([codes[key] for key in part]) for part in keys], shown
 
 
-def _shown(number: decimal.Decimal) -> str:
+def _shown(number: Decimal) -> str:
     """Write a number as a category's name: 7 for 7.0, and as the float that it is where that is all of it."""
     if number == int(number):
         return str(int(number))
     short = str(float(number))
-    return short if decimal.Decimal(short) == number else str(number)
+    return short if Decimal(short) == number else str(number)
 
 
 def category_name(value: Any) -> str:
     """Return the name that a value of a column of categories has: its words, and of a number as `_shown` has it."""
     text = str(value).strip()
-    return _shown(decimal.Decimal(text)) if number_of(text) is not None and not LEADING_ZERO.match(text) else text
+    return _shown(Decimal(text)) if number_of(text) is not None and not LEADING_ZERO.match(text) else text
 
 
 def _complete(

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from mlgym_jax.events.bounds import bounds_of
 from mlgym_jax.events.intervals import Interval, difference, interval
 from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.selection import candidates
@@ -168,7 +169,8 @@ def _interval(name: str, config: Any, said: Mapping[str, Any], members: Sequence
         best = one.best(said["monitor"], said["mode"])
         if best is not None and name in (there := one.scores_of(best[0])):
             scores.append(there[name])
-    found = interval(scores, overlap=_overlap(config, len({one.fold for one in members})))
+    overlap = _overlap(config, len({one.fold for one in members}))
+    found = interval(scores, overlap=overlap, bounds=bounds_of(name, config))
     return found if found.num else None
 
 

@@ -16,7 +16,7 @@ import functools
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 _CONFIDENCE = 0.95
 
@@ -42,7 +42,13 @@ class Interval:
     freedom: float | None = None
 
 
-def interval(scores: Sequence[float], *, confidence: float = _CONFIDENCE, overlap: float = 0.0) -> Interval:
+def interval(
+    scores: Sequence[float],
+    *,
+    confidence: float = _CONFIDENCE,
+    overlap: float = 0.0,
+    bounds: tuple[float, float] = (-math.inf, math.inf),
+) -> Interval:
     """Return the mean of scores with its confidence interval by Student's t distribution, n - 1 degrees of freedom.
 
     Args:
@@ -52,6 +58,8 @@ def interval(scores: Sequence[float], *, confidence: float = _CONFIDENCE, overla
             so that their scores vary together and the plain interval is too narrow: the variance of the mean is then
             std² (1/n + overlap), the corrected resampled t interval of Nadeau and Bengio (2003), Machine Learning 52.
             0 for seeds.
+        bounds: between which all scores lie, whatever is measured (`events.bounds`): so does their mean, and no end is
+            told beyond. Errors and differences are those of the whole interval.
 
     Raises:
         ValueError: no such confidence or overlap.
@@ -62,7 +70,12 @@ def interval(scores: Sequence[float], *, confidence: float = _CONFIDENCE, overla
     if len(finite) < 2:
         return Interval(finite[0] if finite else math.nan, None, None, None, len(finite))
     mean, std = statistics.fmean(finite), statistics.stdev(finite)
-    return _around(mean, std, len(finite), std**2 * (1 / len(finite) + overlap), len(finite) - 1, confidence)
+    found = _around(mean, std, len(finite), std**2 * (1 / len(finite) + overlap), len(finite) - 1, confidence)
+    least, greatest = bounds
+    assert found.low is not None and found.high is not None
+    # A score may lie beyond by its rounding; or it is another than its name says.
+    least, greatest = min(least, *finite), max(greatest, *finite)
+    return replace(found, low=max(found.low, least), high=min(found.high, greatest))
 
 
 def difference(one: Interval, other: Interval, *, confidence: float = _CONFIDENCE) -> Interval:

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from mlgym_jax.events.bounds import UNBOUNDED, Bounds, bounds_of
 from mlgym_jax.events.chance import p_of_difference
 from mlgym_jax.events.influence import ranks, share_of_ranks
 from mlgym_jax.events.intervals import interval
@@ -31,6 +32,7 @@ class Candidate(NamedTuple):
         unit: what its mean is over; where there are folds, over these, after the mean over the seeds of each.
         scores: of each unit that has one; `num` units are to be.
         is_whole: whether all of its members have a score, and there are all folds.
+        bounds: between which such scores lie.
     """
 
     hyperparameters: dict[str, Any]
@@ -39,6 +41,7 @@ class Candidate(NamedTuple):
     scores: dict[Hashable, float]
     num: int
     is_whole: bool
+    bounds: Bounds = UNBOUNDED
 
     @property
     def mean(self) -> float:
@@ -52,7 +55,7 @@ class Candidate(NamedTuple):
     @property
     def interval(self) -> tuple[float, float] | None:
         """The 95 % interval of the mean; None of one score."""
-        return ends_of_mean(list(self.scores.values()), are_folds=self.unit == "fold")
+        return ends_of_mean(list(self.scores.values()), are_folds=self.unit == "fold", bounds=self.bounds)
 
     def p_beside(self, other: Candidate) -> float | None:
         """Return how likely so different means are by chance; None where one of them has one score only."""
@@ -114,9 +117,11 @@ def standing_of(stands: Standings, experiment_id: int) -> dict[str, Any] | None:
     }
 
 
-def ends_of_mean(scores: Sequence[float], *, are_folds: bool = False) -> tuple[float, float] | None:
+def ends_of_mean(
+    scores: Sequence[float], *, are_folds: bool = False, bounds: Bounds = UNBOUNDED
+) -> tuple[float, float] | None:
     """Return the ends of the 95 % interval of a mean; None of one score."""
-    found = interval(scores, overlap=_overlap(len(scores), are_folds))
+    found = interval(scores, overlap=_overlap(len(scores), are_folds), bounds=bounds)
     return None if found.low is None or found.high is None else (found.low, found.high)
 
 
@@ -137,7 +142,8 @@ def standings(view: RunView, monitor: str, mode: str) -> Standings:
     has_folds = any(one.fold is not None for one in view.candidates)
     folds = len({fold_of(one) for one in view.candidates}) if has_folds else 0
     made = [_candidate(values, members, best, folds) for values, members in candidates(view.candidates)]
-    made = [one for one in made if one.scores]
+    bounds = bounds_of(monitor, view.config)
+    made = [one._replace(bounds=bounds) for one in made if one.scores]
     made.sort(key=lambda one: (not one.is_whole, sign * one.mean, one.members[0].experiment_id))
     return Standings(monitor, mode, best, order, made)
 

@@ -25,6 +25,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mlgym_jax.errors import MlgymError, listed, nearest
+from mlgym_jax.events.bounds import bounds_of
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.events.ranking import default_mode, default_monitor
 from mlgym_jax.events.selection import selected
@@ -141,9 +142,9 @@ def _estimate(view: RunView, monitor: str | None, mode: str) -> dict[str, Any] |
     if found is None:
         return {"kind": kind, "score": None, "mean": None, "std": None, "interval": None, "num_folds": None}
     nested = kind.startswith("nested")
-    ends = ends_of_mean(found["scores"], are_folds=True)
-    told = {"mean": found["mean"], "std": found["std"], "interval": ends, "num_folds": len(found["scores"])}
     score = "test/" + found["monitor"].removeprefix("val/") if nested else found["monitor"]
+    ends = ends_of_mean(found["scores"], are_folds=True, bounds=bounds_of(score, view.config))
+    told = {"mean": found["mean"], "std": found["std"], "interval": ends, "num_folds": len(found["scores"])}
     return {"kind": kind, "score": score, **told}
 
 

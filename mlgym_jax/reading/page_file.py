@@ -185,7 +185,7 @@ def _page() -> tuple[bytes, bytes, bytes]:
     try:
         folder = resources.files("board_server") / "static"
         index = (folder / "index.html").read_text(encoding="utf-8")
-        script = (folder / _one(r'<script[^>]* src="\./(assets/[\w.-]+\.js)"', index)).read_bytes()
+        script = (folder / "whole.js").read_bytes()  # what a server sends in parts
         style = (folder / _one(r'<link[^>]* href="\./(assets/[\w.-]+\.css)"', index)).read_bytes()
         icon = (folder / _one(r'<link[^>]* href="\./(assets/[\w.-]+\.svg)"', index)).read_bytes()
     except (ModuleNotFoundError, OSError, ValueError) as error:

@@ -3,8 +3,9 @@
 import { batch, computed, effect, signal } from "@preact/signals";
 import { type Address, formatAddress, type Params, parseAddress } from "./address";
 import { type Foreign, foreignIn, withoutForeign } from "./foreign";
+import { Pool } from "./pool";
 import { RunStore } from "./run_store";
-import { DEFAULTS, readView, type ViewState, writeView } from "./view_state";
+import { DEFAULTS, MOST_COMPARED, readView, type ViewState, writeView } from "./view_state";
 import { getJson, type Session } from "./wire";
 
 export interface Settings {
@@ -35,7 +36,8 @@ function readAddress(hash: string): Address {
 
 export const settings = signal(stored());
 export const address = signal<Address>(readAddress(location.hash));
-export const store = signal<RunStore | null>(null);
+/** The run that is open, or the runs that are shown as one. */
+export const store = signal<RunStore | Pool | null>(null);
 export const focused = signal<number | null>(null);
 export const session = signal<Session | null>(null);
 export const helpOpen = signal(false);
@@ -146,16 +148,20 @@ function firstView(): Params {
   return writeView({ ...DEFAULTS, smooth, logy, follow: view.value.follow });
 }
 
+/** The runs that an address compares. */
+export const pooled = (params: Params) => [...new Set(readView(params).view.runs)].slice(0, MOST_COMPARED);
+
 // Open and close runs as the address says.
 effect(() => {
-  const { path } = address.value;
-  const id = path[0] === "runs" ? path[1] : undefined;
+  const { path, params } = address.value;
+  const isPool = path[0] === "compare";
+  const ids = path[0] === "runs" ? path.slice(1, 2) : isPool && path[1] ? pooled(params) : [];
   const open = store.peek();
-  if (open?.id === id) return;
+  if (open ? open.id === ids.join() && isPool === open instanceof Pool : !ids.length) return;
   batch(() => {
     open?.close();
     focused.value = null;
-    store.value = id === undefined ? null : new RunStore(id);
+    store.value = ids.length ? (isPool ? new Pool(ids) : new RunStore(ids[0]!)) : null;
   });
 });
 

@@ -3,6 +3,7 @@
 import { useSignalEffect } from "@preact/signals";
 import { useLayoutEffect, useRef } from "preact/hooks";
 import { focused, togglePick, view } from "./app";
+import { drawSoon } from "./drawing";
 import { pixelRatio } from "./pixel_ratio";
 import type { Experiment } from "./run_state";
 import type { Pen } from "./svg";
@@ -12,10 +13,14 @@ export interface Scored {
   score: number | null; // null: it has no finite one
 }
 
-/** A canvas that fits its box and is drawn anew when `draw` changes, or its size. */
+/**
+ * A canvas that fits its box and is drawn anew when `draw` changes, or its size, as long as it is in sight. What `draw` drew is
+ * kept, so that `over`, what is under the pointer, is drawn at once over thousands.
+ */
 export function Canvas({
   height,
   draw,
+  over,
   onMove,
   onLeave,
   onClick,
@@ -28,6 +33,7 @@ export function Canvas({
   minWidth?: number;
   label: string;
   draw: (context: CanvasRenderingContext2D, width: number) => void;
+  over: (context: CanvasRenderingContext2D, width: number) => void;
   onMove: (x: number, y: number, width: number) => void;
   onLeave: () => void;
   onClick: () => void;
@@ -37,28 +43,56 @@ export function Canvas({
   const canvas = useRef<HTMLCanvasElement>(null);
   const pressed = useRef<[x: number, y: number] | null>(null);
   const dragged = useRef(false);
-  const now = useRef(draw);
-  now.current = draw;
+  const now = useRef({ draw, over });
+  now.current = { draw, over };
+  const below = useRef<HTMLCanvasElement | null>(null); // what `draw` drew
+  const inSight = useRef(false);
   const paint = () => {
-    const element = canvas.current;
-    const width = element?.clientWidth ?? 0;
-    if (!element || !width) return;
+    const [element, kept] = [canvas.current, below.current];
+    if (!element || !kept) return;
     const ratio = pixelRatio.peek();
-    element.width = width * ratio;
-    element.height = height * ratio;
+    [element.width, element.height] = [kept.width, kept.height];
     const context = element.getContext("2d")!;
+    context.drawImage(kept, 0, 0);
     context.scale(ratio, ratio);
-    now.current(context, width);
+    now.current.over(context, kept.width / ratio);
   };
+  const drawAnew = () => {
+    const width = canvas.current?.clientWidth ?? 0;
+    if (!width || !inSight.current) return;
+    const ratio = pixelRatio.peek();
+    below.current ??= document.createElement("canvas");
+    const kept = below.current;
+    [kept.width, kept.height] = [width * ratio, height * ratio];
+    const context = kept.getContext("2d")!;
+    context.scale(ratio, ratio);
+    now.current.draw(context, width);
+    paint();
+  };
+  const soon = () => drawSoon(canvas, drawAnew);
   useLayoutEffect(() => {
-    const sized = new ResizeObserver(paint);
+    const sized = new ResizeObserver(soon);
     sized.observe(canvas.current!);
-    return () => sized.disconnect();
+    const seen = new IntersectionObserver(
+      ([entry]) => {
+        inSight.current = entry!.isIntersecting;
+        soon();
+      },
+      { rootMargin: "150px" },
+    );
+    seen.observe(canvas.current!);
+    return () => {
+      sized.disconnect();
+      seen.disconnect();
+    };
   }, []);
-  useLayoutEffect(paint);
+  useLayoutEffect(soon);
+  useSignalEffect(() => {
+    void pixelRatio.value;
+    soon();
+  });
   useSignalEffect(() => {
     void focused.value;
-    void pixelRatio.value;
     paint();
   });
   const shown = (
@@ -105,13 +139,16 @@ export const leave = () => {
 };
 export const pick = () => focused.value !== null && togglePick(focused.value);
 
-/** Draw faint first, then what is chosen or under the pointer. */
+/** Draw faint first, then what is chosen. */
 export function inOrder(scored: readonly Scored[]): { one: Scored; weight: number }[] {
   const chosen = new Set(view.value.pick);
-  const weigh = ({ experiment: { id } }: Scored) =>
-    id === focused.value ? 2 : chosen.size ? (chosen.has(id) ? 1 : 0) : 0.5;
+  const weigh = ({ experiment: { id } }: Scored) => (chosen.size ? (chosen.has(id) ? 1 : 0) : 0.5);
   return scored.map((one) => ({ one, weight: weigh(one) })).sort((a, b) => a.weight - b.weight);
 }
+
+/** What is under the pointer, as `inOrder` says it of the others. */
+export const pointed = (scored: readonly Scored[]) =>
+  scored.filter(({ experiment: { id } }) => id === focused.value).map((one) => ({ one, weight: 2 }));
 
 /** A text that fits, without its middle if need be: what tells values apart is mostly at their ends. */
 export function within(context: Pick<Pen, "measureText">, text: string, width: number): string {

@@ -5,6 +5,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { focused, setView, togglePick } from "./app";
 import { Field, Menu } from "./controls";
+import { drawSoon } from "./drawing";
 import { pngOf, svgOf } from "./figure";
 import { formatTick } from "./format";
 import { pixelRatio } from "./pixel_ratio";
@@ -13,41 +14,6 @@ import type { PlotModel } from "./plot_model";
 import type { YView } from "./ranges";
 import { type Kind, SaveFigure } from "./save_figure";
 import { readRange, type ViewState } from "./view_state";
-
-// Charts are drawn one a task and after the frame that answers a key or click, so that none of many keeps the page waiting.
-const waiting = new Map<object, () => void>();
-let scheduled = false;
-const DRAWN = "charts drawn"; // for whoever measures
-
-function drawSoon(chart: object, draw: () => void): void {
-  waiting.set(chart, draw);
-  schedule();
-}
-
-function schedule(): void {
-  if (scheduled || !waiting.size) return;
-  scheduled = true;
-  requestAnimationFrame(() => setTimeout(drawOne));
-}
-
-function drawOne(): void {
-  const [first] = waiting;
-  if (first) {
-    waiting.delete(first[0]);
-    try {
-      first[1]();
-    } catch (error) {
-      console.error(error); // one chart that cannot be drawn must not stop the others
-    }
-  }
-  if (waiting.size) {
-    setTimeout(drawOne);
-    return;
-  }
-  scheduled = false;
-  performance.clearMarks(DRAWN);
-  performance.mark(DRAWN);
-}
 
 interface ChartProps {
   title: string;

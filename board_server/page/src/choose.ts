@@ -129,15 +129,23 @@ export function applyRule(
   );
   const everything = candidates(all).sort((a, b) => a.id - b.id);
   const byFold = over.includes("fold");
-  const folds = byFold ? new Set(everything.map(({ fold }) => fold)).size : 0;
+  // Each run has folds of its own.
+  const foldsOf = (some: readonly Experiment[]) =>
+    groupBy(
+      [...groupBy(some, ({ run, fold }) => JSON.stringify([run, fold])).values()].map(([one]) => one!),
+      ({ run }) => run,
+    );
+  const folds = byFold ? foldsOf(everything) : null;
   const found: Chosen[] = [];
   for (const group of groupBy(everything, (one) =>
     over.length ? candidateOf(one, over) : one.id,
   ).values()) {
     const members = group.filter((one) => fits.has(one)).map((one) => memberOf(rule, direction, one));
     if (members.every(({ score }) => score === null)) continue;
-    const missing = byFold ? folds - new Set(group.map(({ fold }) => fold)).size : 0;
-    found.push(summary(members, group.length + missing, byFold));
+    let missing = 0;
+    if (folds) for (const [run, some] of foldsOf(group)) missing += folds.get(run)!.length - some.length;
+    const hasFolds = byFold && group.some(({ fold }) => fold !== null);
+    found.push(summary(members, group.length + missing, hasFolds));
   }
   const incomplete = ({ scored, of }: Chosen) => Number(scored < of);
   found.sort(

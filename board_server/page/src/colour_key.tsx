@@ -6,12 +6,17 @@ import { dark, view } from "./app";
 import { type Colouring, type ColourKey, colouringOf, keyTicks } from "./colouring";
 import { css } from "./colours";
 import { scoreMode } from "./lines";
+import type { Pool } from "./pool";
 import type { Experiment } from "./run_state";
 import type { RunStore } from "./run_store";
 import { rankingScore } from "./score_order";
 
 /** The colours that the address asks for; `own`: each experiment has one of its own, whatever it asks for. */
-export function useColouring(store: RunStore, experiments: readonly Experiment[], own = false): Colouring {
+export function useColouring(
+  store: RunStore | Pool,
+  experiments: readonly Experiment[],
+  own = false,
+): Colouring {
   const { run } = store;
   const { by, pick, colour: wanted } = view.value;
   const score = rankingScore(run, by);

@@ -2,15 +2,16 @@
 
 import { useEffect, useState } from "preact/hooks";
 import { formatIds } from "./address";
-import { runAddress } from "./app";
 import type { Member } from "./choose";
 import { configOf } from "./configs";
+import { ExperimentLink } from "./experiment_link";
 import { exactValue } from "./format";
+import type { Pool } from "./pool";
 import type { RunStore } from "./run_store";
 import { flatten } from "./tree";
 
 interface DifferencesProps {
-  store: RunStore;
+  store: RunStore | Pool;
   /** One list a column: the members of a candidate, which differ in nothing but what is averaged over. */
   columns: readonly (readonly Member[])[];
   over: readonly string[];
@@ -22,7 +23,7 @@ export function Differences({ store, columns, over }: DifferencesProps) {
   const key = firsts.map(({ id }) => id).join();
   useEffect(() => {
     let stale = false;
-    void Promise.all(firsts.map(({ id }) => configOf(store, id))).then((found) => {
+    void Promise.all(firsts.map((one) => configOf(store, one))).then((found) => {
       const own = (i: number) =>
         Object.fromEntries(Object.entries(firsts[i]!.hyperparameters).map(([k, v]) => [k, exactValue(v)]));
       if (!stale) setConfigs(found.map((config, i) => (config ? flatten(config) : own(i))));
@@ -44,18 +45,18 @@ export function Differences({ store, columns, over }: DifferencesProps) {
           <tr>
             <th>Config</th>
             {columns.map((members, i) => {
-              const { id, fold, refit } = members[0]!.experiment;
+              const { experiment } = members[0]!;
               return (
-                <th key={id}>
+                <th key={experiment.id}>
                   {members.length > 1 ? (
                     <>
-                      {i + 1}. <small>{formatIds(members.map(({ experiment }) => experiment.id))}</small>
+                      {i + 1}.{" "}
+                      <small>
+                        {experiment.run} {formatIds(members.map(({ experiment: { own } }) => own))}
+                      </small>
                     </>
                   ) : (
-                    <>
-                      <a href={runAddress(store.id, "experiments", String(id))}>{id}</a>
-                      <small>{refit ? " refit" : fold === null ? "" : ` fold ${fold}`}</small>
-                    </>
+                    <ExperimentLink run={store.run} of={experiment} full />
                   )}
                 </th>
               );

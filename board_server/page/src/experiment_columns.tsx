@@ -1,7 +1,8 @@
 /** The columns of the table of experiments. */
 
-import { runAddress, togglePick, view } from "./app";
+import { togglePick, view } from "./app";
 import { Aligned, Bar, decimals, Score, Short, Status } from "./controls";
+import { ExperimentLink, nameOf } from "./experiment_link";
 import { cellOf, epochOf, hyperparameterNames } from "./filter";
 import { exactValue, formatDuration, formatTime } from "./format";
 import { labelOf } from "./labels";
@@ -72,11 +73,11 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
         <>
           <input
             type="checkbox"
-            aria-label={`Choose experiment ${e.id}`}
+            aria-label={`Choose experiment ${nameOf(e)}`}
             checked={picked.has(e.id)}
             onChange={() => togglePick(e.id)}
           />
-          <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+          <ExperimentLink run={run} of={e} />
           {e.refit && <small class="tag">refit</small>}
         </>
       ),
@@ -213,8 +214,10 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
     .filter((name): name is string => name !== null && !name.startsWith("train/"))
     .slice(0, 3);
   const [id, status, ...at] = fixed;
-  // Where within an epoch each is says something as long as it moves.
-  const progress = run.status === "RUNNING" ? at : at.filter((column) => !/batch|split/.test(column.id));
+  // Where within an epoch each is says something as long as it moves, and how a model ended where one did otherwise.
+  const says = (e: Experiment) => e.error || cellOf(e, "model_status");
+  const ended = experiments.some(says) ? /batch|split/ : /batch|split|model/;
+  const progress = run.status === "RUNNING" ? at : at.filter((column) => !ended.test(column.id));
   const answer = scores.filter((column) => column.id === `best ${main[0]}`);
   const others = scores.filter((column) => !answer.includes(column));
   const usual = [

@@ -2,21 +2,23 @@
 
 import { useSignalEffect } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
-import { focused, runAddress, setView, togglePick, view } from "./app";
+import { focused, setView, togglePick, view } from "./app";
 import { useColouring } from "./colour_key";
 import { css } from "./colours";
 import { Score } from "./controls";
+import { ExperimentLink, nameOf } from "./experiment_link";
 import { hyperparameterNames, sortExperiments } from "./filter";
 import { exactValue } from "./format";
 import { hiddenAfter } from "./hidden";
 import { labelOf } from "./labels";
 import { describe, scoreMode } from "./lines";
+import type { Pool } from "./pool";
 import type { Experiment } from "./run_state";
 import type { RunStore } from "./run_store";
 import { Table } from "./table";
 
 interface LegendProps {
-  store: RunStore;
+  store: RunStore | Pool;
   experiments: readonly Experiment[];
   rankBy: string;
   version: number;
@@ -79,7 +81,7 @@ export function ExperimentLegend({ store, experiments, rankBy, version }: Legend
               <span class="key" data-experiment={e.id} title={describe(e, exactValue)}>
                 <input
                   type="checkbox"
-                  aria-label={`Choose experiment ${e.id}`}
+                  aria-label={`Choose experiment ${nameOf(e)}`}
                   checked={picked.has(e.id)}
                   onChange={() => togglePick(e.id)}
                 />
@@ -88,14 +90,14 @@ export function ExperimentLegend({ store, experiments, rankBy, version }: Legend
                     type="button"
                     class="bare swatch"
                     aria-pressed={!hidden.has(e.id)}
-                    aria-label={`Draw experiment ${e.id}`}
+                    aria-label={`Draw experiment ${nameOf(e)}`}
                     title={`${hidden.has(e.id) ? "Draw" : "Hide"} its lines; with Shift: its lines alone`}
                     onClick={(event) => toggle(e.id, event.shiftKey)}
                   >
                     <i style={{ background: css(rgbOf(e.id)) }} />
                   </button>
                 )}
-                <a href={runAddress(run.id, "experiments", String(e.id))}>{e.id}</a>
+                <ExperimentLink run={run} of={e} />
                 <small>
                   {varied.map((name) => labelOf(run.experiments, name)(e.hyperparameters[name])).join(" · ")}
                 </small>

@@ -10,7 +10,7 @@ export type Checked<T> = { ok: true; value: T } | { ok: false; error: string; at
 export type Test = (cell: Cell) => boolean;
 
 const FIELDS: Record<string, (experiment: Experiment) => Cell> = {
-  experiment_id: (e) => e.id,
+  experiment_id: (e) => e.own,
   status: (e) => e.status,
   model_status: (e) => (e.status === "RUNNING" ? (e.progress?.status ?? null) : e.stopReason),
   epoch: epochOf,
@@ -239,7 +239,7 @@ export function haystack(experiment: Experiment): string {
     experiment.device,
     experiment.error,
   ].filter(Boolean);
-  return [`#${experiment.id}`, ...fields, ...values].join(" ");
+  return [`#${experiment.own}`, ...fields, ...values].join(" ");
 }
 
 export function filterExperiments(
@@ -266,7 +266,10 @@ export function filterExperiments(
 export function sortExperiments(experiments: Experiment[], sort: string, modeOf = GREATEST): Experiment[] {
   const down = sort.startsWith("-");
   const column = down ? sort.slice(1) : sort;
-  const keyed = experiments.map((experiment) => ({ experiment, cell: cellOf(experiment, column, modeOf) }));
+  const keyed = experiments.map((experiment) => ({
+    experiment,
+    cell: column === "experiment_id" ? experiment.id : cellOf(experiment, column, modeOf),
+  }));
   const missing = (cell: Cell) => cell === null || Number.isNaN(cell);
   keyed.sort((a, b) => {
     if (missing(a.cell) || missing(b.cell))

@@ -263,5 +263,5 @@ export function describe(experiment: Experiment | undefined, write = formatValue
     (name) => `${name}=${write(experiment.hyperparameters[name])}`,
   );
   const fold = experiment.fold === null ? [] : [`fold ${experiment.fold}`];
-  return [`#${experiment.id}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");
+  return [`#${experiment.own}`, ...fold, ...(experiment.refit ? ["refit"] : []), ...swept].join(" · ");
 }

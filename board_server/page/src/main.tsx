@@ -1,6 +1,7 @@
 /** The page: which view the address names, and the frame around it. */
 
-import { Component, type ComponentChildren, render } from "preact";
+import { signal } from "@preact/signals";
+import { Component, type ComponentChildren, type FunctionComponent, render } from "preact";
 import { useEffect } from "preact/hooks";
 import "./styles/base.css";
 import "./styles/controls.css";
@@ -22,23 +23,54 @@ import {
 import { Empty } from "./controls";
 import type { Foreign } from "./foreign";
 import { Analysis } from "./pages/analysis";
-import { Compare } from "./pages/compare";
-import { ExperimentPage } from "./pages/experiment";
 import { Flow } from "./pages/flow";
 import { Hyperparameters } from "./pages/hyperparameters";
-import { ModelCard } from "./pages/model_card";
 import { Overview } from "./pages/overview";
 import { Following, Runs } from "./pages/runs";
 import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
-import { Throughput } from "./pages/throughput";
+import { Pool } from "./pool";
 import { connection, limits, type RunStore } from "./run_store";
 import { isSaved, saved } from "./saved";
 import { Notice } from "./sharing";
 import { Help, onShortcut, Shell } from "./shell";
 import { RequestError } from "./wire";
 
-function RunPage({ open }: { open: RunStore }) {
+/** Views that few open first: each is a file of its own, which is loaded when it is opened. */
+const LATER = {
+  compare: () => import("./pages/compare").then(({ Compare }) => Compare as View),
+  experiment: () => import("./pages/experiment").then(({ ExperimentPage }) => ExperimentPage as View),
+  modelCard: () => import("./pages/model_card").then(({ ModelCard }) => ModelCard as View),
+  throughput: () => import("./pages/throughput").then(({ Throughput }) => Throughput as View),
+};
+type View = FunctionComponent<{ store?: RunStore; id?: number }>;
+const loaded = signal<Partial<Record<keyof typeof LATER, View | Error>>>({});
+
+function Later({ view: name, ...props }: { view: keyof typeof LATER; store?: RunStore; id?: number }) {
+  const Found = loaded.value[name];
+  useEffect(() => {
+    const keep = (found: View | Error) => {
+      loaded.value = { ...loaded.value, [name]: found };
+    };
+    if (!Found) LATER[name]().then(keep, keep);
+  }, [name]);
+  if (!Found) return <Empty title="Loading…" />;
+  if (!(Found instanceof Error)) return <Found {...props} />;
+  return (
+    <Empty title="This view could not be loaded">
+      <p>The board cannot be reached, or has another version by now.</p>
+      <button type="button" onClick={() => location.reload()}>
+        Reload
+      </button>
+    </Empty>
+  );
+}
+
+/** Of one run and of several, in the same words. */
+const VIEWS = { flow: Flow, analysis: Analysis, hyperparameters: Hyperparameters, selection: Selection };
+const isView = (tab: string | undefined): tab is keyof typeof VIEWS => Object.hasOwn(VIEWS, tab ?? "");
+
+function RunPage({ open }: { open: RunStore | Pool }) {
   const { path } = address.value;
   const error = open.error.value;
   const status = error instanceof RequestError ? error.status : -1;
@@ -54,26 +86,29 @@ function RunPage({ open }: { open: RunStore }) {
               : "This run cannot be shown"
         }
       >
-        <p>{error.message.replace(/ GET grid_searches lists them$/, "")}</p>
+        <p>{error.message}</p>
         <button type="button" onClick={open.retry}>
           Try again
         </button>
         <a href="#/runs">All runs</a>
       </Empty>
     );
-  if (!open.loaded.value) return <Empty title="Loading…" />;
-  const [, , tab, id, sub] = path;
+  void open.version.value;
+  if (!open.loaded.value)
+    return (
+      <Empty title={open instanceof Pool ? `Loading: ${open.parts.length} of ${open.size}…` : "Loading…"} />
+    );
+  const [tab, id, sub] = path.slice(open instanceof Pool ? 1 : 2);
+  if (isView(tab)) {
+    const View = VIEWS[tab];
+    return <View store={open} />;
+  }
+  if (open instanceof Pool) return <NotFound />;
   if (tab === "overview") return <Overview store={open} />;
-  if (tab === "flow") return <Flow store={open} />;
-  if (tab === "analysis") return <Analysis store={open} />;
-  if (tab === "hyperparameters") return <Hyperparameters store={open} />;
-  if (tab === "selection") return <Selection store={open} />;
-  if (tab === "throughput") return <Throughput store={open} />;
+  if (tab === "throughput") return <Later view="throughput" store={open} />;
   if (tab === "experiments" && /^\d+$/.test(id ?? ""))
-    return sub === "model-card" ? (
-      <ModelCard store={open} id={Number(id)} />
-    ) : (
-      <ExperimentPage key={id} store={open} id={Number(id)} />
+    return (
+      <Later key={id} view={sub === "model-card" ? "modelCard" : "experiment"} store={open} id={Number(id)} />
     );
   return <NotFound />;
 }
@@ -103,7 +138,7 @@ const ASKED: readonly (readonly [Exclude<keyof Foreign, "rule">, string])[] = [
 ];
 
 /** An address may come from another version or another run: what does not fit is said, the rest is shown. */
-function ForeignState({ open }: { open: RunStore }) {
+function ForeignState({ open }: { open: RunStore | Pool }) {
   const { foreign: keys, view: wanted } = reading.value;
   void open.version.value;
   if (!open.loaded.value) return null;
@@ -198,7 +233,7 @@ function Page() {
           path[0] === "runs" ? (
             <Runs />
           ) : path[0] === "compare" ? (
-            <Compare />
+            <Later view="compare" />
           ) : path.length ? (
             <NotFound />
           ) : null

@@ -2,7 +2,7 @@
 
 import { useRef } from "preact/hooks";
 import { focused } from "./app";
-import { Canvas, inOrder, leave, pick, type Scored, within } from "./canvas";
+import { Canvas, inOrder, leave, pick, pointed, type Scored, within } from "./canvas";
 import { cellOf } from "./filter";
 import { type Scale, spread } from "./scales";
 
@@ -44,7 +44,11 @@ export function Parallel({
     return HEIGHT - EDGE - place * (HEIGHT - EDGE - TOP);
   };
   const draw = (context: CanvasRenderingContext2D, width: number) => {
-    for (const { one, weight } of inOrder(scored)) {
+    lines(context, width, inOrder(scored));
+    scalesOf(context, width);
+  };
+  const lines = (context: CanvasRenderingContext2D, width: number, some: ReturnType<typeof inOrder>) => {
+    for (const { one, weight } of some) {
       context.globalAlpha =
         weight === 0 ? 0.08 : weight === 0.5 ? Math.max(0.25, Math.min(0.9, 40 / scored.length)) : 1;
       context.strokeStyle = colour(one.score);
@@ -54,14 +58,19 @@ export function Parallel({
       context.stroke();
     }
     context.globalAlpha = 1;
+  };
+  const over = (context: CanvasRenderingContext2D, width: number) => {
+    const some = pointed(scored);
+    lines(context, width, some);
+    if (some.length) scalesOf(context, width);
+    if (!range.current) return;
+    const { axis, from, to } = range.current;
+    context.fillStyle = getComputedStyle(document.documentElement).getPropertyValue("--accent");
+    context.globalAlpha = 0.3;
+    context.fillRect(x(axis, width) - 8, from, 16, to - from);
+  };
+  const scalesOf = (context: CanvasRenderingContext2D, width: number) => {
     const style = getComputedStyle(document.documentElement);
-    if (range.current) {
-      const { axis, from, to } = range.current;
-      context.fillStyle = style.getPropertyValue("--accent");
-      context.globalAlpha = 0.3;
-      context.fillRect(x(axis, width) - 8, from, 16, to - from);
-      context.globalAlpha = 1;
-    }
     context.font = `11px ${getComputedStyle(document.body).fontFamily}`;
     const room = (width - LEFT - RIGHT) / Math.max(1, axes.length - 1) - 12;
     axes.forEach((_, i) => {
@@ -112,6 +121,7 @@ export function Parallel({
       height={HEIGHT}
       minWidth={LEFT + RIGHT + names.length * BETWEEN}
       draw={draw}
+      over={over}
       onMove={move}
       onDrag={drag}
       onLeave={leave}

@@ -57,8 +57,6 @@ export interface Side {
   isOld: boolean;
 }
 
-/** As many as the board takes in one question. */
-export const MOST_COMPARED = 50;
 const POINTS = 1000; // of each curve: every K-th epoch, the same of each member, so that means are exact
 const MAX_MEMBERS = 100; // whose curves are loaded
 const AGAIN_MS = 5000;
@@ -160,7 +158,7 @@ export class Sides {
         side.scores = decodeScores(await (await request(path, init)).arrayBuffer(), every).scores;
       }
     } catch (error) {
-      side.problem = (error as Error).message.replace(/ GET grid_searches lists them$/, "");
+      side.problem = (error as Error).message;
     }
     return side;
   }

@@ -13,6 +13,9 @@ export type Best = { min: [number, number] | null; max: [number, number] | null 
 
 export interface Experiment {
   id: number;
+  /** Where several runs are shown as one (`pool.ts`): that which it is of, and its number there. */
+  run: string | null;
+  own: number;
   jobId: string | null;
   fold: number | null;
   round: number;
@@ -80,6 +83,8 @@ export interface Detail {
 export function newExperiment(id: number): Experiment {
   return {
     id,
+    run: null,
+    own: id,
     jobId: null,
     fold: null,
     round: 0,
@@ -144,6 +149,8 @@ function fromRow(row: ExperimentRow): Experiment {
     best[name] = { min: min && [min[0], toNumber(min[1])], max: max && [max[0], toNumber(max[1])] };
   return {
     id: row.experiment_id,
+    run: null,
+    own: row.experiment_id,
     jobId: textOrNull(row.job_id),
     fold: numberOrNull(row.fold),
     round: numberOrNull(row.round) ?? 0,

@@ -53,10 +53,15 @@ export class RunStore {
   private wanted = new Set<string>();
   private wantTimer = 0;
   private closed = false;
+  /** Among how many runs that are shown as one the points are divided that may be loaded. */
+  private readonly among: number;
+  /** It is loaded, or cannot be for now. */
+  readonly settled: Promise<void>;
 
-  constructor(id: string) {
+  constructor(id: string, among = 1) {
     this.id = id;
-    void this.load();
+    this.among = among;
+    this.settled = this.load();
   }
 
   private get path(): string {
@@ -211,7 +216,13 @@ export class RunStore {
 
   /** Every how many epochs so much of every curve is sent as may be loaded; 1: all. */
   private get every(): number {
-    return Math.ceil(this.numEpochs / pointsEach(this.run.experiments.size)) || 1;
+    const every = Math.ceil(this.numEpochs / this.pointsEach(this.run.experiments.size)) || 1;
+    return this.among > 1 ? 2 ** Math.ceil(Math.log2(every)) : every; // so that one run's is a multiple of another's
+  }
+
+  /** How many points of each of so many experiments. */
+  private pointsEach(count: number): number {
+    return pointsEach(count * this.among);
   }
 
   private get numEpochs(): number {
@@ -231,7 +242,7 @@ export class RunStore {
     for (const [name, curves] of newer) target.set(name, curves);
     const clocks = [new Curves(), new Curves()] as const;
     if (withTimes) [run.times, run.seconds] = clocks;
-    const points = every > 1 && !grid ? pointsEach(run.experiments.size) : 0;
+    const points = every > 1 && !grid ? this.pointsEach(run.experiments.size) : 0;
     this.loading.value++;
     try {
       const query = `${nameQuery(names)}&points=${points}${withTimes ? "&columns=time" : ""}`;
@@ -288,8 +299,9 @@ export class RunStore {
   ): Promise<Curves> {
     const { run } = this;
     const [from, to] = [Math.max(0, Math.floor(range[0])), Math.min(999_999_999, Math.ceil(range[1]))];
-    const points = pointsEach(ids.length);
-    const every = grouped ? Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points)) : 1;
+    const points = this.pointsEach(ids.length);
+    const fitting = Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points));
+    const every = !grouped ? 1 : this.among > 1 ? 2 ** Math.ceil(Math.log2(fitting)) : fitting;
     const which = this.idsQuery(ids) ?? "";
     const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${which}`;
     const detail = { name, from, to, curves: new Curves() };

@@ -2,7 +2,7 @@
 
 import { useRef } from "preact/hooks";
 import { focused } from "./app";
-import { Canvas, inOrder, leave, pick, type Scored, within } from "./canvas";
+import { Canvas, inOrder, leave, pick, pointed, type Scored, within } from "./canvas";
 import { Menu } from "./controls";
 import { drawingOf } from "./figure";
 import type { Cell } from "./filter";
@@ -76,7 +76,10 @@ export function Scatter({
       }
       context.stroke();
     }
-    for (const { one, weight } of inOrder(scored)) {
+    dots(context, width, inOrder(scored));
+  };
+  const dots = (context: Pen, width: number, some: ReturnType<typeof inOrder>) => {
+    for (const { one, weight } of some) {
       const [px, py] = place(x.of(one), y.of(one), width);
       context.globalAlpha = weight === 0 ? 0.15 : weight === 0.5 ? 0.75 : 1;
       context.fillStyle = colour(one.score);
@@ -111,6 +114,7 @@ export function Scatter({
       <Canvas
         height={height}
         draw={draw}
+        over={(context, width) => dots(context, width, pointed(scored))}
         onMove={move}
         onLeave={leave}
         onClick={pick}

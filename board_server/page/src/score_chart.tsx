@@ -10,6 +10,7 @@ import type { Curves } from "./curve";
 import { ordinal } from "./format";
 import { describe, epochsOf, type Lines, linesOf, xKindOf } from "./lines";
 import type { PlotModel } from "./plot_model";
+import type { Pool } from "./pool";
 import type { Experiment } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
 import { isSaved } from "./saved";
@@ -19,7 +20,7 @@ import { encode } from "./wire";
 export const CUT = { "": "auto", cut: true, all: false } as const;
 
 interface ScoreChartProps {
-  store: RunStore;
+  store: RunStore | Pool;
   name: string;
   experiments: readonly Experiment[];
   height?: number;

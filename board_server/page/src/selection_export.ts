@@ -18,9 +18,11 @@ export function selectionJson(
   mode: "max" | "min",
   chosen: readonly Chosen[],
 ): string {
+  const several = chosen.some(({ members: [one] }) => one?.experiment.run);
   const members = (one: Chosen) =>
     one.members.map(({ experiment, score, epoch }) => ({
-      experiment_id: experiment.id,
+      ...(experiment.run && { grid_search_id: experiment.run }),
+      experiment_id: experiment.own,
       fold: experiment.fold,
       score,
       epoch,
@@ -30,9 +32,9 @@ export function selectionJson(
     {
       format: "mlgym_jax.selection",
       version: 1,
-      grid_search_id: run.id,
-      config_hash: run.configHash,
-      event_id: run.eventId,
+      ...(several
+        ? { grid_search_ids: run.id.split(",") }
+        : { grid_search_id: run.id, config_hash: run.configHash, event_id: run.eventId }),
       rule: compare ? null : text,
       score: rule.by,
       mode,
@@ -61,7 +63,7 @@ export function selectionCsv(swept: readonly string[], rule: Rule, chosen: reado
     ...chosen.flatMap(({ members, score: mean, deviation, scored, of }, i) =>
       members.map(({ experiment: e, score, epoch }) => [
         ...(averaged ? [i + 1, mean, deviation, scored, of] : []),
-        e.id,
+        e.own,
         e.fold,
         ...swept.map((name) => e.hyperparameters[name]),
         score,

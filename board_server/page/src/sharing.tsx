@@ -3,6 +3,7 @@
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
 import { address, download, navigate, store, view } from "./app";
+import { Pool } from "./pool";
 import { ANALYSIS_FORMAT, type Analysis, readAnalysis, readView, writeView } from "./view_state";
 
 /** Said once after an import, or when it failed, where it happened: below this path. */
@@ -14,7 +15,7 @@ const expected = signal<{ run: string; hash: string } | null>(null);
 
 export function exportAnalysis(): void {
   const open = store.value;
-  if (!open?.loaded.value) return;
+  if (!open?.loaded.value || open instanceof Pool) return; // it is said of one run
   const analysis: Analysis = {
     format: ANALYSIS_FORMAT,
     version: 1,

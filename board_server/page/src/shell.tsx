@@ -3,16 +3,18 @@
 import type { ComponentChildren } from "preact";
 import { useEffect, useState } from "preact/hooks";
 import { formatAddress } from "./address";
-import { address, dark, helpOpen, navigate, runAddress, settings, store, view } from "./app";
+import { address, dark, helpOpen, navigate, pooled, reading, runAddress, settings, store, view } from "./app";
 import { Status } from "./controls";
 import { countOf } from "./experiment_filters";
 import { formatTime } from "./format";
 import { canNotify, isAskedFor, toggleNotify } from "./notify";
+import { Pool } from "./pool";
 import type { Run } from "./run_state";
 import { connection } from "./run_store";
 import { runsConnection } from "./runs_feed";
 import { isSaved } from "./saved";
 import { exportAnalysis, ImportButton } from "./sharing";
+import { writeView } from "./view_state";
 
 export const TABS = [
   ["overview", "Overview", "What the run has come to, in words"],
@@ -22,6 +24,78 @@ export const TABS = [
   ["selection", "Selection", "The best by a rule, and how they differ"],
   ["throughput", "Throughput", "How fast it trains, and how fast its events come"],
 ] as const;
+
+/** Of several runs: beside each other, or their experiments as if they were of one. */
+const ACROSS = [
+  // What is told apart is computed by a board.
+  ...(isSaved ? [] : ([["", "Side by side", "What can be told apart, and what differs"]] as const)),
+  ...TABS.slice(1, 5),
+] as const;
+
+const tabAddress = (tab: string) =>
+  address.value.path[0] === "compare"
+    ? formatAddress(["compare", ...(tab ? [tab] : [])], writeView(reading.value.view))
+    : runAddress(store.value!.id, tab);
+
+function Tabs({
+  label,
+  tabs,
+  current,
+}: {
+  label: string;
+  tabs: typeof ACROSS | typeof TABS;
+  current: string;
+}) {
+  useEffect(() => {
+    // On a phone the tabs go on beyond the edge.
+    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+  }, [current]);
+  return (
+    <nav class="tabs" aria-label={label}>
+      {tabs.map(([id, title, says]) => (
+        <a key={id} title={says} href={tabAddress(id)} aria-current={id === current ? "page" : undefined}>
+          {title}
+        </a>
+      ))}
+    </nav>
+  );
+}
+
+/** `compare.tsx` has a head of its own, with what runs are added by. */
+function AcrossHead() {
+  const { path, params } = address.value;
+  const open = store.value;
+  void open?.version.value;
+  if (!pooled(params).length) return null;
+  return (
+    <section class="runhead" aria-label="Runs">
+      {open instanceof Pool && (
+        <div class="title">
+          <h1>
+            <a href="#/runs">Runs</a>
+            <span aria-hidden="true">/</span>
+            <span>{open.size === 1 ? "1 run" : `${open.size} runs`}</span>
+          </h1>
+          <p class="facts">
+            {open.loaded.value && <span>{countOf(open.run)}</span>}
+            {open.parts.map(({ error, id, loaded }) =>
+              error.value && !loaded.value ? (
+                <span key={id} class="bad">
+                  {error.value.message}
+                </span>
+              ) : (
+                <a key={id} href={runAddress(id)}>
+                  {id}
+                </a>
+              ),
+            )}
+          </p>
+        </div>
+      )}
+      <Tabs label="Views of these runs" tabs={ACROSS} current={path[1] ?? ""} />
+    </section>
+  );
+}
 
 const WORDS = {
   connecting: "connecting…",
@@ -98,7 +172,7 @@ export function Shell({ children }: { children: ComponentChildren }) {
           ?
         </button>
       </header>
-      {open && <RunHead />}
+      {path[0] === "compare" ? <AcrossHead /> : open && <RunHead />}
       <main id="main" tabIndex={-1}>
         {children}
       </main>
@@ -129,11 +203,6 @@ function RunHead() {
   void open.version.value;
   void view.value;
   const run = open.loaded.value ? open.run : null;
-  const tab = path[2] === "experiments" ? "flow" : path[2];
-  useEffect(() => {
-    // On a phone the tabs go on beyond the edge.
-    document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
-  }, [tab]);
   return (
     <section class="runhead" aria-label="Run">
       <div class="title">
@@ -182,18 +251,11 @@ function RunHead() {
         </button>
         <ImportButton />
       </div>
-      <nav class="tabs" aria-label="Views of this run">
-        {TABS.map(([id, title, says]) => (
-          <a
-            key={id}
-            title={says}
-            href={runAddress(open.id, id)}
-            aria-current={tab === id ? "page" : undefined}
-          >
-            {title}
-          </a>
-        ))}
-      </nav>
+      <Tabs
+        label="Views of this run"
+        tabs={TABS}
+        current={path[2] === "experiments" ? "flow" : (path[2] ?? "")}
+      />
     </section>
   );
 }
@@ -217,15 +279,15 @@ export function onShortcut(event: KeyboardEvent, resetZoom: () => void): void {
   if (event.ctrlKey || event.metaKey || event.altKey) return;
   if (target.matches("input:not([type=range]):not([type=checkbox]), textarea, select")) return;
   const open = store.value;
-  const number = Number(event.key);
+  const tabs = address.value.path[0] === "compare" ? ACROSS : open ? TABS : [];
+  const tab = tabs[Number(event.key) - 1];
   if (event.key === "?") helpOpen.value = !helpOpen.value;
   else if (event.key === "r") navigate(["runs"]);
   else if (event.key === "t") settings.value = { ...settings.value, theme: dark.value ? "light" : "dark" };
   else if (event.key === "/") document.querySelector<HTMLElement>("[data-shortcut='/']")?.focus();
   else if (open && event.key === "z") resetZoom();
   else if (open && event.key === "e") exportAnalysis();
-  else if (open && number >= 1 && number <= TABS.length)
-    location.hash = runAddress(open.id, TABS[number - 1]![0]);
+  else if (tab) location.hash = tabAddress(tab[0]);
   else return;
   event.preventDefault();
 }

@@ -5,6 +5,9 @@ import { formatIds, type Params, parseIds } from "./address";
 /** What x is: a score, too, whose name has its split before a slash. */
 export type X = "epoch" | "step" | "time" | `${string}/${string}`;
 
+/** As many runs as the board takes in one question. */
+export const MOST_COMPARED = 50;
+
 export interface ViewState {
   q: string; // text or /regular expression/ over experiments
   columns: Readonly<Record<string, string>>; // filters by column

@@ -210,7 +210,7 @@ export async function request(path: string, init: RequestInit = {}): Promise<Res
   } catch {
     // not JSON: the status says enough
   }
-  throw new RequestError(response.status, message);
+  throw new RequestError(response.status, message.replace(/ GET grid_searches lists them$/, "")); // a list that is shown
 }
 
 export async function getJson<T>(path: string, init?: RequestInit): Promise<T> {

@@ -126,3 +126,26 @@ describe("a mean over folds", () => {
     ]);
   });
 });
+
+describe("a rule over several runs", () => {
+  const [a, b] = ["a", "b"].map((run) => (lr: number, fold: number | null, best: number) => ({
+    ...one(lr, fold ?? 0, best),
+    fold,
+    run,
+    hyperparameters: { run, lr },
+  }));
+  it("averages within each run, whose folds are its own", () => {
+    next = 0;
+    const all = [a!(1, 0, 0.5), a!(1, 1, 0.7), b!(1, null, 0.9), b!(1, null, 0.7)];
+    const [first, second] = choose("all by val/f1 mean over fold", all);
+    expect([first!.score, first!.scored, first!.of]).toEqual([expect.closeTo(0.8, 12), 2, 2]);
+    expect(first!.deviation).toBeCloseTo(Math.SQRT2 / 10, 12); // of the two, which are no folds
+    expect([second!.score, second!.scored, second!.of]).toEqual([expect.closeTo(0.6, 12), 2, 2]);
+  });
+  it("averages over runs where it says so", () => {
+    next = 0;
+    const all = [a!(1, null, 0.5), b!(1, null, 0.9), b!(2, null, 0.6)];
+    const found = choose("all by val/f1 mean over run", all);
+    expect(found.map(({ score }) => score)).toEqual([expect.closeTo(0.7, 12), 0.6]);
+  });
+});

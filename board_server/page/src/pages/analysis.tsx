@@ -13,11 +13,12 @@ import { filterExperiments, parseRegex } from "../filter";
 import { GroupChips } from "../group_chips";
 import { groupsOf } from "../groups";
 import { modesOf, xKindOf } from "../lines";
+import type { Pool } from "../pool";
 import type { RunStore } from "../run_store";
 import { ScoreChart } from "../score_chart";
 import { mayHave, orderScores, rankingScore } from "../score_order";
 
-export function Analysis({ store }: { store: RunStore }) {
+export function Analysis({ store }: { store: RunStore | Pool }) {
   const version = store.version.value;
   const { run } = store;
   const state = view.value;

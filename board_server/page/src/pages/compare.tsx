@@ -9,12 +9,12 @@ import { Empty, Field, Select, Slider, Toggle } from "../controls";
 import { parseRegex } from "../filter";
 import { formatTime } from "../format";
 import { runLines } from "../run_lines";
-import { type Comparison, MOST_COMPARED, type Side, Sides } from "../run_sides";
+import { type Comparison, type Side, Sides } from "../run_sides";
 import { Differing, RunsTable } from "../runs_compared";
 import { runsConnection, useRuns } from "../runs_feed";
 import { CUT } from "../score_chart";
 import { orderScores } from "../score_order";
-import { DEFAULTS, writeView } from "../view_state";
+import { DEFAULTS, MOST_COMPARED, writeView } from "../view_state";
 import type { RunRow } from "../wire";
 import { SignIn } from "./settings";
 

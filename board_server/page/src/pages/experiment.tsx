@@ -48,7 +48,7 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
   const [checkpoints, setCheckpoints] = useState<CheckpointRow[] | null>(null);
   const only = useMemo(() => (e ? [e] : []), [e]);
   useEffect(() => {
-    void configOf(store, id).then(setConfig);
+    void configOf(store, { id, own: id, run: null }).then(setConfig);
   }, [id, config ? null : e?.status, config ? null : e?.epochs]);
   useEffect(() => {
     getJson<CheckpointRow[]>(`checkpoint_list/${encode(run.id)}/${id}`).then(setCheckpoints, () =>

@@ -1,15 +1,17 @@
 /** The flow board: where every experiment of a run is. */
 
-import { runAddress, setView, view } from "../app";
+import { setView, view } from "../app";
 import { Field, Menu, Status } from "../controls";
 import { columnsOf, shownStatus } from "../experiment_columns";
 import { ActiveFilters, FilterField } from "../experiment_filters";
+import { experimentAddress } from "../experiment_link";
 import { filterExperiments, parseFilter, sortExperiments } from "../filter";
 import { modesOf } from "../lines";
+import type { Pool } from "../pool";
 import type { RunStore } from "../run_store";
 import { Table } from "../table";
 
-export function Flow({ store }: { store: RunStore }) {
+export function Flow({ store }: { store: RunStore | Pool }) {
   void store.version.value;
   const { run } = store;
   const { q, columns: filters, sort, show, pick } = view.value;
@@ -75,7 +77,7 @@ export function Flow({ store }: { store: RunStore }) {
         sort={sort}
         onSort={(next) => setView({ sort: next })}
         rowClass={(e) => (picked.has(e.id) ? "picked" : "")}
-        onOpen={(e) => (location.hash = runAddress(run.id, "experiments", String(e.id)))}
+        onOpen={(e) => (location.hash = experimentAddress(run, e))}
         filterRow={(column) => (
           <Field
             label={`Filter ${column.label}`}

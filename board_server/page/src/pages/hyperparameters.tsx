@@ -14,6 +14,7 @@ import { isLong } from "../json";
 import { cellLabelOf } from "../labels";
 import { describe, modesOf, scoreMode } from "../lines";
 import { Parallel } from "../parallel";
+import type { Pool } from "../pool";
 import type { Run } from "../run_state";
 import type { RunStore } from "../run_store";
 import { evenScale, scaleOf } from "../scales";
@@ -88,7 +89,7 @@ function History({ run, scored, mode, score, colour }: HistoryProps) {
   );
 }
 
-export function Hyperparameters({ store }: { store: RunStore }) {
+export function Hyperparameters({ store }: { store: RunStore | Pool }) {
   const version = store.version.value;
   const { run } = store;
   const state = view.value;

@@ -6,12 +6,12 @@ import { runAddress, setView, view } from "../app";
 import { Chip, Empty, Field, Menu, Select, Toggle } from "../controls";
 import { COLUMNS, columnsFor, usualColumns } from "../run_columns";
 import { GROUPS, type Grouping, groupedRows, type ListRow, parseSearch, sortRuns } from "../run_list";
-import { MOST_COMPARED } from "../run_sides";
 import { NoteDialog, RunTools, Told } from "../run_tools";
 import { overview, runsConnection, useRuns } from "../runs_feed";
+import { isSaved } from "../saved";
 import { ImportButton } from "../sharing";
 import { Table } from "../table";
-import { DEFAULTS, writeView } from "../view_state";
+import { DEFAULTS, MOST_COMPARED, writeView } from "../view_state";
 import { getJson, type RunRow } from "../wire";
 import { SignIn } from "./settings";
 
@@ -50,7 +50,7 @@ export function Following() {
 function compareAddress(chosen: readonly RunRow[], order: readonly string[]): string {
   const there = new Set(chosen.map((run) => run.grid_search_id));
   const runs = order.filter((id) => there.has(id)).slice(0, MOST_COMPARED);
-  return formatAddress(["compare"], writeView({ ...DEFAULTS, runs }));
+  return formatAddress(["compare", ...(isSaved ? ["selection"] : [])], writeView({ ...DEFAULTS, runs }));
 }
 
 /** The runs that a search is about: deleted ones, which the board does not send by itself, only where it asks for them. */

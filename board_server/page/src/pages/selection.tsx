@@ -1,23 +1,25 @@
 /** Choose experiments by a rule that can be read, shared and repeated; then compare them. */
 
 import { useEffect, useMemo } from "preact/hooks";
-import { download, runAddress, setView, view } from "../app";
+import { download, setView, view } from "../app";
 import { ChartChips } from "../chart_chips";
 import { applyRule, type Chosen, memberOf, summary } from "../choose";
 import { Score, Short, Toggle } from "../controls";
 import { Differences } from "../differences";
 import { Dotted, widthOf } from "../experiment_columns";
 import { ActiveFilters, FilterField, RefitNote } from "../experiment_filters";
+import { ExperimentLink, experimentAddress } from "../experiment_link";
 import { candidates, FIELD_NAMES, filterExperiments, hyperparameterNames, isForeign } from "../filter";
 import { exactValue } from "../format";
 import { labelOf } from "../labels";
 import { modesOf, scoreMode } from "../lines";
 import { nearest } from "../nearest";
 import { nestedEstimate, nestedOf } from "../nested";
+import type { Pool } from "../pool";
 import { parseRule, quoted, type Rule } from "../rule";
 import { RuleField } from "../rule_field";
 import type { Experiment, Run } from "../run_state";
-import type { RunStore } from "../run_store";
+import { RunStore } from "../run_store";
 import { ScoreChart } from "../score_chart";
 import { orderScores, rankingScore } from "../score_order";
 import { selectionCsv, selectionJson } from "../selection_export";
@@ -73,10 +75,9 @@ function columnsOf(
     averaged ? "Members" : "Id",
     averaged ? 150 : 84,
     ({ members }) =>
-      members.map(({ experiment: { id, fold, refit } }) => (
-        <span key={id}>
-          <a href={runAddress(run.id, "experiments", String(id))}>{id}</a>{" "}
-          {!averaged && <small>{refit ? "refit" : fold === null ? "" : `fold ${fold}`}</small>}
+      members.map(({ experiment }) => (
+        <span key={experiment.id}>
+          <ExperimentLink run={run} of={experiment} full={!averaged && experiment.run === null} />{" "}
         </span>
       )),
     false,
@@ -154,7 +155,7 @@ function NestedResult({ store }: { store: RunStore }) {
 
 const NO_RULE: Rule = { top: null, by: "", mode: null, at: "best", over: [], where: null, per: null };
 
-export function Selection({ store }: { store: RunStore }) {
+export function Selection({ store }: { store: RunStore | Pool }) {
   void store.version.value;
   const { run } = store;
   const state = view.value;
@@ -234,7 +235,7 @@ export function Selection({ store }: { store: RunStore }) {
           CSV
         </button>
       </div>
-      <NestedResult store={store} />
+      {store instanceof RunStore && <NestedResult store={store} />}
       {!byHand && <RefitNote run={run} />}
       {!byHand && chosen.some(({ scored, of }) => scored < of) && (
         <p class="none">Candidates of which not all members have a score come after all others.</p>
@@ -245,9 +246,7 @@ export function Selection({ store }: { store: RunStore }) {
           rows={chosen.map((one, i) => ({ ...one, place: i + 1 }))}
           columns={columnsOf(run, rule, mode, swept, !byHand)}
           keyOf={({ members: [one] }) => one!.experiment.id}
-          onOpen={({ members: [one] }) =>
-            (location.hash = runAddress(run.id, "experiments", String(one!.experiment.id)))
-          }
+          onOpen={({ members: [one] }) => (location.hash = experimentAddress(run, one!.experiment))}
         />
       </div>
       {chosen.length === 0 && (

@@ -71,9 +71,9 @@ def _dataset_of(data: Any) -> Dataset:
     targets = [split["targets"] for split in splits.values()]
     if all(array.shape[1:] == (1,) and array.dtype.kind in "iubUS" for array in targets):
         targets = [array[:, 0] for array in targets]  # a column of classes, such as frame[["species"]]
-    targets, num_classes, names = classes_of(targets, [*splits], "data")
+    targets, num_classes, names, dtype = classes_of(targets, [*splits], "data")
     new = {name: nested({**split, "targets": own}) for (name, split), own in zip(splits.items(), targets, strict=True)}
-    return Dataset(new, num_classes, class_names=names)
+    return Dataset(new, num_classes, class_names=names, class_dtype=dtype)
 
 
 def _fields(part: Any, split: str) -> dict[str, Any]:

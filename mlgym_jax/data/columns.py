@@ -27,6 +27,11 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and hasattr(value, "shape")
 
 
+def of_arrow(value: Any) -> Any:
+    """Return a table of PyArrow's as a frame, and anything else as it is."""
+    return value.to_pandas() if hasattr(value, "column_names") and hasattr(value, "to_pandas") else value
+
+
 def table(
     splits: Mapping[str, Mapping[str, Any]],
     target: str,
@@ -93,7 +98,8 @@ def classes_of(
 
     Strings, truth values and whole numbers are classes unless `task` says otherwise: one an example is numbered in
     sorted order over all splits, int32[n]; whole numbers 0 … k - 1 stay as they are, without names. Of several an
-    example, whole numbers are classes as they stand, and so are those of classes that have names already.
+    example, whole numbers are classes as they stand, and so are those of classes that have names already; truth values
+    [n, k] are k labels.
 
     Raises:
         ConfigError: at `path`: a target is NaN, negative where it is a class, or of another kind than in other splits.
@@ -130,7 +136,9 @@ def classes_of(
         least = min(int(array.min(initial=0)) for array in targets)
         if least < 0:
             raise ConfigError(path, f"a target is {least}; classes are counted from 0, numbers to predict are floats")
-        return list(targets), max(int(array.max(initial=0)) for array in targets) + 1, None, None
+        labels = {array.shape[1] for array in targets if array.dtype.kind == "b" and array.ndim == 2}
+        number = max(int(array.max(initial=0)) for array in targets) + 1
+        return list(targets), labels.pop() if len(labels) == 1 else number, None, None
     distinct = np.unique(np.concatenate([array.reshape(-1).astype(str if words else array.dtype) for array in targets]))
     coded = [np.searchsorted(distinct, array.astype(distinct.dtype)).astype(np.int32) for array in targets]
     if whole and distinct.dtype.kind != "b" and np.array_equal(distinct, np.arange(len(distinct))):

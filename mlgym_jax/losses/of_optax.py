@@ -260,9 +260,11 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
     elif targets.shape == (*outputs.shape, 1):
         targets = targets[..., 0]
     if outputs.shape != targets.shape:
+        alike = targets.ndim > 1 and targets.shape[:-1] in (outputs.shape[:-1], outputs.shape)
+        hint = f"; write num_outputs={targets.shape[-1]} in the model, for as many targets an example" if alike else ""
         raise MlgymError(
             f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
-            f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]"
+            f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]{hint}"
         )
     if name in _SIGNS:
         targets = jnp.where(targets.astype(outputs.dtype) > 0, 1, -1)

@@ -173,7 +173,7 @@ def test_the_snippets_of_the_first_pages_run(tmp_path, monkeypatch, capsys):
             assert [job.sample["inputs"].shape[1] for job in prepare(names["config"]).jobs] == [3]
     assert names["my_net"] is not None
     assert names["outputs"].shape == (5, 10)
-    assert names["table"]["prediction"].isin([str(digit) for digit in range(10)]).all()
+    assert names["table"]["prediction"].isin(range(10)).all()
     assert len(names["ensemble"].members) == 5
     assert np.isfinite(float(capsys.readouterr().out.splitlines()[-1]))
 

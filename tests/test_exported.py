@@ -33,6 +33,9 @@ for folder in sys.argv[1:]:
     given = np.load(f"{folder}/../inputs.npz")
     inputs = given["inputs"] if [*given] == ["inputs"] else given
     found = module.predict(inputs, batch_size=4)
+    if "inputs.image" in given:  # by the names that the data have
+        named = module.predict({name.removeprefix("inputs."): given[name] for name in given}, batch_size=4)
+        assert all(np.array_equal(named[name], found[name]) for name in found)
     np.savez(f"{folder}/../found.npz", **(found if isinstance(found, dict) else {"": found}))
 """
 TOP = """
@@ -260,3 +263,17 @@ def test_without_flatbuffers_it_is_said_what_to_install(cases, tmp_path, monkeyp
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     with pytest.raises(MlgymError, match=r'pip install "mlgym-jax\[export\]"'):
         cases["nnx"][0].export(tmp_path / "model")
+
+
+def test_a_model_that_counts_its_examples_is_told_what_to_write(tmp_path):
+    top = """
+@register("model", "exported_counting")
+class ExportedCounting(nn.Module):
+    @nn.compact
+    def __call__(self, x):
+        return nn.Dense(3)(x.reshape(len(x), -1))
+"""
+    study = small(tmp_path, 'config.num_epochs = 1; config.model = component("exported_counting")', top)
+    experiment = mg.run(study, tmp_path / "runs").experiments[0]
+    with pytest.raises(MlgymError, match=r"for any number of examples: .*; write x\.shape\[0\] in place of len\(x\)"):
+        experiment.export(tmp_path / "model")

@@ -6,10 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, softmax
+from sklearn.metrics import accuracy_score
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from study_files import small
 
 import mlgym_jax as mg
+from mlgym_jax.components.registry import lookup
+from mlgym_jax.data.from_python import dataset_of
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.reading.frames import to_frame
 from mlgym_jax.reading.meaning import Meaning
@@ -235,3 +238,45 @@ def test_outputs_beside_the_one_that_tells_may_be_anything():
     outputs = {"logits": told, "none": None, "nested": (told, told.sum(1)), "score": told[:, 1]}
     frame = to_frame(outputs, Meaning("classes", False, "logits"), mg.Dataset({}, 2))
     assert frame.columns.tolist() == ["prediction", "0", "1", "score"] and frame["prediction"].tolist() == [1, 0]
+
+
+@pytest.mark.parametrize(
+    "targets",
+    [
+        [3, 1, 2, 1],
+        np.int8([-1, 1, 1, -1]),
+        [True, False, True, True],
+        ["b", "a", "c", "a"],
+        ["2", "10", "2", "10"],  # words that look like numbers stay words
+        pd.Series([3, 1, 2, 1], dtype="category"),
+        pd.Series([30, 10, 20, 10], dtype="Int64"),
+        pd.Series([True, False, True, True], dtype="boolean"),
+    ],
+)
+def test_predictions_are_of_the_type_of_the_targets(targets):
+    dataset = dataset_of((np.zeros((4, 2)), targets))
+    outputs = np.eye(dataset.num_classes)[dataset.splits["train"]["targets"]]
+    found = to_frame(outputs, Meaning("classes", False, None), dataset)["prediction"]
+    assert found.tolist() == list(targets) and np.array(found.tolist()).dtype.kind == np.array(list(targets)).dtype.kind
+
+
+def test_predictions_of_a_csv_file_are_of_the_type_that_pandas_reads(tmp_path):
+    for name, texts in {"ints": "3,1,2,10", "truths": "True,False,True,True", "words": "007,7,7,12"}.items():
+        path = tmp_path / f"{name}.csv"
+        path.write_text("x,y\n" + "".join(f"{row},{text}\n" for row, text in enumerate(texts.split(","))))
+        dataset = lookup("dataset", "csv").factory(path=str(path), target="y", task="classification")
+        outputs = np.eye(dataset.num_classes)[dataset.splits["train"]["targets"]]
+        found = to_frame(outputs, Meaning("classes", False, None), dataset)["prediction"]
+        expected = pd.read_csv(path, dtype=str if name == "words" else None)["y"]
+        assert found.tolist() == expected.tolist()
+
+
+def test_a_run_that_is_opened_again_knows_the_type_of_its_classes(tmp_path):
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(60, 3)), rng.integers(1, 4, 60)
+    config = mg.load_config(small(tmp_path))
+    del config.dataset
+    again = mg.load_run(mg.run(config, tmp_path / "runs", data=(x, y)).run_dir).experiments[0]
+    found = again.predict(x, as_frame=True)["prediction"]
+    by_hand = again.predict(x).argmax(axis=1) + 1
+    assert accuracy_score(y, found) == accuracy_score(y, by_hand)

@@ -5,12 +5,15 @@ import shutil
 import jax.numpy as jnp
 import numpy as np
 import pandas
+import pyarrow
 import pytest
+import scipy.sparse
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
 from mlgym_jax import component
 from mlgym_jax.data.from_python import dataset_of
+from mlgym_jax.errors import MlgymError
 from mlgym_jax.reproduce import reproduce
 
 RNG = np.random.default_rng(0)
@@ -85,6 +88,7 @@ def test_dates_are_what_pandas_says_they_are():
         ([["b"], ["a"], ["b"]], 2, ("a", "b"), [1, 0, 1]),
         (pandas.DataFrame({"y": [2, 0, 1]}), 3, None, [2, 0, 1]),
         ([[0, 4], [1, 1], [2, 0]], 5, None, [[0, 4], [1, 1], [2, 0]]),
+        ([[True, False, False]] * 3, 3, None, [[1, 0, 0]] * 3),
         (jnp.array([1.5, 2.0, 3.0], jnp.bfloat16), None, None, [1.5, 2.0, 3.0]),
     ],
 )
@@ -92,6 +96,37 @@ def test_targets_are_classes_or_numbers_by_their_type(targets, num_classes, name
     found = dataset_of((X[:3], targets))
     assert (found.num_classes, found.class_names) == (num_classes, names)
     np.testing.assert_array_equal(found.splits["train"]["targets"], expected)
+
+
+@pytest.mark.parametrize("targets", ["names", "frame", "array"])
+def test_several_targets_a_row_beside_a_frame(targets):
+    values = np.stack([X[:, 0] - 1, X[:, 1] * 2], axis=1)
+    frame = FRAME[["age", "sex"]]
+    given = {
+        "names": (frame.assign(u=values[:, 0], v=values[:, 1]), ["u", "v"]),
+        "frame": (frame, pandas.DataFrame(values, columns=["u", "v"])),
+        "array": (frame, values),
+    }[targets]
+    found = dataset_of(given)
+    assert (found.num_classes, found.feature_names) == (None, ("age", "sex"))
+    np.testing.assert_array_equal(found.splits["train"]["targets"], values)
+    np.testing.assert_array_equal(found.splits["train"]["inputs"][:, 0], FRAME["age"])
+
+
+def test_several_targets_are_numbers_in_all_splits():
+    two = FRAME.assign(u=1.0)
+    with pytest.raises(MlgymError, match=r"column 'outcome': several targets are numbers or truth values, found <U"):
+        dataset_of((two, ["outcome", "u"]))
+    with pytest.raises(MlgymError, match=r"some splits have several targets a row \(train\), and others one"):
+        dataset_of({"train": (FRAME, X[:, :2]), "test": (FRAME, X[:, 0])})
+
+
+def test_tables_of_pyarrow_are_frames_and_sparse_matrices_are_told_what_to_write():
+    found, same = dataset_of((pyarrow.Table.from_pandas(FRAME), "outcome")), dataset_of((FRAME, "outcome"))
+    for field in ("inputs", "targets"):
+        np.testing.assert_array_equal(found.splits["train"][field], same.splits["train"][field])
+    with pytest.raises(MlgymError, match=r"inputs: they are sparse \(csr_matrix\); write x\.toarray\(\)"):
+        dataset_of((scipy.sparse.csr_matrix(X), Y))
 
 
 def test_splits_share_their_codes():

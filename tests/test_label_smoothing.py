@@ -1,5 +1,7 @@
 """Label smoothing from a config: Optax's smoothed labels, the closed form, swept as one program, in [0, 1)."""
 
+import inspect
+
 import jax
 import numpy as np
 import optax
@@ -8,8 +10,10 @@ from metric_cases import quick_jit, softmax
 from ml_collections import ConfigDict
 
 from mlgym_jax import component, grid
-from mlgym_jax.components.registry import lookup
+from mlgym_jax.components.registry import lookup, registrations
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.losses.smoothing import NOT_SMOOTHED, SMOOTHED
+from mlgym_jax.optimizers import signatures
 from mlgym_jax.study.expand import prepare
 
 LOGITS = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
@@ -31,6 +35,79 @@ def by_optax(loss, targets, share, logits=LOGITS):
 def test_targets_are_smoothed_as_by_optax(name, targets, distribution):
     expected = by_optax(getattr(optax.losses, name), distribution, 0.2)
     np.testing.assert_allclose(loss(name, targets, label_smoothing=0.2), expected, rtol=1e-6)
+
+
+LOG_P = np.log(softmax(LOGITS.astype(np.float64)))
+SPREAD = 0.8 * SOFT.astype(np.float64) + 0.2 / 4
+
+
+@pytest.mark.filterwarnings("ignore:The function convex_kl_divergence:DeprecationWarning")
+@pytest.mark.parametrize(
+    "name, targets",  # of distributions, whose sums are 1, the convex one is the same
+    [("kl_divergence", SOFT), ("convex_kl_divergence", SOFT), ("kl_divergence_with_log_targets", np.log(SOFT))],
+)
+def test_divergences_are_to_the_smoothed_distribution(name, targets):
+    expected = (SPREAD * (np.log(SPREAD) - LOG_P)).sum(-1)
+    np.testing.assert_allclose(loss(name, targets, LOG_P.astype(np.float32), label_smoothing=0.2), expected, rtol=1e-5)
+
+
+def test_losses_of_margins_are_those_expected_of_changed_labels():
+    """(1 - a) l(y) + a / C sum_k l(k), of Lukasik et al. (2020), the losses by their formulas."""
+
+    def hinge(scores, k):
+        return max(0.0, *(1 + scores[j] - scores[k] for j in range(4) if j != k))
+
+    def perceptron(scores, k):
+        return max(scores) - scores[k]
+
+    for name, of in (("multiclass_hinge_loss", hinge), ("multiclass_perceptron_loss", perceptron)):
+        expected = [
+            0.7 * of(row, y) + 0.3 / 4 * sum(of(row, k) for k in range(4))
+            for row, y in zip(LOGITS, CLASSES, strict=True)
+        ]
+        np.testing.assert_allclose(loss(name, label_smoothing=0.3), expected, rtol=1e-5)
+    logits, signs = LOGITS[:, 0], np.int32([1, -1, 1, -1, -1, 1])
+    for name, of in (("hinge_loss", lambda m: np.maximum(0, 1 - m)), ("perceptron_loss", lambda m: np.maximum(0, -m))):
+        expected = 0.85 * of(logits * signs) + 0.15 * of(-logits * signs)
+        np.testing.assert_allclose(loss(name, signs, logits, label_smoothing=0.3), expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["multiclass_sparsemax_loss", "sparsemax_loss"])
+def test_sparsemax_losses_are_fenchel_young_losses_of_smoothed_labels(name):
+    """Of which the gradient is sparsemax of the scores minus the smoothed labels (Blondel et al., 2020)."""
+    of_two = name == "sparsemax_loss"
+    logits, targets = (LOGITS[:, 0], CLASSES % 2) if of_two else (LOGITS, CLASSES)
+    values = lambda logits: lookup("loss", name).factory(label_smoothing=0.2)(logits, {"targets": targets}).sum()  # noqa: E731
+    if of_two:
+        expected = np.clip((logits + 1) / 2, 0, 1) - np.where(targets == 1, 0.9, 0.1)
+    else:
+        sizes = np.arange(1, 5)
+        threshold = max((np.sort(logits[0])[::-1].cumsum() - 1) / sizes)
+        expected = np.maximum(0, logits[0] - threshold) - (0.8 * ONE_HOT[0] + 0.05)
+    found = jax.grad(values)(logits)
+    np.testing.assert_allclose(found if of_two else found[0], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_loss_over_classes_takes_it_or_says_why_not():
+    """What reads class numbers or shares of classes, by hand: the rest are distances, regularisers and contrasts."""
+    over_classes = SMOOTHED | NOT_SMOOTHED.keys()
+    for entry in registrations("loss"):
+        if entry.origin != signatures.__file__:
+            continue
+        taken = "label_smoothing" in inspect.signature(entry.factory).parameters
+        assert taken == (entry.name in SMOOTHED)
+        assert ("Label smoothing is not defined: " in entry.factory.__doc__) == (entry.name in NOT_SMOOTHED)
+        assert (entry.name in over_classes) != (entry.name in OF_NUMBERS), entry.name
+
+
+OF_NUMBERS = {
+    "cosine_distance",
+    "huber_loss",
+    "l2_loss",
+    "log_cosh",
+    "squared_error",
+    "triplet_margin_loss",
+}
 
 
 def test_integer_labels_too():

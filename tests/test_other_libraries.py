@@ -202,3 +202,25 @@ def test_arrays_that_are_no_variables_are_told_what_to_write():
 
     with pytest.raises(ConfigError, match=r"its layer.scale is an array .*; write self.scale = nnx.Param\(…\) if"):
         adapt(lambda rngs: Bare(rngs)).init(jax.random.key(0), BATCH["inputs"])
+
+
+class Annotated(nnx.Module):
+    """As in the Flax example of sharded training: parameters annotated with the axes of a mesh that is set there."""
+
+    def __init__(self, rngs):
+        self.w = nnx.Param(jax.random.normal(rngs.params(), (4, 3)), out_sharding=(None, "model"))
+        self.linear = nnx.Linear(
+            3, 3, rngs=rngs, kernel_init=nnx.with_partitioning(nnx.initializers.lecun_normal(), ("model", "embed"))
+        )
+
+    def __call__(self, x):
+        return self.linear(jnp.tanh(x @ self.w))
+
+
+def test_annotations_with_the_axes_of_a_mesh_want_none(key):
+    model = adapt(Annotated)
+    params, state = model.init(key, INPUTS)
+    w, linear = (np.asarray(part) for part in (params["w"], params["linear"]["kernel"]))
+    outputs, _ = model.apply(params, state, INPUTS, key, True)
+    np.testing.assert_allclose(outputs, np.tanh(INPUTS @ w) @ linear, rtol=0, atol=1e-6)
+    assert nnx.using_eager_sharding()  # elsewhere it is as it was

@@ -25,7 +25,7 @@ def by_hand(experiment, inputs):
     return np.asarray(inputs, np.float32) @ layer["kernel"] + layer["bias"]
 
 
-@pytest.mark.parametrize("inputs", [X, X.tolist(), X.round().astype(int), X > 0, X[:1], [[1.0] * 8]])
+@pytest.mark.parametrize("inputs", [X, X.tolist(), X.astype(">f4"), X.round().astype(int), X > 0, X[:1], [[1.0] * 8]])
 def test_arrays_lists_and_whole_numbers(linear, inputs):
     np.testing.assert_allclose(linear.predict(inputs, batch_size=2), by_hand(linear, inputs), rtol=1e-5, atol=1e-6)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -66,7 +67,18 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
 
         return told(call, abstract, train)
 
-    return Model(init, apply)
+    return Model(_placed_by_the_engine(init), _placed_by_the_engine(apply))
+
+
+def _placed_by_the_engine(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Let variables be annotated with axes of a mesh, `out_sharding=(None, "model")`, where there is none of these."""
+
+    @functools.wraps(function)
+    def unplaced(*args: Any) -> Any:
+        with nnx.use_eager_sharding(False):
+            return function(*args)
+
+    return unplaced
 
 
 def _refuse_bare_arrays(module: nnx.Module) -> None:

@@ -99,7 +99,7 @@ def parquet(
         if not sum(group.length for group in groups[split]):
             raise ConfigError("dataset", f"split {split!r} is empty; leave it out or give it rows")
     forms.finish()
-    coded, num_classes, class_names = classes_of([*forms.targets.values()], [*groups], "dataset", task)
+    coded, num_classes, class_names, dtype = classes_of([*forms.targets.values()], [*groups], "dataset", task)
     splits: dict[str, Any] = {}
     for (split, own), targets in zip(groups.items(), coded, strict=True):
         source = RowGroups(split, own, forms, targets)
@@ -107,7 +107,7 @@ def parquet(
             if values is not None:
                 source.hold(number, forms.inputs(values))
         splits[split] = Unread(source)
-    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None)
+    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None, class_dtype=dtype)
 
 
 def _files(place: str, parameter: str) -> list[Path]:

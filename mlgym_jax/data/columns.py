@@ -27,6 +27,11 @@ def is_frame(value: Any) -> bool:
     return hasattr(value, "columns") and hasattr(value, "__getitem__") and hasattr(value, "shape")
 
 
+def of_arrow(value: Any) -> Any:
+    """Return a table of PyArrow's as a frame, and anything else as it is."""
+    return value.to_pandas() if hasattr(value, "column_names") and hasattr(value, "to_pandas") else value
+
+
 def table(
     splits: Mapping[str, Mapping[str, Any]],
     target: str,
@@ -74,12 +79,12 @@ def table(
             raise ConfigError(path, f"split {split!r} is empty; leave it out or give it rows")
     read = {split: forms.learn(split, columns) for split, columns in splits.items()}
     forms.finish()
-    coded, num_classes, class_names = classes_of([*forms.targets.values()], [*splits], path, task, class_names)
+    coded, num_classes, class_names, dtype = classes_of([*forms.targets.values()], [*splits], path, task, class_names)
     new = {
         split: {"inputs": forms.inputs(values)[forms.kept[split]], "targets": own, **forms.fields.get(split, {})}
         for (split, values), own in zip(read.items(), coded, strict=True)
     }
-    return Dataset(new, num_classes, forms.feature_names, class_names, forms.categories or None)
+    return Dataset(new, num_classes, forms.feature_names, class_names, forms.categories or None, class_dtype=dtype)
 
 
 def classes_of(
@@ -88,12 +93,13 @@ def classes_of(
     path: str,
     task: str | None = None,
     class_names: Sequence[str] | None = None,
-) -> tuple[list[np.ndarray], int | None, tuple[str, ...] | None]:
-    """Return the targets of each split as classes or numbers, the number of classes, and their names.
+) -> tuple[list[np.ndarray], int | None, tuple[str, ...] | None, str | None]:
+    """Return the targets of each split as classes or numbers, the number of classes, their names and these's dtype.
 
     Strings, truth values and whole numbers are classes unless `task` says otherwise: one an example is numbered in
     sorted order over all splits, int32[n]; whole numbers 0 … k - 1 stay as they are, without names. Of several an
-    example, whole numbers are classes as they stand, and so are those of classes that have names already.
+    example, whole numbers are classes as they stand, and so are those of classes that have names already; truth values
+    [n, k] are k labels.
 
     Raises:
         ConfigError: at `path`: a target is NaN, negative where it is a class, or of another kind than in other splits.
@@ -119,24 +125,26 @@ def classes_of(
                 raise ConfigError(
                     path, f"split {split!r}: labels are 0 … {len(class_names) - 1}, {wrong}; leave out unlabelled rows"
                 )
-        return [array.astype(np.int32) for array in targets], len(class_names), tuple(class_names)
+        return [array.astype(np.int32) for array in targets], len(class_names), tuple(class_names), None
     whole = all(array.dtype.kind in "iub" for array in targets)
     words = kinds == {"words"}
     if task == "regression" and words:
         raise ConfigError(path, "the targets are words, which are no numbers to predict; write task='classification'")
     if task == "regression" or not (whole or words or task == "classification"):
-        return [array.astype(np.float64) if array.dtype.kind == "b" else array for array in targets], None, None
+        return [array.astype(np.float64) if array.dtype.kind == "b" else array for array in targets], None, None, None
     if whole and any(array.ndim > 1 for array in targets):
         least = min(int(array.min(initial=0)) for array in targets)
         if least < 0:
             raise ConfigError(path, f"a target is {least}; classes are counted from 0, numbers to predict are floats")
-        return list(targets), max(int(array.max(initial=0)) for array in targets) + 1, None
+        labels = {array.shape[1] for array in targets if array.dtype.kind == "b" and array.ndim == 2}
+        number = max(int(array.max(initial=0)) for array in targets) + 1
+        return list(targets), labels.pop() if len(labels) == 1 else number, None, None
     distinct = np.unique(np.concatenate([array.reshape(-1).astype(str if words else array.dtype) for array in targets]))
     coded = [np.searchsorted(distinct, array.astype(distinct.dtype)).astype(np.int32) for array in targets]
     if whole and distinct.dtype.kind != "b" and np.array_equal(distinct, np.arange(len(distinct))):
-        return coded, len(distinct), None
+        return coded, len(distinct), None, None
     names = tuple(
         str(int(value)) if distinct.dtype.kind == "f" and value == int(value) else str(value) for value in distinct
     )
     warn_of_codes("targets", names, sum(map(len, targets)), is_target=True, path=path)
-    return coded, len(names), names
+    return coded, len(names), names, None if words else distinct.dtype.name

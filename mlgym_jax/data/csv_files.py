@@ -10,6 +10,7 @@ from __future__ import annotations
 import collections
 import csv as csv_module
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
 from pathlib import Path
@@ -26,6 +27,7 @@ from mlgym_jax.data.npz_files import Task, file_at, unreadable
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
 
+_WHOLE = re.compile(r"(0|-?[1-9]\d*)$")
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
 
 
@@ -158,7 +160,15 @@ def csv(
         for name, field in beside.items():
             splits[split][field] = columns[name][number][kept].astype(kinds[name])
     class_names = values.pop(target, None)
-    return Dataset(splits, len(class_names) if class_names else None, tuple(given), class_names, values or None)
+    number, dtype = (len(class_names), _dtype_of(class_names)) if class_names else (None, None)
+    return Dataset(splits, number, tuple(given), class_names, values or None, class_dtype=dtype)
+
+
+def _dtype_of(names: Iterable[str]) -> str | None:
+    """Return what pandas makes of a column with these texts: whole numbers, truth values, or None for words."""
+    if all(_WHOLE.match(name) for name in names):
+        return "int64"
+    return "bool" if {*names} <= {"False", "True"} else None
 
 
 def _with_points(texts: Sequence[str], file: _Rows, name: str) -> list[str]:

@@ -54,6 +54,7 @@ class Dataset:
             a dict or a tuple of arrays, nested: a model is called with them by name, or in order.
         num_classes: number of classes, for integer targets in `0 … num_classes - 1`; None if they are no classes.
         feature_names, class_names: one name a feature and a class, if known.
+        class_dtype: what the names of classes were in the data, such as "int64" or "bool", where they were no words.
         categories: feature name -> the strings that its values 0, 1, 2 … stand for, of features read from text.
         tokenizer: of text, what made numbers of it; a run keeps it, and `result.best(…).tokenizer` is it again.
         pad_token, mask_token: of text, the tokens that fill a sequence up and that stand where one is hidden.
@@ -67,6 +68,7 @@ class Dataset:
     tokenizer: Any = None
     pad_token: int | None = None
     mask_token: int | None = None
+    class_dtype: str | None = None
 
     def _repr_html_(self) -> str:
         rows = [(name, *cells) for name, split in self.splits.items() for cells in _in_cells(split)]

@@ -58,6 +58,7 @@ def digits(*, data_dir: str | None = None, scale: bool = True, flat: bool = True
         num_classes=10,
         feature_names=tuple(f"pixel_{row}_{column}" for row in range(8) for column in range(8)) if flat else None,
         class_names=tuple(map(str, range(10))),
+        class_dtype="int64",
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from mlgym_jax.core.inputs import flat, nested
-from mlgym_jax.data.columns import classes_of, is_frame, table
+from mlgym_jax.data.columns import classes_of, is_frame, of_arrow, table
 from mlgym_jax.data.dataset import Dataset, split_arrays, unmasked
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 
@@ -71,19 +71,20 @@ def _dataset_of(data: Any) -> Dataset:
     targets = [split["targets"] for split in splits.values()]
     if all(array.shape[1:] == (1,) and array.dtype.kind in "iubUS" for array in targets):
         targets = [array[:, 0] for array in targets]  # a column of classes, such as frame[["species"]]
-    targets, num_classes, names = classes_of(targets, [*splits], "data")
+    targets, num_classes, names, dtype = classes_of(targets, [*splits], "data")
     new = {name: nested({**split, "targets": own}) for (name, split), own in zip(splits.items(), targets, strict=True)}
-    return Dataset(new, num_classes, class_names=names)
+    return Dataset(new, num_classes, class_names=names, class_dtype=dtype)
 
 
 def _fields(part: Any, split: str) -> dict[str, Any]:
     """Return one split's fields, its inputs as they were given."""
+    part = of_arrow(part)
     if isinstance(part, Mapping):
         if "inputs" not in part:
             raise ConfigError(
                 "data", f"split {split!r} has no field 'inputs'{nearest('inputs', part)} Found: {listed(part)}"
             )
-        return dict(part)
+        return {**part, "inputs": of_arrow(part["inputs"])}
     if is_frame(part):
         columns = [*map(str, part.columns)]
         raise ConfigError(
@@ -92,6 +93,7 @@ def _fields(part: Any, split: str) -> dict[str, Any]:
             f"{listed(columns, 40)}",
         )
     if isinstance(part, tuple) and len(part) == 2:
+        part = (of_arrow(part[0]), part[1])
         if isinstance(part[1], str) and not is_frame(part[0]):
             raise ConfigError("data", f"{part[1]!r} names a column, and the inputs are no frame; write data=(x, y)")
         return {"inputs": part[0]} if part[1] is None else {"inputs": part[0], "targets": part[1]}
@@ -115,6 +117,10 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
     if array.dtype == object and array.size:
         kinds = sorted({type(value).__name__ for value in array.reshape(-1)[:1000]})
         if kinds != ["str"] or field != "targets":
+            if hasattr(given, "toarray"):
+                raise ConfigError(
+                    "data", f"{where}: they are sparse ({kinds[0]}); write x.toarray(), if that fits in memory"
+                )
             raise ConfigError(
                 "data",
                 f"{where}: they are an array of objects ({listed(kinds)}), numbers are expected; write "
@@ -140,13 +146,19 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
 
 def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
     columns: dict[str, dict[str, Any]] = {}
+    several: dict[str, np.ndarray] = {}
     target, beside = "", {}
     for split, fields in parts.items():
-        frame, wanted = fields["inputs"], fields.get("targets")
+        frame: Any = fields["inputs"]
+        wanted: Any = fields.get("targets")
         names = [*map(str, frame.columns)]
         own = {name: frame[column] for name, column in zip(names, frame.columns, strict=True)}
         if twice := [name for name in names if names.count(name) > 1]:
             raise ConfigError("data", f"split {split!r}: two columns are named {twice[0]!r}; rename one")
+        if is_frame(wanted) and len(one := [*wanted.columns]) == 1:
+            wanted = wanted[one[0]]
+        if (together := _several(wanted, own, split)) is not None:
+            wanted, several[split] = np.zeros(len(frame)), together
         if isinstance(wanted, str | int):
             wanted = str(wanted)
             if wanted not in names:
@@ -171,7 +183,35 @@ def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:
         if target not in ("", name):
             raise ConfigError("data", f"split {split!r} predicts {name!r}, and others {target!r}; name one column")
         columns[split], target = own, name
-    return table(columns, target=target, fields=beside, path="data")
+    found = table(columns, target=target, fields=beside, path="data")
+    if not several:
+        return found
+    if len(several) < len(columns):
+        raise ConfigError("data", f"some splits have several targets a row ({listed(several)}), and others one")
+    targets, num_classes, names, dtype = classes_of([*several.values()], [*columns], "data")
+    splits = {split: {**found.splits[split], "targets": own} for split, own in zip(columns, targets, strict=True)}
+    return dataclasses.replace(found, splits=splits, num_classes=num_classes, class_names=names, class_dtype=dtype)
+
+
+def _several(wanted: Any, own: dict[str, Any], split: str) -> np.ndarray | None:
+    """Return several targets a row, [n, targets], or None of one; columns that they name are taken out of `own`."""
+    if isinstance(wanted, list | tuple) and all(isinstance(name, str | int) and str(name) in own for name in wanted):
+        if not 1 < len({*wanted}) == len(wanted):
+            return None
+        columns = {str(name): own.pop(str(name)) for name in wanted}
+    elif is_frame(wanted):
+        frame: Any = wanted
+        columns = {str(column): frame[column] for column in frame.columns}
+    else:
+        return _array(wanted, split, "targets") if np.ndim(wanted) > 1 and np.shape(wanted)[1:2] != (1,) else None
+    arrays = {name: _array(column, split, "targets") for name, column in columns.items()}
+    for name, array in arrays.items():
+        if array.dtype.kind not in "biuf":
+            raise ConfigError(
+                "data",
+                f"split {split!r}, column {name!r}: several targets are numbers or truth values, found {array.dtype}",
+            )
+    return np.stack([*arrays.values()], axis=1)
 
 
 def _beside(fields: Mapping[str, Any], names: list[str], own: dict[str, Any], split: str) -> dict[str, str]:

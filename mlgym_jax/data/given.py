@@ -224,6 +224,9 @@ def write(run_dir: str, own_data: Given | None) -> None:
             names.setdefault(split, {})[field] = name = f"array_{len(arrays)}"
             arrays[name] = array
     about = {"fingerprint": own_data.fingerprint, "splits": names, **_about(dataset)}
+    about |= (
+        {"class_dtype": dataset.class_dtype} if dataset.class_dtype else {}
+    )  # of no fingerprint: it changes no number
     try:
         os.makedirs(folder, exist_ok=True)
         with open(os.path.join(folder, _ARRAYS), "wb") as file:
@@ -260,7 +263,7 @@ def read(folder: str, fingerprint: str) -> Dataset:
                 for split, fields in about["splits"].items()
             }
         words: dict[str, Any] = {name: about[name] and tuple(about[name]) for name in ("feature_names", "class_names")}
-        words |= {name: about[name] for name in ("pad_token", "mask_token")}
+        words |= {name: about[name] for name in ("pad_token", "mask_token")} | {"class_dtype": about.get("class_dtype")}
         categories = about["categories"] and {name: tuple(own) for name, own in about["categories"].items()}
         dataset = Dataset(splits, about["num_classes"], **words, categories=categories)
         if fingerprint_of(dataset) == fingerprint:

@@ -76,7 +76,7 @@ def huggingface(
             "dataset.inputs", f"{listed(wanted)} are no columns of one table; name one of them: inputs={wanted[0]!r}"
         )
     targets = [_columns(part, (target,), slice(None))[target] for part in parts.values()]
-    coded, num_classes, names = classes_of(targets, [*parts], "dataset", task, names)
+    coded, num_classes, names, dtype = classes_of(targets, [*parts], "dataset", task, names)
     splits: dict[str, Any] = {}
     of_fields = _fields(parts, beside, categorical)
     for (split, part), targets in zip(parts.items(), coded, strict=True):
@@ -86,7 +86,7 @@ def huggingface(
             splits[split] = Images(encoded, own, size, channels, fit, scale, like=splits.get("train"))
         else:
             splits[split] = Unread(_Arrays(part, wanted[0], split, own))
-    return Dataset(splits, num_classes, class_names=names)
+    return Dataset(splits, num_classes, class_names=names, class_dtype=dtype)
 
 
 def _parts(library: Any, path: str) -> dict[str, Any]:
@@ -142,10 +142,10 @@ def _table(
             forms.learn(split, _columns(part, columns, slice(start, start + _PIECE)))
     forms.finish()
     targets = [*forms.targets.values()]
-    coded, num_classes, class_names = classes_of(targets, [*parts], "dataset", task, class_names)
+    coded, num_classes, class_names, dtype = classes_of(targets, [*parts], "dataset", task, class_names)
     sources = [_Rows(part, split, forms, own) for (split, part), own in zip(parts.items(), coded, strict=True)]
     splits = {split: Unread(source) for split, source in zip(parts, sources, strict=True)}
-    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None)
+    return Dataset(splits, num_classes, forms.feature_names, class_names, forms.categories or None, class_dtype=dtype)
 
 
 def _fields(

@@ -9,6 +9,7 @@ Examples count by a field `where` of one bool or number each; what has none of i
 Embeddings are divided by their Euclidean norms. The temperature may be swept in one program, or be learnt: the path of
 an output of the model that holds its logarithm, `temperature="log_temperature"`. Examples that `mask` calls padding are
 compared with nothing. As no example stands by itself, the last batch of an epoch is computed in its true size.
+Label smoothing is not defined of them: they tell the examples of a batch apart, and predict no classes.
 """
 
 from __future__ import annotations

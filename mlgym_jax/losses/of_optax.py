@@ -17,8 +17,8 @@ Conventions that hold for all of them:
 - A loss over distributions (`softmax_cross_entropy`, `kl_divergence`, `dice_loss`, …) takes integer targets, too.
 - A loss of two classes by their signs (`hinge_loss`, `perceptron_loss`), and `sparsemax_loss`, takes targets 0 and 1 as
   well as -1 and 1: what is above 0 is the one class.
-- The cross entropies take `label_smoothing` in [0, 1), which may be swept: optax's `smooth_labels`, and for
-  `sigmoid_binary_cross_entropy` and `sigmoid_focal_loss` the same of the two classes of each output.
+- Losses over classes take `label_smoothing` in [0, 1), which may be swept; `losses.smoothing` has the definitions, and
+  the reasons of those that take none.
 - Targets are checked before anything compiles: class numbers have an output, probabilities are in [0, 1], distributions
   add up to 1.
 - What remains besides the batch, such as positions, is averaged. Where there is `where`, bool[batch, positions], the
@@ -30,6 +30,7 @@ Conventions that hold for all of them:
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -56,7 +57,8 @@ from mlgym_jax.core.targets import (
 from mlgym_jax.core.weighted import INSTEAD, LossValues, kept_of, only_kept, over_positions, refuse_weights
 from mlgym_jax.errors import MlgymError, listed, nearest
 from mlgym_jax.losses.dice import DICE, of_pixels, weighted_dice
-from mlgym_jax.losses.ranges import check_ranges, checked_smoothing
+from mlgym_jax.losses.ranges import check_ranges
+from mlgym_jax.losses.smoothing import NOT_SMOOTHED, SMOOTHED, checked_smoothing, smoothed
 from mlgym_jax.optimizers.signatures import (
     by_optax_rules,
     keyword,
@@ -99,14 +101,6 @@ _ZERO_OR_ONE = {"sparsemax_loss"}
 _SHARES = {*DICE, "sigmoid_binary_cross_entropy", "sigmoid_focal_loss"}
 # Distributions that need not add up to 1: of several labels, or on purpose.
 _NOT_NORMALISED = _SHARES | {"generalized_kl_divergence"}
-# Cross entropies, whose targets may be smoothed: over classes, and over the yes and no of each output.
-_SMOOTHED = {
-    "poly_loss_cross_entropy",
-    "safe_softmax_cross_entropy",
-    "softmax_cross_entropy",
-    "softmax_cross_entropy_with_integer_labels",
-}
-_SMOOTHED_BINARY = {"sigmoid_binary_cross_entropy", "sigmoid_focal_loss"}
 # Losses that compare the outputs with each other.
 _OF_CLASSES = {
     "multiclass_hinge_loss",
@@ -146,7 +140,7 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     parameters = plain_parameters(function, leave_out=(first, *arrays, *_LEFT_OUT))
     if "class_weights" in parameters:
         parameters["class_weights"] = parameters["class_weights"].replace(annotation=tuple[float, ...] | None)
-    if name in _SMOOTHED | _SMOOTHED_BINARY:
+    if name in SMOOTHED:
         parameters["label_smoothing"] = keyword("label_smoothing", float, 0.0)
     fixed = {"reduce_fn": None} if "reduce_fn" in found else {}
     call = by_optax_rules(function)
@@ -186,9 +180,10 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
                 scores, inputs[target] = _matched(name, scores, inputs[target], axis)
                 _check_axis(name, scores, axis if "axis" in found or name in _OF_CLASSES else None)
                 if smoothing is not None:
-                    inputs[target] = _smooth(name, scores, inputs[target], smoothing, axis, inputs.get("where"))
                     if name == "softmax_cross_entropy_with_integer_labels":
                         used = by_optax_rules(optax.softmax_cross_entropy)
+                    as_one_hot = functools.partial(_one_hot, name, outputs=scores, axis=axis)
+                    used = smoothed(name, used, target, smoothing, as_one_hot, axis)
                 elif name == "softmax_cross_entropy" and inputs[target].ndim < scores.ndim:
                     used = by_optax_rules(optax.softmax_cross_entropy_with_integer_labels)
             if name in DICE and of_pixels(where, scores):
@@ -206,7 +201,10 @@ def _factory(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
 
         return loss
 
-    return make_factory(name, function, parameters.values(), build)
+    made = make_factory(name, function, parameters.values(), build)
+    if name in NOT_SMOOTHED:
+        made.__doc__ = f"{made.__doc__} Label smoothing is not defined: {NOT_SMOOTHED[name]}."
+    return made
 
 
 def _check_axis(name: str, scores: jax.Array, axis: Any) -> None:
@@ -270,9 +268,11 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
     elif targets.shape == (*outputs.shape, 1):
         targets = targets[..., 0]
     if outputs.shape != targets.shape:
+        alike = targets.ndim > 1 and targets.shape[:-1] in (outputs.shape[:-1], outputs.shape)
+        hint = f"; write num_outputs={targets.shape[-1]} in the model, for as many targets an example" if alike else ""
         raise MlgymError(
             f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
-            f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]"
+            f"it takes targets of the outputs' shape, or [batch] for outputs [batch, 1]{hint}"
         )
     if name in _SIGNS:
         targets = jnp.where(targets.astype(outputs.dtype) > 0, 1, -1)
@@ -285,17 +285,6 @@ def _one_hot(name: str, classes: jax.Array, outputs: jax.Array, axis: Any) -> ja
     if not isinstance(axis, int):
         raise MlgymError(f"loss {name!r}: class numbers are of one axis of classes, found axis={axis}; write axis=-1")
     return jax.nn.one_hot(classes, outputs.shape[axis], dtype=outputs.dtype, axis=axis)
-
-
-def _smooth(name: str, outputs: jax.Array, targets: jax.Array, share: Any, axis: Any, where: Any) -> jax.Array:
-    """Return targets as distributions of which a share is spread evenly over their classes."""
-    share = jnp.asarray(share, outputs.dtype)
-    if name in _SMOOTHED_BINARY:
-        return (1 - share) * targets + share / 2
-    if targets.ndim < outputs.ndim:
-        targets = _one_hot(name, targets, outputs, axis)
-    counted = where if where is not None and where.shape == targets.shape else None
-    return by_optax_rules(optax.smooth_labels)(targets, share, axis=axis, where=counted)
 
 
 def _check_values(

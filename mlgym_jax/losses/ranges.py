@@ -38,19 +38,6 @@ def check_ranges(name: str, given: Mapping[str, Any]) -> None:
             raise ConfigError(f"loss.{key}", f"{wanted} is expected, found {value}{hint}")
 
 
-def checked_smoothing(share: Any) -> Any:
-    """Return how much of each target is spread over the classes, perhaps traced; None for nothing.
-
-    Raises:
-        ConfigError: at `loss.label_smoothing`, a number outside of [0, 1).
-    """
-    if not isinstance(share, int | float):
-        return share
-    if not 0 <= share < 1:
-        raise ConfigError("loss.label_smoothing", f"a number in [0, 1) is expected, found {share}")
-    return share or None
-
-
 def check_class_weights(weights: Any) -> None:
     """Refuse weights of classes that are below 0 or not finite, or of which none is above 0.
 

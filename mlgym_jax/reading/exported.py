@@ -178,7 +178,8 @@ def _program(
         of_weights = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in weights.items()}
         exported = _exported(jax.jit(program), of_weights, both)
     except MlgymError as error:
-        raise MlgymError(f"the model cannot be exported for any number of examples: {error}") from error
+        hint = "; write x.shape[0] in place of len(x)" if "_DimExpr" in str(error) else ""
+        raise MlgymError(f"the model cannot be exported for any number of examples: {error}{hint}") from error
     arrays = members[0].job.table.arrays
     for number in _TRIED:  # code that asks whether the number is odd, say, is answered, and wrong for some
         rows = {name: np.asarray(arrays[name][np.arange(number) % len(arrays[name])]) for name in fields}

@@ -193,10 +193,22 @@ def _told(told: np.ndarray, meaning: Meaning, dataset: Dataset) -> dict[str, np.
     by_class = dict(zip(names, told.T, strict=True))
     if meaning.kind == "labels":
         return by_class
-    labels = dataset.class_names if dataset.class_names and len(dataset.class_names) == told.shape[1] else None
     best, invalid = told.argmax(axis=1), np.isnan(told).any(axis=1)
-    prediction = np.array(labels, object)[best] if labels else best
+    prediction = best if (labels := _labels(dataset, told.shape[1])) is None else labels[best]
     if invalid.any():
         prediction = prediction.astype(object)
         prediction[invalid] = None
     return {PREDICTION: prediction, **by_class}
+
+
+def _labels(dataset: Dataset, number: int) -> np.ndarray | None:
+    """Return the classes as they stood in the data, words, numbers or truth values; None without names."""
+    if not dataset.class_names or len(dataset.class_names) != number:
+        return None
+    names = [str(name) for name in dataset.class_names]
+    dtype = np.dtype(dataset.class_dtype or object)
+    read = {"b": {"False": False, "True": True}.__getitem__, "i": int, "u": int, "f": float}.get(dtype.kind, str)
+    try:
+        return np.array([read(name) for name in names], dtype)
+    except (KeyError, ValueError, OverflowError):  # of other names, such as merged ones
+        return np.array(names, object)

@@ -14,7 +14,7 @@ from mlgym_jax.components.tree import Node
 from mlgym_jax.core.inputs import INPUTS, fields_of
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.data.bag_of_words import text_columns
-from mlgym_jax.data.columns import is_frame
+from mlgym_jax.data.columns import is_frame, of_arrow
 from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import MlgymError, described, listed
 from mlgym_jax.reading.frames import columns_of, to_frame
@@ -95,7 +95,7 @@ def predicted(
     def one(part: Any) -> Any:
         fills_in = functools.partial(may_miss, job)
         new_texts: dict[str, list[str]] = {name: [] for name in text_columns(job.components.get("encoding"))}
-        part = _one_column(part, dataset, new_texts)
+        part = _one_column(of_arrow(part), dataset, new_texts)
         given = columns_of(part, dataset, trained_on, fills_in, new_texts) if is_frame(part) else part
         arrays = as_trained_on(given, trained_on, is_encoded="encoding" in job.components)
         run = again(new_texts) if any(new_texts.values()) else compiled
@@ -194,6 +194,7 @@ def _array(given: Any, wanted: np.ndarray) -> np.ndarray:
         if array.size == 0 and array.dtype == object:
             return array.astype(wanted.dtype)
         raise MlgymError(f"inputs: numbers are expected ({wanted.dtype}), found {array.dtype}: {described(given)}")
+    array = array.astype(array.dtype.newbyteorder("="), copy=False)
     floats = np.issubdtype(wanted.dtype, np.floating)
     return array.astype(wanted.dtype) if floats and array.dtype.kind in "biu" else array
 

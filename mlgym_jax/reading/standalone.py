@@ -44,13 +44,30 @@ def read(path):
         return list(csv.DictReader(file))
 
 
+def by_path(inputs):
+    """Return several inputs, dicts and tuples that may be nested, by the names that model.json has, `inputs.image`."""
+    found = {}
+
+    def walk(path, part):
+        if isinstance(part, tuple) or hasattr(part, "items"):
+            for name, inner in enumerate(part) if isinstance(part, tuple) else part.items():
+                walk(f"{path}.{name}" if path else str(name), inner)
+        else:
+            found[path] = part
+
+    walk("", inputs)
+    return {name if name in MODEL["inputs"] else f"inputs.{name}": part for name, part in found.items()}
+
+
 def predict(inputs, batch_size=1024):
     """Return the outputs for one array of inputs, or for several by their names: an array, or arrays by their names.
 
     A table may also be columns by their names, or rows of strings. Of a model of tokens, `TOKENIZER.encode` makes them.
     """
     inputs, texts = WORDS.numbers(inputs, MODEL)
-    several = inputs if list(MODEL["inputs"]) != ["inputs"] else {"inputs": inputs}
+    several = by_path(inputs) if list(MODEL["inputs"]) != ["inputs"] else {"inputs": inputs}
+    if missing := [name for name in MODEL["inputs"] if name not in several]:
+        raise SystemExit(f"inputs: expected {list(MODEL['inputs'])}, found {list(several)} without {missing[0]!r}")
     given = {name: np.asarray(several[name]) for name in MODEL["inputs"]}
     fields = {name: array.astype(FIELDS[name].dtype, casting="same_kind") for name, array in given.items()}
     for name, entry in MODEL["inputs"].items():

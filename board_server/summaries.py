@@ -1,7 +1,7 @@
 """What the list shows of runs besides their status, made of whole logs behind its back: it waits for none of them.
 
-One thread reads one log after the other, the newest first; one that is read to answer somebody is not read twice. What a
-log said when it was read last stands until it was read again; what is read of a log that ended is kept for later
+One thread reads one log after the other, the newest first; what is read to answer somebody is not read once more. What
+a log said when it was read last stands until it was read again; what is read of a log that ended is kept for later
 (`mlgym_jax.events.run_summary`).
 """
 

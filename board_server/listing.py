@@ -54,17 +54,20 @@ class Listing:
             self._look(name)
         return self._list()
 
-    async def look(self) -> list[dict[str, Any]]:
+    async def look(self, *, summarise: bool = True) -> list[dict[str, Any]]:
         """Return what `summaries` does, but wait for no run whose files do not answer; it stands as it did.
 
         A run that has not changed is the same object as before, and so is the list if none has.
+
+        Args:
+            summarise: whether logs are read for what stands in their middle.
         """
         with ASKED:  # each of thousands of calls would wait for a thread that reads a log
             self._take_names(await self._store.looking.do(self._store.entries))
             await self._rounds.go(self._names)
         listed = self._list()
         self._complain()
-        return self._list() if await self._summaries.catch_up() else listed
+        return self._list() if summarise and await self._summaries.catch_up() else listed
 
     def not_shown(self) -> tuple[int, list[dict[str, str]]]:
         """Return how many folders look like runs and are not in the list, and of some their names and why."""

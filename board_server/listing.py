@@ -6,10 +6,11 @@ import logging
 import os
 import stat
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from board_server.file_work import Rounds
+from board_server.precedence import ASKED
 from board_server.run import Run, is_inside
 from board_server.store import Store
 from board_server.summaries import Summaries
@@ -39,7 +40,9 @@ class Listing:
         self._read: dict[str, tuple[Key, dict[str, Any]]] = {}
         self._rows: dict[str, dict[str, Any]] = {}
         self._said: dict[str, tuple[Key, dict[str, Any]]] = {}
-        self._summaries = Summaries(store.folder)
+        self._summaries = Summaries(store)
+        self._whole: dict[str, tuple[dict[str, Any], Mapping[str, Any], bool, dict[str, Any]]] = {}  # and what of
+        self._listed: list[dict[str, Any]] = []
         self._seen: dict[str, tuple[Key, float, bool]] = {}  # since when, and whether it changed then
         self._hidden: dict[str, str] = {}  # names of folders that hold a log and are not shown -> why
         self._complained_of: set[str] = set()
@@ -49,15 +52,22 @@ class Listing:
         self._take_names(self._store.entries())
         for name in self._names:
             self._look(name)
-        return self._listed()
+        return self._list()
 
-    async def look(self) -> list[dict[str, Any]]:
-        """Return what `summaries` does, but wait for no run whose files do not answer; it stands as it did."""
-        self._take_names(await self._store.looking.do(self._store.entries))
-        await self._rounds.go(self._names)
-        listed = self._listed()
+    async def look(self, *, summarise: bool = True) -> list[dict[str, Any]]:
+        """Return what `summaries` does, but wait for no run whose files do not answer; it stands as it did.
+
+        A run that has not changed is the same object as before, and so is the list if none has.
+
+        Args:
+            summarise: whether logs are read for what stands in their middle.
+        """
+        with ASKED:  # each of thousands of calls would wait for a thread that reads a log
+            self._take_names(await self._store.looking.do(self._store.entries))
+            await self._rounds.go(self._names)
+        listed = self._list()
         self._complain()
-        return self._listed() if await self._summaries.catch_up() else listed
+        return self._list() if summarise and await self._summaries.catch_up() else listed
 
     def not_shown(self) -> tuple[int, list[dict[str, str]]]:
         """Return how many folders look like runs and are not in the list, and of some their names and why."""
@@ -79,18 +89,28 @@ class Listing:
     def _take_names(self, names: dict[str, bool]) -> None:
         self._names = names
         for known in (self._read, self._rows, self._seen, self._hidden, self._said):
-            for name in [name for name in list(known) if name not in names]:
-                known.pop(name, None)
+            if not known.keys() <= names.keys():
+                for name in known.keys() - names.keys():
+                    known.pop(name, None)
         self._summaries.forget(names)
 
-    def _listed(self) -> list[dict[str, Any]]:
-        listed = []
+    def _list(self) -> list[dict[str, Any]]:
+        before, self._whole, num_kept = self._whole, {}, 0
         for name in self._names:
             row, read = self._rows.get(name), self._read.get(name)
-            if row is not None:
-                summary, is_newest = self._summaries.of(name, read[0] if read else None)
-                listed.append(run_row(name, summary, is_newest=is_newest, **row))  # the row knows what is lost
-        return sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
+            if row is None:
+                continue
+            summary, is_newest = self._summaries.of(name, read[0] if read else None)
+            known = before.get(name)
+            if known is not None and known[0] is row and known[1] is summary and known[2] == is_newest:
+                num_kept += 1
+            else:  # the row knows what is lost
+                known = row, summary, is_newest, run_row(name, summary, is_newest=is_newest, **row)
+            self._whole[name] = known
+        if num_kept != len(self._whole) or num_kept != len(before):
+            listed = [whole for *_, whole in self._whole.values()]
+            self._listed = sorted(listed, key=lambda run: (run["started_ms"] or 0, run["grid_search_id"]), reverse=True)
+        return self._listed
 
     def _look(self, name: str) -> None:
         """Bring what is known of a folder up to date."""
@@ -116,7 +136,7 @@ class Listing:
         """
         folder = f"{self._store.folder}/{name}"
         path = f"{folder}/{layout.LOG}"
-        if not layout.is_id(name):
+        if name not in self._read and not layout.is_id(name):
             return None, f"its name is no id: {layout.ID_RULE}" if os.path.isfile(path) else None
         try:
             status = os.lstat(path)
@@ -139,18 +159,23 @@ class Listing:
             return {**facts, "said": self._said_of(name)}, None
         if not stat.S_ISREG(status.st_mode):
             return None, "its log is no file"
-        key, known = key_of(status), self._read.get(name)
-        facts = known[1] if known and known[0] == key else _facts(path, status.st_size)
-        self._read[name] = key, facts
+        key, known, before = key_of(status), self._read.get(name), self._rows.get(name)
+        if known is None or known[0] != key:
+            known, before = (key, _facts(path, status.st_size)), None
+            self._read[name] = known
+        stands, said = known[1]["status"], self._said_of(name)
+        if stands == "RUNNING" and self._is_lost(name, status, published):
+            stands = "LOST"
+        if before and (before["status"], before["published"], before["said"]) == (stands, published, said):
+            return before, None
         row = {
-            **facts,
+            **known[1],
+            "status": stands,
             "published": published,
             "modified_ms": status.st_mtime_ns // 1_000_000,
             "num_bytes": status.st_size,
-            "said": self._said_of(name),
+            "said": said,
         }
-        if row["status"] == "RUNNING" and self._is_lost(name, status, published):
-            row["status"] = "LOST"
         return row, None
 
     def _said_of(self, name: str) -> dict[str, Any]:

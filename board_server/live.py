@@ -20,6 +20,8 @@ from board_server.errors import Conflict, RequestError, TryLater, WrongRequest
 from board_server.run import Run
 from board_server.run_log import Cursor
 from mlgym_jax.events import decode
+from mlgym_jax.events.fast_lines import is_plain_result
+from mlgym_jax.events.projection import LARGEST
 from mlgym_jax.events.values import TOO_MANY, has_too_many_values, readable
 
 Send = Callable[[str], Awaitable[None]]
@@ -235,11 +237,12 @@ def receive(run: Run, frame: bytes | str | None, *, look: bool = True) -> tuple[
     if not items:
         head = run.log.head
         return {"ack": head.event_id - 1, "bytes": head.offset, "crc32": run.log.crc32()}, 0
-    passed_over = [item for item in items if item.event_id < run.num_events]
+    expected = run.num_events
+    passed_over = [item for item in items if item.event_id < expected]
     if passed_over and run.is_published:  # what a local process writes nobody else can
         _compare(run, passed_over)
     lines: list[bytes] = []
-    expected, wrong, gap = run.num_events, None, None
+    wrong, gap = None, None
     for item in items:
         if item.event_id < expected:
             continue
@@ -283,7 +286,7 @@ def _compare(run: Run, items: Sequence[_Published]) -> None:
             first = item.event_id
             if not held or first >= run.log.head.event_id:
                 raise TryLater(f"the board still counts the log of {run.run_id!r}")
-        line = _one_line(item)
+        line = _one_line(bytes(item.data))
         # A local log's damaged lines go out as events of this type.
         if held[item.event_id - first].strip() != line and b'"line_left_out"' not in line[:64]:
             error = Conflict(
@@ -294,8 +297,7 @@ def _compare(run: Run, items: Sequence[_Published]) -> None:
             raise error
 
 
-def _one_line(item: _Published) -> bytes:
-    line = bytes(item.data)
+def _one_line(line: bytes) -> bytes:
     return msgspec.json.format(line, indent=-1) if b"\n" in line or b"\r" in line else line
 
 
@@ -317,9 +319,12 @@ def _line(item: _Published) -> bytes:
     Raises:
         WrongRequest: it is no event.
     """
-    if has_too_many_values(bytes(item.data)):
+    line = bytes(item.data)
+    if has_too_many_values(line):
         raise WrongRequest(f"event {item.event_id}: too many values: {TOO_MANY}")
-    line = _one_line(item)
+    line = _one_line(line)
+    if is_plain_result(line):
+        return line
     try:
         event = decode(line)
     except ValueError as error:
@@ -327,7 +332,7 @@ def _line(item: _Published) -> bytes:
     for name, kind, words in _FIELDS:
         if type(event.get(name)) is not kind:
             raise WrongRequest(f"event {item.event_id}: {name} must be {words}; an event is {_EVENT}")
-    if abs(event["creation_ts"]) > 2**53:
+    if abs(event["creation_ts"]) > LARGEST:
         raise WrongRequest(f"event {item.event_id}: creation_ts must be unix milliseconds; an event is {_EVENT}")
     return line
 

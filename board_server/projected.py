@@ -12,7 +12,7 @@ from board_server.file_work import Lane
 from board_server.precedence import ASKED
 from board_server.run_log import Cursor, RunLog
 from mlgym_jax.events import ExperimentView, RunView, apply_lines
-from mlgym_jax.events.values import readable
+from mlgym_jax.events.values import all_readable
 
 Found = TypeVar("Found")
 
@@ -78,9 +78,19 @@ class Projected:
     def is_loaded(self) -> bool:
         return self._cursor.offset > 0
 
+    @property
+    def is_begun(self) -> bool:
+        """Whether the view is there, in part at least, or about to be made."""
+        return self.is_in_use or self.is_loaded
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether somebody reads it, or waits for it."""
+        return self._lock.locked() or self._num_asked > 0
+
     async def warm(self) -> None:
         """Bring the view up to date though nobody asks for it, when nobody waits for another one."""
-        await self._lane.do(self._read_alone, lambda *_: None)
+        await self._lane.do(self.read_here, lambda *_: None)
 
     async def read(self, make: Callable[[RunView, Columns, int], Found], *, at_once: bool = True) -> Found:
         """Return what `make` makes of the view of all that the log holds now; nothing changes it meanwhile.
@@ -109,11 +119,12 @@ class Projected:
         with ASKED:
             self._is_asked = True
             try:
-                return self._read_alone(make)
+                return self.read_here(make)
             finally:
                 self._is_asked = False
 
-    def _read_alone(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+    def read_here(self, make: Callable[[RunView, Columns, int], Found]) -> Found:
+        """Return what `read` does, in this thread; it rests while others are waited for."""
         with self._lock:
             return self._read(make)
 
@@ -125,7 +136,7 @@ class Projected:
             lines, cursor = self._log.read(self._cursor, max_bytes=_BLOCK_BYTES)
             if not lines:
                 break
-            apply_lines(self._view, map(readable, lines))
+            apply_lines(self._view, all_readable(lines))
             self._cursor = cursor
         return self._made(make)
 

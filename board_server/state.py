@@ -26,6 +26,7 @@ from board_server.store import Store
 
 _LOG = logging.getLogger("board_server")
 _FOLLOW_SECONDS = 0.1
+_WARM_AFTER_SECONDS = 0.2
 _WARMED_BYTES = 1 << 30
 _METHODS = ("GET", "HEAD", "OPTIONS", "PUT", "POST", "DELETE")
 
@@ -72,6 +73,7 @@ class Board:
         self.num_sockets = 0
         self._listing_lock = asyncio.Lock()
         self._rows: list[dict[str, Any]] = []
+        self._encoded: dict[str, tuple[dict[str, Any], bytes]] = {}  # of all runs that are not deleted, and their rows
         self._listed_at = -math.inf
         self._written: dict[str, bytes] = {}  # of each run that is not deleted its row as JSON, in the list's order
         self._make_metrics()
@@ -86,14 +88,22 @@ class Board:
         await self._look(max_age_seconds)
         return self._rows
 
-    async def _look(self, max_age_seconds: float) -> None:
+    async def _look(self, max_age_seconds: float, *, summarise: bool = True) -> None:
         asked = time.monotonic()
         async with self._listing_lock:
             if self._listed_at < asked - max_age_seconds:
                 self._listed_at = time.monotonic()
-                self._rows = await self.listing.look()
-                there = [row for row in self._rows if not row["deleted"]]
-                self._written = {row["grid_search_id"]: msgspec.json.encode(row) for row in there}
+                rows = await self.listing.look(summarise=summarise)
+                if rows is not self._rows:
+                    self._rows, self._written = rows, self._encode(rows)
+
+    def _encode(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
+        before, self._encoded = self._encoded, {}
+        for row in rows:
+            if not row["deleted"]:
+                known = before.get(run_id := row["grid_search_id"])
+                self._encoded[run_id] = known if known and known[0] is row else (row, msgspec.json.encode(row))
+        return {run_id: data for run_id, (_, data) in self._encoded.items()}
 
     async def overview(self, *, max_age_seconds: float = 0.0) -> Overview:
         """Return these summaries and which folders are not shown."""
@@ -131,11 +141,14 @@ class Board:
 
     async def _warm(self) -> None:
         """Read the newest run, which is what people open a board for, before they ask."""
-        with contextlib.suppress(RequestError, OSError, LookupError):
-            newest = msgspec.json.decode(await self.listed())[0]
-            if newest["bytes"] <= _WARMED_BYTES:
+        await self.pause(_WARM_AFTER_SECONDS)  # who asks at once has it faster alone
+        with contextlib.suppress(RequestError, OSError):
+            await self._look(0.0, summarise=False)  # or the newest would be read for its summary, too
+            newest = next((row for row in self._rows if not row["deleted"]), None)
+            if newest is not None and newest["bytes"] <= _WARMED_BYTES:
                 run = await self.store.opened(newest["grid_search_id"])
                 await self.store.projecting(run).warm()
+                await self.rows()  # whose summary is made of it
 
     async def _follow(self) -> None:
         """Look at the logs of runs that somebody waits for, ten times a second, until the server ends."""

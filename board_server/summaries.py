@@ -1,7 +1,8 @@
 """What the list shows of runs besides their status, made of whole logs behind its back: it waits for none of them.
 
-One thread reads one log after the other, the newest first. What a log said when it was read last stands until it was
-read again; what is read of a log that ended is kept for later (`mlgym_jax.events.run_summary`).
+One thread reads one log after the other, the newest first; what is read to answer somebody is not read once more. What
+a log said when it was read last stands until it was read again; what is read of a log that ended is kept for later
+(`mlgym_jax.events.run_summary`).
 """
 
 from __future__ import annotations
@@ -18,10 +19,11 @@ import msgspec
 
 from board_server.file_work import Lane
 from board_server.precedence import ASKED
+from board_server.store import Store
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import RunView, apply_lines, layout, run_summary
 from mlgym_jax.events.run_summary import EMPTY, Key
-from mlgym_jax.events.values import MAX_LINE_BYTES, readable
+from mlgym_jax.events.values import MAX_LINE_BYTES, all_readable
 
 _BLOCK_BYTES = 1 << 20
 _END_BYTES = 1 << 10  # by which a log is known again
@@ -31,6 +33,7 @@ _MAX_GROWING = 16  # logs whose views are kept in memory, so that only what is n
 _AT_ONCE = 32  # of them before it is looked for newer ones
 _FEW = 50  # of so many new ones an answer waits a moment
 _MOMENT_SECONDS = 0.1
+_GOING_ON = ("RUNNING", "INIT")
 
 
 class _Growing:
@@ -55,8 +58,8 @@ class _Growing:
 class Summaries:
     """Summaries of the runs of a folder, as they were read last."""
 
-    def __init__(self, folder: str):
-        self._folder = folder
+    def __init__(self, store: Store):
+        self._store = store
         self._known: dict[str, tuple[Key, dict[str, Any]]] = {}
         self._wanted: dict[str, Key] = {}  # whose log is another one by now
         self._not_before: dict[str, float] = {}
@@ -76,10 +79,11 @@ class Summaries:
 
     def forget(self, names: Iterable[str]) -> None:
         """Forget all runs but these."""
-        there = set(names)
+        there = names if isinstance(names, Mapping) else dict.fromkeys(names)
         for held in (self._known, self._wanted, self._not_before, self._growing):
-            for name in [name for name in list(held) if name not in there]:
-                held.pop(name, None)
+            if not held.keys() <= there.keys():
+                for name in held.keys() - there.keys():
+                    held.pop(name, None)
 
     async def catch_up(self) -> bool:
         """Let a thread read what is wanted, and wait a moment where that is not much; return whether any came of it."""
@@ -101,16 +105,23 @@ class Summaries:
         """Read what is wanted; runs in a thread, at most half of the time."""
         while ready := self._ready():
             for name in ready:
-                self._wanted.pop(name, None)
+                wanted = self._wanted.pop(name, None)
+                if wanted is None:
+                    continue  # the run is gone
                 began = time.monotonic()
                 self._at = name, began
+                pause = _AGAIN_FACTOR
                 with contextlib.suppress(OSError, MlgymError):
-                    key, found = self._read(os.path.join(self._folder, name), name)
-                    # Written once, as the list is written again whenever a run has changed.
-                    sparkline = msgspec.Raw(msgspec.json.encode(found["sparkline"]))
-                    self._known[name] = key, {**found, "sparkline": sparkline}
+                    read = self._read(os.path.join(self._store.folder, name), name)
+                    if read is None:
+                        self._wanted.setdefault(name, wanted)
+                        pause = 0
+                    else:
+                        # Written once, as the list is written again whenever a run has changed.
+                        sparkline = msgspec.Raw(msgspec.json.encode(read[1]["sparkline"]))
+                        self._known[name] = read[0], {**read[1], "sparkline": sparkline}
                 took = time.monotonic() - began
-                self._not_before[name] = time.monotonic() + _AGAIN_FACTOR * took
+                self._not_before[name] = time.monotonic() + max(pause * took, _MOMENT_SECONDS)
                 if name in self._stuck:
                     self._stuck.discard(name)
                     return
@@ -123,35 +134,52 @@ class Summaries:
         wanted = [name for name in list(self._wanted) if name not in self._stuck]
         return sorted((name for name in wanted if self._not_before.get(name, 0.0) <= now), reverse=True)[:_AT_ONCE]
 
-    def _read(self, run_dir: str, name: str) -> tuple[Key, dict[str, Any]]:
+    def _read(self, run_dir: str, name: str) -> tuple[Key, dict[str, Any]] | None:
+        """Return a summary and by what its log is known; None while that log is read for somebody."""
         path = os.path.join(run_dir, layout.LOG)
         status = os.stat(path)
         key = run_summary.key_of(status)
         if name not in self._growing and (kept := run_summary.kept(run_dir, key)) is not None:
             return key, kept
-        growing = self._growing.pop(name, None)
-        with open(path, "rb", buffering=0) as file:
-            if growing is None or not growing.goes_on(file.fileno()):
-                growing = _Growing()
-            self._take_in(file.fileno(), growing, status.st_size)
-        found = {**run_summary.summarise(growing.view), "owner": run_summary.owner(run_dir)}
-        if growing.view.status in ("RUNNING", "INIT"):
-            self._growing[name] = growing
-            while len(self._growing) > _MAX_GROWING:
-                self._growing.popitem(last=False)
+        growing, run = self._growing.pop(name, None), self._store.known(name)
+        if run is not None and run.projected.is_begun:
+            if run.projected.is_in_use:
+                return None
+            run.log.refresh(wait=True)
+            found = run.projected.read_here(lambda view, *_: run_summary.summarise(view))
         else:
+            with open(path, "rb", buffering=0) as file:
+                if growing is None or not growing.goes_on(file.fileno()):
+                    growing = _Growing()
+                if not self._take_in(file.fileno(), growing, status.st_size, name):
+                    return None
+            found = run_summary.summarise(growing.view)
+            if found["status"] in _GOING_ON:
+                self._growing[name] = growing
+                while len(self._growing) > _MAX_GROWING:
+                    self._growing.popitem(last=False)
+        found["owner"] = run_summary.owner(run_dir)
+        if found["status"] not in _GOING_ON:
             run_summary.keep(run_dir, key, found)
         return key, found
 
-    def _take_in(self, fd: int, growing: _Growing, size: int) -> None:
-        """Bring a view up to date with the whole lines of the log's first `size` bytes."""
+    def _take_in(self, fd: int, growing: _Growing, size: int, name: str) -> bool:
+        """Bring a view up to date with the whole lines of the log's first `size` bytes.
+
+        Returns:
+            Whether it did; it stops when the log is read for somebody meanwhile.
+        """
         rest, at = b"", growing.offset
         while at < size and (block := os.pread(fd, min(_BLOCK_BYTES, size - at), at)):
             self._at = self._at and (self._at[0], time.monotonic())
             ASKED.give_way()
+            run = self._store.known(name)
+            if run is not None and run.projected.is_begun:
+                return False
             at += len(block)
             *lines, rest = (rest + block).split(b"\n")
-            apply_lines(growing.view, map(readable, lines))
+            apply_lines(growing.view, all_readable(lines))
             if len(rest) > MAX_LINE_BYTES:
                 break  # no log of ours: what follows is not looked at
         growing.read_to(fd, at - len(rest))
+        return True

@@ -36,7 +36,7 @@ def read(projected, how):
 def test_what_nobody_asked_for_rests_until_nobody_waits(projected, looks):
     ASKED.__enter__()
     looks["at"][3] = ASKED.__exit__
-    assert read(projected, "_read_alone") == RUN
+    assert read(projected, "read_here") == RUN
     assert looks["number"] == 3
 
 
@@ -49,4 +49,4 @@ def test_what_is_asked_for_does_not_rest_though_who_asked_has_left(projected, lo
 def test_it_goes_on_after_a_while(projected, monkeypatch):
     monkeypatch.setattr(precedence, "_PATIENCE_SECONDS", 0.0)
     with ASKED:
-        assert read(projected, "_read_alone") == RUN
+        assert read(projected, "read_here") == RUN

@@ -214,6 +214,7 @@ def test_names_with_markup_are_text_and_strange_runs_are_shown(open_tab):
     page.get_by_role("group", name="Chart of val/loss").wait_for()
     page = tab.show("runs/nowhere")
     page.get_by_role("heading", name="This run is not in the store").wait_for()
+    page.get_by_role("status").filter(has_text="no such run").wait_for()
     assert page.evaluate("document.querySelectorAll('#page img, #page script').length") == 0
     assert page.title().endswith("mlgym board")
 

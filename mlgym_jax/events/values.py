@@ -11,6 +11,8 @@ Synopsis:
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+
 MAX_VALUES = 1 << 20
 MAX_NESTED = 1 << 16  # lists, objects and fields of objects, which cost more
 MAX_LINE_BYTES = 1 << 25  # what is longer is damaged
@@ -38,6 +40,11 @@ def readable(line: bytes) -> bytes:
     if len(line) > MAX_LINE_BYTES:
         return b"too long"
     return b"too many values" if has_too_many_values(line) else line
+
+
+def all_readable(lines: Sequence[bytes]) -> Iterable[bytes]:
+    """Return what `readable` makes of each line; short ones, which nearly all are, cost next to nothing."""
+    return lines if max(map(len, lines), default=0) <= MAX_NESTED else map(readable, lines)
 
 
 def _fits(line: bytes) -> bool:

@@ -20,6 +20,12 @@ export interface LiveOptions {
 
 /** `answers`: it does, so that an attempt which failed may go on; `retry`: nothing is known. */
 export type Verdict = "answers" | "retry" | "denied" | "gone";
+
+/** What a request says that failed. */
+export function verdictOf({ status }: { status?: number }): Exclude<Verdict, "answers"> {
+  return status === 401 || status === 403 ? "denied" : status === 404 ? "gone" : "retry";
+}
+
 const REPLACED = 4000; // the code by which a board ends a subscription to a log that it has no more
 const REFUSED_MS = 10_000;
 const SILENT_MS = 60_000; // a board speaks at least every 25 s, so a connection that is silent for so long is dead

@@ -6,7 +6,7 @@ import { Curves } from "./curve";
 import { lastEpoch } from "./epoch_ranges";
 import { parseJson } from "./json";
 import type { Lines } from "./lines";
-import { type Connection, LiveSocket } from "./live";
+import { type Connection, LiveSocket, verdictOf } from "./live";
 import { addPulse, type Pulse } from "./pulses";
 import { applyEvent } from "./reducer";
 import { experimentsOf, fromDetail, type Run } from "./run_state";
@@ -17,7 +17,7 @@ import {
   encode,
   type Frame,
   getJson,
-  RequestError,
+  type RequestError,
   type RunDetail,
   request,
 } from "./wire";
@@ -61,6 +61,7 @@ export class RunStore {
   constructor(id: string, among = 1) {
     this.id = id;
     this.among = among;
+    connection.value = { state: "connecting", retryAt: null };
     this.settled = this.load();
   }
 
@@ -100,8 +101,10 @@ export class RunStore {
     } catch (error) {
       if (this.closed) return;
       this.error.value = error as Error;
-      const status = error instanceof RequestError ? error.status : -1;
-      if (status === 0 || status === 404)
+      const { status } = error as RequestError;
+      const state = verdictOf({ status });
+      connection.value = { state: state === "retry" ? "offline" : state, retryAt: null };
+      if (status === 0 || state === "gone")
         setTimeout(() => !this.closed && this.load(), status ? RETRY_MS : 2000);
     }
   }
@@ -114,15 +117,7 @@ export class RunStore {
       onState: (state, retryMs) => {
         connection.value = { state, retryAt: retryMs === null ? null : Date.now() + retryMs };
       },
-      diagnose: async () => {
-        try {
-          await getJson(this.path);
-          return "answers";
-        } catch (error) {
-          const status = (error as RequestError).status;
-          return status === 401 || status === 403 ? "denied" : status === 404 ? "gone" : "retry";
-        }
-      },
+      diagnose: () => getJson(this.path).then(() => "answers", verdictOf),
     });
   }
 

@@ -2,7 +2,7 @@
 
 import { signal } from "@preact/signals";
 import { useEffect } from "preact/hooks";
-import { type Connection, LiveSocket } from "./live";
+import { type Connection, LiveSocket, verdictOf } from "./live";
 import { getJson, type RequestError, type RunRow } from "./wire";
 
 export const runsConnection = signal<{ state: Connection; retryAt: number | null }>({
@@ -40,8 +40,8 @@ export function useRuns(): RunRow[] | null {
           overview.value = await getJson<Overview>("grid_searches?not_shown=1");
           return "answers";
         } catch (error) {
-          const { status } = error as RequestError;
-          return status === 401 || status === 403 ? "denied" : "retry";
+          const verdict = verdictOf(error as RequestError);
+          return verdict === "gone" ? "retry" : verdict;
         }
       },
     });

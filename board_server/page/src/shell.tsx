@@ -104,7 +104,7 @@ const WORDS = {
   offline: "not connected",
   barred: "not live: your proxy passes no WebSockets",
   denied: "sign in needed",
-  gone: "run is gone",
+  gone: "no such run",
 } as const;
 
 function ConnectionState() {

@@ -114,6 +114,10 @@ describe("lists and what is None", () => {
   });
 });
 
+it("more than there are may be asked for", () => {
+  expect(rule("top 99999999999 by f1").top).toBe(99_999_999_999);
+});
+
 describe("errors", () => {
   it.each([
     ["", 0, "begins with"],

@@ -7,39 +7,26 @@ Synopsis:
 
 from __future__ import annotations
 
-import collections
-import csv as csv_module
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from decimal import Decimal
-from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.column_codes import LEADING_ZERO, warn_of_codes
+from mlgym_jax.data.csv_rows import Rows, read_rows
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features, date_of
 from mlgym_jax.data.fields import WHERE, beyond_float32, checked_fields, no_weights
-from mlgym_jax.data.npz_files import Task, file_at, unreadable
+from mlgym_jax.data.npz_files import Task, file_at
 from mlgym_jax.data.number_checks import check_digits
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 _WHOLE = re.compile(r"(0|-?[1-9]\d*)$")
 MISSING = {"", "na", "n/a", "nan", "null", "none", "?", "-"}
-
-
-class _Rows(NamedTuple):
-    """The rows of one file, with the line that each begins at."""
-
-    path: Path
-    rows: list[list[str]]
-    lines: list[int]
-
-    def place(self, row: int, column: str) -> str:
-        return f"{self.path}, line {self.lines[row]}, column {column!r}"
 
 
 @register("dataset", "csv")
@@ -98,9 +85,9 @@ def csv(
     if len(delimiter) != 1 or delimiter in '"\r\n':
         raise ConfigError("dataset.delimiter", f"found {delimiter!r}; it is one character, such as ',', ';' or '\\t'")
     names: list[str] = []
-    files: dict[str, _Rows] = {}
+    files: dict[str, Rows] = {}
     for split, (parameter, file) in named.items():
-        own_names, files[split] = _read(file_at(str(file), parameter), parameter, delimiter, header)
+        own_names, files[split] = read_rows(file_at(str(file), parameter), parameter, delimiter, header)
         names = names or own_names
         if own_names != names:
             raise ConfigError(
@@ -171,7 +158,7 @@ def _dtype_of(names: Iterable[str]) -> str | None:
     return "bool" if {*names} <= {"False", "True"} else None
 
 
-def _with_points(texts: Sequence[str], file: _Rows, name: str) -> list[str]:
+def _with_points(texts: Sequence[str], file: Rows, name: str) -> list[str]:
     """Return numbers with a decimal comma as with a point, and other texts as they are."""
     for row, text in enumerate(texts):
         if "." in text and number_of(text) is not None:
@@ -182,47 +169,6 @@ def _with_points(texts: Sequence[str], file: _Rows, name: str) -> list[str]:
             )
     pointed = [text.replace(",", ".", 1) for text in texts]
     return [one if number_of(one) is not None else text for one, text in zip(pointed, texts, strict=True)]
-
-
-def _read(path: Path, parameter: str, delimiter: str, header: bool) -> tuple[list[str], _Rows]:
-    rows: list[list[str]] = []
-    lines: list[int] = []
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv_module.reader(file, delimiter=delimiter, strict=True)
-            before = 0
-            for row in reader:
-                if row and row != [""]:  # an empty line is no row
-                    rows.append(row)
-                    lines.append(before + 1)
-                before = reader.line_num
-    except csv_module.Error as error:
-        raise ConfigError(f"dataset.{parameter}", f"{path}, line {before + 1}: {error}") from None
-    except UnicodeDecodeError as error:
-        raise unreadable(path, ValueError(f"it is not UTF-8 ({error}); save it as UTF-8"), parameter) from None
-    except OSError as error:
-        raise unreadable(path, error, parameter) from None
-    width = len(rows[0]) if rows else 0
-    for row, line in zip(rows, lines, strict=True):
-        if len(row) != width:
-            hint = f"; is {delimiter!r} the delimiter?" if width == 1 else ""
-            if width == 1 and (other := next((mark for mark in ";\t|" if mark in rows[0][0]), None)):
-                hint = f", as {other!r} delimits it: delimiter={other!r}"
-            raise ConfigError(
-                f"dataset.{parameter}",
-                f"{path}, line {line}: found {len(row)} fields, the first line has {width}{hint}",
-            )
-    names = [name.strip() for name in rows[0]] if header and rows else [str(number) for number in range(width)]
-    twice = [name for name, times in collections.Counter(names).items() if times > 1]
-    if twice:
-        raise ConfigError(f"dataset.{parameter}", f"{path}, line {lines[0]}: two columns are named {twice[0]!r}")
-    lines_read = len(lines)
-    if header:
-        rows, lines = rows[1:], lines[1:]
-    if not rows:
-        found = "has no rows below its header" if lines_read else "is empty"
-        raise ConfigError(f"dataset.{parameter}", f"{path} {found}")
-    return names, _Rows(path, rows, lines)
 
 
 def chosen_columns(
@@ -264,7 +210,7 @@ def number_of(text: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _numbers(texts: Sequence[str], file: _Rows, name: str, is_target: bool) -> np.ndarray:
+def _numbers(texts: Sequence[str], file: Rows, name: str, is_target: bool) -> np.ndarray:
     """Return float64[rows], NaN where a value is missing."""
     values = [number_of(text) for text in texts]
     words = (
@@ -284,7 +230,7 @@ def _numbers(texts: Sequence[str], file: _Rows, name: str, is_target: bool) -> n
     return found
 
 
-def _dates(texts: Sequence[str], file: _Rows, name: str) -> np.ndarray:
+def _dates(texts: Sequence[str], file: Rows, name: str) -> np.ndarray:
     """Return datetime64[us] [rows], NaT where a value is missing; a time zone is taken into account."""
     found = np.full(len(texts), np.datetime64("NaT", "us"))
     for row, text in enumerate(texts):
@@ -332,7 +278,7 @@ def category_name(value: Any) -> str:
 
 
 def _complete(
-    table: np.ndarray, file: _Rows, columns: Sequence[str], names: Sequence[str], missing: str, num_inputs: int
+    table: np.ndarray, file: Rows, columns: Sequence[str], names: Sequence[str], missing: str, num_inputs: int
 ) -> np.ndarray:
     """Return bool[rows], which rows stay: those that miss no value, or none besides the inputs, which come first."""
     absent = np.isnan(table)

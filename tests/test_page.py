@@ -315,13 +315,13 @@ def test_no_address_blanks_the_page(open_tab, parameters, tab_name):
 def test_the_page_is_small_and_names_no_other_place():
     if not (STATIC / "index.html").exists():
         lacking("the page is not built; `make page` builds it")
-    files = [*(STATIC / "assets").glob("*.js"), *(STATIC / "assets").glob("*.css")]
+    files = [*(STATIC / "assets").rglob("*.js"), *(STATIC / "assets").rglob("*.css")]
     sizes = {file.name: len(gzip.compress(file.read_bytes(), 9)) for file in files}
     index = (STATIC / "index.html").read_text()
     first = {name for name in sizes if f"assets/{name}" in index}
     # What any view loads when it is the first: what the page begins with, the file of the view, and what that asks for.
     for name in sizes.keys() - first:
-        asked = {one for one in sizes if one in (STATIC / "assets" / name).read_text()}
+        asked = {one for one in sizes if one in (STATIC / "assets/views" / name).read_text()}
         assert sum(sizes[one] for one in first | asked | {name}) <= 90_000
     assert len(first) == 2 and sum(sizes[one] for one in first) <= 82_000
     assert sum(sizes.values()) <= 98_000

@@ -39,5 +39,11 @@ function whole(): Plugin {
 export default defineConfig({
   base: "./",
   plugins: [whole()],
-  build: { ...usual, outDir: "../static", emptyOutDir: true },
+  build: {
+    ...usual,
+    outDir: "../static",
+    emptyOutDir: true,
+    // What every view loads stands in assets/, what single views load when they are opened in assets/views/.
+    rolldownOptions: { output: { chunkFileNames: "assets/views/[name]-[hash].js" } },
+  },
 });

@@ -48,7 +48,12 @@ def _main(arguments: list[str]) -> int:
         metavar="RULE",
         help="the mean of several, chosen by a rule such as 'top 5 by val/loss'; with --format=stablehlo",
     )
-    parser.add_argument("--resource", choices=[*RESOURCES], help="which part of it; model by default")
+    parser.add_argument(
+        "--resource",
+        choices=[*RESOURCES],
+        help="a part of the state as it trains; by default the model as it is evaluated, with averaged parameters "
+        "where there are such",
+    )
     parser.add_argument(
         "--format",
         choices=("safetensors", "stablehlo"),
@@ -126,7 +131,7 @@ def _main(arguments: list[str]) -> int:
 
             load_run(options.run_dir, trust=options.trust).experiment(experiment_id).export(options.output, epoch)
         else:
-            _write(kept, options.run_dir, experiment_id, epoch, options.resource or "model", options.output)
+            _write(kept, options.run_dir, experiment_id, epoch, options.resource, options.output)
         if said:
             print(f"{options.output}: experiment {experiment_id}, epoch {epoch}, {said}", file=sys.stderr)
         if not options.list:  # one document: with --list that is the list
@@ -199,16 +204,24 @@ def _serve(kept: KeptCheckpoints, run_dir: str, lines: Iterable[str]) -> None:
         _say(told)
 
 
-def _write(kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, resource: str, output: str) -> None:
+def _write(
+    kept: KeptCheckpoints, run_dir: str, experiment_id: int, epoch: int, resource: str | None, output: str
+) -> None:
+    """Write a part of a state or, where none is named, the model with what it is evaluated with."""
+    from mlgym_jax.checkpoint.evaluated_arrays import arrays_by_part, evaluated_arrays, named_arrays
     from mlgym_jax.checkpoint.safetensors_files import write_arrays
 
     metadata = {
         "run_id": os.path.basename(os.path.abspath(run_dir)),
         "experiment_id": str(experiment_id),
         "epoch": str(epoch),
-        "resource": resource,
+        "resource": resource or "model",
     }
-    write_arrays(kept.arrays(experiment_id, epoch, resource), output, metadata)
+    if resource is not None:
+        arrays = kept.arrays(experiment_id, epoch, resource)
+    else:
+        arrays = named_arrays(evaluated_arrays(arrays_by_part(kept, experiment_id, epoch)))
+    write_arrays(arrays, output, metadata)
 
 
 def main() -> None:

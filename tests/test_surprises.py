@@ -216,6 +216,27 @@ def test_optimizers_that_go_the_other_way_or_nowhere_are_told(section, by_optax,
     assert (moved_by(by_optax, gradient=0.0, parameter=1.0) > 0) == (GROWS in words)
 
 
+@pytest.mark.parametrize(
+    ("weight", "words"),
+    [(-1.0, ["-1, so that it is raised"]), (grid(0.0, 1.0), ["0, so that nothing is learnt"]), (0.5, [])],
+)
+def test_a_loss_that_is_turned_round_is_told(weight, words, caplog):
+    messages = told(caplog, X[:, 0], loss=component("squared_error", weight=weight), optimizer=SGD)
+    assert messages == [f"config.loss.weight is {word}; is that meant?" for word in words]
+
+
+@pytest.mark.parametrize("split", ["val", "test"])
+def test_choosing_by_test_scores_is_told(split, caplog):
+    best = component("best", monitor=f"{split}/loss", mode="min")
+    validation = component("holdout", val=0.2, test=0.2)
+    fields = {"loss": component("squared_error"), "optimizer": SGD, "checkpointing": best, "validation": validation}
+    messages = told(caplog, X[:, 0], evaluation_splits=("train", "val", "test"), **fields)
+    said = ["config.checkpointing.monitor is 'test/loss': what is chosen by the split 'test' fits it"] * (
+        split == "test"
+    )
+    assert [message.partition(", so")[0] for message in messages] == said
+
+
 def moved_by(optimizer, gradient, parameter):
     parameter = jnp.float32(parameter)
     with jax.numpy_dtype_promotion("standard"):

@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pytest
 import safetensors.numpy
+from flax import linen as nn
 from ml_collections import ConfigDict
 
 import mlgym_jax as mg
@@ -56,6 +57,44 @@ def test_the_best_experiment_is_taken_up_in_every_row(earlier, tmp_path):
         assert experiment.last["val/accuracy"] == best.history["val/accuracy"][kept - 1]
     assert len(event(result)["loaded"]) == 6
     assert event(result)["left"] == []
+
+
+RATE = dict(learning_rate=0.5)
+EVALUATED = {
+    "average with batch statistics": dict(averaging=component("ema", decay=0.9), model=component("normalised")),
+    "slow parameters": dict(
+        optimizer=component("lookahead", fast_optimizer=component("sgd", **RATE), sync_period=7, slow_step_size=0.5)
+    ),
+    "schedule-free": dict(
+        optimizer=component(
+            "chain", transforms=(component("clip", max_delta=1.0), component("contrib.schedule_free_sgd", **RATE))
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVALUATED)
+def test_it_begins_with_the_parameters_that_the_scores_are_of(name, own_registry, tmp_path):
+    class Normalised(nn.Module):
+        momentum: float = 0.5
+
+        @nn.compact
+        def __call__(self, x, train=False):
+            return nn.Dense(10)(nn.BatchNorm(use_running_average=not train, momentum=self.momentum)(nn.Dense(8)(x)))
+
+    mg.register("model", "normalised")(Normalised)
+    sections = {"dataset": component("view", dataset=component("digits"), stop=200), **EVALUATED[name]}
+    source = mg.run(config_of(**sections), tmp_path / "source").experiments[0]
+    source.save_safetensors(tmp_path / "model.safetensors")
+    for start in (
+        component("experiment", run_dir=str(tmp_path / "source" / source._run.run_id), experiment_id=0),
+        component("safetensors", path=str(tmp_path / "model.safetensors")),
+    ):
+        same = {**sections, "averaging": None, "optimizer": component("sgd", learning_rate=0.0), "num_epochs": 1}
+        if "averaging" in sections:  # whose statistics the one epoch without a step leaves as they are, too
+            same["model"] = component("normalised", momentum=1.0)
+        found = mg.run(config_of(**same, warm_start=start), tmp_path).experiments[0]
+        assert found.last["val/loss"] == pytest.approx(source.last["val/loss"], rel=1e-5)
 
 
 def test_parts_are_chosen_by_path_and_the_rest_is_as_from_scratch(earlier, tmp_path):

@@ -11,7 +11,6 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.core.state import TrainState
 from mlgym_jax.core.trees import path_name
 from mlgym_jax.errors import ConfigError, MlgymError
 
@@ -45,18 +44,6 @@ def read_safetensors(path: str) -> Arrays:
         part = "model_state" if name.startswith("model_state/") else "params"
         found[part][name.removeprefix(f"{part}/")] = array
     return found
-
-
-def write_safetensors(state: TrainState, path: str, metadata: Mapping[str, str]) -> None:
-    """Write a state's parameters and other variables, `params/Dense_0/kernel`, for use anywhere.
-
-    Raises:
-        MlgymError: the file cannot be written.
-    """
-    arrays = {
-        f"{part}/{name}": array for part in PARTS for name, array in flat(jax.device_get(getattr(state, part))).items()
-    }
-    write_arrays(arrays, path, metadata)
 
 
 def write_arrays(arrays: Mapping[str, Any], path: str, metadata: Mapping[str, str]) -> None:

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 import jax
 import numpy as np
 
+from mlgym_jax.checkpoint.evaluated_arrays import arrays_by_part, evaluated_arrays
 from mlgym_jax.checkpoint.rows import KeptCheckpoints
 from mlgym_jax.checkpoint.safetensors_files import PARTS, Arrays, flat, read_safetensors
 from mlgym_jax.components.registry import register
@@ -198,7 +199,7 @@ def from_experiment(
     optimizer: bool = False,
     on_mismatch: OnMismatch = "error",
 ) -> WarmStart:
-    """Begin with what an earlier experiment has learnt.
+    """Begin with what an earlier experiment has learnt: the parameters that its scores are of, also averaged ones.
 
     Args:
         run_dir: the earlier run's folder.
@@ -208,7 +209,7 @@ def from_experiment(
         include: a regular expression of the paths to load; by default all.
         exclude: a regular expression of the paths to leave.
         rename: pairs (pattern, replacement) that turn the source's paths into this model's.
-        optimizer: load the optimizer's state, too.
+        optimizer: load the optimizer's state, too, and the parameters that it steps with.
         on_mismatch: what to do about shapes that differ.
     """
     if experiment_id is None and monitor is None:
@@ -216,7 +217,8 @@ def from_experiment(
 
     def read() -> Arrays:
         try:
-            return _kept_arrays(run_dir, experiment_id, epoch, monitor, mode)
+            found = arrays_of(chosen(run_dir, experiment_id, epoch, monitor, mode))
+            return found if optimizer else evaluated_arrays(found)
         except MlgymError as error:
             raise ConfigError("warm_start", str(error)) from error
 
@@ -276,25 +278,13 @@ def chosen(
     return Chosen(folder, kept, view, experiment_id, epoch)
 
 
-def _kept_arrays(
-    run_dir: str, experiment_id: int | None, epoch: int | None, monitor: str | None, mode: Mode | None
-) -> Arrays:
-    return arrays_of(chosen(run_dir, experiment_id, epoch, monitor, mode))
-
-
 def arrays_of(found: Chosen) -> Arrays:
     """Read the arrays of a kept checkpoint: part of the state -> path -> array.
 
     Raises:
         MlgymError: it is not kept, or is damaged.
     """
-    _, kept, _, experiment_id, epoch = found
-    arrays = {name: kept.arrays(experiment_id, epoch, name) for name in ("model", "optimizer")}
-    read: Arrays = {part: {} for part in (*PARTS, "opt_state")}
-    for name, array in (*arrays["model"].items(), *arrays["optimizer"].items()):
-        part, _, path = name.partition("/")
-        read[part][path] = array
-    return read
+    return arrays_by_part(found.kept, found.experiment_id, found.epoch)
 
 
 @register("warm_start", "safetensors")

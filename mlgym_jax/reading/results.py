@@ -134,12 +134,13 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         return tokenizers.read(self._run.run_dir, (self.config or {}).get("dataset", {}))
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
-        """Write the parameters and other variables after `epoch` (as in `restore`) to a safetensors file.
+        """Write the parameters and other variables that the scores of `epoch` (as in `restore`) are of, averaged ones
+        where there are such, to a safetensors file.
 
         Raises:
             MlgymError: no such checkpoint, or the file cannot be written.
         """
-        from mlgym_jax.checkpoint.safetensors_files import write_safetensors
+        from mlgym_jax.checkpoint.evaluated_arrays import write_safetensors
 
         metadata = {"run_id": self._run.run_id, "experiment_id": str(self.experiment_id)}
         write_safetensors(self.restore(epoch), path_of(path, "the file to write"), metadata)

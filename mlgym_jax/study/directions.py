@@ -38,7 +38,8 @@ def odd_optimizer(
         num_steps: training steps of an experiment.
     """
     rates = odd_rates(components.config["optimizer"], hyperparams, num_steps, steps_per_epoch)
-    return rates or odd_directions(components, params, hyperparams)
+    turned = _turned_loss(components.config["loss"], hyperparams.get("loss.weight", ()))
+    return turned + (rates or odd_directions(components, params, hyperparams))
 
 
 def odd_directions(components: Components, params: Any, hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
@@ -101,6 +102,16 @@ def odd_directions(components: Components, params: Any, hyperparams: Mapping[str
             "let a mask or a label leave some of them to train"
         )
     return tuple(said)
+
+
+def _turned_loss(loss: Any, swept: Any) -> tuple[str, ...]:
+    """Say that the whole loss is weighed by a number that is not above 0; parts of a sum may be."""
+    weights = [float(weight) for weight in swept] or [loss.get("weight", 1.0) if isinstance(loss, Node) else 1.0]
+    wrong = [weight for weight in weights if isinstance(weight, int | float) and weight <= 0]
+    if not wrong:
+        return ()
+    does = "it is raised" if min(wrong) < 0 else "nothing is learnt"
+    return (f"config.loss.weight is {min(wrong):.6g}, so that {does}; is that meant?",)
 
 
 def _moved(optimizer: Any, params: Any, gradients: Any) -> Any:

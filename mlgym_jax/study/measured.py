@@ -31,13 +31,21 @@ _CHOOSES = ("checkpointing", "early_stopping", "search", "validation", "refit")
 
 
 def odd_modes(study: Mapping[str, Any], search: Any) -> tuple[str, ...]:
-    """Say where a plain config takes the highest loss or error for the best, or the lowest of a built-in metric."""
+    """Say where a plain config takes the highest loss or error for the best, or the lowest of a built-in metric.
+
+    And where it chooses by scores of the split `test`.
+    """
     said = []
     of_search = {name: getattr(search, name, None) for name in ("monitor", "mode")}
     metrics = {"metrics": study.get("metrics")}  # alone: what these sections say is what is looked at
     for section in _CHOOSES:
         own = of_search if section == "search" else study.get(section)
         monitor, mode = (own.get("monitor"), own.get("mode")) if isinstance(own, Mapping) else (None, None)
+        if isinstance(monitor, str) and monitor.startswith("test/"):
+            said.append(
+                f"config.{section}.monitor is {monitor!r}: what is chosen by the split 'test' fits it, so that its "
+                "scores there are better than those of new data; choose by 'val/…'"
+            )
         if not isinstance(monitor, str) or mode not in ("min", "max") or mode == default_mode(monitor, metrics):
             continue
         _, _, metric = monitor.partition("/")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import jax
 import numpy as np
 
 from mlgym_jax.components.graph import build_alone
@@ -13,6 +12,7 @@ from mlgym_jax.components.tree import Node
 from mlgym_jax.config.traversal import walk
 from mlgym_jax.config.words import dotted
 from mlgym_jax.core.clock import Clock, ticking
+from mlgym_jax.study.in_numpy import in_numpy
 
 _POINTS = 64  # of a training, at which its schedules are looked at
 _GATHERING = ("MultiSteps", "apply_every")  # what is inside of them counts updates of several steps
@@ -67,9 +67,7 @@ def _of_schedules(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple
         times = times if in_epochs else np.unique(times.astype(np.int32))
         try:
             with ticking(Clock(calls=0, in_epochs=in_epochs)):
-                rates = np.asarray(
-                    jax.jit(jax.vmap(build_alone(inner)))(times.astype(np.float32 if in_epochs else int))
-                )
+                rates = in_numpy(build_alone(inner), times.astype(np.float32 if in_epochs else int))
         except Exception:  # it asks for more than a number of steps
             continue
         if (

@@ -24,11 +24,11 @@ def remove_leftovers(folder: str, run_ids: Iterable[str], *, started: float) -> 
     Args:
         started: since when this board runs, in unix seconds; what is younger may be under way.
     """
-    runs = [run for run in (os.path.join(folder, run_id) for run_id in run_ids) if not os.path.islink(run)]
     num_removed = 0
-    for run in runs:
+    for run in (os.path.join(folder, run_id) for run_id in run_ids):
         ASKED.give_way()
-        num_removed += _of_received(run, started) if _is_received(run) else _of_unborn(run, started)
+        if not os.path.islink(run):
+            num_removed += _of_received(run, started) if _is_received(run) else _of_unborn(run, started)
     return num_removed + sum(_of_nameless(path, started) for path in _nameless(folder))
 
 

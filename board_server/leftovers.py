@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Iterable
 
+from board_server.precedence import ASKED
 from mlgym_jax.events import layout
 
 # As `write_whole` names what it has not finished; boards before wrote `.receiving-…`.
@@ -23,8 +24,11 @@ def remove_leftovers(folder: str, run_ids: Iterable[str], *, started: float) -> 
     Args:
         started: since when this board runs, in unix seconds; what is younger may be under way.
     """
-    runs = [run for run in (os.path.join(folder, run_id) for run_id in run_ids) if not os.path.islink(run)]
-    num_removed = sum(_of_received(run, started) if _is_received(run) else _of_unborn(run, started) for run in runs)
+    num_removed = 0
+    for run in (os.path.join(folder, run_id) for run_id in run_ids):
+        ASKED.give_way()
+        if not os.path.islink(run):
+            num_removed += _of_received(run, started) if _is_received(run) else _of_unborn(run, started)
     return num_removed + sum(_of_nameless(path, started) for path in _nameless(folder))
 
 

@@ -65,8 +65,8 @@ class Listing:
         with ASKED:  # each of thousands of calls would wait for a thread that reads a log
             self._take_names(await self._store.looking.do(self._store.entries))
             await self._rounds.go(self._names)
-        listed = self._list()
-        self._complain()
+            listed = self._list()
+            self._complain()
         return self._list() if summarise and await self._summaries.catch_up() else listed
 
     def not_shown(self) -> tuple[int, list[dict[str, str]]]:

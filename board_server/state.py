@@ -130,6 +130,7 @@ class Board:
             self.exporter.close()
 
     async def _tidy(self, started: float) -> None:
+        await self.pause(_WARM_AFTER_SECONDS)
         try:
             names = await self.store.looking.do(self.store.names)
             num_removed = await Lane().do(remove_leftovers, self.store.folder, names, started=started)

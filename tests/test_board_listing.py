@@ -1,11 +1,12 @@
 """Which runs the board lists, as what, and what it says of those that it does not."""
 
+import asyncio
 import json
 import os
 import shutil
 
 import pytest
-from boards import board, numbered, study_events, write_run
+from boards import RUN, board, numbered, study_events, write_run
 
 from board_server.listing import Listing
 from board_server.store import Store
@@ -89,3 +90,54 @@ def test_where_all_folders_are_shown_nothing_is_said_of_others(tmp_path):
     write_run(tmp_path, study_events())
     with board(tmp_path) as server:
         assert set(server.json("/grid_searches?not_shown=1")) == {"grid_searches"}
+
+
+def test_a_log_that_is_read_for_somebody_is_not_read_once_more_for_the_list(tmp_path, monkeypatch):
+    log = write_run(tmp_path, study_events())
+    with open(log, "rb") as opened:
+        inode = os.fstat(opened.fileno()).st_ino
+    num_read, pread = 0, os.pread
+
+    def counting(fd, number, offset):
+        nonlocal num_read
+        data = pread(fd, number, offset)
+        num_read += len(data) * (os.fstat(fd).st_ino == inode)
+        return data
+
+    async def listed_after_reading():
+        nonlocal num_read
+        store = Store(tmp_path)
+        listing, run = Listing(store), await store.opened(RUN)
+        best = await run.projected.read(lambda view, *_: view.best("val/accuracy", "max")[0].experiment_id)
+        await listing.look(summarise=False)  # reads its ends
+        monkeypatch.setattr(os, "pread", counting)
+        rows = await listing.look()
+        monkeypatch.undo()
+        again = await listing.look()
+        assert again is await listing.look()  # as nothing has changed
+        return best, rows[0]["best_experiment_id"]
+
+    best, said = asyncio.run(listed_after_reading())
+    assert said == best
+    assert num_read == 0
+
+
+def test_the_lists_rows_are_new_where_something_has_changed(tmp_path):
+    listing = Listing(Store(tmp_path))
+    write_run(tmp_path, study_events("a"), "a")
+    log = write_run(tmp_path, study_events("b", finished=False), "b")
+
+    def rows():
+        return {row["grid_search_id"]: row for row in listing.summaries()}
+
+    first = rows()
+    with open(log, "ab") as file:
+        file.write(encoded(9) + b"\n")
+    second = rows()
+    assert second["a"] is first["a"]
+    assert second["b"]["bytes"] == os.path.getsize(log) > first["b"]["bytes"]
+    (tmp_path / "a" / ".published").touch()
+    third = rows()
+    assert (third["a"]["published"], third["b"]) == (True, second["b"])
+    shutil.rmtree(tmp_path / "a")
+    assert rows().keys() == {"b"}

@@ -7,6 +7,7 @@ from boards import RUN, study_events, write_run
 from test_board_rest import Client
 
 from mlgym_jax.events import decode, encode
+from mlgym_jax.events.fast_lines import is_plain_result
 from mlgym_jax.events.values import MAX_NESTED, MAX_VALUES, has_too_many_values
 from mlgym_jax.publishing.outgoing import OutgoingLog, Position
 
@@ -59,3 +60,28 @@ def test_a_log_of_the_boards_own_machine_is_shown_without_its_heavy_events(tmp_p
     assert client.json(f"/grid_searches/{RUN}")["num_malformed"] == len(heavy)
     assert client.json(f"/grid_searches/{RUN}/machine")["samples"] == []
     assert client.json("/grid_searches")[0]["num_experiments"] == 1
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "wanted"),
+    [
+        ("", "", True),
+        ('"creation_ts":1,', '"creation_ts":9007199254740993,', False),
+        ('"creation_ts":1,', '"creation_ts":1.0,', False),
+        ('"creation_ts":1,', '"creation_ts":"1",', False),
+        ('"creation_ts":1,', "", False),
+        ('"creation_ts":1,', '"creation_ts":1,"creation_ts":"x",', False),
+        ('"epoch":3', '"epoch":NaN', False),
+        ('"epoch":3', '"epoch":3,"new":1', False),
+        ('"accuracy"', '"\\ud800"', False),
+        ("}}", "}", False),
+        ("}}", "}},", False),
+    ],
+)
+def test_what_passes_for_a_plain_result_is_one(before, after, wanted):
+    line = (
+        '{"event_type":"evaluation_result","creation_ts":1,"payload":{"grid_search_id":"r","experiment_id":0,"epoch":3,'
+        '"metric_scores":[{"metric":"accuracy","split":"val","score":0.5}],"loss_scores":[],"seconds":0.1}}'
+    )
+    assert before in line
+    assert is_plain_result(line.replace(before, after, 1).encode()) is wanted

@@ -114,21 +114,16 @@ class GroupRunner:
 
         Args:
             seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
-
-        Returns:
-            The seconds that compiling took.
         """
         seconds = self.compile(seeds, hyperparams, batch)
-        width = len(in_blocks(range(self.num_rows), self.plan)[0][1])
         try:
             self._initialise(seeds, hyperparams, batch)
             self._again = lambda: self.start_fresh(seeds, hyperparams, batch)
             return seconds
         except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error) or width <= self._least:
+            if not is_out_of_memory(error) or not self.can_be_fewer:
                 raise
-        self._blocks = []
-        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        self.take_half()
         return seconds + self.start_fresh(seeds, hyperparams, batch)
 
     def _initialise(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> None:
@@ -174,7 +169,7 @@ class GroupRunner:
         return self._in_chunks(chunk, f"{width} at once need {needed:,} bytes of the {limit:,} that a device has")
 
     def _in_chunks(self, chunk: int, why: str) -> bool:
-        reason = f"{self.plan.reason}; at most {chunk} experiments at once: {why}"
+        reason = f"{self.plan.reason}; at most {chunk} experiment{'s' * (chunk > 1)} at once: {why}"
         self.plan = dataclasses.replace(self.plan, chunk=chunk, reason=reason)
         self.programs.forget()
         return True
@@ -184,20 +179,31 @@ class GroupRunner:
 
         Returns:
             The seconds that compiling took; None if it cannot be fewer, or if that epoch has overwritten its states and
-            was not the first one: what needs too much memory shows in the first.
+            was not the first one: then there is `take_half`.
         """
-        width, again = max(len(block.step) for _, _, block in self._blocks), self._again
-        if width <= self._least:
-            return None
-        before = Snapshot(self._base, self._before, self.num_rows, is_lent=True)
+        before, again = Snapshot(self._base, self._before, self.num_rows, is_lent=True), self._again
         if self._before and not before.is_gone:
             states, rows = before.states(), [row for ids, _, _ in self._before for row in ids]
             again = lambda: self.start(states, rows)  # noqa: E731
-        if again is None:
+        if again is None or not self.can_be_fewer:
             return None
-        self._blocks = self._before = []  # their memory is needed
-        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        self.take_half()
         return again()
+
+    @property
+    def _width(self) -> int:
+        """How many experiments a call has."""
+        widths = [len(block.step) for _, _, block in self._blocks]
+        return max(widths, default=len(in_blocks(range(self.num_rows), self.plan)[0][1]))
+
+    @property
+    def can_be_fewer(self) -> bool:
+        return self._width > self._least
+
+    def take_half(self) -> None:
+        """Let go of all states, and have half as many experiments a call from the next `start` on."""
+        width, self._blocks, self._before = self._width, [], []  # their memory is needed
+        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
 
     def snapshot(self) -> Snapshot:
         """Return the present states of all rows; it stays what it is when training goes on, unless that overwrites."""

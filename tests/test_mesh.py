@@ -101,12 +101,12 @@ def test_devices_that_no_training_example_would_reach_are_refused():
         (
             3,
             4,
-            r"loader\.batch_size: a batch has 3 examples, so 1 of the 4 .* write batch_size=4, or more, or --mesh=experiment:1,data:3$",
+            r"loader\.batch_size: a batch has 3 examples, so 1 of the 4 .*=4, or more, or --mesh=experiment:1,data:3$",
         ),
         (
             32,
             16,
-            r"loader\.batch_size: all training data are 10 examples, so 6 of the 16 .*write --mesh=experiment:1,data:10$",
+            r"loader\.batch_size: all training data are 10 examples, so 6 of the 16 .* --mesh=experiment:1,data:10$",
         ),
     ]:
         (job,) = prepare({**study, "loader": component("in_memory", batch_size=batch_size)}).jobs

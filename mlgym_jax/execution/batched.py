@@ -26,6 +26,7 @@ from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.core.trees import select
 from mlgym_jax.execution.compiling import Programs
 from mlgym_jax.execution.found import Found, read_scores
+from mlgym_jax.execution.host_copies import Room
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
@@ -71,7 +72,7 @@ class GroupRunner:
         self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
-        self._host: Any = (data, folds)
+        self._host: Any = data, folds
         self._data, self._folds = jax.tree.map(_form, self._host)  # on the devices only once something is to run there
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
@@ -82,6 +83,7 @@ class GroupRunner:
         self._before: list[Block] = []  # from which an epoch that failed can be trained again, if it has left them
         self._again: Callable[[], float] | None = None  # begins anew what has not come through an epoch yet
         self._base: TrainState | None = None
+        self._room_on_host = Room()
 
     def close(self) -> None:
         """Let go of what is not memory."""
@@ -207,7 +209,7 @@ class GroupRunner:
 
     def snapshot(self) -> Snapshot:
         """Return the present states of all rows; it stays what it is when training goes on, unless that overwrites."""
-        return Snapshot(self._base, list(self._blocks), self.num_rows, is_lent=self.overwrites)
+        return Snapshot(self._base, list(self._blocks), self.num_rows, self.overwrites, self._room_on_host)
 
     def worth_laying_out(self, active: np.ndarray) -> list[int] | None:
         """Return the rows to `lay_out` anew where that saves compute, None where it does not."""
@@ -235,8 +237,7 @@ class GroupRunner:
         Returns:
             What `read_scores` waits for.
         """
-        found, blocks = [], list(self._blocks)
-        self._before = self._blocks
+        found, blocks, self._before = [], list(self._blocks), self._blocks
         for number, (ids, folds, block) in enumerate(self._blocks):
             live = np.zeros(block.step.shape, bool)
             live[: len(ids)] = active[ids]

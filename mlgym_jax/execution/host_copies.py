@@ -16,6 +16,8 @@ Synopsis:
 from __future__ import annotations
 
 import functools
+import itertools
+import math
 import mmap
 import threading
 import weakref
@@ -124,24 +126,23 @@ def gathered(sources: Sequence[Source], num_rows: int, room: Room) -> Any:
         within = functools.lru_cache(functools.partial(_within, rows, positions))
         copies = copies or room.arrays([((num_rows, *leaf.shape[1:]), np.dtype(leaf.dtype)) for leaf in leaves])
         for copy, leaf in zip(copies, leaves, strict=True):
-            if isinstance(leaf, np.ndarray):
+            if isinstance(leaf, np.ndarray) or len(leaf.sharding.device_set) == 1:
                 there, at_there = within(0, leaf.shape[0])
-                copy[there] = leaf[at_there]
+                copy[there] = np.asarray(leaf)[at_there]
                 continue
             for piece, (held, *inside) in _pieces(leaf.sharding, leaf.shape):
                 there, at_there = within(held.start or 0, leaf.shape[0] if held.stop is None else held.stop)
-                part = leaf if len(leaf.sharding.device_set) == 1 else leaf.addressable_data(piece)
-                copy[(there, *inside)] = np.asarray(part)[at_there]
+                copy[(there, *inside)] = np.asarray(leaf.addressable_data(piece))[at_there]
     return jax.tree.unflatten(structure, copies)
 
 
 def _bytes(form: tuple[tuple[int, ...], np.dtype]) -> int:
-    return int(np.prod(form[0], dtype=np.int64)) * form[1].itemsize
+    return math.prod(form[0]) * form[1].itemsize
 
 
 def _places(forms: Sequence[tuple[tuple[int, ...], np.dtype]]) -> list[int]:
     """Return where arrays begin that stand behind each other, and where the last one ends."""
-    return np.cumsum([0, *(size + -size % _ALIGNED for size in map(_bytes, forms))]).tolist()
+    return [*itertools.accumulate((size + -size % _ALIGNED for size in map(_bytes, forms)), initial=0)]
 
 
 def _on_device(tree: Any) -> Any:

@@ -3,12 +3,14 @@
     python -m benchmarks.big_streams reading|fed|whole --folder=RECORDS [--rounds=7]
 
 `reading`: `component("streaming")` against ArrayRecordReader.read of as many records at once, sorted, drawn from the
-whole files, on one thread and on as many as it has; the bytes are not looked at. `fed`: an epoch of a wide MLP that
-reads one file against the same that has it in memory. `whole`: a study of a small MLP, recorded as always, that reads
-all files once, and the memory that it takes beyond what it had when its programs were compiled.
+whole files, on one thread and on as many as it has, whose bytes are not looked at; and one thread that makes arrays of
+them by hand, in the order drawn. `fed`: an epoch of a wide MLP that reads one file against the same that has it in
+memory. `whole`: a study of a small MLP, recorded as always, that reads all files once, and the memory that it takes
+beyond what it had when its programs were compiled.
 """
 
 import argparse
+import collections
 import concurrent.futures
 import glob
 import itertools
@@ -113,24 +115,34 @@ def reading(folder, rounds, num_calls=12):
             feed.read(part, parts[number + 1 :])
 
     calls = min(num_calls, len(parts) - 1)  # the last one is smaller
-    blocks = [np.sort(random.choice(starts[-1], size, replace=False)) for _ in range(calls)]
+    drawn = [random.choice(starts[-1], size, replace=False) for _ in range(calls)]
+    blocks = [np.sort(rows) for rows in drawn]
 
     def block(number, thread):
         for file, reader in enumerate(readers[thread]):
             inside = blocks[number][(blocks[number] >= starts[file]) & (blocks[number] < starts[file + 1])]
-            reader.read((inside - starts[file]).tolist())
+            yield reader.read((inside - starts[file]).tolist())
 
     def alone():
         for number in range(calls):
-            block(number, 0)
+            collections.deque(block(number, 0), 0)
+
+    def as_arrays():
+        for number in range(calls):
+            inputs, targets, done = np.empty((size, PIXELS), np.uint8), np.empty(size, np.int32), 0
+            order = np.argsort(drawn[number])
+            for found in block(number, 0):
+                records = np.frombuffer(b"".join(found), np.uint8).reshape(-1, PIXELS + 4)
+                places, done = order[done : done + len(found)], done + len(found)
+                inputs[places], targets[places] = records[:, :PIXELS], records[:, PIXELS:].copy().view(np.int32)[:, 0]
 
     def on_threads():
         with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            share = lambda thread: [block(number, thread) for number in range(thread, calls, threads)]  # noqa: E731
+            share = lambda thread: [[*block(number, thread)] for number in range(thread, calls, threads)]  # noqa: E731
             list(pool.map(share, range(threads)))
 
-    names = ("streaming", "blocks, one thread", f"blocks, {threads} threads")
-    found = rounds_of(dict(zip(names, (fed, alone, on_threads), strict=True)), rounds)
+    programs = {"streaming": fed, "blocks, one thread": alone, "blocks, one thread, as arrays": as_arrays}
+    found = rounds_of({**programs, f"blocks, {threads} threads": on_threads}, rounds)
     feed.close()
     return {"programs": found, "records": calls * size, "of": int(starts[-1]), **first}
 

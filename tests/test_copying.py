@@ -6,13 +6,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from test_plans import grid_job, runner_of
 
 from mlgym_jax.core.state import TrainState
-from mlgym_jax.execution import copying, engine
+from mlgym_jax.execution import copying, engine, host_copies
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.copying import _packs, begin_copies
 from mlgym_jax.execution.engine import fit
+from mlgym_jax.execution.host_copies import Room, Source, begin_copy
 from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.snapshot import Snapshot
 
@@ -106,3 +108,42 @@ def test_rows_are_read_one_by_one_where_there_is_no_memory_to_pack_them(monkeypa
 
 def test_nothing_is_begun_where_no_row_is_wanted():
     assert begin_copies(Snapshot(None, [block_of([0], 1)], 1), []) is None
+
+
+@pytest.mark.parametrize("where", ["host", "device", "device without memory"])
+def test_a_copy_that_is_under_way_sees_nothing_of_what_overwrites_its_arrays(monkeypatch, where):
+    monkeypatch.setattr(host_copies, "is_remote", lambda tree: where != "host")
+    if where == "device without memory":
+
+        def refused(tree):
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 204 bytes")
+
+        monkeypatch.setattr(host_copies, "_on_device", refused)
+    rows = NamedSharding(Mesh(np.array(jax.devices()[:2]), ("rows",)), PartitionSpec(None, "rows"))
+    block = {
+        "split": jax.device_put(jnp.arange(12.0).reshape(3, 4), rows),
+        "flags": jax.device_put(jnp.array([True, False, True]), NamedSharding(rows.mesh, PartitionSpec())),
+    }
+    expected = jax.tree.map(np.array, block)
+    sources = [
+        Source(np.arange(4), np.arange(4), {"split": np.full((4, 4), -1, np.float32), "flags": np.zeros(4, bool)}),
+        Source(np.array([3, 1]), np.array([0, 2]), block),
+    ]
+    read = begin_copy(sources, 4, Room())
+    jax.block_until_ready(jax.jit(lambda tree: {**tree, "split": tree["split"] * 7}, donate_argnums=0)(block))
+    found = read()
+    np.testing.assert_array_equal(found["split"][[3, 1]], expected["split"][[0, 2]])
+    np.testing.assert_array_equal(found["split"][[0, 2]], -1)
+    assert found["flags"].tolist() == [False, True, False, True]
+
+
+def test_room_is_taken_again_once_nobody_refers_to_any_part_of_it():
+    room, forms = Room(), [((3,), np.dtype(np.float32)), ((2, 2), np.dtype(jnp.bfloat16)), ((0,), np.dtype(bool))]
+    first = room.arrays(forms)
+    place, part = first[0].ctypes.data, first[1][:1, 1:]
+    del first
+    second = room.arrays(forms)
+    assert second[0].ctypes.data != place  # a view of a view is there still
+    del part
+    assert room.arrays(forms)[0].ctypes.data == place
+    assert [array.shape for array in second] == [(3,), (2, 2), (0,)]

@@ -13,9 +13,10 @@ from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.core.epoch import draw
+from mlgym_jax.data.by_column import by_column
 from mlgym_jax.data.cross_validation import cross_validation
 from mlgym_jax.data.dataset import Dataset, to_arrays
-from mlgym_jax.data.encodings import by_column, min_max, one_hot, standardise
+from mlgym_jax.data.encodings import min_max, one_hot, standardise
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import make_folds
 from mlgym_jax.data.samplers import class_balanced, class_weighted, weighted

@@ -57,7 +57,7 @@ def test_data_bigger_than_memory(tmp_path, monkeypatch):
     assert (config.dataset.component, config.loader.workers) == ("mixture", "processes")
     config.dataset, config.loss, config.metrics = component("squares"), component("squared_error"), {}
     assert mg.forecast(config).groups[0].job.sample["inputs"].shape == (64, 1)
-    config.encoding = component("chain", encodings=(component("standardise"),))
+    config.encoding = component("impute", strategy="median")
     with pytest.raises(mg.ConfigError, match="streaming"):
         mg.forecast(config)
 

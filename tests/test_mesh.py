@@ -101,9 +101,13 @@ def test_devices_that_no_training_example_would_reach_are_refused():
         (
             3,
             4,
-            r"loader\.batch_size: a batch has 3 examples, so 1 of the 4 .* write batch_size=4, or .*data:3",
+            r"loader\.batch_size: a batch has 3 examples, so 1 of the 4 .*=4, or more, or --mesh=experiment:1,data:3$",
         ),
-        (32, 16, r"loader\.batch_size: all training data are 10 examples, so 6 of the 16 .*write --mesh=.*,data:10"),
+        (
+            32,
+            16,
+            r"loader\.batch_size: all training data are 10 examples, so 6 of the 16 .* --mesh=experiment:1,data:10$",
+        ),
     ]:
         (job,) = prepare({**study, "loader": component("in_memory", batch_size=batch_size)}).jobs
         with pytest.raises(MlgymError, match=message):
@@ -206,6 +210,8 @@ def test_batches_are_split_where_the_config_or_the_command_line_asks_for_it(monk
     assert str(choose_plan(AUTO, **few, needs=asked)) == "none+scan+fsdp+experiment:2,data:4"
     assert str(choose_plan(AUTO, num_experiments=3, num_devices=8, needs=asked)) == "none+scan+fsdp+experiment:3,data:2"
     assert str(choose_plan(AUTO, num_experiments=5, num_devices=8, needs=asked)) == "map+scanx5"
+    tiny = Needs(Parallel("data"), 3, state)  # a fourth device would never hold an example
+    assert str(choose_plan(AUTO, **few, needs=tiny)) == "none+scan+experiment:2,data:3"
     forced = choose_plan(PlanRequest(mesh=MeshSizes(1, 4)), **few)
     assert (str(forced), "--mesh=experiment:1,data:4" in forced.reason) == ("map+scan+experiment:1,data:4", True)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")

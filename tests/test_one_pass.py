@@ -3,15 +3,21 @@
 import jax
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, OneHotEncoder, StandardScaler
 from test_cadence import normed
 
 import mlgym_jax as mg
 from mlgym_jax import component, register
 from mlgym_jax.data import one_pass
+from mlgym_jax.data.bag_of_words import bag_of_words
+from mlgym_jax.data.by_column import by_column
 from mlgym_jax.data.dataset import Dataset
-from mlgym_jax.data.encodings import by_column, min_max, one_hot, standardise
+from mlgym_jax.data.encodings import min_max, one_hot, standardise
 from mlgym_jax.data.folds import make_folds
+from mlgym_jax.data.imputation import chain, impute
 from mlgym_jax.data.loaders import Stream
 from mlgym_jax.data.one_pass import fit_in_one_pass
 from mlgym_jax.data.streams import to_stream
@@ -48,8 +54,9 @@ def thirds(dataset, seed):
     return [{"train": np.setdiff1d(rows, part), "val": np.sort(part)} for part in np.array_split(rows, 3)]
 
 
-def learnt(encoding, split, validation=thirds, stream=Stream()):  # noqa: B008 (frozen)
-    table = to_stream(Dataset({"train": split}, 2), stream)
+def learnt(encoding, split, validation=thirds, stream=Stream(), missing=False):  # noqa: B008 (frozen)
+    columns = frozenset(range(split["inputs"].shape[1])) if missing else frozenset()
+    table = to_stream(Dataset({"train": split}, 2), stream, missing=columns)
     folds = make_folds(Dataset({"train": split}, 2), table, validation, 0)
     rows = [indices[mask] for indices, mask in zip(folds.indices["train"], folds.mask["train"], strict=True)]
     return fit_in_one_pass(encoding, table, folds, repr(encoding)), rows
@@ -121,19 +128,87 @@ def test_a_stream_is_trained_and_predicted_as_what_is_in_memory(table, own_regis
     )
 
 
-@pytest.mark.parametrize(
-    "encoding, words",
-    [
-        (
-            component("chain", encodings=(component("standardise"),)),
-            r"'chain' is fitted on all .*\(standardise, min_max",
-        ),
-        (component("by_column", groups=(((0,), component("impute")),)), "'by_column' is fitted on all"),
-    ],
-)
-def test_what_looks_at_all_examples_at_once_is_refused(table, own_registry, encoding, words):
+def holes(table, share=0.3):
+    """The same with values missing, in each column some."""
+    inputs = table["inputs"].copy()
+    inputs[np.random.default_rng(1).random(inputs.shape) < share] = np.nan
+    return {**table, "inputs": inputs}
+
+
+@pytest.mark.parametrize("strategy", ["mean", "most_frequent", "constant"])
+def test_missing_values_are_filled_in_as_scikit_learn_does(table, strategy):
+    table = holes(table)
+    found, rows = learnt(impute(Dataset({"train": table}, 2), strategy=strategy, fill_value=7.0), table, missing=True)
+    for fitted, mine in zip(found, rows, strict=True):
+        expected = SimpleImputer(strategy=strategy, fill_value=7.0).fit(table["inputs"][mine].astype(np.float64))
+        np.testing.assert_allclose(
+            fitted["fill"].astype(np.float64) + fitted["fill_rest"], np.asarray(expected.statistics_, np.float64)
+        )
+
+
+def test_a_chain_learns_step_by_step_also_inside_of_groups(table):
+    table = holes(table)
+    dataset = Dataset({"train": table}, 2)
+    first = chain(encodings=(impute(dataset), standardise()))
+    wanted = by_column(dataset, groups=(((0, 3), first), ((1,), one_hot()), ((2,), chain(encodings=(min_max(),)))))
+    found, rows = learnt(wanted, table, missing=True)
+    for fitted, mine in zip(found, rows, strict=True):
+        inputs = table["inputs"].astype(np.float64)
+        steps = make_pipeline(SimpleImputer(), StandardScaler()).fit(inputs[mine][:, [0, 3]])
+        hot = OneHotEncoder(sparse_output=False, handle_unknown="ignore").fit(inputs[mine, 1:2])
+        expected = [steps.transform(inputs[:, [0, 3]]), hot.transform(inputs[:, 1:2])]
+        expected.append(MinMaxScaler().fit(inputs[mine, 2:3]).transform(inputs[:, 2:3]))
+        encoded = wanted.apply(fitted, {**table, "inputs": jax.numpy.asarray(table["inputs"])})["inputs"]
+        np.testing.assert_allclose(encoded, np.concatenate(expected, axis=1), atol=2e-4)
+
+
+def test_words_of_texts_are_counted_as_scikit_learn_does():
+    texts = ("a green door", "the door", "green", "no door at all", "green green tea")
+    codes = np.random.default_rng(0).integers(0, len(texts), (ROWS, 1)).astype(np.float32)
+    codes[::7] = np.nan
+    table = {"inputs": codes, "targets": np.zeros(ROWS, np.int32)}
+    dataset = Dataset({"train": table}, 2, feature_names=("text",), categories={"text": texts})
+    found, rows = learnt(bag_of_words(dataset, column="text", max_features=4), table, missing=True)
+    for fitted, mine in zip(found, rows, strict=True):
+        known = codes[mine, 0][~np.isnan(codes[mine, 0])].astype(int)
+        expected = TfidfVectorizer(max_features=4).fit([texts[code] for code in known])
+        np.testing.assert_allclose(fitted["vectors"], expected.transform(texts).toarray(), rtol=1e-6)
+
+
+def test_values_may_be_missing_where_an_encoding_fills_them_in_alone(table, own_registry, tmp_path):
+    table = holes(table, 0.05)
+    register("dataset", "with_holes")(lambda: Dataset({"train": table}, 2))
+    study = normed(num_epochs=2, dataset=component("with_holes"), validation=component("cross_validation", folds=2))
+    study["encoding"] = component("chain", encodings=(component("impute"), component("standardise")))
+    results = []
+    for loader in ("streaming", "in_memory"):
+        study["loader"] = component(loader, batch_size=16, shuffle=False)
+        results.append(mg.run(dict(study), tmp_path / loader))
+    for own, other in zip(results[0].experiments, results[1].experiments, strict=True):
+        for name, scores in own.history.items():
+            np.testing.assert_allclose(scores, other.history[name], rtol=1e-5, atol=1e-6)
+    study["loader"] = component("streaming", batch_size=16)
+    study["encoding"] = component("by_column", groups=(((0, 1), component("impute")),))
+    with pytest.raises(ConfigError, match=r"dataset: split 'train', record .*: its inputs are not finite"):
+        prepare(study)
+
+
+def test_a_table_of_records_is_not_read_for_the_number_of_its_columns(table):
+    class Counted(Damaged):
+        def __getitem__(self, row):
+            read.append(row)
+            return super().__getitem__(row)
+
+    read = []
+    by_column(Dataset({"train": Counted(table)}, 2), groups=(((0,), standardise()),))
+    assert read == [0]
+
+
+def test_what_looks_at_all_examples_at_once_is_refused(table, own_registry):
     register("dataset", "far_columns_too")(lambda: Dataset({"train": table}, 2))
+    median = component("chain", encodings=(component("impute", strategy="median"),))
+    encoding = component("by_column", groups=(((0,), median),))
     loader = component("streaming", batch_size=16)
     study = normed(num_epochs=1, dataset=component("far_columns_too"), loader=loader, encoding=encoding)
-    with pytest.raises(ConfigError, match=f"encoding: {words}"):
+    with pytest.raises(ConfigError, match=r"encoding: 'by_column' is fitted on all .*median.* 'mean' is fitted"):
         prepare(study)

@@ -1,6 +1,7 @@
 """Epochs that overwrite the states before them: the same bits, one state in memory, and what is still possible then."""
 
 import functools
+import re
 import signal
 
 import jax
@@ -91,7 +92,7 @@ def test_memory_that_runs_out_in_the_first_epoch_begins_anew_with_fewer_at_once(
     np.testing.assert_allclose(found, scores_of_the_first_epoch(), rtol=0, atol=2e-6)
 
 
-def test_memory_that_runs_out_later_ends_the_group():
+def test_memory_that_runs_out_later_is_nothing_that_states_which_are_overwritten_can_be_tried_again_with():
     runner = runner_of(grid_job(), AT_ONCE, overwrites=True)
     runner.start(first_states(grid_job(), range(6)))
     read = failing(runner, at=2, times=1)
@@ -100,6 +101,41 @@ def test_memory_that_runs_out_later_ends_the_group():
     read.epoch = 2
     with pytest.raises(jax.errors.JaxRuntimeError, match="RESOURCE_EXHAUSTED"):
         next(reports)
+
+
+@pytest.mark.parametrize("batching, tolerance", [("map", 0), ("vmap", 2e-6)])
+def test_memory_that_runs_out_later_goes_back_to_the_newest_checkpoint_with_fewer_at_once(
+    batching, tolerance, tmp_path, monkeypatch, own_registry
+):
+    """Twice, in the third of four epochs, whose states have been overwritten then."""
+    edit = "config.num_epochs = 4; config.seed = grid(*range(8)); config.checkpoint_interval_seconds = 1e9"
+    path, words = small(tmp_path, edit), {"plan": f"{batching}+stretch", "devices": 1}
+    whole = mg.run(mg.load_config(path), tmp_path / "whole", **words)
+    real, saved, refused = StretchRunner._call, group.save, []
+
+    def call(self, name, mapped, shared, dry):
+        if name == "scores" and not dry and int(shared[0]) == 3 and len(refused) < 2:
+            refused.append(name)
+            raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate 204 bytes")
+        return real(self, name, mapped, shared, dry)
+
+    def copy_wanted(training, report):
+        copied(training, report)
+        if report.epoch == 1:  # the one checkpoint before
+            saved(training)
+
+    copied = group.copy_wanted
+    monkeypatch.setattr(StretchRunner, "_call", call)
+    monkeypatch.setattr(group, "copy_wanted", copy_wanted)
+    result = mg.run(mg.load_config(path), tmp_path / "short", **words)
+    assert result.status == "DONE" and len(refused) == 2 and not result.mismatches
+    plans = [group["plan"] for group in result.view.groups]
+    assert [re.sub(r".*chunk(\d+)x1", r"\1", plan) for plan in plans] == [f"{batching}+stretchx1", "4", "2"]
+    assert "at most 2 experiments at once: memory ran out with 4" in result.view.groups[-1]["reason"]
+    assert len(events(result.run_dir, "group_trained")) == 1
+    for one, other in zip(result.experiments, whole.experiments, strict=True):
+        for name, values in one.history.items():
+            np.testing.assert_allclose(values, other.history[name], rtol=0, atol=tolerance)
 
 
 def test_memory_that_runs_out_in_a_later_call_of_the_first_epoch_begins_anew():

@@ -1,7 +1,7 @@
 """A group's training in the middle of an epoch, in one file that is written whole: JSON, and arrays behind it.
 
 writer = MiddleWriter(path)
-writer.begin({"epoch": 3}, arrays)  # goes on in a thread
+writer.begin({"epoch": 3}, lambda: arrays)  # goes on in a thread
 writer.finish()
 fields, arrays = read_middle(path)
 """
@@ -13,7 +13,7 @@ import json
 import os
 import threading
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -37,11 +37,11 @@ class MiddleWriter:
         self._thread: threading.Thread | None = None
         self._failure: BaseException | None = None
 
-    def begin(self, fields: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> None:
+    def begin(self, fields: Mapping[str, Any], arrays: Callable[[], Sequence[np.ndarray]]) -> None:
         """Start writing, once the one before is whole.
 
         Args:
-            fields: JSON that `read_middle` returns; arrays: which nobody may change.
+            fields: JSON that `read_middle` returns; arrays: called in the thread; what it returns nobody may change.
 
         Raises:
             DiskError: the one before was refused.
@@ -75,9 +75,9 @@ class MiddleWriter:
         with contextlib.suppress(OSError):
             os.unlink(self.path)
 
-    def _write(self, fields: Mapping[str, Any], arrays: Sequence[np.ndarray]) -> None:
+    def _write(self, fields: Mapping[str, Any], arrays: Callable[[], Sequence[np.ndarray]]) -> None:
         try:
-            _write_middle(self.path, fields, arrays)
+            _write_middle(self.path, fields, arrays())
         except BaseException as error:
             self._failure = error
 

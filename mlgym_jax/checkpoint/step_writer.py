@@ -11,6 +11,9 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+import jax
+import numpy as np
+
 from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.checkpoint.orbax_later import manager_of, ocp
 from mlgym_jax.checkpoint.packed import packed
@@ -38,8 +41,8 @@ class StepWriter:
         """Start writing a step; the one before must be finished.
 
         Args:
-            saved: what the step holds, its checksums apart; state: stacked, of NumPy arrays that nobody changes; kept:
-                single rows of that form, those of `saved.kept` among them.
+            saved: what the step holds, its checksums apart; state: stacked, of arrays that nobody changes, or what
+                waits for it; kept: single rows of that form, those of `saved.kept` among them.
         """
         self._written = None
         self._unfinished = saved, state, kept
@@ -78,7 +81,7 @@ class StepWriter:
                 return
             try:
                 saved, state, kept = self._unfinished
-                items = {"state": packed(state)}
+                items = {"state": packed(jax.tree.map(np.asarray, state() if callable(state) else state))}
                 if saved.kept:
                     items["kept"] = packed(kept.stacked(saved.kept))
                 sums = {"kept": [], **{name: checksums(item) for name, item in items.items()}}

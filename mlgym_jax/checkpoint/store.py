@@ -55,7 +55,7 @@ class CheckpointStore:
 
     def save(
         self,
-        state: TrainState,
+        state: TrainState | Callable[[], TrainState],
         *,
         epoch: int,
         experiments: Sequence[int],
@@ -66,8 +66,8 @@ class CheckpointStore:
         """Start writing a step in the background, once the one before is whole; return its size in bytes.
 
         Args:
-            state: the stacked host state of all rows, keys as raw words; kept: single rows of that form. Nobody may
-                change these arrays.
+            state: the stacked host state of all rows, keys as raw words, or what waits for it, called in the thread;
+                kept: single rows of that form. Nobody may change these arrays.
 
         Raises:
             DiskError: the write before was refused; earlier steps are whole.
@@ -77,8 +77,9 @@ class CheckpointStore:
             return 0  # its beginning was cut short by a signal, and `finish` has seen to it
         before = self.kept()
         new = tuple(who for who in kept if who not in before)
-        state = jax.tree.map(np.asarray, state)
-        size = sum(leaf.nbytes + leaf[0].nbytes * len(new) for leaf in jax.tree.leaves(state))
+        leaves = jax.tree.leaves(self._abstract if callable(state) else state)
+        rows = 1 if callable(state) else len(experiments)
+        size = sum(leaf.size * leaf.dtype.itemsize for leaf in leaves) // rows * (len(experiments) + len(new))
         saved = Saved(epoch, tuple(experiments), tuple(row_epochs), new, wanted, {})
         self._writer.begin(saved, state, kept)
         return size

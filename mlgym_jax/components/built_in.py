@@ -15,6 +15,7 @@ MODULES = (
     "mlgym_jax.data.arrow_tables",
     "mlgym_jax.data.bag_of_words",
     "mlgym_jax.data.bucketed",
+    "mlgym_jax.data.by_column",
     "mlgym_jax.data.by_input",
     "mlgym_jax.data.conll_files",
     "mlgym_jax.data.cross_validation",

@@ -10,7 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.dataset import INPUTS_REST, Dataset, split_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset
+from mlgym_jax.data.one_pass import OnePass
+from mlgym_jax.data.sources import few_arrays
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 Weights = Literal["tf_idf", "counts", "hashing"]
@@ -42,8 +44,22 @@ class BagOfWords:
         """Return where the column stands: alone in a group of `by_column`."""
         return self.column if inputs.shape[1] > 1 else 0
 
+    def fills(self, width: int) -> frozenset[int]:
+        return frozenset((self.column if width > 1 else 0,))
+
     def fit(self, arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
-        vectors = self._fitted(np.asarray(arrays["inputs"])[:, self._place(arrays["inputs"])])
+        return self._vectors(self._counts(arrays))
+
+    def in_one_pass(self) -> OnePass:
+        return OnePass(self._counts, np.add, self._vectors)
+
+    def _counts(self, arrays: Mapping[str, Any]) -> np.ndarray:
+        """Return how often each of the texts is there."""
+        codes = np.asarray(arrays["inputs"])[:, self._place(arrays["inputs"])]
+        return np.bincount(codes[~np.isnan(codes)].astype(np.int64), minlength=len(self.texts))
+
+    def _vectors(self, counts: np.ndarray) -> dict[str, Any]:
+        vectors = self._fitted(np.repeat(np.arange(len(counts)), counts))
         found = vectors.transform(self.texts).toarray().astype(np.float32)
         return {"vectors": np.pad(found, ((0, 0), (0, self.width - found.shape[1])))}
 
@@ -60,7 +76,7 @@ class BagOfWords:
     def _fitted(self, codes: np.ndarray) -> Any:
         vectors = vectorizer(self.weights, self.width, self.ngrams)
         try:
-            return vectors.fit([self.texts[code] for code in codes[~np.isnan(codes)].astype(np.int64)])
+            return vectors.fit(self.texts[code] for code in codes[~np.isnan(codes)].astype(np.int64))
         except ValueError as error:  # no words at all
             raise ConfigError("encoding", f"the texts of a training part: {error}") from None
 
@@ -101,7 +117,7 @@ def bag_of_words(
     for name, value in {"max_features": max_features, "ngrams": ngrams}.items():
         if value < 1:
             raise ConfigError(f"encoding.{name}", f"found {value}; at least 1 is expected")
-    inputs = split_arrays(dataset.splits["train"]).get("inputs")
+    inputs = few_arrays(dataset.splits["train"]).get("inputs")
     if inputs is None or inputs.ndim != 2:
         raise ConfigError("encoding.column", "the inputs are no table of columns")
     names = [*(dataset.feature_names or ())]

@@ -10,9 +10,10 @@ import numpy as np
 
 from mlgym_jax.components.registry import register
 from mlgym_jax.core.inputs import fields_of, is_input, nested
-from mlgym_jax.data.dataset import INPUTS_REST, Dataset, rest_of, split_arrays
+from mlgym_jax.data.dataset import INPUTS_REST, Dataset, rest_of
 from mlgym_jax.data.encodings import Batch, Fitted
-from mlgym_jax.data.one_pass import OnePass, together
+from mlgym_jax.data.one_pass import Passes, together
+from mlgym_jax.data.sources import few_arrays
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 
@@ -26,7 +27,7 @@ class ByInput:
         fields = fields_of(arrays)
         return {field: encoding.fit(_of_input(fields, field)) for field, encoding in self.encodings.items()}
 
-    def in_one_pass(self) -> OnePass | None:
+    def in_passes(self) -> Passes | None:
         parts = {
             field: (encoding, lambda arrays, field=field: _of_input(fields_of(arrays), field))
             for field, encoding in self.encodings.items()
@@ -61,7 +62,7 @@ def by_input(dataset: Dataset, *, encodings: dict) -> ByInput:
     Raises:
         ConfigError: an input that is not there, or something else than an encoding.
     """
-    fields = [field for field in split_arrays(dataset.splits["train"]) if is_input(field) and field != "inputs"]
+    fields = [field for field in few_arrays(dataset.splits["train"]) if is_input(field) and field != "inputs"]
     names = [field.removeprefix("inputs.") for field in fields]
     for name, encoding in encodings.items():
         if name not in names:

@@ -1,4 +1,4 @@
-"""Feature encodings: standardise, min_max, one_hot, and by_column of these. Fitted on a fold's training part.
+"""Feature encodings: standardise, min_max, one_hot. Fitted on a fold's training part.
 
 An encoding is an object with two pure methods:
 
@@ -6,7 +6,9 @@ An encoding is an object with two pure methods:
     apply(fitted, batch) -> batch         on the device, inside of the compiled program
 
 What was fitted is an argument of the compiled program, so that all folds of a cross validation share one. One that is
-fitted on data that are read while it trains has a third, `in_one_pass`; see `data.one_pass`.
+fitted on data that are read while it trains has a third, `in_one_pass` or `in_passes`; see `data.one_pass`. There
+values may be missing in the columns that `fills(width)` names, as `apply` leaves none in them; `is_by_column` says that
+each column stays in its place.
 """
 
 from __future__ import annotations
@@ -20,12 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.outputs import paths
-from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
-from mlgym_jax.data.one_pass import OnePass, merged_moments, moments, together
-from mlgym_jax.data.transforms import column_numbers
-from mlgym_jax.errors import ConfigError, described, listed
+from mlgym_jax.data.dataset import INPUTS_REST
+from mlgym_jax.data.one_pass import OnePass, merged_moments, moments
+from mlgym_jax.errors import ConfigError, listed
 
 Fitted = dict[str, Any]
 Batch = dict[str, Any]
@@ -104,6 +104,11 @@ def _scale_of(
     return {"centre": high, "centre_rest": rest, "scale": np.where(constant, 1.0, scale).astype(np.float32)}
 
 
+def _ends(sums: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the least and largest of each column, 0 where it has no value."""
+    return np.where(sums["count"], sums["least"], 0.0), np.where(sums["count"], sums["largest"], 0.0)
+
+
 def _moments(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
     return moments(_columns_of(_exact(arrays)))
 
@@ -112,6 +117,8 @@ def _moments(arrays: Mapping[str, np.ndarray]) -> dict[str, Any]:
 class Standardise:
     """What `standardise` builds."""
 
+    is_by_column = True
+
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         columns = _columns_of(_exact(arrays))
         centre, scale = _of_each(columns, np.mean, np.std)
@@ -119,8 +126,8 @@ class Standardise:
 
     def in_one_pass(self) -> OnePass:
         def fitted(sums: Any) -> Fitted:
-            scale = np.sqrt(sums["squares"] / sums["count"])
-            return _scale_of(sums["mean"], scale, sums["least"], sums["largest"], sums["least"])
+            scale = np.sqrt(sums["squares"] / np.maximum(sums["count"], 1))
+            return _scale_of(sums["mean"], scale, *_ends(sums), _ends(sums)[0])
 
         return OnePass(_moments, merged_moments, fitted)
 
@@ -144,6 +151,7 @@ class MinMax:
 
     low: float
     high: float
+    is_by_column = True
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         columns = _columns_of(_exact(arrays))
@@ -152,7 +160,7 @@ class MinMax:
 
     def in_one_pass(self) -> OnePass:
         def fitted(sums: Any) -> Fitted:
-            least, largest = sums["least"], sums["largest"]
+            least, largest = _ends(sums)
             return _scale_of(least, largest - least, least, largest, least)
 
         return OnePass(_moments, merged_moments, fitted)
@@ -179,6 +187,9 @@ class OneHot:
     """What `one_hot` builds."""
 
     max_categories: int
+
+    def fills(self, width: int) -> frozenset[int]:
+        return frozenset(range(width))  # what is missing is a value of its own
 
     def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
         return self._of_values([np.unique(column) for column in _columns_of(_exact(arrays)).T])
@@ -234,115 +245,3 @@ def one_hot(*, max_categories: int = 100) -> OneHot:
     if max_categories < 1:
         raise ConfigError("encoding.max_categories", f"found {max_categories}; at least 1 is expected")
     return OneHot(max_categories)
-
-
-@dataclasses.dataclass(frozen=True)
-class ByColumn:
-    """What `by_column` builds: pairs of column numbers and what encodes them, and the numbers of those that stay."""
-
-    groups: tuple[tuple[tuple[int, ...], Any], ...]
-    kept: tuple[int, ...]
-
-    @property
-    def text_columns(self) -> frozenset[str]:
-        return frozenset().union(*(getattr(encoding, "text_columns", ()) for _, encoding in self.groups))
-
-    def with_texts(self, more: Mapping[str, Sequence[str]]) -> ByColumn:
-        """Return the same with encodings that know more texts; see `data.bag_of_words`."""
-        return dataclasses.replace(
-            self, groups=tuple((columns, knowing(encoding, more)) for columns, encoding in self.groups)
-        )
-
-    def fit(self, arrays: Mapping[str, np.ndarray]) -> Fitted:
-        return {
-            f"{number:06}": encoding.fit(_of_columns(arrays, columns))
-            for number, (columns, encoding) in enumerate(self.groups)
-        }
-
-    def in_one_pass(self) -> OnePass | None:
-        parts = {
-            f"{number:06}": (encoding, lambda arrays, columns=columns: _of_columns(arrays, columns))
-            for number, (columns, encoding) in enumerate(self.groups)
-        }
-        return together(parts)
-
-    def apply(self, fitted: Fitted, batch: Mapping[str, Any]) -> Batch:
-        inputs = batch["inputs"]
-        parts = [
-            encoding.apply(fitted[key], _of_columns(batch, columns))["inputs"]
-            for key, (columns, encoding) in zip(sorted(fitted), self.groups, strict=True)
-        ]
-        parts.append(inputs[:, list(self.kept)].astype(jnp.float32))
-        return {**batch, "inputs": jnp.concatenate(parts, axis=1)}
-
-
-def knowing(encoding: Any, more: Mapping[str, Sequence[str]]) -> Any:
-    """Return an encoding that knows more texts, column -> texts, if it reads any."""
-    return encoding.with_texts(more) if hasattr(encoding, "with_texts") else encoding
-
-
-def _of_columns(arrays: Mapping[str, Any], columns: Sequence[int]) -> Batch:
-    """Return a batch with some columns of its inputs, and of what float32 left of them."""
-    own = {field: arrays[field][:, list(columns)] for field in ("inputs", INPUTS_REST) if field in arrays}
-    return {**arrays, **own}
-
-
-@register("encoding", "by_column", needs=("dataset",))
-def by_column(dataset: Dataset, *, groups: tuple[Any, ...], rest: str = "keep") -> ByColumn:
-    """Encode the columns of a table in groups, each in its own way.
-
-        groups=((("age", "bmi"), component("standardise")), (("sex",), component("one_hot")))
-
-    As scikit-learn's `ColumnTransformer`: the encoded columns of the groups follow each other, and then the rest.
-
-    Args:
-        groups: pairs of columns and encoding. Columns are a tuple of names or numbers, or one of the words
-            "categorical" (those that a csv file holds words in, or that it was told) and "numeric" (all others), each
-            of what no group before has.
-        rest: "keep" the columns of no group as they are, or "drop" them.
-
-    Raises:
-        ConfigError: a column that is not there or in two groups, inputs that are no table, something else than pairs.
-    """
-    arrays = split_arrays(dataset.splits["train"])
-    inputs = arrays.get("inputs")
-    if inputs is None or inputs.ndim != 2:
-        found = f"several, {listed(filter(is_input, arrays))}" if inputs is None else array_type(inputs)
-        raise ConfigError("encoding.groups", f"inputs are no table of columns but {found}")
-    if rest not in ("keep", "drop"):
-        raise ConfigError("encoding.rest", f"found {rest!r}; 'keep' or 'drop' is expected")
-    taken: dict[int, int] = {}
-    resolved = []
-    for position, group in enumerate(groups):
-        if not (isinstance(group, Sequence) and len(group) == 2 and hasattr(group[1], "fit")):
-            raise ConfigError(
-                f"encoding.groups.{position}",
-                "it is no pair of columns and encoding; write (('age', 'bmi'), component('standardise'))",
-            )
-        free = [column for column in range(inputs.shape[1]) if column not in taken]
-        columns = _numbers(group[0], dataset, inputs.shape[1], free, f"encoding.groups.{position}.0")
-        for column in columns:
-            if column in taken:
-                name = dataset.feature_names[column] if dataset.feature_names else column
-                raise ConfigError(
-                    f"encoding.groups.{position}.0", f"column {name!r} is in group {taken[column]} already"
-                )
-            taken[column] = position
-        if columns:  # a table may have no words, or no numbers
-            resolved.append((tuple(columns), group[1]))
-    kept = tuple(column for column in range(inputs.shape[1]) if column not in taken) if rest == "keep" else ()
-    if not (taken or kept):
-        raise ConfigError("encoding.groups", "it is empty, and rest='drop' leaves no column")
-    return ByColumn(tuple(resolved), kept)
-
-
-def _numbers(columns: Any, dataset: Dataset, width: int, free: Sequence[int], path: str) -> list[int]:
-    if isinstance(columns, str):
-        names = dataset.feature_names or ()
-        if columns not in ("categorical", "numeric"):
-            raise ConfigError(path, f"found {columns!r}; write ({columns!r},), or 'categorical', or 'numeric'")
-        of_words = [bool(names) and names[number] in (dataset.categories or {}) for number in range(width)]
-        return [number for number in free if of_words[number] == (columns == "categorical")]
-    if not isinstance(columns, tuple | list) or not all(type(column) in (int, str) for column in columns):
-        raise ConfigError(path, f"names or numbers of columns are expected, found {described(columns)}")
-    return column_numbers(columns, dataset.feature_names, width, path)

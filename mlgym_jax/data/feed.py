@@ -210,9 +210,11 @@ class Feed:
         if self._shares is not None:
             since_the_beginning = epochs[:, None] * size + places
             return self._shares.drawn(since_the_beginning, self._members[fold], key), mask
+        drawn = np.unique(epochs[within]) if key is not None else np.empty(0)
+        if key is not None and len(drawn) == 1 and within.all():  # as nearly always: of one epoch, and none is padding
+            return self._orders[fold].rows(places.reshape(-1), key, int(drawn[0]) + 1).reshape(-1, batch), mask
         rows = mine[places].astype(np.int64)
-        for epoch in np.unique(epochs[within]) if key is not None and within.any() else ():
+        for epoch in drawn:
             at = epochs == epoch
-            drawn = self._orders[fold].rows(places[at].reshape(-1), key or (), int(epoch) + 1)
-            rows[at] = drawn.reshape(-1, batch)
+            rows[at] = self._orders[fold].rows(places[at].reshape(-1), key or (), int(epoch) + 1).reshape(-1, batch)
         return rows, mask

@@ -113,9 +113,9 @@ def streaming(
     """Read batches while training goes on, from arrays, memory-mapped ones too, or any source with random access.
 
     Data may be larger than memory. A batch is read once and trains all experiments of a group that have its fold. The
-    order of an epoch is drawn from the split seed, fold and epoch, not from an experiment's own seed. Encodings that
-    can learn in one pass (`standardise`, `min_max`, `one_hot`, `by_column` and `by_input` of these) read all training
-    data once before; others, and samplers, need `in_memory`.
+    order of an epoch is drawn from the split seed, fold and epoch, not from an experiment's own seed. Encodings
+    read all training data once before, and once more for each further step of a `chain` that learns something.
+    `impute` with the median, and samplers, need `in_memory`.
 
     Args:
         batch_size: examples a training step, at least 1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import os
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -13,7 +14,7 @@ from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.errors import ConfigError, described, in_words, nearest
 
 _LARGE = 4096  # bytes of a record, for which a call costs less than a second copy
-_PIECE = 1024  # records that become arrays at once: more no longer fit the caches
+_PIECE = 256  # records that become arrays at once: more no longer fit the caches
 
 
 @register("dataset", "memmap")
@@ -99,11 +100,11 @@ class _Records(DecodedRecords):
         found = {field: np.empty((len(rows), *shape), dtype) for field, (dtype, shape) in self._types.items()}
         put = self._copied if self.record_bytes > _LARGE else self._joined
         for records, places in self._files.read(rows):
+            if operator.countOf(map(len, records), self.record_bytes) < len(records):
+                wrong = sorted({*map(len, records)} - {self.record_bytes})
+                raise ValueError(f"records of {self.record_bytes} bytes are expected, found {wrong}")
             for start in range(0, len(records), _PIECE):
-                piece = records[start : start + _PIECE]
-                if wrong := {*map(len, piece)} - {self.record_bytes}:
-                    raise ValueError(f"records of {self.record_bytes} bytes are expected, found {sorted(wrong)}")
-                put(found, piece, places[start : start + _PIECE])
+                put(found, records[start : start + _PIECE], places[start : start + _PIECE])
         return found
 
     def _joined(self, found: dict[str, np.ndarray], records: list[bytes], places: np.ndarray) -> None:

@@ -208,6 +208,16 @@ def source_of(split: Any, name: str = "train", length: int | None = None) -> Sou
     return split if hasattr(split, "read") else Records(split)
 
 
+def few_arrays(split: Any) -> Mapping[str, np.ndarray]:
+    """Return a split's arrays where their forms are what counts: of one that is read by rows the first row alone.
+
+    Raises:
+        ConfigError: at `dataset`, as `split_arrays`.
+    """
+    by_rows = not isinstance(split, Mapping) and hasattr(split, "__len__") and len(split)
+    return split_arrays(split) if not by_rows else source_of(split).read(np.array([0]))
+
+
 def faulty(read: Callable[[np.ndarray], Any], rows: np.ndarray) -> dict[int, str]:
     """Return which of these examples cannot be read by themselves, and why; what is found well is halved no further."""
     found: dict[int, str] = {}

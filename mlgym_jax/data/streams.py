@@ -41,11 +41,13 @@ class StreamedTable(Table):
     Attributes:
         arrays: field -> `Column`; sources: split -> what it is read from; stream: how.
         weights: fields by which examples, or positions of them, count.
+        missing: the columns of `inputs` whose values may be missing, as the encoding fills them in.
     """
 
     sources: Mapping[str, Source] = dataclasses.field(default_factory=dict)
     stream: Stream = dataclasses.field(default_factory=Stream)
     weights: frozenset[str] = frozenset()
+    missing: frozenset[int] = frozenset()
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """Return field -> array[n, …] of these rows, as `Table.arrays` would have them.
@@ -144,7 +146,11 @@ class StreamedTable(Table):
         wrong: dict[int, str] = {}
         for field, array in found.items():
             if (is_input(field) or field == "targets") and array.dtype.kind in "fc":
-                bad = ~np.isfinite(array).reshape(len(array), -1).all(axis=1)
+                faulty_here = ~np.isfinite(array).reshape(len(array), -1)
+                if field == "inputs" and self.missing:
+                    columns = sorted(self.missing)
+                    faulty_here[:, columns] = np.isinf(array[:, columns])
+                bad = faulty_here.any(axis=1)
                 wrong |= {int(row): f"its {field} are not finite" for row in rows[bad]}
         targets = found.get("targets")
         if targets is not None and self.num_classes is not None and targets.dtype.kind in "iu":
@@ -263,6 +269,7 @@ def to_stream(
     dataset: Dataset,
     stream: Stream = Stream(),  # noqa: B008 (frozen)
     length: int | None = None,
+    missing: frozenset[int] = frozenset(),
 ) -> StreamedTable:
     """Return a dataset's splits, in the order given, as a table that is read by rows.
 
@@ -270,6 +277,7 @@ def to_stream(
 
     Args:
         length: the examples to take of a split "train" that has no end.
+        missing: the columns of `inputs` whose values may be missing.
 
     Raises:
         ConfigError: at `num_steps`: "train" has no end, and there is no length; at `dataset`: no "train", a split that
@@ -302,7 +310,7 @@ def to_stream(
         field: Column(field, (start, *array.shape[1:]), array.dtype, 0, holder)
         for field, array in first["train"].items()
     }
-    table = StreamedTable(columns, offsets, dataset.num_classes, sources, stream)
+    table = StreamedTable(columns, offsets, dataset.num_classes, sources, stream, missing=missing)
     holder.append(table)
     if stream.processes:
         table.pickled()  # or it is refused

@@ -26,6 +26,7 @@ from mlgym_jax.core.streamed import StreamedFunctions
 from mlgym_jax.core.trees import select
 from mlgym_jax.execution.compiling import Programs
 from mlgym_jax.execution.found import Found, read_scores
+from mlgym_jax.execution.host_copies import Room
 from mlgym_jax.execution.memory import is_out_of_memory, memory_limit
 from mlgym_jax.execution.mesh import EXPERIMENT, by_experiment, described, mesh_of, on_all
 from mlgym_jax.execution.parts import make_parts
@@ -71,7 +72,7 @@ class GroupRunner:
         self._mesh = mesh_of(list(devices), plan.mesh)
         self._rows, self._everywhere = by_experiment(self._mesh), on_all(self._mesh)
         self._states: Any = self._rows if specs is None else shardings(specs, self._mesh)
-        self._host: Any = (data, folds)
+        self._host: Any = data, folds
         self._data, self._folds = jax.tree.map(_form, self._host)  # on the devices only once something is to run there
         self._sizes = {split: np.asarray(mask).sum(axis=1) for split, mask in folds.get("mask", {}).items()}
         self._fold_of_row = np.asarray(fold_of_row, np.int32)
@@ -82,6 +83,7 @@ class GroupRunner:
         self._before: list[Block] = []  # from which an epoch that failed can be trained again, if it has left them
         self._again: Callable[[], float] | None = None  # begins anew what has not come through an epoch yet
         self._base: TrainState | None = None
+        self._room_on_host = Room()
 
     def close(self) -> None:
         """Let go of what is not memory."""
@@ -114,21 +116,16 @@ class GroupRunner:
 
         Args:
             seeds: uint32[rows]; hyperparams: dotted path -> [rows]; batch: one batch of examples, for the shapes.
-
-        Returns:
-            The seconds that compiling took.
         """
         seconds = self.compile(seeds, hyperparams, batch)
-        width = len(in_blocks(range(self.num_rows), self.plan)[0][1])
         try:
             self._initialise(seeds, hyperparams, batch)
             self._again = lambda: self.start_fresh(seeds, hyperparams, batch)
             return seconds
         except jax.errors.JaxRuntimeError as error:
-            if not is_out_of_memory(error) or width <= self._least:
+            if not is_out_of_memory(error) or not self.can_be_fewer:
                 raise
-        self._blocks = []
-        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        self.take_half()
         return seconds + self.start_fresh(seeds, hyperparams, batch)
 
     def _initialise(self, seeds: np.ndarray, hyperparams: dict[str, np.ndarray], batch: Any) -> None:
@@ -174,7 +171,7 @@ class GroupRunner:
         return self._in_chunks(chunk, f"{width} at once need {needed:,} bytes of the {limit:,} that a device has")
 
     def _in_chunks(self, chunk: int, why: str) -> bool:
-        reason = f"{self.plan.reason}; at most {chunk} experiments at once: {why}"
+        reason = f"{self.plan.reason}; at most {chunk} experiment{'s' * (chunk > 1)} at once: {why}"
         self.plan = dataclasses.replace(self.plan, chunk=chunk, reason=reason)
         self.programs.forget()
         return True
@@ -184,24 +181,35 @@ class GroupRunner:
 
         Returns:
             The seconds that compiling took; None if it cannot be fewer, or if that epoch has overwritten its states and
-            was not the first one: what needs too much memory shows in the first.
+            was not the first one: then there is `take_half`.
         """
-        width, again = max(len(block.step) for _, _, block in self._blocks), self._again
-        if width <= self._least:
-            return None
-        before = Snapshot(self._base, self._before, self.num_rows, is_lent=True)
+        before, again = Snapshot(self._base, self._before, self.num_rows, is_lent=True), self._again
         if self._before and not before.is_gone:
             states, rows = before.states(), [row for ids, _, _ in self._before for row in ids]
             again = lambda: self.start(states, rows)  # noqa: E731
-        if again is None:
+        if again is None or not self.can_be_fewer:
             return None
-        self._blocks = self._before = []  # their memory is needed
-        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
+        self.take_half()
         return again()
+
+    @property
+    def _width(self) -> int:
+        """How many experiments a call has."""
+        widths = [len(block.step) for _, _, block in self._blocks]
+        return max(widths, default=len(in_blocks(range(self.num_rows), self.plan)[0][1]))
+
+    @property
+    def can_be_fewer(self) -> bool:
+        return self._width > self._least
+
+    def take_half(self) -> None:
+        """Let go of all states, and have half as many experiments a call from the next `start` on."""
+        width, self._blocks, self._before = self._width, [], []  # their memory is needed
+        self._in_chunks(max(self._least, width // 2), f"memory ran out with {width}")
 
     def snapshot(self) -> Snapshot:
         """Return the present states of all rows; it stays what it is when training goes on, unless that overwrites."""
-        return Snapshot(self._base, list(self._blocks), self.num_rows, is_lent=self.overwrites)
+        return Snapshot(self._base, list(self._blocks), self.num_rows, self.overwrites, self._room_on_host)
 
     def worth_laying_out(self, active: np.ndarray) -> list[int] | None:
         """Return the rows to `lay_out` anew where that saves compute, None where it does not."""
@@ -229,8 +237,7 @@ class GroupRunner:
         Returns:
             What `read_scores` waits for.
         """
-        found, blocks = [], list(self._blocks)
-        self._before = self._blocks
+        found, blocks, self._before = [], list(self._blocks), self._blocks
         for number, (ids, folds, block) in enumerate(self._blocks):
             live = np.zeros(block.step.shape, bool)
             live[: len(ids)] = active[ids]

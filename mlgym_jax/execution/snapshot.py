@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 
 from mlgym_jax.core.state import TrainState, raw_key
+from mlgym_jax.execution import host_copies
+from mlgym_jax.execution.host_copies import Room, Source, begin_copy, gathered
 
 # Rows, their folds int32[width], their states; padding rows beyond the ids are never active.
 Block = tuple[list[int], jax.Array, TrainState]
@@ -24,12 +25,14 @@ class Snapshot:
 
     Attributes:
         is_lent: whether training that goes on overwrites the blocks; else they are immutable.
+        room: where copies of what is lent are put.
     """
 
     base: TrainState | None
     blocks: Sequence[Block]
     num_rows: int
     is_lent: bool = False
+    room: Room = dataclasses.field(default_factory=Room, repr=False)
 
     @property
     def is_gone(self) -> bool:
@@ -38,37 +41,37 @@ class Snapshot:
 
     def states(self) -> TrainState:
         """Return the states of all rows, stacked."""
+        if self.is_lent:
+            return self.states_later()()
         _begin_all(self.blocks)
-        found = stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
-        # A CPU's arrays are seen, not copied, and what overwrites them would be seen as well.
-        return jax.tree.map(np.array, found) if self.is_lent and not is_remote(self.blocks) else found
+        return stacked(self.base, [(ids, raw_key(block)) for ids, _, block in self.blocks], self.num_rows)
+
+    def states_later(self) -> Callable[[], TrainState]:
+        """Begin to copy the states of all rows, which may be overwritten then; return what waits and returns them."""
+        if not self.is_lent:
+            return self.states
+        every = np.arange(self.num_rows)
+        base = [] if self.base is None else [Source(every, every, self.base)]
+        blocks = [Source(np.asarray(ids), np.arange(len(ids)), raw_key(block)) for ids, _, block in self.blocks]
+        return begin_copy([*base, *blocks], self.num_rows, self.room)
 
     def rows(self, wanted: Sequence[int]) -> TrainState:
         """Copy rows, which the blocks must hold, to [len(wanted), ...]: by shards, the whole is never put together."""
         _begin_all(self.blocks)
-        copies: list[np.ndarray] = []
-        structure = None
+        sources = []
         for ids, _, block in self.blocks:
             at = {row: position for position, row in enumerate(ids)}
             numbers = np.array([number for number, row in enumerate(wanted) if row in at], np.intp)
-            if not len(numbers):
-                continue
-            positions = np.array([at[wanted[number]] for number in numbers], np.intp)
-            leaves, structure = jax.tree.flatten(raw_key(block))
-            within = functools.lru_cache(functools.partial(_within, numbers, positions))
-            copies = copies or [np.empty((len(wanted), *leaf.shape[1:]), leaf.dtype) for leaf in leaves]
-            for copy, leaf in zip(copies, leaves, strict=True):
-                for piece, (held, *inside) in _pieces(leaf.sharding, leaf.shape):
-                    there, at_there = within(held.start or 0, leaf.shape[0] if held.stop is None else held.stop)
-                    if len(there):
-                        copy[(there, *inside)] = np.asarray(leaf.addressable_data(piece))[at_there]
-        assert structure is not None, "no block holds a wanted row"
-        return jax.tree.unflatten(structure, copies)
+            if len(numbers):
+                positions = np.array([at[wanted[number]] for number in numbers], np.intp)
+                sources.append(Source(numbers, positions, raw_key(block)))
+        assert sources, "no block holds a wanted row"
+        return gathered(sources, len(wanted), Room())
 
 
 def is_remote(blocks: Sequence[Block]) -> bool:
     """Tell whether what the devices hold must be copied before the host can read it."""
-    return any(device.platform != "cpu" for _, _, block in blocks[:1] for device in block.step.devices())
+    return any(host_copies.is_remote(block) for _, _, block in blocks[:1])
 
 
 def _begin_all(blocks: Sequence[Block]) -> None:
@@ -76,24 +79,6 @@ def _begin_all(blocks: Sequence[Block]) -> None:
     if is_remote(blocks):
         for _, _, block in blocks:
             jax.tree.map(lambda leaf: leaf.copy_to_host_async(), raw_key(block))
-
-
-@functools.lru_cache(maxsize=4096)
-def _pieces(sharding: jax.sharding.Sharding, shape: tuple[int, ...]) -> tuple[tuple[int, tuple[slice, ...]], ...]:
-    """Return the pieces of an array on these devices, (number, what of the array it is), of equal ones the first.
-
-    What an array itself tells of its shards is made anew for each of them, and a state has dozens an epoch.
-    """
-    found: dict[str, tuple[int, tuple[slice, ...]]] = {}
-    for number, index in enumerate(sharding.addressable_devices_indices_map(shape).values()):
-        found.setdefault(str(index), (number, index or ()))
-    return tuple(found.values())
-
-
-def _within(numbers: np.ndarray, positions: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return which of the rows at `positions` of a block a piece from `start` to `stop` holds, and where in it."""
-    there = (start <= positions) & (positions < stop)
-    return numbers[there], positions[there] - start
 
 
 def stacked(base: Any, blocks: Sequence[tuple[list[int], Any]], num_rows: int) -> Any:

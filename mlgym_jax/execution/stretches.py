@@ -6,6 +6,7 @@ A stretch's length is no part of its program (`core.epoch`), so that it may foll
 from __future__ import annotations
 
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
@@ -17,7 +18,8 @@ from mlgym_jax.core.state import TrainState, raw_key, with_key
 from mlgym_jax.data.feed import TRAINING
 from mlgym_jax.execution.batched import GroupRunner
 from mlgym_jax.execution.found import Found
-from mlgym_jax.execution.snapshot import Block, stacked
+from mlgym_jax.execution.host_copies import Source, begin_copy
+from mlgym_jax.execution.snapshot import Block
 
 _CALL_SECONDS = 0.5
 _MOST_LONGER = 8  # times the call before: one that was short by chance says little
@@ -29,13 +31,25 @@ class Middle:
 
     Attributes:
         epoch: the one under way; position: its training steps that are done.
+        read: waits for what is on its way to the host, and returns the next two.
         state: of all rows, stacked, keys as raw words; running: what was measured of those steps, None if nothing is.
     """
 
     epoch: int
     position: int
-    state: TrainState
-    running: Any
+    read: Callable[[], tuple[TrainState, Any]]
+
+    @functools.cached_property
+    def _read(self) -> tuple[TrainState, Any]:
+        return self.read()
+
+    @property
+    def state(self) -> TrainState:
+        return self._read[0]
+
+    @property
+    def running(self) -> Any:
+        return self._read[1]
 
     @property
     def leaves(self) -> list[np.ndarray]:
@@ -95,6 +109,7 @@ class StretchRunner(GroupRunner):
         if middle is not None:
             self._blocks = [(ids, folds, self._laid_out(ids, block, middle)) for ids, folds, block in self._blocks]
         self._before, under_way = [] if middle is not None else self._blocks, []
+        self._room_on_host.prepare(raw_key(self._blocks[0][2]), self.num_rows)
         for number, block in enumerate(self._blocks):
             live = np.zeros(block[2].step.shape, bool)
             live[: len(block[0])] = active[block[0]]
@@ -114,7 +129,8 @@ class StretchRunner(GroupRunner):
         expected, structure = jax.tree.flatten((raw_key(block), running))
         if [leaf.shape for leaf in leaves] != [(self.num_rows, *leaf.shape[1:]) for leaf in expected]:
             return None
-        return Middle(epoch, position, *jax.tree.unflatten(structure, leaves))
+        state, found = jax.tree.unflatten(structure, leaves)
+        return Middle(epoch, position, lambda: (state, found))
 
     def _run(self, block: Any, folds: Any, live: np.ndarray, epoch: np.int32, dry: bool = False) -> Any:
         assert dry, "epochs are run by `stretches`"
@@ -225,21 +241,22 @@ class StretchRunner(GroupRunner):
             self._batches_a_call[split] = max(1, min(wanted, _MOST_LONGER * before))
 
     def _middle(self, under_way: list[Running], epoch: np.int32, position: int) -> Middle:
-        at = {one.number: one for one in under_way}
-        blocks: list[tuple[list[int], Any]] = [
-            (ids, self._present(at[number]) if number in at else raw_key(block))
-            for number, (ids, _, block) in enumerate(self._blocks)
-        ]
-        running = None
-        if self._measured:
-            running = stacked(None, [(one.block[0], one.running) for one in under_way], self.num_rows)
-            running = jax.tree.map(np.array, running)  # what the next steps overwrite is seen through it
-        return Middle(int(epoch), position, stacked(self._base, blocks, self.num_rows), running)
-
-    def _present(self, one: Running) -> Any:
-        """Copy the states of a block that is under way to the host: the next steps overwrite what is seen of them."""
-        state = raw_key(one.state)
-        return jax.tree.map(np.array, state) if one.old is None else _where(one.live, state, raw_key(one.old))
+        at, every = {one.number: one for one in under_way}, np.arange(self.num_rows)
+        states = [] if self._base is None else [Source(every, every, self._base)]
+        running = [Source(every, every, None)]
+        for number, (ids, _, block) in enumerate(self._blocks):
+            rows, places = np.asarray(ids), np.arange(len(ids))
+            one = at.get(number)
+            resting = block if one is None else one.old
+            if resting is not None:
+                states.append(Source(rows, places, raw_key(resting)))
+            if one is not None:
+                live = np.flatnonzero(one.live[: len(ids)]) if one.old is not None else places
+                states.append(Source(rows[live], live, raw_key(one.state)))
+                running.append(Source(rows, places, one.running))
+        read = begin_copy(states, self.num_rows, self._room_on_host)
+        read_running = begin_copy(running[1:] if self._measured else running, self.num_rows, self._room_on_host)
+        return Middle(int(epoch), position, lambda: (read(), read_running()))
 
     def _laid_out(self, ids: list[int], block: TrainState, middle: Middle) -> TrainState:
         return jax.device_put(with_key(self._padded(ids, block, middle.state), self._abstract), self._states)
@@ -247,13 +264,3 @@ class StretchRunner(GroupRunner):
     def _padded(self, ids: list[int], block: TrainState, tree: Any) -> Any:
         padded = np.asarray(ids + [ids[0]] * (len(block.step) - len(ids)))
         return jax.tree.map(lambda leaf: leaf[padded], tree)
-
-
-def _where(live: np.ndarray, new: Any, old: Any) -> Any:
-    """Choose rows between two trees of arrays, on the host."""
-
-    def choose(a: Any, b: Any) -> np.ndarray:
-        a, b = np.asarray(a), np.asarray(b)
-        return np.where(live.reshape(live.shape + (1,) * (a.ndim - 1)), a, b)
-
-    return jax.tree.map(choose, new, old)

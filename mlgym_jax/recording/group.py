@@ -28,6 +28,7 @@ from mlgym_jax.execution.memory import is_out_of_memory, too_little_memory
 from mlgym_jax.execution.plan import Plan, logged_plan
 from mlgym_jax.execution.stretches import Middle, Reached
 from mlgym_jax.recording.ahead import Ahead, Compiled
+from mlgym_jax.recording.going_back import ROUNDING, begun, can_go_back, compiled, go_back, start
 from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
@@ -35,8 +36,6 @@ from mlgym_jax.recording.group_checkpoints import (
     Standing,
     copy_wanted,
     finish_save,
-    make_good,
-    own_checkpoint,
     save,
     wanted_epochs,
 )
@@ -47,9 +46,6 @@ from mlgym_jax.recording.speed import Speed
 from mlgym_jax.recording.within_epochs import own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
-
-# Scores that are trained again on another mesh are taken for the same if they are so close.
-_ROUNDING = 1e-5
 
 
 def train_group(
@@ -85,7 +81,7 @@ def train_group(
         standing=Standing(None, (0,) * len(ids), {}, Copies()),
         rivals=rivals,
         written=(0, time.monotonic()),
-        tolerance=0.0 if _split_as_before(job, plan, recorder) else _ROUNDING,
+        tolerance=0.0 if _split_as_before(job, plan, recorder) else ROUNDING,
     )
     try:
         compiled = ahead.runner(job, plan)
@@ -135,11 +131,9 @@ def _train(
     #   1. the run's own newest checkpoint that is whole and not ahead of the log, else
     #   2. the warm start, else
     #   3. scratch.
-    done, state = own_checkpoint(training)
+    done, state = begun(training)
     num_epochs = job.cadence.num_evaluations
     left = _stopped(training, training.histories, done) if 0 < done < num_epochs else {}
-    wanted = {row: wanted_epochs(training, row) for row in range(len(training.ids))}
-    training.standing = training.standing._replace(wanted=wanted)
     for row, history in enumerate(training.histories):
         verdict = judge(history, job.early_stopping)
         if verdict is None and row in left:
@@ -148,42 +142,29 @@ def _train(
             recorder.log.append(_end(training, row, verdict))
     if done >= num_epochs or all(number in recorder.ended for number in training.ids):
         return
-    make_good(training)
     runner.programs.while_compiling = import_in_background  # while it is traced, imports would have to wait
-    fresh = state is None
     with seldom_collected():
-        seconds = runner.start_fresh(job.seeds, dict(job.hyperparams), job.sample) if fresh else runner.start(state)
+        seconds = start(training, runner, state)
+    del state
     ahead.begin(runner.bytes_per_device)
-    if fresh:
-        _warm_start(training, runner)
     platform, last = devices[0].platform, plan.mesh.num_devices - 1
     name = f"{platform}:0-{last}" if last else f"{platform}:0"
     apart = [f"{path} is static: {why}" for path, why in static_because.items()]
-    compiled = _compiled(training, runner, found.seconds + seconds, found.waited + seconds, apart)
+    told = compiled(training, runner, found.seconds + seconds, found.waited + seconds, apart)
     going_on = [n for row, n in enumerate(training.ids) if n not in recorder.ended and not _settled(training, row)]
-    recorder.log.append([compiled, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
-    middle = own_middle(training, runner, done)
-    with seldom_collected():  # histories grow by objects that stay; no epoch leaves any that only a look finds
-        _fit(training, runner, done + 1, middle, devices[: plan.mesh.num_devices], profile)
-
-
-def _compiled(
-    training: GroupTraining, runner: GroupRunner, seconds: float, waited: float, apart: Sequence[str] = ()
-) -> Event:
-    job, plan = training.job, runner.plan
-    return training.recorder.event(
-        schema.group_compiled,
-        group=job.group.index,
-        experiments=training.ids,
-        plan=str(plan),
-        reason="; ".join([plan.reason, *apart]),
-        compile_seconds=seconds,
-        waited_seconds=waited,
-        num_examples=max(job.folds.sizes["train"]),
-        mesh=runner.mesh,
-        flops_per_step=None if job.flops is None else job.flops.total,
-        bytes_per_device=runner.bytes_per_device,
-    )
+    recorder.log.append([told, *(recorder.job(number, "RUNNING", device=name) for number in going_on)])
+    used = devices[: plan.mesh.num_devices]
+    while True:
+        middle = own_middle(training, runner, done)
+        try:
+            with seldom_collected():  # histories grow by objects that stay; no epoch leaves any that only a look finds
+                return _fit(training, runner, done + 1, middle, used, profile)
+        except jax.errors.JaxRuntimeError as error:
+            if not can_go_back(error, runner):
+                raise
+        profile = None
+        done, seconds = go_back(training, runner)
+        recorder.log.append([compiled(training, runner, seconds, seconds, apart)])
 
 
 def _fit(
@@ -220,7 +201,7 @@ def _fit(
                     break
                 continue
             if report.replanned is not None:
-                recorder.log.append([_compiled(training, runner, report.replanned, report.replanned)])
+                recorder.log.append([compiled(training, runner, report.replanned, report.replanned)])
             recorder.log.append(_events(training, report))
             speed.add(report)
             copy_wanted(training, report)
@@ -237,7 +218,8 @@ def _fit(
         if training.standing.report is not None and not isinstance(sys.exc_info()[1], DiskError):
             save(training)
             finish_save(training)
-            recorder.emit(schema.group_trained, group=job.group.index, **speed.told(devices))
+            if not can_go_back(sys.exc_info()[1], runner):
+                recorder.emit(schema.group_trained, group=job.group.index, **speed.told(devices))
     safe_point()
     training.middle.remove()  # all has trained to its end, of which a checkpoint is on the disk
 
@@ -246,24 +228,6 @@ def _end_if_insisted() -> None:
     """End at once, and record nothing, where a second signal was raised in what was then taken for a failure."""
     if insisted():
         raise KeyboardInterrupt
-
-
-def _warm_start(training: GroupTraining, runner: GroupRunner) -> None:
-    """Put what the config's warm start brings into every row of a group that was just initialised."""
-    loaded = training.job.warm_start()
-    if loaded is None:
-        return
-    runner.start(loaded.applied(runner.snapshot().states()))
-    training.recorder.emit(
-        schema.warm_started,
-        group=training.job.group.index,
-        experiments=training.ids,
-        source=loaded.source,
-        loaded=loaded.names,
-        left=loaded.left,
-        mismatched=loaded.mismatched,
-        checksum=loaded.checksum,
-    )
 
 
 def _events(training: GroupTraining, report: EpochReport) -> list[Event | EpochResults]:

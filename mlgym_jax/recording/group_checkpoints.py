@@ -185,7 +185,7 @@ def save(training: GroupTraining) -> None:
     held = {*training.store.kept(), *standing.pending}
     wanted = frozenset((training.ids[row], epoch) for row, epochs in standing.wanted.items() for epoch in epochs) & held
     size = training.store.save(
-        report.snapshot.states(),
+        report.snapshot.states_later(),
         epoch=report.epoch,
         experiments=training.ids,
         row_epochs=standing.row_epochs,

@@ -71,7 +71,7 @@ def save_middle(training: GroupTraining, reached: Reached, *, at_once: bool) -> 
     training.recorder.log.check_place()
     middle = reached.middle()
     fields = {"epoch": middle.epoch, "position": middle.position, "experiments": training.ids}
-    training.middle.begin(fields, middle.leaves)
+    training.middle.begin(fields, lambda: middle.leaves)
     training.written = training.written[0], time.monotonic()
     if at_once:
         training.middle.finish()

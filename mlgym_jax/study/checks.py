@@ -12,7 +12,8 @@ from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.inputs import is_input
 from mlgym_jax.core.scoring import interval_of
 from mlgym_jax.data.dataset import Table
-from mlgym_jax.data.one_pass import pass_of
+from mlgym_jax.data.one_pass import filled_by, passes_of
+from mlgym_jax.data.sources import few_arrays
 from mlgym_jax.data.split_names import split_meant
 from mlgym_jax.errors import ConfigError, listed, nearest
 from mlgym_jax.search.refit import assignments, rule
@@ -66,18 +67,33 @@ def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[s
 
 def check_streams(components: Components) -> None:
     """Refuse what looks at all training data at once, where they are read while training goes on."""
-    learns = "is fitted on all training examples at once (standardise, min_max, one_hot, and by_column and by_input of "
+    otherwise = "write config.loader = component('in_memory', …)"
     for section, why in (
-        ("encoding", f"{learns}these are fitted in one pass)"),
-        ("sampler", "weighs all training examples"),
+        (
+            "encoding",
+            "is fitted on all training examples at once, which component('streaming') does not hold; of what is built "
+            "in that is impute's strategy='median' alone, in whose place 'mean' is fitted part by part. Encode "
+            f"examples where they are read, or {otherwise}",
+        ),
+        (
+            "sampler",
+            "draws by the weights of all training examples, which component('streaming') does not read beforehand; "
+            "give parts of the data their shares by config.dataset = component('mixture', sources={…}, weights={…}), "
+            f"weigh examples in the loss by a field 'where', or {otherwise}",
+        ),
     ):
-        if section in components and (section == "sampler" or pass_of(components[section]) is None):
-            name = components.config[section]["component"]
-            raise ConfigError(
-                section,
-                f"{name!r} {why}, which component('streaming') does not hold; do it while they are read, or write "
-                "config.loader = component('in_memory', …)",
-            )
+        if section in components and (section == "sampler" or passes_of(components[section]) is None):
+            raise ConfigError(section, f"{components.config[section]['component']!r} {why}")
+
+
+def filled_columns(components: Components) -> frozenset[int]:
+    """Return the columns of a table whose values may be missing where it is read while training goes on."""
+    if "encoding" not in components or not hasattr(components["encoding"], "fills"):
+        return frozenset()
+    inputs = few_arrays(components["dataset"].splits["train"]).get("inputs")
+    if inputs is None or inputs.ndim != 2:
+        return frozenset()
+    return filled_by(components["encoding"], inputs.shape[1])
 
 
 def check_monitor(section: str, policy: Any, names: Sequence[str], records: Mapping[str, str] | None = None) -> None:

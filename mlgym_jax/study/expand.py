@@ -34,7 +34,7 @@ from mlgym_jax.search.refit import Length, choose, length_of, rule
 from mlgym_jax.search.refit import assignments as refit_assignments
 from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
-from mlgym_jax.study.checks import check_refit, check_streams, check_values, checked_table
+from mlgym_jax.study.checks import check_refit, check_streams, check_values, checked_table, filled_columns
 from mlgym_jax.study.job import Job, make_job
 from mlgym_jax.study.programs import advice, in_words, repeated
 from mlgym_jax.study.tracing import NotTraceable
@@ -190,8 +190,10 @@ def extended(
             dynamic = [path for path in dynamic if path not in error.paths]
 
 
-def _place(components: Components) -> tuple[int, Stream | None, bool, int | None]:
+def _place(components: Components) -> tuple[int, Stream | None, frozenset[int] | bool, int | None]:
     """Return what tells a table from others: its dataset, how it is read, whether something may fill it in, its length.
+
+    What is read while it trains names the columns that are filled in.
 
     The length is that of a dataset without an end.
     """
@@ -199,7 +201,7 @@ def _place(components: Components) -> tuple[int, Stream | None, bool, int | None
     stream = getattr(loader, "stream", None)
     has_end = hasattr(dict(components["dataset"].splits).get("train", ()), "__len__")
     length = None if has_end or stream is None or not steps else steps * loader.batch_size
-    return id(components["dataset"]), stream, "encoding" in components, length
+    return id(components["dataset"]), stream, filled_columns(components) if stream else "encoding" in components, length
 
 
 @dataclasses.dataclass
@@ -212,7 +214,7 @@ class Parts:
     """
 
     built: list[Components]
-    tables: dict[tuple[int, Stream | None, bool, int | None], Table]
+    tables: dict[tuple[int, Stream | None, frozenset[int] | bool, int | None], Table]
 
     def components_of(self, config: Mapping[str, Any]) -> Components:
         """Build a config's components; what is equal to what was built before is shared, data before all else."""
@@ -229,7 +231,11 @@ class Parts:
         if stream is not None:
             check_streams(components)
         if place not in self.tables:
-            table = to_arrays(dataset, missing=place[2]) if stream is None else to_stream(dataset, stream, place[3])
+            table = (
+                to_arrays(dataset, missing=bool(place[2]))
+                if stream is None
+                else to_stream(dataset, stream, place[3], filled_columns(components))
+            )
             self.tables[place] = checked_table(table)
         return self.tables[place]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mlgym_jax.data.encodings import knowing
+from mlgym_jax.data.by_column import knowing
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.study.job import Job
 

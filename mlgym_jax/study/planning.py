@@ -10,7 +10,7 @@ import jax
 from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import ConfigError, MlgymError
 from mlgym_jax.execution.memory import memory_limit
-from mlgym_jax.execution.mesh import MeshSizes, described
+from mlgym_jax.execution.mesh import MeshSizes
 from mlgym_jax.execution.parallel import Needs
 from mlgym_jax.execution.plan import Plan, PlanRequest, choose_plan
 from mlgym_jax.study.job import Job
@@ -84,7 +84,7 @@ def _check_filled(job: Job, plan: Plan) -> None:
             f"{'a batch has' if is_batch else 'all training data are'} {most} examples, so {plan.data - most} of the "
             f"{plan.data} devices that --mesh splits it over would never hold one; write "
             f"{f'batch_size={plan.data}, or more, or ' if is_batch else ''}"
-            f"--mesh={described(MeshSizes(plan.mesh.experiment, most))}",
+            f"--mesh={MeshSizes(plan.mesh.experiment, most)}",
         )
 
 

@@ -56,7 +56,9 @@ def _dataset_of(data: Any) -> Dataset:
     is_split = isinstance(data, Mapping) and "inputs" not in data
     if is_split and "train" not in data:
         raise ConfigError(
-            "data", f"it has no split 'train'{nearest('train', data)} Found: {listed(data)}; write {FORMS}"
+            "data",
+            f"it has no split 'train'{nearest('train', data)} Found: {listed(data)}; write {FORMS}; of inputs that are "
+            "a dict, and have no targets, data=(x, None)",
         )
     parts = {str(name): _fields(part, str(name)) for name, part in (data if is_split else {"train": data}).items()}
     frames = {name: is_frame(fields["inputs"]) for name, fields in parts.items()}

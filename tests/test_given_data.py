@@ -89,6 +89,8 @@ def test_dates_are_what_pandas_says_they_are():
         (pandas.DataFrame({"y": [2, 0, 1]}), 3, None, [2, 0, 1]),
         ([[0, 4], [1, 1], [2, 0]], 5, None, [[0, 4], [1, 1], [2, 0]]),
         ([[True, False, False]] * 3, 3, None, [[1, 0, 0]] * 3),
+        (np.array([5, 30, np.int64(7)], object), 3, ("5", "7", "30"), [0, 2, 1]),
+        (np.array([True, False, True], object), 2, ("False", "True"), [1, 0, 1]),
         (jnp.array([1.5, 2.0, 3.0], jnp.bfloat16), None, None, [1.5, 2.0, 3.0]),
     ],
 )
@@ -111,6 +113,11 @@ def test_several_targets_a_row_beside_a_frame(targets):
     assert (found.num_classes, found.feature_names) == (None, ("age", "sex"))
     np.testing.assert_array_equal(found.splits["train"]["targets"], values)
     np.testing.assert_array_equal(found.splits["train"]["inputs"][:, 0], FRAME["age"])
+
+
+def test_a_target_that_is_missing_among_objects_is_named():
+    with pytest.raises(MlgymError, match=r"^data: split 'train', targets, row 1: the value is missing; fill it in"):
+        dataset_of((X[:3], np.array(["a", None, "b"], object)))
 
 
 def test_several_targets_are_numbers_in_all_splits():

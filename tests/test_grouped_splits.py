@@ -1,5 +1,6 @@
 """Rows that belong together are in one part: the parts of scikit-learn's splitters of groups, and no group in two."""
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,8 @@ from mlgym_jax.data.grouped import cut_groups, hold_out_groups
 from mlgym_jax.data.streams import to_stream
 from mlgym_jax.data.validation import holdout
 from mlgym_jax.errors import ConfigError
+from mlgym_jax.execution.plan import Plan
+from mlgym_jax.study.runners import fields_unread, make_runner
 
 RANDOM = np.random.default_rng(0)
 
@@ -183,3 +186,29 @@ def test_each_part_of_a_stratified_hold_out_gets_a_group():
     groups = np.repeat(np.arange(3), 4)
     [fold] = holdout(val=0.05, test=0.05, groups="patient", stratified=True)(dataset_of(groups, groups % 2), 0)
     assert {name: len(rows) for name, rows in fold.items()} == {"train": 4, "val": 4, "test": 4}
+
+
+def test_fields_that_no_step_reads_stay_on_the_host(tmp_path):
+    inputs = RANDOM.normal(size=(24, 3)).astype(np.float32)
+    fields = {"inputs": inputs, "targets": np.arange(24) % 2, "weight": RANDOM.random(24).astype(np.float32)}
+    config = ConfigDict(
+        {
+            "num_epochs": 2,
+            "model": component("linear"),
+            "loss": component("sample_weighted", loss=component("softmax_cross_entropy"), field="weight"),
+            "optimizer": component("sgd", learning_rate=0.1),
+            "loader": component("in_memory", batch_size=8),
+        }
+    )
+    plain = mg.run(config, tmp_path, data={"train": fields})
+    grouped = mg.run(config, tmp_path, data={"train": fields | {"patient": np.arange(24) // 3}})
+    [job] = grouped._study.jobs
+    assert fields_unread(job) == {"patient"}
+    runner = make_runner(job, Plan("map", "scan", 1, "test"), jax.devices()[:1])
+    assert {name: len(array) for name, array in runner._host[0].items()} == {
+        "inputs": 24,
+        "patient": 1,
+        "targets": 24,
+        "weight": 24,
+    }
+    assert grouped.experiments[0].last == plain.experiments[0].last

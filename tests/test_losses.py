@@ -209,6 +209,19 @@ def test_a_mismatch_names_loss_and_shapes(name, outputs, targets):
 
 
 @pytest.mark.parametrize(
+    ("name", "targets", "said"),
+    [
+        ("softmax_cross_entropy", LABELS.astype(np.float32), "write classes as whole numbers, y.astype(int)"),
+        ("squared_error", VALUES, "write num_outputs=3 in the model"),
+    ],
+)
+def test_a_mismatch_says_what_to_type(name, targets, said):
+    with pytest.raises(MlgymError) as error:
+        lookup("loss", name).factory()(LOGITS, {"targets": targets})
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
     ("name", "shape", "parameters"),
     [
         ("softmax_cross_entropy", (6,), {}),

@@ -19,6 +19,7 @@ import numpy as np
 from mlgym_jax.core.inputs import flat, nested
 from mlgym_jax.data.columns import classes_of, is_frame, of_arrow, table
 from mlgym_jax.data.dataset import Dataset, split_arrays, unmasked
+from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 
 FORMS = "data=(x, y), data=(frame, 'column to predict') or data={'train': (x, y), 'test': (x, y)}"
@@ -56,7 +57,9 @@ def _dataset_of(data: Any) -> Dataset:
     is_split = isinstance(data, Mapping) and "inputs" not in data
     if is_split and "train" not in data:
         raise ConfigError(
-            "data", f"it has no split 'train'{nearest('train', data)} Found: {listed(data)}; write {FORMS}"
+            "data",
+            f"it has no split 'train'{nearest('train', data)} Found: {listed(data)}; write {FORMS}; of inputs that are "
+            "a dict, and have no targets, data=(x, None)",
         )
     parts = {str(name): _fields(part, str(name)) for name, part in (data if is_split else {"train": data}).items()}
     frames = {name: is_frame(fields["inputs"]) for name, fields in parts.items()}
@@ -115,7 +118,14 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
     except Exception as error:  # lists of different lengths, arrays of another device
         raise ConfigError("data", f"{where}: they are no array: {str(error).splitlines()[0]}") from error
     if array.dtype == object and array.size:
-        kinds = sorted({type(value).__name__ for value in array.reshape(-1)[:1000]})
+        values = array.reshape(-1).tolist()
+        if field == "targets" and (all(isinstance(one, bool) for one in values) or all(map(_is_number, values))):
+            return np.array(values).reshape(array.shape)
+        absent = [place for place, one in enumerate(values) if is_missing(one)]
+        if field == "targets" and array.ndim and absent:
+            row = absent[0] // (len(values) // len(array))
+            raise ConfigError("data", f"{where}, row {row}: the value is missing; fill it in, or leave such rows out")
+        kinds = sorted({type(value).__name__ for value in values[:1000]})
         if kinds != ["str"] or field != "targets":
             if hasattr(given, "toarray"):
                 raise ConfigError(
@@ -142,6 +152,10 @@ def _array(given: Any, split: str, field: str) -> np.ndarray:
     if array.dtype.kind == "V" and array.dtype.names is None:  # bfloat16 and its like: exact in float32
         return array.astype(np.float32)
     return array.astype(array.dtype.newbyteorder("="), copy=False)
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
 
 
 def _of_frames(parts: Mapping[str, Mapping[str, Any]]) -> Dataset:

@@ -113,6 +113,7 @@ _OF_CLASSES = {
     "softmax_cross_entropy_with_integer_labels",
 }
 _OF_SHARES = "; distributions over classes, as mixup makes them, are for softmax_cross_entropy"
+_OF_FLOATS = "; floats are numbers to predict: write classes as whole numbers, y.astype(int), or task='classification'"
 # Shapes are what optax checks.
 _FREE = {"ctc_loss", "triplet_margin_loss"}
 # A field `where` says nothing of single targets.
@@ -264,6 +265,7 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         raise MlgymError(
             f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
             f"it takes integer targets of shape {classes}{either or _OF_SHARES * (targets.shape == outputs.shape)}"
+            f"{_OF_FLOATS * (targets.shape == classes)}"
         )
     if outputs.shape == (*targets.shape, 1):
         outputs = outputs[..., 0]

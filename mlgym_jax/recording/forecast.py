@@ -34,6 +34,7 @@ from mlgym_jax.study.expand import Study
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.planning import overwrites, plan_of
 from mlgym_jax.study.programs import advice, in_words
+from mlgym_jax.study.runners import on_devices
 
 _SHOWN = 20
 # What a run writes takes so long on a usual disk: its folder and log, a checkpoint of each group, its model cards. And
@@ -248,7 +249,7 @@ def least_bytes(job: Job, plan: Plan | None, num_devices: int) -> int:
     num_devices = min(num_devices, rows) if plan is None else plan.num_devices
     if plan is not None:
         rows = min(rows, plan.chunk or rows) if plan.batching != "none" else num_devices
-    data = () if isinstance(job.table, StreamedTable) else (dict(job.table.arrays), dict(job.fold_tables))
+    data = () if isinstance(job.table, StreamedTable) else (on_devices(job), dict(job.fold_tables))
     resident = sum(leaf.nbytes for leaf in jax.tree.leaves(data))
     state = job.state_bytes // plan.data if plan is not None and plan.shard == "fsdp" else job.state_bytes
     times = 1 if plan is not None and overwrites(job, plan) else 2

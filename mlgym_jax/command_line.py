@@ -212,6 +212,8 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         lacks = [one for one in self._actions if not one.option_strings and message.endswith(f"required: {one.dest}")]
         hint = f", {lacks[0].help}" if lacks and lacks[0].help else ""
+        if chosen := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)$", message):
+            hint = nearest(chosen[1], re.findall(r"[\w.-]+", chosen[2])).removesuffix(".")
         raise MlgymError(f"{message}{hint}; see {self.prog} --help")
 
     def parse_args(self, args: Sequence[str], namespace: Any = None) -> Any:  # type: ignore[override]

@@ -79,6 +79,7 @@ def _list(arguments: list[str]) -> int:
     parser.add_argument("--status", help=", ".join(STATUSES))
     parser.add_argument("--text", help="words that all occur in the id, name, note, owner, status or tags")
     parser.add_argument("--all", action="store_true", help="also archived and deleted runs")
+    parser.add_argument("--archived", action="store_true", help="only archived runs")
     parser.add_argument("--deleted", action="store_true", help="only deleted runs, which may be restored")
     parser.add_argument("--limit", metavar="N", help="at most N runs")
     options = parser.parse_args(arguments)
@@ -88,7 +89,7 @@ def _list(arguments: list[str]) -> int:
         tag=options.tag,
         status=options.status,
         text=options.text,
-        archived=None if options.all or options.deleted else False,
+        archived=True if options.archived else None if options.all or options.deleted else False,
         deleted=True if options.deleted else None if options.all else False,
         sort=options.sort,
         limit=None if options.limit is None else _count("limit", options.limit),
@@ -208,6 +209,8 @@ def _note(arguments: list[str]) -> int:
         answer({"run_id": run.run_id, "experiment_id": at, "note": note})
     elif text is None:
         print("\n".join(map(plain, note.expandtabs().split("\n"))))
+    else:
+        print(plain(f"{run.run_id}: note: {note.splitlines()[0] if note else 'none'}"))
     return DONE
 
 
@@ -222,7 +225,11 @@ def _tag(arguments: list[str]) -> int:
     def changes(at: int | None) -> list[Change]:
         return [TagAdded(word[1:], at) if word[0] == "+" else TagRemoved(word[1:], at) for word in signed]
 
-    runs = _say(options, options.runs, changes)
+    try:
+        runs = _say(options, options.runs, changes)
+    except MlgymError as error:
+        hint = "" if signed else ". A tag is written +paper to add it, -paper to take it away"
+        raise MlgymError(f"{error}{hint}") from None
     _tell(options, runs, lambda run: f"tags: {' '.join(run.tags) or 'none'}")
     return DONE
 

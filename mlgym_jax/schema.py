@@ -14,6 +14,13 @@ from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
 from mlgym_jax.errors import DiskError, MlgymError, nearest
 
 
+def _example(name: str) -> str:
+    """Return the component of this name with its kind; of a name that is none, any."""
+    from mlgym_jax.components.registry import registrations
+
+    return next((f"{one.kind}/{one.name}" for one in registrations() if one.name == name), "optimizer/adam")
+
+
 def _main(arguments: list[str]) -> int:
     parser = Parser(
         prog="python -m mlgym_jax.schema",
@@ -29,7 +36,9 @@ def _main(arguments: list[str]) -> int:
     options = parser.parse_args(arguments)
     kind, slash, name = (options.component or "/").partition("/")
     if not slash or (options.component and not (kind and name)):
-        raise MlgymError(f"--component={options.component}: write it as --component=KIND/NAME, such as optimizer/adam")
+        raise MlgymError(
+            f"--component={options.component}: write it as --component=KIND/NAME, such as {_example(options.component)}"
+        )
     if options.out is not None and not options.out:
         raise MlgymError("--out: a file is missing; write --out=mlgym_jax.schema.json")
     if options.config is not None:

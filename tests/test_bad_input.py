@@ -76,6 +76,8 @@ def finished(tmp_path_factory):
         ("report", [], r"required: run_dir, the run's folder, its id .*; see python -m mlgym_jax\.report --help"),
         ("report", ["{}/storage/first", "--jsn"], r"unknown option --jsn; did you mean '--json'\?"),
         ("report", ["{}/storage/first", "--monitor=val/acc"], r"no such score; did you mean 'val/accuracy'\? Scores: "),
+        ("schema", ["--component=csv"], "write it as --component=KIND/NAME, such as dataset/csv"),
+        ("export", ["{}/storage/first", "--format=stable"], "choose from .*; did you mean 'stablehlo'"),
         ("report", ["{}/storage/first", "--mode=best"], r"--mode: invalid choice: 'best' \(choose from .*min.*max"),
         ("reproduce", ["{}/storage/first", "--experiment=9"], r"--experiment=9: the run has the experiments 0 to 0"),
         ("reproduce", ["{}/storage/none"], r"no run 'none' in "),

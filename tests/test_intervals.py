@@ -71,4 +71,5 @@ def test_no_end_lies_beyond_what_scores_can_be_and_differences_stay():
     assert difference(found, interval([0.5, 0.6])) == difference(interval(scores), interval([0.5, 0.6]))
     assert interval([1.2, 1.3], bounds=(0, 1)).high == 1.3  # whatever it is, it is no accuracy
     assert bounds_of("val/r", config) == (-math.inf, 1.0)
+    assert bounds_of("val/loss", {"loss": {"component": "softmax_cross_entropy"}}) == (0.0, math.inf)
     assert bounds_of("val/own", config) == bounds_of("val/loss", config) == bounds_of("loss", None) == UNBOUNDED

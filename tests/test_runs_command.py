@@ -86,6 +86,9 @@ def test_the_list_is_sorted_filtered_and_cut(store, ask):
     assert names(ask, "--sort=started", "--limit=2") == ["one", "two"]
     assert names(ask, "--tag=good") == ["two", "one"] and names(ask, "--tag=good", "--tag=mine") == ["one"]
     assert names(ask, "--text=DIVERGED not") == ["three"] and names(ask, "--status=failed") == []
+    ask("archive", "one")
+    assert names(ask, "--archived") == ["one"] and names(ask) == ["three", "two"]
+    assert "A tag is written +paper" in ask("tag", "two", "paper", status=2).err
     assert "did you mean 'best'" in ask("list", "--sort=bst", status=2).err
     assert "no such folder" in ask("list", "--event_storage=nowhere", status=2).err
     assert "did you mean 'archive'" in ask("archiv", "one", status=2).err
@@ -147,6 +150,7 @@ def test_times_are_said_as_people_do(seconds, words):
 
 def test_notes_are_written_read_and_piped(store, ask, monkeypatch):
     ask("note", "one", "why\n<b>not</b>", "--by=ada")
+    assert ask("note", "two", "why\nnot").out == "two: note: why\n"
     assert ask("note", "one").out == "why\n<b>not</b>\n"
     monkeypatch.setattr(sys, "stdin", io.StringIO("from a pipe\n"))
     ask("note", "event_storage/one", "-", "--experiment=2")

@@ -128,7 +128,12 @@ COMMAND_LINES = [
         "--resume=a/b",
     ),
     bad("resume above", r"--resume=\.\./\.\.: a run's id is missing", "-", "--resume=../.."),
-    bad("resume and run_id", r"--resume names the run already; leave --run_id and --resume_or_start out", "--resume=a", "--run_id=b"),
+    bad(
+        "resume and run_id",
+        r"--resume names the run already; leave --run_id and --resume_or_start out",
+        "--resume=a",
+        "--run_id=b",
+    ),
     bad(
         "override without value",
         r"--config\.num_epochs: a value is missing; write --config\.num_epochs=VALUE",

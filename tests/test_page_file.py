@@ -176,6 +176,19 @@ def test_it_shows_the_numbers_of_the_report(open_file, storage):
     page.get_by_role("link", name="digits-mlp").wait_for()
 
 
+def test_a_rule_chooses_among_the_runs_of_a_file(open_file, storage):
+    results = [load_run(str(storage / run_id)) for run_id in (DIGITS, "failures")]
+    tab = open_file(results)
+    for run_id in (DIGITS, "failures"):
+        tab.page.locator(f"[data-row]:has(a[href*='runs/{run_id}/']) input").check()
+    tab.page.get_by_role("link", name="Compare").click()
+    tab.page.get_by_label("Rule").fill("top 1 by val/accuracy max per run")
+    chosen = tab.page.get_by_role("table", name="Chosen experiments").locator(".body .row")
+    chosen.nth(1).wait_for()
+    found = {row.split()[1] for row in chosen.all_inner_texts()}
+    assert found == {str(result.best("val/accuracy").experiment_id) for result in results}
+
+
 def test_a_model_card_is_one_page_of_paper_with_its_score_and_interval(open_file, storage):
     result = load_run(str(storage / DIGITS))
     best = result.verdict()["best"]["experiment_id"]

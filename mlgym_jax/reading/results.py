@@ -134,8 +134,9 @@ class ExperimentResult(ExperimentInHtml, Examinable):
         return tokenizers.read(self._run.run_dir, (self.config or {}).get("dataset", {}))
 
     def save_safetensors(self, path: str | os.PathLike[str], epoch: int | None = None) -> None:
-        """Write the parameters and other variables that the scores of `epoch` (as in `restore`) are of, averaged ones
-        where there are such, to a safetensors file.
+        """Write the parameters and other variables of `epoch`, as in `restore`, to a safetensors file.
+
+        Averaged parameters, where there are such: those that the scores are of.
 
         Raises:
             MlgymError: no such checkpoint, or the file cannot be written.

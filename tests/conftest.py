@@ -76,12 +76,12 @@ def load_once(num_kept: int = 100) -> None:
         return  # of another JAX: then each is loaded again
     real, kept = cache.get_executable_and_time, collections.OrderedDict()
 
-    def loaded(cache_key, compile_options, backend, executable_devices):
+    def loaded(cache_key, compile_options, backend, executable_devices, *callbacks):  # JAX 0.12 hands over the last
         files = cache._get_cache(backend)
         written = None if files is None else files.get(cache_key)
         key = cache_key, written, executable_devices
-        found = kept.pop(key, None) or real(cache_key, compile_options, backend, executable_devices)
-        if written is not None:
+        found = kept.pop(key, None) or real(cache_key, compile_options, backend, executable_devices, *callbacks)
+        if written is not None and not any(callbacks):
             kept[key] = found
         if len(kept) > num_kept:
             kept.popitem(last=False)

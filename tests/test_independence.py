@@ -55,6 +55,8 @@ BY_ITSELF = {
     "vmap": (jax.vmap(lambda row: jnp.dot(row, row) + row[0]), X),
     "a place of its own": (lambda x: jax.vmap(lambda row: row.at[row.argmax()].add(1.0))(x), X),
     "stacked": (lambda x: jnp.stack([x[:, 0], x[:, 1]], axis=1) + jnp.stack([x[:, 0], x[:, 1]]).T, X),
+    "unstacked": (lambda x: sum(jnp.unstack(x, axis=1)) + jnp.unstack(x.T)[0], X),
+    "logarithms": (lambda x: jnp.log2(x) + jnp.log10(x), X),
     "a loop over features": (lambda x: jax.lax.scan(lambda c, row: (c + row, c), jnp.zeros(len(x)), x.T)[1].T, X),
     "positions as rows": (lambda x: jnp.repeat(x, 2, axis=0).reshape(-1, 2, 5).mean(1), X),
     "sorted features": (lambda x: jnp.cumsum(jnp.sort(x, 1), 1), X),

@@ -30,9 +30,25 @@ _FREE = {
     *("random_bits", "random_fold_in", "random_seed", "random_split", "random_wrap", "random_unwrap", "random_clone"),
     *("threefry2x32", "shift_left", "shift_right_logical", "shift_right_arithmetic", "optimization_barrier"),
     *("sharding_constraint", "pvary", "axis_index", "debug_callback", "name", "eq", "ne", "lt", "le", "gt", "ge"),
-    *("and", "or", "not", "xor", "is_finite", "sign", "stack", "empty", "device_put", "create_token"),
+    *("and", "or", "not", "xor", "is_finite", "sign", "stack", "unstack", "empty", "device_put", "create_token"),
     # XLA counts these apart, as transcendentals.
-    *("exp", "exp2", "log", "log1p", "expm1", "logistic", "pow", "sqrt", "rsqrt", "cbrt", "tanh", "tan", "sin", "cos"),
+    *(
+        "exp",
+        "exp2",
+        "log",
+        "log1p",
+        "log2",
+        "expm1",
+        "logistic",
+        "pow",
+        "sqrt",
+        "rsqrt",
+        "cbrt",
+        "tanh",
+        "tan",
+        "sin",
+        "cos",
+    ),
     *("erf", "erf_inv", "erfc", "atan2", "lgamma", "digamma"),
 }
 # How much these compute depends on values, or on code that the jaxpr does not hold.

@@ -224,6 +224,12 @@ def _stack(equation: Equation) -> None:
     _moved(equation, axis + (equation.params[0]["axis"] <= axis))
 
 
+def _unstack(equation: Equation) -> None:
+    axis, other = _only_first(equation), equation.params[0]["axis"]
+    require(axis != other)
+    _moved(equation, axis - (other < axis))
+
+
 def _scatter(equation: Equation) -> None:
     """Each example's updates go where its own indices say, into what is its own."""
     operand, indices, updates = equation.inputs
@@ -252,7 +258,7 @@ def _key_words(equation: Equation) -> None:
 _ELEMENTWISE = """
     abs acos acosh add add_any and asin asinh atan atan2 atanh bessel_i0e bessel_i1e bitcast_convert_type cbrt ceil
     clamp clz complex conj convert_element_type copy copy_p cos cosh digamma div eq erf erf_inv erfc exp exp2 expm1
-    floor ge gt igamma igammac imag integer_pow is_finite le lgamma log log1p logistic lt max min mul name ne neg
+    floor ge gt igamma igammac imag integer_pow is_finite le lgamma log log1p log2 logistic lt max min mul name ne neg
     nextafter not one_minus_square or polygamma population_count pow random_fold_in real reduce_precision
     regularized_incomplete_beta rem round rsqrt select_n shift_left shift_right_arithmetic shift_right_logical sign
     sin sinh sqrt square stop_gradient sub tan tanh threefry2x32 xor zeta
@@ -286,4 +292,5 @@ RULES: dict[str, Callable[[Equation], None]] = {
     "squeeze": _reshape,
     "stack": _stack,
     "transpose": _transpose,
+    "unstack": _unstack,
 }

@@ -179,7 +179,7 @@ def test_a_metric_of_several_outputs_does_not_name_what_post_processors_add(key)
 @pytest.mark.parametrize(
     ("form", "expected"),
     [
-        (lambda y, z: Unknown(y), "returns a Unknown; .*@flax.struct.dataclass above class Unknown"),
+        (lambda y, z: Unknown(y), "returns an Unknown; .*@flax.struct.dataclass above class Unknown"),
         (lambda y, z: (y, {"name": "head"}), r"returns a str at '1\.name'; return arrays"),
         (lambda y, z: None, "returns None, no outputs; does its __call__ end with `return`"),
     ],

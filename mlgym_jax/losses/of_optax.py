@@ -260,8 +260,6 @@ def _matched(name: str, outputs: jax.Array, targets: jax.Array, axis: Any) -> tu
         if name in _DISTRIBUTION and targets.shape == outputs.shape:
             return outputs, targets.astype(outputs.dtype)
         either = f" or distributions of shape {outputs.shape}" if name in _DISTRIBUTION else ""
-        if targets.shape == classes:
-            either += "; if these are class numbers, give them as such, targets.astype(int)"
         raise MlgymError(
             f"loss {name!r}: outputs {shape_of(outputs)} and targets {shape_of(targets)} do not match; "
             f"it takes integer targets of shape {classes}{either or _OF_SHARES * (targets.shape == outputs.shape)}"

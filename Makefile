@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 PYTHONS := 3.13 3.12 3.11
 # The engine, configs, events and the board, in about a minute.
 FAST := $(addprefix tests/test_,$(addsuffix .py,board_connections board_live board_rest board_store config config_file \
-  convolutions engine events independence optimizers packaging projection registry sweep traced versions))
+  convolutions engine events independence optimizers packaging projection registry sweep traced versions wrapped_names))
 
 # Images for containers often set it; every process that a test starts would compile all modules anew.
 unexport PYTHONDONTWRITEBYTECODE

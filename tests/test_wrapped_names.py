@@ -23,6 +23,20 @@ WRAPPERS = {
 OWN = ("mlgym_jax", "board_server")
 DOCUMENTED = {"os._exit"}  # public in spite of its name
 
+# Where Quart keeps the messages of a WebSocket that are not taken yet.
+QUART = [
+    ("quart", "quart.asgi:ASGIWebsocketConnection.__init__", ["self.queue: asyncio.Queue = asyncio.Queue()"]),
+    ("quart", "quart.asgi:ASGIWebsocketConnection.handle_messages", ["await self.queue.put("]),
+]
+if hasattr(importlib.import_module("quart.wrappers.websocket"), "Buffer"):  # from 0.23 on
+    QUART = [
+        ("quart", "quart.wrappers.websocket:Buffer.__init__", ["self._queue = asyncio.Queue"]),
+        ("quart", "quart.wrappers.websocket:Buffer.put", ["await self._queue.put("]),
+        ("quart", "quart.wrappers.websocket:Websocket.__init__", ["self.buffer = self.buffer_class()"]),
+        ("quart", "quart.asgi:ASGIWebsocketConnection.handle_messages", ["await websocket.buffer.put("]),
+    ]
+RELYING = {"quart": "board_server/requests.py"}
+
 
 def broken(package, file, what):
     return f"{package} {importlib.metadata.version(package)}: {what}; {file} relies on it"
@@ -170,8 +184,7 @@ def test_methods_that_connections_are_mended_by(package, where, names):
             "wsproto.extensions:PerMessageDeflate.frame_inbound_payload_data",
             ["self._inbound_compressed", "self._inbound_is_compressible", "self._decompressor.decompress("],
         ),
-        ("quart", "quart.asgi:ASGIWebsocketConnection.__init__", ["self.queue: asyncio.Queue = asyncio.Queue()"]),
-        ("quart", "quart.asgi:ASGIWebsocketConnection.handle_messages", ["await self.queue.put("]),
+        *QUART,
     ],
 )
 def test_what_connections_rely_on_is_used_where_it_was(package, where, words):
@@ -179,10 +192,11 @@ def test_what_connections_rely_on_is_used_where_it_was(package, where, words):
     found = importlib.import_module(module)
     for name in names.split("."):
         found = getattr(found, name, None)
-    assert inspect.isfunction(found), broken(package, "board_server/connections.py", f"no {where}")
+    file = RELYING.get(package, "board_server/connections.py")
+    assert inspect.isfunction(found), broken(package, file, f"no {where}")
     source = inspect.getsource(found)
     for word in words:
-        assert word in source, broken(package, "board_server/connections.py", f"{where} does without {word}")
+        assert word in source, broken(package, file, f"{where} does without {word}")
 
 
 def test_late_failures_of_orbax_can_be_told_by_their_names():

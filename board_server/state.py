@@ -73,7 +73,6 @@ class Board:
         self.num_sockets = 0
         self._listing_lock = asyncio.Lock()
         self._rows: list[dict[str, Any]] = []
-        self._encoded: dict[str, tuple[dict[str, Any], bytes]] = {}  # of all runs that are not deleted, and their rows
         self._listed_at = -math.inf
         self._written: dict[str, bytes] = {}  # of each run that is not deleted its row as JSON, in the list's order
         self._make_metrics()
@@ -98,12 +97,14 @@ class Board:
                     self._rows, self._written = rows, self._encode(rows)
 
     def _encode(self, rows: list[dict[str, Any]]) -> dict[str, bytes]:
-        before, self._encoded = self._encoded, {}
+        before = {row["grid_search_id"]: row for row in self._rows}
+        written = {}
         for row in rows:
             if not row["deleted"]:
-                known = before.get(run_id := row["grid_search_id"])
-                self._encoded[run_id] = known if known and known[0] is row else (row, msgspec.json.encode(row))
-        return {run_id: data for run_id, (_, data) in self._encoded.items()}
+                run_id = row["grid_search_id"]
+                is_same = before.get(run_id) is row  # and was not deleted either
+                written[run_id] = self._written[run_id] if is_same else msgspec.json.encode(row)
+        return written
 
     async def overview(self, *, max_age_seconds: float = 0.0) -> Overview:
         """Return these summaries and which folders are not shown."""

@@ -18,7 +18,7 @@ from mlgym_jax.data.streams import to_stream
 from mlgym_jax.data.validation import holdout
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.plan import Plan
-from mlgym_jax.study.runners import fields_unread, make_runner
+from mlgym_jax.study.runners import make_runner, unread_beside
 
 RANDOM = np.random.default_rng(0)
 
@@ -203,7 +203,7 @@ def test_fields_that_no_step_reads_stay_on_the_host(tmp_path):
     plain = mg.run(config, tmp_path, data={"train": fields})
     grouped = mg.run(config, tmp_path, data={"train": fields | {"patient": np.arange(24) // 3}})
     [job] = grouped._study.jobs
-    assert fields_unread(job) == {"patient"}
+    assert unread_beside(job) == {"patient"}
     runner = make_runner(job, Plan("map", "scan", 1, "test"), jax.devices()[:1])
     assert {name: len(array) for name, array in runner._host[0].items()} == {
         "inputs": 24,

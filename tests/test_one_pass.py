@@ -109,17 +109,23 @@ def test_the_same_bits_whoever_reads_and_records_left_out_count_nothing(table):
         learnt(standardise(), Damaged(table), validation)
 
 
+def trained_alike(study, folder):
+    """Train on a stream and in memory, and see that the scores are the same; return both results."""
+    results = []
+    for loader in ("streaming", "in_memory"):
+        study["loader"] = component(loader, batch_size=16, shuffle=False)
+        results.append(mg.run(dict(study), folder / loader))
+    for own, other in zip(results[0].experiments, results[1].experiments, strict=True):
+        for name, scores in own.history.items():
+            np.testing.assert_allclose(scores, other.history[name], rtol=1e-5, atol=1e-6)
+    return results
+
+
 def test_a_stream_is_trained_and_predicted_as_what_is_in_memory(table, own_registry, tmp_path, monkeypatch):
     register("dataset", "far_columns")(lambda: Dataset({"train": table}, 2))
     study = normed(num_epochs=2, dataset=component("far_columns"), validation=component("cross_validation", folds=2))
     study["encoding"] = component("standardise")
-    results = []
-    for loader in ("streaming", "in_memory"):
-        study["loader"] = component(loader, batch_size=16, shuffle=False)
-        results.append(mg.run(dict(study), tmp_path / loader))
-    for own, other in zip(results[0].experiments, results[1].experiments, strict=True):
-        for name, scores in own.history.items():
-            np.testing.assert_allclose(scores, other.history[name], rtol=1e-5, atol=1e-6)
+    results = trained_alike(study, tmp_path)
     few = table["inputs"][:5]
     monkeypatch.setattr(one_pass, "_LEARNT", {})  # another process finds it in the run
     monkeypatch.setattr(one_pass, "_summed", None)
@@ -180,13 +186,7 @@ def test_values_may_be_missing_where_an_encoding_fills_them_in_alone(table, own_
     register("dataset", "with_holes")(lambda: Dataset({"train": table}, 2))
     study = normed(num_epochs=2, dataset=component("with_holes"), validation=component("cross_validation", folds=2))
     study["encoding"] = component("chain", encodings=(component("impute"), component("standardise")))
-    results = []
-    for loader in ("streaming", "in_memory"):
-        study["loader"] = component(loader, batch_size=16, shuffle=False)
-        results.append(mg.run(dict(study), tmp_path / loader))
-    for own, other in zip(results[0].experiments, results[1].experiments, strict=True):
-        for name, scores in own.history.items():
-            np.testing.assert_allclose(scores, other.history[name], rtol=1e-5, atol=1e-6)
+    trained_alike(study, tmp_path)
     study["loader"] = component("streaming", batch_size=16)
     study["encoding"] = component("by_column", groups=(((0, 1), component("impute")),))
     with pytest.raises(ConfigError, match=r"dataset: split 'train', record .*: its inputs are not finite"):

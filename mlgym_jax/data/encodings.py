@@ -127,7 +127,8 @@ class Standardise:
     def in_one_pass(self) -> OnePass:
         def fitted(sums: Any) -> Fitted:
             scale = np.sqrt(sums["squares"] / np.maximum(sums["count"], 1))
-            return _scale_of(sums["mean"], scale, *_ends(sums), _ends(sums)[0])
+            least, largest = _ends(sums)
+            return _scale_of(sums["mean"], scale, least, largest, least)
 
         return OnePass(_moments, merged_moments, fitted)
 

@@ -181,7 +181,7 @@ class Chain:
 
             def prepared(arrays: Mapping[str, Any]) -> Any:
                 for encoding, learnt in before:
-                    arrays = _numpy(_applied(encoding, learnt, jax.tree.map(jnp.asarray, dict(arrays))))
+                    arrays = _applied_on_host(encoding, learnt, arrays)
                 return one.prepared(arrays)
 
             return one._replace(prepared=prepared)
@@ -193,7 +193,7 @@ class Chain:
         for number, encoding in enumerate(self.encodings):
             fitted[f"{number:06}"] = own = encoding.fit(arrays)
             if encoding is not self.encodings[-1]:
-                arrays = _numpy(_applied(encoding, own, jax.tree.map(jnp.asarray, dict(arrays))))
+                arrays = _applied_on_host(encoding, own, arrays)
         return fitted
 
     def apply(self, fitted: dict[str, Any], batch: Mapping[str, Any]) -> dict[str, Any]:
@@ -202,8 +202,8 @@ class Chain:
         return dict(batch)
 
 
-def _numpy(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    return jax.tree.map(np.asarray, dict(arrays))
+def _applied_on_host(encoding: Any, fitted: Any, arrays: Mapping[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(np.asarray, _applied(encoding, fitted, jax.tree.map(jnp.asarray, dict(arrays))))
 
 
 def _applied(encoding: Any, fitted: Any, batch: Mapping[str, Any]) -> dict[str, Any]:

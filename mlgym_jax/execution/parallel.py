@@ -138,9 +138,8 @@ def _mesh(needs: Needs, num_experiments: int, num_devices: int, strict: bool) ->
     # A program for other devices is another program, whose sums may be ordered otherwise.
     alone = MeshSizes(num_devices if strict else min(num_devices, num_experiments))
     data = num_devices // num_experiments
-    if (
-        needs.parallel is not None and needs.parallel.mode == DATA
-    ):  # more would never hold an example, nor a state's part
+    if needs.parallel is not None and needs.parallel.mode == DATA:
+        # More would never hold an example, nor a state's part.
         data = min(data, needs.batch_size)
     if strict:
         if needs.parallel is not None and needs.parallel.mode != "auto" and num_devices > 1:

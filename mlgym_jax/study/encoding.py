@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -44,24 +44,23 @@ def fields_read(program: Program, abstract: TrainState, sample: Mapping[str, Any
     return tuple(name for name in dict.fromkeys(fields) if name not in (INPUTS, "mask", "class_counts"))
 
 
-def is_unread(
-    field: str,
-    program: Program,
+def fields_unread(
+    step: Callable[[TrainState, dict[str, Any]], Any],
     abstract: TrainState,
     components: Components,
     tables: Mapping[str, Any],
-    few: Mapping[str, np.ndarray],
-) -> bool:
-    """Tell whether neither the encoding nor the losses and metrics of an evaluation read a field, as of groups alone.
+    arrays: Mapping[str, Any],
+) -> frozenset[str]:
+    """Return the fields of a table that neither the encoding nor a step reads, such as those of groups alone.
 
     Args:
-        few: some rows of a table, field -> array.
+        step: of a state and an encoded batch; it is traced.
+        arrays: the table's, field -> array.
     """
-    raw = {name: jax.ShapeDtypeStruct(array.shape, array.dtype) for name, array in few.items()}
-    traced = jax.make_jaxpr(lambda state, batch: program.eval_step(state, encoded(components, tables, 0, batch)))(
-        abstract, raw
-    )
-    return not needed(traced)[1][-len(raw) :][sorted(raw).index(field)]
+    raw = {name: jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
+    traced = jax.make_jaxpr(lambda state, batch: step(state, encoded(components, tables, 0, batch)))(abstract, raw)
+    used = needed(traced)[1][-len(raw) :]
+    return frozenset(name for name, read in zip(sorted(raw), used, strict=True) if not read)
 
 
 def completed(batch: Mapping[str, Any], sample: Mapping[str, Any]) -> dict[str, Any]:

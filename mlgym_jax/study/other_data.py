@@ -21,7 +21,7 @@ from mlgym_jax.data.bag_of_words import text_columns
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, Table, array_type, rest_of, split_arrays, to_arrays
 from mlgym_jax.data.fold_tables import check_filled
 from mlgym_jax.errors import ConfigError, described, listed, nearest
-from mlgym_jax.study.encoding import encoded, is_unread
+from mlgym_jax.study.encoding import encoded, fields_unread
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.new_texts import knowing_texts
 from mlgym_jax.study.tracing import check_targets
@@ -185,8 +185,8 @@ def _as_known(job: Job, field: str, known: np.ndarray, arrays: Mapping[str, np.n
     if array is not None and alike and (whole or np.can_cast(array.dtype, known.dtype, "same_kind")):
         return np.ascontiguousarray(array, known.dtype)
     if not is_input(field) and not field.startswith(INPUTS_REST) and field != "targets":
-        few = {name: values[:2] for name, values in job.table.arrays.items()}
-        if is_unread(field, job.program, job.abstract, job.components, job.fold_tables, few):
+        step, of = job.program.eval_step, job.components
+        if field in fields_unread(step, job.abstract, of, job.fold_tables, job.table.arrays):
             return np.zeros((number, *known.shape[1:]), known.dtype)
     if array is None:
         raise ConfigError("dataset", f"it has no field {field!r}; it has {listed(arrays)}")

@@ -10,7 +10,6 @@ import jax
 import numpy as np
 
 from mlgym_jax.core.convolutions import as_products
-from mlgym_jax.core.dead_code import needed
 from mlgym_jax.core.epoch import make_epoch
 from mlgym_jax.core.epoch_shape import EpochShape
 from mlgym_jax.core.inputs import is_input
@@ -25,7 +24,7 @@ from mlgym_jax.execution.plan import Plan
 from mlgym_jax.execution.sharding import split_over_data, state_specs
 from mlgym_jax.execution.streams import StreamRunner
 from mlgym_jax.execution.stretches import StretchRunner
-from mlgym_jax.study.encoding import encoded
+from mlgym_jax.study.encoding import fields_unread
 from mlgym_jax.study.job import Job
 from mlgym_jax.study.planning import overwrites
 
@@ -64,26 +63,24 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
 
 def on_devices(job: Job) -> dict[str, np.ndarray]:
     """Return the arrays of a job's table that its programs take; of fields that no step reads a row stands for all."""
-    unread = fields_unread(job)
+    unread = unread_beside(job)
     return {field: array[:1] if field in unread else array for field, array in job.table.arrays.items()}
 
 
-def fields_unread(job: Job) -> frozenset[str]:
+def unread_beside(job: Job) -> frozenset[str]:
     """Return the fields beside inputs and targets that no step reads, as of groups."""
     arrays, buckets = job.table.arrays, job.shape.buckets
     known = {"targets", "where", *((buckets.source, *buckets.fields) if buckets is not None else ())}
     beside = [name for name in arrays if not is_input(name) and not name.startswith(INPUTS_REST) and name not in known]
     if not beside or "sampler" in job.components:
         return frozenset()
-    raw = {name: jax.ShapeDtypeStruct((2, *array.shape[1:]), array.dtype) for name, array in arrays.items()}
     steps = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in job.fold_tables else {}
 
     def step(state: TrainState, batch: Any) -> Any:
-        batch = {**encoded(job.components, job.fold_tables, 0, batch), **steps}
+        batch = {**batch, **steps}
         return job.program.train_step(state, batch), job.program.eval_step(state, batch)
 
-    used = needed(jax.make_jaxpr(step)(job.abstract, raw))[1][-len(raw) :]
-    return frozenset(name for name, read in zip(sorted(raw), used, strict=True) if not read and name in beside)
+    return fields_unread(step, job.abstract, job.components, job.fold_tables, arrays).intersection(beside)
 
 
 def _in_products(plan: Plan, num_experiments: int) -> bool:

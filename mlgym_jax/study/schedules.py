@@ -70,9 +70,8 @@ def _of_schedules(optimizer: Any, num_steps: int, steps_per_epoch: int) -> tuple
                 rates = in_numpy(build_alone(inner), times.astype(np.float32 if in_epochs else int))
         except Exception:  # it asks for more than a number of steps
             continue
-        if (
-            below := rates < -1e-6 * np.abs(rates).max(initial=0)
-        ).any():  # rounding leaves some of a line that ends at 0
+        below = rates < -1e-6 * np.abs(rates).max(initial=0)  # rounding leaves some of a line that ends at 0
+        if below.any():
             found.append(
                 f"{place}: it is {rates[below][0]:.6g} at about {unit} {times[below][0]:g}, below 0, so that "
                 f"{_DOES_BELOW_ZERO['learning_rate']}; is that meant?"

@@ -66,6 +66,7 @@ def popen(server, *words, module=None, code=None, cwd=None, env=None, max_file_b
         settings.pop("start_new_session", None)
         return Forked(one, argv, request, **settings)
     if max_file_bytes is not None:
+        env.pop("COVERAGE_PROCESS_CONFIG", None)  # its data would be such a file
         program = code or f"import runpy; runpy.run_module({module!r}, run_name='__main__', alter_sys=True)"
         limits = max_file_bytes, max_file_bytes
         code = f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, {limits})\n{program}"

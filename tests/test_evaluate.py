@@ -170,7 +170,7 @@ def test_data_of_another_kind_is_refused(table, tmp_path, change, words):
         (["--monitor=val/f1"], "no score 'val/f1'"),
         (["--experiment=0", "--monitor=val/f1"], "no score 'val/f1'"),
         (["--experiment=0", "--epoch=1"], "epoch 1"),
-        (["--split=tset"], "there is no split 'tset'"),
+        (["--split=tset"], "there is no split 'tset'. Splits: train, val. Write --split=val, in Python split='val'"),
         (["--dataset=digts"], "unknown dataset 'digts'; did you mean 'digits'?"),
         (["--dataset=digits"], "columns of the model: ward, age"),
         (["--dataset=synthetic"], "and the model knows float32[n, 2]"),

@@ -33,7 +33,10 @@ def evaluating(job: Job, split: str, table: Table | None = None) -> Job:
     if table is None:
         if split not in job.folds.indices:
             known = [*job.folds.indices]
-            raise MlgymError(f"split: there is no split {split!r}{nearest(split, known)} Splits: {listed(known)}")
+            raise MlgymError(
+                f"split: there is no split {split!r}{nearest(split, known)} Splits: {listed(known)}. Write "
+                f"--split={known[-1]}, in Python split={known[-1]!r}"
+            )
         indices, mask, sizes = job.folds.indices[split], job.folds.mask[split], job.folds.sizes[split]
     else:
         number = len(next(iter(table.arrays.values())))

@@ -71,9 +71,9 @@ def check_streams(components: Components) -> None:
     for section, why in (
         (
             "encoding",
-            "is fitted on all training examples at once, which component('streaming') does not hold; of what is built "
-            "in that is impute's strategy='median' alone, in whose place 'mean' is fitted part by part. Encode "
-            f"examples where they are read, or {otherwise}",
+            "is fitted on all training examples at once, as it, or an encoding inside of it, has neither `in_one_pass` "
+            "nor `in_passes`, by which component('streaming') sums up what is read part by part. Give it one "
+            f"(mlgym_jax/data/one_pass.py; those that are built in have it), encode examples where they are read, or {otherwise}",
         ),
         (
             "sampler",

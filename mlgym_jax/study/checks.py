@@ -73,7 +73,8 @@ def check_streams(components: Components) -> None:
             "encoding",
             "is fitted on all training examples at once, as it, or an encoding inside of it, has neither `in_one_pass` "
             "nor `in_passes`, by which component('streaming') sums up what is read part by part. Give it one "
-            f"(mlgym_jax/data/one_pass.py; those that are built in have it), encode examples where they are read, or {otherwise}",
+            "(mlgym_jax/data/one_pass.py; those that are built in have it), encode examples where they are read, or "
+            f"{otherwise}",
         ),
         (
             "sampler",

@@ -1,12 +1,14 @@
 """Records from files, of more than memory or not: read alone, trained on, and trained on beside arrays; as JSON.
 
-    python -m benchmarks.big_streams reading|fed|whole --folder=RECORDS [--rounds=7]
+    python -m benchmarks.big_streams reading|blocks|fed|whole --folder=RECORDS [--rounds=7] [--write=5_000_000]
 
 `reading`: `component("streaming")` against ArrayRecordReader.read of as many records at once, sorted, drawn from the
 whole files, on one thread and on as many as it has, whose bytes are not looked at; and one thread that makes arrays of
-them by hand, in the order drawn. `fed`: an epoch of a wide MLP that reads one file against the same that has it in
+them by hand, in the order drawn. `blocks`: the same against reads of 256 records of one file a call, a batch, sorted,
+with the reader's own options, without its reading ahead, and by array_record's data source; its calls are a sample, so
+records a second are to be compared. `fed`: an epoch of a wide MLP that reads one file against the same that has it in
 memory. `whole`: a study of a small MLP, recorded as always, that reads all files once, and the memory that it takes
-beyond what it had when its programs were compiled.
+beyond what it had when its programs were compiled. `--write` makes so many records in the folder before.
 """
 
 import argparse
@@ -16,12 +18,14 @@ import glob
 import itertools
 import json
 import pathlib
+import statistics
 import sys
 import tempfile
 import time
 
 import jax
 import numpy as np
+from array_record.python.array_record_data_source import ArrayRecordDataSource
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 from ml_collections import ConfigDict
 
@@ -38,6 +42,7 @@ from mlgym_jax.study.runners import make_runner
 PIXELS, CLASSES, BATCH = 784, 10, 256
 FIELDS = {"inputs": ("uint8", (PIXELS,)), "targets": ("int32", ())}
 SMALL = 80 * BATCH  # records of the first file, which may also be in memory
+ALONE = "readahead_buffer_size:0,max_parallelism:0"  # what is read ahead of records drawn at random is not wanted
 
 
 def write_records(folder, num_records):
@@ -93,28 +98,42 @@ def rounds_of(functions, number):
     return found
 
 
-def reading(folder, rounds, num_calls=12):
-    started = time.perf_counter()
-    (job,) = prepare({**config_of(f"{folder}/*", 8), "num_epochs": 1000}).jobs
-    feed = Feed(job.table, job.folds, job.origins, job.shape, job.cadence)
-    parts = feed.parts(TRAINING, 1)
-    prepared = time.perf_counter()
-    feed.read(parts[0])
-    first = {"prepare": prepared - started, "first part": time.perf_counter() - prepared}
-    size, threads = feed.batches_a_part(TRAINING) * BATCH, job.table.stream.num_workers
-    readers = {
-        thread: [ArrayRecordReader(path, "readahead_buffer_size:0,max_parallelism:0") for path in _paths(folder)]
-        for thread in range(threads)
-    }
-    starts = np.cumsum([0, *[reader.num_records() for reader in readers[0]]])
-    random, epochs = np.random.default_rng(1), itertools.count(1)
+class Streaming:
+    """Parts of `component("streaming")`, and readers of the same files for each of as many threads as it has."""
 
-    def fed():
-        parts = feed.parts(TRAINING, next(epochs))[:calls]  # of another order each time: nothing is read ahead
+    def __init__(self, folder, num_calls):
+        started = time.perf_counter()
+        (job,) = prepare({**config_of(f"{folder}/*", 8), "num_epochs": 1000}).jobs
+        self.feed = Feed(job.table, job.folds, job.origins, job.shape, job.cadence)
+        self.parts = self.feed.parts(TRAINING, 1)
+        prepared = time.perf_counter()
+        self.feed.read(self.parts[0])
+        self.first = {"prepare": prepared - started, "first part": time.perf_counter() - prepared}
+        self.size, self.threads = self.feed.batches_a_part(TRAINING) * BATCH, job.table.stream.num_workers
+        self.calls = min(num_calls, len(self.parts) - 1)  # the last one is smaller
+        self.starts = np.cumsum([0, *[reader.num_records() for reader in opened(folder, ALONE)]])
+        self._epochs = itertools.count(1)
+
+    def __call__(self):
+        parts = self.feed.parts(TRAINING, next(self._epochs))[: self.calls]  # of another order each time
         for number, part in enumerate(parts):
-            feed.read(part, parts[number + 1 :])
+            self.feed.read(part, parts[number + 1 :])
 
-    calls = min(num_calls, len(parts) - 1)  # the last one is smaller
+
+def opened(folder, options):
+    return [ArrayRecordReader(path, options) for path in _paths(folder)]
+
+
+def on_threads(number, share):
+    with concurrent.futures.ThreadPoolExecutor(number) as pool:
+        list(pool.map(share, range(number)))
+
+
+def reading(folder, rounds, num_calls=12):
+    streaming = Streaming(folder, num_calls)
+    size, threads, calls, starts = streaming.size, streaming.threads, streaming.calls, streaming.starts
+    readers = [opened(folder, ALONE) for _ in range(threads)]
+    random = np.random.default_rng(1)
     drawn = [random.choice(starts[-1], size, replace=False) for _ in range(calls)]
     blocks = [np.sort(rows) for rows in drawn]
 
@@ -136,15 +155,62 @@ def reading(folder, rounds, num_calls=12):
                 places, done = order[done : done + len(found)], done + len(found)
                 inputs[places], targets[places] = records[:, :PIXELS], records[:, PIXELS:].copy().view(np.int32)[:, 0]
 
-    def on_threads():
-        with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-            share = lambda thread: [[*block(number, thread)] for number in range(thread, calls, threads)]  # noqa: E731
-            list(pool.map(share, range(threads)))
+    def share(thread):
+        return [[*block(number, thread)] for number in range(thread, calls, threads)]
 
-    programs = {"streaming": fed, "blocks, one thread": alone, "blocks, one thread, as arrays": as_arrays}
-    found = rounds_of({**programs, f"blocks, {threads} threads": on_threads}, rounds)
-    feed.close()
-    return {"programs": found, "records": calls * size, "of": int(starts[-1]), **first}
+    programs = {
+        "streaming": streaming,
+        "blocks, one thread": alone,
+        "blocks, one thread, as arrays": as_arrays,
+        f"blocks, {threads} threads": lambda: on_threads(threads, share),
+    }
+    found = rounds_of(programs, rounds)
+    streaming.feed.close()
+    return {"programs": found, "records": calls * size, "of": int(starts[-1]), **streaming.first}
+
+
+def blocks(folder, rounds, num_calls=6, num_blocks=60):
+    streaming, random = Streaming(folder, num_calls), np.random.default_rng(1)
+    threads, starts = streaming.threads, streaming.starts
+    sizes = np.diff(starts)
+
+    def drawn():
+        """Return blocks of one file each, of the files by their sizes."""
+        files = random.choice(len(sizes), num_blocks, p=sizes / sizes.sum())
+        return [(file, np.sort(random.choice(sizes[file], BATCH, replace=False)).tolist()) for file in files]
+
+    def of_reader(options, threads):
+        readers, calls = [opened(folder, options) for _ in range(threads)], iter([drawn() for _ in range(rounds + 1)])
+
+        def read():
+            wanted = next(calls)
+
+            def share(thread):
+                for file, rows in wanted[thread::threads]:
+                    readers[thread][file].read(rows)
+
+            on_threads(threads, share)
+
+        return read
+
+    def of_source():
+        for rows in wanted:
+            source.__getitems__(rows)
+
+    source = ArrayRecordDataSource(_paths(folder))
+    wanted = [random.choice(starts[-1], BATCH, replace=False).tolist() for _ in range(num_blocks // 4)]
+    programs = {"streaming": streaming, "__getitems__ of 256": of_source}
+    for options, name in ((ALONE, ", nothing ahead"), ("", "")):
+        for number in (1, threads):
+            programs[f"read of 256{name}, {number} threads"] = of_reader(options, number)
+    found = rounds_of(programs, rounds)
+    streaming.feed.close()
+    numbers = dict.fromkeys(programs, num_blocks * BATCH)
+    numbers |= {"streaming": streaming.calls * streaming.size, "__getitems__ of 256": num_blocks // 4 * BATCH}
+    for name, seconds in found.items():
+        seconds["records a second"] = numbers[name] / statistics.median(seconds["seconds"])
+        seconds["processor us a record"] = 1e6 * statistics.median(seconds["processor"]) / numbers[name]
+    return {"programs": found, "of": int(starts[-1])}
 
 
 def fed(folder, rounds, width=1024):
@@ -191,13 +257,16 @@ def _memory(field):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("reading", "fed", "whole"))
+    parser.add_argument(
+        "what", choices=(programs := {"reading": reading, "blocks": blocks, "fed": fed, "whole": whole})
+    )
     parser.add_argument("--folder", required=True)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--write", type=int, default=0)
     options = parser.parse_args()
-    json.dump(
-        {"reading": reading, "fed": fed, "whole": whole}[options.what](options.folder, options.rounds), sys.stdout
-    )
+    if options.write:
+        write_records(options.folder, options.write)
+    json.dump(programs[options.what](options.folder, options.rounds), sys.stdout)
 
 
 if __name__ == "__main__":

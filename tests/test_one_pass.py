@@ -1,5 +1,8 @@
 """Encodings of data that are read while they train: what one pass learns, by scikit-learn, and what trains with it."""
 
+import functools
+import warnings
+
 import jax
 import numpy as np
 import pytest
@@ -19,6 +22,7 @@ from mlgym_jax.data.encodings import min_max, one_hot, standardise
 from mlgym_jax.data.folds import make_folds
 from mlgym_jax.data.imputation import chain, impute
 from mlgym_jax.data.loaders import Stream
+from mlgym_jax.data.medians import medians
 from mlgym_jax.data.one_pass import fit_in_one_pass
 from mlgym_jax.data.streams import to_stream
 from mlgym_jax.data.validation import holdout
@@ -141,7 +145,7 @@ def holes(table, share=0.3):
     return {**table, "inputs": inputs}
 
 
-@pytest.mark.parametrize("strategy", ["mean", "most_frequent", "constant"])
+@pytest.mark.parametrize("strategy", ["mean", "median", "most_frequent", "constant"])
 def test_missing_values_are_filled_in_as_scikit_learn_does(table, strategy):
     table = holes(table)
     found, rows = learnt(impute(Dataset({"train": table}, 2), strategy=strategy, fill_value=7.0), table, missing=True)
@@ -150,6 +154,26 @@ def test_missing_values_are_filled_in_as_scikit_learn_does(table, strategy):
         np.testing.assert_allclose(
             fitted["fill"].astype(np.float64) + fitted["fill_rest"], np.asarray(expected.statistics_, np.float64)
         )
+
+
+@pytest.mark.parametrize("rows", [1, 2, 3, 40, 41])
+def test_medians_are_those_of_numpy_to_the_bit(rows):
+    """Ties, both zeros, the ends of float32, numbers that are only just apart, columns without a value; integers."""
+    rng = np.random.default_rng(rows)
+    near = (1e4 + np.arange(rows) * 1e-3).astype(np.float32)  # neighbours in float32
+    ends = rng.choice(np.array([-3e38, -1e-45, -0.0, 0.0, 1e-45, 3e38], np.float32), rows)
+    floats = np.stack([near, -near, ends, rng.normal(size=rows), rng.integers(-2, 2, rows), np.full(rows, np.nan)], 1)
+    floats[::3, 3:] = np.nan
+    integers = rng.integers(-(2**31), 2**31, (rows, 3)).astype(np.int32)
+    for inputs in (floats.astype(np.float32), integers, integers.view(np.uint32), integers.astype(np.uint8)):
+        passes, found = medians(), []
+        for _ in range(passes.number):
+            learns = passes.next(found)
+            parts = [learns.summed({"inputs": part}) for part in np.array_split(inputs, 3) if len(part)]
+            found.append(learns.fitted(functools.reduce(learns.merged, parts)))
+        with warnings.catch_warnings(action="ignore"):  # of no value
+            expected = np.nanmedian(inputs.astype(np.float64), axis=0)
+        np.testing.assert_array_equal(passes.fitted(found)["median"], expected)
 
 
 def test_a_chain_learns_step_by_step_also_inside_of_groups(table):
@@ -205,10 +229,19 @@ def test_a_table_of_records_is_not_read_for_the_number_of_its_columns(table):
 
 
 def test_what_looks_at_all_examples_at_once_is_refused(table, own_registry):
+    class Whole:
+        def fit(self, arrays):
+            return {}
+
+        def apply(self, fitted, batch):
+            return batch
+
     register("dataset", "far_columns_too")(lambda: Dataset({"train": table}, 2))
-    median = component("chain", encodings=(component("impute", strategy="median"),))
-    encoding = component("by_column", groups=(((0,), median),))
+    register("encoding", "whole")(Whole)
+    encoding = component("chain", encodings=(component("impute"), component("whole")))
     loader = component("streaming", batch_size=16)
     study = normed(num_epochs=1, dataset=component("far_columns_too"), loader=loader, encoding=encoding)
-    with pytest.raises(ConfigError, match=r"encoding: 'by_column' is fitted on all .*median.* 'mean' is fitted"):
+    with pytest.raises(
+        ConfigError, match=r"encoding: 'chain' is fitted on all .*inside of it, has neither `in_one_pass`"
+    ):
         prepare(study)

@@ -292,11 +292,6 @@ def test_few_reads_find_the_records_that_cannot_be_read():
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        (
-            {"encoding": component("impute", strategy="median")},
-            r"config\.encoding: 'impute' is fitted on all training examples",
-        ),
-        ({"sampler": component("class_balanced")}, r"config\.sampler: 'class_balanced' draws .* component\('mixture'"),
         ({"loader": component("streaming", num_workers=0)}, r"config\.loader\.num_workers: found 0; at least 1"),
         (
             {"dataset": component("array_records", splits={"train": "nowhere*"}, fields=FIELDS)},

@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import dataclasses
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -13,6 +13,7 @@ import numpy as np
 from mlgym_jax.core.cadence import Cadence
 from mlgym_jax.core.epoch_shape import EpochShape
 from mlgym_jax.data.blocks import Order
+from mlgym_jax.data.drawn import Draws
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.mixtures import Shares, members_of
 from mlgym_jax.data.processes import Processes
@@ -49,6 +50,21 @@ class Origin:
     fold: int
 
 
+def origins_of(first_fold: Mapping[int, int], num_folds: int) -> tuple[Origin, ...]:
+    """Return what the orders of folds are drawn from.
+
+    Args:
+        first_fold: split seed -> the number of its first fold; they follow each other.
+    """
+    starts = sorted((first, seed) for seed, first in first_fold.items())
+    ends = [*starts[1:], (num_folds, 0)]
+    return tuple(
+        Origin(seed, number - first)
+        for (first, seed), (end, _) in zip(starts, ends, strict=True)
+        for number in range(first, end)
+    )
+
+
 def check_folds(table: StreamedTable, folds: Folds) -> None:
     """Refuse folds that leave nothing of a source of a mixture, or hold out examples of a split without an end.
 
@@ -70,6 +86,7 @@ class Feed:
 
     Args:
         origins: of each fold, what its order is drawn from.
+        weights: of each fold, float[n], by which what it trains on is drawn with replacement; () where it is not.
     """
 
     def __init__(
@@ -79,6 +96,7 @@ class Feed:
         origins: Sequence[Origin],
         shape: EpochShape,
         cadence: Cadence,
+        weights: Sequence[np.ndarray] = (),
     ):
         self._table, self._folds, self._origins, self._stream = table, folds, tuple(origins), table.stream
         self._shape, self._cadence = shape, cadence
@@ -92,8 +110,7 @@ class Feed:
         blocks, first = getattr(table.sources["train"], "blocks", None), table.offsets["train"][0]
         rows = zip(folds.indices["train"], folds.sizes["train"], strict=True)
         self._orders = [Order(mine[:size], first, blocks) for mine, size in rows]
-        example = sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in table.arrays.values())
-        self._example_bytes = max(1, example)
+        self._draws = [Draws(own) for own in weights]
 
     def close(self) -> None:
         """Stop reading ahead."""
@@ -108,7 +125,7 @@ class Feed:
     def batches_a_part(self, split: str) -> int:
         """Return how many batches of a split are read at once, which is what a program is compiled for."""
         size = self._shape.batch_size if split == TRAINING else self._shape.eval_batches[split].size
-        fit = _CALL_BYTES // (size * self._example_bytes * self.streams(split))
+        fit = _CALL_BYTES // (size * self._table.example_bytes * self.streams(split))
         return max(1, min(int(fit), _MOST_BATCHES, self._number(split)))
 
     def shapes(self, split: str) -> tuple[dict[str, tuple[tuple[int, ...], np.dtype]], tuple[int, ...]]:
@@ -210,6 +227,13 @@ class Feed:
         if self._shares is not None:
             since_the_beginning = epochs[:, None] * size + places
             return self._shares.drawn(since_the_beginning, self._members[fold], key), mask
+        if self._draws:
+            rows = np.empty(places.shape, np.int64)
+            for epoch in np.unique(epochs):
+                at = epochs == epoch
+                own = (origin.seed, origin.fold, int(epoch) + 1)
+                rows[at] = mine[self._draws[fold].positions(places[at].reshape(-1), own).reshape(-1, batch)]
+            return rows, mask
         drawn = np.unique(epochs[within]) if key is not None else np.empty(0)
         if key is not None and len(drawn) == 1 and within.all():  # as nearly always: of one epoch, and none is padding
             return self._orders[fold].rows(places.reshape(-1), key, int(drawn[0]) + 1).reshape(-1, batch), mask

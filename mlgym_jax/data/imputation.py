@@ -13,6 +13,7 @@ import numpy as np
 from mlgym_jax.components.registry import register
 from mlgym_jax.data.by_column import knowing
 from mlgym_jax.data.dataset import INPUTS_REST, Dataset, array_type, split_arrays
+from mlgym_jax.data.medians import medians
 from mlgym_jax.data.one_pass import OnePass, Passes, filled_by, merged_moments, moments, passes_of
 from mlgym_jax.data.sources import few_arrays
 from mlgym_jax.errors import ConfigError
@@ -38,10 +39,18 @@ class Impute:
         columns = _columns_of(arrays).T
         return _filling(np.array([self._value(column[~np.isnan(column)]) for column in columns]))
 
-    def in_one_pass(self) -> OnePass | None:
-        """Return how it learns; None of medians, which all values of a column are needed for."""
+    def in_passes(self) -> Passes:
         if self.strategy == "median":
-            return None
+            passes = medians()
+
+            def filling(results: Sequence[Any]) -> dict[str, Any]:
+                found = passes.fitted(results)["median"]
+                return _filling(np.where(np.isnan(found), self.fill_value, found))
+
+            return passes._replace(fitted=filling)
+        return Passes(1, lambda _: self._in_one_pass(), lambda results: results[0])
+
+    def _in_one_pass(self) -> OnePass:
         if self.strategy == "most_frequent":
             return OnePass(
                 lambda arrays: [_counted(column[~np.isnan(column)]) for column in _columns_of(arrays).T],

@@ -114,8 +114,8 @@ def streaming(
 
     Data may be larger than memory. A batch is read once and trains all experiments of a group that have its fold. The
     order of an epoch is drawn from the split seed, fold and epoch, not from an experiment's own seed. Encodings
-    read all training data once before, and once more for each further step of a `chain` that learns something.
-    `impute` with the median, and samplers, need `in_memory`.
+    read all training data once before, and once more for each further step of a `chain` that learns something; medians
+    (`impute`) three times. Samplers read the fields that they weigh by once, too, and draw by the split seed and fold.
 
     Args:
         batch_size: examples a training step, at least 1.

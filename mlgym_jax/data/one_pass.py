@@ -269,8 +269,7 @@ def _summed(
     learns: Sequence[OnePass], table: StreamedTable, rows: np.ndarray, trains: np.ndarray
 ) -> Iterator[list[Any]]:
     """Iterate over the sums of each fold, None of no example, of one part of the rows after the other."""
-    example = sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in table.arrays.values())
-    size, stream = max(1, _READ_BYTES // max(1, example)), table.stream
+    size, stream = max(1, _READ_BYTES // table.example_bytes), table.stream
     processes = Processes(table, stream.num_workers) if stream.processes else None
     pool = concurrent.futures.ThreadPoolExecutor(stream.num_workers, "reading")
     coming: deque[concurrent.futures.Future[list[Any]]] = deque()

@@ -23,16 +23,16 @@ def permuted(places: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     found = np.asarray(places, np.int64).copy()
     if 1 << half <= found.size:  # a round adds what depends on half of the bits alone: looked up, for as many as these
         halves = np.arange(1 << half, dtype=np.uint64)
-        rounds = [(_mixed(halves ^ one) & low).astype(np.int64).take for one in keys]
+        rounds = [(mixed(halves ^ one) & low).astype(np.int64).take for one in keys]
     else:
         rounds = [
-            lambda right, one=one, **_: (_mixed(right.astype(np.uint64) ^ one) & low).view(np.int64) for one in keys
+            lambda right, one=one, **_: (mixed(right.astype(np.uint64) ^ one) & low).view(np.int64) for one in keys
         ]
 
     def once(values: np.ndarray) -> np.ndarray:
         left, right = values >> half, values & int(low)
-        for mixed in rounds:
-            left ^= mixed(right, mode="clip")
+        for one in rounds:
+            left ^= one(right, mode="clip")
             left, right = right, left
         left <<= half
         left |= right
@@ -47,8 +47,8 @@ def permuted(places: np.ndarray, size: int, key: tuple[int, ...]) -> np.ndarray:
     return found
 
 
-def _mixed(values: np.ndarray) -> np.ndarray:
-    """Mix the bits of 64-bit numbers (the finalizer of SplitMix64; Steele, Lea and Flood, 2014)."""
+def mixed(values: np.ndarray) -> np.ndarray:
+    """Return uint64[n], the bits of 64-bit numbers mixed (the finalizer of SplitMix64; Steele, Lea and Flood, 2014)."""
     values = (values ^ (values >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     values = (values ^ (values >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return values ^ (values >> np.uint64(31))

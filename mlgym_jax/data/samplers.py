@@ -1,7 +1,8 @@
 """Samplers: how probable each training example is. An epoch draws as many as there are, with replacement.
 
 A sampler is a pure callable `(arrays) -> float[n]` of weights, of a fold's training part: its fields, and `mask`,
-bool[n], False where the part is padded. It runs on the device, inside of the compiled program.
+bool[n], False where the part is padded. It runs on the device, inside of the compiled program. Of data that are read
+while they train it is called once before, with the fields that it asks for, inputs not among them.
 """
 
 from __future__ import annotations
@@ -14,14 +15,15 @@ import jax.numpy as jnp
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.dataset import Dataset, array_type, split_arrays
+from mlgym_jax.data.dataset import Dataset, array_type
+from mlgym_jax.data.sources import few_arrays
 from mlgym_jax.errors import ConfigError, listed, nearest
 
 Sampler = Callable[[Mapping[str, jax.Array]], jax.Array]
 
 
 def _check_classes(dataset: Dataset, name: str) -> int:
-    targets = split_arrays(dataset.splits["train"]).get("targets")
+    targets = few_arrays(dataset.splits["train"]).get("targets")
     if dataset.num_classes is None or targets is None or targets.ndim != 1 or targets.dtype.kind not in "iub":
         raise ConfigError("sampler", f"{name!r} needs one integer class an example, which the dataset does not have")
     return dataset.num_classes
@@ -74,7 +76,8 @@ def weighted(dataset: Dataset, *, field: str = "weights") -> Sampler:
     Raises:
         ConfigError: there is no such field, it has another shape, a negative weight, or only zeros.
     """
-    arrays = split_arrays(dataset.splits["train"])
+    train = dataset.splits["train"]
+    arrays = few_arrays(train)
     if field not in arrays:
         raise ConfigError(
             "sampler.field", f"the dataset has no field {field!r}{nearest(field, arrays)} Fields: {listed(arrays)}"
@@ -82,7 +85,8 @@ def weighted(dataset: Dataset, *, field: str = "weights") -> Sampler:
     values = arrays[field]
     if values.ndim != 1 or values.dtype.kind not in "biuf":
         raise ConfigError("sampler.field", f"{field!r} is {array_type(values)}; one number an example is expected")
-    _check_weights(values, "sampler.field", "row")
+    if isinstance(train, Mapping):  # the weights of records are seen when they are read
+        _check_weights(values, "sampler.field", "row")
     return lambda arrays: arrays[field].astype(jnp.float32)
 
 

@@ -214,8 +214,10 @@ def few_arrays(split: Any) -> Mapping[str, np.ndarray]:
     Raises:
         ConfigError: at `dataset`, as `split_arrays`.
     """
-    by_rows = not isinstance(split, Mapping) and hasattr(split, "__len__") and len(split)
-    return split_arrays(split) if not by_rows else source_of(split).read(np.array([0]))
+    by_rows = (
+        not isinstance(split, Mapping) and hasattr(split, "__getitem__") and getattr(split, "__len__", lambda: 1)()
+    )
+    return split_arrays(split) if not by_rows else source_of(split, length=1).read(np.array([0]))
 
 
 def faulty(read: Callable[[np.ndarray], Any], rows: np.ndarray) -> dict[int, str]:

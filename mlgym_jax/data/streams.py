@@ -20,6 +20,7 @@ from mlgym_jax.data.sources import Arrays, Endless, Place, Source, faulty, sourc
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 _SAMPLED = 64  # examples a split, of which the fingerprint is made
+_READ_BYTES = 32 * 2**20  # of examples that are read at once for one of their fields
 
 
 class UnreadableRecord(MlgymError):
@@ -73,13 +74,24 @@ class StreamedTable(Table):
     def read_field(self, rows: np.ndarray, field: str) -> np.ndarray:
         """Return one field of these rows; where a source knows it without reading (`known`), it reads nothing.
 
+        Whatever else their records hold is in memory for some of them at a time.
+
         Raises:
             UnreadableRecord: as `read`.
         """
         known = [getattr(source, "known", {}) for source in self.sources.values()]
-        if not all(field in fields for fields in known):
+        if all(field in fields for fields in known):
+            found = np.concatenate([fields[field] for fields in known])[rows]
+            return found.astype(self.arrays[field].dtype, copy=False)
+        size = max(1, _READ_BYTES // self.example_bytes)
+        if len(rows) <= size:
             return self.read(rows)[field]
-        return np.concatenate([fields[field] for fields in known])[rows].astype(self.arrays[field].dtype, copy=False)
+        order = np.argsort(rows, kind="stable")  # or each part would read here and there in all of a file
+        found = np.empty((len(rows), *self.arrays[field].shape[1:]), self.arrays[field].dtype)
+        for start in range(0, len(rows), size):
+            places = order[start : start + size]
+            found[places] = self.read(rows[places])[field]
+        return found
 
     def readable(self, rows: np.ndarray) -> np.ndarray:
         """Return these rows, with others of them in the place of those that cannot be read.
@@ -183,6 +195,11 @@ class StreamedTable(Table):
             "config.loader = component('streaming', on_bad_record='skip', …)",
             [row + start for row in faults],
         )
+
+    @functools.cached_property
+    def example_bytes(self) -> int:
+        """The bytes of one example, at least 1."""
+        return max(1, sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in self.arrays.values()))
 
     @property
     def is_endless(self) -> bool:

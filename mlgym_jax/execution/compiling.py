@@ -35,8 +35,8 @@ class Programs:
 
     @property
     def bytes_needed(self) -> int:
-        """What a call needs on a device, of the program that needs most."""
-        return max(self._bytes.values())
+        """What a call needs on a device, of the program that needs most; 0 before any is compiled."""
+        return max(self._bytes.values(), default=0)
 
     def forget(self) -> None:
         """Let go of all of them: they are to be compiled for blocks of another width."""

@@ -49,17 +49,26 @@ def is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, jax.errors.JaxRuntimeError) and any(word in str(error) for word in words)
 
 
-def too_little_memory(device: Any, num_experiments: int, state_bytes: int) -> str:
-    """Say what a group keeps on its devices, whatever the size of a call, and which fields of a config need less.
+def beyond_memory(device: Any, needed: int) -> str:
+    """Say that what a call needs is more than a device has; "" where it is not, or the device does not tell."""
+    limit = memory_limit(device)
+    if not limit or needed <= limit:
+        return ""
+    return f"a call needs {needed:,} bytes of the {limit:,} that a device has, so memory may run out"
+
+
+def too_little_memory(device: Any, num_experiments: int, state_bytes: int, program_bytes: int, instead: str) -> str:
+    """Say what a group keeps on its devices, whatever the size of a call, and what its programs need there.
 
     Args:
-        state_bytes: of one experiment's state.
+        state_bytes: of one experiment's state; program_bytes: of a call on a device, 0 of what never compiled.
+        instead: what to write in its config.
     """
     limit, needed = memory_limit(device), num_experiments * state_bytes
-    have = "" if limit is None else f", and a device has {limit:,}"
-    fewer = "fewer experiments in a run, or " if num_experiments > 1 else ""
+    calls = f"a call of its programs needs {program_bytes:,} bytes on a device, and " if program_bytes else ""
+    have = "" if limit is None else f"; a device has {limit:,}"
+    fewer = "fewer experiments in a run, " if num_experiments > 1 else ""
     return (
-        f"memory ran out: states of {num_experiments} experiments take {needed:,} bytes, twice while an epoch trains "
-        f"that does not overwrite them{have}. Less is needed by {fewer}a smaller model, optimizers that keep less than "
-        "Adam, a smaller config.loader.batch_size, config.loader.microbatches, config.remat and config.precision"
+        f"memory ran out: {calls}states of {num_experiments} experiment{'s' * (num_experiments > 1)} take {needed:,} "
+        f"bytes, twice while an epoch trains that does not overwrite them{have}. Less is needed by {fewer}{instead}"
     )

@@ -25,6 +25,7 @@ from mlgym_jax.data.streams import StreamedTable
 from mlgym_jax.errors import MlgymError, listed
 from mlgym_jax.execution.compile_cache import reading_compile_cache
 from mlgym_jax.execution.interruption import interruptible
+from mlgym_jax.execution.memory import beyond_memory
 from mlgym_jax.execution.mesh import described
 from mlgym_jax.execution.plan import Plan, PlanRequest
 from mlgym_jax.recording.ready import ready
@@ -32,6 +33,7 @@ from mlgym_jax.recording.rehearsal import Rehearsal, rehearse
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.study.expand import Study
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.less_memory import with_less_memory
 from mlgym_jax.study.planning import overwrites, plan_of
 from mlgym_jax.study.programs import advice, in_words
 from mlgym_jax.study.runners import on_devices
@@ -72,6 +74,7 @@ class GroupForecast:
             the least; what is between them is not known before compiling.
         checkpoint_bytes: of the newest states of all experiments.
         kept_bytes: of each epoch of an experiment that is kept besides.
+        short: what is said of memory that is not enough, and what to write; "" where it is, or nobody knows.
         rehearsal: what was measured, if that was asked for.
     """
 
@@ -83,6 +86,7 @@ class GroupForecast:
     bytes_per_device: int
     checkpoint_bytes: int
     kept_bytes: int
+    short: str
     rehearsal: Rehearsal | None
 
     def __str__(self) -> str:
@@ -100,6 +104,7 @@ class GroupForecast:
             f"{flops} a step; {least}{_short(self.bytes_per_device)}B of memory a device; a checkpoint of "
             f"{_short(self.checkpoint_bytes)}B, and {_short(self.kept_bytes)}B for each epoch of an experiment that is "
             "kept besides",
+            *([self.short] if self.short else []),
         ]
         if job.shape.buckets is not None:
             sizes = job.shape.buckets.sizes
@@ -227,15 +232,19 @@ def _of(
             rehearsal = rehearse(job, plan, devices)
             plan = rehearsal.plan
         mesh = described(plan)
+    needed = least_bytes(job, plan, len(devices)) if rehearsal is None else rehearsal.bytes_per_device
+    may_be_cut = rehearsal is None and number > len(devices)
+    short = "" if may_be_cut else beyond_memory(devices[0], needed)
     return GroupForecast(
         job=job,
         plan=plan,
         mesh=mesh,
         num_parameters=sum(int(np.prod(leaf.shape)) for leaf in jax.tree.leaves(job.abstract.params)),
         flops_per_step=None if job.flops is None else job.flops.total,
-        bytes_per_device=least_bytes(job, plan, len(devices)) if rehearsal is None else rehearsal.bytes_per_device,
+        bytes_per_device=needed,
         checkpoint_bytes=number * job.state_bytes,
         kept_bytes=job.state_bytes,
+        short=short and f"{short}; less is needed by {with_less_memory(job, len(devices))}",
         rehearsal=rehearsal,
     )
 

@@ -15,7 +15,7 @@ from mlgym_jax.checkpoint.copies import Copies
 from mlgym_jax.core.state import TrainState
 from mlgym_jax.events import schema
 from mlgym_jax.execution.batched import GroupRunner
-from mlgym_jax.execution.memory import is_out_of_memory
+from mlgym_jax.execution.memory import beyond_memory, is_out_of_memory
 from mlgym_jax.recording.group_checkpoints import (
     Event,
     GroupTraining,
@@ -89,12 +89,13 @@ def compiled(
         apart: why it is a group of its own.
     """
     job, plan = training.job, runner.plan
+    short = [] if runner.can_be_fewer else [beyond_memory(jax.local_devices()[0], runner.bytes_per_device)]
     return training.recorder.event(
         schema.group_compiled,
         group=job.group.index,
         experiments=training.ids,
         plan=str(plan),
-        reason="; ".join([plan.reason, *apart]),
+        reason="; ".join(filter(None, [plan.reason, *short, *apart])),
         compile_seconds=seconds,
         waited_seconds=waited,
         num_examples=max(job.folds.sizes["train"]),

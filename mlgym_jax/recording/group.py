@@ -46,6 +46,7 @@ from mlgym_jax.recording.speed import Speed
 from mlgym_jax.recording.within_epochs import own_middle, progress, save_middle, status_at
 from mlgym_jax.search.histories import Epochs
 from mlgym_jax.study.job import Job
+from mlgym_jax.study.less_memory import with_less_memory
 
 
 def train_group(
@@ -83,9 +84,11 @@ def train_group(
         written=(0, time.monotonic()),
         tolerance=0.0 if _split_as_before(job, plan, recorder) else ROUNDING,
     )
+    runner = None
     try:
         compiled = ahead.runner(job, plan)
-        with contextlib.closing(compiled.runner):
+        runner = compiled.runner
+        with contextlib.closing(runner):
             _train(training, compiled, ahead, plan, devices, static_because, profile)
     except DiskError as error:
         if epoch := training.written[0]:
@@ -95,7 +98,9 @@ def train_group(
         _end_if_insisted()
         message = in_words(error)
         if is_out_of_memory(error):
-            message = f"{too_little_memory(devices[0], len(ids), job.state_bytes)} ({message})"
+            needed = runner.bytes_per_device if runner is not None else 0
+            instead = with_less_memory(job, len(devices))
+            message = f"{too_little_memory(devices[0], len(ids), job.state_bytes, needed, instead)} ({message})"
         trace = traceback.format_exc()
         if recorder.ended.issuperset(ids):  # all has trained: what failed is the last checkpoint
             raise DiskError(f"group {job.group.index}: its last checkpoint was not written: {message}") from error

@@ -67,23 +67,14 @@ def evaluated_splits(wanted: Sequence[str], sizes: Mapping[str, Any]) -> tuple[s
 
 def check_streams(components: Components) -> None:
     """Refuse what looks at all training data at once, where they are read while training goes on."""
-    otherwise = "write config.loader = component('in_memory', …)"
-    for section, why in (
-        (
+    if "encoding" in components and passes_of(components["encoding"]) is None:
+        raise ConfigError(
             "encoding",
-            "is fitted on all training examples at once, which component('streaming') does not hold; of what is built "
-            "in that is impute's strategy='median' alone, in whose place 'mean' is fitted part by part. Encode "
-            f"examples where they are read, or {otherwise}",
-        ),
-        (
-            "sampler",
-            "draws by the weights of all training examples, which component('streaming') does not read beforehand; "
-            "give parts of the data their shares by config.dataset = component('mixture', sources={…}, weights={…}), "
-            f"weigh examples in the loss by a field 'where', or {otherwise}",
-        ),
-    ):
-        if section in components and (section == "sampler" or passes_of(components[section]) is None):
-            raise ConfigError(section, f"{components.config[section]['component']!r} {why}")
+            f"{components.config['encoding']['component']!r} is fitted on all training examples at once, as it, or an "
+            "encoding inside of it, has neither `in_one_pass` nor `in_passes`, by which component('streaming') sums up "
+            "what is read part by part. Give it one (mlgym_jax/data/one_pass.py; those that are built in have it), "
+            "encode examples where they are read, or write config.loader = component('in_memory', …)",
+        )
 
 
 def filled_columns(components: Components) -> frozenset[int]:

@@ -295,6 +295,7 @@ def _jobs(study: Study, groups: Sequence[Laid]) -> tuple[Job, ...]:
     for laid in groups:
         safe_point()
         jobs.append(make_job(*laid, going_on=study.going_on))
+        _ = jobs[-1].weights  # what is wrong with those of a stream is found here, too
     search = groups[0].search
     search.check([job.intervals for job in jobs], max(job.cadence.num_evaluations for job in jobs))
     before = {text for job in study.jobs for text in job.surprises}

@@ -26,7 +26,7 @@ from mlgym_jax.core.state import STEPS_PER_EPOCH, TrainState
 from mlgym_jax.core.traced import traced_once
 from mlgym_jax.data.bucketed import by_length
 from mlgym_jax.data.dataset import Table, rest_of
-from mlgym_jax.data.feed import Origin, check_folds
+from mlgym_jax.data.feed import Origin, check_folds, origins_of
 from mlgym_jax.data.fold_tables import fold_tables
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.steps_per_epoch import steps_of_folds
@@ -41,7 +41,7 @@ from mlgym_jax.search.sweep import value_at
 from mlgym_jax.study.batches import check_lengths, most_evaluated, shape_of
 from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_happens, place_of
 from mlgym_jax.study.directions import odd_optimizer
-from mlgym_jax.study.draws import check_draws
+from mlgym_jax.study.draws import check_draws, weights_of_stream, without_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
 from mlgym_jax.study.known import check_weights, known_fields
 from mlgym_jax.study.measured import measured, odd_modes
@@ -102,6 +102,11 @@ class Job:
         """Return the pure function that turns a raw batch into what the model of an experiment reads."""
         fold = int(self.fold_of_row[self.group.ids.index(experiment_id)])
         return lambda batch: completed(encoded(self.components, self.fold_tables, fold, batch), self.sample)
+
+    @functools.cached_property
+    def weights(self) -> tuple[np.ndarray, ...]:
+        """By which a sampler draws what each fold of a stream trains on, all of which is read for it; () without."""
+        return weights_of_stream(self.components, self.table, self.folds)
 
     @functools.cached_property
     def fields_read(self) -> tuple[str, ...]:
@@ -203,6 +208,8 @@ def make_job(
     if config["strict"]:  # a number is an argument of the program whether it is swept or not: the same program, always
         swept += [path for path in open_paths(config) if path not in swept and path not in static]
         swept.sort()
+    if isinstance(table, StreamedTable):
+        swept = without_draws(swept, group.dynamic)
     hyperparams = {path: _values(group, path) for path in swept}
     row = {path: jax.ShapeDtypeStruct((), values.dtype) for path, values in hyperparams.items()}
     for path in swept:
@@ -221,12 +228,6 @@ def make_job(
     fold_of_row = [first_fold[e.assignment.config["split_seed"]] + e.fold for e in group.experiments]
     for experiment, fold in zip(group.experiments, fold_of_row, strict=True):
         check_accumulation(experiment.assignment.config["optimizer"], cadence.totals[fold])
-    starts = sorted((first, seed) for seed, first in first_fold.items())
-    origins = tuple(
-        Origin(seed, number - first)
-        for (first, seed), (end, _) in zip(starts, [*starts[1:], (folds.num_folds, 0)], strict=True)
-        for number in range(first, end)
-    )
     unmatched: list[Unmatched] = []
     program = make_program(components, unmatched=unmatched.append)
     once = _traced_once(program)
@@ -295,7 +296,7 @@ def make_job(
         cadence=cadence,
         table=table,
         folds=folds,
-        origins=origins,
+        origins=origins_of(first_fold, folds.num_folds),
         fold_tables=tables,
         names=names,
         intervals=intervals,

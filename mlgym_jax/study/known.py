@@ -6,12 +6,15 @@ import dataclasses
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import jax
 import numpy as np
 
 from mlgym_jax.components.graph import Components
+from mlgym_jax.core.dead_code import reads
 from mlgym_jax.core.inputs import INPUTS, is_input
 from mlgym_jax.core.scoring import taken_by
 from mlgym_jax.core.targets import KNOWN_INPUTS, wrong_weights
+from mlgym_jax.core.trees import path_name
 from mlgym_jax.data.dataset import Table
 from mlgym_jax.data.folds import Folds
 from mlgym_jax.data.streams import StreamedTable
@@ -59,6 +62,38 @@ def known_fields(
             trained = table.readable(trained[:_MAX_READ])
         found[KNOWN_INPUTS] = np.asarray(some(trained)[INPUTS])
     return found
+
+
+def constant_targets(
+    training: Any, state_and_batch: tuple[Any, Mapping[str, Any]], table: Table, folds: Folds
+) -> tuple[str, ...]:
+    """Say that all targets that are trained on are one number, if they are and training reads them.
+
+    Args:
+        training: the jaxpr of a training step of `state_and_batch`, shapes of a state and a batch.
+    """
+    targets = None if isinstance(table, StreamedTable) else table.arrays.get("targets")
+    if targets is None or targets.dtype.kind not in "fiu" or (table.num_classes or 0) > 1:
+        return ()
+    same = []
+    for fold, (indices, mask) in enumerate(zip(folds.indices["train"], folds.mask["train"], strict=True)):
+        own = indices[mask]
+        if len(own) > 1 and (targets[own[:2]] == targets[own[0]]).all() and (targets[own] == targets[own[0]]).all():
+            same.append((fold, len(own), targets[own[0]]))
+    names = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(state_and_batch)]
+    if not same or "1/targets" not in names:
+        return ()
+    learnt = [name.startswith("0/params") for name in names]
+    learnt = (learnt + [False] * len(training.outvars))[: len(training.outvars)]
+    if not reads(training, names.index("1/targets"), learnt):
+        return ()
+    fold, number, value = same[0]
+    shown = f"{value:.6g}" if value.ndim == 0 else "the same"
+    return (
+        f"config.dataset: fold {fold}: all of the {number} targets that it trains on are {shown} ({len(same)} such "
+        "folds), so that a model learns this alone of them, and scores that divide by their spread, such as r2, say "
+        "nothing. If that is not meant, look whether the targets are what they should be",
+    )
 
 
 def check_weights(

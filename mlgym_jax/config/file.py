@@ -128,7 +128,7 @@ def _example(file: str) -> str | None:
 def _get_config_of(file: str) -> Callable[..., Any]:
     """Execute a config file, always anew, as a module of its own and return its `get_config`."""
     path = os.path.abspath(file)
-    name = f"mlgym_jax_config_{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    name = f"mlgym_jax_config_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
     module = sys.modules[name] = types.ModuleType(name)  # where dataclasses and type hints look for a class's names
     module.__file__ = path
     with open(path, "rb") as source:

@@ -38,6 +38,11 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime, *, ta
     if run_id is not None:
         check_id(run_id, "--run_id")
     stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
+    if os.path.abspath(event_storage).encode("utf-8", "replace") != os.fsencode(os.path.abspath(event_storage)):
+        raise MlgymError(
+            f"--event_storage={event_storage}: the folder's path has bytes that are no UTF-8, and checkpoints are not "
+            "written there; name another folder"
+        )
     try:
         os.makedirs(event_storage, exist_ok=True)
         for attempt in range(1, 10_000):
@@ -192,11 +197,13 @@ def _began_ms(log: str) -> int:
 def write_text(path: str, text: str, *, fsync: bool = True) -> None:
     """Write a file whole or not at all; without `fsync` what the log could make again, of which there are many.
 
+    Bytes of file names that are no text come as JSON escapes them, which reading it gives back.
+
     Raises:
         DiskError: the disk refuses.
     """
     try:
-        write_whole(path, text.encode(), fsync=fsync)
+        write_whole(path, text.encode("utf-8", "backslashreplace"), fsync=fsync)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -225,7 +232,7 @@ def read_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MlgymError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 

@@ -259,7 +259,7 @@ def _launch(
     record = run_folder.read_record(run_dir)
     planned = {**plans_before(logged), **(planned or {})} if request == AUTO else {}
     if request == AUTO and record["launches"]:
-        request = recorded_request(record["launches"][-1].get("requested_plan", "auto")).on(len(devices))
+        request = recorded_request(record["launches"][-1].get("requested_plan") or "auto").on(len(devices))
     plans: list[str] = []
     rivals = list(others)
     recorder = Recorder(os.path.basename(run_dir), log, logged)

@@ -49,6 +49,8 @@ def model_cards(
     model, fields = _model(job), _fields(job)  # found out once: an experiment's own are its config and its fold
     splits_of = functools.cache(functools.partial(_splits, job))
     for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
+        if number not in views:  # a damaged log has lost it
+            continue
         data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
         own = [found for found in evaluations if found.get("experiment_id") == number]
         headline = (None, None) if stands is None else (standing(stands, number), standing_of(stands, number))

@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mlgym_jax.config.words import canonical_json
-from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest, path_of
+from mlgym_jax.errors import DiskError, MlgymError, described, kind_of, listed, nearest, path_of
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.claim import claimed, is_empty, never_began, remove_left
@@ -273,13 +273,53 @@ def write_resolved(run_dir: str, study: Mapping[str, Any]) -> None:
     write_json(os.path.join(run_dir, layout.CONFIG), json.loads(canonical_json(study)))
 
 
+# What of a record is read again, and what it is.
+_RECORDED = {
+    "config_file": str,
+    "data_fingerprint": dict,
+    "imported": dict,
+    "launches": list,
+    "sources": list,
+    "teachers": dict,
+    "versions": dict,
+    "working_directory": str,
+    "xla_flags": str,
+}
+_OF_A_SOURCE = {"file": str, "module": str, "path": str}
+_OF_A_LAUNCH = {"devices": list, "energy": dict, "requested_plan": str, "settings": dict, "versions": dict}
+
+
 def read_record(run_dir: str) -> dict[str, Any]:
     """Read `run.json`.
 
     Raises:
         MlgymError: it is missing or damaged.
     """
-    return read_json(os.path.join(run_dir, layout.RECORD))
+    path = os.path.join(run_dir, layout.RECORD)
+    record = read_json(path)
+    _check_form(path, "", record, _RECORDED)
+    record["launches"] = record.get("launches") or []
+    for name, form in (("launches", _OF_A_LAUNCH), ("sources", _OF_A_SOURCE)):
+        for number, entry in enumerate(record.get(name) or ()):
+            _check_form(path, f"{name}.{number}", entry, form)
+    return record
+
+
+def _check_form(path: str, place: str, found: Any, form: Mapping[str, type]) -> None:
+    """Refuse what this program has not written.
+
+    Raises:
+        MlgymError: a value of another type, with its place.
+    """
+    expected: list[tuple[str, Any, type]] = [(place, found, dict)]
+    if isinstance(found, dict):
+        expected += [(f"{place}.{name}".strip("."), found[name], form[name]) for name in form if name in found]
+    for where, value, kind in expected:
+        if not isinstance(value, kind) and not (value is None and where != place):
+            raise MlgymError(
+                f"{path}: it is damaged, or somebody has changed it: {where or 'the whole'} is {described(value, 40)}, "
+                f"{kind_of(kind)} is expected. Put back what was there, from a copy"
+            )
 
 
 def write_record(run_dir: str, record: Mapping[str, Any]) -> None:

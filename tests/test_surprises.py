@@ -1,6 +1,7 @@
 """What can be meant, and hardly is, is told before training: pairs of all outputs and targets, softmax of softmax."""
 
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
@@ -254,12 +255,15 @@ def test_a_loss_that_is_turned_round_is_told(weight, words, caplog):
         (np.full(40, 2.5, np.float32), component("squared_error"), ["config.dataset: fold 0: all of the 32 targets"]),
         (np.full(40, 2.5, np.float32), component("unread"), []),
         (np.arange(40, dtype=np.float32) == 39, component("squared_error"), []),
+        (1e-22 * X[:, 1], component("squared_error"), ["config.dataset: the targets differ by"]),
+        (1e-15 * X[:, 1], component("squared_error"), []),
+        (1e22 * X[:, 1], component("squared_error"), ["config.dataset: the targets reach"]),
     ],
 )
-def test_targets_that_are_all_one_number_are_told(targets, loss, said, own_registry, caplog):
+def test_targets_that_are_all_one_number_or_have_no_squares_are_told(targets, loss, said, own_registry, caplog):
     mg.register("loss", "unread")(lambda: lambda outputs, batch: outputs[:, 0] ** 2)
     messages = told(caplog, np.float32(targets), loss=loss)
-    assert [message.partition(" that it trains on")[0] for message in messages] == said
+    assert [re.split(" that it trains on| [0-9.]+e", message)[0] for message in messages] == said
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

@@ -185,11 +185,12 @@ def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"scope": "all of the run's experiments and whatever else ran on the machine meanwhile"}
     for name in ("processor_joules", "gpu_joules"):
         values = [energy.get(name) for energy in measured]
-        known = bool(values) and all(value is not None for value in values)
+        known = bool(values) and all(isinstance(value, int | float) for value in values)
         found[name] = sum(values) if known else None
     reasons: dict[str, str] = {}
     for energy in measured:
-        reasons.update(energy.get("reasons", {}))
+        found_reasons = energy.get("reasons")
+        reasons.update(found_reasons if isinstance(found_reasons, Mapping) else {})
     found["reasons"] = reasons if measured else {"all": "the run was not measured to its end"}
     return found
 

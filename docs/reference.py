@@ -72,6 +72,8 @@ OTHER_VARIABLES = {
     "COLUMNS": "the width of tables, also in pipes",
     "JAX_PLATFORMS": "`cpu`, `cuda`, `tpu`: which devices; `export` sets it to `cpu`",
     "JAX_NUM_CPU_DEVICES": "how many devices a CPU is; by default as many as cores that this process may use",
+    "JAX_DEBUG_NANS": "does not hold while a run trains, which is told; an experiment whose `train/loss` is not finite "
+    "ends as failed",
     "XLA_FLAGS": "flags of the compiler; recorded with the run, because numbers may depend on them",
     "TFDS_DATA_DIR": 'where `component("tfds", …)` looks besides `~/tensorflow_datasets`',
     "MPLBACKEND": "`agg` where matplotlib finds no display",

@@ -69,6 +69,12 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
     except BrokenPipeError:
         sys.stderr.close()
         return DONE
+    except ValueError as error:
+        if (refused := _setting_of_jax(error)) is None:
+            raise
+        print(f"error: {refused}", file=sys.stderr)
+        answer_error(MlgymError(refused))
+        return WRONG_REQUEST
     except OSError as error:
         if error.filename is not None or error.errno not in _NO_ROOM:  # of a file, which is not for here to explain
             raise
@@ -82,6 +88,21 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
         for number, handler in before.items():
             if handler is not None:  # one that is not Python's
                 signal.signal(number, handler)
+
+
+def _setting_of_jax(error: ValueError) -> str | None:
+    """Say which variable of the environment has a value that JAX refuses while it is imported; None for else."""
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    if trace is None or not trace.tb_frame.f_code.co_filename.endswith(os.path.join("jax", "_src", "config.py")):
+        return None
+    said = str(error)
+    name = next((name for name in os.environ if name.startswith("JAX_") and name.lower() in said.lower()), None)
+    value = next((name for name in os.environ if name.startswith("JAX_") and repr(os.environ[name]) in said), name)
+    if (name := name or value) is None:
+        return None
+    return f"{name}={os.environ[name]}: JAX does not take this value ({said}); write another one, or leave it out"
 
 
 def _in_its_line(message: str, words: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ import sys
 from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave
-from mlgym_jax.errors import MlgymError
+from mlgym_jax.errors import MlgymError, nearest
 from mlgym_jax.events import layout
 from mlgym_jax.imports.columns import leave_out_more
 from mlgym_jax.imports.run_of import already_there, fingerprint_of, write_run
@@ -82,7 +82,12 @@ def _format_of(path: str) -> str:
         MlgymError: nothing is, or nothing that is known.
     """
     if not os.path.lexists(path):
-        raise MlgymError(f"{path}: there is no such file or folder")
+        beside = os.path.dirname(path) or "."
+        names = os.listdir(beside) if os.access(beside, os.R_OK) else ()
+        raise MlgymError(
+            f"{path}: there is no such file or folder{nearest(os.path.basename(path), names)} Name a folder of "
+            "TensorBoard's event files or of .csv tables, or one table: python -m mlgym_jax.import_logs lightning_logs"
+        )
     if os.path.isfile(path):
         if path.lower().endswith(".csv"):
             return "csv"

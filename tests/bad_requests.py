@@ -113,6 +113,7 @@ COMMAND_LINES = [
         r"--event_storage=/proc/none: it cannot hold a run's folder",
         "--event_storage=/proc/none",
     ),
+    bad("storage no text", r"--event_storage=\S+: the folder's path has bytes", "--event_storage={}/\udcff"),
     bad("storage empty", r"--event_storage: a folder is missing", "--event_storage="),
     bad("board", r"--board=host:1: the scheme is missing; write http://host:1", "--board=host:1"),
     bad(

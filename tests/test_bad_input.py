@@ -1,7 +1,9 @@
 """Bad requests: exit status 2, one message that says where, what was found and what to write, and nothing left."""
 
 import importlib
+import json
 import re
+import shutil
 import signal
 
 import forks
@@ -132,3 +134,13 @@ def test_a_platform_that_is_not_here(platform, message, tmp_path):
     done = forks.run("engine", *words, module="mlgym_jax.run", cwd=ROOT, env=env, timeout=120)
     assert done.returncode == 2 and re.search(message, done.stderr, re.MULTILINE), done.stderr
     assert "Traceback" not in done.stderr and not (tmp_path / "storage").exists()
+
+
+def test_a_log_whose_values_are_of_other_types_is_reported(finished, tmp_path, capsys):
+    run_dir = shutil.copytree(finished / "storage/first", tmp_path / "first")
+    with open(run_dir / "event_storage.log", "a", encoding="utf-8") as log:
+        for told in ({"status": 7}, {"status": "DONE", "error": 3}):
+            payload = {"experiment_id": 0, "job_type": "CALC", **told}
+            log.write(json.dumps({"event_type": "job_status", "creation_ts": 1, "payload": payload}) + "\n")
+    assert guarded(importlib.import_module("mlgym_jax.report")._main, [str(run_dir)]) == 0
+    assert "experiment 0 failed: 3" in capsys.readouterr().out

@@ -1,5 +1,7 @@
 """Config files and overrides: every load is fresh, what is wrong is said in one line, overrides fit in."""
 
+import functools
+import re
 import subprocess
 import sys
 import textwrap
@@ -67,6 +69,7 @@ def write(tmp_path):
         ("007", "007"),
         ("a b(", "a b("),
         ("print(1)", "print(1)"),
+        ("-" * 3000 + "1", "-" * 3000 + "1"),  # at which Python's parser gives up
     ],
 )
 def test_command_line_values(text, value):
@@ -90,8 +93,16 @@ def test_a_string_field_takes_the_text_as_it_stands(text, value):
 def test_a_call_that_cannot_be_read_is_no_string():
     with pytest.raises(MlgymError, match=r"dict\(a=lr\): cannot be read; write literals, as in .* dict\(name=…\)"):
         parse_value("dict(a=lr)")
-    with pytest.raises(MlgymError, match=r"grid\(lr, 1\): cannot be read"):
-        parse_value("grid(lr, 1)")
+    for text in ("grid(lr, 1)", "component('sgd', **{'learning_rate': 0.1})"):
+        with pytest.raises(MlgymError, match=f"{re.escape(text)}: cannot be read"):
+            parse_value(text)
+
+
+@pytest.mark.parametrize("holder", [lambda value: (value,), lambda value: {"a": value}, grid])
+def test_values_that_stand_in_each_other_too_deeply_are_refused_in_words(holder):
+    nested = functools.reduce(lambda value, _: holder(value), range(100), 1)
+    with pytest.raises(ConfigError, match=r"config\.model.*: values stand in each other more than 64 deep there"):
+        plain({"model": nested})
 
 
 @pytest.mark.parametrize(

@@ -187,6 +187,16 @@ def test_wrong_requests_are_one_line_and_record_nothing(table, arguments, words)
     assert len(events(table.run_dir)) == before
 
 
+def test_a_config_that_makes_something_else_than_what_was_trained_is_told(table, tmp_path):
+    other = shutil.copytree(table.run_dir, tmp_path / "other")
+    config = json.loads((other / "config.json").read_text())
+    config["optimizer"] = {"component": "sgd", "learning_rate": 0.1, "momentum": 0.9}
+    (other / "config.json").write_text(json.dumps(config))
+    for words in (("evaluate",), ("export", "--experiment=0", "--format=stablehlo", f"--output={tmp_path / 'model'}")):
+        status, out, err = here(words[0], other, *words[1:])
+        assert (status, out) == (2, "") and "config makes here is not what experiment 0 trained" in err, err
+
+
 def test_report_and_model_card_show_it(table):
     assert here("evaluate", table.run_dir, "--experiment=0", "--split=val")[0] == 0
     _, shown, _ = here("report", table.run_dir)

@@ -397,15 +397,29 @@ def test_a_line_torn_at_any_byte_is_cut_off_and_its_id_used_again(path):
 
 
 @pytest.mark.parametrize(
-    "tail", [b"\n", b'{"event_type": "numb\n', b"\0" * 5000, b"\0\0\n\0", b"5\n", b"\xff\n{\n{", b'"x"\n\n\n']
+    ("tail", "is_kept"),
+    [
+        (b"\n", False),
+        (b'{"event_type": "numb', False),
+        (b'{"event_type": "numb\n', True),
+        (b"\0" * 5000, False),
+        (b"\0\0\n\0", False),
+        (b"5\n", True),
+        (b"\xff\n{\n{", True),
+        (b'"x"\n\n\n', True),
+        (b"\x1f\x8b", True),
+    ],
 )
-def test_garbage_at_the_end_is_cut_off(path, tail):
+def test_garbage_at_the_end_is_cut_off_and_kept_if_it_is_more_than_a_torn_line(path, tail, is_kept, caplog):
     whole = ev.encode(numbered(0)) + b"\n"
-    for kept in (b"", whole):
+    for name, kept in (("x.damaged", b""), ("x.damaged-2", whole)):
         path.write_bytes(kept + tail)
         with ev.EventLog.open(path) as log:
             assert (log.next_event_id, log.repaired_bytes) == (kept.count(b"\n"), len(tail))
         assert path.read_bytes() == kept
+        aside = path.with_name(name.replace("x", path.name))
+        assert aside.exists() == is_kept and (not is_kept or aside.read_bytes() == tail)
+        assert (f"{aside}: the last {len(tail)} bytes" in caplog.text) == is_kept
 
 
 def test_damage_in_the_middle_keeps_its_number_and_is_reported(path):

@@ -134,11 +134,23 @@ def test_swept_components_count_by_name_and_say_which_of_their_values_cannot_be_
     assert "config.optimizer.nesterov has 2 values (False, True)\n" in out
 
 
-def test_a_grid_that_names_a_value_twice_says_so(tmp_path, caplog):
-    prepare(mg.load_config(small(tmp_path, "\n    config.optimizer.learning_rate = grid(1, 0.5, 1.0)")))
+@pytest.mark.parametrize(
+    ("values", "place", "why"),
+    [
+        ("1, 0.5, 1.0", "config", "a value stands twice in the grid of optimizer.learning_rate. Write each once"),
+        # numpy.float32(0.1) == numpy.float32(0.100000001)
+        (
+            "0.1, 0.5, 0.100000001",
+            "config.optimizer.learning_rate",
+            "0.1 and 0.100000001 are one number to a program, whose numbers have 32 bits. Write values that differ in "
+            "their first 7 digits",
+        ),
+    ],
+)
+def test_a_grid_that_names_a_value_twice_says_so(values, place, why, tmp_path, caplog):
+    prepare(mg.load_config(small(tmp_path, f"\n    config.optimizer.learning_rate = grid({values})")))
     [said] = [record.getMessage() for record in caplog.records]
-    assert said.startswith("config: 1 of 3 experiments repeat the values of another one")
-    assert said.endswith("a value stands twice in the grid of optimizer.learning_rate. Write each once")
+    assert said.startswith(f"{place}: 1 of 3 experiments repeat the values of another one") and said.endswith(why)
 
 
 def test_a_random_search_that_repeats_values_says_so(tmp_path, caplog):

@@ -122,16 +122,17 @@ class FromZero(nn.Module):
     assert [group["plan"] for group in events(result.run_dir, "group_compiled")] == ["map+scanx2"] * 2
 
 
-def test_an_experiment_that_diverges_is_recorded_and_the_others_finish(tmp_path):
+def test_an_experiment_that_diverges_is_recorded_and_the_others_finish(tmp_path, caplog):
     edit = (
         "config.dataset = component('synthetic', num_examples=200, num_features=8, task='regression');"
         "config.model = component('linear', num_outputs=1); config.loss = component('squared_error');"
         "config.metrics = dict(mse=component('mse'));"
         "config.optimizer = component('sgd', learning_rate=grid(0.01, 1e30, 0.02))"
     )
-    status, out, err = run(small(tmp_path, edit), tmp_path)
+    with jax.debug_nans(True):  # which would end the others, too
+        status, out, err = run(small(tmp_path, edit), tmp_path)
     assert status == 1
-    assert "experiment 1 failed: diverged: train/loss is" in err
+    assert "experiment 1 failed: diverged: train/loss is" in err and "JAX_DEBUG_NANS does not hold" in caplog.text
     assert "it study FAILED" in out and out.count("experiment 1 failed") == 1
     result = mg.load_run(tmp_path / "it")
     assert [(e.status, e.num_epochs) for e in result.experiments] == [("DONE", 3), ("FAILED", 1), ("DONE", 3)]

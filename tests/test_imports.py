@@ -255,7 +255,11 @@ def test_report_and_results_read_it_and_what_trains_refuses_it_in_words(tmp_path
 @pytest.mark.parametrize(
     ("name", "content", "said"),
     [
-        ("nothing", None, "there is no such file or folder"),
+        (
+            "nothing",
+            None,
+            "there is no such file or folder. Name a folder of TensorBoard's event files or of .csv tables",
+        ),
         ("log.txt", "x", "a folder of logs or a .csv file is expected"),
         ("log.csv", "a,b\n1,2\n", "no column counts epochs or steps"),
         ("log.csv", "epoch,b\n", "no scores were found"),

@@ -304,13 +304,21 @@ def test_a_log_is_read_once(copied, opened, reader):
     assert opened.count("event_storage.log") == 1
 
 
-def test_other_data_is_refused_and_nothing_is_touched(copied):
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"data_fingerprint": {"group_0": "0" * 64}}, "the data is not what experiment 0 was trained on"),
+        ({"launches": {"a": 1}}, "launches is {'a': 1}, a list is expected. Put back what was there"),
+        ({"launches": [{"settings": 3}]}, "launches.0.settings is 3, a dict is expected"),
+    ],
+)
+def test_other_data_or_another_record_is_refused_and_nothing_is_touched(changed, said, copied):
     record = json.loads((copied / "run.json").read_text(encoding="utf-8"))
-    record["data_fingerprint"] = {"group_0": "0" * 64}
+    record |= changed
     (copied / "run.json").write_text(json.dumps(record), encoding="utf-8")
     before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
     status, out, err = resume(copied, "--config.num_epochs=9")
-    assert (status, out) == (2, "") and "the data is not what experiment 0 was trained on" in err
+    assert (status, out) == (2, "") and said in err, err
     assert {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()} == before
 
 

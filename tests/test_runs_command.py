@@ -394,7 +394,12 @@ def test_lineage_follows_warm_starts_teachers_configs_and_launches(store, ask, t
         json.dumps({"warm_start": {"sweep": "absolute", "values": [{"run_dir": "event_storage/one"}]}})
     )
     (store / "two/run.json").write_text(
-        json.dumps({"working_directory": str(tmp_path), "launches": [{"started_ms": 1, "status": "DONE"}] * 2})
+        json.dumps(
+            {
+                "working_directory": str(tmp_path),
+                "launches": [{"started_ms": when, "status": "DONE"} for when in (1, "then")],
+            }
+        )
     )
     teacher = {"run_dir": str(store / "one"), "experiment_id": 2, "epoch": 3, "checksum": 1}
     record = {"teachers": {"config.loss": teacher}, "config_file": str(store / "two/1/experiment_config.json")}
@@ -408,6 +413,7 @@ def test_lineage_follows_warm_starts_teachers_configs_and_launches(store, ask, t
         {"how": "warm_start", "run_id": "two"},
     ]
     shown = ask("lineage", "three").out
+    assert "resumed then DONE" in ask("lineage", "two").out
     assert "from one (teacher, experiment 2)" in shown and "from two (config)" in shown
     assert "from one" in next(line for line in ask().out.splitlines() if line.startswith("two"))
 

@@ -4,12 +4,15 @@ import json
 import os
 import shutil
 
+import forks
 import jax
 import numpy as np
 import pytest
 from study_files import finish, here, small, start
 
 import mlgym_jax as mg
+from mlgym_jax.errors import MlgymError
+from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.run_folder import provenance
 
 
@@ -81,6 +84,29 @@ def test_what_forbids_to_compile_is_refused_before_anything_is_written(study, tm
             )
         assert mg.load_run(study).experiments[0].predict(np.zeros((2, 8), np.float32)).shape == (2, 3)
     assert list(tmp_path.iterdir()) == [] and {path: path.stat().st_mtime_ns for path in study.rglob("*")} == before
+
+
+@pytest.mark.parametrize(
+    ("setting", "value", "said"),
+    [
+        (
+            "transfer_guard",
+            "disallow",
+            "JAX_TRANSFER_GUARD_HOST_TO_DEVICE=disallow, or what sets it in Python",
+        ),
+        ("debug_key_reuse", True, "JAX_DEBUG_KEY_REUSE, or what sets it in Python: an experiment that rests"),
+    ],
+)
+def test_what_forbids_to_train_is_refused(setting, value, said):
+    with getattr(jax, setting)(value), pytest.raises(MlgymError, match=said):
+        use_devices(None)
+
+
+def test_a_value_that_jax_refuses_is_one_plain_message(tmp_path):
+    environment = {"JAX_DEFAULT_PRNG_IMPL": "thre"}
+    found = forks.run("engine", "--config=x.py", module="mlgym_jax.run", cwd=tmp_path, env=environment)
+    assert (found.returncode, found.stderr.count("\n")) == (2, 1)
+    assert found.stderr.startswith("error: JAX_DEFAULT_PRNG_IMPL=thre: JAX does not take this value")
 
 
 def test_flags_that_change_no_number_and_their_order_are_no_difference():

@@ -1,6 +1,7 @@
 """What can be meant, and hardly is, is told before training: pairs of all outputs and targets, softmax of softmax."""
 
 import logging
+import re
 
 import jax
 import jax.numpy as jnp
@@ -134,6 +135,29 @@ def test_probabilities_that_are_read_as_logits_are_told(ends, loss, metrics, sai
     assert [message.partition(":")[0].removeprefix("config.") for message in messages] == said
 
 
+LEARNT = {"plain": lambda t: t, "exp": jnp.exp, "clipped": lambda t: jnp.clip(jnp.exp(t), max=100.0)}
+
+
+@pytest.mark.parametrize(
+    ("parameter", "holds", "said"),
+    [
+        ("temperature", "plain", []),
+        ("temperature", "exp", ["'clip_loss' takes it for the logarithm of the temperature"]),
+        ("logit_scale", "clipped", ["'clip_loss' takes it for the logarithm of 1 / temperature"]),
+    ],
+)
+def test_a_learnt_temperature_that_is_no_logarithm_is_told(parameter, holds, said, own_registry, caplog):
+    class Towers(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            t = LEARNT[holds](self.param("t", nn.initializers.zeros, ()))
+            return nn.Dense(2)(x), nn.Dense(2)(x), {"t": t}
+
+    mg.register("model", "towers")(Towers)
+    messages = told(caplog, X[:, 0], model=component("towers"), loss=component("clip_loss", **{parameter: "2.t"}))
+    assert [message.split(", and ")[1].partition(", so")[0] for message in messages] == said
+
+
 def test_a_model_that_does_not_look_at_its_inputs_is_told(own_registry, caplog):
     class Blind(nn.Module):
         @nn.compact
@@ -223,6 +247,23 @@ def test_optimizers_that_go_the_other_way_or_nowhere_are_told(section, by_optax,
 def test_a_loss_that_is_turned_round_is_told(weight, words, caplog):
     messages = told(caplog, X[:, 0], loss=component("squared_error", weight=weight), optimizer=SGD)
     assert messages == [f"config.loss.weight is {word}; is that meant?" for word in words]
+
+
+@pytest.mark.parametrize(
+    ("targets", "loss", "said"),
+    [
+        (np.full(40, 2.5, np.float32), component("squared_error"), ["config.dataset: fold 0: all of the 32 targets"]),
+        (np.full(40, 2.5, np.float32), component("unread"), []),
+        (np.arange(40, dtype=np.float32) == 39, component("squared_error"), []),
+        (1e-22 * X[:, 1], component("squared_error"), ["config.dataset: the targets differ by"]),
+        (1e-15 * X[:, 1], component("squared_error"), []),
+        (1e22 * X[:, 1], component("squared_error"), ["config.dataset: the targets reach"]),
+    ],
+)
+def test_targets_that_are_all_one_number_or_have_no_squares_are_told(targets, loss, said, own_registry, caplog):
+    mg.register("loss", "unread")(lambda: lambda outputs, batch: outputs[:, 0] ** 2)
+    messages = told(caplog, np.float32(targets), loss=loss)
+    assert [re.split(" that it trains on| [0-9.]+e", message)[0] for message in messages] == said
 
 
 @pytest.mark.parametrize("split", ["val", "test"])

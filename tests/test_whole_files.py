@@ -9,6 +9,7 @@ import pytest
 from conftest import ROOT
 
 from mlgym_jax.events.files import write_whole
+from mlgym_jax.run_folder import folder as run_folder
 
 
 def names(folder):
@@ -69,3 +70,9 @@ def test_of_writers_at_the_same_time_one_wins_and_all_of_it(tmp_path):
     for thread in threads:
         thread.join()
     assert path.read_bytes() in texts and names(tmp_path) == ["config.json"]
+
+
+def test_a_file_name_that_is_no_text_is_recorded_and_read_again(tmp_path):
+    run_folder.write_json(str(tmp_path / "run.json"), {"command": ["--config=\udcff.py"]})
+    assert (tmp_path / "run.json").read_bytes().isascii()
+    assert run_folder.read_json(str(tmp_path / "run.json")) == {"command": ["--config=\udcff.py"]}

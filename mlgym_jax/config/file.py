@@ -128,7 +128,7 @@ def _example(file: str) -> str | None:
 def _get_config_of(file: str) -> Callable[..., Any]:
     """Execute a config file, always anew, as a module of its own and return its `get_config`."""
     path = os.path.abspath(file)
-    name = f"mlgym_jax_config_{hashlib.sha256(path.encode()).hexdigest()[:16]}"
+    name = f"mlgym_jax_config_{hashlib.sha256(os.fsencode(path)).hexdigest()[:16]}"
     module = sys.modules[name] = types.ModuleType(name)  # where dataclasses and type hints look for a class's names
     module.__file__ = path
     with open(path, "rb") as source:
@@ -301,7 +301,7 @@ def parse_value(text: str, current: Any = None) -> Any:
         if isinstance(current, str) and text != "None" and (not _is_call(node) or text.startswith("dict")):
             return text
         return _evaluated(node)
-    except (ValueError, SyntaxError, TypeError):
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two of what is nested deeply
         if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
             shown = " ".join(text.split())
             shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
@@ -317,7 +317,9 @@ def _is_call(node: ast.expr) -> bool:
 
 def _evaluated(node: ast.expr) -> Any:
     if isinstance(node, ast.Call) and _is_call(node):
-        keywords = {word.arg: _evaluated(word.value) for word in node.keywords if word.arg}
+        if any(word.arg is None for word in node.keywords):
+            raise ValueError("**")  # what stands in it would be lost
+        keywords = {str(word.arg): _evaluated(word.value) for word in node.keywords}
         return _CALLS[ast.unparse(node.func)](*[_evaluated(argument) for argument in node.args], **keywords)
     if isinstance(node, ast.Tuple | ast.List):
         return tuple(_evaluated(item) for item in node.elts)

@@ -40,5 +40,7 @@ def read_recorded(path: str) -> ConfigDict:
             found["experiment_id"],
             found["fold"],
         )
-    # Not type safe, like components: JSON has lists for tuples, and 1 may stand where 0.5 is overridden.
-    return ConfigDict(config, type_safe=False, allow_dotted_keys=True)
+    try:  # Not type safe, like components: JSON has lists for tuples, and 1 may stand where 0.5 is overridden.
+        return ConfigDict(config, type_safe=False, allow_dotted_keys=True)
+    except RecursionError as error:
+        raise MlgymError(f"--config={path}: values stand in each other too deeply") from error

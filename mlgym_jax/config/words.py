@@ -47,6 +47,7 @@ FIELDS: dict[str, tuple[type, Any, str]] = {
 _LENGTH = ("num_epochs", "num_steps", "evaluate_every_steps")
 # More experiments than this are a mistake in the grids rather than a wish: each has a folder and rows in every table.
 MAX_EXPERIMENTS = 100_000
+_DEEPEST = 64  # as values stand in each other; whatever walks through a config calls itself for each
 # Sections that are components; True: required.
 SECTIONS: dict[str, bool] = {
     "dataset": True,
@@ -125,22 +126,29 @@ def is_sweep(value: Any) -> bool:
     return isinstance(value, Mapping | ConfigDict) and "sweep" in value
 
 
-def plain(value: Any, path: Path = ()) -> Any:
+def plain(value: Any, path: Path = (), depth: int = 0) -> Any:
     """Turn a config into plain data (dicts, tuples, str, bool, int, float, None).
+
+    Args:
+        path, depth: where the value stands, and in how many others.
 
     Raises:
         ConfigError: a value that cannot be recorded, such as a function or an array, with its path.
     """
+    if depth > _DEEPEST:
+        raise ConfigError(
+            dotted(path[:4]), f"values stand in each other more than {_DEEPEST} deep there; register a component"
+        )
     if isinstance(value, ConfigDict | Mapping):
         items = value.items(preserve_field_references=True) if isinstance(value, ConfigDict) else value.items()
         if is_sweep(value):  # what is wrong with a value of a sweep is said of the field that is swept
-            return {str(key): _plain_values(item, path) for key, item in items}
-        return {str(key): plain(item, (*path, str(key))) for key, item in items}
+            return {str(key): _plain_values(item, path, depth + 1) for key, item in items}
+        return {str(key): plain(item, (*path, str(key)), depth + 1) for key, item in items}
     if isinstance(value, list | tuple):
-        return tuple(plain(item, (*path, str(index))) for index, item in enumerate(value))
+        return tuple(plain(item, (*path, str(index)), depth + 1) for index, item in enumerate(value))
     if isinstance(value, ml_collections.FieldReference):
         try:
-            return plain(value.get(), path)
+            return plain(value.get(), path, depth)
         except RequiredValueError:
             name = dotted(path)
             raise ConfigError(
@@ -174,8 +182,9 @@ def plain(value: Any, path: Path = ()) -> Any:
     )
 
 
-def _plain_values(value: Any, path: Path) -> Any:
-    return tuple(plain(item, path) for item in value) if isinstance(value, list | tuple) else plain(value, path)
+def _plain_values(value: Any, path: Path, depth: int) -> Any:
+    several = isinstance(value, list | tuple)
+    return tuple(plain(item, path, depth) for item in value) if several else plain(value, path, depth)
 
 
 def _text(value: str, path: Path) -> str:

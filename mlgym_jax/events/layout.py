@@ -2,6 +2,7 @@
 
 <event_storage>/<run_id>/
   event_storage.log                        the one truth
+  event_storage.log.damaged                what stood at its end and was no event, put aside
   annotations.log                          what people say of the run: notes, tags, archived, deleted
   config.py  config.json  run.json         the config as given, as resolved; where the numbers come from
   sources/…                                those of the run's own components

@@ -34,7 +34,7 @@ class EventLog:
 
     Attributes:
         path: the file.
-        repaired_bytes: how many bytes of a torn end were cut off at open; 0 for a whole log.
+        repaired_bytes: how many bytes of a torn end were cut off at open; 0 for a whole log; see `lines.repair`.
     """
 
     def __init__(
@@ -50,7 +50,7 @@ class EventLog:
         """Take over `fd`, open for appending and locked; `EventLog.open` is the way in."""
         self.path = path
         self._fd = fd
-        whole_bytes, self.repaired_bytes = repair(fd)
+        whole_bytes, self.repaired_bytes = repair(fd, os.fspath(path))
         start, lines = counted if counted[0] <= whole_bytes else (0, 0)
         self._head = whole_bytes, lines + count_lines(fd, whole_bytes, start)
         self._sinks, self._follower = list(sinks), follower

@@ -39,7 +39,7 @@ def moment(ms: int | None) -> str:
     """Write unix milliseconds as a local time."""
     try:
         return "-" if ms is None else f"{datetime.datetime.fromtimestamp(ms / 1000):%Y-%m-%d %H:%M:%S}"
-    except (ValueError, OverflowError, OSError):
+    except (TypeError, ValueError, OverflowError, OSError):  # as a file says that somebody has changed
         return str(ms)
 
 

@@ -143,6 +143,13 @@ def _program(
     Raises:
         MlgymError: a model whose code depends on the number of examples, or of something that cannot be exported.
     """
+    for member in members:
+        if jax.tree.structure(member.state) != jax.tree.structure(member.job.abstract):
+            raise MlgymError(
+                f"what the run's config makes here is not what experiment {member.experiment_id} trained: it has other "
+                f"arrays. Give {layout.CONFIG} and {layout.CONFIG_SOURCE}, and the components that they name, as they "
+                "were"
+            )
     states = [raw_key(member.state) for member in members]
     several = len(states) > 1
     leaves, form = jax.tree.flatten(states)

@@ -54,7 +54,7 @@ class ExperimentInHtml:
         words = [f"experiment {view.experiment_id} of {self._run.run_id}", view.status + stopped]
         words += [f"fold {view.fold}"] if view.fold is not None else []
         words.append(_counted(view.epochs, "epoch") + (f" of {view.planned}" if view.planned else ""))
-        words += [view.error.splitlines()[0]] if view.error else []
+        words += [str(view.error).splitlines()[0]] if view.error else []
         found = html_line("; ".join(words))
         if view.hyperparameters:
             rows = [(name, spelled(value)) for name, value in view.hyperparameters.items()]

@@ -65,7 +65,7 @@ def report_columns(
         found.append(Column(name, "everywhere", shown, exact, is_swept=True))
     if any(item.fold is not None for item in experiments):
         found.append(Column("fold", "everywhere", *_both([item.fold for item in items], str)))
-    status = [item.status + (f" ({item.stop_reason})" if item.stop_reason else "") for item in items]
+    status = [str(item.status) + (f" ({item.stop_reason})" if item.stop_reason else "") for item in items]
     found.append(Column("status", "everywhere", status, [item.status for item in items], is_words=True))
     found.append(Column("stop reason", "csv", *_both([item.stop_reason for item in items], str), is_words=True))
     found.append(Column("epochs", "everywhere", *_both([item.epochs for item in items], str)))

@@ -54,7 +54,9 @@ def verdict_lines(verdict: Mapping[str, Any]) -> list[str]:
 def failures(result: Any) -> list[str]:
     """Return a line for each experiment that failed."""
     failed = [item for item in [*result.experiments, *result.refit] if item.error]
-    return [f"experiment {item.experiment_id} failed: {item.error.splitlines()[0]}" for item in failed if item.error]
+    return [
+        f"experiment {item.experiment_id} failed: {str(item.error).splitlines()[0]}" for item in failed if item.error
+    ]
 
 
 def damage(result: Any) -> list[str]:

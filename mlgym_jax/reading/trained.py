@@ -138,8 +138,12 @@ class Trained:
         newest = [(store, store.newest()) for store in self._stores]
         return next((store for store, step in newest if step and experiment_id in step.experiments), None)
 
-    def state_of(self, experiment_id: int, epoch: int, job: Any) -> TrainState:
-        """Read a state in the form that its job's program has, else, where that is None, as nested dicts."""
+    def state_of(self, experiment_id: int, epoch: int, job: Any, *, must_fit: bool = False) -> TrainState:
+        """Read a state in the form that its job's program has, else, where that is None, as nested dicts.
+
+        Raises:
+            MlgymError: no such checkpoint, or a damaged one; or it has another form, and `must_fit`.
+        """
         from mlgym_jax.checkpoint.store import CheckpointStore
 
         store = self.store_of(experiment_id)
@@ -148,8 +152,15 @@ class Trained:
             formed.load()
             try:
                 return formed.restore_row(experiment_id, epoch)
-            except MlgymError:  # another component has this name here; or it is damaged, which is said below
-                pass
+            except MlgymError as error:  # another component has this name here; or it is damaged, which is said below
+                unfit = error
+            if must_fit:
+                store.restore_row(experiment_id, epoch)
+                raise MlgymError(
+                    f"{self.run_dir}: what its config makes here is not what experiment {experiment_id} trained "
+                    f"({unfit}). Give {layout.CONFIG} and {layout.CONFIG_SOURCE}, and the components that they name, "
+                    "as they were"
+                ) from unfit
         return store.restore_row(experiment_id, epoch)
 
 

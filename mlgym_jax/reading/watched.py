@@ -155,7 +155,7 @@ def chart(
 
 def details(one: ExperimentView) -> str:
     """Say all that is known of one experiment, in lines."""
-    status = one.status + (f" ({one.stop_reason})" if one.stop_reason else "")
+    status = str(one.status) + (f" ({one.stop_reason})" if one.stop_reason else "")
     lines = [f"experiment {one.experiment_id}: {status}, {one.epochs} of {one.planned or '?'} epochs"]
     if one.fold is not None:
         lines.append(f"fold {one.fold}")

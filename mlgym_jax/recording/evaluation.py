@@ -138,7 +138,7 @@ def evaluate(
         table, name, knowing = None, split or "test", job
         if section is not None:
             knowing, table, name = other_table(job, section, split)
-        state = trained.state_of(chosen.experiment_id, epoch, job)
+        state = trained.state_of(chosen.experiment_id, epoch, job, must_fit=True)
         small = evaluating(knowing, name, table)
         examined = Examined(small, chosen.experiment_id, state, SPLIT)
         found = _scores(small, chosen.experiment_id, state, _rows(result.view, job, epoch), result.view, devices)

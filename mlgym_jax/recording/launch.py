@@ -21,6 +21,7 @@ from mlgym_jax.data import given
 from mlgym_jax.data.one_pass import kept_in
 from mlgym_jax.errors import DiskError, MlgymError, path_of
 from mlgym_jax.events import LiveView, RunView, layout, project_log
+from mlgym_jax.execution.backend import with_all_numbers
 from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
@@ -258,7 +259,7 @@ def _launch(
     record = run_folder.read_record(run_dir)
     planned = {**plans_before(logged), **(planned or {})} if request == AUTO else {}
     if request == AUTO and record["launches"]:
-        request = recorded_request(record["launches"][-1].get("requested_plan", "auto")).on(len(devices))
+        request = recorded_request(record["launches"][-1].get("requested_plan") or "auto").on(len(devices))
     plans: list[str] = []
     rivals = list(others)
     recorder = Recorder(os.path.basename(run_dir), log, logged)
@@ -287,6 +288,7 @@ def _launch(
         raise DiskError(f"{error}. Go on once there is room, with --resume={os.path.basename(run_dir)}") from error
     status, meter, beside = "INTERRUPTED", EnergyMeter(), contextlib.ExitStack()
     recording()
+    beside.enter_context(with_all_numbers())
     try:
         recorder.begin(run_dir, study)
         if observed != (False, None):

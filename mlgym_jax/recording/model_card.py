@@ -49,6 +49,8 @@ def model_cards(
     model, fields = _model(job), _fields(job)  # found out once: an experiment's own are its config and its fold
     splits_of = functools.cache(functools.partial(_splits, job))
     for number, fold in zip(job.group.ids, job.fold_of_row.tolist(), strict=True):
+        if number not in views:  # a damaged log has lost it
+            continue
         data = {"fields": fields, "num_classes": job.components["dataset"].num_classes, "splits": splits_of(fold)}
         own = [found for found in evaluations if found.get("experiment_id") == number]
         headline = (None, None) if stands is None else (standing(stands, number), standing_of(stands, number))
@@ -183,11 +185,12 @@ def _energy(record: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {"scope": "all of the run's experiments and whatever else ran on the machine meanwhile"}
     for name in ("processor_joules", "gpu_joules"):
         values = [energy.get(name) for energy in measured]
-        known = bool(values) and all(value is not None for value in values)
+        known = bool(values) and all(isinstance(value, int | float) for value in values)
         found[name] = sum(values) if known else None
     reasons: dict[str, str] = {}
     for energy in measured:
-        reasons.update(energy.get("reasons", {}))
+        found_reasons = energy.get("reasons")
+        reasons.update(found_reasons if isinstance(found_reasons, Mapping) else {})
     found["reasons"] = reasons if measured else {"all": "the run was not measured to its end"}
     return found
 

@@ -45,7 +45,7 @@ def ready(
 def num_devices_before(run_dir: str) -> int | None:
     """Return how many devices a run's last launch had, if it was asked to split batches over them; else None."""
     launch = (run_folder.read_record(run_dir).get("launches") or [{}])[-1]
-    asked = recorded_request(launch.get("requested_plan", "auto")).mesh or run_folder.read_resolved(run_dir).get(
+    asked = recorded_request(launch.get("requested_plan") or "auto").mesh or run_folder.read_resolved(run_dir).get(
         "parallel"
     )
     return len(launch.get("devices", ())) or None if asked else None

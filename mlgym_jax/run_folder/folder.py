@@ -14,7 +14,7 @@ from typing import Any
 import msgspec
 
 from mlgym_jax.config.words import canonical_json
-from mlgym_jax.errors import DiskError, MlgymError, described, listed, nearest, path_of
+from mlgym_jax.errors import DiskError, MlgymError, described, kind_of, listed, nearest, path_of
 from mlgym_jax.events import layout
 from mlgym_jax.events.annotation_log import read_annotations
 from mlgym_jax.events.claim import claimed, is_empty, never_began, remove_left
@@ -38,6 +38,11 @@ def create(event_storage: str, run_id: str | None, now: datetime.datetime, *, ta
     if run_id is not None:
         check_id(run_id, "--run_id")
     stamp = run_id or now.strftime("%Y-%m-%d--%H-%M-%S")
+    if os.path.abspath(event_storage).encode("utf-8", "replace") != os.fsencode(os.path.abspath(event_storage)):
+        raise MlgymError(
+            f"--event_storage={event_storage}: the folder's path has bytes that are no UTF-8, and checkpoints are not "
+            "written there; name another folder"
+        )
     try:
         os.makedirs(event_storage, exist_ok=True)
         for attempt in range(1, 10_000):
@@ -192,11 +197,13 @@ def _began_ms(log: str) -> int:
 def write_text(path: str, text: str, *, fsync: bool = True) -> None:
     """Write a file whole or not at all; without `fsync` what the log could make again, of which there are many.
 
+    Bytes of file names that are no text come as JSON escapes them, which reading it gives back.
+
     Raises:
         DiskError: the disk refuses.
     """
     try:
-        write_whole(path, text.encode(), fsync=fsync)
+        write_whole(path, text.encode("utf-8", "backslashreplace"), fsync=fsync)
     except OSError as error:
         raise DiskError(f"{path}: cannot be written: {error.strerror}") from error
 
@@ -225,7 +232,7 @@ def read_json(path: str) -> Any:
     try:
         with open(path, encoding="utf-8") as file:
             return json.load(file)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise MlgymError(f"{path}: cannot be read ({type(error).__name__}: {error})") from error
 
 
@@ -266,13 +273,53 @@ def write_resolved(run_dir: str, study: Mapping[str, Any]) -> None:
     write_json(os.path.join(run_dir, layout.CONFIG), json.loads(canonical_json(study)))
 
 
+# What of a record is read again, and what it is.
+_RECORDED = {
+    "config_file": str,
+    "data_fingerprint": dict,
+    "imported": dict,
+    "launches": list,
+    "sources": list,
+    "teachers": dict,
+    "versions": dict,
+    "working_directory": str,
+    "xla_flags": str,
+}
+_OF_A_SOURCE = {"file": str, "module": str, "path": str}
+_OF_A_LAUNCH = {"devices": list, "energy": dict, "requested_plan": str, "settings": dict, "versions": dict}
+
+
 def read_record(run_dir: str) -> dict[str, Any]:
     """Read `run.json`.
 
     Raises:
         MlgymError: it is missing or damaged.
     """
-    return read_json(os.path.join(run_dir, layout.RECORD))
+    path = os.path.join(run_dir, layout.RECORD)
+    record = read_json(path)
+    _check_form(path, "", record, _RECORDED)
+    record["launches"] = record.get("launches") or []
+    for name, form in (("launches", _OF_A_LAUNCH), ("sources", _OF_A_SOURCE)):
+        for number, entry in enumerate(record.get(name) or ()):
+            _check_form(path, f"{name}.{number}", entry, form)
+    return record
+
+
+def _check_form(path: str, place: str, found: Any, form: Mapping[str, type]) -> None:
+    """Refuse what this program has not written.
+
+    Raises:
+        MlgymError: a value of another type, with its place.
+    """
+    expected: list[tuple[str, Any, type]] = [(place, found, dict)]
+    if isinstance(found, dict):
+        expected += [(f"{place}.{name}".strip("."), found[name], form[name]) for name in form if name in found]
+    for where, value, kind in expected:
+        if not isinstance(value, kind) and not (value is None and where != place):
+            raise MlgymError(
+                f"{path}: it is damaged, or somebody has changed it: {where or 'the whole'} is {described(value, 40)}, "
+                f"{kind_of(kind)} is expected. Put back what was there, from a copy"
+            )
 
 
 def write_record(run_dir: str, record: Mapping[str, Any]) -> None:

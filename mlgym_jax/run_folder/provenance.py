@@ -24,6 +24,14 @@ _SETTINGS = (
     "jax_default_matmul_precision",
     "jax_default_dtype_bits",
     "jax_random_seed_offset",
+    "jax_high_dynamic_range_gumbel",
+    "jax_softmax_custom_jvp",
+    "jax_use_direct_linearize",
+    "jax_allow_f16_reductions",
+    "jax_disable_most_optimizations",
+    "jax_optimization_level",
+    "jax_exec_time_optimization_effort",
+    "jax_compiler_enable_remat_pass",
 )
 _HARMLESS_FLAGS = ("--xla_force_host_platform_device_count", "--xla_dump")
 
@@ -112,7 +120,8 @@ def settings() -> dict[str, Any]:
     """Return the settings of JAX and XLA that a run's numbers depend on, as they are in this process."""
     import jax
 
-    found = {name: getattr(jax.config, name) for name in _SETTINGS if hasattr(jax.config, name)}
+    known = jax.config.values
+    found = {name: getattr(jax.config, name, known[name]) for name in _SETTINGS if name in known}
     plain = {
         name: value if value is None or isinstance(value, bool | int) else str(value) for name, value in found.items()
     }

@@ -57,11 +57,10 @@ def misread(components: Components, prediction: Any, outputs: Any) -> tuple[str,
         prediction: the jaxpr of `predict`, which returns `outputs`, shapes of the model's and the post-processors'.
     """
     made = dict(_made(prediction, outputs))
-    if not made:
-        return ()
     whole = "outputs" if "post_processors" in components else ""
     losses = [(loss, made.get(path, "")) for loss, path in _losses(components.config["loss"], whole)]
     found = [words for loss, by in losses for words in _of_loss(loss, by)]
+    found += [words for loss, _ in losses for words in _of_temperature(loss, prediction, outputs)]
     of_logits = any(loss.entry.name in _OF_LOGITS for loss, _ in losses)
     for name, metric in (components.config.get("metrics") or {}).items():
         if not isinstance(metric, Node) or not metric.entry.is_built_in:
@@ -118,6 +117,35 @@ def _of_loss(loss: Node, by: str) -> Iterator[str]:
             "divergence, and may be below 0; let the model end in jax.nn.log_softmax, or take softmax_cross_entropy, "
             "which takes logits and has the same gradient"
         )
+
+
+def _of_temperature(loss: Node, prediction: Any, outputs: Any) -> Iterator[str]:
+    """Say that a loss takes an exponential of what is one already."""
+    for parameter, is_read_as in (("temperature", "the temperature"), ("logit_scale", "1 / temperature")):
+        path = _value(loss, parameter)
+        for (place, _), out in zip(_leaves(outputs), prediction.outvars, strict=True):
+            if place == path and _is_exponential(prediction, out):
+                yield (
+                    f"config.{dotted((*loss.path, parameter))}: the output {path!r} is an exponential already, and "
+                    f"{loss.entry.name!r} takes it for the logarithm of {is_read_as}, so that it computes the "
+                    "exponential once more. Name an output that holds what the model had before it"
+                )
+
+
+def _is_exponential(jaxpr: Any, variable: Any) -> bool:
+    """Tell whether an output is an exponential, perhaps held between bounds."""
+    made = {out: equation for equation in jaxpr.eqns for out in equation.outvars}
+    if isinstance(variable, jax.extend.core.Literal) or variable not in made:
+        return False
+    equation = made[variable]
+    inner = list(jax.extend.core.jaxprs_in_params(equation.params))
+    if len(inner) == 1 and len(inner[0].outvars) == len(equation.outvars):
+        if equation.params.get("name") == "clip" and any(_is_exponential(jaxpr, one) for one in equation.invars):
+            return True
+        return _is_exponential(inner[0], inner[0].outvars[equation.outvars.index(variable)])
+    if equation.primitive.name in _PASSED | {"max", "min", "clamp"}:
+        return any(_is_exponential(jaxpr, one) for one in equation.invars)
+    return equation.primitive.name == "exp"
 
 
 def _value(node: Node, parameter: str) -> Any:

@@ -43,7 +43,7 @@ from mlgym_jax.study.checks import check_accumulation, evaluated_splits, never_h
 from mlgym_jax.study.directions import odd_optimizer
 from mlgym_jax.study.draws import check_draws, weights_of_stream, without_draws
 from mlgym_jax.study.encoding import completed, encoded, fields_read
-from mlgym_jax.study.known import check_weights, known_fields
+from mlgym_jax.study.known import check_weights, known_fields, odd_targets
 from mlgym_jax.study.measured import measured, odd_modes
 from mlgym_jax.study.tracing import check_targets, surprises_of_folds, traced_steps
 
@@ -264,7 +264,7 @@ def make_job(
     if fields := known_fields(components, table, folds, tables, ("train", *evaluated), sample, indices):
         readers = check_targets(program, abstract, sample, fields)
         table, nothing = check_weights(table, folds, evaluated, readers)
-        surprises += nothing
+        surprises += nothing + odd_targets(traced, (abstract, batch), table, folds, fields)
     steps_of_a_fold = {STEPS_PER_EPOCH: np.int32(1)} if STEPS_PER_EPOCH in tables else {}
     shape = shape_of(
         program,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
+from mlgym_jax.components.tree import owner_of
 from mlgym_jax.config.spelling import columns, spelled
 from mlgym_jax.config.words import canonical_json
 from mlgym_jax.errors import listed
-from mlgym_jax.search.grouping import Group
+from mlgym_jax.search.grouping import Group, dynamic_paths
 from mlgym_jax.search.strategy import Assignment
 
 # More programs than this are worth a word before they are compiled, one after the other.
@@ -57,7 +60,11 @@ def repeated(assignments: Sequence[Assignment], *, drawn: bool) -> str:
     Args:
         drawn: whether a search drew them, so that no grid is to blame.
     """
-    found = [{path: _number(value) for path, value in item.hyperparameters.items()} for item in assignments]
+    dynamic = frozenset(dynamic_paths(assignments))
+    found = [
+        {path: _number(value) for path, value in item.hyperparameters.items()} | _of_32_bits(item, dynamic)
+        for item in assignments
+    ]
     distinct = {canonical_json(values) for values in found}
     again = len(assignments) - len(distinct)
     if not again:
@@ -72,8 +79,28 @@ def repeated(assignments: Sequence[Assignment], *, drawn: bool) -> str:
             "leave config.search out, for others take ranges such as uniform(low, high), or draw the seed, too: "
             "config.seed = int_uniform(0, 1000)"
         )
+    for path in sorted(dynamic):
+        rounded: dict[Any, Any] = {}
+        for item, values in zip(assignments, found, strict=True):
+            value = item.hyperparameters.get(path)
+            if path in values and (other := rounded.setdefault(values[path], value)) != value:
+                return (
+                    f"config.{path}: {said}{other!r} and {value!r} are one number to a program, whose numbers have 32 "
+                    "bits. Write values that differ in their first 7 digits"
+                )
     return f"config: {said}a value stands twice in the grid of {listed(found[0])}. Write each once"
 
 
 def _number(value: Any) -> Any:
     return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _of_32_bits(assignment: Assignment, dynamic: Collection[str]) -> dict[str, Any]:
+    """Return the swept numbers that a program takes as 32-bit floats, as such."""
+    found = {}
+    for path, value in assignment.hyperparameters.items():
+        *_, name = keys = path.split(".")
+        owner = owner_of(assignment.config, keys) if path in dynamic else None
+        if owner is not None and not (owner.wants_integer(name) and isinstance(value, int)):
+            found[path] = _number(float(np.float32(value)))
+    return found

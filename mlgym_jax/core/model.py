@@ -29,7 +29,8 @@ _KEY = ("key", "rng", "rng_key", "prng_key", "random_key")
 _SHAPE = ("input_shape", "inputs_shape", "in_shape", "shape")
 _TAKEN = (
     "init takes a key and, if it likes, the inputs or their `input_shape`; apply takes the parameters first, then in "
-    "any order the inputs and, if it likes, `state`, `rng` or `key`, and `train` or `is_training`. mlgym_jax.Model takes all of them"
+    "any order the inputs and, if it likes, `state`, `rng` or `key`, and `train` or `is_training`. mlgym_jax.Model "
+    "takes all of them"
 )
 
 

@@ -58,6 +58,7 @@ PARAMETERS = {
     "dataset/text": "length=64",
     "dataset/tf_examples": 'splits={"train": "train-*.array_record"}, fields={"inputs": ("image", (64, 64, 3), "image/encoded")}',  # noqa: E501
     "dataset/tfds": 'name="mnist"',
+    "dataset/tokens": 'paths=dict(train="train.bin", val="val.bin"), length=1024',
     "dataset/view": f"{DIGITS}, stop=500",
     "early_stopping/no_improvement": 'monitor="val/loss", mode="min", window_epochs=5, min_relative=1e-4',
     "early_stopping/threshold": 'monitor="val/loss", mode="min", value=0.1',

@@ -12,6 +12,7 @@ from typing import Any
 
 from mlgym_jax.command_line import DONE, Parser, answer, guarded, leave, parse_overrides, split_overrides
 from mlgym_jax.errors import MlgymError
+from mlgym_jax.execution.interruption import Watch, interruptible
 
 
 def _main(arguments: list[str]) -> int:
@@ -55,7 +56,8 @@ def _main(arguments: list[str]) -> int:
 
 def main() -> None:
     """Entry point of the console script."""
-    leave(guarded(_main))
+    with Watch():
+        leave(guarded(interruptible(_main)))
 
 
 class _CallableModule(types.ModuleType):

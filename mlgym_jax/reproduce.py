@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from mlgym_jax.command_line import DONE, FAILED, Parser, answer, guarded, leave
 from mlgym_jax.errors import MlgymError
-from mlgym_jax.execution.interruption import Watch
+from mlgym_jax.execution.interruption import Watch, interruptible
 from mlgym_jax.run_folder import folder as run_folder
 from mlgym_jax.run_folder import provenance
 
@@ -141,7 +141,7 @@ def reproduce(
 def main() -> None:
     """Entry point of the console script."""
     with Watch():
-        leave(guarded(_main))
+        leave(guarded(interruptible(_main)))
 
 
 class _CallableModule(types.ModuleType):

@@ -171,6 +171,11 @@ def test_what_runs_beside_a_training_needs_neither_jax_nor_numpy(module):
     assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""
 
 
+def test_a_report_is_told_without_jax():
+    code = "import mlgym_jax.report, sys; print(*{'jax', 'flax', 'orbax'} & set(sys.modules))"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True, cwd=ROOT).strip() == ""
+
+
 @pytest.mark.parametrize("path", sorted((ROOT / "board_server").glob("*.py")), ids=lambda p: p.name)
 def test_the_board_knows_events_alone(path):
     assert {room(name) for name in imports(path, PACKAGE)} <= {"events", "errors"}

@@ -55,6 +55,16 @@ def test_a_sum_adds_weighted_losses_and_reports_each_before_its_weight():
     np.testing.assert_allclose(found["loss"], 0.5 * entropy() + 2 * square + 0.1 * decay, rtol=1e-6)
 
 
+def test_a_loss_may_compare_two_outputs():
+    noise = RNG.normal(size=(7, 4)).astype(np.float32)
+    found = loss("squared_error", output="0", target="1.noise")((np.zeros_like(noise), {"noise": noise}), BATCH)
+    np.testing.assert_allclose(found, np.square(noise).mean(axis=1), rtol=1e-6)
+    with pytest.raises(
+        MlgymError, match=r"no field '2' in the data\. Fields: inputs, targets, mask; outputs: 0, 1\.noise"
+    ):
+        loss("squared_error", output="0", target="2")((noise, {"noise": noise}), BATCH)
+
+
 @pytest.mark.parametrize("weights", ["balanced", (0.5, 2.0, 3.0)])
 def test_class_weights_are_scikit_learns(weights):
     counts = np.bincount(TARGETS)

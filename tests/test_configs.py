@@ -2,6 +2,7 @@
 
 import functools
 import re
+from types import SimpleNamespace
 
 import jax.numpy as jnp
 import numpy as np
@@ -191,3 +192,9 @@ def test_a_loss_of_the_docs_is_the_one_of_the_paper():
     density = norm.pdf(grid, mean, scale)
     divergence = np.trapezoid(density * (norm.logpdf(grid, mean, scale) - norm.logpdf(grid)), grid, axis=0).sum()
     assert float(found[0]) == pytest.approx(3 + 0.5 * divergence, rel=1e-5)
+    solution = SimpleNamespace(apply=lambda variables, x: variables["params"] * jnp.sin(x))  # -u'' = sin x of factor 1
+    batch = {"inputs": jnp.float32([[0.5], [2.0]])}
+    assert names["poisson"](solution)(None, batch, params=1.0).tolist() == [0.0, 0.0]
+    np.testing.assert_allclose(
+        names["poisson"](solution)(None, batch, params=3.0), 4 * np.sin([0.5, 2.0]) ** 2, rtol=1e-5
+    )

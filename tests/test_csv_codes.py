@@ -46,7 +46,10 @@ def test_dates_and_times(spelled, tmp_path, caplog):
     codes = len({spelled.format(day) for day in DAYS}) - 1
     assert told.startswith("config.dataset: the column 'column' holds dates or times (")
     assert f"the codes 0 … {codes}, " in told and "ignore=('column',)" in told
-    assert ("dates=('column',)" in told) is spelled.startswith("{:%Y-%m-%d")  # in the form that is read as a date
+    is_iso = spelled.startswith("{:%Y-%m-%d")  # the form that is read as a date
+    assert ("dates=('column',)" in told) is is_iso
+    by_pandas = "frame['column'] = pandas.to_datetime(frame['column'], dayfirst=…), and give the frame, data=(frame, …)"
+    assert (by_pandas in told) is not is_iso or "such as hours" in told
 
 
 def test_words_that_hardly_come_again(tmp_path, caplog):

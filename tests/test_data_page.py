@@ -43,6 +43,8 @@ def names(tmp_path, monkeypatch):
     kinds = datasets.Features({"height": datasets.Value("float32"), "label": label})
     own = {"height": np.arange(20.0), "label": np.arange(20) % 2}
     datasets.Dataset.from_dict(own, features=kinds).save_to_disk("saved")
+    for name in ("train", "val"):
+        (np.arange(600) % 90).astype(np.uint16).tofile(f"{name}.bin")
     (tmp_path / "books").mkdir()
     (tmp_path / "books" / "one.txt").write_text("the cat sat on the mat and the dog sat on the cat\n" * 30)
     config = ConfigDict({"num_epochs": 3}, type_safe=False)

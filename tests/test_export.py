@@ -159,6 +159,7 @@ def test_nothing_of_the_run_is_executed_and_no_accelerator_is_asked_for(copied, 
         (["--experiment=0"], ["--output=FILE is missing", "--list"]),
         (["--experiment=x", "--output=out"], ["--experiment", "invalid int value"]),
         (["--experiment=0", "--output=out", "--resource=weights"], ["weights", "model", "stateful_components"]),
+        (["--experiment=0", "--output=."], ["error: .: it is a folder; write ./model.safetensors"]),
         (["--experiment=0", "--output=no/such/folder/out"], ["no/such/folder/out", "cannot be written"]),
     ],
 )

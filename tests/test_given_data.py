@@ -1,6 +1,7 @@
 """Data given in Python: what becomes of arrays, lists and frames, and runs that keep them or do not."""
 
 import shutil
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +30,11 @@ FRAME = pandas.DataFrame(
         "outcome": RNG.choice(["ill", "well", "dead"], 40),
     }
 )
+
+
+class Graphs(NamedTuple):
+    nodes: Any
+    edges: Any
 
 
 def config_of(**fields):
@@ -167,6 +173,7 @@ def test_splits_share_their_codes():
         ((X.astype(object), Y), r"inputs: they are an array of objects \(float\), numbers are expected"),
         (([["a"], ["b"]], [0, 1]), "words become codes where they are columns of a frame"),
         (([[1, 2], [3]], [0, 1]), "inputs: they are no array"),
+        ((Graphs(X, None), Y), r"inputs: found a Graphs; give what it holds by names, as a dict \{'nodes': x\.nodes\}"),
         ((X, np.where(Y, 1.0, np.nan)), r"row 0: the target is nan \(14 targets are not finite\)"),
         ((X, np.array(["2025-01-01"] * 40, "M8[D]")), "targets are numbers or words, found datetime64"),
         ((X, [[-1, 0]] * 40), "a target is -1; classes are counted from 0"),

@@ -129,6 +129,13 @@ def test_a_signal_in_a_callback_is_obeyed(study, undisturbed, disturbed, tmp_pat
             assert_goes_on(tmp_path / "cut", undisturbed, monkeypatch)
 
 
+def test_a_signal_in_a_callback_ends_a_search_for_a_learning_rate(disturbed, tmp_path):
+    disturbed("the config is read", "SIGINT")
+    config = small(tmp_path, top=f"import numpy as np\n{TOP}\nhappen('the config is read')\n")
+    status, out, err = finish(start("find_learning_rate", f"--config={config}"))
+    assert (status, out) == (130, "") and "interrupted" in err and "ignored" not in err
+
+
 @pytest.mark.parametrize("then", ["raises", "passes", "is swallowed"])
 @pytest.mark.parametrize("where", ["reading data", "training", "judging"])
 def test_a_second_signal_is_obeyed_whatever_is_made_of_it(

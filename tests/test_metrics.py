@@ -281,6 +281,10 @@ def test_mean_of_infinite_masked_and_no_values():
             "f1: the dataset names no number of classes; write component('f1', num_classes=…)",
         ),
         (
+            lambda: classification_metrics.f1(Dataset({"train": {"inputs": np.ones((2, 1)), "targets": np.ones(2)}})),
+            "f1: it is of classes, and the targets are float64, numbers to predict; of these are r2, mae,",
+        ),
+        (
             lambda: classification_metrics.f1(num_classes=2, average="binary", positive_class=2),
             "positive_class is one of 0 … 1; found 2",
         ),

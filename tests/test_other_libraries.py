@@ -63,6 +63,7 @@ FORMS = {
         with_signature(lambda params, rng, x: x @ params["linear"]["w"], "params", "rng", "x"),
     ),
     "without_apply_rng": lambda: Transformed(lambda rng, x: weights(rng), lambda params, x: x @ params["linear"]["w"]),
+    "a key alone": lambda: (lambda rng: weights(rng), lambda params, x: x @ params["linear"]["w"]),
     "inputs before the state": lambda: (
         lambda key, inputs: (weights(key), {}),
         lambda variables, inputs, *, scale=1.0, state, train=False: (inputs @ variables["linear"]["w"] * scale, state),
@@ -153,8 +154,8 @@ def test_what_a_pair_takes_and_returns_is_said():
         ConfigError, match=r"apply\(params, x, y\) has a parameter 'y' of which .*`state`, `rng` or `key`"
     ):
         fails(lambda key, x: {}, lambda params, x, y: x)
-    with pytest.raises(ConfigError, match=r"init\(key\) takes no inputs; init takes a key and the inputs or"):
-        fails(lambda key: {}, lambda params, x: x)
+    with pytest.raises(ConfigError, match=r"apply\(params\) takes no inputs; init takes a key and, if it likes, the"):
+        fails(lambda key: {}, lambda params: params)
     with pytest.raises(ConfigError, match=r"its init is expected to return \(params, state\), found \{\}"):
         fails(lambda key, x: {}, lambda params, state, x: x)
     with pytest.raises(

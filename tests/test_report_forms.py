@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import shutil
 import subprocess
 
 import forks
@@ -100,6 +101,22 @@ def test_pandas_reads_what_to_dataframe_has(run):
     pandas.testing.assert_frame_equal(
         read, last.set_index("experiment_id")[read.columns], check_exact=True, check_names=False, check_dtype=False
     )
+
+
+def test_every_epoch_of_several_runs_is_one_table(run, tmp_path):
+    """As `to_dataframe` has it of each, below each other; of a run that lacks a score its cells are empty."""
+    other = shutil.copytree(run, tmp_path / "other")
+    edit_log(other, lambda number, line: line.replace(b'"loss":"loss","split":"val"', b'"loss":"cost","split":"val"'))
+    _, out, _ = here("report", run, other, "--csv", "--every_epoch", "--monitor=train/loss")
+    found = pandas.read_csv(io.StringIO(out), **EXACT).set_index(["run", "id", "epoch"]).sort_index()
+    frames = {folder.name: mg.load_run(folder).to_dataframe() for folder in (run, other)}
+    expected = pandas.concat(frames, names=["run"]).rename(columns={"experiment_id": "id"}).reset_index()
+    expected = expected.set_index(["run", "id", "epoch"]).sort_index()
+    assert len(found) == len(expected) > 12
+    for name in ("train/loss", "val/loss", "val/cost"):
+        pandas.testing.assert_series_equal(found[name], expected[name])
+    shown = here("report", run, other, "--markdown", "--columns=run,id", "--limit=1", "--monitor=train/loss")[1]
+    assert [line.split(" | ")[0] for line in shown.splitlines()[2:]] == ["| r", "| other"]
 
 
 def test_rows_are_sorted_by_the_score_that_is_asked_for(run):

@@ -54,6 +54,8 @@ def write_arrays(arrays: Mapping[str, Any], path: str, metadata: Mapping[str, st
     """
     import safetensors.numpy
 
+    if os.path.isdir(path):
+        raise MlgymError(f"{path}: it is a folder; write {os.path.join(path, 'model.safetensors')}")
     temporary = f"{path}.{os.getpid()}.tmp"
     try:
         # Not ascontiguousarray, which makes a vector of a scalar.
@@ -62,7 +64,8 @@ def write_arrays(arrays: Mapping[str, Any], path: str, metadata: Mapping[str, st
         _sort_metadata(temporary)
         os.replace(temporary, path)
     except Exception as error:  # the library wraps what the system says in a type of its own
-        raise MlgymError(f"{path}: cannot be written: {error}") from error
+        reason = (error.strerror if isinstance(error, OSError) else None) or error
+        raise MlgymError(f"{path}: cannot be written: {reason}") from error
     finally:
         with contextlib.suppress(OSError):
             os.unlink(temporary)

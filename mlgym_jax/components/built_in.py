@@ -38,6 +38,7 @@ MODULES = (
     "mlgym_jax.data.tf_examples",
     "mlgym_jax.data.tfds",
     "mlgym_jax.data.time_series",
+    "mlgym_jax.data.token_files",
     "mlgym_jax.data.transforms",
     "mlgym_jax.data.validation",
     "mlgym_jax.execution.parallel",

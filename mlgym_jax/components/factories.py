@@ -41,11 +41,13 @@ def origin_of(factory: Any) -> str:
 
 
 def module_class_factory(module_class: type) -> Callable[..., Any]:
-    """Make a factory of a Flax Module class: Linen classes are called, NNX ones wait for their rngs."""
+    """Make a factory of a Flax Module class: Linen classes are called, NNX ones built by the engine, with its rngs."""
 
     def build(**parameters: Any) -> Any:
         if "rngs" in signature_of(module_class).parameters:
             return lambda rngs: module_class(**parameters, rngs=rngs)
+        if any(base.__module__.startswith("flax.nnx.") and base.__name__ == "Module" for base in module_class.__mro__):
+            return lambda rngs: module_class(**parameters)
         return module_class(**parameters)
 
     build.__doc__ = module_class.__doc__

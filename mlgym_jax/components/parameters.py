@@ -12,8 +12,9 @@ import msgspec
 import numpy as np
 
 from mlgym_jax.components.factories import annotations_of
-from mlgym_jax.components.registry import Registration
-from mlgym_jax.errors import ConfigError, described, kind_of, listed, nearest
+from mlgym_jax.components.registry import Registration, registrations
+from mlgym_jax.config.others_words import meant
+from mlgym_jax.errors import ConfigError, closest, described, kind_of, listed, nearest
 
 _LARGEST_FLOAT, _LEAST_FLOAT = int(np.finfo(np.float32).max), float(np.finfo(np.float32).tiny)
 
@@ -33,18 +34,33 @@ def check_parameters(
             if name not in entry.parameters:
                 raise ConfigError(
                     f"{path}.{name}",
-                    f"unknown parameter of {entry.kind} {entry.name!r}{nearest(name, entry.parameters)} "
+                    f"unknown parameter of {entry.kind} {entry.name!r}{_meant(entry, name)} "
                     f"Parameters: {listed(entry.parameters, 20)}",
                 )
     for name, parameter in entry.parameters.items():
         if parameter.default is parameter.empty and name not in given:
             raise ConfigError(
                 f"{path}.{name}",
-                f"missing; {entry.kind} {entry.name!r} requires it: component({entry.name!r}, {name}=…)",
+                f"missing; {entry.kind} {entry.name!r} requires it: component({entry.name!r}, {name}="
+                f"{' or '.join(map(repr, _words_of(annotations.get(name)))) or '…'})",
             )
     return {
         name: _checked(value, annotations.get(name), entry, name, f"{path}.{name}") for name, value in given.items()
     }
+
+
+def _words_of(annotation: Any) -> tuple[Any, ...]:
+    """Return the words that a parameter may be, none where it may be something else."""
+    return typing.get_args(annotation) if typing.get_origin(annotation) is Literal else ()
+
+
+def _meant(entry: Registration, name: str) -> str:
+    """Return `; did you mean 'learning_rate'?`, or which other component of the kind has it: `; 'adamw' has one.`"""
+    found = meant("parameter", name, entry.parameters)
+    if found != "." or not entry.is_built_in:
+        return found
+    having = closest(entry.name, [one.name for one in registrations(entry.kind) if name in one.parameters], cutoff=0.0)
+    return f"; {having!r} has one." if having else found
 
 
 # Kinds whose numbers are those of compiled programs.

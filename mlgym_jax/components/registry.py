@@ -24,6 +24,7 @@ from typing import Any
 
 from mlgym_jax.components.built_in import MODULES
 from mlgym_jax.components.factories import CELLS, annotations_of, module_class_factory, origin_of, signature_of
+from mlgym_jax.config.others_words import meant
 from mlgym_jax.errors import ConfigError, MlgymError, described, likely, listed, nearest
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__))) + os.sep
@@ -265,11 +266,11 @@ def lookup(kind: str, name: str, path: str = "") -> Registration:
         others = [other for other in sorted(_registry) if name in _registry[other]]
         if others:
             fix = f"; write component('…', learning_rate=component({name!r}, …))" if others == ["schedule"] else ""
-            fix = fix or f"{nearest(name, _registry[kind])} Registered: {likely(name, _registry[kind])}"
+            fix = fix or f"{meant(kind, name, _registry[kind])} Registered: {likely(name, _registry[kind])}"
             raise ConfigError(path, f"a component of kind {kind!r} is expected; {name!r} is of kind {others[0]!r}{fix}")
         raise ConfigError(
             path,
-            f"unknown {kind} {described(name)}{nearest(name, _registry[kind])} Registered: "
+            f"unknown {kind} {described(name)}{meant(kind, name, _registry[kind])} Registered: "
             f"{likely(name, _registry[kind])}. {_what_to_write(kind, name)}",
         )
     entry = _registry[kind][name]

@@ -17,6 +17,7 @@ from typing import Any
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
+from mlgym_jax.config.others_words import meant_field
 from mlgym_jax.config.recorded import read_recorded
 from mlgym_jax.config.words import (
     FIELDS,
@@ -82,8 +83,7 @@ def _read_config_file(path: str) -> ConfigDict:
         _check_takes(get_config, given)
         config = get_config(*given)
     except MlgymError as error:
-        where = _where(error, file)
-        raise MlgymError(f"--config={path}: {where}{error}") from error
+        raise MlgymError(f"--config={path}: {_where(error, file)}{error}") from error
     except (Exception, SystemExit) as error:
         raise MlgymError(f"--config={path}: {_where(error, file)}{_said(error)}") from error
     if not isinstance(config, ConfigDict):
@@ -206,8 +206,9 @@ def override(config: ConfigDict, name: str, value: Any) -> None:
     if last not in holder:
         known = sorted({*FIELDS, *SECTIONS, *holder} if not parents else holder)
         may_be_new = is_component(holder) or (_is_section_of_components(parents, holder) and value is not None)
-        if not (may_be_new or (not parents and last in known)):
-            raise ConfigError(name, f"no such field{nearest(last, known)} Fields here: {listed(known, 30)}")
+        if not may_be_new and (parents or last not in known):
+            hint = (nearest if parents else meant_field)(last, known)
+            raise ConfigError(name, f"no such field{hint} Fields here: {listed(known, 30)}")
     current: Any = _held(holder, last, name)
     takes_component = _is_section_of_components(parents, holder) or (not parents and last in SECTIONS)
     value = _in_place_of(current, value, name, takes_component=takes_component)

@@ -27,6 +27,7 @@ import ml_collections
 from ml_collections import ConfigDict
 from ml_collections.config_dict import RequiredValueError
 
+from mlgym_jax.config.others_words import meant_field
 from mlgym_jax.config.ranges import RANGES, check_sweep
 from mlgym_jax.config.traversal import Path, dotted
 from mlgym_jax.errors import ConfigError, MlgymError, described, kind_of, listed, nearest, with_article
@@ -294,11 +295,10 @@ def check_top_level(name: str, value: Any) -> None:
         elif name in SECTIONS:
             _check_section(name, choice)
         elif not is_component(choice) and choice is not None and not _holds_components(choice):
-            known = [*FIELDS, *SECTIONS]
             raise ConfigError(
                 name,
-                f"unknown field{nearest(name, known)} Fields: {listed(FIELDS)}; sections: {listed(SECTIONS, 20)}; "
-                "a section of your own must be a component",
+                f"unknown field{meant_field(name, [*FIELDS, *SECTIONS])} Fields: {listed(FIELDS)}; sections: "
+                f"{listed(SECTIONS, 20)}; a section of your own must be a component",
             )
 
 

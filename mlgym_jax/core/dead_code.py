@@ -14,6 +14,18 @@ def reads(jaxpr: Any, number: int, used_outputs: Sequence[bool]) -> bool:
     return partial_eval.dce_jaxpr(jaxpr, list(used_outputs))[1][number]
 
 
+def draws(jaxpr: Any, used_outputs: Sequence[bool]) -> bool:
+    """Tell whether any of the outputs that are used is drawn at random."""
+    return _has_draws(partial_eval.dce_jaxpr(jaxpr, list(used_outputs))[0])
+
+
+def _has_draws(jaxpr: Any) -> bool:
+    return any(
+        equation.primitive.name in _DRAWS or any(map(_has_draws, jax.extend.core.jaxprs_in_params(equation.params)))
+        for equation in jaxpr.eqns
+    )
+
+
 def needed(traced: Any) -> tuple[Any, list[bool]]:
     """Return a closed jaxpr without what its outputs do not need, of the inputs that they do, and which these are."""
     jaxpr, used = partial_eval.dce_jaxpr(traced.jaxpr, [True] * len(traced.jaxpr.outvars))
@@ -36,3 +48,4 @@ def handed_on(jaxpr: Any) -> list[int | None]:
 
 # Primitives whose one program inside takes their inputs, in their order.
 _CALLS = ("jit", "pjit", "closed_call", "remat", "remat2", "checkpoint", "custom_jvp_call", "custom_vjp_call")
+_DRAWS = ("random_bits", "threefry2x32", "rng_bit_generator")

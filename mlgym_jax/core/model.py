@@ -28,8 +28,9 @@ _STATE = ("state", "model_state", "net_state", "batch_stats")
 _KEY = ("key", "rng", "rng_key", "prng_key", "random_key")
 _SHAPE = ("input_shape", "inputs_shape", "in_shape", "shape")
 _TAKEN = (
-    "init takes a key and the inputs or their `input_shape`; apply takes the parameters first, then in any order the "
-    "inputs and, if it likes, `state`, `rng` or `key`, and `train` or `is_training`. mlgym_jax.Model takes all of them"
+    "init takes a key and, if it likes, the inputs or their `input_shape`; apply takes the parameters first, then in "
+    "any order the inputs and, if it likes, `state`, `rng` or `key`, and `train` or `is_training`. mlgym_jax.Model "
+    "takes all of them"
 )
 
 
@@ -69,7 +70,7 @@ def is_pair(model: Any) -> bool:
 def of_pair(model: Any, mode: Callable[[Callable[..., Any], bool], Mapping[str, Any]]) -> Model:
     """Return the pure form of a pair of functions, whose parameters say what they take and return:
 
-        init(key, inputs) -> params, or (params, state) where apply takes a state
+        init(key, inputs) -> params, or (params, state) where apply takes a state; also init(key)
         init(key, input_shape) -> (output_shape, params)
         apply(params, [state], [key], inputs, [train]) -> outputs, or (outputs, state) where it takes a state
 
@@ -144,7 +145,7 @@ class _Call:
                 self.others.append(parameter.name)
                 if parameter.default is parameter.empty:
                     self.required.append(parameter.name)
-        if not {"inputs", "shape"} & {*self.roles}:
+        if name == "apply" and "inputs" not in self.roles:
             raise ConfigError("model", f"{self._what} takes no inputs; {_TAKEN}")
 
     def __call__(self, given: Mapping[str, Any], train: bool, further: Mapping[str, Any] | None = None) -> Any:

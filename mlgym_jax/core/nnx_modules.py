@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import nnx, traverse_util
 
 from mlgym_jax.core.calling import arguments, explaining_form
+from mlgym_jax.core.hidden_arrays import seen_whole
 from mlgym_jax.core.model import Model, of_other_library
 from mlgym_jax.core.modes import FLAGS, note_layer, note_statistics, told, with_flags
 from mlgym_jax.errors import ConfigError
@@ -37,7 +38,7 @@ def adapt_nnx(construct: Callable[[nnx.Rngs], nnx.Module], tells_all: bool) -> M
         return _nested(params), _nested(rest)
 
     def apply(params: Any, state: Any, inputs: Any, key: jax.Array, train: bool) -> tuple[Any, Any]:
-        abstract = nnx.eval_shape(build, jax.random.key(0))
+        abstract = seen_whole(build)
         graphdef, some_params, some_rngs, some_rest = split(abstract)
         # Streams restart from the step's key: what dropout draws depends on (seed, step) alone.
         rngs, counter = [], 0

@@ -22,7 +22,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from mlgym_jax.errors import ConfigError, MlgymError, closest, in_words, likely, listed, with_article
+from mlgym_jax.errors import ConfigError, MlgymError, closest, described, in_words, likely, listed, with_article
 
 WHOLE = "outputs"
 
@@ -45,7 +45,7 @@ def paths(outputs: Any) -> list[str]:
 def _leaves(outputs: Any, before: str = "") -> list[tuple[str, Any]]:
     found = parts(outputs)
     if not found:
-        return [] if outputs is None else [(before, outputs)]
+        return [(before, outputs)] if jax.tree.leaves(outputs) else []  # None and {} hold nothing
     return [leaf for name, part in found.items() for leaf in _leaves(part, f"{before}.{name}" if before else name)]
 
 
@@ -134,7 +134,7 @@ def checked(outputs: Any) -> Any:
     """
     leaves = _leaves(outputs)
     if not leaves:
-        raise ConfigError("model", "it returns None, no outputs; does its __call__ end with `return`?")
+        raise ConfigError("model", f"it returns {described(outputs)}, no outputs; does its __call__ end with `return`?")
     for path, leaf in leaves:
         if isinstance(leaf, jax.Array | np.ndarray | np.generic | bool | int | float | complex):
             continue

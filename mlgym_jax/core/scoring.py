@@ -13,7 +13,7 @@ import numpy as np
 from mlgym_jax.components.registry import shared_parameters
 from mlgym_jax.core.blame import named, reading
 from mlgym_jax.core.metric import Metric
-from mlgym_jax.core.outputs import pick
+from mlgym_jax.core.outputs import holds, paths, pick
 from mlgym_jax.core.state import CLASSES, Batch, MetricState, Outputs
 from mlgym_jax.core.weighted import LossValues, check_values, loss_score, loss_state, merged, no_loss
 from mlgym_jax.errors import ConfigError, MlgymError, listed, nearest
@@ -182,15 +182,21 @@ def _reading(
     )
 
 
-def with_fields(batch: Batch, target: str | None, where: str | None = None) -> Batch:
+def with_fields(batch: Batch, target: str | None, where: str | None = None, outputs: Outputs = None) -> Batch:
     """Return the batch with others of its fields as `targets` and `where`; of `mask`, all examples count alike.
+
+    Args:
+        outputs: where a target is found that is no field of the batch, by its path.
 
     Raises:
         MlgymError: there is no such field.
     """
+    if target is not None and target not in batch and holds(outputs, target):
+        batch = {**batch, target: pick(outputs, target)}
     for field in (target, where):
         if field is not None and field not in batch:
-            raise MlgymError(f"no field {field!r} in the data{nearest(field, batch)} Fields: {listed(batch)}")
+            others = f"; outputs: {listed(paths(outputs))}" if field == target and paths(outputs) else ""
+            raise MlgymError(f"no field {field!r} in the data{nearest(field, batch)} Fields: {listed(batch)}{others}")
     if target is not None:
         batch = {**batch, "targets": batch[target]}
     if where is None:

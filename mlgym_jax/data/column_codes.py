@@ -93,12 +93,10 @@ def warn_of_codes(
             *(where if path == "data" else f"{where}.target", name, len(distinct), rows, regress),
         )
     elif not is_target and distinct and all(map(_DATE.match, distinct)):
-        can = reads_dates and all(map(_is_iso, distinct))
-        as_dates = f"have them read as dates: dates=({name!r},)" if can else "write them as numbers, such as days"
         _LOG.warning(
             "%s: the column %r holds dates or times (%s), which become the codes 0 … %d, in the order of "
             "their letters; %s, or leave them out: %s",
-            *(where, name, listed(distinct, 3), last, as_dates, drop),
+            *(where, name, listed(distinct, 3), last, _as_dates(name, distinct, path, reads_dates), drop),
         )
     elif not is_target and distinct and all(map(_WRITTEN.match, distinct)) and not all(map(str.isdecimal, distinct)):
         _LOG.warning(
@@ -117,6 +115,25 @@ def warn_of_codes(
             else f"; if they are categories, say so: categorical=({name!r},); if they are texts, "
             f"the encoding component('bag_of_words', column={name!r}) counts their words",
         )
+
+
+def _as_dates(name: str, distinct: Sequence[str], path: str, reads_dates: bool) -> str:
+    if all(re.match(r"\d{1,2}:", text) for text in distinct):
+        return "write them as numbers, such as hours"
+    is_iso = all(map(_is_iso, distinct))
+    if is_iso and reads_dates:
+        return f"have them read as dates: dates=({name!r},)"
+    made = by_pandas(name, is_iso=is_iso)
+    if path == "data":
+        return f"have them read as dates: {made}"
+    return f"make dates of them, {made}, " + (
+        "and give the frame, data=(frame, …)" if reads_dates else "and write the file anew"
+    )
+
+
+def by_pandas(name: str, *, is_iso: bool) -> str:
+    """Return the line that makes dates of a column of texts."""
+    return f"frame[{name!r}] = pandas.to_datetime(frame[{name!r}]{'' if is_iso else ', dayfirst=…'})"
 
 
 def _as_numbers(distinct: Sequence[str], is_csv: bool) -> str:

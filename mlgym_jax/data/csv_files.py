@@ -16,7 +16,7 @@ from typing import Any, Literal
 import numpy as np
 
 from mlgym_jax.components.registry import register
-from mlgym_jax.data.column_codes import LEADING_ZERO, warn_of_codes
+from mlgym_jax.data.column_codes import LEADING_ZERO, by_pandas, warn_of_codes
 from mlgym_jax.data.csv_rows import Rows, read_rows
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.dates import date_features, date_of
@@ -240,7 +240,9 @@ def _dates(texts: Sequence[str], file: Rows, name: str) -> np.ndarray:
             found[row] = date_of(text)
         except ValueError:
             raise ConfigError(
-                "dataset.dates", f"{file.place(row, name)}: found {text!r}, a date such as 2026-11-24 is expected"
+                "dataset.dates",
+                f"{file.place(row, name)}: found {text!r}, a date such as 2026-11-24 is expected; other forms are for "
+                f"pandas: {by_pandas(name, is_iso=False)}, and in Python mg.run(config, data=(frame, …))",
             ) from None
     return found
 

@@ -113,6 +113,11 @@ def _arrays(fields: Mapping[str, Any], split: str) -> dict[str, np.ndarray]:
 def _array(given: Any, split: str, field: str) -> np.ndarray:
     """Return an array of numbers or, of targets, of strings, in this machine's byte order."""
     where = f"split {split!r}, {field}"
+    if named := getattr(given, "_fields", None):
+        there = ", ".join(f"{name!r}: x.{name}" for name in named if getattr(given, name) is not None)
+        raise ConfigError(
+            "data", f"{where}: found a {type(given).__name__}; give what it holds by names, as a dict {{{there}}}"
+        )
     try:
         array = np.asarray(unmasked(given))
     except Exception as error:  # lists of different lengths, arrays of another device

@@ -127,7 +127,8 @@ def arrow_columns(arrow: Any) -> dict[str, np.ndarray]:
         if pyarrow.types.is_nested(kind) or pyarrow.types.is_binary(kind):
             raise ConfigError(
                 "dataset",
-                f"column {name!r} holds {kind}; numbers, words and dates are columns of a table; leave it out",
+                f"column {name!r} holds {kind}; numbers, words and dates are columns of a table; leave it "
+                f"out, as by ignore=({name!r},) of parquet",
             )
         if pyarrow.types.is_dictionary(kind):
             column = column.cast(kind.value_type)

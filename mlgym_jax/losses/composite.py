@@ -45,7 +45,7 @@ class Reading:
 
     Attributes:
         output: the path of the model's output to read, such as `logits` or `1.logits`; all of them by default.
-        target: the field of the batch that stands in for `targets`.
+        target: the field of the batch that stands in for `targets`, or, where there is none, the path of an output.
         where: the field that says how much examples or positions count; `mask`, all alike.
         weight: a factor, which may be traced.
     """
@@ -61,8 +61,8 @@ class Reading:
 
     def unweighted(self, outputs: Outputs, batch: Batch, given: Given) -> LossValues:
         """Return the values an example, before the weight."""
-        seen = pick(outputs, self.output)
-        return call_loss(self.loss, seen, with_fields(batch, self.target, self.where), given, path=self.output)
+        seen, fields = pick(outputs, self.output), with_fields(batch, self.target, self.where, outputs)
+        return call_loss(self.loss, seen, fields, given, path=self.output)
 
     @property
     def part_names(self) -> tuple[str, ...]:
@@ -74,7 +74,8 @@ class Reading:
 
     def parts(self, outputs: Outputs, batch: Batch, given: Given) -> dict[str, LossValues]:
         """Return the values an example of each part of the inner loss."""
-        return self.loss.parts(pick(outputs, self.output), with_fields(batch, self.target, self.where), given)  # type: ignore
+        fields = with_fields(batch, self.target, self.where, outputs)
+        return self.loss.parts(pick(outputs, self.output), fields, given)  # type: ignore
 
 
 @shared_parameters("loss", dynamic=("weight",))

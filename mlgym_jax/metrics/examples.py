@@ -192,6 +192,13 @@ def number_of_classes(name: str, dataset: Any, num_classes: int | None, positive
         MlgymError: neither says it, or the positive class is none of them.
     """
     classes = num_classes if num_classes is not None else getattr(dataset, "num_classes", None)
+    train = getattr(dataset, "splits", {}).get("train")
+    kind = getattr(train.get("targets"), "dtype", None) if classes is None and type(train) is dict else None
+    if kind is not None and kind.kind == "f":
+        raise MlgymError(
+            f"{name}: it is of classes, and the targets are {kind.name}, numbers to predict; of these are r2, mae, "
+            "rmse and explained_variance. If they are classes, say so: task='classification', or y.astype(int)"
+        )
     if classes is None:
         raise MlgymError(f"{name}: the dataset names no number of classes; write component({name!r}, num_classes=…)")
     if positive_class is not None and not 0 <= positive_class < classes:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,26 +45,9 @@ def report_columns(
         with_test: as in `table.table`.
     """
     experiments = view.candidates
-    best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
-    sign = -1 if mode == "max" else 1
-
-    def rank(item: Any) -> tuple[bool, float, int]:
-        found = best[item.experiment_id]
-        return found is None, sign * found[1] if found else 0.0, item.experiment_id
-
-    swept = columns([item.hyperparameters for item in experiments])
-    cells = {item.experiment_id: found for item, found in zip(experiments, swept, strict=True)}
-    items = sorted(experiments, key=rank)[:limit]
-    places = [best[item.experiment_id] for item in items]
+    items, places = _ranked(experiments, monitor, mode, limit)
     lasts = [item.last for item in items]
-    found = [Column("id", "everywhere", *_both([item.experiment_id for item in items], str))]
-    for name in dict.fromkeys(name for own in swept for name in own):
-        own = [cells[item.experiment_id] for item in items]
-        shown = [spelled(given[name]) if name in given else "-" for given in own]
-        exact = [spelled(spell_number(given[name]), exact=True) if name in given else "" for given in own]
-        found.append(Column(name, "everywhere", shown, exact, is_swept=True))
-    if any(item.fold is not None for item in experiments):
-        found.append(Column("fold", "everywhere", *_both([item.fold for item in items], str)))
+    found = _what_it_is(experiments, items)
     status = [str(item.status) + (f" ({item.stop_reason})" if item.stop_reason else "") for item in items]
     found.append(Column("status", "everywhere", status, [item.status for item in items], is_words=True))
     found.append(Column("stop reason", "csv", *_both([item.stop_reason for item in items], str), is_words=True))
@@ -91,6 +74,71 @@ def report_columns(
         where = "everywhere" if name in usual else "asked"
         heading = name + " @ best" * bool(monitor)
         found.append(Column(heading, where, *_both([scores.get(name) for scores in told], _rounded)))
+    return found
+
+
+def epoch_columns(view: Any, monitor: str | None, mode: str, limit: int | None = None) -> list[Column]:
+    """Return the columns of a table with one row an epoch of each experiment, the best experiment first.
+
+    Args: as of `report_columns`; `limit` counts experiments.
+    """
+    experiments = view.candidates
+    items, _ = _ranked(experiments, monitor, mode, limit)
+    each = [
+        (item, epoch, scores) for item in items for epoch, scores in zip(item.epoch_numbers, item.rows(), strict=True)
+    ]
+    found = _what_it_is(experiments, [item for item, _, _ in each])
+    found.append(Column("epoch", "everywhere", *_both([epoch for _, epoch, _ in each], str)))
+    for name in dict.fromkeys(name for item in experiments for name in item.history):
+        found.append(Column(name, "everywhere", *_both([scores.get(name) for _, _, scores in each], _rounded)))
+    return found
+
+
+def of_runs(tables: Mapping[str, Sequence[Column]]) -> list[Column]:
+    """Return the tables of several runs below each other, with the run's id in front; what one has not is empty."""
+    sizes = {run: len(own[0].shown) for run, own in tables.items()}
+    ids = [run for run, size in sizes.items() for _ in range(size)]
+    found = [Column("run", "everywhere", ids, ids, is_words=True)]
+    for name, where in dict.fromkeys((own.name, own.where) for table in tables.values() for own in table):
+        if any(column.name == name for column in found):
+            continue
+        parts = [
+            next((own for own in table if own.name == name), Column(name, where, ["-"] * sizes[run], [""] * sizes[run]))
+            for run, table in tables.items()
+        ]
+        shown, exact = [cell for own in parts for cell in own.shown], [cell for own in parts for cell in own.exact]
+        is_words, is_swept = any(own.is_words for own in parts), any(own.is_swept for own in parts)
+        found.append(Column(name, where, shown, exact, is_words, is_swept))
+    return found
+
+
+def _ranked(
+    experiments: Sequence[Any], monitor: str | None, mode: str, limit: int | None
+) -> tuple[list[Any], list[tuple[int, float] | None]]:
+    """Return the experiments, best first, and of each its best epoch and score."""
+    best = {item.experiment_id: item.best(monitor, mode) if monitor else None for item in experiments}
+    sign = -1 if mode == "max" else 1
+
+    def rank(item: Any) -> tuple[bool, float, int]:
+        found = best[item.experiment_id]
+        return found is None, sign * found[1] if found else 0.0, item.experiment_id
+
+    items = sorted(experiments, key=rank)[:limit]
+    return items, [best[item.experiment_id] for item in items]
+
+
+def _what_it_is(experiments: Sequence[Any], items: Sequence[Any]) -> list[Column]:
+    """Return the columns that name the experiment of each row: its id, hyperparameters and fold."""
+    swept = columns([item.hyperparameters for item in experiments])
+    cells = {item.experiment_id: found for item, found in zip(experiments, swept, strict=True)}
+    found = [Column("id", "everywhere", *_both([item.experiment_id for item in items], str))]
+    for name in dict.fromkeys(name for own in swept for name in own):
+        own = [cells[item.experiment_id] for item in items]
+        shown = [spelled(given[name]) if name in given else "-" for given in own]
+        exact = [spelled(spell_number(given[name]), exact=True) if name in given else "" for given in own]
+        found.append(Column(name, "everywhere", shown, exact, is_swept=True))
+    if any(item.fold is not None for item in experiments):
+        found.append(Column("fold", "everywhere", *_both([item.fold for item in items], str)))
     return found
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from mlgym_jax.components.registry import as_cells_have_it
 from mlgym_jax.data import given
-from mlgym_jax.data.one_pass import kept_in
 from mlgym_jax.errors import MlgymError
 from mlgym_jax.events import layout
 from mlgym_jax.events.views import RunView
@@ -84,6 +83,7 @@ class Trained:
         return self._prepared_as_known(traced=False)
 
     def _prepared(self, *, traced: bool) -> Any:
+        from mlgym_jax.data.one_pass import kept_in
         from mlgym_jax.study.expand import prepare
 
         foreign = not self._trust and foreign_because(self.run_dir, run_folder.read_record(self.run_dir)) is not None
@@ -96,6 +96,7 @@ class Trained:
                 return prepare(config, self._view, traced=traced)
 
     def _prepared_as_known(self, *, traced: bool) -> Any:
+        from mlgym_jax.data.one_pass import kept_in
         from mlgym_jax.study.expand import prepare
 
         try:
@@ -106,6 +107,7 @@ class Trained:
 
     def _made(self, study: Any, experiment_id: int) -> Any:
         """Return a job of a study that was laid out; None if only tracing all of it tells which are of one group."""
+        from mlgym_jax.data.one_pass import kept_in
         from mlgym_jax.study.expand import job_of
         from mlgym_jax.study.tracing import NotTraceable
 

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from mlgym_jax.components.graph import Components
-from mlgym_jax.core.dead_code import reads
+from mlgym_jax.core.dead_code import draws, reads
 from mlgym_jax.core.metric import shape_of
 from mlgym_jax.core.modes import Seen, seeing
 from mlgym_jax.core.program import Program, make_program
@@ -65,7 +65,7 @@ def traced_steps(
 
     abstract = None
     try:
-        abstract = jax.eval_shape(program.init, key, batch, row)
+        initial, abstract = jax.make_jaxpr(program.init, return_shape=True)(key, batch, row)
         with seeing() as seen:
             # As most groups run it, so that it is traced just once: their folds have equally many steps.
             traced = jax.make_jaxpr(functools.partial(program.train_step, may_be_empty=False))(abstract, batch)
@@ -94,7 +94,8 @@ def traced_steps(
                 f"compute returns a scalar or {{name: scalar}}, found {said}; what is no score is recorded by "
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
-    surprises = _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
+    surprises = _seedless(initial.jaxpr, key, abstract)
+    surprises += _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
     surprises += crossed(components, outputs, batch, abstract) + misread(components, predicted.jaxpr, outputs)
     if in_evaluation.updated:
         surprises += (
@@ -119,6 +120,19 @@ def _check_differentiable(params: Any, error: Exception) -> None:
                 f"its parameter {path_name(path)!r} is {shape_of(leaf)}, by which nothing has a gradient; keep what is "
                 "not trained among its other variables: self.variable('constants', …) of Linen, nnx.Variable of NNX",
             ) from error
+
+
+def _seedless(initial: Any, key: Any, abstract: Any) -> tuple[str, ...]:
+    """Say that the first parameters are drawn at random, but not from the experiment's key."""
+    paths = [path_name(path) for path, _ in jax.tree_util.tree_leaves_with_path(abstract)]
+    learnt = [path.startswith("params") for path in paths]
+    if any(reads(initial, number, learnt) for number in range(len(jax.tree.leaves(key)))) or not draws(initial, learnt):
+        return ()
+    return (
+        "config.model: its first parameters are drawn with a seed of its own, so that config.seed does not change them "
+        "and experiments that differ in it begin alike. If that is not meant, let it draw from what it is given: of "
+        "NNX, lambda rngs: Net(rngs=rngs), or seed=jax.random.randint(rngs.params(), (), 0, 2**31 - 1)",
+    )
 
 
 def _surprises(seen: Seen, training: Any, prediction: Any, abstract: Any, batch: Any) -> tuple[str, ...]:

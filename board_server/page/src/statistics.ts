@@ -91,7 +91,8 @@ export function meanAndBand(
       if (!Number.isFinite(value)) continue;
       const delta = value - mean[at]!;
       count[at]!++;
-      mean[at]! += delta / count[at]!; // Welford: no difference of large squares
+      // Welford: no difference of large squares; what overflows is divided before.
+      mean[at]! += Number.isFinite(delta) ? delta / count[at]! : value / count[at]! - mean[at]! / count[at]!;
       squares[at]! += delta * (value - mean[at]!);
       if (value < low[at]!) low[at] = value;
       if (value > high[at]!) high[at] = value;
@@ -143,7 +144,10 @@ function quartiles(
       const place = share * (sorted.length - 1);
       const below = Math.floor(place);
       const next = sorted[Math.min(below + 1, sorted.length - 1)]!;
-      return sorted[below]! + (place - below) * (next - sorted[below]!);
+      const [between, gap] = [place - below, next - sorted[below]!];
+      return gap < Infinity
+        ? sorted[below]! + between * gap
+        : sorted[below]! * (1 - between) + next * between;
     };
     if (sorted.length) [low[at], high[at]] = [quantile(0.25), quantile(0.75)];
   }

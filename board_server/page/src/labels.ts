@@ -34,7 +34,7 @@ export function labelsOf(values: Iterable<Json | undefined>): Label {
   const components = [...distinct.values()].filter(isComponent);
   const texts = [...distinct].map(([key, value]): [string, string] => [
     key,
-    isComponent(value) ? brief(value, components) : formatValue(value),
+    isComponent(value) ? brief(value, components) : formatValue(value) || '""',
   ]);
   // What all long texts begin with does not tell them apart.
   const long = texts.map(([, text]) => text).filter((text) => text.length > LONG);

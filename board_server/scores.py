@@ -89,7 +89,10 @@ def _bounds(text: str, what: str, example: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", text)
     if not match:
         raise WrongRequest(f"{what}: found {text[:40]!r}; write it like {example}")
-    return int(match[1]), int(match[2] or match[1])
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise WrongRequest(f"{what}: found {text[:40]!r}; the lesser end comes first: {last}-{first}")
+    return first, last
 
 
 def chosen(view: RunView, choice: Choice) -> Iterator[ExperimentView]:

@@ -406,6 +406,8 @@ def test_files_of_a_run_are_served_as_what_they_are(tmp_path):
         (f"/grid_searches/{RUN}/scores?every=2.5", 400, "every"),
         (f"/grid_searches/{RUN}/scores?experiments=a", 400, "write it like 0,3,5-9"),
         (f"/grid_searches/{RUN}/scores?epochs=1-2-3", 400, "epochs"),
+        (f"/grid_searches/{RUN}/scores?epochs=9-1", 400, "epochs: found '9-1'; the lesser end comes first: 1-9"),
+        (f"/grid_searches/{RUN}/scores?experiments=0,3-2", 400, "experiments: found '3-2'"),
         (f"/grid_searches/{RUN}/scores?format=xml", 400, "json, csv, binary"),
         (f"/grid_searches/{RUN}/scores?columns=loss", 400, "allowed is time"),
         (f"/grid_searches/{RUN}/scores?experiments={'0,' * 1000}0", 400, "at most 1000"),
@@ -801,6 +803,8 @@ def test_signing_in_takes_no_more_than_a_token(tmp_path):
     client = Client(tmp_path, Access(token="secret"))
     assert client("/session", "POST", data=b"x" * 100_000)[0] == 413
     assert client("/session", "POST", data=b'{"token": "secret"}')[0] == 201
+    status, headers, _ = client("/session", "HEAD")
+    assert (status, headers["Content-Length"]) == (200, str(len(client("/session")[2])))
 
 
 def test_a_log_that_was_replaced_is_never_unchanged(tmp_path):

@@ -300,7 +300,9 @@ export class RunStore {
     signal: AbortSignal,
   ): Promise<Curves> {
     const { run } = this;
-    const [from, to] = [Math.max(0, Math.floor(range[0])), Math.min(999_999_999, Math.ceil(range[1]))];
+    const [from, to] = [Math.floor(range[0]), Math.ceil(range[1])].map((end) =>
+      Math.max(0, Math.min(999_999_999, end)),
+    ) as [number, number];
     const points = this.pointsEach(ids.length);
     const fitting = Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points));
     const every = !grouped ? 1 : this.among > 1 ? 2 ** Math.ceil(Math.log2(fitting)) : fitting;

@@ -3,7 +3,6 @@
 import { batch, signal } from "@preact/signals";
 import { formatIds } from "./address";
 import { Curves } from "./curve";
-import { lastEpoch } from "./epoch_ranges";
 import { parseJson } from "./json";
 import type { Lines } from "./lines";
 import { type Connection, LiveSocket, verdictOf } from "./live";
@@ -221,11 +220,9 @@ export class RunStore {
     return pointsEach(count * this.among);
   }
 
+  /** How many were evaluated; their numbers may be steps, or far apart. */
   private get numEpochs(): number {
-    return [...this.run.experiments.values()].reduce(
-      (most, e) => Math.max(most, lastEpoch(e.epochRanges)),
-      0,
-    );
+    return [...this.run.experiments.values()].reduce((most, { epochs }) => Math.max(most, epochs), 0);
   }
 
   private async fetchWanted(keys: string[], grid: boolean): Promise<void> {
@@ -304,10 +301,10 @@ export class RunStore {
       Math.max(0, Math.min(999_999_999, end)),
     ) as [number, number];
     const points = this.pointsEach(ids.length);
-    const fitting = Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points));
+    const fitting = Math.max(1, Math.ceil(Math.min(to - from + 1, this.numEpochs) / points));
     const every = !grouped ? 1 : this.among > 1 ? 2 ** Math.ceil(Math.log2(fitting)) : fitting;
-    const which = this.idsOf(ids) ?? "";
-    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}&experiments=${which}`;
+    const which = this.idsOf(ids);
+    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${which ? `&experiments=${which}` : ""}`;
     const detail = { name, from, to, curves: new Curves() };
     run.details.add(detail);
     signal.addEventListener("abort", () => run.details.delete(detail));

@@ -294,7 +294,7 @@ def _openapi_text() -> bytes:
 
 async def _session() -> Response:
     access = board().access
-    if request.method == "GET":
+    if request.method in ("GET", "HEAD"):
         role = access.role(request.headers)
         body = {"read": role is not None, "write": role == "write", "token_required": not access.is_open}
         return json_response(body)

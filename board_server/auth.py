@@ -192,9 +192,13 @@ class Access:
         except ValueError:
             same = False
         if not same:
-            raise Forbidden(
-                f"Origin {origin[:100]!r} may not ask this board; allow it by --cors_allowed_origins={origin[:100]}"
+            is_site = origin.startswith(("http://", "https://"))  # and no file or sandbox, whose origin is "null"
+            way = (
+                f"allow it by --cors_allowed_origins={origin[:100]}"
+                if is_site
+                else "only pages of sites can be allowed to"
             )
+            raise Forbidden(f"Origin {origin[:100]!r} may not ask this board; {way}")
 
 
 def _seal(key: bytes, said: str) -> str:

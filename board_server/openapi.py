@@ -85,6 +85,13 @@ def document() -> dict[str, Any]:
     readable = _path("name", {"enum": [*layout.RUN_FILES, layout.LOG]})
     text = {"text/plain": {"schema": TEXT}, **_json({})}
     checkpoint_list = _json(CHECKPOINTS)
+    table = [
+        _query("name", TEXT, "a score's exact name, such as val/loss; may be repeated"),
+        _query("names", {"type": "string", "maxLength": 200}, "a glob such as val/*; may be repeated"),
+        _query("experiments", TEXT, "ids such as 0,3,5-9; all by default"),
+        _query("epochs", TEXT, "first and last, such as 10-200"),
+        _query("every", {**NUMBER, "minimum": 1}, "only epochs that are multiples of it; 1 by default"),
+    ]
     paths = {
         "/grid_searches": {
             "get": _operation(
@@ -125,6 +132,17 @@ def document() -> dict[str, Any]:
                     _query("monitor", TEXT, "the score to select by and to judge by; each run's own by default"),
                 ],
                 {200: done, **unchanged},
+            )
+        },
+        "/scores": {
+            "get": _operation(
+                "Return logged scores of several runs as one table, with a column `run`",
+                [
+                    _query("runs", TEXT, "a run's id, or that and experiments of it, a:0,3,5-9; repeated, at most 50"),
+                    *table,
+                    _query("format", {"enum": ["csv"]}, "csv by default"),
+                ],
+                {200: {"text/csv": {"schema": TEXT}}, **unchanged},
             )
         },
         "/grid_searches/{run_id}": {"get": _operation("Say what a run is", [_RUN], {200: done, **unchanged})},
@@ -186,11 +204,7 @@ def document() -> dict[str, Any]:
                 "Return curves as columns",
                 [
                     _RUN,
-                    _query("name", TEXT, "a score's exact name, such as val/loss; may be repeated"),
-                    _query("names", {"type": "string", "maxLength": 200}, "a glob such as val/*; may be repeated"),
-                    _query("experiments", TEXT, "ids such as 0,3,5-9; all by default"),
-                    _query("epochs", TEXT, "first and last, such as 10-200"),
-                    _query("every", {**NUMBER, "minimum": 1}, "only epochs that are multiples of it; 1 by default"),
+                    *table,
                     _query("points", NUMBER, "at most about so many points a curve, extremes kept; 0 for all"),
                     _query(
                         "columns", {"enum": ["time"]}, "also when each epoch ended, and the seconds trained until then"

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from quart import Blueprint, Response, request
 
-from board_server import checkpoints, scores
+from board_server import checkpoints, scores, tables
 from board_server.addresses import checked_after, checked_number
 from board_server.errors import WrongRequest
 from board_server.file_answers import file_of, sent
@@ -104,12 +104,42 @@ async def run_scores(run_id: str) -> Response:
         return unchanged
     projected = board().store.projecting(run)
     if kind == "csv":
-        text = await projected.read(lambda view, columns, _: "".join(scores.as_csv(view, columns, chosen)))
+        text = await projected.read(lambda view, columns, _: tables.as_csv(view, columns, chosen))
         headers["Content-Disposition"] = f'attachment; filename="{run.run_id}-scores.csv"'
         return Response(text, content_type="text/csv; charset=utf-8", headers=headers)
     write = scores.as_binary if kind == "binary" else scores.as_json
     data = await projected.read(lambda view, columns, event_id: write(run.run_id, event_id, view, columns, chosen))
     return Response(data, content_type=_BINARY if kind == "binary" else "application/json", headers=headers)
+
+
+@rest.get("/scores")
+async def scores_of_runs() -> Response:
+    """Return logged scores of several runs as one table of CSV."""
+    kind, asked = request.args.get("format", "csv"), tables.runs_asked(request.args)
+    if kind != "csv":
+        raise WrongRequest(
+            f"format: found {kind[:40]!r}; several runs have csv alone, and each its own grid_searches/ID/scores"
+        )
+    store = board().store
+    runs = [(await store.opened(run_id), chosen) for run_id, chosen in asked.items()]
+    tag = _tag(runs[0][0], *((run.log.identity, run.log.head.offset) for run, _ in runs))
+    if unchanged := _unchanged(tag):
+        return unchanged
+    # One after the other, twice: which columns there are, and then the lines; of their logs a few are in memory.
+    heads = [
+        await store.projecting(run).read(lambda view, columns, _, of=of: tables.head(view, columns, of))
+        for run, of in runs
+    ]
+    head = tables.joined(heads)
+    parts = [tables.first_line(head, "run")]
+    for run, of in runs:
+
+        def lines(view: RunView, columns: Columns, _event_id: int, run: Run = run, of: scores.Choice = of) -> str:
+            return tables.lines(view, columns, of, head, run.run_id)
+
+        parts.append(await store.projecting(run).read(lines))
+    headers = {"ETag": tag, "Content-Disposition": 'attachment; filename="scores.csv"'}
+    return Response("".join(parts), content_type="text/csv; charset=utf-8", headers=headers)
 
 
 @rest.get("/grid_searches/<run_id>/verdict")

@@ -1,15 +1,12 @@
-"""Curves as columns: chosen by name, experiment and epoch, thinned honestly, and written as JSON, CSV or binary."""
+"""Curves as columns: chosen by name, experiment and epoch, thinned honestly, and written as JSON or binary."""
 
 from __future__ import annotations
 
-import csv
 import fnmatch
-import io
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-import msgspec
 import numpy as np
 from werkzeug.datastructures import MultiDict
 
@@ -21,7 +18,6 @@ from mlgym_jax.events.curves_binary import Series, Times, curves_in_binary
 _MAX_PATTERN = 200
 _MAX_PATTERNS = 100
 _MAX_RANGES = 1_000
-_MAX_CELLS = 1 << 25  # of a table, which is made whole
 
 
 class Choice(NamedTuple):
@@ -61,7 +57,7 @@ def choice(arguments: MultiDict[str, str]) -> Choice:
     points = arguments.get("points", "0")
     if not re.fullmatch(r"[0-9]{1,7}", points):
         raise WrongRequest(f"points: found {points[:40]!r}; write a number such as 1000, or leave it out for all")
-    ids = _ranges(experiments) if experiments else None
+    ids = id_ranges(experiments) if experiments else None
     return Choice(names, ids, bounds, int(every), int(points), columns == "time")
 
 
@@ -77,7 +73,12 @@ def _name_filter(exact: list[str], globs: list[str]) -> Callable[[str], bool]:
     return lambda name: name in known or any(pattern.match(name) for pattern in patterns)
 
 
-def _ranges(text: str) -> list[tuple[int, int]]:
+def id_ranges(text: str) -> list[tuple[int, int]]:
+    """Read ids of experiments such as 0,3,5-9.
+
+    Raises:
+        WrongRequest: they are written otherwise.
+    """
     parts = text.split(",")
     if len(parts) > _MAX_RANGES:
         raise WrongRequest(f"experiments: {len(parts)} ranges; at most {_MAX_RANGES}, or leave it out for all")
@@ -88,7 +89,10 @@ def _bounds(text: str, what: str, example: str) -> tuple[int, int]:
     match = re.fullmatch(r"\s*([0-9]{1,9})(?:-([0-9]{1,9}))?\s*", text)
     if not match:
         raise WrongRequest(f"{what}: found {text[:40]!r}; write it like {example}")
-    return int(match[1]), int(match[2] or match[1])
+    first, last = int(match[1]), int(match[2] or match[1])
+    if first > last:
+        raise WrongRequest(f"{what}: found {text[:40]!r}; the lesser end comes first: {last}-{first}")
+    return first, last
 
 
 def chosen(view: RunView, choice: Choice) -> Iterator[ExperimentView]:
@@ -108,8 +112,8 @@ def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
                 wanted[name] = choice.names(name)
             if wanted[name]:
                 epochs, scores = columns.scores(experiment, name)
-                part = _part(epochs, choice)
-                epochs, scores = epochs[part], scores[part]
+                at = part(epochs, choice)
+                epochs, scores = epochs[at], scores[at]
                 total, last_epoch = len(epochs), int(epochs[-1]) if len(epochs) else None
                 if choice.every > 1:
                     on_grid = epochs % choice.every == 0
@@ -120,7 +124,7 @@ def series(view: RunView, columns: Columns, choice: Choice) -> Iterator[Series]:
                 yield Series(experiment.experiment_id, name, total, last_epoch, epochs, scores)
 
 
-def _part(epochs: np.ndarray, choice: Choice) -> slice:
+def part(epochs: np.ndarray, choice: Choice) -> slice:
     """Return where the chosen epochs are."""
     if choice.epochs is None:
         return slice(None)
@@ -155,10 +159,10 @@ def times(view: RunView, columns: Columns, choice: Choice) -> Iterator[Times]:
     """Yield the chosen epochs' times; of all of them, not only of each `every`-th."""
     for experiment in chosen(view, choice):
         epochs = columns.epochs(experiment)
-        part = _part(epochs, choice)
+        at = part(epochs, choice)
         seconds = np.cumsum(np.array(experiment.epoch_seconds, np.float64))
-        ended = np.array(experiment.evaluated_ms[part], np.float64)
-        yield Times(experiment.experiment_id, epochs[part], ended, seconds[part])
+        ended = np.array(experiment.evaluated_ms[at], np.float64)
+        yield Times(experiment.experiment_id, epochs[at], ended, seconds[at])
 
 
 def as_json(run_id: str, event_id: int, view: RunView, columns: Columns, choice: Choice) -> bytes:
@@ -196,48 +200,3 @@ def as_binary(run_id: str, event_id: int, view: RunView, columns: Columns, choic
     """Write the chosen scores as `MLG1`; docs/events.md has it."""
     clock = times(view, columns, choice) if choice.with_times else None
     return curves_in_binary(run_id, event_id, series(view, columns, choice), clock)
-
-
-def as_csv(view: RunView, columns: Columns, choice: Choice) -> Iterable[str]:
-    """Yield the chosen scores as lines of CSV, one an experiment and epoch; `points` thins nothing here.
-
-    Raises:
-        WrongRequest: a table of too many cells.
-    """
-    experiments = list(chosen(view, choice))
-    hyperparameters = list(dict.fromkeys(name for one in experiments for name in one.hyperparameters))
-    scores = list(dict.fromkeys(name for one in experiments for name in one.history if choice.names(name)))
-    spans = [range(*_part(columns.epochs(one), choice).indices(one.epochs)) for one in experiments]
-    num_rows, num_columns = sum(map(len, spans)), len(hyperparameters) + len(scores) + 3
-    if (num_rows + len(experiments)) * num_columns > _MAX_CELLS:
-        raise WrongRequest(
-            f"csv: {num_rows:,} rows of {num_columns:,} columns; a table has at most {_MAX_CELLS:,} cells: choose by "
-            "names=val/*, experiments=0-99 or epochs=1-100, or take format=binary"
-        )
-    line = io.StringIO()
-    writer = csv.writer(line, lineterminator="\r\n")  # what it ends lines by, either half, it quotes
-
-    def written(row: list[Any]) -> str:
-        writer.writerow([_harmless(value) for value in row])
-        text = line.getvalue().removesuffix("\r\n") + "\n"
-        line.seek(0)
-        line.truncate()
-        return text
-
-    yield written(["experiment_id", "fold", *hyperparameters, "epoch", *scores])
-    for one, span in zip(experiments, spans, strict=True):
-        values = [one.hyperparameters.get(name) for name in hyperparameters]
-        fixed = [one.experiment_id, one.fold, *values]
-        rows = one.rows()
-        for index in span:
-            epoch = one.epoch_numbers[index]
-            if epoch % choice.every == 0:
-                yield written([*fixed, epoch, *(rows[index].get(name) for name in scores)])
-
-
-def _harmless(value: Any) -> Any:
-    """Return a cell that no spreadsheet takes for a formula."""
-    if value is None or isinstance(value, (bool, int, float)):
-        return value
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
-    return f"'{text}" if text[:1] in ("=", "+", "-", "@", "\t", "\r") else text

@@ -106,7 +106,12 @@ SHOWN = [
     *("/grid_searches", "/grid_searches/v", "/grid_searches/v/experiments", "/grid_searches/v/scores"),
     *("/grid_searches/v/scores?format=csv", "/grid_searches/v/verdict", "/grid_searches/v/events"),
     *("/grid_searches/v/annotations", "/grid_searches/v/machine", "/grid_searches/v/recorded?experiment=0"),
-    *("/comparison?runs=v&runs=stays", "/grid_searches/v/config.json", "/grid_searches/v/event_storage.log"),
+    *(
+        "/comparison?runs=v&runs=stays",
+        "/scores?runs=stays&runs=v",
+        "/grid_searches/v/config.json",
+        "/grid_searches/v/event_storage.log",
+    ),
     *("/checkpoint_list/v", "/checkpoints/v/0/1/model", "/model-card/v/0"),
     f"/grid_searches/v/0/media/{'0' * 64}.png",
 ]

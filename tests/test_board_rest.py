@@ -303,6 +303,49 @@ def test_csv_holds_everything_and_no_formula(tmp_path):
     assert rows[0]["model.name"] == "'=HYPERLINK(1)" and rows[0]["rate"] == "0.5" and rows[2]["seed"] == "1"
 
 
+def test_one_table_holds_several_runs_or_parts_of_them(tmp_path):
+    """Read back by the standard library: each run's lines, an empty cell where another one has a column."""
+    write_run(tmp_path, study_events("a", experiments=2, epochs=2), "a")
+    other = study_events("b", experiments=3, epochs=1)
+    for event in other[2:8:2]:
+        event["payload"]["hyperparameters"] = {"rate": 0.1, "run": "mine"}
+    write_run(tmp_path, other, "b")
+    client = Client(tmp_path)
+    address = "/scores?runs=a&runs=b:0,2&name=val/accuracy"
+    status, headers, body = client(address)
+    first, *lines = csv.reader(io.StringIO(body.decode(), newline=""))
+    assert status == 200 and headers["Content-Type"].startswith("text/csv")
+    assert 'filename="scores.csv"' in headers["Content-Disposition"]
+    assert first == ["run", "experiment_id", "fold", "seed", "rate", "run", "epoch", "val/accuracy"]
+    assert lines == [
+        ["a", "0", "", "0", "", "", "1", "0.1"],
+        ["a", "0", "", "0", "", "", "2", "0.2"],
+        ["a", "1", "", "1", "", "", "1", "1.1"],
+        ["a", "1", "", "1", "", "", "2", "1.2"],
+        ["b", "0", "", "", "0.1", "mine", "1", "0.1"],
+        ["b", "2", "", "", "0.1", "mine", "1", "2.1"],
+    ]
+    assert client(address, headers={"If-None-Match": headers["ETag"]})[0] == 304
+    assert client("/scores?runs=a&epochs=2-2&experiments=1")[2].count(b"\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("query", "status", "said"),
+    [
+        ("", 400, "runs: found 0; write runs=ID for each, from 1 to 50"),
+        ("&".join(f"runs=r{n}" for n in range(51)), 400, "runs: found 51"),
+        ("runs=nothing", 404, "no run 'nothing'"),
+        (f"runs={RUN}&runs={RUN}:1", 400, "is there twice"),
+        (f"runs={RUN}:x", 400, "experiments: found 'x'; write it like 0,3,5-9"),
+        (f"runs={RUN}:", 400, "experiments: found ''"),
+        ("runs=%2e%2e", 400, "is no id"),
+        (f"runs={RUN}&format=json", 400, "format: found 'json'; several runs have csv alone"),
+    ],
+)
+def test_a_table_of_runs_says_what_it_wants(client, query, status, said):
+    assert said in client.json(f"/scores?{query}", status)["error"]
+
+
 def test_a_table_of_more_cells_than_a_board_makes_is_refused(tmp_path):
     events = study_events(experiments=1, epochs=1)
     events += [
@@ -363,6 +406,8 @@ def test_files_of_a_run_are_served_as_what_they_are(tmp_path):
         (f"/grid_searches/{RUN}/scores?every=2.5", 400, "every"),
         (f"/grid_searches/{RUN}/scores?experiments=a", 400, "write it like 0,3,5-9"),
         (f"/grid_searches/{RUN}/scores?epochs=1-2-3", 400, "epochs"),
+        (f"/grid_searches/{RUN}/scores?epochs=9-1", 400, "epochs: found '9-1'; the lesser end comes first: 1-9"),
+        (f"/grid_searches/{RUN}/scores?experiments=0,3-2", 400, "experiments: found '3-2'"),
         (f"/grid_searches/{RUN}/scores?format=xml", 400, "json, csv, binary"),
         (f"/grid_searches/{RUN}/scores?columns=loss", 400, "allowed is time"),
         (f"/grid_searches/{RUN}/scores?experiments={'0,' * 1000}0", 400, "at most 1000"),
@@ -758,6 +803,8 @@ def test_signing_in_takes_no_more_than_a_token(tmp_path):
     client = Client(tmp_path, Access(token="secret"))
     assert client("/session", "POST", data=b"x" * 100_000)[0] == 413
     assert client("/session", "POST", data=b'{"token": "secret"}')[0] == 201
+    status, headers, _ = client("/session", "HEAD")
+    assert (status, headers["Content-Length"]) == (200, str(len(client("/session")[2])))
 
 
 def test_a_log_that_was_replaced_is_never_unchanged(tmp_path):

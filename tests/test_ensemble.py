@@ -119,7 +119,7 @@ def test_it_is_exported_as_one_folder(swept, ensemble, tmp_path):
     [
         (["--ensemble=top 2 by val/loss", "--output=out"], "write --format=stablehlo"),
         (["--ensemble=top 2 by val/loss", "--best", "--output=out", "--format=stablehlo"], "leave --best out"),
-        (["--ensemble=top by val/loss", "--output=out", "--format=stablehlo"], "'by' is no whole number above 0"),
+        (["--ensemble=top by val/loss", "--output=out", "--format=stablehlo"], "number from 1 on is needed, not 'by'"),
         (["--ensemble=top 2 by val/loss", "--format=stablehlo"], "--output=FILE is missing"),
     ],
 )

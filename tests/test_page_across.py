@@ -1,5 +1,6 @@
 """Several runs as one in a real browser: a rule, parallel coordinates, table and curves over all their experiments."""
 
+import csv
 import re
 import statistics
 
@@ -60,3 +61,13 @@ def test_the_run_is_an_axis_a_column_and_a_group_and_the_views_share_their_filte
     lines = tab.wait_until(f"() => (lines => lines.length === 2 && lines)(({drawn})())")
     means = [statistics.fmean(score for values in rates.values() for score in values) for rates in RUNS.values()]
     assert [line[0] for line in lines] == pytest.approx(means)
+    # What was logged of those that are shown is one table: of a run of which no more is chosen, all of it.
+    tab.show("compare/analysis?runs=first,second&scores=accuracy&c.seed=0")
+    page.get_by_text("3 of 9 experiments").wait_for()
+    page.get_by_label("More of val/accuracy").click()
+    with page.expect_download() as download:
+        page.get_by_role("link", name="Logged values as CSV").click()
+    with open(download.value.path(), newline="") as file:
+        found = list(csv.DictReader(file))
+    of_seed = [(run_id, values[0]) for run_id, rates in RUNS.items() for values in rates.values()]
+    assert [(row["run"], float(row["val/accuracy"])) for row in found if row["epoch"] == "1"] == of_seed

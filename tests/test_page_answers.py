@@ -20,6 +20,10 @@ def test_the_flow_board_begins_with_the_best_score_and_what_led_to_it(open_tab):
         "() => [...document.querySelectorAll('[role=columnheader] button')].map((one) => one.title.replace(/,.*/, ''))"
     )
     assert heads[:5] == ["Experiment", "val/f1", "Job status", "optimizer.learning_rate", "seed"]
+    for address, label in (("runs/failures/flow", "Experiments"), ("runs", "Runs")):  # of another day, which is said
+        tab.show(address)
+        rows(page, label).first.wait_for()
+        tab.wait_until("() => (one => one.scrollWidth === one.clientWidth)(document.querySelector('.table'))")
 
 
 @pytest.mark.parametrize("width", [390, 1440])

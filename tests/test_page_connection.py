@@ -71,6 +71,18 @@ def test_a_tab_that_is_seen_again_asks_at_once(open_tab, relay):
     page.locator("[data-state=offline], [data-state=connecting]").wait_for()
 
 
+def test_a_view_that_could_not_be_loaded_comes_with_the_connection_or_asks_for_a_reload(open_tab):
+    tab = open_tab()
+    for before, view, shown in [("runs/plain", "runs/plain/throughput", "Steps"), ("runs", "compare", "Nothing")]:
+        tab.go(before).locator("[data-state=live]").wait_for()
+        tab.page.route("**/assets/views/*", lambda route: route.abort())
+        tab.show(view).get_by_text("The board has another version than this page by now, or cannot be").wait_for()
+        assert tab.page.get_by_role("button", name="Reload").is_visible()
+        tab.page.unroute("**/assets/views/*")
+        tab.page.evaluate("() => { for (const name of ['offline', 'online']) dispatchEvent(new Event(name)); }")
+        tab.page.get_by_text(shown).first.wait_for()
+
+
 def test_without_websockets_the_list_is_there_and_the_reason(open_tab, relay):
     relay.bars_sockets = True
     tab = open_tab(relay.url)

@@ -182,6 +182,10 @@ def test_ticked_runs_are_compared_with_the_engines_own_statistics(tab, runs):
     differing = page.get_by_role("group", name="What differs")
     assert differing.get_by_role("row", name="git commit").inner_text().split() == ["git", "commit", "c1", "–"]
     tab.wait_until("() => performance.getEntriesByName('charts drawn').length > 0")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV", exact=True).click()
+    head, *lines = download.value.path().read_text().splitlines()
+    assert head.startswith("run,experiment_id,fold,") and {line.split(",")[0] for line in lines} == {"first", "second"}
     tab.page.get_by_label("Lines").select_option("best experiment")
     tab.wait_until("() => location.hash.includes('each=best')")
     # A run that is not there takes nothing away from the others.

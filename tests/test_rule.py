@@ -32,6 +32,10 @@ def ids(text, view):
     return [member.view.experiment_id for member in chosen(read_rule(text), view)]
 
 
+def test_a_rule_may_ask_for_more_than_there_are():
+    assert read_rule("top 99999999999 by x").top == 99_999_999_999
+
+
 def test_a_rule_is_read():
     text = 'top 5 by val/f1 max at last mean over fold, seed where "a b" < 1e-2 and (s = DONE or not x in (1, [2,3]))'
     text += " per w"
@@ -57,7 +61,7 @@ def test_a_rule_is_read():
     [
         ("", "at its end: a rule begins with 'top NUMBER by SCORE' or 'all by SCORE'"),
         ("best 3 by x", "at 'best 3 by x': a rule begins with"),
-        ("top 0 by x", "at '0 by x': '0' is no whole number above 0"),
+        ("top 0 by x", "at '0 by x': after 'top' a whole number from 1 on is needed, not '0'"),
         ("top 3 of x", "at 'of x': 'by SCORE' must follow"),
         ("all by", "at its end: a score's name after 'by' is missing"),
         ("all by max", "at 'max': a score's name after 'by' is needed here, not 'max'"),

@@ -113,8 +113,8 @@ class _Parser:
         found: dict[str, Any] = {"top": None}
         if self._word("top"):
             count = self._next("a whole number after 'top'")
-            if not re.fullmatch(r"[1-9]\d{0,5}", count.text):
-                self._fail(f"{count.text!r} is no whole number above 0", count)
+            if not re.fullmatch(r"[1-9][0-9]*", count.text):
+                self._fail(f"after 'top' a whole number from 1 on is needed, not {count.text!r}", count)
             found["top"] = int(count.text)
         elif not self._word("all"):
             self._fail("a rule begins with 'top NUMBER by SCORE' or 'all by SCORE'", self._peek())

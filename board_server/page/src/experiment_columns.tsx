@@ -4,7 +4,7 @@ import { togglePick, view } from "./app";
 import { Aligned, Bar, decimals, Score, Short, Status } from "./controls";
 import { ExperimentLink, nameOf } from "./experiment_link";
 import { cellOf, epochOf, hyperparameterNames } from "./filter";
-import { exactValue, formatDuration, formatTime } from "./format";
+import { exactValue, formatDuration, formatMoment, formatTime } from "./format";
 import { labelOf } from "./labels";
 import { scoreMode } from "./lines";
 import type { Experiment, Run } from "./run_state";
@@ -23,14 +23,16 @@ export function Dotted({ name }: { name: string }) {
   );
 }
 
+const MOST = 260; // that a name gets: an ellipsis ends it, and a tip has it whole
+
 /** Room for the last part of a name, and for the longest text. */
 export function widthOf(name: string, texts: readonly string[]): number {
   const last = name.slice(name.lastIndexOf(".") + 1);
   const longest = Math.max(0, ...texts.map(({ length }) => length));
   return Math.max(
     84,
-    Math.min(190, name.length * 7.4 + 30),
-    last.length * 8 + 44,
+    Math.min(150, name.length * 7.4 + 30),
+    Math.min(MOST, last.length * 8 + 44),
     Math.min(420, longest * 8.6 + 24),
   );
 }
@@ -93,7 +95,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       id: "model_status",
       title: "Model",
       label: "Model status",
-      width: 124,
+      width: 100,
       cell: (e) => (
         <span title={e.error ?? ""}>
           {e.status === "FAILED"
@@ -147,7 +149,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       id: name,
       title: name,
       label: `${name}, latest`,
-      width: Math.max(88, name.length * 7.4 + 30),
+      width: Math.max(88, Math.min(MOST, name.length * 7.4 + 30)),
       numeric: true,
       cell: (e) => <Score value={e.last[name]} align />,
     },
@@ -159,7 +161,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
         </>
       ),
       label: `${name}, best (${scoreMode(run, name)})`,
-      width: Math.max(136, name.length * 7.4 + 62),
+      width: Math.max(136, Math.min(MOST, name.length * 7.4 + 62)),
       numeric: true,
       cell: (e) => {
         const best = e.best[name]?.[scoreMode(run, name)];
@@ -177,6 +179,8 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
     },
   ]);
   const ofMoments = formatTime(run.startedMs).length > 8 ? 178 : 90; // with a day, or a time of today
+  const day = (ms: number | null) => new Date(ms ?? Date.now()).toDateString();
+  const isOneDay = day(run.startedMs) === day(run.finishedMs); // which Start says already
   const more: Column<Experiment>[] = [
     { id: "fold", title: "Fold", label: "Fold", width: 60, numeric: true, cell: (e) => e.fold },
     { id: "round", title: "Round", label: "Round", width: 64, numeric: true, cell: (e) => e.round },
@@ -193,11 +197,11 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
       id: "finished",
       title: "Finish",
       label: "Finish",
-      width: ofMoments,
+      width: isOneDay ? 90 : ofMoments,
       cell: (e) =>
         e.finished && (
           <span title={e.seconds > 0 ? `trained for ${formatDuration(e.seconds * 1000)}` : ""}>
-            {formatTime(e.finished)}
+            {isOneDay ? formatMoment(e.finished).slice(-8) : formatTime(e.finished)}
           </span>
         ),
     },
@@ -225,7 +229,7 @@ export function columnsOf(run: Run): { columns: Column<Experiment>[]; usual: str
     ...(experiments.some((e) => e.fold !== null) ? ["fold"] : []),
     ...new Set(main),
     ...progress.map((column) => column.id),
-    "device",
+    ...(new Set(experiments.map((e) => e.device)).size > 1 ? ["device"] : []), // else the overview says it
     "started",
     "finished",
   ];

@@ -210,8 +210,9 @@ function parseTimeFilter(text: string): Checked<Test> {
     ok: true,
     value: (cell) => {
       if (typeof cell !== "number") return seen.value(cell);
-      const [shown, full] = [seen.value(formatTime(cell)), seen.value(formatMoment(cell))];
-      return all ? shown && full : shown || full;
+      const full = formatMoment(cell);
+      const found = [formatTime(cell), full, full.slice(-8)].map(seen.value); // whichever a table shows
+      return all ? !found.includes(false) : found.includes(true);
     },
   };
 }

@@ -3,7 +3,7 @@
 import { isForeign } from "./filter";
 import { namesIn, parseRule } from "./rule";
 import type { Experiment } from "./run_state";
-import { DEFAULTS, type ViewState } from "./view_state";
+import { byName, DEFAULTS, type ViewState } from "./view_state";
 
 export interface Foreign {
   /** What is left out, by the part of the state that asks for it. */
@@ -47,7 +47,7 @@ export function withoutForeign(view: ViewState, foreign: Foreign): ViewState {
   const shown = view.show?.filter((name) => !show.includes(name)) ?? [];
   return {
     ...view,
-    columns: Object.fromEntries(Object.entries(view.columns).filter(([name]) => !columns.includes(name))),
+    columns: byName(Object.entries(view.columns).filter(([name]) => !columns.includes(name))),
     ranges: Object.fromEntries(Object.entries(view.ranges).filter(([name]) => !ranges.includes(name))),
     show: shown.length ? shown : null,
     group: group.length ? DEFAULTS.group : view.group,

@@ -4,6 +4,7 @@ import type { Scored } from "./canvas";
 import { moments } from "./choose";
 import { type Cell, cellOf, NONE } from "./filter";
 import { apart, formatValue } from "./format";
+import { backward, forward } from "./scaling";
 import { MAX_BINS, ranks } from "./statistics";
 
 export interface HeatCell {
@@ -54,14 +55,15 @@ export function partsOf(cells: readonly Cell[], label: (cell: Cell) => string): 
   }
   const [low, high] = numbers.reduce(([a, b], n) => [Math.min(a, n), Math.max(b, n)], [Infinity, -Infinity]);
   const log = low > 0 && high / low >= 100;
-  const [f, back] = log ? [Math.log, Math.exp] : [Number, Number];
+  const ends = { log, min: low, max: high };
+  const [f, back] = [forward(ends), backward(ends)];
   const edge = (i: number) =>
     i === 0 ? low : i === MAX_BINS ? high : back(f(low) + ((f(high) - f(low)) * i) / MAX_BINS);
-  const ends = apart(
+  const texts = apart(
     Array.from({ length: MAX_BINS + 1 }, (_, i) => edge(i)),
     3,
   );
-  const names = ends.slice(1).map((end, i) => `${ends[i]}..${end}`);
+  const names = texts.slice(1).map((text, i) => `${texts[i]}..${text}`);
   if (distinct.includes(NONE)) names.push(NONE);
   return {
     names,

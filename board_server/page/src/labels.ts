@@ -14,7 +14,8 @@ const isComponent = (value: Json): value is JsonObject =>
 
 /** A long text without its middle. */
 function cut(text: string): string {
-  return text.length > LONG ? `${text.slice(0, LONG / 2 - 1)}…${text.slice(1 - LONG / 2)}` : text;
+  const short = text.length > LONG ? `${text.slice(0, LONG / 2 - 1)}…${text.slice(1 - LONG / 2)}` : text;
+  return short.replace(/\p{Cs}/gu, ""); // halves of a sign
 }
 
 /** A component with those of its parameters alone in which the others of its name differ. */
@@ -33,7 +34,7 @@ export function labelsOf(values: Iterable<Json | undefined>): Label {
   const components = [...distinct.values()].filter(isComponent);
   const texts = [...distinct].map(([key, value]): [string, string] => [
     key,
-    isComponent(value) ? brief(value, components) : formatValue(value),
+    isComponent(value) ? brief(value, components) : formatValue(value) || '""',
   ]);
   // What all long texts begin with does not tell them apart.
   const long = texts.map(([, text]) => text).filter((text) => text.length > LONG);

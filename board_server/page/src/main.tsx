@@ -31,6 +31,7 @@ import { Selection } from "./pages/selection";
 import { SettingsPage, SignIn } from "./pages/settings";
 import { Pool } from "./pool";
 import { connection, limits, type RunStore } from "./run_store";
+import { runsConnection, useRuns } from "./runs_feed";
 import { isSaved, saved } from "./saved";
 import { Notice } from "./sharing";
 import { Help, onShortcut, Shell } from "./shell";
@@ -52,18 +53,25 @@ function Later({ view: name, ...props }: { view: keyof typeof LATER; store?: Run
     const keep = (found: View | Error) => {
       loaded.value = { ...loaded.value, [name]: found };
     };
-    if (!Found) LATER[name]().then(keep, keep);
-  }, [name]);
+    if (typeof Found !== "function") LATER[name]().then(keep, keep);
+  }, [name, (props.store ? connection : runsConnection).value.state]);
   if (!Found) return <Empty title="Loading…" />;
   if (!(Found instanceof Error)) return <Found {...props} />;
   return (
     <Empty title="This view could not be loaded">
-      <p>The board cannot be reached, or has another version by now.</p>
+      <p>The board has another version than this page by now, or cannot be reached.</p>
       <button type="button" onClick={() => location.reload()}>
         Reload
       </button>
+      {!props.store && <Listening />}
     </Empty>
   );
+}
+
+/** Learn when the board can be reached again, though nothing of it is shown. */
+function Listening() {
+  useRuns();
+  return null;
 }
 
 /** Of one run and of several, in the same words. */

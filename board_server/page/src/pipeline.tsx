@@ -116,7 +116,7 @@ export function layout(
   const edges = boxes.flatMap((to) =>
     needs(to.section).map((name): [Box, Box] => [boxes.find((box) => box.section === name)!, to]),
   );
-  const width = Math.min(heights.length, across) * (WIDTH + GAP) - GAP;
+  const width = Math.max(0, Math.min(heights.length, across) * (WIDTH + GAP) - GAP);
   return { boxes, edges, width, height: rows.reduce((sum, height) => sum + height, 0) };
 }
 

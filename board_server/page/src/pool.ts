@@ -8,13 +8,17 @@ import { Curve, Curves } from "./curve";
 import { isObject, type Json, type JsonObject } from "./json";
 import type { Lines } from "./lines";
 import type { Experiment, Run } from "./run_state";
-import { RunStore } from "./run_store";
+import { RunStore, tableOfRuns } from "./run_store";
 
 const PLACES = 1_000_000; // for the experiments of one run
 const MOST_FIXED = 24; // hyperparameters that no run sweeps, though they differ
 
 /** Where experiments of the `place`-th run stand: the same as long as no run before it is left out. */
 export const pooledId = (place: number, id: number) => (place + 1) * PLACES + id;
+
+/** Which of them are of the `place`-th run, by its own numbers. */
+const ownOf = (ids: readonly number[], place: number) =>
+  ids.filter((id) => Math.floor(id / PLACES) === place + 1).map((id) => id % PLACES);
 
 /** The value at a dotted path; undefined where there is none. */
 export function valueAt(value: Json | undefined, path: string): Json | undefined {
@@ -181,9 +185,12 @@ export class Pool {
     return this.gathered(`${grouped} ${name}`, (part) => part.curvesOf(name, grouped), grouped) ?? undefined;
   }
 
-  /** No server writes a table over several runs. */
-  idsQuery(_ids: readonly number[]): string | null {
-    return null;
+  tableOf(ids: readonly number[], name: string): string | null {
+    const parts = this.parts.map((part, place) => ({ part, own: ownOf(ids, place) }));
+    return tableOfRuns(
+      parts.filter(({ own }) => own.length).map(({ part, own }) => [part.id, part.idsOf(own)]),
+      name,
+    );
   }
 
   async detail(
@@ -194,7 +201,7 @@ export class Pool {
     stopped: AbortSignal,
   ): Promise<Curves> {
     const parts = this.parts.map(async (part, place) => {
-      const own = ids.filter((id) => Math.floor(id / PLACES) === place + 1).map((id) => id % PLACES);
+      const own = ownOf(ids, place);
       return own.length ? part.detail(name, own, range, grouped, stopped) : null;
     });
     const found = await Promise.all(parts);

@@ -4,7 +4,7 @@ import { formatTick } from "./format";
 import { STROKED } from "./line_layer";
 import type { PlotModel } from "./plot_model";
 import { type Line, within, xOf } from "./raster";
-import { backward, forward, linearPart, type Scaling } from "./scaling";
+import { backward, finite, forward, linearPart, type Scaling } from "./scaling";
 import { extent } from "./statistics";
 
 /** Indices of a line's points from `from` to `to` on x; where fewer than two are, also of those that lead there. */
@@ -100,7 +100,8 @@ export function xExtent(model: PlotModel): [number, number] {
   if (zoom && low < zoom[1]) return [low, zoom[1]]; // one from 0, of which a log axis knows nothing
   if (low < high) return [low, high];
   if (!Number.isFinite(low)) return logx ? [1, 10] : [0, 1];
-  return logx ? [low / 2, low * 2] : [low - 0.5, low + 0.5];
+  const half = Math.max(0.5, Math.abs(low) * 1e-9); // a score may be on x
+  return logx ? [low / 2, finite(low * 2)] : [finite(low - half), finite(low + half)];
 }
 
 export interface YView {
@@ -204,12 +205,9 @@ function withMargin([low, high]: [number, number], scaling: Scaling, fromZero = 
   if (log || linear) {
     const [f, back] = [forward(scaling), backward(scaling)];
     const margin = low === high ? Math.LN2 : 0.04 * (f(high) - f(low));
-    const least = log ? Number.MIN_VALUE : -Number.MAX_VALUE;
-    return [
-      Math.max(least, fromZero ? low : back(f(low) - margin)),
-      Math.min(Number.MAX_VALUE, back(f(high) + margin)),
-    ];
+    const least = log ? Number.MIN_VALUE : -Infinity;
+    return [Math.max(least, fromZero ? low : back(f(low) - margin)), back(f(high) + margin)];
   }
-  const margin = (high - low) * 0.05 || Math.abs(high) * 0.1 || 0.5;
-  return [fromZero ? low : low - margin, high + margin];
+  const margin = high * 0.05 - low * 0.05 || Math.abs(high) * 0.1 || 0.5;
+  return [fromZero ? low : finite(low - margin), finite(high + margin)];
 }

@@ -5,7 +5,7 @@
 
 import type { Rgb } from "./colours";
 import { lowerBound } from "./curve";
-import { backward, forward, type Scaling, symlog } from "./scaling";
+import { backward, forward, type Scaling, symlog, unitOf } from "./scaling";
 
 export interface Line {
   readonly id: number;
@@ -85,6 +85,7 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
   const yScale = yAxis.size / (fy(yAxis.max) - yBase);
   const { log: logx } = xAxis;
   const { log: logy, linear, size: rows } = yAxis;
+  const [xUnit, yUnit] = [unitOf(xAxis.min, xAxis.max), unitOf(yAxis.min, yAxis.max)];
   let px = NaN;
   let py = NaN;
   // Without destructuring and closures: this runs a million times a chart.
@@ -95,8 +96,9 @@ export function spans(line: Line, xAxis: Axis, yAxis: Axis, low: Float32Array, h
       py = NaN; // a line does not go on across what is not finite
       continue;
     }
-    const cx = ((logx ? Math.log(place) : place) - xBase) * xScale;
-    const cy = rows - ((logy ? Math.log(value) : linear ? symlog(value, linear) : value) - yBase) * yScale;
+    const cx = ((logx ? Math.log(place) : place * xUnit) - xBase) * xScale;
+    const cy =
+      rows - ((logy ? Math.log(value) : linear ? symlog(value, linear) : value * yUnit) - yBase) * yScale;
     const last = cx >= columns ? columns - 1 : cx | 0;
     if (Number.isNaN(py) || px >= last) {
       // A point after a gap, or one in the column of the point before, which that point has begun.

@@ -6,6 +6,7 @@ import { dark } from "./app";
 import { css, inkOn, sequentialColour } from "./colours";
 import { formatNumber, formatTick, formatValue } from "./format";
 import type { Json } from "./json";
+import { toPixel } from "./raster";
 import { RecordedCurves } from "./recorded_curves";
 import { type Shown, shares, shownOf } from "./records";
 import { encode, getJson, type LogEvent } from "./wire";
@@ -155,10 +156,10 @@ interface FrameProps {
   children: ComponentChildren;
 }
 
-const placeX = (value: number, [low, high]: readonly [number, number]) =>
-  LEFT + ((value - low) / (high - low)) * (WIDTH - LEFT - 8);
-const placeY = (value: number, [low, high]: readonly [number, number]) =>
-  HEIGHT - BOTTOM - ((value - low) / (high - low)) * (HEIGHT - BOTTOM - 6);
+const placeX = (value: number, [min, max]: readonly [number, number]) =>
+  LEFT + toPixel({ log: false, min, max, size: WIDTH - LEFT - 8 }, value);
+const placeY = (value: number, [min, max]: readonly [number, number]) =>
+  HEIGHT - BOTTOM - toPixel({ log: false, min, max, size: HEIGHT - BOTTOM - 6 }, value);
 
 function Histogram({ counts, edges, title }: Shown & { kind: "histogram" }) {
   const x = extent(edges);

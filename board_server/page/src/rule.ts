@@ -86,7 +86,8 @@ class Parser {
     const rule: Rule = { top: null, by: "", mode: null, at: "best", over: [], where: null, per: null };
     if (this.word("top")) {
       const count = this.next("a whole number after “top”");
-      if (!/^[1-9]\d*$/.test(count.text)) this.fail(`“${count.text}” is no whole number above 0`, count);
+      if (!/^[1-9]\d*$/.test(count.text))
+        this.fail(`after “top” a whole number from 1 on is needed, not “${count.text}”`, count);
       rule.top = Number(count.text);
     } else if (!this.word("all"))
       this.fail("a rule begins with “top <number> by <score>” or “all by <score>”", this.peek());

@@ -23,6 +23,8 @@ interface RunColumn extends Omit<Column<RunRow>, "cell"> {
   says?: (run: RunRow) => boolean;
   /** Shown only where it is asked for. */
   rare?: boolean;
+  /** Where it says nothing of any run its button alone is there, and as much room. */
+  bare?: (run: RunRow) => boolean;
 }
 
 export const titleOf = (run: RunRow) => run.name ?? run.grid_search_id;
@@ -212,9 +214,17 @@ export const COLUMNS: RunColumn[] = [
     title: "Tags",
     label: "Tags",
     width: 124,
+    bare: (run) => !run.tags.length,
     cell: (run, group) => <Tags run={run} group={group} />,
   },
-  { id: "note", title: "Note", label: "Note", width: 144, cell: (run) => <Note run={run} /> },
+  {
+    id: "note",
+    title: "Note",
+    label: "Note",
+    width: 120,
+    bare: (run) => !run.note,
+    cell: (run) => <Note run={run} />,
+  },
   {
     id: "duration",
     title: "Duration",
@@ -244,7 +254,7 @@ export const COLUMNS: RunColumn[] = [
     id: "origin",
     title: "Origin",
     label: "",
-    width: 150,
+    width: 124,
     says: (run) => originOf(run) !== "",
     cell: (run) => <span title={run.warm_starts.join("\n")}>{originOf(run)}</span>,
   },
@@ -287,9 +297,14 @@ export const usualColumns = (runs: readonly RunRow[]): string[] =>
   COLUMNS.filter(({ rare, says }) => !rare && (!says || runs.some(says))).map(({ id }) => id);
 
 /** Columns of a table of runs and heads of groups. */
-export function columnsFor(ids: readonly string[], toggleGroup: (group: string) => void): Column<ListRow>[] {
-  return COLUMNS.filter(({ id }) => id === "name" || ids.includes(id)).map(({ cell, ...column }) => ({
+export function columnsFor(
+  ids: readonly string[],
+  runs: readonly RunRow[],
+  toggleGroup: (group: string) => void,
+): Column<ListRow>[] {
+  return COLUMNS.filter(({ id }) => id === "name" || ids.includes(id)).map(({ cell, bare, ...column }) => ({
     ...column,
+    width: bare && runs.every(bare) ? 64 : column.width,
     cell: (row) => {
       if ("run" in row) return cell(row.run, row.group);
       if (column.id !== "name") return null;

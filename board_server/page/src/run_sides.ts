@@ -65,6 +65,12 @@ const SHOW_MS = 150;
 /** The epochs that are asked for are multiples of it. */
 export const everyOf = (epochs: number) => Math.max(1, Math.ceil(epochs / POINTS));
 
+/** Whether hardly any epoch of the longest curve is a multiple of the wanted: they are steps, or far apart. */
+export function areFew(scores: Iterable<ReadonlyMap<number, { n: number; total: number }>>): boolean {
+  const [longest] = [...scores].flatMap((some) => [...some.values()]).sort((a, b) => b.total - a.total);
+  return !!longest && longest.n < Math.min(longest.total, POINTS) / 2;
+}
+
 export class Sides {
   readonly version = signal(0);
   readonly found = signal<Comparison | null>(null);
@@ -153,9 +159,12 @@ export class Sides {
       if (side.selected) {
         const { experiments, best_experiment_id, epochs } = side.selected;
         const members = new Set([best_experiment_id, ...experiments.slice(0, MAX_MEMBERS)]);
+        const path = `grid_searches/${encode(id)}/scores?format=binary&experiments=${formatIds(members)}`;
+        const scores = async (which: string, every = 1) =>
+          decodeScores(await (await request(path + which, init)).arrayBuffer(), every).scores;
         const every = everyOf(epochs);
-        const path = `grid_searches/${encode(id)}/scores?format=binary&experiments=${formatIds(members)}&every=${every}`;
-        side.scores = decodeScores(await (await request(path, init)).arrayBuffer(), every).scores;
+        side.scores = await scores(`&every=${every}`, every);
+        if (areFew(side.scores.values())) side.scores = await scores(`&points=${2 * POINTS}`);
       }
     } catch (error) {
       side.problem = (error as Error).message;

@@ -3,7 +3,6 @@
 import { batch, signal } from "@preact/signals";
 import { formatIds } from "./address";
 import { Curves } from "./curve";
-import { lastEpoch } from "./epoch_ranges";
 import { parseJson } from "./json";
 import type { Lines } from "./lines";
 import { type Connection, LiveSocket, verdictOf } from "./live";
@@ -25,7 +24,8 @@ import {
 const QUIET_MS = 10_000; // a run that says nothing for so long may have lost its writer
 const RETRY_MS = 5000; // after an answer that failed
 const UPDATE_MS = 250; // four updates a second are as much as an eye follows
-const MAX_RANGES = 1000; // of ids, in a request
+const MAX_RANGES = 1000; // of ids, in a request …
+const MAX_ADDRESS = 12_000; // … whose head is read up to 16 KiB
 /** Up to so many points a score is loaded whole; above, it is decimated, and said so. */
 export const limits = { points: isSaved ? Infinity : 2_000_000 };
 
@@ -220,11 +220,9 @@ export class RunStore {
     return pointsEach(count * this.among);
   }
 
+  /** How many were evaluated; their numbers may be steps, or far apart. */
   private get numEpochs(): number {
-    return [...this.run.experiments.values()].reduce(
-      (most, e) => Math.max(most, lastEpoch(e.epochRanges)),
-      0,
-    );
+    return [...this.run.experiments.values()].reduce((most, { epochs }) => Math.max(most, epochs), 0);
   }
 
   private async fetchWanted(keys: string[], grid: boolean): Promise<void> {
@@ -276,9 +274,15 @@ export class RunStore {
   }
 
   /** What asks for these experiments alone; nothing where these are all, null where it is more than the server takes. */
-  idsQuery(ids: readonly number[]): string | null {
+  idsOf(ids: readonly number[]): string | null {
     const text = ids.length < this.run.experiments.size ? formatIds(ids) : "";
-    return text.split(",").length > MAX_RANGES ? null : text && `&experiments=${text}`;
+    return text.split(",").length > MAX_RANGES ? null : text;
+  }
+
+  /** Where a server writes a table of what was logged of a score by some experiments; null: nowhere. */
+  tableOf(ids: readonly number[], name: string): string | null {
+    const which = this.idsOf(ids);
+    return which === null ? null : `${this.path}/scores?format=csv&${nameQuery([name])}&experiments=${which}`;
   }
 
   /**
@@ -293,12 +297,14 @@ export class RunStore {
     signal: AbortSignal,
   ): Promise<Curves> {
     const { run } = this;
-    const [from, to] = [Math.max(0, Math.floor(range[0])), Math.min(999_999_999, Math.ceil(range[1]))];
+    const [from, to] = [Math.floor(range[0]), Math.ceil(range[1])].map((end) =>
+      Math.max(0, Math.min(999_999_999, end)),
+    ) as [number, number];
     const points = this.pointsEach(ids.length);
-    const fitting = Math.max(1, Math.ceil((Math.min(to, this.numEpochs) - from + 1) / points));
+    const fitting = Math.max(1, Math.ceil(Math.min(to - from + 1, this.numEpochs) / points));
     const every = !grouped ? 1 : this.among > 1 ? 2 ** Math.ceil(Math.log2(fitting)) : fitting;
-    const which = this.idsQuery(ids) ?? "";
-    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${which}`;
+    const which = this.idsOf(ids);
+    const query = `${nameQuery([name])}&epochs=${from}-${to}&points=${grouped ? 0 : points}${which ? `&experiments=${which}` : ""}`;
     const detail = { name, from, to, curves: new Curves() };
     run.details.add(detail);
     signal.addEventListener("abort", () => run.details.delete(detail));
@@ -308,6 +314,16 @@ export class RunStore {
     detail.curves = loaded;
     return loaded;
   }
+}
+
+/** The same of several runs, of each all experiments or some. */
+export function tableOfRuns(
+  runs: readonly (readonly [id: string, experiments: string | null])[],
+  name?: string,
+): string | null {
+  const parts = runs.map(([id, ids]) => `runs=${encode(id)}${ids && `:${ids}`}`);
+  const address = `scores?${name === undefined ? "" : `${nameQuery([name])}&`}${parts.join("&")}`;
+  return runs.every(([, ids]) => ids !== null) && address.length < MAX_ADDRESS ? address : null;
 }
 
 /** How many points of each of so many experiments. */

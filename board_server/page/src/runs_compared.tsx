@@ -117,6 +117,7 @@ export function RunsTable({ ids, shown, found, by, rows, labelOf }: TableProps) 
                     </a>
                   )}{" "}
                   <a
+                    class="mark"
                     href={addressOf(ids.filter((one) => one !== id))}
                     aria-label={`Leave ${labelOf(id)} out`}
                   >

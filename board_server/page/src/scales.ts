@@ -2,6 +2,7 @@
 
 import { type Cell, NONE } from "./filter";
 import { apart } from "./format";
+import { backward, forward } from "./scaling";
 import { type Kind, ticks } from "./ticks";
 
 export interface Scale {
@@ -27,17 +28,18 @@ export function scaleOf(values: readonly Cell[], label: (cell: Cell) => string =
   for (const value of numbers) [low, high] = [Math.min(low, value), Math.max(high, value)];
   const bottom = numbers.length < values.length ? GAP : 0;
   const log = low > 0 && high / low >= 100;
-  const f = log ? Math.log : (x: number) => x;
+  const ends = { log, min: low, max: high };
+  const [f, back] = [forward(ends), backward(ends)];
   const width = f(high) - f(low);
   const place = (value: Cell) =>
     finite(value) ? bottom + (1 - bottom) * (width ? (f(value) - f(low)) / width : 0.5) : 0;
   const middle = log ? Math.sqrt(low) * Math.sqrt(high) : low / 2 + high / 2;
   // As many digits as tell values of this axis apart.
-  const size = Math.log10(Math.max(Math.abs(low), Math.abs(high)) / width);
+  const size = Math.log10(Math.max(Math.abs(f(low)), Math.abs(f(high))) / width);
   const digits = log || !Number.isFinite(size) ? 4 : Math.max(4, Math.min(15, Math.ceil(size) + 4));
   const at = (share: number) => {
     const value = f(low) + ((share - bottom) / (1 - bottom)) * width;
-    return Number((log ? Math.exp(value) : value).toPrecision(digits));
+    return Number(back(value).toPrecision(digits));
   };
   const between = (from: number, to: number) => {
     const withNone = bottom > 0 && from <= 0;

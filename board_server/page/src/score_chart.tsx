@@ -14,7 +14,6 @@ import type { Pool } from "./pool";
 import type { Experiment } from "./run_state";
 import { type RunStore, TIMES } from "./run_store";
 import { isSaved } from "./saved";
-import { encode } from "./wire";
 
 /** How the address says which values stretch y, and how a chart does. */
 export const CUT = { "": "auto", cut: true, all: false } as const;
@@ -118,12 +117,10 @@ export function ScoreChart({ store, name, experiments, height, ungrouped }: Scor
       label: (id) => labels.get(id) ?? describe(run.experiments.get(id)),
     };
   };
-  const csv = useMemo(() => {
-    const which = experiments.length && !isSaved ? store.idsQuery(ids) : null; // which a server writes
-    return which === null
-      ? null
-      : `grid_searches/${encode(run.id)}/scores?format=csv&name=${encode(name)}${which}`;
-  }, [experiments, run.experiments.size]);
+  const csv = useMemo(
+    () => (experiments.length && !isSaved ? store.tableOf(ids, name) : null),
+    [experiments, run.experiments.size],
+  );
   const waits = experiments.some(({ status, epochs }) => !epochs && /INIT|RUNNING/.test(status));
   const nothing = !experiments.length
     ? "no experiment fits the filters"

@@ -1,15 +1,17 @@
 /** A line of a few numbers, as high as a row of text. */
 
+import { toPixel } from "./raster";
+
 const [WIDTH, HEIGHT] = [84, 18];
 
 /** Points of the line, the greatest number on top. */
 export function sparkPoints(values: readonly number[]): string {
-  const [low, high] = [Math.min(...values), Math.max(...values)];
-  const range = high - low || 1;
+  const [min, max] = [Math.min(...values), Math.max(...values)];
   return values
     .map((value, i) => {
       const x = values.length > 1 ? (i / (values.length - 1)) * (WIDTH - 4) + 2 : WIDTH / 2;
-      const y = high === low ? HEIGHT / 2 : HEIGHT - 2 - ((value - low) / range) * (HEIGHT - 4);
+      const up = toPixel({ log: false, min, max, size: HEIGHT - 4 }, value);
+      const y = max === min ? HEIGHT / 2 : HEIGHT - 2 - up;
       return `${x.toFixed(1)},${y.toFixed(1)}`;
     })
     .join(" ");

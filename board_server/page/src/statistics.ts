@@ -53,6 +53,41 @@ export function groupBy<T, K>(values: readonly T[], keyOf: (value: T) => K): Map
   return groups;
 }
 
+type Points = { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number };
+
+/**
+ * What `make` makes of curves by arrays of all epochs from the first to the last; where few of these have points, as where
+ * epochs are steps, the epochs are numbered first.
+ */
+function numbered<T extends { epochs: Float64Array }>(
+  curves: readonly Points[],
+  make: (curves: readonly Points[], first: number, size: number) => T,
+): T {
+  let [first, last, points] = [Infinity, -Infinity, 0];
+  for (const { epochs, n } of curves)
+    if (n) {
+      first = Math.min(first, epochs[0]!);
+      last = Math.max(last, epochs[n - 1]!);
+      points += n;
+    }
+  const size = points ? last - first + 1 : 0;
+  if (size <= 1000 + 4 * points) return make(curves, first, size);
+  const seen = new Set<number>();
+  for (const { epochs, n } of curves) for (let i = 0; i < n; i++) seen.add(epochs[i]!);
+  const all = Float64Array.from(seen).sort();
+  const at = new Map([...all].map((epoch, i) => [epoch, i]));
+  const found = make(
+    curves.map(({ epochs, values, n }) => ({
+      epochs: Float64Array.from({ length: n }, (_, i) => at.get(epochs[i]!)!),
+      values,
+      n,
+    })),
+    0,
+    all.length,
+  );
+  return { ...found, epochs: found.epochs.map((i) => all[i]!) };
+}
+
 export interface Band {
   epochs: Float64Array;
   mean: Float64Array;
@@ -65,18 +100,11 @@ export interface Band {
  * Mean and band over the finite values of curves at each of their epochs; NaN where there is none, across which no line
  * may go on. `std`: one sample deviation; `quartiles`: the middle half of the values, which never leaves them.
  */
-export function meanAndBand(
-  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
-  band: "std" | "quartiles" | "range" | "none",
-): Band {
-  let first = Infinity;
-  let last = -Infinity;
-  for (const { epochs, n } of curves)
-    if (n) {
-      first = Math.min(first, epochs[0]!);
-      last = Math.max(last, epochs[n - 1]!);
-    }
-  const size = last >= first ? last - first + 1 : 0;
+export function meanAndBand(curves: readonly Points[], band: "std" | "quartiles" | "range" | "none"): Band {
+  return numbered(curves, (some, first, size) => dense(some, first, size, band));
+}
+
+function dense(curves: readonly Points[], first: number, size: number, band: string): Band {
   const seen = new Uint8Array(size);
   const count = new Uint32Array(size);
   const mean = new Float64Array(size);
@@ -91,7 +119,8 @@ export function meanAndBand(
       if (!Number.isFinite(value)) continue;
       const delta = value - mean[at]!;
       count[at]!++;
-      mean[at]! += delta / count[at]!; // Welford: no difference of large squares
+      // Welford: no difference of large squares; what overflows is divided before.
+      mean[at]! += Number.isFinite(delta) ? delta / count[at]! : value / count[at]! - mean[at]! / count[at]!;
       squares[at]! += delta * (value - mean[at]!);
       if (value < low[at]!) low[at] = value;
       if (value > high[at]!) high[at] = value;
@@ -122,7 +151,7 @@ export function meanAndBand(
 
 /** The first and third quartile of the finite values at each epoch, between two values as far as their place says. */
 function quartiles(
-  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  curves: readonly Points[],
   first: number,
   count: Uint32Array,
   low: Float64Array,
@@ -143,7 +172,10 @@ function quartiles(
       const place = share * (sorted.length - 1);
       const below = Math.floor(place);
       const next = sorted[Math.min(below + 1, sorted.length - 1)]!;
-      return sorted[below]! + (place - below) * (next - sorted[below]!);
+      const [between, gap] = [place - below, next - sorted[below]!];
+      return gap < Infinity
+        ? sorted[below]! + between * gap
+        : sorted[below]! * (1 - between) + next * between;
     };
     if (sorted.length) [low[at], high[at]] = [quantile(0.25), quantile(0.75)];
   }
@@ -246,26 +278,24 @@ export function extent(
 
 /** The best value of several curves up to each of their epochs; NaN before the first finite one. */
 export function bestOfAll(
-  curves: readonly { epochs: ArrayLike<number>; values: ArrayLike<number>; n: number }[],
+  curves: readonly Points[],
   mode: "max" | "min",
 ): { epochs: Float64Array; values: Float64Array } {
-  const some = curves.filter(({ n }) => n);
-  const first = some.reduce((least, { epochs }) => Math.min(least, epochs[0]!), Infinity);
-  const last = some.reduce((most, { epochs, n }) => Math.max(most, epochs[n - 1]!), -Infinity);
-  const size = some.length ? last - first + 1 : 0;
-  const seen = new Uint8Array(size);
-  const best = new Float64Array(size).fill(NaN);
-  for (const { epochs, values, n } of some)
-    for (let i = 0; i < n; i++) {
-      const [value, at] = [values[i]!, epochs[i]! - first];
-      seen[at] = 1;
-      if (Number.isFinite(value) && !(mode === "max" ? best[at]! >= value : best[at]! <= value))
-        best[at] = value;
-    }
-  const running = bestSoFar(best, size, mode);
-  const kept = Array.from(seen.keys()).filter((at) => seen[at]);
-  return {
-    epochs: Float64Array.from(kept, (at) => first + at),
-    values: Float64Array.from(kept, (at) => running[at]!),
-  };
+  return numbered(curves, (some, first, size) => {
+    const seen = new Uint8Array(size);
+    const best = new Float64Array(size).fill(NaN);
+    for (const { epochs, values, n } of some)
+      for (let i = 0; i < n; i++) {
+        const [value, at] = [values[i]!, epochs[i]! - first];
+        seen[at] = 1;
+        if (Number.isFinite(value) && !(mode === "max" ? best[at]! >= value : best[at]! <= value))
+          best[at] = value;
+      }
+    const running = bestSoFar(best, size, mode);
+    const kept = Array.from(seen.keys()).filter((at) => seen[at]);
+    return {
+      epochs: Float64Array.from(kept, (at) => first + at),
+      values: Float64Array.from(kept, (at) => running[at]!),
+    };
+  });
 }

@@ -2,6 +2,7 @@
 
 import { formatDuration, formatTick } from "./format";
 import { type Axis, toPixel } from "./raster";
+import { finite } from "./scaling";
 
 /** What an axis counts: `count` knows whole numbers only, `time` is in seconds. */
 export type Kind = "number" | "count" | "time";
@@ -18,13 +19,13 @@ export function roundStep(width: number, count: number, kind: Kind): number {
     const step = SECONDS.find((seconds) => seconds >= wanted);
     return step ?? 86_400 * roundStep(width / 86_400, count, "count");
   }
-  const power = 10 ** Math.floor(Math.log10(wanted));
-  const step = power * ROUND.find((round) => power * round >= wanted * (1 - 1e-9))!;
+  const power = 10 ** Math.floor(Math.log10(wanted)) || Number.MIN_VALUE;
+  const step = Math.min(1e308, power * ROUND.find((round) => power * round >= wanted * (1 - 1e-9))!);
   return kind === "count" ? Math.max(1, step) : step;
 }
 
 function linear(axis: Axis, count: number, kind: Kind): number[] {
-  const step = roundStep(axis.max - axis.min, count, kind);
+  const step = roundStep(axis.max / count - axis.min / count, 1, kind);
   const [first, last] = [Math.ceil(axis.min / step - 1e-9), Math.floor(axis.max / step + 1e-9)];
   const found: number[] = [];
   for (let k = first; k <= last && found.length <= 1000; k++) found.push(k * step);
@@ -42,7 +43,9 @@ function logarithmic(axis: Axis, space: number, kind: Kind): number[] {
   const found: number[] = [];
   for (let power = Math.ceil(Math.floor(low) / every) * every; power <= high; power += every)
     for (const digit of digits) found.push(digit * 10 ** power);
-  const inside = found.filter((value) => value >= axis.min * (1 - 1e-9) && value <= axis.max * (1 + 1e-9));
+  const inside = found.filter(
+    (value) => value >= axis.min * (1 - 1e-9) && value <= finite(axis.max * (1 + 1e-9)),
+  );
   if (inside.length >= 3 || high - low > 1.5) return inside;
   return linear(axis, (2 * axis.size) / space, kind).filter((value) => value > 0);
 }
@@ -52,7 +55,7 @@ function logarithmic(axis: Axis, space: number, kind: Kind): number[] {
  * leaves few, round steps.
  */
 function symmetric(axis: Axis, space: number, kind: Kind): number[] {
-  const most = Math.max(Math.abs(axis.min), Math.abs(axis.max)) * (1 + 1e-9);
+  const most = finite(Math.max(Math.abs(axis.min), Math.abs(axis.max)) * (1 + 1e-9));
   const powers: number[] = [];
   for (let k = Math.round(Math.log10(axis.linear!)); Number(`1e${k}`) <= most; k++) powers.push(k);
   const kept: number[] = [];
@@ -75,7 +78,7 @@ export interface Tick {
 
 /** The numbers of an axis, `space` pixels for each. */
 export function ticks(axis: Axis, space: number, kind: Kind): Tick[] {
-  if (!(axis.max > axis.min) || !Number.isFinite(axis.max - axis.min)) return [];
+  if (!(axis.max > axis.min && Number.isFinite(axis.max) && Number.isFinite(axis.min))) return [];
   const values = axis.log
     ? logarithmic(axis, space, kind)
     : axis.linear
@@ -97,7 +100,7 @@ function tickText(value: number, step: number, kind: Kind): string {
     const seconds = step && step < 60 && size >= 7200 ? ` ${Math.round(size % 60)} s` : "";
     return formatDuration(value * 1000) + seconds;
   }
-  if (size < step * 1e-6) return "0";
+  if (size <= step * 1e-6) return "0";
   if (decimals > 0 && decimals <= 10 && size < 1e5 && size >= 1e-3) return value.toFixed(decimals);
   return formatTick(value, Math.max(4, Math.floor(Math.log10(size)) + 1 + decimals));
 }

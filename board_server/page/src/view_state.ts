@@ -107,10 +107,14 @@ export function readRange(text: string): [number, number] | null {
   return fits ? [from!, to!] : null;
 }
 
+/** Texts by names that may be those of what all objects have, such as `constructor`. */
+export const byName = (entries: readonly (readonly [string, string])[]): Record<string, string> =>
+  Object.assign(Object.create(null), Object.fromEntries(entries));
+
 /** Read parameters; `foreign` names those that do not fit and were passed over. */
 export function readView(params: Params): { view: ViewState; foreign: string[] } {
   const ranges: Record<string, [number, number]> = {};
-  const view = { ...DEFAULTS, columns: {} as Record<string, string>, ranges };
+  const view = { ...DEFAULTS, columns: byName([]), ranges };
   const foreign: string[] = [];
   for (const [key, text] of Object.entries(params)) {
     if (key.startsWith("c.")) view.columns[key.slice(2)] = text;

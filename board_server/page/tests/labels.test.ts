@@ -26,6 +26,7 @@ describe("labels of values", () => {
     const [long] = labels([`begin-${"x".repeat(90)}-end`]);
     expect(long).toMatch(/^begin-x+….*-end$/);
     expect(long!.length).toBeLessThan(30);
+    expect(labels(["🎉".repeat(20), "a"])[0]).toBe(`${"🎉".repeat(5)}…${"🎉".repeat(5)}`);
   });
   it("are never the same for two values", () => {
     for (const values of [

@@ -123,7 +123,7 @@ describe("errors", () => {
     ["", 0, "begins with"],
     ["top", 3, "whole number"],
     ["top x by a", 4, "“x”"],
-    ["top 0 by a", 4, "above 0"],
+    ["top 0 by a", 4, "from 1 on is needed, not “0”"],
     ["top 5 val/f1", 6, "by <score>"],
     ["top 5 by", 8, "score's name"],
     ["top 5 by where", 9, "score's name"],

@@ -1,7 +1,7 @@
 import { expect, test } from "vitest";
 import { Curve, Curves } from "../src/curve";
 import { runLines } from "../src/run_lines";
-import { everyOf, type Side } from "../src/run_sides";
+import { areFew, everyOf, type Side } from "../src/run_sides";
 
 const side = (id: string, values: Record<number, number[]>, best: number): Side => {
   const curves = new Curves();
@@ -59,4 +59,15 @@ test("the best so far goes the way of the score", () => {
 
 test("of long runs every K-th epoch is asked for", () => {
   expect([1, 1000, 1001, 50_000].map(everyOf)).toEqual([1, 1, 2, 50]);
+});
+
+test("epochs that are no multiples of what is asked for are asked for otherwise", () => {
+  const some = (...curves: [n: number, total: number][]) => [
+    new Map(curves.map(([n, total], id) => [id, { n, total }])),
+  ];
+  expect(areFew(some([0, 600]))).toBe(true); // steps 49, 99, … of 30,000
+  expect(areFew(some([200, 600]))).toBe(true); // 50, 100, …
+  expect(areFew(some([500, 1001], [5, 10]))).toBe(false);
+  expect(areFew(some([1000, 2000]))).toBe(false); // every fifth of 10,000 epochs
+  expect(areFew(some())).toBe(false);
 });

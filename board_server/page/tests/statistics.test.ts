@@ -77,6 +77,17 @@ describe("meanAndBand", () => {
     close(band.low.subarray(2), [1.75, 5]);
     close(band.high.subarray(2), [4.75, 5]);
   });
+  it("is the same where epochs are far apart, and needs no more room for it", () => {
+    const some = [curve([1, 2, 4], [1, NaN, 8]), curve([4, 5], [2, 6]), curve([2, 5], [3, 1])];
+    const far = (epochs: ArrayLike<number>) => Array.from(epochs, (epoch) => epoch * 400_000_000);
+    const apart = some.map((one) => ({ ...one, epochs: far(one.epochs) }));
+    for (const band of ["std", "quartiles", "range"] as const) {
+      const { epochs, ...near } = meanAndBand(some, band);
+      expect(meanAndBand(apart, band)).toEqual({ ...near, epochs: Float64Array.from(far(epochs)) });
+    }
+    expect([...bestOfAll(apart, "max").epochs]).toEqual(far([1, 2, 4, 5]));
+    expect(bestOfAll(apart, "max").values).toEqual(bestOfAll(some, "max").values);
+  });
   it("is empty without curves", () => {
     expect(meanAndBand([], "std").epochs.length).toBe(0);
   });

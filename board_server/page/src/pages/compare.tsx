@@ -1,7 +1,7 @@
 /** Runs side by side: their curves, whether their scores can be told apart, and what differs. */
 
 import { useEffect, useMemo, useRef, useState } from "preact/hooks";
-import { formatAddress } from "../address";
+import { formatAddress, formatIds } from "../address";
 import { dark, setView, view } from "../app";
 import { Chart } from "../chart";
 import { ChartChips } from "../chart_chips";
@@ -10,8 +10,10 @@ import { parseRegex } from "../filter";
 import { formatTime } from "../format";
 import { runLines } from "../run_lines";
 import { type Comparison, type Side, Sides } from "../run_sides";
+import { tableOfRuns } from "../run_store";
 import { Differing, RunsTable } from "../runs_compared";
 import { runsConnection, useRuns } from "../runs_feed";
+import { isSaved } from "../saved";
 import { CUT } from "../score_chart";
 import { orderScores } from "../score_order";
 import { DEFAULTS, MOST_COMPARED, writeView } from "../view_state";
@@ -48,6 +50,7 @@ export function Compare() {
   const rows = new Map((list ?? []).map((run) => [run.grid_search_id, run]));
   const labelOf = labels(ids, shown);
   const read = shown.filter((side) => side && !side.isOld).length;
+  const there = ids.filter((id) => sides.sides.get(id)?.selected);
   return (
     <div class="page sheet">
       <div class={`bartop controls folding ${isOpen ? "open" : ""}`}>
@@ -90,6 +93,16 @@ export function Compare() {
               onChange={(smooth) => setView({ smooth })}
             />
             <Toggle label="log y" value={state.logy} onChange={(logy) => setView({ logy })} />
+            {there.length > 0 && !isSaved && (
+              <a
+                class="button"
+                href={tableOfRuns(there.map((id) => [id, ""]))!}
+                title="Every logged value of all experiments of these runs"
+                download
+              >
+                CSV
+              </a>
+            )}
           </>
         )}
       </div>
@@ -213,6 +226,13 @@ function Sentences({ found }: { found: Comparison }) {
   );
 }
 
+/** Of each run that has this score the experiments that are drawn, or averaged. */
+const membersOf = (shown: readonly (Side | undefined)[], name: string) =>
+  shown.flatMap((side): [string, string][] => {
+    const curves = side?.scores.get(name);
+    return curves ? [[side!.id, formatIds(curves.keys())]] : [];
+  });
+
 interface ChartOf {
   name: string;
   shown: readonly (Side | undefined)[];
@@ -253,6 +273,7 @@ function RunsChart({ name, shown, found, labelOf }: ChartOf) {
     <Chart
       title={name}
       build={build}
+      csv={isSaved ? null : tableOfRuns(membersOf(shown, name), name)}
       yZoom={state.ranges[name] ?? null}
       onZoomY={(range) => {
         const { [name]: _old, ...others } = view.value.ranges;

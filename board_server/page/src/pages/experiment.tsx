@@ -112,40 +112,42 @@ export function ExperimentPage({ store, id }: { store: RunStore; id: number }) {
       <div class="pair beside">
         <section class="card">
           <h2>Scores</h2>
-          <table class="plain">
-            <thead>
-              <tr>
-                <th>Score</th>
-                <th>latest</th>
-                <th>least</th>
-                <th>greatest</th>
-              </tr>
-            </thead>
-            <tbody>
-              {names.map((name) => (
-                <tr key={name}>
-                  <th>
-                    {name} {name === run.monitor && <small class="tag">ranked by</small>}
-                  </th>
-                  <td>
-                    <Score value={e.last[name]} />
-                  </td>
-                  {(["min", "max"] as const).map((mode) => {
-                    const best = e.best[name]?.[mode];
-                    return (
-                      <td key={mode}>
-                        {best && (
-                          <>
-                            <Score value={best[1]} /> <small>@ {best[0]}</small>
-                          </>
-                        )}
-                      </td>
-                    );
-                  })}
+          <div class="sideways" tabIndex={0} role="group" aria-label="Scores">
+            <table class="plain">
+              <thead>
+                <tr>
+                  <th>Score</th>
+                  <th>latest</th>
+                  <th>least</th>
+                  <th>greatest</th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
+              </thead>
+              <tbody>
+                {names.map((name) => (
+                  <tr key={name}>
+                    <th>
+                      {name} {name === run.monitor && <small class="tag">ranked by</small>}
+                    </th>
+                    <td>
+                      <Score value={e.last[name]} />
+                    </td>
+                    {(["min", "max"] as const).map((mode) => {
+                      const best = e.best[name]?.[mode];
+                      return (
+                        <td key={mode}>
+                          {best && (
+                            <>
+                              <Score value={best[1]} /> <small>@ {best[0]}</small>
+                            </>
+                          )}
+                        </td>
+                      );
+                    })}
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
         </section>
         {Object.keys(tried).length > 0 && (
           <section class="card">

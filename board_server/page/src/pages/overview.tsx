@@ -180,7 +180,7 @@ function Influence({ run, verdict }: { run: Run; verdict: Verdict }) {
         <tbody>
           {verdict.influence.slice(0, 2 * MOST_COLUMNS).map(({ hyperparameter, share }) => (
             <tr key={hyperparameter}>
-              <th>{hyperparameter}</th>
+              <th class="long">{hyperparameter}</th>
               <td class="grow">
                 <span class="track">
                   <span style={{ width: `${100 * (share ?? 0)}%` }} />

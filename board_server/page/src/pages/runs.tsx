@@ -192,7 +192,7 @@ export function Runs() {
         <Table
           label="Runs"
           rows={rows}
-          columns={columnsFor(columns, toggleGroup)}
+          columns={columnsFor(columns, there, toggleGroup)}
           keyOf={(row) => ("run" in row ? `${row.group}/${row.run.grid_search_id}` : `${row.group}/`)}
           rowClass={(row) =>
             "run" in row ? (ticked.has(row.run.grid_search_id) ? "picked" : "") : "grouphead"

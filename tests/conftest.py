@@ -63,6 +63,10 @@ def pytest_configure() -> None:
         jax.config.update(name, value)
         os.environ[name.upper()] = str(value)  # for the processes that tests start
     load_once()
+    if jax.__version__.startswith("0.10."):  # another JAX may lower by more than what is looked at
+        import lowered
+
+        lowered.keep(home / "tests" / f"{machine()}-lowered")
 
 
 def load_once(num_kept: int = 100) -> None:

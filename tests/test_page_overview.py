@@ -130,3 +130,16 @@ def test_a_live_verdict_follows_the_results_and_is_not_asked_for_while_nothing_c
         title = page.get_by_role("region", name="Verdict").locator("strong span").get_attribute("title")
         assert title == str(wanted["best"]["score"])
     assert board.stop() == 0
+
+
+def test_paper_is_white_and_names_the_run(open_tab):
+    tab = open_tab(color_scheme="dark")
+    page = tab.go("runs/failures/overview")
+    page.get_by_role("heading", name="Where it stands").wait_for()
+    page.emulate_media(media="print")
+    assert page.get_by_role("heading", name="synthetic").is_visible()
+    assert not page.get_by_role("link", name="Compare", exact=True).is_visible()
+    ink = page.get_by_role("link", name="Choose and compare").evaluate("one => getComputedStyle(one).color")
+    assert ink == "rgb(23, 87, 194)"  # as by day
+    tab.go(f"runs/{DIGITS}/experiments/3/model-card").locator(".paper").wait_for()
+    assert not page.locator(".runhead").is_visible()  # the card has a heading of its own

@@ -11,7 +11,7 @@ import { overview, runsConnection, useRuns } from "../runs_feed";
 import { isSaved } from "../saved";
 import { ImportButton } from "../sharing";
 import { Table } from "../table";
-import { DEFAULTS, MOST_COMPARED, writeView } from "../view_state";
+import { DEFAULTS, writeView } from "../view_state";
 import { getJson, type RunRow } from "../wire";
 import { SignIn } from "./settings";
 
@@ -49,7 +49,7 @@ export function Following() {
 /** The address of what compares runs, in the order in which they were ticked. */
 function compareAddress(chosen: readonly RunRow[], order: readonly string[]): string {
   const there = new Set(chosen.map((run) => run.grid_search_id));
-  const runs = order.filter((id) => there.has(id)).slice(0, MOST_COMPARED);
+  const runs = order.filter((id) => there.has(id)); // of too many the view says so
   return formatAddress(["compare", ...(isSaved ? ["selection"] : [])], writeView({ ...DEFAULTS, runs }));
 }
 

@@ -67,7 +67,10 @@ export function Throughput({ store }: { store: RunStore }) {
   const perSecond = (pick: (pulse: (typeof pulses)[number]) => number) =>
     recent.reduce((sum, pulse) => sum + pick(pulse), 0) / 10;
   const measured = recent.flatMap(({ examplesPerSecond }) => examplesPerSecond);
-  const rate = (amount: number) => (seconds > 0 ? formatNumber(Math.round(amount / seconds)) : "–");
+  // Of a run from elsewhere neither examples nor steps need be known.
+  const rate = (amount: number, isKnown: boolean) =>
+    isKnown && seconds > 0 ? `${formatNumber(Math.round(amount / seconds))} /s` : "–";
+  const knowsSteps = [...run.experiments.values()].some(({ progress }) => progress);
   const isLive = run.status === "RUNNING" || pulses.length > 0; // else there is nothing to wait for
   const live: [string, string, string][] = [
     ["Connection", connection.value.state, "of this page with the board"],
@@ -96,10 +99,10 @@ export function Throughput({ store }: { store: RunStore }) {
     ...(isLive ? live : []),
     [
       "Examples",
-      `${rate(total)} /s`,
-      `${formatNumber(total)} in ${formatDuration(seconds * 1000)} of training`,
+      rate(total, known),
+      `${known ? `${formatNumber(total)} in ` : ""}${formatDuration(seconds * 1000)} of training`,
     ],
-    ["Steps", `${rate(steps)} /s`, `${formatNumber(steps)} in all`],
+    ["Steps", rate(steps, knowsSteps), knowsSteps ? `${formatNumber(steps)} in all` : ""],
     [
       "Epochs",
       `${seconds > 0 ? formatNumber(epochs / seconds, 3) : "–"} /s`,
@@ -147,37 +150,39 @@ export function Throughput({ store }: { store: RunStore }) {
           />
         )}
       </div>
-      <section>
-        <h2>Compiled programs</h2>
-        <div class="scroll" tabIndex={0} role="group" aria-label="Compiled programs">
-          <table class="plain">
-            <thead>
-              <tr>
-                {COLUMNS.map((title) => (
-                  <th key={title}>{title}</th>
-                ))}
-                <th class="long">Why</th>
-              </tr>
-            </thead>
-            <tbody>
-              {run.groups.map((group, i) => (
-                <tr key={String(i)}>
-                  <th>{group.group}</th>
-                  <td>{group.experiments.length}</td>
-                  <td>{group.plan}</td>
-                  <td>{formatDuration(group.compile_seconds * 1000)}</td>
-                  <td>{formatNumber(group.num_examples)}</td>
-                  <td>{group.mesh ?? "–"}</td>
-                  <td>{formatNumber(group.flops_per_step)}</td>
-                  <td>{group.bytes_per_device ? formatBytes(group.bytes_per_device) : "–"}</td>
-                  <td>{share(run.speeds.findLast((speed) => speed.group === group.group)?.utilisation)}</td>
-                  <td class="long">{group.reason}</td>
+      {run.groups.length > 0 && (
+        <section>
+          <h2>Compiled programs</h2>
+          <div class="scroll" tabIndex={0} role="group" aria-label="Compiled programs">
+            <table class="plain">
+              <thead>
+                <tr>
+                  {COLUMNS.map((title) => (
+                    <th key={title}>{title}</th>
+                  ))}
+                  <th class="long">Why</th>
                 </tr>
-              ))}
-            </tbody>
-          </table>
-        </div>
-      </section>
+              </thead>
+              <tbody>
+                {run.groups.map((group, i) => (
+                  <tr key={String(i)}>
+                    <th>{group.group}</th>
+                    <td>{group.experiments.length}</td>
+                    <td>{group.plan}</td>
+                    <td>{formatDuration(group.compile_seconds * 1000)}</td>
+                    <td>{formatNumber(group.num_examples)}</td>
+                    <td>{group.mesh ?? "–"}</td>
+                    <td>{formatNumber(group.flops_per_step)}</td>
+                    <td>{group.bytes_per_device ? formatBytes(group.bytes_per_device) : "–"}</td>
+                    <td>{share(run.speeds.findLast((speed) => speed.group === group.group)?.utilisation)}</td>
+                    <td class="long">{group.reason}</td>
+                  </tr>
+                ))}
+              </tbody>
+            </table>
+          </div>
+        </section>
+      )}
       <Machine run={run.id} eventId={run.eventId} />
     </div>
   );

@@ -99,7 +99,7 @@ def rounds_of(functions, number):
 
 
 class Streaming:
-    """Parts of `component("streaming")`, and readers of the same files for each of as many threads as it has."""
+    """Reads as `component("streaming")` does: `calls` parts whenever it is called, in another order each time."""
 
     def __init__(self, folder, num_calls):
         started = time.perf_counter()
@@ -115,7 +115,7 @@ class Streaming:
         self._epochs = itertools.count(1)
 
     def __call__(self):
-        parts = self.feed.parts(TRAINING, next(self._epochs))[: self.calls]  # of another order each time
+        parts = self.feed.parts(TRAINING, next(self._epochs))[: self.calls]
         for number, part in enumerate(parts):
             self.feed.read(part, parts[number + 1 :])
 
@@ -210,7 +210,7 @@ def blocks(folder, rounds, num_calls=6, num_blocks=60):
     for name, seconds in found.items():
         seconds["records a second"] = numbers[name] / statistics.median(seconds["seconds"])
         seconds["processor us a record"] = 1e6 * statistics.median(seconds["processor"]) / numbers[name]
-    return {"programs": found, "of": int(starts[-1])}
+    return {"programs": found, "of": int(starts[-1]), **streaming.first}
 
 
 def fed(folder, rounds, width=1024):
@@ -265,6 +265,7 @@ def main():
     parser.add_argument("--write", type=int, default=0)
     options = parser.parse_args()
     if options.write:
+        pathlib.Path(options.folder).mkdir(parents=True, exist_ok=True)
         write_records(options.folder, options.write)
     json.dump(programs[options.what](options.folder, options.rounds), sys.stdout)
 

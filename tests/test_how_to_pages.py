@@ -55,11 +55,12 @@ def test_data_bigger_than_memory(tmp_path, monkeypatch):
     assert best.last["val/accuracy"] > 0.8  # four Gaussians three deviations from the origin
     config = names["config"]
     assert (config.dataset.component, config.loader.workers) == ("mixture", "processes")
+    config.sampler = component("class_balanced", power=0.5)
+    with pytest.raises(mg.ConfigError, match=r"sampler: a mixture draws .*weights={…}"):
+        mg.forecast(config)
+    del config.sampler
     config.dataset, config.loss, config.metrics = component("squares"), component("squared_error"), {}
     assert mg.forecast(config).groups[0].job.sample["inputs"].shape == (64, 1)
-    config.encoding = component("impute", strategy="median")
-    with pytest.raises(mg.ConfigError, match="streaming"):
-        mg.forecast(config)
 
 
 @pytest.mark.usefixtures("own_registry")

@@ -50,7 +50,8 @@ def make_runner(job: Job, plan: Plan, devices: Sequence[jax.Device], shape: Epoc
         "specs": specs,
     }
     if isinstance(job.table, StreamedTable):
-        feed = Feed(job.table, job.folds, job.origins, shape, job.cadence, job.weights)
+        weights = job.weights if shape.train.number else ()  # what only evaluates need not look for them
+        feed = Feed(job.table, job.folds, job.origins, shape, job.cadence, weights)
         known = {name: found for name, found in job.fold_tables.items() if name not in ("indices", "mask")}
         fields |= {"feed": feed, "data": {}, "folds": known}
         fields["streamed"] = make_streamed(program, shape, job.components)

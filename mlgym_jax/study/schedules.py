@@ -31,8 +31,8 @@ def odd_rates(optimizer: Any, hyperparams: Mapping[str, Any], num_steps: int, st
 def _turned_signs(optimizer: Any, hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
     """Say which learning rates and weight decays are below 0, in a plain section or among swept values by their paths.
 
-    An optimizer subtracts them: so the loss is raised, and parameters grow. A learning rate of 0 is told, too, where all
-    parameters have it and no grid does.
+    An optimizer subtracts them: so the loss is raised, and parameters grow. A learning rate of 0 is told, too, where
+    all parameters have it and no grid does.
     """
     fixed = [(dotted(("optimizer", *path)), (value,)) for path, value in walk(optimizer)]
     said = []

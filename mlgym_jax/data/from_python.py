@@ -102,7 +102,7 @@ def _fields(part: Any, split: str) -> dict[str, Any]:
         part = (of_arrow(part[0]), part[1])
         if isinstance(part[1], str) and not is_frame(part[0]):
             raise ConfigError("data", f"{part[1]!r} names a column, and the inputs are no frame; write data=(x, y)")
-        _tell_of_order(*part, split)
+        _tell_of_order(part[0], part[1], split)
         return {"inputs": part[0]} if part[1] is None else {"inputs": part[0], "targets": part[1]}
     if hasattr(part, "__array__"):
         return {"inputs": part}
@@ -111,7 +111,8 @@ def _fields(part: Any, split: str) -> dict[str, Any]:
 
 def _tell_of_order(inputs: Any, targets: Any, split: str) -> None:
     """Say that a series names the rows of a frame in another order, as rows are taken by their places."""
-    first, second = getattr(inputs, "index", None), getattr(targets, "index", None)
+    first: Any = getattr(inputs, "index", None)
+    second: Any = getattr(targets, "index", None)
     if not (hasattr(first, "sort_values") and hasattr(second, "sort_values")) or first.equals(second):
         return
     with contextlib.suppress(TypeError):  # labels of several types have no order

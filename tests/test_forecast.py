@@ -137,7 +137,7 @@ def test_swept_components_count_by_name_and_say_which_of_their_values_cannot_be_
 @pytest.mark.parametrize(
     ("values", "place", "why"),
     [
-        ("1, 0.5, 1.0", "config", "a value stands twice in the grid of optimizer.learning_rate. Write each once"),
+        ("1, 0.5, 1.0", "config", "a value of optimizer.learning_rate stands twice in a grid or list. Write each once"),
         # numpy.float32(0.1) == numpy.float32(0.100000001)
         (
             "0.1, 0.5, 0.100000001",
@@ -151,6 +151,13 @@ def test_a_grid_that_names_a_value_twice_says_so(values, place, why, tmp_path, c
     prepare(mg.load_config(small(tmp_path, f"\n    config.optimizer.learning_rate = grid({values})")))
     [said] = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"{place}: 1 of 3 experiments repeat the values of another one") and said.endswith(why)
+
+
+def test_a_list_that_repeats_an_experiment_says_so(tmp_path, caplog):
+    edit = """
+    config.search = component("list", experiments=({"seed": 1}, {"seed": 2}, {"seed": 1}))"""
+    prepare(mg.load_config(small(tmp_path, edit)))
+    assert "a value of seed stands twice in a grid or list" in caplog.text
 
 
 def test_a_random_search_that_repeats_values_says_so(tmp_path, caplog):

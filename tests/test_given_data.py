@@ -185,6 +185,7 @@ def test_splits_share_their_codes():
         ([X, Y], "split 'train': found"),
         (7, "split 'train': found 7; write data="),
         ((X[:0], []), "split 'train' is empty"),
+        ((X[:, :0], Y), r"split 'train', field 'inputs': \[40, 0\] has no number in an example"),
     ],
 )
 def test_what_is_no_data_is_told(data, message):
@@ -261,6 +262,15 @@ def test_what_one_passes_is_not_changed():
     mg.build(config, data=(frame, "outcome"))
     assert "dataset" not in config
     pandas.testing.assert_frame_equal(frame, FRAME)
+
+
+def test_a_series_that_names_the_rows_in_another_order_is_told(caplog):
+    frame, backwards = pandas.DataFrame(X), pandas.Series(Y)[::-1]
+    found = dataset_of((frame, backwards)).splits["train"]["targets"]
+    assert np.array_equal(found, Y[::-1]) and "write (x, y.loc[x.index])" in caplog.text
+    caplog.clear()
+    dataset_of((frame[5:], pandas.Series(Y)[5:])), dataset_of((frame[5:], pandas.Series(Y[5:]))), dataset_of((frame, Y))
+    assert not caplog.records
 
 
 def test_what_is_masked_is_missing_and_columns_by_name_are_told():

@@ -197,6 +197,14 @@ def test_rates_that_are_0_for_most_of_a_training_are_told(rate, words, caplog):
         assert message.startswith("config.optimizer.transforms.1.learning_rate: ") and own in message
 
 
+@pytest.mark.parametrize(("rate", "is_told"), [(0.0, True), (-0.0, True), (1e-30, False), (grid(0.0, 0.1), False)])
+def test_a_rate_of_0_is_told_unless_it_is_one_of_a_grid(rate, is_told, caplog):
+    inner = component("chain", transforms=(component("clip", max_delta=1.0), component("sgd", learning_rate=rate)))
+    messages = told(caplog, X[:, 0], loss=component("squared_error"), optimizer=inner)
+    said = "config.optimizer.transforms.1.learning_rate is 0, so that no parameter is ever moved; is that meant?"
+    assert messages == [said] * is_told
+
+
 def test_metrics_of_what_a_post_processor_made_are_told(caplog):
     metrics = {"twice": component("brier_score", output="p"), "once": component("brier_score", output="outputs")}
     processors = {"p": component("softmax")}

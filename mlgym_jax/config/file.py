@@ -302,10 +302,9 @@ def parse_value(text: str, current: Any = None) -> Any:
         if isinstance(current, str) and text != "None" and (not _is_call(node) or text.startswith("dict")):
             return text
         return _evaluated(node)
-    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):  # the last two of what is nested deeply
+    except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
         if re.match(rf"({'|'.join(_CALLS)})\s*\(", text):
-            shown = " ".join(text.split())
-            shown = shown if len(shown) <= 100 else f"{shown[:99]}…"
+            shown = re.sub("^(.{99}).{2,}", r"\1…", " ".join(text.split()))
             raise MlgymError(
                 f"{shown}: cannot be read; write literals, as in grid(0.1, 0.01), component('name', …) or dict(name=…)"
             ) from None

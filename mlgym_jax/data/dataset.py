@@ -153,6 +153,10 @@ def split_arrays(split: Any, name: str = "train") -> dict[str, np.ndarray]:
         raise ConfigError("dataset", f"split {name!r} has fields of different lengths ({found}); they must agree")
     if not next(iter(lengths.values())):
         raise ConfigError("dataset", f"split {name!r} is empty; leave it out or give it examples")
+    for field, array in arrays.items():
+        if is_input(field) and not array.size:
+            shape = ", ".join(map(str, array.shape))
+            raise ConfigError("dataset", f"split {name!r}, field {field!r}: [{shape}] has no number in an example")
     return arrays
 
 

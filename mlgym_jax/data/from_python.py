@@ -10,7 +10,9 @@ Synopsis:
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,6 +24,7 @@ from mlgym_jax.data.dataset import Dataset, split_arrays, unmasked
 from mlgym_jax.data.table_forms import is_missing
 from mlgym_jax.errors import ConfigError, MlgymError, described, listed, nearest
 
+_LOG = logging.getLogger(__name__)
 FORMS = "data=(x, y), data=(frame, 'column to predict') or data={'train': (x, y), 'test': (x, y)}"
 
 
@@ -99,10 +102,26 @@ def _fields(part: Any, split: str) -> dict[str, Any]:
         part = (of_arrow(part[0]), part[1])
         if isinstance(part[1], str) and not is_frame(part[0]):
             raise ConfigError("data", f"{part[1]!r} names a column, and the inputs are no frame; write data=(x, y)")
+        _tell_of_order(part[0], part[1], split)
         return {"inputs": part[0]} if part[1] is None else {"inputs": part[0], "targets": part[1]}
     if hasattr(part, "__array__"):
         return {"inputs": part}
     raise ConfigError("data", f"split {split!r}: found {described(part, 60)}; write {FORMS}")
+
+
+def _tell_of_order(inputs: Any, targets: Any, split: str) -> None:
+    """Say that a series names the rows of a frame in another order, as rows are taken by their places."""
+    first: Any = getattr(inputs, "index", None)
+    second: Any = getattr(targets, "index", None)
+    if not (hasattr(first, "sort_values") and hasattr(second, "sort_values")) or first.equals(second):
+        return
+    with contextlib.suppress(TypeError):  # labels of several types have no order
+        if first.sort_values().equals(second.sort_values()):
+            _LOG.warning(
+                "data: split %r: the index of y has the labels of x in another order, and rows are taken by their "
+                "places, as scikit-learn does. If a label names an example, write (x, y.loc[x.index])",
+                split,
+            )
 
 
 def _arrays(fields: Mapping[str, Any], split: str) -> dict[str, np.ndarray]:

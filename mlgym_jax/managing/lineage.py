@@ -121,7 +121,7 @@ def launches_of(record: Mapping[str, Any]) -> list[Mapping[str, Any]]:
 def record_of(run_dir: str) -> Mapping[str, Any]:
     """Return a run's `run.json`; nothing, where there is none, or none that can be read."""
     try:
-        found = run_folder.read_record(run_dir)
+        found = run_folder.read_json(os.path.join(run_dir, layout.RECORD))
     except MlgymError:
         return {}
     return found if isinstance(found, Mapping) else {}

@@ -36,7 +36,7 @@ from mlgym_jax.search.strategy import Assignment, Strategy
 from mlgym_jax.search.sweep import WHOLE_GRID, proposed_by, strategy_of
 from mlgym_jax.study.checks import check_refit, check_streams, check_values, checked_table, filled_columns
 from mlgym_jax.study.job import Job, make_job
-from mlgym_jax.study.programs import advice, in_words, repeated
+from mlgym_jax.study.programs import advice, draws, in_words, repeated
 from mlgym_jax.study.tracing import NotTraceable
 
 _LOG = logging.getLogger(__name__)
@@ -171,7 +171,7 @@ def extended(
         try:
             experiments, laid = _laid_out(study, assignments, dynamic, because, refit, parts)
             jobs = _jobs(study, laid) if traced else ()
-            drawn = study.config.get("search") is not None
+            drawn = draws(study.config.get("search"))
             if refit is None and not study.search.is_adaptive and (alike := repeated(assignments, drawn=drawn)):
                 _LOG.warning("%s", alike)
             groups = [one.group for one in laid]

@@ -54,6 +54,14 @@ def advice(groups: Sequence[Group]) -> str:
     return f"fewer different values of {listed(paths, 4)}, such as grid(…) of two or three, compile fewer" * bool(paths)
 
 
+def draws(search: Any) -> bool:
+    """Tell whether a config's section `search`, or what it asks for experiments, draws them."""
+    if not isinstance(search, Mapping):
+        return False
+    name = str(search.get("component")).removeprefix("search/")
+    return name == "random" or draws(search.get("search"))
+
+
 def repeated(assignments: Sequence[Assignment], *, drawn: bool) -> str:
     """Say how many experiments have the values of one before them; "" where none has.
 
@@ -88,7 +96,7 @@ def repeated(assignments: Sequence[Assignment], *, drawn: bool) -> str:
                     f"config.{path}: {said}{other!r} and {value!r} are one number to a program, whose numbers have 32 "
                     "bits. Write values that differ in their first 7 digits"
                 )
-    return f"config: {said}a value stands twice in the grid of {listed(found[0])}. Write each once"
+    return f"config: {said}a value of {listed(found[0])} stands twice in a grid or list. Write each once"
 
 
 def _number(value: Any) -> Any:

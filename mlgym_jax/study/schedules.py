@@ -31,7 +31,8 @@ def odd_rates(optimizer: Any, hyperparams: Mapping[str, Any], num_steps: int, st
 def _turned_signs(optimizer: Any, hyperparams: Mapping[str, Any]) -> tuple[str, ...]:
     """Say which learning rates and weight decays are below 0, in a plain section or among swept values by their paths.
 
-    An optimizer subtracts them: so the loss is raised, and parameters grow.
+    An optimizer subtracts them: so the loss is raised, and parameters grow. A learning rate of 0 is told, too, where
+    all parameters have it and no grid does.
     """
     fixed = [(dotted(("optimizer", *path)), (value,)) for path, value in walk(optimizer)]
     said = []
@@ -39,7 +40,20 @@ def _turned_signs(optimizer: Any, hyperparams: Mapping[str, Any]) -> tuple[str, 
         does = _DOES_BELOW_ZERO.get(path.rpartition(".")[2]) if path.startswith("optimizer") else None
         if does and (wrong := [v for v in values if isinstance(v, int | float) and v < 0]):
             said.append(f"config.{path} is {wrong[0]:.6g}, below 0, so that {does}; is that meant?")
+    for node in _one_after_the_other(optimizer):
+        rate, path = node.get("learning_rate"), dotted((*node.path, "learning_rate"))
+        if isinstance(rate, int | float) and rate == 0 and path not in hyperparams:
+            said.append(f"config.{path} is 0, so that no parameter is ever moved; is that meant?")
     return tuple(dict.fromkeys(said))
+
+
+def _one_after_the_other(optimizer: Any) -> Iterator[Node]:
+    """Return the optimizer, or those of a chain, which all parameters go through."""
+    if isinstance(optimizer, Node):
+        yield optimizer
+        if optimizer.entry.name == "chain":
+            for part in optimizer.get("transforms") or ():
+                yield from _one_after_the_other(part)
 
 
 _DOES_BELOW_ZERO = {

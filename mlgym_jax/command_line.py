@@ -313,7 +313,8 @@ def split_overrides(arguments: Sequence[str]) -> tuple[list[str], dict[str, str]
 
 def parse_overrides(config: Any, texts: dict[str, str]) -> dict[str, Any]:
     """Read override texts in view of the fields that they replace."""
-    from mlgym_jax.config.file import current_value, parse_value
+    from mlgym_jax.config.file import current_value
+    from mlgym_jax.config.typed import parse_value
 
     found = {}
     for name, text in texts.items():

@@ -101,7 +101,7 @@ def _section(text: str | None, fields: Mapping[str, str], own: Mapping[str, Any]
     """Return the section `dataset` that is asked for; None for the run's own data."""
     if text is None and not fields:
         return None
-    from mlgym_jax.config.file import parse_value
+    from mlgym_jax.config.typed import parse_value
     from mlgym_jax.config.words import is_component, plain
 
     section: dict[str, Any] = dict(own)

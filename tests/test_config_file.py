@@ -11,7 +11,8 @@ from ml_collections import ConfigDict
 from test_config import small_config
 
 from mlgym_jax.command_line import parse_overrides, split_overrides
-from mlgym_jax.config.file import load_config, override, parse_value, source_file
+from mlgym_jax.config.file import load_config, override, source_file
+from mlgym_jax.config.typed import parse_value
 from mlgym_jax.config.words import component, grid, log_uniform, plain
 from mlgym_jax.errors import ConfigError, MlgymError
 

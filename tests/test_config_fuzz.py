@@ -77,8 +77,8 @@ def command(words, dry=True):
         if status == 0:
             return
         said = [line.removeprefix("error: ") for line in err.splitlines() if line.startswith("error: ")]
-        is_last = bool(said) and err.endswith(f"error: {said[-1]}\n")
-        if status != 2 or out or not is_last or err.count("error: ") != len(said):
+        is_last = bool(said) and err.endswith("".join(f"error: {line}\n" for line in said))
+        if status != 2 or out or not is_last:
             raise Fault(f"status {status}: {out}{err}")
         raise MlgymError("\n".join(said))
 

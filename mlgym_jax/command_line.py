@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, NoReturn, TextIO
 
-from mlgym_jax.errors import DiskError, MlgymError, as_data, listed, nearest
+from mlgym_jax.errors import ConfigError, DiskError, MlgymError, as_data, listed, nearest
 from mlgym_jax.events.layout import spell_number
 from mlgym_jax.execution.interruption import SIGNALS
 
@@ -63,7 +63,10 @@ def _guarded(main: Callable[[list[str]], int], words: list[str], output: str) ->
             sys.stdout.flush()  # here, where it can still be said that there is no room
         return status
     except MlgymError as error:
-        print(f"error: {_in_its_line(str(error), words)}", file=sys.stderr)
+        told = _in_its_line(str(error), words)
+        if isinstance(error, ConfigError):  # a line each, where several fields are at fault
+            told = told.replace("\n", "\nerror: ")
+        print(f"error: {told}", file=sys.stderr)
         answer_error(error)
         return FAILED if isinstance(error, DiskError) else WRONG_REQUEST
     except BrokenPipeError:

@@ -28,6 +28,7 @@ NEED_DATA = {
         "parquet",
         "tf_examples",
         "tfds",
+        "tokens",
     ),
     "sampler": ("weighted",),
     "encoding": ("bag_of_words", "by_input"),

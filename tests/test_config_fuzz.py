@@ -47,7 +47,10 @@ def in_time():
 
 
 def checked(message):
-    """See that a refusal is one that helps: one line, that says where and what, without traces of the code."""
+    """See that a refusal is one that helps: a line a fault, that says where and what, without traces of the code."""
+    first, *others = message.split("\n")
+    if others and all(line.startswith("config.") for line in (first, *others)):  # of several sections
+        return "\n".join(map(checked, (first, *others)))
     place = r"(config\b|--|mode|unknown option|unexpected argument|grid\(|component\(|\w+\(|-config|argument )"
     if not re.match(place, message):
         raise Fault(f"says no place: {message}")
@@ -73,10 +76,11 @@ def command(words, dry=True):
         status, out, err = here("run", *words, *["--dry_run"] * dry)
         if status == 0:
             return
-        *_, last = err.splitlines() or [""]
-        if status != 2 or out or not last.startswith("error: ") or err.count("error: ") != 1:
+        said = [line.removeprefix("error: ") for line in err.splitlines() if line.startswith("error: ")]
+        is_last = bool(said) and err.endswith("".join(f"error: {line}\n" for line in said))
+        if status != 2 or out or not is_last:
             raise Fault(f"status {status}: {out}{err}")
-        raise MlgymError(last.removeprefix("error: "))
+        raise MlgymError("\n".join(said))
 
     return case
 

@@ -1,8 +1,10 @@
 """What other libraries call things: who types their names is told ours, all of which there are."""
 
+import json
 import re
 
 import pytest
+from study_files import here, small
 
 from mlgym_jax import component
 from mlgym_jax.components.registry import lookup, registrations
@@ -56,17 +58,17 @@ def test_a_parameter_of_another_library_is_answered_with_ours(section, given, sa
 
 def test_what_is_answered_is_there():
     for kind, words in others_words._WORDS.items():
-        for here in words:
-            name = here.removeprefix("component('").partition("'")[0]
-            assert {*re.findall(r"(\w+)=", here)} <= {*lookup(kind, name).parameters}
+        for ours in words:
+            name = ours.removeprefix("component('").partition("'")[0]
+            assert {*re.findall(r"(\w+)=", ours)} <= {*lookup(kind, name).parameters}
         own = {entry.name for entry in registrations(kind)}
         assert own.isdisjoint(word for others in words.values() for word in others.split())
     every = {name for entry in registrations() for name in entry.parameters}
     assert {*others_words._PARAMETERS} <= every
-    for here, others in others_words._FIELDS.items():
-        assert {*re.findall(r"config\.(\w+)", here)} <= {*FIELDS, *SECTIONS}
+    for ours, others in others_words._FIELDS.items():
+        assert {*re.findall(r"config\.(\w+)", ours)} <= {*FIELDS, *SECTIONS}
         assert all(word not in {*FIELDS, *SECTIONS} for word in others.split())
-        for name, parameters in re.findall(r"component\('(\w+)', (\w+)=", here):
+        for name, parameters in re.findall(r"component\('(\w+)', (\w+)=", ours):
             assert any(entry.name == name and parameters in entry.parameters for entry in registrations())
 
 
@@ -81,3 +83,19 @@ def test_what_is_answered_is_there():
 )
 def test_a_field_of_another_library_is_answered_with_what_to_write(name, said):
     assert meant_field(name, [*FIELDS, *SECTIONS]) == said
+
+
+def test_all_that_is_wrong_is_said_at_once(tmp_path):
+    edit = """config.loss = component("cross_entropy")
+    config.optimizer = component("adam", lr=0.1)
+    config.metrics = dict(a=component("acc"), fine=component("f1"), b=component("auc"))"""
+    status, out, err = here(
+        "run", f"--config={small(tmp_path, edit)}", f"--event_storage={tmp_path / 'runs'}", "--json"
+    )
+    lines = err.splitlines()
+    places = ["loss", "metrics.a", "metrics.b", "optimizer.lr"]
+    assert status == 2 and [line.split(":")[1].strip() for line in lines] == [f"config.{place}" for place in places]
+    assert all(line.startswith("error: config.") and "; did you mean '" in line for line in lines)
+    error = json.loads(out)["error"]
+    assert (error["path"], error["nearest"]) == ("config.loss", "softmax_cross_entropy")
+    assert error["message"] == "\n".join(line.removeprefix("error: ") for line in lines)

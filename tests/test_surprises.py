@@ -169,6 +169,22 @@ def test_a_model_that_does_not_look_at_its_inputs_is_told(own_registry, caplog):
     assert message.startswith("config.model: what it returns does not depend on its inputs")
 
 
+@pytest.mark.parametrize("by_example", [True, False])
+def test_a_state_of_a_value_an_example_is_told(by_example, own_registry, caplog):
+    class Remembering(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            last = self.variable("memory", "last", jnp.zeros, x.shape[:1] if by_example else (32,))
+            last.value = x[:, 0] if by_example else last.value + x.mean()
+            return nn.Dense(1)(x)
+
+    mg.register("model", "remembering")(Remembering)
+    messages = told(caplog, X[:, 0], model=component("remembering"), loss=component("squared_error"))
+    assert [message.partition(" which")[0] for message in messages] == [
+        "config.model: its variables memory/last have a value for each of the 32 examples of a batch,"
+    ] * by_example
+
+
 def cosine(steps):
     return component("cosine_decay_schedule", init_value=0.1, decay_steps=steps)
 

@@ -82,9 +82,23 @@ def resolved(config: Mapping[str, Any]) -> dict[str, Any]:
     """Resolve every component of a plain config, sweeps and all, and check its names and parameters.
 
     Raises:
-        ConfigError: an unknown component or parameter, a missing one, a wrong type, with its path.
+        ConfigError: an unknown component or parameter, a missing one, a wrong type, with its path; of several in other
+            sections, or entries of one, all, a line each.
     """
-    return {name: _resolved(value, (name,)) for name, value in config.items()}
+    return _each_resolved(config, ())
+
+
+def _each_resolved(parts: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    found, wrong = {}, []
+    for name, value in parts.items():
+        try:
+            found[name] = _resolved(value, (*path, name))
+        except ConfigError as error:
+            wrong.append(error)
+    if wrong:
+        wrong[0].args = ("\n".join(map(str, wrong)),)
+        raise wrong[0]
+    return found
 
 
 def unresolved(value: Any) -> Any:
@@ -142,6 +156,8 @@ def _resolved(value: Any, path: Path, parent_kind: str | None = None) -> Any:
     if is_component(value):
         return value if is_sweep(value["component"]) else _node(value, path, parent_kind)
     if isinstance(value, Mapping):
+        if parent_kind is None:
+            return _each_resolved(value, path)
         return {key: _resolved(item, (*path, key), parent_kind) for key, item in value.items()}
     if isinstance(value, tuple):
         return tuple(_resolved(item, (*path, str(number)), parent_kind) for number, item in enumerate(value))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from mlgym_jax.config.spelling import columns, spelled
@@ -99,16 +99,16 @@ def of_runs(tables: Mapping[str, Sequence[Column]]) -> list[Column]:
     sizes = {run: len(own[0].shown) for run, own in tables.items()}
     ids = [run for run, size in sizes.items() for _ in range(size)]
     found = [Column("run", "everywhere", ids, ids, is_words=True)]
-    for name, where in dict.fromkeys((own.name, own.where) for table in tables.values() for own in table):
-        if any(column.name == name for column in found):
-            continue
+    forms: dict[str, Column] = {}
+    for own in (own for table in tables.values() for own in table):
+        forms.setdefault(own.name, own)
+    for name, one in forms.items():
         parts = [
-            next((own for own in table if own.name == name), Column(name, where, ["-"] * sizes[run], [""] * sizes[run]))
-            for run, table in tables.items()
+            next((own for own in table if own.name == name), replace(one, shown=["-"] * n, exact=[""] * n))
+            for table, n in zip(tables.values(), sizes.values(), strict=True)
         ]
         shown, exact = [cell for own in parts for cell in own.shown], [cell for own in parts for cell in own.exact]
-        is_words, is_swept = any(own.is_words for own in parts), any(own.is_swept for own in parts)
-        found.append(Column(name, where, shown, exact, is_words, is_swept))
+        found.append(replace(one, shown=shown, exact=exact))
     return found
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,6 +95,10 @@ def traced_steps(
                 "mg.record: mg.record.curve(…), matrix, histogram, image, table or text",
             )
     surprises = _seedless(initial.jaxpr, key, abstract)
+    size = jax.tree.leaves(batch["inputs"])[0].shape[0]
+    surprises += _by_example(
+        abstract.model_state, lambda: jax.eval_shape(program.init, key, _of_size(batch, size + 1), row), size
+    )
     surprises += _surprises(seen, traced.jaxpr, predicted.jaxpr, abstract, batch)
     surprises += crossed(components, outputs, batch, abstract) + misread(components, predicted.jaxpr, outputs)
     if in_evaluation.updated:
@@ -132,6 +136,22 @@ def _seedless(initial: Any, key: Any, abstract: Any) -> tuple[str, ...]:
         "config.model: its first parameters are drawn with a seed of its own, so that config.seed does not change them "
         "and experiments that differ in it begin alike. If that is not meant, let it draw from what it is given: of "
         "NNX, lambda rngs: Net(rngs=rngs), or seed=jax.random.randint(rngs.params(), (), 0, 2**31 - 1)",
+    )
+
+
+def _by_example(state: Any, of_one_more: Callable[[], Any], size: int) -> tuple[str, ...]:
+    """Say that the model carries a value for each example of a batch from that batch to the next."""
+    places = [(path, leaf.shape) for path, leaf in jax.tree_util.tree_leaves_with_path(state) if size in leaf.shape]
+    if not places:
+        return ()
+    others = dict(jax.tree_util.tree_leaves_with_path(of_one_more().model_state))
+    grown = [path_name(path) for path, shape in places if path in others and others[path].shape != shape]
+    if not grown:
+        return ()
+    return (
+        f"config.model: its variables {listed(grown, 3)} have a value for each of the {size} examples of a batch, "
+        "which are carried on to the next batch, of other examples; evaluation, whose batches may be larger, needs "
+        f"eval_batch_size={size} in config.loader. If that is not meant, make them within the call",
     )
 
 

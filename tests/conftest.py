@@ -66,7 +66,8 @@ def pytest_configure() -> None:
     if jax.__version__.startswith("0.10."):  # another JAX may lower by more than what is looked at
         import lowered
 
-        lowered.keep(home / "tests" / f"{machine()}-lowered")
+        os.environ["LOWERED_DIR"] = str(home / "tests" / f"{machine()}-lowered")  # for the processes that are forked
+        lowered.keep(os.environ["LOWERED_DIR"])
 
 
 def load_once(num_kept: int = 100) -> None:

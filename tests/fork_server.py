@@ -41,6 +41,10 @@ def _import(names):
         if package in ("mlgym_jax", "board_server") and last in _PROGRAMS:
             del sys.modules[name]
             vars(sys.modules[package]).pop(last, None)
+    if "jax" in sys.modules and "LOWERED_DIR" in os.environ:
+        sys.path.insert(0, os.path.dirname(__file__))
+        importlib.import_module("lowered")
+        del sys.path[0]
 
 
 def _check():
@@ -121,6 +125,8 @@ def _become(request, files):
     for name, value in JAX_SETTINGS.items():  # what JAX took from the environment when it was imported
         if "jax" in sys.modules and name in os.environ:
             sys.modules["jax"].config.update(name.lower(), value(os.environ[name]))
+    if "lowered" in sys.modules and os.environ.get("JAX_ENABLE_COMPILATION_CACHE") != "false":
+        sys.modules["lowered"].keep(os.environ["LOWERED_DIR"])
     random.seed()
     if "numpy" in sys.modules:
         sys.modules["numpy"].random.seed()

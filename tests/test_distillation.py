@@ -173,7 +173,7 @@ def test_a_teacher_says_what_its_run_predicts(tmp_path, changes):
         ({"temperature": grid(1.0, -1.0)}, "loss.temperature: a number above 0 is expected, found -1.0"),
         ({"alpha": 1.5}, "loss.alpha: a number in [0, 1] is expected, found 1.5"),
         ({"alpha": True}, "loss.alpha: wrong type"),
-        ({"monitor": None}, "config.loss: say which experiment"),
+        ({"monitor": None}, "say which experiment: experiment_id=…, or the best one by monitor='val/…'; it has 0, 1"),
         ({"monitor": "val/acuracy"}, "did you mean 'val/accuracy'?"),
         ({"experiment_id": 7}, "no experiment 7; it has 0, 1"),
         ({"experiment_id": 0, "epoch": 77}, "77"),

@@ -87,7 +87,7 @@ def test_it_begins_with_the_parameters_that_the_scores_are_of(name, own_registry
     source = mg.run(config_of(**sections), tmp_path / "source").experiments[0]
     source.save_safetensors(tmp_path / "model.safetensors")
     for start in (
-        component("experiment", run_dir=str(tmp_path / "source" / source._run.run_id), experiment_id=0),
+        component("experiment", run_dir=str(tmp_path / "source" / source._run.run_id)),  # the only one
         component("safetensors", path=str(tmp_path / "model.safetensors")),
     ):
         same = {**sections, "averaging": None, "optimizer": component("sgd", learning_rate=0.0), "num_epochs": 1}
@@ -154,7 +154,7 @@ def test_a_safetensors_file_with_other_names_and_a_part_that_does_not_fit(earlie
         ),
         (dict(experiment_id=0, rename=(("Dense", "layer"),)), "nothing of .* fits. It has the parameters Dense_0/bias"),
         (dict(experiment_id=0, include="("), r"config\.warm_start\.include: '\(' is no regular expression"),
-        (dict(), "say which experiment"),
+        (dict(), "say which experiment: .*; it has 0, 1"),
         (dict(monitor="val/acuracy"), "did you mean 'val/accuracy'"),
         (dict(experiment_id=0, optimizer=True), r"config\.warm_start\.optimizer: the optimizer's state .* does not"),
     ],

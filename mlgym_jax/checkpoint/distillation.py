@@ -116,7 +116,7 @@ def distillation(
 
     Args:
         run_dir: the earlier run's folder.
-        experiment_id: the experiment; by default the best by `monitor` and `mode`.
+        experiment_id: the experiment; by default the best by `monitor` and `mode`, without these the only one.
         epoch: the checkpoint; by default the best one of the best experiment if it was kept, else the newest.
         mode: which scores are better; by default lower ones of losses and errors, as in `report`.
         teacher_output: path of the teacher's logits among its outputs, where they are several.
@@ -125,11 +125,9 @@ def distillation(
         loss: a component, such as `component("softmax_cross_entropy")`.
 
     Raises:
-        ConfigError: a number out of its range, or nothing that says which experiment; when a step is traced, no such
-            checkpoint, a model that is not registered, or outputs of other shapes.
+        ConfigError: a number out of its range; when a step is traced, nothing that says which of several experiments,
+            no such checkpoint, a model that is not registered, or outputs of other shapes.
     """
-    if experiment_id is None and monitor is None:
-        raise ConfigError("loss", "say which experiment: experiment_id=…, or the best one by monitor='val/…'")
     if isinstance(temperature, int | float) and not temperature > 0:
         raise ConfigError("loss.temperature", f"a number above 0 is expected, found {temperature}")
     if isinstance(alpha, int | float) and not 0 <= alpha <= 1:

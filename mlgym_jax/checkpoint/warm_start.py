@@ -203,7 +203,7 @@ def from_experiment(
 
     Args:
         run_dir: the earlier run's folder.
-        experiment_id: the experiment; by default the best by `monitor` and `mode`.
+        experiment_id: the experiment; by default the best by `monitor` and `mode`, without these the only one.
         epoch: the checkpoint; by default the best one of the best experiment if it was kept, else the newest.
         mode: which scores are better; by default lower ones of losses and errors, as in `report`.
         include: a regular expression of the paths to load; by default all.
@@ -212,8 +212,6 @@ def from_experiment(
         optimizer: load the optimizer's state, too, and the parameters that it steps with.
         on_mismatch: what to do about shapes that differ.
     """
-    if experiment_id is None and monitor is None:
-        raise ConfigError("warm_start", "say which experiment: experiment_id=…, or the best one by monitor='val/…'")
 
     def read() -> Arrays:
         try:
@@ -261,10 +259,16 @@ def chosen(
     folder = run_folder.require(run_dir)
     view, _ = project_log(os.path.join(folder, layout.LOG))
     kept, best_epoch = KeptCheckpoints(folder), None
-    if experiment_id is None:
+    known = [item.experiment_id for item in (*view.candidates, *view.refits)]
+    if experiment_id is None and monitor is None:
+        if len(known) != 1:
+            raise MlgymError(
+                f"say which experiment: experiment_id=…, or the best one by monitor='val/…'; it has {listed(known, 20)}"
+            )
+        (experiment_id,) = known
+    elif experiment_id is None:
         best, best_epoch = view.best(str(monitor), mode)
         experiment_id = best.experiment_id
-    known = [item.experiment_id for item in (*view.candidates, *view.refits)]
     if experiment_id not in known:
         raise MlgymError(f"no experiment {experiment_id}; it has {listed(known, 20)}")
     if epoch is None:

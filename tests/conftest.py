@@ -24,8 +24,15 @@ os.environ.setdefault(
 
 os.environ.pop("COLUMNS", None)  # which workers of the suite are given; a report's tables follow it
 
+import hypothesis
 import jax
 import pytest
+
+# No test depends on the clock of a busy machine; examples that failed would be written beside the sources.
+hypothesis.settings.register_profile(
+    "here", deadline=None, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("here")
 
 gc.set_threshold(50_000, 20, 50)  # garbage is looked for seldom: imports and tracing make objects by the million
 
@@ -93,6 +100,16 @@ def load_once(num_kept: int = 100) -> None:
         return found
 
     cache.get_executable_and_time = loaded
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Save what a worker has run, for coverage: xdist gives it ten seconds to end, and kills it then."""
+    if hasattr(session.config, "workerinput") and "COVERAGE_PROCESS_CONFIG" in os.environ:
+        import coverage
+
+        if (measured := coverage.Coverage.current()) is not None:
+            measured.stop()
+            measured.save()
 
 
 def pytest_collection_finish() -> None:

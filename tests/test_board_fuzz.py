@@ -189,10 +189,8 @@ def test_what_the_openapi_document_allows_and_forbids_is_answered(tmp_path):
 
         @settings(
             max_examples=15,
-            deadline=None,
             suppress_health_check=list(HealthCheck),
             phases=[Phase.explicit, Phase.generate],
-            database=None,
         )
         def answered(case):
             response = case.call(base_url=server.url, timeout=20)

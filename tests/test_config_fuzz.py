@@ -136,8 +136,6 @@ def test_every_config_is_a_run_or_is_refused_with_what_to_write(tmp_path, monkey
 
         @settings(
             max_examples=CASES,
-            deadline=None,
-            database=None,
             derandomize="MLGYM_CONFIG_FUZZ" not in os.environ,
             phases=[Phase.explicit, Phase.generate],
             suppress_health_check=list(HealthCheck),

@@ -22,7 +22,7 @@ def labels(draw, folds):
 
 
 @given(st.data(), st.integers(2, 5), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_each_example_validates_once(data, folds, stratified, seed):
     targets = labels(data.draw, folds)
     found = cross_validation(folds=folds, stratified=stratified)(dataset_of(targets), seed)
@@ -39,7 +39,7 @@ def test_each_example_validates_once(data, folds, stratified, seed):
 
 
 @given(st.data(), st.integers(2, 4), st.integers(2, 4), st.booleans(), st.integers(0, 2**32 - 1))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_outer_test_index_ever_reaches_an_inner_fold(data, outer, inner, stratified, seed):
     targets = labels(data.draw, 2 * outer * inner)
     validation = nested_cross_validation(

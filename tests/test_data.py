@@ -23,8 +23,6 @@ from mlgym_jax.data.validation import holdout, parts_by_rank
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.events.claim import claimed
 
-# No deadline: a first example imports scikit-learn. No database: it would be written beside the sources.
-quietly = settings(deadline=None, database=None)
 # Images of each digit, as scikit-learn's documentation lists them.
 SUM_OF_DIGITS = sum(digit * n for digit, n in enumerate((178, 182, 177, 183, 181, 182, 181, 179, 174, 180)))
 
@@ -459,7 +457,6 @@ def test_fingerprint_sees_values_names_types_shapes_and_splits_but_not_memory_or
 FRACTIONS = st.floats(0.01, 0.49)
 
 
-@quietly
 @given(n=st.integers(3, 500), val=FRACTIONS, seed=st.integers(0, 2**32))
 def test_holdout_sizes_equal_scikit_learns(n, val, seed):
     from sklearn.model_selection import ShuffleSplit
@@ -469,7 +466,6 @@ def test_holdout_sizes_equal_scikit_learns(n, val, seed):
     assert (len(fold["train"]), len(fold["val"])) == (len(train), len(held_out))
 
 
-@quietly
 @given(
     n=st.integers(6, 400),
     val=FRACTIONS,
@@ -492,7 +488,6 @@ def test_parts_of_a_holdout_are_disjoint_complete_ordered_and_a_function_of_the_
         np.testing.assert_array_equal(indices, again[name])
 
 
-@quietly
 @given(seed=st.integers(0, 2**63 - 2), stratified=st.booleans())
 def test_other_seeds_give_other_holdouts(seed, stratified):
     split = holdout(val=0.3, stratified=stratified)
@@ -508,7 +503,7 @@ def test_every_example_is_held_out_equally_often():
     assert np.all(np.abs(counts - 500) < 6 * np.sqrt(2000 * 0.25 * 0.75))  # six standard deviations
 
 
-@settings(max_examples=200, deadline=None, database=None)
+@settings(max_examples=200)
 @given(
     counts=st.lists(st.integers(2, 60), min_size=2, max_size=8),
     val=st.floats(0.05, 0.6),
@@ -537,7 +532,6 @@ def test_stratified_class_counts_equal_scikit_learns(counts, val, seed):
         assert sorted(found[tied] - floors) == sorted(expected[tied] - floors)
 
 
-@quietly
 @given(counts=st.lists(st.integers(10, 60), min_size=2, max_size=5), val=FRACTIONS, test=FRACTIONS)
 def test_three_stratified_parts_each_have_their_share(counts, val, test):
     targets = np.repeat(np.arange(len(counts)), counts)
@@ -557,7 +551,6 @@ def test_a_holdout_stays_what_it_was_once():
     assert holdout(val=0.3)(classification(10), 7)[0]["val"].tolist() == expected.tolist() == [1, 4, 8]
 
 
-@quietly
 @given(st.lists(st.integers(0, 9), min_size=3, max_size=40), st.data())
 def test_parts_by_rank_are_those_of_a_stable_sort_of_equal_numbers_too(numbers, data):
     ends = sorted(data.draw(st.lists(st.integers(1, len(numbers) - 1), min_size=2, max_size=2, unique=True)))
@@ -690,7 +683,6 @@ def test_two_names_for_the_validation_split_are_refused():
 # Loaders
 
 
-@quietly
 @given(n=st.integers(1, 1000), batch_size=st.integers(1, 100), drop_last=st.booleans())
 def test_num_steps_counts_the_batches_of_slicing(n, batch_size, drop_last):
     loader = in_memory(batch_size=batch_size, drop_last=drop_last)

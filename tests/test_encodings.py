@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from sklearn.compose import ColumnTransformer
@@ -23,8 +23,6 @@ from mlgym_jax.data.samplers import class_balanced, class_weighted, weighted
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.study.expand import prepare
 
-quietly = settings(deadline=None, database=None)
-
 
 def encoded_folds(inputs, encoding, num_folds=3):
     """Encode all rows by what each fold's training part taught; also return the rows of these parts."""
@@ -38,7 +36,6 @@ def encoded_folds(inputs, encoding, num_folds=3):
     return table.arrays["inputs"], rows, [np.asarray(batch["inputs"]) for batch in encoded]
 
 
-@quietly
 @given(
     seed=st.integers(0, 2**32 - 1),
     num_examples=st.sampled_from([4, 5, 17, 50]),
@@ -69,7 +66,6 @@ def test_images_are_standardised_by_channel():
     np.testing.assert_allclose(found[0].reshape(-1, 3), expected, atol=1e-5)
 
 
-@quietly
 @given(seed=st.integers(0, 2**32 - 1), num_examples=st.sampled_from([4, 7, 23, 40]))
 def test_one_hot_equals_scikit_learns(seed, num_examples):
     inputs = np.random.default_rng(seed).integers(0, 4, size=(num_examples, 2)).astype(np.float32)

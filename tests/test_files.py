@@ -10,7 +10,7 @@ import pandas
 import pytest
 import sklearn.datasets
 from flax import linen as nn
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from ml_collections import ConfigDict
 
@@ -74,7 +74,6 @@ def test_csv_reads_numbers_words_and_classes(tmp_path):
     np.testing.assert_array_equal(found.splits["train"]["targets"], [0, 2, 0, 1])
 
 
-@settings(deadline=None, database=None)
 @given(st.data())
 def test_csv_equals_pandas(tmp_path_factory, data):
     number = st.floats(-1e6, 1e6, width=32)

@@ -10,6 +10,8 @@ import time
 import pytest
 from forks import ROOT, Forked, popen, run
 
+pytestmark = pytest.mark.skipif("COVERAGE_PROCESS_CONFIG" in os.environ, reason="coverage follows no forks")
+
 ENDS = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
 SHOWN = """
 import os, resource, signal, sys

@@ -63,7 +63,7 @@ def test_groups_of_classes_are_cut_as_scikit_learn_cuts_them(folds, shares):
     stratified=st.booleans(),
     seed=st.integers(0, 2**32),
 )
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_no_group_is_in_two_parts_and_each_row_validates_once(groups, folds, val, stratified, seed):
     groups = np.array([*groups, *range(100, 124)], np.float32)
     dataset = dataset_of(groups, np.arange(len(groups)) % 2)

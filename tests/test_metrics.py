@@ -123,7 +123,7 @@ def test_no_example_adds_nothing(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_parts_in_any_order_are_the_whole(name):
-    @settings(deadline=None, max_examples=25)
+    @settings(max_examples=25)
     @given(
         st.integers(0, 2**32 - 1),
         st.lists(st.integers(0, 3), min_size=SIZE, max_size=SIZE),

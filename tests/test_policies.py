@@ -3,7 +3,7 @@
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mlgym_jax.checkpoint import policies
@@ -127,7 +127,6 @@ POLICIES = [
 SCORES = st.one_of(st.none(), st.floats(-2, 2), st.sampled_from([0.0, math.nan, math.inf, -math.inf]))
 
 
-@settings(deadline=None, database=None)
 @given(st.lists(SCORES, max_size=12))
 def test_a_history_that_grows_is_judged_as_one_that_is_read_at_once(scores):
     grown = Epochs()

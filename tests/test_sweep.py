@@ -16,7 +16,7 @@ from mlgym_jax.search.grouping import Experiment, dynamic_paths, make_groups, st
 from mlgym_jax.search.sweep import count, expand, swept_paths, value_at
 
 # No database: it would be written beside the sources.
-quietly = settings(deadline=None, database=None, max_examples=60)
+quietly = settings(max_examples=60)
 
 
 def study(**sections):

@@ -98,7 +98,7 @@ def _setting_of_jax(error: ValueError) -> str | None:
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    if trace is None or not trace.tb_frame.f_code.co_filename.endswith(os.path.join("jax", "_src", "config.py")):
+    if trace is None or trace.tb_frame.f_globals.get("__name__") != "jax._src.config":
         return None
     said = str(error)
     name = next((name for name in os.environ if name.startswith("JAX_") and name.lower() in said.lower()), None)

@@ -123,6 +123,8 @@ def _told(value):
         return f"{{{','.join(sorted(map(_told, value)))}}}"
     if isinstance(value, type):
         return f"{value.__module__}.{value.__qualname__}"
+    if isinstance(value, jax.Array) and jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+        raise _Unknown(value.dtype)  # keys
     if isinstance(value, np.ndarray | jax.Array) and value.nbytes <= _MAX_CONSTANT_BYTES:
         array = np.asarray(value)
         return f"{kind.__name__}:{array.dtype}{array.shape}{hashlib.sha256(array.tobytes()).hexdigest()}"

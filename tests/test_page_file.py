@@ -119,7 +119,7 @@ def test_what_cannot_be_is_said(storage, tmp_path, monkeypatch):
     assert "/proc/x/y.html: cannot be written" in said(run, "--html=/proc/x/y.html", status=1)
     assert "--csv and --html: a report has one form" in said(run, "--csv", "--html")
     assert "--limit is for tables, and --html has all" in said(run, "--html", "--limit=3")
-    assert "several are for --html" in said(run, str(storage / "lost"))
+    assert "several go into one table by --csv" in said(run, str(storage / "lost"))
     assert "two of these runs have this id" in said(run, run, "--html")
     assert "no such score" in said(run, "--html", "--monitor=val/f2")
     monkeypatch.setattr(page_file, "MAX_VALUES", 10)

@@ -104,7 +104,8 @@ def test_what_forbids_to_train_is_refused(setting, value, said):
 
 def test_a_value_that_jax_refuses_is_one_plain_message(tmp_path):
     environment = {"JAX_DEFAULT_PRNG_IMPL": "thre"}
-    found = forks.run("engine", "--config=x.py", module="mlgym_jax.run", cwd=tmp_path, env=environment)
+    words = f"--config={forks.ROOT}/configs/gs.py", f"--event_storage={tmp_path}"
+    found = forks.run("engine", *words, module="mlgym_jax.run", cwd=tmp_path, env=environment)
     assert (found.returncode, found.stderr.count("\n")) == (2, 1)
     assert found.stderr.startswith("error: JAX_DEFAULT_PRNG_IMPL=thre: JAX does not take this value")
 

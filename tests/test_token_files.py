@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from mlgym_jax.components.registry import lookup
+from mlgym_jax.data import token_files
 from mlgym_jax.data.sources import source_of
 from mlgym_jax.errors import ConfigError
 
@@ -53,6 +54,15 @@ def test_windows_are_those_of_nanogpt(tmp_path, name, write, stride):
     assert len(pickle.dumps(source_of(split))) < 500 and len(elsewhere) == len(starts)
     np.testing.assert_array_equal(elsewhere.read(np.array([3, 0]))["targets"], targets[[3, 0]])
     assert elsewhere.read(np.array([1]))["inputs"].dtype == np.int32
+
+
+def test_tokens_beyond_a_vocabulary_that_is_said_are_found_when_they_are_read(tmp_path, monkeypatch):
+    monkeypatch.setattr(token_files, "_PART", 20)
+    np.append(np.arange(100), 400).astype("uint16").tofile(tmp_path / "t.bin")
+    source = source_of(dataset(path=str(tmp_path / "t.bin"), vocabulary_size=100).splits["train"])
+    np.testing.assert_array_equal(source.read(np.array([8]))["inputs"], [np.arange(80, 90)])
+    with pytest.raises(ConfigError, match="holds tokens that are not from 0 to below 100"):
+        source.read(np.array([9]))
 
 
 @pytest.mark.parametrize(

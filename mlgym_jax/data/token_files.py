@@ -26,9 +26,9 @@ class Windows:
 
     fields = ("inputs", "targets")
 
-    def __init__(self, path: str, dtype: np.dtype | None, offset: int, length: int, stride: int):
+    def __init__(self, path: str, dtype: np.dtype | None, offset: int, length: int, stride: int, most: int):
         self._path, self._dtype, self._offset = path, dtype, offset  # of .npy files, which know it, no dtype
-        self._length, self._stride = length, stride
+        self._length, self._stride, self._most = length, stride, most
 
     @functools.cached_property
     def tokens(self) -> np.ndarray:
@@ -45,7 +45,10 @@ class Windows:
 
     def read(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         places = rows[:, None] * self._stride + np.arange(self._length + 1)[None]
-        found = self.tokens[places].astype(np.int32)
+        found = self.tokens[places]
+        if found.size and not (found.min() >= 0 and found.max() < self._most):
+            raise ConfigError("dataset", f"{self._path!r} holds tokens that are not from 0 to below {self._most}")
+        found = found.astype(np.int32)
         return {"inputs": found[:, :-1], "targets": found[:, 1:]}
 
 
@@ -70,7 +73,8 @@ def tokens(
         length: tokens of a sequence.
         stride: tokens between the starts of two; by default `length`, so that none overlap.
         dtype: what a `.bin` file holds, in little-endian order; `.npy` files, and those of llm.c, say it themselves.
-        vocabulary_size: how many tokens the tokeniser has; by default one more than the largest that is found.
+        vocabulary_size: how many tokens the tokeniser has; by default one more than the largest that is found, for
+            which all of the files is read once.
 
     Raises:
         ConfigError: no such file, one of another form, fewer tokens than one sequence, or tokens beyond the vocabulary.
@@ -85,8 +89,9 @@ def tokens(
     splits, largest = {}, 0
     for split, file in ({"train": path} if paths is None else paths).items():
         parameter = "path" if paths is None else f"paths.{split}"
-        source = _windows(str(file), parameter, np.dtype(dtype), length, stride or length)
-        least, most = _ends(source.tokens)
+        source = _windows(str(file), parameter, np.dtype(dtype), length, stride or length, vocabulary_size or _MOST)
+        # With a size that is said, the first ones tell a wrong type; the others are looked at when they are read.
+        least, most = _ends(source.tokens[:_PART] if vocabulary_size else source.tokens)
         if least < 0 or most >= (vocabulary_size or _MOST):
             raise ConfigError(
                 f"dataset.{parameter}",
@@ -99,23 +104,23 @@ def tokens(
     return Dataset(splits, vocabulary_size or largest + 1)
 
 
-def _windows(file: str, parameter: str, dtype: np.dtype, length: int, stride: int) -> Windows:
+def _windows(file: str, parameter: str, dtype: np.dtype, length: int, stride: int, most: int) -> Windows:
     place = file_at(file, parameter)
     try:
         with place.open("rb") as opened:
             head = opened.read(8)
         if head.startswith(b"\x93NUMPY"):
-            found = Windows(os.fspath(place), None, 0, length, stride)
+            found = Windows(os.fspath(place), None, 0, length, stride, most)
         elif len(head) == 8 and int.from_bytes(head[:4], "little") == _LLM_C:
             version = int.from_bytes(head[4:], "little")
             if version not in _LLM_C_TYPES:
                 raise ValueError(f"it is a file of llm.c of version {version}; known are 1 and 7")
-            found = Windows(os.fspath(place), _LLM_C_TYPES[version], 1024, length, stride)
+            found = Windows(os.fspath(place), _LLM_C_TYPES[version], 1024, length, stride, most)
         else:
             size = place.stat().st_size
             if size % dtype.itemsize:
                 raise ValueError(f"{size} bytes are no whole number of {dtype.name}; say what it holds: dtype='…'")
-            found = Windows(os.fspath(place), dtype.newbyteorder("<"), 0, length, stride)
+            found = Windows(os.fspath(place), dtype.newbyteorder("<"), 0, length, stride, most)
         tokens = found.tokens
     except (OSError, ValueError, EOFError) as error:
         raise unreadable(place, error, parameter) from None

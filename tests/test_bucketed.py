@@ -203,6 +203,12 @@ def test_the_forecast_tells_the_lengths():
         ({}, {"lengths": None, "where": LENGTHS / 2}, "loader.lengths: nothing tells how long the examples are"),
         ({}, {"where": None}, "loader: the targets have a value a position, and there is no field 'where'"),
         ({}, {"where": LENGTHS / 2}, "loader: the targets have a value a position, and there is no field 'where' of"),
+        (
+            {"lengths": "lengths"},
+            {"lengths": LENGTHS / 2},
+            "loader.lengths: the field 'lengths' is float64[n]; int",
+        ),
+        ({"fields": ("targets", "lengths")}, {}, "loader.fields: the field 'lengths' is int32[n]; [n, 24, …] is"),
     ],
 )
 def test_what_cannot_be_bucketed_is_named(parameters, fields, words):

@@ -17,7 +17,7 @@ from mlgym_jax.data import array_record_files, sources
 from mlgym_jax.data.dataset import Dataset
 from mlgym_jax.data.permutation import permuted
 from mlgym_jax.data.record_files import array_records
-from mlgym_jax.data.streams import to_stream
+from mlgym_jax.data.streams import UnreadableRecord, to_stream
 from mlgym_jax.errors import ConfigError
 from mlgym_jax.execution.plan import choose_plan, parse_plan
 from mlgym_jax.study.expand import prepare
@@ -147,6 +147,23 @@ def test_files_of_records_and_mapped_arrays_hold_what_was_written(tmp_path):
     read = table.read(rows)
     np.testing.assert_array_equal(read["inputs"], inputs[rows])
     np.testing.assert_array_equal(read["targets"], targets[rows])
+
+
+def test_large_records_are_copied_to_their_places(tmp_path):
+    inputs, targets = records(tmp_path, 9, size=1500)  # of 6,004 bytes
+    fields = {"inputs": ("float32", (30, 50)), "targets": ("int32", ()), "nothing": ("int8", (0,))}
+    table = to_stream(array_records(splits={"train": f"{tmp_path}/train-*"}, fields=fields, num_classes=2))
+    rows = np.array([8, 3, 3, 0, 5])
+    read = table.read(rows)
+    np.testing.assert_array_equal(read["inputs"], inputs[rows].reshape(-1, 30, 50))
+    np.testing.assert_array_equal(read["targets"], targets[rows])
+    assert read["nothing"].shape == (5, 0)
+    writer = ArrayRecordWriter(f"{tmp_path}/train-2.array_record", "group_size:8")
+    writer.write(b"short")
+    writer.close()
+    longer = to_stream(array_records(splits={"train": f"{tmp_path}/train-*"}, fields=fields, num_classes=2))
+    with pytest.raises(UnreadableRecord, match=r"records of 6004 bytes are expected, found \[5\]"):
+        longer.read(np.array([1, 9]))
 
 
 def test_few_records_of_a_long_file_are_found_without_its_index(tmp_path, monkeypatch):

@@ -51,7 +51,8 @@ def ask(words, *questions):
     """Start the server with these words; return the tools, and the answer to each (tool, arguments)."""
 
     async def talk():
-        env = {"PYTHONPATH": str(ROOT), "PATH": os.environ["PATH"]}
+        env = {name: os.environ[name] for name in ("PATH", "COVERAGE_PROCESS_CONFIG") if name in os.environ}
+        env |= {"PYTHONPATH": str(ROOT)}
         server = StdioServerParameters(command=sys.executable, args=["-m", "mlgym_jax.mcp", *words], env=env)
         async with Client(server) as client:
             tools = (await client.list_tools()).tools

@@ -13,6 +13,7 @@ from ml_collections import ConfigDict
 import mlgym_jax as mg
 from mlgym_jax import component, grid
 from mlgym_jax.components.registry import lookup
+from mlgym_jax.core.dead_code import handed_on
 from mlgym_jax.core.weighted import added, scaled
 from mlgym_jax.data.loaders import Loader
 from mlgym_jax.errors import ConfigError
@@ -188,3 +189,9 @@ def test_runs_have_the_scores_of_whole_batches(tmp_path):
     for one, other in ((0, 2), (1, 3)):  # the folds of whole batches, and of parts
         for name in ("train/loss", "val/loss"):
             np.testing.assert_allclose(histories[other][name], histories[one][name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("within", [jax.jit, jax.checkpoint])
+def test_what_is_handed_on_by_a_program_inside_is_known(within):
+    inner = within(lambda a, b: (b, a * 2.0))
+    assert handed_on(jax.make_jaxpr(lambda a, b: (*inner(a, b), a))(1.0, 2.0).jaxpr) == [1, None, 0]

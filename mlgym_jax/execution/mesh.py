@@ -12,27 +12,10 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from mlgym_jax.errors import MlgymError, nearest
 from mlgym_jax.execution import backend
+from mlgym_jax.execution.jax_settings import check_settings
 
 EXPERIMENT, DATA = "experiment", "data"
 _PLATFORMS = {"cuda": "CUDA", "gpu": "GPU", "rocm": "ROCm", "tpu": "TPU", "METAL": "Metal"}
-
-
-# Settings of JAX with which nothing can be trained, the values that forbid it, and why they do.
-_COPIES = ("disallow", "disallow_explicit"), "data and scores are copied to the devices and back, which that forbids"
-_FORBIDDING = {
-    "jax_disable_jit": ((True,), "programs are compiled before training begins, which that forbids"),
-    "jax_no_tracing": ((True,), "programs are traced before training begins, which that forbids"),
-    "jax_no_execution": ((True,), "nothing may be computed, and training computes"),
-    "jax_debug_key_reuse": ((True,), "an experiment that rests keeps its key, which that takes for a second use"),
-    "jax_error_checking_behavior_nan": (("raise",), "several experiments are one program, which its checks refuse"),
-    "jax_transfer_guard_host_to_device": _COPIES,
-    "jax_transfer_guard_device_to_host": _COPIES,
-    "jax_transfer_guard_device_to_device": _COPIES,
-}
-_INSTEAD = {
-    "jax_disable_jit": "; values inside of a step are seen with jax.debug.print('{}', x)",
-    "jax_error_checking_behavior_nan": "; an experiment whose train/loss is not finite ends as failed by itself",
-}
 
 
 class MeshSizes(NamedTuple):
@@ -85,7 +68,7 @@ def use_devices(number: int | None, mesh: MeshSizes | None = None, *, like: int 
     Raises:
         MlgymError: fewer devices than asked for, none of the platform that is asked for, or nothing may be compiled.
     """
-    _check_settings()
+    check_settings()
     if number is not None and not (isinstance(number, int) and number >= 1):
         raise MlgymError(f"--devices={number}: at least 1 is expected")
     needed = None if mesh is None else mesh.num_devices
@@ -100,19 +83,6 @@ def use_devices(number: int | None, mesh: MeshSizes | None = None, *, like: int 
     if needed is not None and needed > len(devices):
         raise _too_few(mesh, f"this process has {len(devices)} ({devices[0].platform})", len(devices))
     return devices[: number or needed]
-
-
-def _check_settings() -> None:
-    """Refuse to begin with a setting of JAX that forbids to train, wherever it was set.
-
-    Raises:
-        MlgymError: see there.
-    """
-    for name, (values, why) in _FORBIDDING.items():
-        value = getattr(jax.config, name, None)
-        if value in values:
-            shown = name.upper() if value is True else f"{name.upper()}={value}"
-            raise MlgymError(f"{shown}, or what sets it in Python: {why}. Leave it out{_INSTEAD.get(name, '')}")
 
 
 def _too_few(mesh: MeshSizes | None, found: str, number: int) -> MlgymError:

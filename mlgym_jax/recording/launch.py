@@ -21,10 +21,10 @@ from mlgym_jax.data import given
 from mlgym_jax.data.one_pass import kept_in
 from mlgym_jax.errors import DiskError, MlgymError, path_of
 from mlgym_jax.events import LiveView, RunView, layout, project_log
-from mlgym_jax.execution.backend import with_all_numbers
 from mlgym_jax.execution.collecting import seldom_collected
 from mlgym_jax.execution.compile_cache import use_compile_cache
 from mlgym_jax.execution.interruption import interruptible, recording, safe_point
+from mlgym_jax.execution.jax_settings import with_all_numbers
 from mlgym_jax.execution.mesh import use_devices
 from mlgym_jax.execution.plan import AUTO, PlanRequest, recorded_request, request_of
 from mlgym_jax.publishing import Boards

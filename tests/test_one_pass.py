@@ -68,7 +68,7 @@ def learnt(encoding, split, validation=thirds, stream=Stream(), missing=False): 
 
 @pytest.fixture(autouse=True)
 def in_small_parts(monkeypatch):
-    monkeypatch.setattr(one_pass, "_READ_BYTES", 20 * 13)  # 13 rows at once, summed in fives
+    monkeypatch.setattr("mlgym_jax.data.streams._READ_BYTES", 20 * 13)  # 13 rows at once, summed in fives
     monkeypatch.setattr(one_pass, "_SUMMED_BYTES", 8 * 5 * 5)
     monkeypatch.setattr(one_pass, "_LEARNT", {})
 

@@ -38,7 +38,6 @@ from mlgym_jax.errors import ConfigError, DiskError
 from mlgym_jax.events.files import write_whole
 from mlgym_jax.events.layout import ENCODINGS
 
-_READ_BYTES = 32 * 2**20  # of examples that are read at once
 _SUMMED_BYTES = 2**20  # of those that are float64 at once
 
 
@@ -269,7 +268,7 @@ def _summed(
     learns: Sequence[OnePass], table: StreamedTable, rows: np.ndarray, trains: np.ndarray
 ) -> Iterator[list[Any]]:
     """Iterate over the sums of each fold, None of no example, of one part of the rows after the other."""
-    size, stream = max(1, _READ_BYTES // table.example_bytes), table.stream
+    size, stream = table.rows_at_once, table.stream
     processes = Processes(table, stream.num_workers) if stream.processes else None
     pool = concurrent.futures.ThreadPoolExecutor(stream.num_workers, "reading")
     coming: deque[concurrent.futures.Future[list[Any]]] = deque()

@@ -20,7 +20,7 @@ from mlgym_jax.data.sources import Arrays, Endless, Place, Source, faulty, sourc
 from mlgym_jax.errors import ConfigError, MlgymError, in_words, listed, nearest
 
 _SAMPLED = 64  # examples a split, of which the fingerprint is made
-_READ_BYTES = 32 * 2**20  # of examples that are read at once for one of their fields
+_READ_BYTES = 32 * 2**20  # of examples that are read at once where all of them are read
 
 
 class UnreadableRecord(MlgymError):
@@ -83,7 +83,7 @@ class StreamedTable(Table):
         if all(field in fields for fields in known):
             found = np.concatenate([fields[field] for fields in known])[rows]
             return found.astype(self.arrays[field].dtype, copy=False)
-        size = max(1, _READ_BYTES // self.example_bytes)
+        size = self.rows_at_once
         if len(rows) <= size:
             return self.read(rows)[field]
         order = np.argsort(rows, kind="stable")  # or each part would read here and there in all of a file
@@ -200,6 +200,11 @@ class StreamedTable(Table):
     def example_bytes(self) -> int:
         """The bytes of one example, at least 1."""
         return max(1, sum(int(np.prod(one.shape[1:])) * one.dtype.itemsize for one in self.arrays.values()))
+
+    @property
+    def rows_at_once(self) -> int:
+        """How many examples are read at once where all of them are read, as before training."""
+        return max(1, _READ_BYTES // self.example_bytes)
 
     @property
     def is_endless(self) -> bool:

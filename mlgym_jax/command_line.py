@@ -101,10 +101,12 @@ def _setting_of_jax(error: ValueError) -> str | None:
     if trace is None or trace.tb_frame.f_globals.get("__name__") != "jax._src.config":
         return None
     said = str(error)
-    name = next((name for name in os.environ if name.startswith("JAX_") and name.lower() in said.lower()), None)
-    value = next((name for name in os.environ if name.startswith("JAX_") and repr(os.environ[name]) in said), name)
-    if (name := name or value) is None:
+    set_here = [name for name in os.environ if name.startswith("JAX_")]
+    named = [name for name in set_here if name.lower() in said.lower()]
+    valued = [name for name in set_here if repr(os.environ[name]) in said]
+    if not (named or valued):
         return None
+    name = (named or valued)[0]
     return f"{name}={os.environ[name]}: JAX does not take this value ({said}); write another one, or leave it out"
 
 
